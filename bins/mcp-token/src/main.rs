@@ -1,0 +1,2 @@
+//! mcp-token
+fn main() {}
