@@ -1,1 +1,37 @@
-//! server-config
+//! The configuration that `mcp-server` and `mcp-token` share.
+//!
+//! Four layers, each over the one before: defaults, the YAML file, environment variables, flags.
+//! One table ([`keys`]) says which keys exist, what they take and which variable sets them; the
+//! reader, the messages and the documentation are made from it. Every problem is reported at
+//! once, each with its place and what to write instead.
+//!
+//! ```
+//! use server_config::{Config, Sources};
+//!
+//! let folder = std::env::temp_dir().join("server-config-doctest");
+//! std::fs::create_dir_all(&folder)?;
+//! std::fs::write(
+//!     folder.join("pgedge-postgres-mcp.yaml"),
+//!     "databases:\n  - name: shop\n    user: reader\n",
+//! )?;
+//! let config = Config::load(&Sources { program_folder: folder, ..Sources::default() })?;
+//! assert_eq!(config.databases[0].name, "shop");
+//! assert!(config.http.auth_enabled, "authentication is on unless it is turned off by name");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod arguments;
+mod config;
+mod database;
+mod file;
+pub mod keys;
+mod pgpass;
+mod problems;
+mod settings;
+mod url;
+mod value;
+
+pub use config::{CONFIG_FILE_NAME, Config, Http, Limits, Sources, TOKEN_FILE_NAME, Tls};
+pub use database::{Database, Password, SslMode};
+pub use problems::{Problem, Problems};
+pub use value::{Kind, Value};

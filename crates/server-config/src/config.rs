@@ -1,0 +1,308 @@
+//! All layers together: what the two programs run on.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::{Map, Value as Tree};
+
+use crate::{
+    database::{self, Database},
+    file,
+    keys::SERVER_KEYS,
+    pgpass,
+    problems::Problems,
+    settings::{Place, Settings},
+    value::Value,
+};
+
+/// The configuration file that is looked for beside the binary.
+pub const CONFIG_FILE_NAME: &str = "pgedge-postgres-mcp.yaml";
+/// The token file beside the binary, when nothing names another.
+pub const TOKEN_FILE_NAME: &str = "pgedge-postgres-mcp-tokens.yaml";
+
+/// Where a configuration comes from. The library reads no environment by itself.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The folder of the running binary.
+    pub program_folder: PathBuf,
+    /// The environment's variables.
+    pub environment: BTreeMap<String, String>,
+    /// `-config`: must exist; without it [`CONFIG_FILE_NAME`] beside the binary is read if it exists.
+    pub config_file: Option<PathBuf>,
+    /// `-token-file`.
+    pub token_file: Option<PathBuf>,
+    /// `-http`.
+    pub http: bool,
+    /// `-addr`.
+    pub address: Option<String>,
+    /// `-tls`.
+    pub tls: bool,
+    /// `-cert`.
+    pub cert_file: Option<PathBuf>,
+    /// `-key`.
+    pub key_file: Option<PathBuf>,
+    /// `-no-auth`.
+    pub no_auth: bool,
+}
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file that was read, if there was one.
+    pub file: Option<PathBuf>,
+    /// How HTTP is served.
+    pub http: Http,
+    /// The token file.
+    pub token_file: PathBuf,
+    /// The databases in the order of the file; the first is the default.
+    pub databases: Vec<Database>,
+    /// What a call may use up.
+    pub limits: Limits,
+    /// What should be mended although it does not stop the start.
+    pub warnings: Vec<String>,
+}
+
+/// How HTTP is served.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Over HTTP (else over stdio).
+    pub enabled: bool,
+    /// `host:port`; an empty host is every interface.
+    pub address: String,
+    /// Over TLS, with these files.
+    pub tls: Option<Tls>,
+    /// Whether a token is asked for.
+    pub auth_enabled: bool,
+    /// Names beside loopback's that a `Host` header may have.
+    pub allowed_hosts: Vec<String>,
+    /// Origins of web pages that may call.
+    pub allowed_origins: Vec<String>,
+    /// The largest request body in bytes.
+    pub max_body_bytes: usize,
+    /// Open client connections at once.
+    pub max_connections: usize,
+    /// Open connections at once from one address.
+    pub max_connections_per_client: usize,
+    /// Time for a request's headers.
+    pub header_timeout: Duration,
+    /// Time for a request's body.
+    pub body_timeout: Duration,
+}
+
+/// The files of a TLS identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificates, PEM, the server's own first.
+    pub cert_file: PathBuf,
+    /// Private key, PEM.
+    pub key_file: PathBuf,
+    /// Further certificates of the chain, PEM.
+    pub chain_file: Option<PathBuf>,
+}
+
+/// What a call may use up.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Time for one statement.
+    pub statement_timeout: Duration,
+    /// Bytes of one result.
+    pub result_bytes: usize,
+    /// Calls of one token that may wait for a connection.
+    pub waiting_calls: usize,
+    /// How long such a call waits.
+    pub connection_wait: Duration,
+}
+
+impl Config {
+    /// Reads all layers: flags over environment over file over defaults.
+    ///
+    /// # Errors
+    /// Every problem at once, each with its place and its fix.
+    pub fn load(sources: &Sources) -> Result<Config, Problems> {
+        let mut problems = Problems::default();
+        let (file, mut tree) = read_file(sources, &mut problems);
+        let named = file
+            .as_deref()
+            .map(|path| path.display().to_string())
+            .unwrap_or_default();
+        let list = tree.remove("databases");
+
+        let mut settings = Settings::new(SERVER_KEYS);
+        settings.lay_tree(
+            &tree,
+            &Place {
+                file: &named,
+                inside: "",
+            },
+            &mut problems,
+        );
+        settings.lay_environment(&sources.environment, &mut problems);
+        lay_flags(&mut settings, sources);
+
+        let mut databases = match &list {
+            Some(list) => database::read_list(list, &named, &sources.environment, &mut problems),
+            None => Vec::new(),
+        };
+        if matches!(list, None | Some(Tree::Null)) {
+            databases.extend(database::from_environment(
+                &sources.environment,
+                &mut problems,
+            ));
+        }
+        let warnings = fill_passwords(&mut databases, &sources.environment);
+        let http = http(&settings, &mut problems);
+        let config = Config {
+            file,
+            http,
+            token_file: settings.text("http.auth.token_file").map_or_else(
+                || sources.program_folder.join(TOKEN_FILE_NAME),
+                PathBuf::from,
+            ),
+            databases,
+            limits: Limits {
+                statement_timeout: settings.span("limits.statement_timeout"),
+                result_bytes: size(settings.count("limits.result_bytes")),
+                waiting_calls: size(settings.count("limits.waiting_calls")),
+                connection_wait: settings.span("limits.connection_wait"),
+            },
+            warnings,
+        };
+        problems.into_result(config)
+    }
+
+    /// Finds a configured database by its name.
+    #[must_use]
+    pub fn database(&self, name: &str) -> Option<&Database> {
+        self.databases.iter().find(|database| database.name == name)
+    }
+}
+
+fn read_file(sources: &Sources, problems: &mut Problems) -> (Option<PathBuf>, Map<String, Tree>) {
+    let beside = sources.program_folder.join(CONFIG_FILE_NAME);
+    let path = match &sources.config_file {
+        Some(path) => path.clone(),
+        None if beside.exists() => beside,
+        None => return (None, Map::new()),
+    };
+    let tree = file::read(&path).unwrap_or_else(|message| {
+        problems.add(path.display().to_string(), message);
+        Map::new()
+    });
+    (Some(path), tree)
+}
+
+fn lay_flags(settings: &mut Settings, sources: &Sources) {
+    if sources.http {
+        settings.set("http.enabled", Value::Switch(true));
+    }
+    if sources.tls {
+        settings.set("http.tls.enabled", Value::Switch(true));
+    }
+    if sources.no_auth {
+        settings.set("http.auth.enabled", Value::Switch(false));
+    }
+    if let Some(address) = &sources.address {
+        settings.set("http.address", Value::Text(address.clone()));
+    }
+    for (path, given) in [
+        ("http.tls.cert_file", &sources.cert_file),
+        ("http.tls.key_file", &sources.key_file),
+        ("http.auth.token_file", &sources.token_file),
+    ] {
+        if let Some(given) = given {
+            settings.set(path, Value::Text(given.to_string_lossy().into_owned()));
+        }
+    }
+}
+
+fn http(settings: &Settings, problems: &mut Problems) -> Http {
+    let address = settings.text("http.address").unwrap_or_default().to_owned();
+    if address
+        .rsplit_once(':')
+        .is_none_or(|(_, port)| port.parse::<u16>().is_err())
+    {
+        problems.add(
+            "http.address",
+            format!(
+                "must be HOST:PORT or :PORT, such as localhost:8080, not \"{}\"",
+                address.escape_debug()
+            ),
+        );
+    }
+    let enabled = settings.switch("http.enabled");
+    if settings.switch("http.tls.enabled") && !enabled {
+        problems.add(
+            "http.tls.enabled",
+            "needs HTTP; add -http or set http.enabled: true",
+        );
+    }
+    Http {
+        enabled,
+        address,
+        tls: tls(settings, problems),
+        auth_enabled: settings.switch("http.auth.enabled"),
+        allowed_hosts: settings.texts("http.allowed_hosts"),
+        allowed_origins: settings.texts("http.allowed_origins"),
+        max_body_bytes: size(settings.count("http.max_body_bytes")),
+        max_connections: size(settings.count("http.max_connections")),
+        max_connections_per_client: size(settings.count("http.max_connections_per_client")),
+        header_timeout: settings.span("http.header_timeout"),
+        body_timeout: settings.span("http.body_timeout"),
+    }
+}
+
+fn tls(settings: &Settings, problems: &mut Problems) -> Option<Tls> {
+    if !settings.switch("http.tls.enabled") {
+        return None;
+    }
+    let mut required = |path: &str, flag: &str| {
+        let file = settings.text(path).map(PathBuf::from);
+        if file.is_none() {
+            problems.add(
+                path,
+                format!("is missing; with TLS on, name the PEM file with {flag} FILE"),
+            );
+        }
+        file
+    };
+    let (cert_file, key_file) = (
+        required("http.tls.cert_file", "-cert"),
+        required("http.tls.key_file", "-key"),
+    );
+    Some(Tls {
+        cert_file: cert_file?,
+        key_file: key_file?,
+        chain_file: settings.text("http.tls.chain_file").map(PathBuf::from),
+    })
+}
+
+/// Asks the password file for what the configuration leaves out; says why it could not be used.
+fn fill_passwords(
+    databases: &mut [Database],
+    environment: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let path = match (environment.get("PGPASSFILE"), environment.get("HOME")) {
+        (Some(file), _) => PathBuf::from(file),
+        (None, Some(home)) => Path::new(home).join(".pgpass"),
+        (None, None) => return Vec::new(),
+    };
+    let mut warnings = Vec::new();
+    for database in databases
+        .iter_mut()
+        .filter(|database| database.password.is_none())
+    {
+        match pgpass::find(&path, database) {
+            Ok(password) => database.password = password,
+            Err(message) => warnings.push(format!("{}: {message}", path.display())),
+        }
+    }
+    warnings.dedup();
+    warnings
+}
+
+fn size(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,288 @@
+//! A database that tokens may be bound to, as plain data.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+
+use serde_json::{Map, Value as Tree};
+use zeroize::Zeroizing;
+
+use crate::{
+    keys::DATABASE_KEYS,
+    problems::Problems,
+    settings::{Place, Settings},
+    url,
+    value::Value,
+};
+
+/// A password; never shown, wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// Takes a password.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Password(Zeroizing::new(text))
+    }
+
+    /// Gives the text to whoever opens the connection.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Password(..)")
+    }
+}
+
+/// How far TLS is asked for, as in libpq.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    /// Never.
+    Disable,
+    /// When the server offers it; `allow` is read as this.
+    Prefer,
+    /// Always, without checking whom one talks to.
+    Require,
+    /// Always, with a certificate that a trusted authority signed.
+    VerifyCa,
+    /// Always, with such a certificate for this very host.
+    VerifyFull,
+}
+
+impl SslMode {
+    /// Reads libpq's word for it.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "disable" => SslMode::Disable,
+            "allow" | "prefer" => SslMode::Prefer,
+            "require" => SslMode::Require,
+            "verify-ca" => SslMode::VerifyCa,
+            "verify-full" => SslMode::VerifyFull,
+            _ => return None,
+        })
+    }
+}
+
+/// One configured database.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// The name that tokens are bound to.
+    pub name: String,
+    /// Host name, address, or the folder of a Unix socket.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// The database's name in PostgreSQL.
+    pub database: String,
+    /// The role to log in as.
+    pub user: String,
+    /// Its password, where one is known.
+    pub password: Option<Password>,
+    /// How far TLS is asked for.
+    pub sslmode: SslMode,
+    /// Certificates to trust, PEM.
+    pub sslrootcert: Option<PathBuf>,
+    /// Time for opening a connection.
+    pub connect_timeout: Duration,
+    /// Connections of one token at most.
+    pub pool_max_conns: usize,
+    /// Idle connections of one token that are kept.
+    pub pool_min_conns: usize,
+    /// How long a connection beyond those may be idle.
+    pub pool_max_conn_idle_time: Duration,
+    /// The role that the operator accepts although it may do more than read.
+    pub allow_dangerous_role: Option<String>,
+    /// Functions with side effects that queries may call nevertheless.
+    pub allow_functions: Vec<String>,
+}
+
+impl Database {
+    /// Makes a database of a connection URL (`postgres://user:password@host:port/name?sslmode=..`).
+    ///
+    /// # Errors
+    /// What is wrong with the URL, without quoting it.
+    pub fn from_url(name: &str, text: &str) -> Result<Self, String> {
+        let mut settings = Settings::new(DATABASE_KEYS);
+        for (path, value) in url::parse(text)? {
+            settings.set(path, value);
+        }
+        settings.set("name", Value::Text(name.to_owned()));
+        let mut problems = Problems::default();
+        build(&settings, &|path| path.to_owned(), &mut problems).ok_or_else(|| {
+            problems
+                .0
+                .first()
+                .map_or_else(String::new, ToString::to_string)
+        })
+    }
+}
+
+/// Reads the list under `databases:`; the first entry's keys may come from the environment.
+pub(crate) fn read_list(
+    list: &Tree,
+    file: &str,
+    environment: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) -> Vec<Database> {
+    let entries = match list {
+        Tree::Null => return Vec::new(),
+        Tree::Array(entries) => entries.as_slice(),
+        _ => {
+            problems.add(
+                format!("{file}: databases"),
+                "must be a list; begin each entry with `- name:`",
+            );
+            return Vec::new();
+        }
+    };
+    let mut databases: Vec<Database> = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let inside = place_of(index, entry);
+        let place = Place {
+            file,
+            inside: &inside,
+        };
+        let Tree::Object(map) = entry else {
+            problems.add(
+                format!("{file}: {inside}"),
+                "must be a map with `name`, `user` and so on",
+            );
+            continue;
+        };
+        let mut settings = Settings::new(DATABASE_KEYS);
+        settings.lay_tree(map, &place, problems);
+        if index == 0 {
+            settings.lay_environment(environment, problems);
+        }
+        let Some(database) = build(&settings, &|path| place.of(path), problems) else {
+            continue;
+        };
+        if databases.iter().any(|other| other.name == database.name) {
+            problems.add(
+                place.of("name"),
+                "is used by an entry before; names are unique",
+            );
+        }
+        databases.push(database);
+    }
+    databases
+}
+
+fn place_of(index: usize, entry: &Tree) -> String {
+    match entry.get("name").and_then(Tree::as_str) {
+        Some(name) => format!("databases[{index}] ({})", name.escape_debug()),
+        None => format!("databases[{index}]"),
+    }
+}
+
+/// Makes the database that the standard variables describe, if they describe one.
+pub(crate) fn from_environment(
+    environment: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) -> Option<Database> {
+    if let Some(text) = environment
+        .get("DATABASE_URL")
+        .filter(|text| !text.is_empty())
+    {
+        return Database::from_url("default", text)
+            .map_err(|message| problems.add("DATABASE_URL", message))
+            .ok();
+    }
+    const STANDARD: [(&str, &str); 7] = [
+        ("PGHOST", "host"),
+        ("PGPORT", "port"),
+        ("PGDATABASE", "database"),
+        ("PGUSER", "user"),
+        ("PGPASSWORD", "password"),
+        ("PGSSLMODE", "sslmode"),
+        ("PGSSLROOTCERT", "sslrootcert"),
+    ];
+    let mut map = Map::new();
+    for (variable, path) in STANDARD {
+        if let Some(text) = environment.get(variable).filter(|text| !text.is_empty()) {
+            map.insert(path.to_owned(), Tree::String(text.clone()));
+        }
+    }
+    let named = ["PGHOST", "PGDATABASE", "PGUSER"]
+        .iter()
+        .any(|variable| environment.contains_key(*variable));
+    let own = ["PGEDGE_DB_HOST", "PGEDGE_DB_NAME", "PGEDGE_DB_USER"]
+        .iter()
+        .any(|v| environment.contains_key(*v));
+    if !named && !own {
+        return None;
+    }
+    map.insert("name".into(), Tree::String("default".into()));
+    let place = Place {
+        file: "the environment",
+        inside: "",
+    };
+    let mut settings = Settings::new(DATABASE_KEYS);
+    settings.lay_tree(&map, &place, problems);
+    settings.lay_environment(environment, problems);
+    if settings.text("user").is_none()
+        && let Some(user) = environment.get("USER").filter(|user| !user.is_empty())
+    {
+        settings.set("user", Value::Text(user.clone()));
+    }
+    build(&settings, &|path| variable_of(path).to_owned(), problems)
+}
+
+/// Names the variable that sets a key, for messages about the environment.
+fn variable_of(path: &str) -> &str {
+    match path {
+        "user" => "PGUSER",
+        "host" => "PGHOST",
+        "port" => "PGPORT",
+        other => other,
+    }
+}
+
+fn build(
+    settings: &Settings,
+    place: &dyn Fn(&str) -> String,
+    problems: &mut Problems,
+) -> Option<Database> {
+    let mut required = |path: &str, fix: &str| {
+        let found = settings.text(path).map(str::to_owned);
+        if found.is_none() {
+            problems.add(place(path), format!("is missing; {fix}"));
+        }
+        found
+    };
+    let name = required("name", "give each database a name of its own");
+    let user = required("user", "name the role to log in as");
+    let (name, user) = (name?, user?);
+    let most = settings.count("pool_max_conns");
+    if settings.count("pool_min_conns") > most {
+        problems.add(
+            place("pool_min_conns"),
+            format!("must not be larger than pool_max_conns ({most})"),
+        );
+    }
+    Some(Database {
+        name,
+        host: settings.text("host").unwrap_or("localhost").to_owned(),
+        port: u16::try_from(settings.count("port")).unwrap_or(5432),
+        database: settings.text("database").unwrap_or(&user).to_owned(),
+        user,
+        password: settings
+            .text("password")
+            .map(|text| Password::new(text.to_owned())),
+        sslmode: settings
+            .text("sslmode")
+            .and_then(SslMode::from_word)
+            .unwrap_or(SslMode::Prefer),
+        sslrootcert: settings.text("sslrootcert").map(PathBuf::from),
+        connect_timeout: settings.span("connect_timeout"),
+        pool_max_conns: usize::try_from(most).unwrap_or(usize::MAX),
+        pool_min_conns: usize::try_from(settings.count("pool_min_conns")).unwrap_or(0),
+        pool_max_conn_idle_time: settings.span("pool_max_conn_idle_time"),
+        allow_dangerous_role: settings.text("allow_dangerous_role").map(str::to_owned),
+        allow_functions: settings.texts("allow_functions"),
+    })
+}

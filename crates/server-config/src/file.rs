@@ -1,0 +1,53 @@
+//! The YAML file, read into a tree of bounded size.
+
+use std::{fs, io::Read, path::Path};
+
+use serde_json::{Map, Value as Tree};
+
+/// A configuration is a page or two; anything near this is a mistake.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// Reads a configuration file as a map; an empty file is an empty map.
+///
+/// # Errors
+/// A sentence without the file's name that says what to do.
+pub(crate) fn read(path: &Path) -> Result<Map<String, Tree>, String> {
+    let text = text(path)?;
+    let tree = parse(&text).map_err(|error| format!("this is not valid YAML: {error}"))?;
+    match tree {
+        None | Some(Tree::Null) => Ok(Map::new()),
+        Some(Tree::Object(map)) => Ok(map),
+        Some(_) => {
+            Err("a configuration is a map with keys such as `http:` and `databases:`".into())
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<Option<Tree>, String> {
+    // A snippet of the source would show the passwords near the mistake.
+    let options = serde_yaml::options! { with_snippet: false };
+    serde_yaml::from_str_with_options(text, options).map_err(|error| {
+        let message = error.to_string();
+        let end = message
+            .find(", set DuplicateKeyPolicy")
+            .unwrap_or(message.len());
+        message[..end].to_owned()
+    })
+}
+
+fn text(path: &Path) -> Result<String, String> {
+    let metadata = fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
+    if !metadata.is_file() {
+        return Err("is not a regular file".into());
+    }
+    let mut text = String::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text))
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(format!(
+            "is larger than {LARGEST_FILE} bytes; a configuration is a page or two"
+        ));
+    }
+    Ok(text)
+}

@@ -1,0 +1,121 @@
+//! The table of every key: what it takes, its default, its variable and what it is for.
+
+use crate::value::Kind;
+
+/// One key of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The dotted path in the file.
+    pub path: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// Its value when nothing sets it, as it would be written; empty where there is none.
+    pub default: &'static str,
+    /// The environment variable that sets it, where there is one.
+    pub variable: Option<&'static str>,
+    /// What it is for, in one line.
+    pub help: &'static str,
+}
+
+const fn key(
+    path: &'static str,
+    kind: Kind,
+    default: &'static str,
+    variable: Option<&'static str>,
+    help: &'static str,
+) -> Key {
+    Key {
+        path,
+        kind,
+        default,
+        variable,
+        help,
+    }
+}
+
+/// The words that `sslmode` takes, as libpq spells them.
+pub const SSL_MODES: &[&str] = &[
+    "disable",
+    "allow",
+    "prefer",
+    "require",
+    "verify-ca",
+    "verify-full",
+];
+
+/// The keys that stand once in a file.
+#[rustfmt::skip]
+pub const SERVER_KEYS: &[Key] = &[
+    key("http.enabled", Kind::Switch, "false", Some("PGEDGE_HTTP_ENABLED"), "serve HTTP; without it the server speaks MCP over stdio"),
+    key("http.address", Kind::Text, ":8080", Some("PGEDGE_HTTP_ADDRESS"), "the address to listen on; `:8080` is every interface"),
+    key("http.tls.enabled", Kind::Switch, "false", Some("PGEDGE_TLS_ENABLED"), "serve HTTPS"),
+    key("http.tls.cert_file", Kind::Text, "", Some("PGEDGE_TLS_CERT_FILE"), "the certificate chain, PEM; read again when it changes"),
+    key("http.tls.key_file", Kind::Text, "", Some("PGEDGE_TLS_KEY_FILE"), "the private key, PEM; read again when it changes"),
+    key("http.tls.chain_file", Kind::Text, "", Some("PGEDGE_TLS_CHAIN_FILE"), "further certificates of the chain, PEM, when `cert_file` holds only the first"),
+    key("http.auth.enabled", Kind::Switch, "true", Some("PGEDGE_AUTH_ENABLED"), "ask for a token; off only on a loopback address"),
+    key("http.auth.token_file", Kind::Text, "", Some("PGEDGE_AUTH_TOKEN_FILE"), "the token file; default: `pgedge-postgres-mcp-tokens.yaml` beside the binary"),
+    key("http.allowed_hosts", Kind::Texts, "", Some("PGEDGE_HTTP_ALLOWED_HOSTS"), "names beside loopback's that a `Host` header may have"),
+    key("http.allowed_origins", Kind::Texts, "", Some("PGEDGE_HTTP_ALLOWED_ORIGINS"), "origins of web pages that may call, such as `https://app.example.com`"),
+    key("http.max_body_bytes", Kind::Count(1_024, 1 << 30), "1048576", None, "the largest request body; a larger one gets 413"),
+    key("http.max_connections", Kind::Count(1, 1_000_000), "1024", None, "open client connections at once"),
+    key("http.max_connections_per_client", Kind::Count(1, 1_000_000), "256", None, "open connections at once from one address"),
+    key("http.header_timeout", Kind::Span, "10s", None, "time for a request's headers; also how long an idle connection is kept"),
+    key("http.body_timeout", Kind::Span, "10s", None, "time for a request's whole body"),
+    key("limits.statement_timeout", Kind::Span, "30s", None, "time for one statement; it is cancelled after that"),
+    key("limits.result_bytes", Kind::Count(1_024, 1 << 30), "1048576", None, "the largest result; rows past it are cut off and `truncated` is set"),
+    key("limits.waiting_calls", Kind::Count(1, 100_000), "64", None, "calls of one token that may wait for one of its connections"),
+    key("limits.connection_wait", Kind::Span, "5s", None, "how long a call waits for a connection"),
+];
+
+/// The keys of an entry of `databases:`.
+#[rustfmt::skip]
+pub const DATABASE_KEYS: &[Key] = &[
+    key("name", Kind::Text, "", None, "the name that tokens are bound to; required, unique"),
+    key("host", Kind::Text, "localhost", Some("PGEDGE_DB_HOST"), "host name, address, or the folder of a Unix socket"),
+    key("port", Kind::Count(1, 65_535), "5432", Some("PGEDGE_DB_PORT"), "port"),
+    key("database", Kind::Text, "", Some("PGEDGE_DB_NAME"), "the database's name; default: the user's name"),
+    key("user", Kind::Text, "", Some("PGEDGE_DB_USER"), "the role to log in as; required"),
+    key("password", Kind::Secret, "", Some("PGEDGE_DB_PASSWORD"), "the password; without it `~/.pgpass` is asked"),
+    key("sslmode", Kind::Choice(SSL_MODES), "prefer", Some("PGEDGE_DB_SSLMODE"), "as in libpq"),
+    key("sslrootcert", Kind::Text, "", None, "certificates to trust for verify-ca and verify-full, PEM; default: the system's"),
+    key("connect_timeout", Kind::Span, "5s", None, "time for opening a connection"),
+    key("pool_max_conns", Kind::Count(1, 10_000), "4", None, "connections of one token to this database at most"),
+    key("pool_min_conns", Kind::Count(0, 10_000), "0", None, "idle connections of one token that are kept"),
+    key("pool_max_conn_idle_time", Kind::Span, "60s", None, "how long a connection beyond those stays idle before it is closed"),
+    key("allow_dangerous_role", Kind::Text, "", None, "the role's own name, to accept that it may do more than read when the server listens beyond loopback"),
+    key("allow_functions", Kind::Texts, "", None, "functions with side effects that queries may call nevertheless"),
+];
+
+/// Finds the key that somebody probably meant, if one is near.
+#[must_use]
+pub fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 3)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_passes_its_own_kind() {
+        for key in SERVER_KEYS
+            .iter()
+            .chain(DATABASE_KEYS)
+            .filter(|key| !key.default.is_empty())
+        {
+            assert!(key.kind.read_text(key.default).is_some(), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn the_nearest_key_is_named_only_when_it_is_near() {
+        let known = || ["address", "enabled", "token_file"].into_iter();
+        assert_eq!(nearest("adress", known()), Some("address"));
+        assert_eq!(nearest("tokenfile", known()), Some("token_file"));
+        assert_eq!(nearest("colour", known()), None);
+    }
+}

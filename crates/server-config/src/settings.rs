@@ -1,0 +1,194 @@
+//! One layer after the other over a table of keys.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Map, Value as Tree};
+
+use crate::{
+    keys::{Key, nearest},
+    problems::Problems,
+    value::{Kind, Value},
+};
+
+/// The values of one table's keys, each from the highest layer that set it.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    keys: &'static [Key],
+    values: BTreeMap<&'static str, Value>,
+}
+
+impl Settings {
+    /// Starts with the defaults.
+    pub(crate) fn new(keys: &'static [Key]) -> Self {
+        let values = keys
+            .iter()
+            .filter_map(|key| {
+                key.kind
+                    .read_text(key.default)
+                    .map(|value| (key.path, value))
+            })
+            .filter(|(_, value)| *value != Value::Texts(Vec::new()))
+            .collect();
+        Settings { keys, values }
+    }
+
+    /// Lays a file's map over what is there. `place` names the map in messages.
+    pub(crate) fn lay_tree(
+        &mut self,
+        map: &Map<String, Tree>,
+        place: &Place<'_>,
+        problems: &mut Problems,
+    ) {
+        self.lay_branch(map, "", place, problems);
+    }
+
+    fn lay_branch(
+        &mut self,
+        map: &Map<String, Tree>,
+        prefix: &str,
+        place: &Place<'_>,
+        problems: &mut Problems,
+    ) {
+        for (name, tree) in map {
+            let path = if prefix.is_empty() {
+                name.clone()
+            } else {
+                format!("{prefix}.{name}")
+            };
+            if let Some(key) = self.keys.iter().find(|key| key.path == path) {
+                match key.kind.read_tree(tree) {
+                    Some(value) => _ = self.values.insert(key.path, value),
+                    // A key with nothing behind it leaves the default, as YAML users expect.
+                    None if tree.is_null() => {}
+                    None => problems.add(place.of(&path), wrong(key, &shown(tree))),
+                }
+            } else if self
+                .keys
+                .iter()
+                .any(|key| key.path.starts_with(&format!("{path}.")))
+            {
+                match tree {
+                    Tree::Object(branch) => self.lay_branch(branch, &path, place, problems),
+                    Tree::Null => {}
+                    _ => problems.add(place.of(&path), "must be a map with keys of its own"),
+                }
+            } else {
+                problems.add(place.of(&path), self.unknown(prefix, name));
+            }
+        }
+    }
+
+    fn unknown(&self, prefix: &str, name: &str) -> String {
+        let siblings: Vec<&str> = self
+            .keys
+            .iter()
+            .filter_map(|key| match prefix {
+                "" => Some(key.path),
+                _ => key.path.strip_prefix(prefix)?.strip_prefix('.'),
+            })
+            .filter_map(|rest| rest.split('.').next())
+            .collect();
+        match nearest(name, siblings.iter().copied()) {
+            Some(meant) => format!("unknown key; did you mean `{meant}`?"),
+            None => {
+                let mut known = siblings;
+                known.dedup();
+                format!("unknown key; known here: {}", known.join(", "))
+            }
+        }
+    }
+
+    /// Lays the environment over what is there.
+    pub(crate) fn lay_environment(
+        &mut self,
+        environment: &BTreeMap<String, String>,
+        problems: &mut Problems,
+    ) {
+        for key in self.keys {
+            let Some((variable, text)) = key
+                .variable
+                .and_then(|variable| Some((variable, environment.get(variable)?)))
+            else {
+                continue;
+            };
+            match key.kind.read_text(text) {
+                Some(value) => _ = self.values.insert(key.path, value),
+                None if text.is_empty() => {}
+                None => problems.add(variable, wrong(key, text)),
+            }
+        }
+    }
+
+    /// Sets one key, as a flag does.
+    pub(crate) fn set(&mut self, path: &'static str, value: Value) {
+        self.values.insert(path, value);
+    }
+
+    pub(crate) fn switch(&self, path: &str) -> bool {
+        matches!(self.values.get(path), Some(Value::Switch(true)))
+    }
+
+    pub(crate) fn text(&self, path: &str) -> Option<&str> {
+        match self.values.get(path) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn count(&self, path: &str) -> u64 {
+        match self.values.get(path) {
+            Some(Value::Count(number)) => *number,
+            _ => 0,
+        }
+    }
+
+    pub(crate) fn span(&self, path: &str) -> Duration {
+        match self.values.get(path) {
+            Some(Value::Span(span)) => *span,
+            _ => Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn texts(&self, path: &str) -> Vec<String> {
+        match self.values.get(path) {
+            Some(Value::Texts(texts)) => texts.clone(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Where a map stands: a file, and a path inside it.
+pub(crate) struct Place<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) inside: &'a str,
+}
+
+impl Place<'_> {
+    pub(crate) fn of(&self, path: &str) -> String {
+        match self.inside {
+            "" => format!("{}: {path}", self.file),
+            inside => format!("{}: {inside}.{path}", self.file),
+        }
+    }
+}
+
+fn wrong(key: &Key, found: &str) -> String {
+    match key.kind {
+        Kind::Secret => format!("must be {}", key.kind.describe()),
+        kind => format!("must be {}, not {found}", kind.describe()),
+    }
+}
+
+/// Shows a wrong value shortly; a value in the wrong place may be long.
+fn shown(tree: &Tree) -> String {
+    match tree {
+        Tree::Array(_) => "a list".into(),
+        Tree::Object(_) => "a map".into(),
+        Tree::Null => "nothing".into(),
+        Tree::String(text) => format!(
+            "\"{}\"",
+            text.chars().take(60).collect::<String>().escape_debug()
+        ),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,257 @@
+//! The layers over each other, and what a wrong configuration says.
+#![allow(clippy::unwrap_used)]
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use server_config::{CONFIG_FILE_NAME, Config, Problems, Sources, SslMode};
+
+struct Bench {
+    folder: tempfile::TempDir,
+    sources: Sources,
+}
+
+impl Bench {
+    fn new(yaml: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(CONFIG_FILE_NAME), yaml).unwrap();
+        let sources = Sources {
+            program_folder: folder.path().to_owned(),
+            ..Sources::default()
+        };
+        Bench { folder, sources }
+    }
+
+    fn with(mut self, variables: &[(&str, &str)]) -> Self {
+        self.sources.environment = variables
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        self
+    }
+
+    fn load(&self) -> Result<Config, Problems> {
+        Config::load(&self.sources)
+    }
+}
+
+const DATABASE: &str = "databases:\n  - {name: shop, user: ann}\n";
+
+#[test]
+fn the_documented_file_is_read() {
+    let yaml = "http:\n  enabled: true\n  address: \":8080\"\n  auth:\n    enabled: true\n    token_file: \"/etc/t.yaml\"\n";
+    let config = Bench::new(yaml).load().unwrap();
+    assert!(config.http.enabled && config.http.auth_enabled);
+    assert_eq!(
+        (config.http.address.as_str(), config.token_file),
+        (":8080", PathBuf::from("/etc/t.yaml"))
+    );
+}
+
+#[test]
+fn without_an_auth_section_authentication_is_on() {
+    for yaml in [
+        "",
+        "http:\n",
+        "http:\n  enabled: true\n",
+        "http:\n  auth:\n",
+        "http: {auth: {token_file: t}}\n",
+    ] {
+        assert!(
+            Bench::new(yaml).load().unwrap().http.auth_enabled,
+            "{yaml:?}"
+        );
+    }
+}
+
+#[test]
+fn flags_stand_over_environment_over_file_over_defaults() {
+    let mut bench = Bench::new("http: {address: \"localhost:1\"}\n");
+    assert_eq!(bench.load().unwrap().http.address, "localhost:1");
+    bench = bench.with(&[("PGEDGE_HTTP_ADDRESS", "localhost:2")]);
+    assert_eq!(bench.load().unwrap().http.address, "localhost:2");
+    bench.sources.address = Some("localhost:3".into());
+    assert_eq!(bench.load().unwrap().http.address, "localhost:3");
+    assert_eq!(Bench::new("").load().unwrap().http.address, ":8080");
+}
+
+#[test]
+fn the_token_file_is_beside_the_binary_unless_named() {
+    let bench = Bench::new("");
+    let beside = bench.folder.path().join("pgedge-postgres-mcp-tokens.yaml");
+    assert_eq!(bench.load().unwrap().token_file, beside);
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_its_place_and_fix() {
+    let yaml = "http:\n  adress: \":1\"\n  enabled: yes please\n  auth: [1]\ncolour: red\n\
+                databases:\n  - {name: a, usr: x, port: 70000}\n  - {name: a, user: x}\n  - {name: a, user: x, sslmode: on}\n  - nonsense\n";
+    let problems = Bench::new(yaml).load().unwrap_err().to_string();
+    for needle in [
+        "http.adress: unknown key; did you mean `address`?",
+        "http.enabled: must be true or false",
+        "http.auth: must be a map",
+        "colour: unknown key; known here: http, limits",
+        "databases[0] (a).usr: unknown key; did you mean `user`?",
+        "databases[0] (a).port: must be a whole number from 1 to 65535, not 70000",
+        "databases[0] (a).user: is missing",
+        "databases[2] (a).sslmode: must be one of disable",
+        "databases[2] (a).name: is used by an entry before",
+        "databases[3]: must be a map",
+    ] {
+        assert!(problems.contains(needle), "{needle}\n---\n{problems}");
+    }
+}
+
+#[test]
+fn a_named_file_must_exist_and_parse() {
+    let mut bench = Bench::new("");
+    bench.sources.config_file = Some("/nowhere/at/all.yaml".into());
+    assert!(
+        bench
+            .load()
+            .unwrap_err()
+            .to_string()
+            .contains("/nowhere/at/all.yaml: cannot be read")
+    );
+    for yaml in ["http: [", "a: b: c", "- 1\n", "x", "a: 1\na: 2\n", "\u{0}"] {
+        assert!(Bench::new(yaml).load().is_err(), "{yaml:?}");
+    }
+}
+
+#[test]
+fn a_password_appears_in_no_message_and_no_debug() {
+    let config = Bench::new("databases:\n  - {name: a, user: u, password: hunter2}\n")
+        .load()
+        .unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let problems = Bench::new("databases:\n  - {name: a, password: [hunter2]}\n")
+        .load()
+        .unwrap_err();
+    assert!(!format!("{problems} {problems:?}").contains("hunter2"));
+    for yaml in [
+        "databases:\n  - name: a\n    password: hunter2\n   bad: [",
+        "databases:\n  - {password: hunter2, password: hunter2}\n",
+        "password: \"hunter2\n",
+        "a: !!int hunter2\n",
+    ] {
+        let problems = Bench::new(yaml).load().unwrap_err();
+        assert!(problems.to_string().contains("line"), "{problems}");
+        assert!(!problems.to_string().contains("hunter2"), "{problems}");
+    }
+}
+
+#[test]
+fn the_standard_variables_make_a_default_database_only_when_none_is_listed() {
+    let variables = [
+        ("PGHOST", "db"),
+        ("PGPORT", "6000"),
+        ("PGUSER", "ann"),
+        ("PGSSLMODE", "require"),
+    ];
+    let config = Bench::new("").with(&variables).load().unwrap();
+    let database = &config.databases[0];
+    assert_eq!(
+        (
+            database.name.as_str(),
+            database.host.as_str(),
+            database.port
+        ),
+        ("default", "db", 6000)
+    );
+    assert_eq!(
+        (database.database.as_str(), database.sslmode),
+        ("ann", SslMode::Require)
+    );
+    let config = Bench::new(DATABASE).with(&variables).load().unwrap();
+    assert_eq!(
+        (config.databases.len(), config.databases[0].host.as_str()),
+        (1, "localhost")
+    );
+    let config = Bench::new("")
+        .with(&[("DATABASE_URL", "postgres://u:p@h/d")])
+        .load()
+        .unwrap();
+    assert_eq!(config.databases[0].host, "h");
+    assert!(Bench::new("").load().unwrap().databases.is_empty());
+}
+
+#[test]
+fn a_broken_variable_is_named() {
+    for (variable, value) in [
+        ("DATABASE_URL", "mysql://x"),
+        ("PGEDGE_HTTP_ENABLED", "perhaps"),
+        ("PGEDGE_AUTH_ENABLED", "off"),
+    ] {
+        let problems = Bench::new("")
+            .with(&[(variable, value)])
+            .load()
+            .unwrap_err();
+        assert_eq!(problems.0[0].place, variable);
+    }
+}
+
+#[test]
+fn tls_needs_its_files_and_http() {
+    let mut bench = Bench::new("");
+    bench.sources.tls = true;
+    let problems = bench.load().unwrap_err().to_string();
+    assert!(
+        problems.contains("-cert FILE")
+            && problems.contains("-key FILE")
+            && problems.contains("-http"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn an_address_without_a_port_is_refused() {
+    for address in ["8080", "localhost", "localhost:", "localhost:99999", ""] {
+        let mut bench = Bench::new("");
+        bench.sources.address = Some(address.into());
+        assert!(
+            bench
+                .load()
+                .unwrap_err()
+                .to_string()
+                .contains("localhost:8080"),
+            "{address}"
+        );
+    }
+}
+
+#[test]
+fn the_password_file_fills_in_what_is_missing() {
+    let bench = Bench::new(DATABASE);
+    let home = bench.folder.path().to_str().unwrap().to_owned();
+    let pgpass = bench.folder.path().join(".pgpass");
+    fs::write(&pgpass, "localhost:5432:ann:ann:secret\n").unwrap();
+    let bench = bench.with(&[("HOME", &home)]);
+    assert_eq!(
+        bench.load().unwrap().warnings.len(),
+        1,
+        "readable by others"
+    );
+    fs::set_permissions(&pgpass, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert_eq!(
+        bench.load().unwrap().databases[0]
+            .password
+            .as_ref()
+            .unwrap()
+            .expose(),
+        "secret"
+    );
+}
+
+#[test]
+fn an_empty_variable_is_no_variable() {
+    let empty: BTreeMap<String, String> = [
+        ("DATABASE_URL", ""),
+        ("PGEDGE_HTTP_ENABLED", ""),
+        ("PGPORT", ""),
+    ]
+    .map(|(k, v)| (k.to_owned(), v.to_owned()))
+    .into();
+    let mut bench = Bench::new("");
+    bench.sources.environment = empty;
+    assert!(bench.load().unwrap().databases.is_empty());
+}
