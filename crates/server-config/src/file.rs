@@ -31,7 +31,10 @@ fn parse(text: &str) -> Result<Option<Tree>, String> {
         let end = message
             .find(", set DuplicateKeyPolicy")
             .unwrap_or(message.len());
-        message[..end].to_owned()
+        let line = error
+            .location()
+            .map_or_else(String::new, |at| format!(" at line {}", at.line()));
+        format!("{}{line}", &message[..end])
     })
 }
 
