@@ -1,0 +1,60 @@
+//! What a database is to a session, and what a session may use up.
+
+use std::time::Duration;
+
+use crate::Tls;
+
+/// A database that sessions may use.
+#[derive(Clone)]
+pub struct Database {
+    /// The name by which a lease asks for it.
+    pub name: String,
+    /// Where it is and as whom to log in. TLS is `tls`'s business, not this value's.
+    pub config: tokio_postgres::Config,
+    /// How the wire is protected.
+    pub tls: Tls,
+    /// Time for opening a connection, from the first packet to the first answer.
+    pub connect_timeout: Duration,
+    /// Connections of one session at most.
+    pub max_connections: usize,
+    /// Idle connections of one session that are kept whatever their age.
+    pub min_idle: usize,
+    /// How long a connection beyond those may be idle.
+    pub idle_time: Duration,
+}
+
+impl Database {
+    /// Describes a database with the usual limits: 4 connections, 60 s idle, 5 s to connect.
+    pub fn new(name: impl Into<String>, config: tokio_postgres::Config, tls: Tls) -> Self {
+        Database {
+            name: name.into(),
+            config,
+            tls,
+            connect_timeout: Duration::from_secs(5),
+            max_connections: 4,
+            min_idle: 0,
+            idle_time: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What every session is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Leases of one session that may wait for one of its connections.
+    pub waiting: usize,
+    /// How long a lease waits for a connection to come free.
+    pub wait: Duration,
+    /// Bytes that PostgreSQL may answer to one exchange; a connection over it is closed.
+    pub exchange_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            waiting: 64,
+            wait: Duration::from_secs(5),
+            exchange_bytes: 16 << 20,
+        }
+    }
+}

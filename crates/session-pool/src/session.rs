@@ -1,0 +1,275 @@
+//! One id's own connections.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use deadpool_postgres::{
+    Manager, ManagerConfig, Pool, PoolConfig, PoolError, RecyclingMethod, Runtime, TimeoutType,
+    Timeouts,
+};
+use tokio::sync::watch;
+
+use crate::{
+    Database, Lease, LeaseError, Limits,
+    connect::{Canceller, Connector},
+    wire::Wire,
+};
+
+/// A handle on one id's connections; clones are the same session.
+///
+/// Opened with [`Sessions::open`](crate::Sessions::open). Dropping it closes nothing: idle
+/// connections go by their own time.
+#[derive(Clone)]
+pub struct Session(Arc<Shared>);
+
+pub(crate) struct Shared {
+    id: String,
+    databases: Arc<[Database]>,
+    limits: Limits,
+    ended: watch::Sender<bool>,
+    waiting: AtomicUsize,
+    /// The pools that have been used. Guards nothing else, and is held for a look-up only.
+    pools: Mutex<HashMap<usize, DatabasePool>>,
+}
+
+#[derive(Clone)]
+struct DatabasePool {
+    pool: Pool,
+    canceller: Arc<Canceller>,
+}
+
+/// The end of a session, seen from its connections.
+#[derive(Clone)]
+pub(crate) struct Ending(watch::Receiver<bool>);
+
+impl Ending {
+    /// Waits for the end of the session.
+    pub(crate) async fn ended(mut self) {
+        // An error means that the session itself has gone, which is an end too.
+        _ = self.0.wait_for(|ended| *ended).await;
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Session")
+            .field("id", &self.0.id)
+            .field("closed", &self.is_closed())
+            .finish()
+    }
+}
+
+impl Session {
+    pub(crate) fn new(id: &str, databases: Arc<[Database]>, limits: Limits) -> Self {
+        Session(Arc::new(Shared {
+            id: id.to_owned(),
+            databases,
+            limits,
+            ended: watch::Sender::new(false),
+            waiting: AtomicUsize::new(0),
+            pools: Mutex::new(HashMap::new()),
+        }))
+    }
+
+    /// Names whose session it is.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// Says whether the session has lost its rights.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        *self.0.ended.borrow()
+    }
+
+    /// Waits until the session loses its rights.
+    pub async fn closed(&self) {
+        Ending(self.0.ended.subscribe()).ended().await;
+    }
+
+    /// Takes a connection to a database for one exchange.
+    ///
+    /// Dropping this future gives up the place in the queue; a connection that was being opened is
+    /// closed.
+    ///
+    /// # Errors
+    /// See [`LeaseError`]; none of them waits longer than the limits say.
+    pub async fn lease(&self, database: &str) -> Result<Lease, LeaseError> {
+        let DatabasePool { pool, canceller } = self.pool(database)?;
+        let _place = self.queue(&pool)?;
+        tokio::select! {
+            biased;
+            () = self.closed() => Err(LeaseError::Closed),
+            taken = pool.get() => match taken {
+                Ok(_) if self.is_closed() => Err(LeaseError::Closed),
+                Ok(object) => Ok(Lease::new(object, canceller)),
+                Err(error) => Err(self.refusal(database, error)),
+            }
+        }
+    }
+
+    fn pool(&self, database: &str) -> Result<DatabasePool, LeaseError> {
+        let shared = &*self.0;
+        let Some(index) = shared
+            .databases
+            .iter()
+            .position(|known| known.name == database)
+        else {
+            return Err(LeaseError::UnknownDatabase(database.to_owned()));
+        };
+        let mut pools = shared.lock();
+        // Under the lock, so that closing cannot miss a pool that is just being made.
+        if self.is_closed() {
+            return Err(LeaseError::Closed);
+        }
+        if let Some(pool) = pools.get(&index) {
+            return Ok(pool.clone());
+        }
+        let pool = self.build(&shared.databases[index])?;
+        pools.insert(index, pool.clone());
+        Ok(pool)
+    }
+
+    fn build(&self, database: &Database) -> Result<DatabasePool, LeaseError> {
+        let wire = Wire::new(database.tls.clone(), self.0.limits.exchange_bytes);
+        let mut config = database.config.clone();
+        config.application_name(format!("mcp/{}", self.0.id));
+        config.connect_timeout(database.connect_timeout);
+        let canceller = Arc::new(Canceller::new(&config, wire.clone()));
+        wire.route(&mut config, canceller.uses_socket());
+        let connector = Connector {
+            wire,
+            ending: Ending(self.0.ended.subscribe()),
+            canceller: canceller.clone(),
+        };
+        let recycling = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
+        let pool = Pool::builder(Manager::from_connect(config, connector, recycling))
+            .config(PoolConfig {
+                max_size: database.max_connections,
+                timeouts: Timeouts {
+                    wait: Some(self.0.limits.wait),
+                    create: Some(database.connect_timeout),
+                    recycle: Some(database.connect_timeout),
+                },
+                ..PoolConfig::default()
+            })
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|_| LeaseError::Closed)?;
+        Ok(DatabasePool { pool, canceller })
+    }
+
+    /// Takes a place in the queue for a connection, when one has to queue.
+    fn queue(&self, pool: &Pool) -> Result<Option<Place<'_>>, LeaseError> {
+        let status = pool.status();
+        if status.available > 0 || status.size < status.max_size {
+            return Ok(None);
+        }
+        let waiting = &self.0.waiting;
+        if waiting.fetch_add(1, Ordering::AcqRel) >= self.0.limits.waiting {
+            waiting.fetch_sub(1, Ordering::AcqRel);
+            return Err(LeaseError::QueueFull {
+                limit: self.0.limits.waiting,
+            });
+        }
+        Ok(Some(Place(waiting)))
+    }
+
+    fn refusal(&self, database: &str, error: PoolError) -> LeaseError {
+        let timeout = self
+            .0
+            .databases
+            .iter()
+            .find(|known| known.name == database)
+            .map_or(Duration::ZERO, |known| known.connect_timeout);
+        match error {
+            PoolError::Closed => LeaseError::Closed,
+            PoolError::Timeout(TimeoutType::Wait) => LeaseError::Busy {
+                waited: self.0.limits.wait,
+            },
+            PoolError::Backend(source) => LeaseError::Unreachable {
+                database: database.to_owned(),
+                source,
+            },
+            _ => LeaseError::Silent {
+                database: database.to_owned(),
+                waited: timeout,
+            },
+        }
+    }
+
+    /// Ends the session: refuses leases, closes idle connections, cancels and closes busy ones.
+    pub(crate) fn end(&self) {
+        let pools: Vec<DatabasePool> = {
+            let mut pools = self.0.lock();
+            pools.drain().map(|(_, pool)| pool).collect()
+        };
+        // Idle connections close here; what is still open when the signal comes is busy.
+        for DatabasePool { pool, .. } in &pools {
+            pool.close();
+        }
+        self.0.ended.send_replace(true);
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub(crate) fn close_idle(&self) {
+        let pools: Vec<(usize, Pool)> = self
+            .0
+            .lock()
+            .iter()
+            .map(|(index, pool)| (*index, pool.pool.clone()))
+            .collect();
+        for (index, pool) in pools {
+            let database = &self.0.databases[index];
+            let mut left = pool.status().size;
+            pool.retain(|_, metrics| {
+                let keep = left <= database.min_idle || metrics.last_used() < database.idle_time;
+                left -= usize::from(!keep);
+                keep
+            });
+        }
+    }
+
+    /// Says whether nobody else holds the session and it has no connection left.
+    pub(crate) fn is_unused(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+            && self
+                .0
+                .lock()
+                .values()
+                .all(|pool| pool.pool.status().size == 0)
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Shared> {
+        Arc::downgrade(&self.0)
+    }
+
+    pub(crate) fn is_same(&self, other: &Weak<Shared>) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.0), other.as_ptr())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, DatabasePool>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in the queue; leaving gives it back.
+struct Place<'a>(&'a AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,221 @@
+//! All sessions, by id.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, SystemTime},
+};
+
+use tokio::{sync::Notify, time::MissedTickBehavior};
+
+use crate::{
+    Database, Limits, Session,
+    deadline::{Deadlines, Due},
+};
+
+/// How often the wall clock is looked at, for it may be set while a deadline is waited for; idle
+/// connections are looked for at the same time.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A wall clock.
+type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// Every session there is; clones are the same.
+///
+/// One task of the runtime that [`Sessions::new`] is called on ends sessions at their deadlines. It
+/// stops when the last clone is dropped.
+#[derive(Clone)]
+pub struct Sessions {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    databases: Arc<[Database]>,
+    limits: Limits,
+    clock: Clock,
+    /// Held for a few lines, never while waiting.
+    table: Mutex<Table>,
+    /// Wakes the keeper when an earlier deadline has come in.
+    earlier: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Table {
+    open: HashMap<String, Entry>,
+    deadlines: Deadlines,
+}
+
+struct Entry {
+    session: Session,
+    deadline: Option<SystemTime>,
+}
+
+impl Sessions {
+    /// Starts without any session. Must be called inside a tokio runtime.
+    pub fn new(databases: impl IntoIterator<Item = Database>, limits: Limits) -> Self {
+        Self::with_clock(databases, limits, SystemTime::now)
+    }
+
+    /// Starts with a clock of the caller's.
+    pub fn with_clock(
+        databases: impl IntoIterator<Item = Database>,
+        limits: Limits,
+        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> Self {
+        let inner = Arc::new(Inner {
+            databases: databases.into_iter().collect(),
+            limits,
+            clock: Arc::new(clock),
+            table: Mutex::default(),
+            earlier: Arc::default(),
+        });
+        tokio::spawn(keep(Arc::downgrade(&inner), inner.earlier.clone()));
+        Sessions { inner }
+    }
+
+    /// Gives the session of an id, a new one when it has none.
+    ///
+    /// At `deadline` the session is closed. A later call with another deadline moves it. Costs a
+    /// look-up; connections are opened by [`Session::lease`].
+    pub fn open(&self, id: &str, deadline: Option<SystemTime>) -> Session {
+        let mut table = self.inner.lock();
+        let Table { open, deadlines } = &mut *table;
+        let entry = match open.get_mut(id) {
+            Some(entry) if entry.deadline == deadline => return entry.session.clone(),
+            Some(entry) => {
+                entry.deadline = deadline;
+                entry
+            }
+            None => {
+                let session = Session::new(id, self.inner.databases.clone(), self.inner.limits);
+                open.entry(id.to_owned())
+                    .or_insert(Entry { session, deadline })
+            }
+        };
+        let session = entry.session.clone();
+        let earlier = deadline.is_some_and(|at| {
+            deadlines.add(Due {
+                at,
+                id: id.to_owned(),
+                session: session.downgrade(),
+            })
+        });
+        drop(table);
+        if earlier {
+            self.inner.earlier.notify_one();
+        }
+        session
+    }
+
+    /// Closes the session of an id, if it has one: refuses its handles from now on, cancels its
+    /// statements and closes its connections.
+    pub fn close(&self, id: &str) {
+        let entry = self.inner.lock().open.remove(id);
+        if let Some(Entry { session, .. }) = entry {
+            session.end();
+        }
+    }
+
+    /// Closes all sessions.
+    pub fn close_all(&self) {
+        let entries: Vec<Entry> = self
+            .inner
+            .lock()
+            .open
+            .drain()
+            .map(|(_, entry)| entry)
+            .collect();
+        for Entry { session, .. } in entries {
+            session.end();
+        }
+    }
+
+    /// Names the databases that sessions may use, in the order given.
+    pub fn databases(&self) -> impl Iterator<Item = &str> {
+        self.inner
+            .databases
+            .iter()
+            .map(|database| database.name.as_str())
+    }
+}
+
+/// Ends sessions at their deadlines and closes idle connections, until all handles are gone.
+async fn keep(inner: Weak<Inner>, earlier: Arc<Notify>) {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let Some(strong) = inner.upgrade() else {
+            return;
+        };
+        strong.end_due();
+        let pause = strong.until_next();
+        drop(strong);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = earlier.notified() => {}
+            _ = tick.tick() => {
+                if let Some(strong) = inner.upgrade() {
+                    strong.close_idle();
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn end_due(&self) {
+        let now = (self.clock)();
+        loop {
+            let mut table = self.lock();
+            let Some(due) = table.deadlines.take_due(now) else {
+                return;
+            };
+            // A deadline counts only while it is still the one of that very session.
+            let counts = table.open.get(&due.id).is_some_and(|entry| {
+                entry.session.is_same(&due.session) && entry.deadline == Some(due.at)
+            });
+            let ended = if counts {
+                table.open.remove(&due.id)
+            } else {
+                None
+            };
+            drop(table);
+            if let Some(Entry { session, .. }) = ended {
+                session.end();
+            }
+        }
+    }
+
+    /// Waits for the next deadline, but never longer than a tick.
+    fn until_next(&self) -> Duration {
+        let earliest = self.lock().deadlines.earliest();
+        earliest
+            .map(|at| at.duration_since((self.clock)()).unwrap_or_default())
+            .map_or(TICK, |left| left.min(TICK))
+    }
+
+    fn close_idle(&self) {
+        let sessions: Vec<Session> = self
+            .lock()
+            .open
+            .values()
+            .map(|entry| entry.session.clone())
+            .collect();
+        for session in sessions {
+            session.close_idle();
+        }
+        self.lock()
+            .open
+            .retain(|_, entry| !entry.session.is_unused());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.earlier.notify_one();
+    }
+}

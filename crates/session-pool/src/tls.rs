@@ -1,0 +1,221 @@
+//! How the wire to PostgreSQL is protected: libpq's `sslmode`, in rustls's terms.
+
+use std::{path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// How much the server must prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// TLS if the server offers it, whoever it is (`prefer`).
+    Opportunistic,
+    /// TLS, whoever it is (`require`).
+    Encrypted,
+    /// TLS with a certificate of a trusted authority, for whatever host (`verify-ca`).
+    Authority,
+    /// TLS with a certificate of a trusted authority for this host (`verify-full`).
+    Host,
+}
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file of trusted certificates cannot be read.
+    #[error("cannot read certificates from {path}: {reason}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// There is nothing to trust.
+    #[error("no trusted certificates in {0}; name a PEM file that has some")]
+    Empty(String),
+    /// rustls refused the settings.
+    #[error("TLS cannot be set up")]
+    Refused(#[from] rustls::Error),
+    /// The verifier refused the trusted certificates.
+    #[error("the trusted certificates cannot be used: {0}")]
+    Verifier(String),
+}
+
+/// How the wire to one database is protected.
+#[derive(Clone)]
+pub struct Tls {
+    pub(crate) connector: Option<MakeRustlsConnect>,
+    pub(crate) required: bool,
+}
+
+impl Tls {
+    /// Talks in the clear.
+    #[must_use]
+    pub fn disabled() -> Self {
+        Tls {
+            connector: None,
+            required: false,
+        }
+    }
+
+    /// Talks TLS 1.2 or 1.3; `roots` is a PEM file, without one the system's authorities are trusted.
+    ///
+    /// # Errors
+    /// When the certificates to trust cannot be read, or there are none.
+    pub fn new(verification: Verification, roots: Option<&Path>) -> Result<Self, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier: Arc<dyn ServerCertVerifier> = match verification {
+            Verification::Opportunistic | Verification::Encrypted => {
+                Arc::new(AnyServer(provider.clone()))
+            }
+            Verification::Authority => Arc::new(AnyHost(trusted(roots, &provider)?)),
+            Verification::Host => trusted(roots, &provider)?,
+        };
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        Ok(Tls {
+            connector: Some(MakeRustlsConnect::new(config)),
+            required: verification != Verification::Opportunistic,
+        })
+    }
+}
+
+fn trusted(
+    roots: Option<&Path>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    let mut store = RootCertStore::empty();
+    let from = match roots {
+        Some(path) => {
+            let unreadable = |error: rustls::pki_types::pem::Error| TlsError::Unreadable {
+                path: path.display().to_string(),
+                reason: error.to_string(),
+            };
+            for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
+                store.add(certificate.map_err(unreadable)?)?;
+            }
+            path.display().to_string()
+        }
+        None => {
+            // A system's store may hold a certificate that rustls does not take; the others count.
+            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            "the system's store".to_owned()
+        }
+    };
+    if store.is_empty() {
+        return Err(TlsError::Empty(from));
+    }
+    WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone())
+        .build()
+        .map_err(|error| TlsError::Verifier(error.to_string()))
+}
+
+/// Takes any certificate, but still makes the server prove that it has the key.
+#[derive(Debug)]
+struct AnyServer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Takes a trusted certificate for whatever host it was made.
+#[derive(Debug)]
+struct AnyHost(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyHost {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        host: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
+        match self
+            .0
+            .verify_server_cert(certificate, intermediates, host, ocsp, now)
+        {
+            // The chain has been verified by the time that the name is looked at.
+            Err(rustls::Error::InvalidCertificate(
+                NotValidForName | NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}

@@ -1,0 +1,175 @@
+//! The wire to a PostgreSQL server: TLS where it is asked for, metered always.
+//!
+//! tokio-postgres lets a TLS connector see the raw socket, and with "direct" negotiation before
+//! anything was sent. [`Wire`] uses that: it asks for TLS itself (PostgreSQL documentation,
+//! section 55.2.10), and hands back a metered stream whether TLS came of it or not.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio_postgres::{
+    Config, Socket,
+    config::{SslMode, SslNegotiation},
+    tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream},
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::{Tls, metered::Metered};
+
+/// The eight bytes of an SSLRequest: its length and its code.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+/// Opens the wire to one host.
+#[derive(Clone)]
+pub(crate) struct Wire {
+    tls: Tls,
+    allowance: u64,
+}
+
+impl Wire {
+    pub(crate) fn new(tls: Tls, allowance: u64) -> Self {
+        Wire { tls, allowance }
+    }
+
+    /// Makes tokio-postgres hand the untouched socket to this connector; it never asks for TLS on
+    /// a Unix socket.
+    pub(crate) fn route(&self, config: &mut Config, socket: bool) {
+        if socket {
+            config.ssl_mode(SslMode::Disable);
+        } else {
+            config
+                .ssl_mode(SslMode::Require)
+                .ssl_negotiation(SslNegotiation::Direct);
+        }
+    }
+
+    pub(crate) fn allowance(&self) -> u64 {
+        self.allowance
+    }
+}
+
+impl MakeTlsConnect<Socket> for Wire {
+    type Stream = Metered<Line>;
+    type TlsConnect = Opening;
+    type Error = io::Error;
+
+    fn make_tls_connect(&mut self, host: &str) -> io::Result<Opening> {
+        let connector = self
+            .tls
+            .connector
+            .as_mut()
+            .map(|tls| MakeTlsConnect::<Socket>::make_tls_connect(tls, host))
+            .transpose()
+            .map_err(io::Error::other)?;
+        Ok(Opening {
+            connector,
+            required: self.tls.required,
+            allowance: self.allowance,
+        })
+    }
+}
+
+type RustlsConnect = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
+type RustlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
+
+/// One connection that is being opened.
+pub(crate) struct Opening {
+    connector: Option<RustlsConnect>,
+    required: bool,
+    allowance: u64,
+}
+
+impl TlsConnect<Socket> for Opening {
+    type Stream = Metered<Line>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Metered<Line>>> + Send>>;
+
+    fn connect(self, socket: Socket) -> Self::Future {
+        Box::pin(async move {
+            let line = match self.connector {
+                None => Line::Plain(socket),
+                Some(connector) => secure(socket, connector, self.required).await?,
+            };
+            Ok(Metered::new(line, self.allowance))
+        })
+    }
+}
+
+async fn secure(mut socket: Socket, connector: RustlsConnect, required: bool) -> io::Result<Line> {
+    socket.write_all(&SSL_REQUEST).await?;
+    match socket.read_u8().await? {
+        b'S' => connector
+            .connect(socket)
+            .await
+            .map(|stream| Line::Secure(Box::new(stream))),
+        b'N' if !required => Ok(Line::Plain(socket)),
+        b'N' => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the server does not offer TLS; turn it on there, or set a weaker sslmode",
+        )),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "this is no PostgreSQL server",
+        )),
+    }
+}
+
+/// A socket with or without TLS around it.
+pub(crate) enum Line {
+    Plain(Socket),
+    Secure(Box<RustlsStream>),
+}
+
+impl TlsStream for Metered<Line> {
+    fn channel_binding(&self) -> ChannelBinding {
+        match self.inner() {
+            Line::Plain(_) => ChannelBinding::none(),
+            Line::Secure(stream) => stream.channel_binding(),
+        }
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Line::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Line::Secure(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Line::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Line::Secure(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Line::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Line::Secure(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Line::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Line::Secure(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
