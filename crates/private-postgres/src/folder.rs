@@ -1,0 +1,269 @@
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::StartError;
+use crate::account::Account;
+
+/// The longest socket path that the system takes, in bytes (`sun_path` less its closing zero).
+pub(crate) const SOCKET_PATH_LIMIT: usize = 107;
+
+const LOCK_NAME: &str = "owner.lock";
+
+/// A cluster's folder, held for this process alone while the value lives.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder where it is missing and locks it. The lock goes with the process, however that ends.
+    pub(crate) fn hold(path: &Path, account: &Account) -> Result<Self, StartError> {
+        let path = std::path::absolute(path).map_err(StartError::file("find", path))?;
+        make_private(&path, account)?;
+        account.check_reach(&path.join("data"))?;
+        let lock_path = path.join(LOCK_NAME);
+        let mut lock = File::options()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(StartError::file("open", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StartError::InUse {
+                    folder: path,
+                    owner: owner_of(&mut lock),
+                });
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(StartError::file("lock", &lock_path)(error));
+            }
+        }
+        lock.set_len(0)
+            .and_then(|()| lock.rewind())
+            .and_then(|()| write!(lock, "pid {}", std::process::id()))
+            .map_err(StartError::file("write", &lock_path))?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn data(&self, major: u32) -> PathBuf {
+        self.path.join(format!("data-{major}"))
+    }
+
+    /// A file that says that the data folder was made to its end.
+    pub(crate) fn made_marker(&self, major: u32) -> PathBuf {
+        self.path.join(format!("data-{major}.made"))
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path.join("server.log")
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes the folder of the socket that ends in `port`, and checks that the path is short enough.
+    pub(crate) fn socket_dir(&self, port: u16, account: &Account) -> Result<PathBuf, StartError> {
+        let folder = self.path.join("socket");
+        let socket = folder.join(socket_name(port));
+        let length = socket.as_os_str().as_bytes().len();
+        if length > SOCKET_PATH_LIMIT {
+            return Err(StartError::SocketPath {
+                path: socket,
+                length,
+            });
+        }
+        make_private(&folder, account)?;
+        Ok(folder)
+    }
+
+    /// Removes every data folder, of all versions.
+    pub(crate) fn erase(&self) -> Result<(), StartError> {
+        let entries = fs::read_dir(&self.path).map_err(StartError::file("list", &self.path))?;
+        for entry in entries.flatten() {
+            if !entry.file_name().as_bytes().starts_with(b"data-") {
+                continue;
+            }
+            let path = entry.path();
+            let removed = if path.is_dir() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            removed.map_err(StartError::file("remove", &path))?;
+        }
+        Ok(())
+    }
+}
+
+/// The name that PostgreSQL gives to the socket of a port.
+pub(crate) fn socket_name(port: u16) -> String {
+    format!(".s.PGSQL.{port}")
+}
+
+fn owner_of(lock: &mut File) -> String {
+    let mut owner = String::new();
+    match lock.read_to_string(&mut owner) {
+        Ok(1..) => owner.trim().to_owned(),
+        _ => "pid unknown".to_owned(),
+    }
+}
+
+/// Makes a folder that only the account may enter. One that is there must be a real folder of ours:
+/// somebody else's folder, or a link of theirs, would be given away by the change of owner that follows.
+fn make_private(path: &Path, account: &Account) -> Result<(), StartError> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(StartError::file("create", parent))?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            check_ours(path, account)?
+        }
+        made => made.map_err(StartError::file("create", path))?,
+    }
+    fs::set_permissions(path, Permissions::from_mode(0o700))
+        .map_err(StartError::file("change the mode of", path))?;
+    account.give(path)
+}
+
+fn check_ours(path: &Path, account: &Account) -> Result<(), StartError> {
+    let metadata = fs::symlink_metadata(path).map_err(StartError::file("look at", path))?;
+    let own = rustix::process::geteuid().as_raw();
+    let stand_in = match account {
+        Account::Own => own,
+        Account::StandIn { uid, .. } => *uid,
+    };
+    if metadata.is_dir() && [own, stand_in].contains(&metadata.uid()) {
+        return Ok(());
+    }
+    let refusal = std::io::Error::other("it is not a folder of this user's: choose another one");
+    Err(StartError::file("use", path)(refusal))
+}
+
+/// Removes what killed owners have left: every folder in `parent` whose name begins with `prefix`, that was
+/// made by this crate and that nobody holds. A folder that cannot be removed stays for the next sweep.
+pub fn sweep(parent: &Path, prefix: &str) {
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if is_abandoned(&entry.path(), &entry.file_name(), prefix) {
+            tracing::debug!(folder = %entry.path().display(), "removing an abandoned cluster");
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn is_abandoned(folder: &Path, name: &OsStr, prefix: &str) -> bool {
+    if !name.as_bytes().starts_with(prefix.as_bytes()) {
+        return false;
+    }
+    let Ok(lock) = File::options()
+        .read(true)
+        .write(true)
+        .open(folder.join(LOCK_NAME))
+    else {
+        return false;
+    };
+    // A server whose owner was killed needs a moment to end; until then its data is in use.
+    lock.try_lock().is_ok() && !crate::orphan::any_alive(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_held_names_its_holder() {
+        let folder = tempfile::tempdir().unwrap();
+        let _held = Folder::hold(folder.path(), &Account::Own).unwrap();
+        let error = Folder::hold(folder.path(), &Account::Own)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("in use by another server"), "{error}");
+        assert!(
+            error.contains(&format!("pid {}", std::process::id())),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_folder_is_free_again_when_its_holder_lets_go() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Folder::hold(folder.path(), &Account::Own).unwrap());
+        assert!(Folder::hold(folder.path(), &Account::Own).is_ok());
+    }
+
+    #[test]
+    fn a_socket_path_over_the_system_limit_is_refused_with_its_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = folder.path().join("n".repeat(120));
+        let held = Folder::hold(&long, &Account::Own).unwrap();
+        let error = held
+            .socket_dir(5432, &Account::Own)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("the system allows 107: choose a shorter folder"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_folder_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/etc", &link).unwrap();
+        let error = Folder::hold(&link, &Account::Own).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("not a folder of this user's"), "{cause}");
+    }
+
+    #[test]
+    fn a_sweep_takes_abandoned_folders_and_leaves_held_and_foreign_ones() {
+        let parent = tempfile::tempdir().unwrap();
+        let [held, abandoned, foreign, other] =
+            ["t-held", "t-abandoned", "t-foreign", "other"].map(|name| parent.path().join(name));
+        let _holder = Folder::hold(&held, &Account::Own).unwrap();
+        drop(Folder::hold(&abandoned, &Account::Own).unwrap());
+        drop(Folder::hold(&other, &Account::Own).unwrap());
+        fs::create_dir(&foreign).unwrap();
+
+        sweep(parent.path(), "t-");
+
+        let left = [&held, &abandoned, &foreign, &other].map(|folder| folder.exists());
+        assert_eq!(left, [true, false, true, true]);
+    }
+
+    #[test]
+    fn erasing_removes_the_data_of_all_versions_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = Folder::hold(folder.path(), &Account::Own).unwrap();
+        fs::create_dir_all(held.data(15).join("base")).unwrap();
+        fs::create_dir_all(held.data(18)).unwrap();
+        fs::write(held.made_marker(15), "").unwrap();
+        fs::write(held.log(), "kept").unwrap();
+        held.erase().unwrap();
+        let left = [
+            held.data(15),
+            held.data(18),
+            held.made_marker(15),
+            held.log(),
+        ]
+        .map(|path| path.exists());
+        assert_eq!(left, [false, false, false, true]);
+    }
+}

@@ -1,0 +1,99 @@
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::account::Account;
+use crate::cluster::{Options, Storage};
+use crate::error::{hint, last_lines};
+use crate::folder::Folder;
+use crate::supervised::Supervised;
+use crate::{StartError, orphan};
+
+/// `initdb` takes about a second; a machine that needs more than this does not make progress.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Comparison by code point, upper and lower case by Unicode; there on every Linux, elsewhere only `C` is.
+const LOCALE: &str = if cfg!(target_os = "linux") {
+    "C.UTF-8"
+} else {
+    "C"
+};
+
+/// Makes the data folder unless it was made before. One without its marker is half made, and is made anew.
+pub(crate) fn initialize(
+    folder: &Folder,
+    options: &Options,
+    account: &Account,
+) -> Result<(), StartError> {
+    let major = options.programs.major();
+    let (data, marker) = (folder.data(major), folder.made_marker(major));
+    if data.exists() {
+        orphan::settle(&data)?;
+    }
+    if options.reset {
+        folder.erase()?;
+    }
+    if marker.exists() && data.join("PG_VERSION").exists() {
+        return Ok(());
+    }
+    if data.exists() {
+        tracing::warn!(folder = %data.display(), "making a half-made cluster anew");
+        fs::remove_dir_all(&data).map_err(StartError::file("remove", &data))?;
+    }
+    run_initdb(folder, &data, options, account)?;
+    File::create(&marker).map_err(StartError::file("create", &marker))?;
+    Ok(())
+}
+
+fn run_initdb(
+    folder: &Folder,
+    data: &Path,
+    options: &Options,
+    account: &Account,
+) -> Result<(), StartError> {
+    let log_path = folder.file("initdb.log");
+    let log = File::create(&log_path).map_err(StartError::file("create", &log_path))?;
+    let initdb = options.programs.program("initdb");
+    let mut run = Supervised::start(&initdb, arguments(data, options), account, &log)?;
+    let status = run.wait(LIMIT);
+    if status.is_some_and(|status| status.success()) {
+        return Ok(());
+    }
+    let output = fs::read_to_string(&log_path).unwrap_or_default();
+    let output = last_lines(&output);
+    match status {
+        Some(status) => Err(StartError::Initialize {
+            status,
+            hint: hint(&output),
+            output,
+        }),
+        None => Err(StartError::NotReady {
+            limit: LIMIT,
+            last: "initdb still runs".into(),
+            log: output,
+        }),
+    }
+}
+
+/// The socket trusts whoever can open it, which its folder's mode decides; TCP always asks for a password.
+fn arguments(data: &Path, options: &Options) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec![
+        "-D".into(),
+        data.into(),
+        "-U".into(),
+        (&options.superuser).into(),
+    ];
+    let fixed = [
+        "--auth-local=trust",
+        "--auth-host=scram-sha-256",
+        "--encoding=UTF8",
+        "--no-instructions",
+    ];
+    arguments.extend(fixed.map(OsString::from));
+    arguments.push(format!("--locale={LOCALE}").into());
+    if options.storage == Storage::Throwaway {
+        arguments.push("--no-sync".into());
+    }
+    arguments
+}

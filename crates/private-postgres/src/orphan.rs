@@ -1,0 +1,109 @@
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::StartError;
+
+/// How long a server that was left behind gets for each way of stopping it.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Clears the way for a start on `data`: stops a server that a killed owner left behind, and removes a pid file
+/// that would keep PostgreSQL from starting although its number has gone to some other program.
+///
+/// Everything else is left to PostgreSQL, which also checks the shared memory that the file names: removing the file of
+/// a dead postmaster whose backends still write would let two servers loose on one folder.
+///
+/// The caller holds the folder's lock. Without `/proc` nothing is done here and PostgreSQL's own refusal stands.
+pub(crate) fn settle(data: &Path) -> Result<(), StartError> {
+    if let Some(pid) = postmaster(data) {
+        tracing::warn!(pid = number(pid), folder = %data.display(), "stopping a PostgreSQL that an earlier run left behind");
+        stop(pid, data)?;
+    }
+    wait_for_backends(data)?;
+    let pid_file = data.join("postmaster.pid");
+    if pid_in(&pid_file).is_some_and(is_alive) {
+        tracing::warn!(file = %pid_file.display(), "removing a stale pid file whose number another program has now");
+        fs::remove_file(&pid_file).map_err(StartError::file("remove", &pid_file))?;
+    }
+    Ok(())
+}
+
+/// Tells whether a server or a backend still runs on any data folder inside `folder`.
+pub(crate) fn any_alive(folder: &Path) -> bool {
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|entry| postmaster(&entry.path()).is_some() || !working_in(&entry.path()).is_empty())
+}
+
+/// The process that `data`'s pid file names, if it really is a postgres on `data`.
+fn postmaster(data: &Path) -> Option<Pid> {
+    let pid = pid_in(&data.join("postmaster.pid"))?;
+    let command_line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let arguments: Vec<&[u8]> = command_line.split(|byte| *byte == 0).collect();
+    let is_server = arguments
+        .first()
+        .is_some_and(|program| program.ends_with(b"postgres"));
+    let on_data = arguments.contains(&data.as_os_str().as_encoded_bytes());
+    (is_server && on_data).then_some(pid)
+}
+
+fn pid_in(file: &Path) -> Option<Pid> {
+    let text = fs::read_to_string(file).ok()?;
+    Pid::from_raw(text.lines().next()?.trim().parse().ok()?)
+}
+
+fn number(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get().unsigned_abs()
+}
+
+fn is_alive(pid: Pid) -> bool {
+    // A refusal (EPERM) also means that there is such a process, but PostgreSQL does not mind one of another user.
+    test_kill_process(pid).is_ok()
+}
+
+fn stop(pid: Pid, data: &Path) -> Result<(), StartError> {
+    for signal in [Signal::INT, Signal::QUIT] {
+        let _ = kill_process(pid, signal);
+        if wait_until(STOP_LIMIT, || postmaster(data) != Some(pid)) {
+            return Ok(());
+        }
+    }
+    Err(StartError::OrphanStays { pid: number(pid) })
+}
+
+/// Backends outlive a killed postmaster until their statement ends.
+fn wait_for_backends(data: &Path) -> Result<(), StartError> {
+    if wait_until(STOP_LIMIT, || working_in(data).is_empty()) {
+        return Ok(());
+    }
+    match working_in(data).first() {
+        Some(&pid) => Err(StartError::OrphanStays { pid }),
+        None => Ok(()),
+    }
+}
+
+/// All processes whose working folder is `data`, which is where PostgreSQL's processes work.
+fn working_in(data: &Path) -> Vec<u32> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == data))
+        .collect()
+}
+
+fn wait_until(limit: Duration, done: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    while !done() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
