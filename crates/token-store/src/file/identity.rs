@@ -1,0 +1,35 @@
+//! Which file, in which state: compared to see that nothing has changed.
+
+use std::{fs::Metadata, os::unix::fs::MetadataExt};
+
+/// The identity of a file's content as far as one `stat` (about a microsecond) tells it.
+///
+/// Two equal identities mean the same content, but for a write within one tick of the file system's clock, some milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    /// Says whether both are one file, whatever its content.
+    #[must_use]
+    pub fn is_same_file(&self, other: &Identity) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
+impl From<&Metadata> for Identity {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}

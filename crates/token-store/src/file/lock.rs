@@ -1,0 +1,69 @@
+//! One writer at a time, over all processes.
+//!
+//! The lock is on a file of its own that is never deleted: a lock on the token file itself would be on a file that the first
+//! writer replaces, and the second would write over the first one's work.
+
+use std::{
+    ffi::OsString,
+    fs::{File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use rustix::fs::OFlags;
+
+use super::{EditError, save};
+
+/// A lock is tried this often, so it is waited for 10 s.
+const TRIES: u32 = 2_000;
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The right to change a token file; given back on drop, or by the system when the process dies.
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits for the lock of the real token file at `real`.
+    pub(super) fn acquire(real: &Path) -> Result<Self, EditError> {
+        let path = lock_path(real);
+        let file = open(&path, real).map_err(EditError::system("open the lock", &path))?;
+        for _ in 0..TRIES {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+                Err(TryLockError::Error(error)) => {
+                    return Err(EditError::system("lock", &path)(error));
+                }
+            }
+        }
+        Err(EditError::Locked { path })
+    }
+}
+
+fn lock_path(real: &Path) -> PathBuf {
+    let mut name: OsString = real.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
+/// Opens the lock file, and gives a new one to the owner of the token file: root's lock would keep the server out.
+fn open(path: &Path, real: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+        .open(path)?;
+    let owner = save::owner_for(real)?;
+    let metadata = file.metadata()?;
+    if (metadata.uid(), metadata.gid()) != owner && rustix::process::geteuid().is_root() {
+        std::os::unix::fs::fchown(&file, Some(owner.0), Some(owner.1))?;
+    }
+    Ok(file)
+}

@@ -1,0 +1,212 @@
+//! The file on disk: read whole or refused, changed under a lock, replaced at once.
+
+mod draft;
+mod identity;
+mod lock;
+mod read;
+mod save;
+mod warning;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use time::OffsetDateTime;
+
+pub use draft::{Draft, NewToken};
+pub use identity::Identity;
+pub use read::{LoadError, MAX_FILE_BYTES};
+pub use warning::Warning;
+
+pub(crate) use read::read;
+
+use crate::{
+    set::{Duplicate, TokenSet},
+    token::Token,
+};
+
+/// A token file, which need not exist yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenFile {
+    path: PathBuf,
+}
+
+/// What a file held when it was read.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The tokens; none when there is no file.
+    pub set: Arc<TokenSet>,
+    /// Which file it was; nothing when there is none.
+    pub identity: Option<Identity>,
+    /// What should be mended although the file is usable.
+    pub warnings: Vec<Warning>,
+}
+
+/// A change that has been made.
+#[derive(Clone, Debug)]
+pub struct Edited<T> {
+    /// What the change returned.
+    pub value: T,
+    /// The tokens after it.
+    pub set: Arc<TokenSet>,
+    /// What should be known although the change is made.
+    pub warnings: Vec<Warning>,
+}
+
+/// Why a change was not made; the file is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// The file cannot be used as it is.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Another program is changing the file and does not finish.
+    #[error("another program has held the lock {path} for 10 s; see who with `fuser {path}`, end it, and try again", path = .path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The file belongs to someone else and would not when replaced.
+    #[error("{path} belongs to user {owner}, and only that user or root can replace it without taking it away from them; run this as that user", path = .path.display())]
+    Owner {
+        /// The token file.
+        path: PathBuf,
+        /// The number of the user whose it is.
+        owner: u32,
+    },
+    /// The new content is larger than what is read back.
+    #[error("{path} would have {bytes} bytes, more than the {MAX_FILE_BYTES} that are read; remove tokens that are no longer needed", path = .path.display())]
+    TooLarge {
+        /// The token file.
+        path: PathBuf,
+        /// Bytes it would have.
+        bytes: u64,
+    },
+    /// The system refused a step.
+    #[error("failed to {step} {path}: {source}; the token file is unchanged{hint}", path = .path.display(), hint = read::hint(.source))]
+    System {
+        /// What was tried.
+        step: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The change itself breaks a rule.
+    #[error(transparent)]
+    Duplicate(#[from] Duplicate),
+}
+
+impl EditError {
+    fn system<'a>(step: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |source| Self::System {
+            step,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+impl TokenFile {
+    /// Names a file. Nothing is read yet.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Returns the path as it was given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the file. A file that does not exist has no tokens.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no plain file, is larger than [`MAX_FILE_BYTES`], or is not wholly valid.
+    pub fn load(&self) -> Result<Loaded, LoadError> {
+        match read(&self.path)? {
+            None => Ok(Loaded {
+                set: Arc::default(),
+                identity: None,
+                warnings: Vec::new(),
+            }),
+            Some(content) => Ok(Loaded {
+                set: Arc::new(content.parse(&self.path)?),
+                identity: Some(content.identity),
+                warnings: content.warnings,
+            }),
+        }
+    }
+
+    /// Changes the file: locks it, reads it, lets `change` work on a draft, and replaces it if the draft differs.
+    ///
+    /// The lock is a file beside the real file, `<real file>.lock`, and is waited for up to 10 s. A crash or a full disk at any
+    /// moment leaves the old file or the new one, whole. When this returns `Ok`, the new file is in place: every later reader has it.
+    ///
+    /// # Errors
+    /// What `change` returns (then nothing is written), or an [`EditError`]; in both cases the file is as it was.
+    ///
+    /// ```
+    /// use time::OffsetDateTime;
+    /// use token_store::{EditError, NewToken, Secret, TokenFile};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let file = TokenFile::new(folder.path().join("tokens.yaml"));
+    /// let secret = Secret::generate()?;
+    /// let made = file.edit(|draft| {
+    ///     Ok::<_, EditError>(draft.create(&secret, NewToken::default(), OffsetDateTime::UNIX_EPOCH)?)
+    /// })?;
+    /// assert_eq!(file.load()?.set.get(&secret.hash()), Some(&made.value));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn edit<T, E: From<EditError>>(
+        &self,
+        change: impl FnOnce(&mut Draft) -> Result<T, E>,
+    ) -> Result<Edited<T>, E> {
+        let real = save::resolve(&self.path).map_err(E::from)?;
+        save::create_folder(&real).map_err(E::from)?;
+        let lock = lock::Lock::acquire(&real).map_err(E::from)?;
+        let old = read(&self.path).map_err(|error| E::from(error.into()))?;
+        let parsed = match &old {
+            Some(content) => content.parse(&self.path),
+            None => Ok(TokenSet::default()),
+        };
+        let mut draft = Draft::new(parsed.map_err(|error| E::from(error.into()))?);
+        let value = change(&mut draft)?;
+        let (set, changed) = draft.finish().map_err(|twice| E::from(twice.into()))?;
+        let mut warnings = old.map_or_else(Vec::new, |content| content.warnings);
+        if changed {
+            let durable = save::replace(&real, set.to_yaml().as_bytes()).map_err(E::from)?;
+            // Whoever may have read the file before, nobody can any more.
+            warnings.retain(|warning| !matches!(warning, Warning::Readable { .. }));
+            warnings.extend(durable);
+        }
+        drop(lock);
+        Ok(Edited {
+            value,
+            set: Arc::new(set),
+            warnings,
+        })
+    }
+
+    /// Removes every token that has expired at `now` and returns them; writes nothing when there is none.
+    ///
+    /// # Errors
+    /// As [`TokenFile::edit`].
+    pub fn remove_expired(
+        &self,
+        now: OffsetDateTime,
+    ) -> Result<Edited<Vec<Arc<Token>>>, EditError> {
+        let loaded = self.load()?;
+        if !loaded.set.iter().any(|token| token.is_expired(now)) {
+            return Ok(Edited {
+                value: Vec::new(),
+                set: loaded.set,
+                warnings: loaded.warnings,
+            });
+        }
+        self.edit(|draft| Ok(draft.remove_where(|token| token.is_expired(now))))
+    }
+}

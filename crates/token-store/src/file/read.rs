@@ -1,0 +1,154 @@
+//! Reading a file that may be anything.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::OFlags;
+
+use super::{Identity, Warning};
+use crate::{format::FormatError, set::TokenSet};
+
+/// The largest file that is read, in bytes: 100,000 tokens with notes of 300 bytes.
+pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The system refused to open or read it.
+    #[error("failed to read {path}: {source}{hint}", path = .path.display(), hint = hint(.source))]
+    Read {
+        /// The token file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// It is a folder, a pipe or a device.
+    #[error("{path} is {kind}, not a file; name a file with -token-file", path = .path.display())]
+    NotAFile {
+        /// The token file.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// It is larger than any list of tokens.
+    #[error("{path} has {bytes} bytes, more than the {MAX_FILE_BYTES} that are read; remove tokens, or name another file", path = .path.display())]
+    TooLarge {
+        /// The token file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// Its content is not wholly valid; nothing of it is used.
+    #[error("{path}, {error}", path = .path.display())]
+    Format {
+        /// The token file.
+        path: PathBuf,
+        /// What is wrong and where.
+        #[source]
+        error: FormatError,
+    },
+}
+
+pub(super) fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run this as the owner of the token file",
+        _ => "",
+    }
+}
+
+/// A file's bytes, and what was seen of it before they were read.
+pub(crate) struct Content {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) identity: Identity,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+impl Content {
+    pub(crate) fn parse(&self, path: &Path) -> Result<TokenSet, LoadError> {
+        TokenSet::parse(&self.bytes).map_err(|error| LoadError::Format {
+            path: path.to_owned(),
+            error,
+        })
+    }
+}
+
+/// Reads a file; nothing if there is none.
+pub(crate) fn read(path: &Path) -> Result<Option<Content>, LoadError> {
+    let failed = |source| LoadError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    // Opening a pipe would wait for a writer, and a terminal could become ours.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path);
+    let file = match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(failed)?,
+    };
+    let metadata = file.metadata().map_err(failed)?;
+    let kind = metadata.file_type();
+    if !kind.is_file() {
+        return Err(LoadError::NotAFile {
+            path: path.to_owned(),
+            kind: match () {
+                () if kind.is_dir() => "a folder",
+                () if kind.is_fifo() => "a pipe",
+                () => "a device or socket",
+            },
+        });
+    }
+    let bytes = read_bytes(&file, metadata.len()).map_err(failed)?;
+    let size = metadata.len().max(bytes.len() as u64);
+    if size > MAX_FILE_BYTES {
+        return Err(LoadError::TooLarge {
+            path: path.to_owned(),
+            bytes: size,
+        });
+    }
+    Ok(Some(Content {
+        bytes,
+        identity: Identity::from(&metadata),
+        warnings: warnings(path, metadata.permissions().mode()),
+    }))
+}
+
+fn read_bytes(file: &File, size: u64) -> io::Result<Vec<u8>> {
+    if size > MAX_FILE_BYTES {
+        return Ok(Vec::new());
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn warnings(path: &Path, mode: u32) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let mode = mode & 0o7777;
+    if mode & 0o077 != 0 {
+        warnings.push(Warning::Readable {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // With the sticky bit, as in /tmp, only a file's owner may replace it.
+    let folder_mode = folder
+        .metadata()
+        .map_or(0, |metadata| metadata.permissions().mode());
+    if folder_mode & 0o1002 == 0o002 {
+        warnings.push(Warning::FolderWritable {
+            folder: folder.to_owned(),
+        });
+    }
+    warnings
+}

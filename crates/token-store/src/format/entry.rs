@@ -1,0 +1,168 @@
+//! From one entry of a YAML file to a token.
+
+use super::{
+    FormatError, Problem,
+    instant::{self, NoInstant},
+    yaml::{Node, Placed, spelling},
+};
+use crate::{
+    secret::TokenHash,
+    token::{InvalidId, Token, TokenId},
+};
+
+/// The fields of an entry as they stand in it.
+#[derive(Default)]
+struct Fields<'a> {
+    id: Option<&'a Placed>,
+    hash: Option<&'a Placed>,
+    note: Option<&'a Placed>,
+    annotation: Option<&'a Placed>,
+    database: Option<&'a Placed>,
+    created_at: Option<&'a Placed>,
+    expires_at: Option<&'a Placed>,
+    unknown: Vec<(&'a Placed, &'a Placed)>,
+}
+
+/// Reads an entry: of the list form, or of the map form, where its id is its `key`.
+pub(super) fn token(
+    text: &str,
+    key: Option<&Placed>,
+    entry: &Placed,
+) -> Result<Token, FormatError> {
+    let line = key.unwrap_or(entry).referenced.line();
+    let Node::Map(pairs) = &entry.value else {
+        return Err(FormatError::at(line, Problem::EntryShape));
+    };
+    let fields = sort(pairs);
+    let reader = Reader { text, line };
+    let id = reader.id(key, &fields)?;
+    let named = |error: FormatError| FormatError {
+        token: Some(id.clone()),
+        ..error
+    };
+    reader.rest(id.clone(), &fields).map_err(named)
+}
+
+fn sort(pairs: &[(Placed, Placed)]) -> Fields<'_> {
+    let mut fields = Fields::default();
+    for (key, value) in pairs {
+        let Node::Text(name) = &key.value else {
+            fields.unknown.push((key, value));
+            continue;
+        };
+        match name.as_str() {
+            "id" => fields.id = Some(value),
+            "hash" => fields.hash = Some(value),
+            "note" => fields.note = Some(value),
+            "annotation" => fields.annotation = Some(value),
+            "database" => fields.database = Some(value),
+            "created_at" => fields.created_at = Some(value),
+            "expires_at" => fields.expires_at = Some(value),
+            _ => fields.unknown.push((key, value)),
+        }
+    }
+    fields
+}
+
+/// Reads fields, and knows where the entry stands.
+struct Reader<'a> {
+    text: &'a str,
+    line: u64,
+}
+
+impl Reader<'_> {
+    fn id(&self, key: Option<&Placed>, fields: &Fields<'_>) -> Result<TokenId, FormatError> {
+        let place = key
+            .or(fields.id)
+            .ok_or_else(|| self.here(Problem::Missing("id")))?;
+        let id = self.required("id", Some(place))?;
+        if key.is_some() && fields.id.is_some() && self.required("id", fields.id)? != id {
+            return Err(at(place, Problem::TwoIds));
+        }
+        id.parse()
+            .map_err(|error: InvalidId| at(place, error.into()))
+    }
+
+    fn rest(&self, id: TokenId, fields: &Fields<'_>) -> Result<Token, FormatError> {
+        let hash = self.required("hash", fields.hash)?;
+        let hash = TokenHash::from_hex(&hash).ok_or_else(|| self.at(fields.hash, Problem::Hash))?;
+        let created_at = self
+            .time("created_at", fields.created_at)?
+            .ok_or_else(|| self.here(Problem::Missing("created_at")))?;
+        if fields.note.is_some() && fields.annotation.is_some() {
+            return Err(self.at(fields.annotation, Problem::TwoNotes));
+        }
+        let note = self.optional("note", fields.note.or(fields.annotation))?;
+        let database = self.optional("database", fields.database)?;
+        if database
+            .as_ref()
+            .is_some_and(|name| name.trim().is_empty() || name.contains(char::is_control))
+        {
+            return Err(self.at(fields.database, Problem::Database));
+        }
+        let mut token = Token::new(id, hash, created_at);
+        token.note = note.unwrap_or_default();
+        token.database = database;
+        token.expires_at = self.time("expires_at", fields.expires_at)?;
+        token.unknown = fields
+            .unknown
+            .iter()
+            .map(|(key, value)| (Node::keep(key, self.text), Node::keep(value, self.text)))
+            .collect();
+        Ok(token)
+    }
+
+    fn time(
+        &self,
+        name: &'static str,
+        field: Option<&Placed>,
+    ) -> Result<Option<time::OffsetDateTime>, FormatError> {
+        let Some(text) = self.optional(name, field)? else {
+            return Ok(None);
+        };
+        instant::parse(&text).map(Some).map_err(|error| {
+            let problem = match error {
+                NoInstant::Malformed => Problem::Time(name),
+                NoInstant::Naive => Problem::NaiveTime(name),
+            };
+            self.at(field, problem)
+        })
+    }
+
+    fn required(&self, name: &'static str, field: Option<&Placed>) -> Result<String, FormatError> {
+        self.optional(name, field)?
+            .ok_or_else(|| self.at(field, Problem::Missing(name)))
+    }
+
+    /// Reads a text; a number stands for its spelling, null and absence for nothing.
+    fn optional(
+        &self,
+        name: &'static str,
+        field: Option<&Placed>,
+    ) -> Result<Option<String>, FormatError> {
+        let Some(placed) = field else {
+            return Ok(None);
+        };
+        match &placed.value {
+            Node::Null => Ok(None),
+            Node::Plain => Ok(Some(spelling(placed, self.text).to_owned())),
+            Node::Text(text) => Ok(Some(text.clone())),
+            Node::List(_) | Node::Map(_) => Err(at(placed, Problem::NotText(name))),
+        }
+    }
+
+    fn at(&self, field: Option<&Placed>, problem: Problem) -> FormatError {
+        match field {
+            Some(placed) => at(placed, problem),
+            None => self.here(problem),
+        }
+    }
+
+    fn here(&self, problem: Problem) -> FormatError {
+        FormatError::at(self.line, problem)
+    }
+}
+
+fn at(placed: &Placed, problem: Problem) -> FormatError {
+    FormatError::at(placed.referenced.line(), problem)
+}

@@ -1,0 +1,130 @@
+//! What is wrong with a file, where, and what to do about it.
+
+use std::fmt;
+
+use crate::token::{InvalidId, TokenId};
+
+/// Why a file's content is refused as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct FormatError {
+    /// The line, counted from 1, where it is known.
+    pub line: Option<u64>,
+    /// The token's id, where it is known.
+    pub token: Option<TokenId>,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// What is wrong with a file's content; each message names the fix and none repeats a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// Bytes that are no text.
+    #[error("the file is not UTF-8 text; restore it from a backup, or convert it")]
+    NotUtf8,
+    /// Text that is no YAML.
+    #[error("not valid YAML ({0}); mend the line, or restore the file from a backup")]
+    Syntax(String),
+    /// A file that would cost more to read than any list of tokens.
+    #[error(
+        "the YAML is refused ({0}); a token file is a plain list of tokens, without anchors, aliases, tags and deep nesting"
+    )]
+    Excess(String),
+    /// A key twice in one mapping.
+    #[error("the same key stands twice in one mapping; delete one of the two")]
+    DuplicateKey,
+    /// Something else than `tokens:` at the top.
+    #[error(
+        "no token file: it has no `tokens:` at the top; name another file, or begin it with `tokens:`"
+    )]
+    NoTokens,
+    /// `tokens:` holds neither a list nor a mapping.
+    #[error("`tokens:` must hold a list of entries; write `tokens: []` for none")]
+    TokensShape,
+    /// An entry is no mapping.
+    #[error(
+        "the entry is not a mapping; write `id:`, `hash:` and `created_at:` in it, or delete it"
+    )]
+    EntryShape,
+    /// A field that every entry has is missing or empty.
+    #[error("the field `{0}` is missing; delete the entry and add a new token")]
+    Missing(&'static str),
+    /// A field holds a list or a mapping.
+    #[error("the field `{0}` must be a plain text, not a list or a mapping")]
+    NotText(&'static str),
+    /// An id that cannot be one.
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    /// An entry of the map form that names itself differently inside.
+    #[error("the entry's key and its `id` differ; delete the `id` line")]
+    TwoIds,
+    /// A note under both of its names.
+    #[error("the entry has a `note` and an `annotation`; delete the `annotation`")]
+    TwoNotes,
+    /// A hash that is none.
+    #[error(
+        "the `hash` is not 64 hexadecimal digits; it is the SHA-256 of the token, never the token itself: delete the entry and add a new token"
+    )]
+    Hash,
+    /// A database name that is empty or has control characters.
+    #[error(
+        "the `database` is not a name; write a configured database, or delete the line for the first one"
+    )]
+    Database,
+    /// A time that is none.
+    #[error("the field `{0}` is no time; write it like \"2025-10-30T10:15:30Z\"{or}", or = if *.0 == "expires_at" { ", or null for never" } else { "" })]
+    Time(&'static str),
+    /// A time that could be any of 26 hours.
+    #[error(
+        "the field `{0}` has no offset from UTC; end it with Z, as in \"2025-10-30T10:15:30Z\", or with an offset such as +02:00"
+    )]
+    NaiveTime(&'static str),
+    /// An id that an earlier entry has.
+    #[error("an earlier entry has the same id; change one of the two, or delete it")]
+    DuplicateId,
+    /// A hash that an earlier entry has.
+    #[error("an earlier entry has the same hash; delete one of the two")]
+    DuplicateHash,
+}
+
+impl FormatError {
+    pub(super) fn at(line: u64, problem: Problem) -> Self {
+        Self {
+            line: (line > 0).then_some(line),
+            token: None,
+            problem,
+        }
+    }
+}
+
+impl fmt::Display for FormatError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(out, "line {line}: ")?;
+        }
+        if let Some(token) = &self.token {
+            write!(out, "{}: ", redact(token.as_str()))?;
+        }
+        self.problem.fmt(out)
+    }
+}
+
+/// Replaces what may be a token or a hash: 24 or more characters of base64 or hexadecimal in a row.
+pub(super) fn redact(text: &str) -> String {
+    let secret = |character: char| character.is_ascii_alphanumeric() || "-_+/=".contains(character);
+    let mut redacted = String::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(|c| !secret(c)).unwrap_or(rest.len());
+        redacted.push_str(if end < 24 { &rest[..end] } else { "..." });
+        rest = &rest[end..];
+        let other = rest.find(secret).unwrap_or(rest.len());
+        redacted.extend(
+            rest[..other]
+                .chars()
+                .map(|c| if c.is_control() { ' ' } else { c }),
+        );
+        rest = &rest[other..];
+    }
+    redacted
+}

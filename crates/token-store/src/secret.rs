@@ -1,0 +1,118 @@
+//! A token's text, and the hash that is kept of it.
+
+use std::fmt;
+
+use base64ct::{Base64Url, Encoding};
+use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// Bytes of randomness in a token: 256 bits cannot be guessed, so a plain hash of them is enough.
+const SECRET_BYTES: usize = 32;
+
+/// A token's text: shown once, never stored; wiped on drop.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Makes a token from the operating system's randomness.
+    ///
+    /// # Errors
+    /// The operating system has no randomness to give.
+    pub fn generate() -> Result<Self, RandomError> {
+        let mut bytes = Zeroizing::new([0; SECRET_BYTES]);
+        getrandom::fill(bytes.as_mut_slice()).map_err(RandomError)?;
+        Ok(Self::from_random_bytes(&bytes))
+    }
+
+    /// Makes a token of 44 characters, padded URL-safe base64 (RFC 4648, section 5), from randomness that is handed in.
+    #[must_use]
+    pub fn from_random_bytes(bytes: &[u8; SECRET_BYTES]) -> Self {
+        Self(Base64Url::encode_string(bytes))
+    }
+
+    /// Shows the text: for the one print-out after its creation.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Hashes the text.
+    #[must_use]
+    pub fn hash(&self) -> TokenHash {
+        TokenHash::of(&self.0)
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Secret(..)")
+    }
+}
+
+/// The operating system gave no randomness.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to read the operating system's randomness: {0}")]
+pub struct RandomError(getrandom::Error);
+
+/// The SHA-256 of a token's text: what the file keeps and what a presented token is looked up by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// Hashes a presented token's text.
+    #[must_use]
+    pub fn of(presented: &str) -> Self {
+        Self(Sha256::digest(presented.as_bytes()).into())
+    }
+
+    /// Reads 64 hexadecimal digits of either case.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let text: &[u8; 64] = text.as_bytes().try_into().ok()?;
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+            *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// Writes 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        self.0
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 0xf])
+            .map(|digit| char::from(DIGITS[usize::from(digit)]))
+            .collect()
+    }
+
+    /// Writes the first 12 digits: enough to tell tokens apart by eye.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        let mut digits = self.to_hex();
+        digits.truncate(12);
+        digits
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "TokenHash({}...)", self.prefix())
+    }
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}

@@ -1,0 +1,224 @@
+//! All tokens of a file, as one immutable snapshot.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+};
+
+use time::OffsetDateTime;
+
+use crate::{
+    format::{self, FormatError, Value},
+    secret::TokenHash,
+    token::{Token, TokenId},
+};
+
+/// The longest presented token that is hashed, in bytes; made tokens have 44.
+const MAX_PRESENTED_BYTES: usize = 512;
+
+/// An immutable snapshot of all tokens. Share it as `Arc<TokenSet>`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TokenSet {
+    /// In order of creation.
+    tokens: Vec<Arc<Token>>,
+    by_hash: HashMap<TokenHash, Arc<Token>>,
+    /// Top-level fields of the file beside `tokens`.
+    unknown: Vec<(Value, Value)>,
+}
+
+/// Why a presented token is not accepted.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// No token of the set has this text.
+    #[error("the token is unknown")]
+    Unknown,
+    /// The token was good until its `expires_at`; the record is for logs.
+    #[error("the token has expired")]
+    Expired(Arc<Token>),
+}
+
+/// Two tokens share what must be each token's own.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Duplicate {
+    /// The id of both.
+    #[error("two tokens have the id {0}")]
+    Id(TokenId),
+    /// The ids of the two tokens with one hash.
+    #[error("the tokens {0} and {1} have the same hash")]
+    Hash(TokenId, TokenId),
+}
+
+impl TokenSet {
+    /// Makes a set.
+    ///
+    /// # Errors
+    /// Two tokens have the same id or the same hash.
+    pub fn new(tokens: Vec<Token>) -> Result<Self, Duplicate> {
+        Self::with_unknown(tokens.into_iter().map(Arc::new).collect(), Vec::new())
+    }
+
+    pub(crate) fn with_unknown(
+        mut tokens: Vec<Arc<Token>>,
+        unknown: Vec<(Value, Value)>,
+    ) -> Result<Self, Duplicate> {
+        let mut ids = HashSet::with_capacity(tokens.len());
+        let mut by_hash: HashMap<_, Arc<Token>> = HashMap::with_capacity(tokens.len());
+        for token in &tokens {
+            if !ids.insert(&token.id) {
+                return Err(Duplicate::Id(token.id.clone()));
+            }
+            if let Some(first) = by_hash.insert(token.hash, Arc::clone(token)) {
+                return Err(Duplicate::Hash(first.id.clone(), token.id.clone()));
+            }
+        }
+        drop(ids);
+        tokens.sort_by_key(|token| token.created_at);
+        Ok(Self {
+            tokens,
+            by_hash,
+            unknown,
+        })
+    }
+
+    /// Reads a file's content: the list form, the map form or JSON.
+    ///
+    /// # Errors
+    /// Anything that is not wholly valid; nothing of such a file is used.
+    pub fn parse(content: &[u8]) -> Result<Self, FormatError> {
+        format::parse(content)
+    }
+
+    /// Writes the content of a file, in the list form.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        format::write(&self.tokens, &self.unknown)
+    }
+
+    /// Looks a presented token up: one SHA-256 and one access to a map, however many tokens there are.
+    ///
+    /// The time it takes depends on the hash of the guess, which a guesser does not choose, so it tells nothing about any stored token.
+    ///
+    /// # Errors
+    /// The token is unknown, or expired at `now`.
+    ///
+    /// ```
+    /// use time::{Duration, OffsetDateTime};
+    /// use token_store::{Refusal, Secret, Token, TokenId, TokenSet};
+    ///
+    /// let now = OffsetDateTime::UNIX_EPOCH;
+    /// let secret = Secret::generate()?;
+    /// let mut token = Token::new(TokenId::numbered(1), secret.hash(), now);
+    /// token.expires_at = Some(now + Duration::days(30));
+    /// let set = TokenSet::new(vec![token])?;
+    ///
+    /// assert_eq!(set.authenticate(secret.expose(), now)?.id.as_str(), "token-1");
+    /// assert!(matches!(set.authenticate("guess", now), Err(Refusal::Unknown)));
+    /// let later = now + Duration::days(30);
+    /// assert!(matches!(set.authenticate(secret.expose(), later), Err(Refusal::Expired(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn authenticate(
+        &self,
+        presented: &str,
+        now: OffsetDateTime,
+    ) -> Result<&Arc<Token>, Refusal> {
+        if presented.len() > MAX_PRESENTED_BYTES {
+            return Err(Refusal::Unknown);
+        }
+        let token = self
+            .by_hash
+            .get(&TokenHash::of(presented))
+            .ok_or(Refusal::Unknown)?;
+        if token.is_expired(now) {
+            return Err(Refusal::Expired(Arc::clone(token)));
+        }
+        Ok(token)
+    }
+
+    /// Finds a token by its hash.
+    #[must_use]
+    pub fn get(&self, hash: &TokenHash) -> Option<&Arc<Token>> {
+        self.by_hash.get(hash)
+    }
+
+    /// Goes through all tokens in order of creation.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Token>> {
+        self.tokens.iter()
+    }
+
+    /// Counts the tokens, expired ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Says whether there is no token.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Compares with an older snapshot.
+    #[must_use]
+    pub fn changes_since(&self, old: &TokenSet) -> Changes {
+        let gone = |token: &&Arc<Token>| !self.by_hash.contains_key(&token.hash);
+        let mut changes = Changes {
+            removed: old.iter().filter(gone).cloned().collect(),
+            ..Changes::default()
+        };
+        for token in &self.tokens {
+            match old.get(&token.hash) {
+                None => changes.added.push(Arc::clone(token)),
+                Some(before) if before != token => {
+                    changes
+                        .changed
+                        .push((Arc::clone(before), Arc::clone(token)));
+                }
+                Some(_) => {}
+            }
+        }
+        changes
+    }
+
+    pub(crate) fn into_parts(self) -> (Vec<Arc<Token>>, Vec<(Value, Value)>) {
+        (self.tokens, self.unknown)
+    }
+}
+
+/// What differs between two snapshots. A token is the same token as long as its hash is the same.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Tokens that are new.
+    pub added: Vec<Arc<Token>>,
+    /// Tokens that are gone: what runs with them must end.
+    pub removed: Vec<Arc<Token>>,
+    /// Tokens of which a field differs: before, and now. A changed id, database or expiry concerns what runs.
+    pub changed: Vec<(Arc<Token>, Arc<Token>)>,
+}
+
+impl Changes {
+    /// Says whether nothing differs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+}
+
+/// Writes `2 added, 1 removed`, or `no change`.
+impl fmt::Display for Changes {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [
+            (self.added.len(), "added"),
+            (self.removed.len(), "removed"),
+            (self.changed.len(), "changed"),
+        ];
+        let parts: Vec<String> = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        out.write_str(if parts.is_empty() { "no change" } else { "" })?;
+        out.write_str(&parts.join(", "))
+    }
+}

@@ -1,0 +1,110 @@
+//! One token's record.
+
+use std::{fmt, str::FromStr};
+
+use time::OffsetDateTime;
+
+use crate::{format::Value, secret::TokenHash};
+
+/// The name of a token in lists, logs and other programs: 1 to 59 of `A-Z a-z 0-9 . _ -`, the first a letter or digit.
+///
+/// With a prefix such as `mcp/` it still fits a PostgreSQL name of 63 bytes.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TokenId(Box<str>);
+
+impl TokenId {
+    /// The most characters an id may have.
+    pub const MAX_LENGTH: usize = 59;
+
+    /// Names the token made at a second since 1970: `token-1730283330`.
+    #[must_use]
+    pub fn numbered(number: u64) -> Self {
+        Self(format!("token-{number}").into())
+    }
+
+    /// Returns the number of an id such as `token-1730283330`.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        let digits = self.0.strip_prefix("token-")?;
+        digits.parse().ok()
+    }
+
+    /// Returns the text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TokenId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let valid = text.len() <= Self::MAX_LENGTH
+            && text.bytes().all(inner)
+            && text.starts_with(|first: char| first.is_ascii_alphanumeric());
+        valid.then(|| Self(text.into())).ok_or(InvalidId)
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for TokenId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// A text is no token id. It is not repeated: it may be a secret in the wrong place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a token id is 1 to {max} letters, digits, `.`, `_` or `-` and begins with a letter or digit",
+    max = TokenId::MAX_LENGTH
+)]
+pub struct InvalidId;
+
+/// The record of a token. The token itself is not in it and cannot be got from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token {
+    /// Its name, unique in its file.
+    pub id: TokenId,
+    /// The hash of its text, unique in its file.
+    pub hash: TokenHash,
+    /// What a person wrote about it; may hold any characters.
+    pub note: String,
+    /// The configured database that it is bound to; without one the first configured database is its own.
+    pub database: Option<String>,
+    /// When it was made, in UTC.
+    pub created_at: OffsetDateTime,
+    /// The first moment at which it is no longer accepted, in UTC; without one it never expires.
+    pub expires_at: Option<OffsetDateTime>,
+    /// Fields of the file that this version does not know, kept for the next write.
+    pub(crate) unknown: Vec<(Value, Value)>,
+}
+
+impl Token {
+    /// Makes a record with no note, no database and no expiry.
+    #[must_use]
+    pub fn new(id: TokenId, hash: TokenHash, created_at: OffsetDateTime) -> Self {
+        Self {
+            id,
+            hash,
+            note: String::new(),
+            database: None,
+            created_at,
+            expires_at: None,
+            unknown: Vec::new(),
+        }
+    }
+
+    /// Says whether the token has expired: true from `expires_at` on.
+    #[must_use]
+    pub fn is_expired(&self, now: OffsetDateTime) -> bool {
+        self.expires_at.is_some_and(|end| now >= end)
+    }
+}
