@@ -4,6 +4,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::StartError;
 use crate::account::Account;
@@ -12,6 +13,9 @@ use crate::account::Account;
 pub(crate) const SOCKET_PATH_LIMIT: usize = 107;
 
 const LOCK_NAME: &str = "owner.lock";
+
+/// The age from which a lock that nobody holds means that its folder was left behind.
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// A cluster's folder, held for this process alone while the value lives.
 #[derive(Debug)]
@@ -177,8 +181,13 @@ fn is_abandoned(folder: &Path, name: &OsStr, prefix: &str) -> bool {
     else {
         return false;
     };
+    // A young lock may belong to somebody who has made it and not yet taken it.
+    let is_old = lock
+        .metadata()
+        .and_then(|file| file.modified())
+        .is_ok_and(|made| made.elapsed().is_ok_and(|age| age > SETTLED));
     // A server whose owner was killed needs a moment to end; until then its data is in use.
-    lock.try_lock().is_ok() && !crate::orphan::any_alive(folder)
+    is_old && lock.try_lock().is_ok() && !crate::orphan::any_alive(folder)
 }
 
 #[cfg(test)]
@@ -233,19 +242,28 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_takes_abandoned_folders_and_leaves_held_and_foreign_ones() {
+    fn a_sweep_takes_abandoned_folders_and_leaves_held_young_and_foreign_ones() {
         let parent = tempfile::tempdir().unwrap();
-        let [held, abandoned, foreign, other] =
-            ["t-held", "t-abandoned", "t-foreign", "other"].map(|name| parent.path().join(name));
-        let _holder = Folder::hold(&held, &Account::Own).unwrap();
-        drop(Folder::hold(&abandoned, &Account::Own).unwrap());
-        drop(Folder::hold(&other, &Account::Own).unwrap());
-        fs::create_dir(&foreign).unwrap();
+        let folder = |name: &str| parent.path().join(name);
+        let _holder = Folder::hold(&folder("t-held"), &Account::Own).unwrap();
+        for name in ["t-abandoned", "t-young", "other"] {
+            drop(Folder::hold(&folder(name), &Account::Own).unwrap());
+        }
+        fs::create_dir(folder("t-foreign")).unwrap();
+        let long_ago = std::time::SystemTime::now() - 2 * SETTLED;
+        for name in ["t-held", "t-abandoned", "other"] {
+            let lock = File::options()
+                .write(true)
+                .open(folder(name).join(LOCK_NAME))
+                .unwrap();
+            lock.set_modified(long_ago).unwrap();
+        }
 
         sweep(parent.path(), "t-");
 
-        let left = [&held, &abandoned, &foreign, &other].map(|folder| folder.exists());
-        assert_eq!(left, [true, false, true, true]);
+        let left = ["t-held", "t-abandoned", "t-young", "t-foreign", "other"]
+            .map(|name| folder(name).exists());
+        assert_eq!(left, [true, false, true, true, true]);
     }
 
     #[test]
