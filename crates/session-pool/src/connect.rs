@@ -121,8 +121,10 @@ impl Connector {
                         tracing::debug!(reason = %brief(&error), "a connection to PostgreSQL ended");
                     }
                 }
-                // The select has dropped the connection by the time that the request is sent.
-                () = ending.ended() => canceller.cancel(&token).await,
+                // In a task of its own: losing the connection makes its owner abort this one.
+                () = ending.ended() => {
+                    tokio::spawn(async move { canceller.cancel(&token).await });
+                }
             }
         });
         (client, task)

@@ -1,0 +1,658 @@
+//! Sessions against a real PostgreSQL: who sees what, and how it ends.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use private_postgres::{Cluster, Identity, Network, Options, Programs, Search};
+use session_pool::{Database, Lease, LeaseError, Limits, Sessions, Tls, Verification};
+use tokio_postgres::{Client, Config, NoTls, error::SqlState};
+
+const PASSWORD: &str = "correct horse";
+
+struct Server {
+    cluster: Cluster,
+    root: tempfile::TempDir,
+    authority: std::path::PathBuf,
+}
+
+/// One server for all tests of this program; it ends with the process.
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let search = Search {
+            bin_dir: std::env::var_os("PG_BINDIR").map(Into::into),
+            path: std::env::var_os("PATH"),
+        };
+        let programs = Programs::find(&search).unwrap_or_else(|error| panic!("{error}"));
+        let root = tempfile::Builder::new()
+            .prefix("session-pool-")
+            .tempdir_in("/tmp")
+            .unwrap();
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        let (identity, authority) = identity();
+        let path = root.path().join("authority.pem");
+        fs::write(&path, authority).unwrap();
+        let mut options = Options::throwaway(programs, root.path().join("cluster"));
+        options.network = Network::Loopback;
+        options.tls = Some(identity);
+        let cluster = Cluster::start(options).unwrap();
+        let server = Server {
+            cluster,
+            root,
+            authority: path,
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                runtime.block_on(async {
+                    let script = format!("CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}'");
+                    connect(&server).await.batch_execute(&script).await.unwrap();
+                });
+            });
+        });
+        server
+    })
+}
+
+/// A certificate for localhost, and the authority that signed it.
+fn identity() -> (Identity, String) {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["localhost".to_owned()])
+        .unwrap()
+        .signed_by(&key, &authority)
+        .unwrap();
+    (
+        Identity {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        },
+        authority.pem(),
+    )
+}
+
+async fn connect(server: &Server) -> Client {
+    let (client, connection) =
+        tokio_postgres::connect(&server.cluster.connection("postgres").to_string(), NoTls)
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Somebody who sees all sessions of the server.
+async fn observer() -> Client {
+    connect(server()).await
+}
+
+fn socket_config() -> Config {
+    server()
+        .cluster
+        .connection("postgres")
+        .to_string()
+        .parse()
+        .unwrap()
+}
+
+fn tcp_config(host: &str) -> Config {
+    let mut config = Config::new();
+    config
+        .host(host)
+        .port(server().cluster.port())
+        .user("reader")
+        .password(PASSWORD)
+        .dbname("postgres");
+    config
+}
+
+fn database(config: Config) -> Database {
+    Database::new("main", config, Tls::disabled())
+}
+
+fn sessions() -> Sessions {
+    Sessions::new([database(socket_config())], Limits::default())
+}
+
+async fn pid(lease: &Lease) -> i32 {
+    lease
+        .query_one("SELECT pg_backend_pid()", &[])
+        .await
+        .unwrap()
+        .get(0)
+}
+
+/// Waits until PostgreSQL has no backend of that session any more, and says how long that took.
+async fn gone(observer: &Client, id: &str) -> Duration {
+    let begin = Instant::now();
+    let name = format!("mcp/{id}");
+    loop {
+        let count: i64 = observer
+            .query_one(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1",
+                &[&name],
+            )
+            .await
+            .unwrap()
+            .get(0);
+        if count == 0 {
+            return begin.elapsed();
+        }
+        assert!(
+            begin.elapsed() < Duration::from_secs(5),
+            "{count} connections of {id} are still there"
+        );
+    }
+}
+
+/// Waits until a backend of that session runs a statement with this text in it.
+async fn running(observer: &Client, id: &str, text: &str) {
+    let begin = Instant::now();
+    let name = format!("mcp/{id}");
+    let pattern = format!("%{text}%");
+    loop {
+        let count: i64 = observer
+            .query_one(
+                "SELECT count(*) FROM pg_stat_activity \
+                 WHERE application_name = $1 AND query LIKE $2 AND state = 'active'",
+                &[&name, &pattern],
+            )
+            .await
+            .unwrap()
+            .get(0);
+        if count > 0 {
+            return;
+        }
+        assert!(
+            begin.elapsed() < Duration::from_secs(5),
+            "{id} never ran {text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_one_session_leaves_behind_no_other_sees() {
+    let sessions = sessions();
+    let (one, other) = (sessions.open("mine", None), sessions.open("yours", None));
+    let mine = one.lease("main").await.unwrap();
+    mine.batch_execute(
+        "CREATE TEMP TABLE secret AS SELECT 1 AS a; SET my.variable = 'x'; \
+         SELECT pg_advisory_lock(4711); PREPARE statement AS SELECT 1",
+    )
+    .await
+    .unwrap();
+    let yours = other.lease("main").await.unwrap();
+    assert_ne!(pid(&mine).await, pid(&yours).await);
+    for (question, answer) in [
+        ("SELECT to_regclass('pg_temp.secret') IS NULL", true),
+        ("SELECT current_setting('my.variable', true) IS NULL", true),
+        (
+            "SELECT NOT EXISTS (SELECT FROM pg_prepared_statements WHERE name = 'statement')",
+            true,
+        ),
+        ("SELECT pg_try_advisory_lock(4711)", false),
+    ] {
+        let row = yours.query_one(question, &[]).await.unwrap();
+        assert_eq!(row.get::<_, bool>(0), answer, "{question}");
+    }
+    let named = yours
+        .query_one("SELECT current_setting('application_name')", &[])
+        .await
+        .unwrap();
+    assert_eq!(named.get::<_, String>(0), "mcp/yours");
+}
+
+#[tokio::test]
+async fn a_scrubbed_connection_is_used_again_and_clean() {
+    let session = sessions().open("scrubbed", None);
+    let lease = session.lease("main").await.unwrap();
+    let first = pid(&lease).await;
+    lease
+        .batch_execute(
+            "BEGIN; SELECT pg_advisory_lock(4712); LISTEN news; SET work_mem = '1MB'; CREATE TEMP TABLE t()",
+        )
+        .await
+        .unwrap();
+    lease.scrub().await.unwrap();
+    let lease = session.lease("main").await.unwrap();
+    assert_eq!(pid(&lease).await, first);
+    let left = lease
+        .query_one(
+            "SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()) \
+                  + (SELECT count(*) FROM pg_listening_channels()) \
+                  + (SELECT count(*) FROM pg_settings WHERE name = 'work_mem' AND source = 'session') \
+                  + (to_regclass('pg_temp.t') IS NOT NULL)::int",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!(left.get::<_, i64>(0), 0);
+}
+
+#[tokio::test]
+async fn closing_cancels_what_runs_and_closes_every_connection() {
+    for config in [socket_config(), tcp_config("127.0.0.1")] {
+        let observer = observer().await;
+        let sessions = Sessions::new([database(config)], Limits::default());
+        let session = sessions.open("closing", None);
+        let idle = session.lease("main").await.unwrap();
+        idle.scrub().await.unwrap();
+        let busy = session.lease("main").await.unwrap();
+        let other = session.lease("main").await.unwrap();
+        let statement =
+            tokio::spawn(async move { busy.batch_execute("SELECT pg_sleep(60)").await });
+        running(&observer, "closing", "pg_sleep").await;
+        sessions.close("closing");
+        let took = gone(&observer, "closing").await;
+        assert!(took < Duration::from_millis(100), "took {took:?}");
+        assert!(statement.await.unwrap().is_err());
+        assert!(session.is_closed());
+        assert!(other.batch_execute("SELECT 1").await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_handle_from_before_the_end_opens_nothing_after_it() {
+    let sessions = sessions();
+    let stale = sessions.open("stale", None);
+    sessions.close("stale");
+    assert!(matches!(stale.lease("main").await, Err(LeaseError::Closed)));
+    let fresh = sessions.open("stale", None);
+    assert!(
+        fresh.lease("main").await.is_ok(),
+        "the id itself may come back"
+    );
+    assert!(matches!(stale.lease("main").await, Err(LeaseError::Closed)));
+}
+
+#[tokio::test]
+async fn a_waiting_lease_learns_of_the_end_at_once() {
+    let mut only = database(socket_config());
+    only.max_connections = 1;
+    let sessions = Sessions::new(
+        [only],
+        Limits {
+            wait: Duration::from_secs(60),
+            ..Limits::default()
+        },
+    );
+    let session = sessions.open("waiting", None);
+    let _held = session.lease("main").await.unwrap();
+    let waiter = session.clone();
+    let waiting = tokio::spawn(async move { waiter.lease("main").await.map(drop) });
+    tokio::task::yield_now().await;
+    sessions.close("waiting");
+    let answer = tokio::time::timeout(Duration::from_secs(1), waiting)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(matches!(answer, Err(LeaseError::Closed)));
+}
+
+/// A wall clock that a test sets.
+#[derive(Clone, Default)]
+struct Wall(Arc<AtomicU64>);
+
+impl Wall {
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn sessions(&self) -> Sessions {
+        let wall = self.0.clone();
+        Sessions::with_clock([database(socket_config())], Limits::default(), move || {
+            Wall::at(wall.load(Ordering::SeqCst))
+        })
+    }
+
+    fn set(&self, seconds: u64) {
+        self.0.store(seconds, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn a_session_ends_at_its_deadline_by_the_wall_clock() {
+    let wall = Wall::default();
+    let sessions = wall.sessions();
+    let session = sessions.open("expiring", Some(Wall::at(90_000)));
+    let busy = session.lease("main").await.unwrap();
+    let statement = tokio::spawn(async move { busy.batch_execute("SELECT pg_sleep(60)").await });
+    let observer = observer().await;
+    running(&observer, "expiring", "pg_sleep").await;
+    wall.set(89_999);
+    tokio::time::sleep(Duration::from_millis(1_100)).await; // a whole tick, in which nothing may happen
+    assert!(!session.is_closed(), "ended before its time");
+    wall.set(90_000);
+    tokio::time::timeout(Duration::from_secs(2), session.closed())
+        .await
+        .unwrap();
+    gone(&observer, "expiring").await;
+    assert!(statement.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_deadline_that_is_near_is_met_to_the_millisecond() {
+    let sessions = sessions();
+    let deadline = SystemTime::now() + Duration::from_millis(300);
+    let session = sessions.open("near", Some(deadline));
+    session.closed().await;
+    let late = SystemTime::now().duration_since(deadline).unwrap();
+    assert!(late < Duration::from_millis(100), "{late:?} late");
+}
+
+#[tokio::test]
+async fn a_moved_deadline_replaces_the_old_one() {
+    let wall = Wall::default();
+    let sessions = wall.sessions();
+    let session = sessions.open("moved", Some(Wall::at(10)));
+    let same = sessions.open("moved", Some(Wall::at(1_000)));
+    wall.set(500);
+    let marker = sessions.open("marker", Some(Wall::at(400)));
+    marker.closed().await;
+    assert!(!session.is_closed() && !same.is_closed());
+    sessions.open("moved", Some(Wall::at(450)));
+    tokio::time::timeout(Duration::from_secs(2), session.closed())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_lease_cancels_its_statement_and_is_replaced() {
+    let mut only = database(socket_config());
+    only.max_connections = 1;
+    let sessions = Sessions::new([only], Limits::default());
+    let session = sessions.open("dropped", None);
+    let observer = observer().await;
+    let lease = session.lease("main").await.unwrap();
+    let first = pid(&lease).await;
+    let call = tokio::spawn(async move { lease.batch_execute("SELECT pg_sleep(60)").await });
+    running(&observer, "dropped", "pg_sleep").await;
+    call.abort();
+    let next = session.lease("main").await.unwrap();
+    assert_ne!(pid(&next).await, first);
+    drop(next);
+    assert!(gone(&observer, "dropped").await < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn waiting_has_a_limit_in_time_and_in_number() {
+    let mut only = database(socket_config());
+    only.max_connections = 1;
+    let limits = Limits {
+        waiting: 2,
+        wait: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let session = Sessions::new([only], limits).open("queueing", None);
+    let _held = session.lease("main").await.unwrap();
+    let answers = futures_util::future::join_all((0..3).map(|_| session.lease("main"))).await;
+    let count = |wanted: fn(&LeaseError) -> bool| {
+        answers
+            .iter()
+            .filter(|answer| answer.as_ref().is_err_and(wanted))
+            .count()
+    };
+    assert_eq!(
+        count(|error| matches!(error, LeaseError::QueueFull { limit: 2 })),
+        1
+    );
+    assert_eq!(count(|error| matches!(error, LeaseError::Busy { .. })), 2);
+}
+
+#[tokio::test]
+async fn an_answer_without_end_breaks_the_connection_and_not_the_server() {
+    for config in [socket_config(), tcp_config("127.0.0.1")] {
+        let limits = Limits {
+            exchange_bytes: 1 << 20,
+            ..Limits::default()
+        };
+        let session = Sessions::new([database(config)], limits).open("metered", None);
+        for bomb in [
+            "SELECT repeat('x', 50000000)",
+            "SELECT repeat('x', 50000000)::int",
+        ] {
+            let lease = session.lease("main").await.unwrap();
+            let error = lease.query(bomb, &[]).await.unwrap_err();
+            assert!(error.as_db_error().is_none(), "{error}");
+        }
+        let lease = session.lease("main").await.unwrap();
+        assert_eq!(
+            lease
+                .query_one("SELECT 1", &[])
+                .await
+                .unwrap()
+                .get::<_, i32>(0),
+            1
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_silent_database_keeps_nobody_else_waiting() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = Config::new();
+    config
+        .host("127.0.0.1")
+        .port(silent.local_addr().unwrap().port())
+        .user("x")
+        .dbname("x");
+    let mut hole = Database::new("hole", config, Tls::disabled());
+    hole.connect_timeout = Duration::from_millis(500);
+    let sessions = Sessions::new([database(socket_config()), hole], Limits::default());
+    let (stuck, free) = (sessions.open("stuck", None), sessions.open("free", None));
+    let waiting = tokio::spawn(async move { (stuck.lease("hole").await.err(), Instant::now()) });
+    tokio::task::yield_now().await;
+    let begin = Instant::now();
+    free.lease("main").await.unwrap().scrub().await.unwrap();
+    let done = Instant::now();
+    let (error, given_up) = waiting.await.unwrap();
+    assert!(
+        matches!(error, Some(LeaseError::Silent { .. })),
+        "{error:?}"
+    );
+    assert!(
+        done < given_up,
+        "the free session waited {:?}",
+        begin.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_or_is_not_configured_is_said() {
+    let mut nowhere = Config::new();
+    nowhere.host_path("/nowhere").user("x").dbname("x");
+    let mut wrong = tcp_config("127.0.0.1");
+    wrong.password("wrong");
+    let sessions = Sessions::new(
+        [
+            Database::new("nowhere", nowhere, Tls::disabled()),
+            Database::new("wrong", wrong, Tls::disabled()),
+        ],
+        Limits::default(),
+    );
+    let session = sessions.open("lost", None);
+    let Err(LeaseError::Unreachable { source, .. }) = session.lease("wrong").await else {
+        panic!("a wrong password was taken");
+    };
+    assert_eq!(source.code(), Some(&SqlState::INVALID_PASSWORD));
+    assert!(matches!(
+        session.lease("nowhere").await,
+        Err(LeaseError::Unreachable { .. })
+    ));
+    assert!(matches!(
+        session.lease("other").await,
+        Err(LeaseError::UnknownDatabase(_))
+    ));
+}
+
+#[tokio::test]
+async fn idle_connections_go_after_their_time_but_the_least_stay() {
+    let mut short = database(socket_config());
+    (short.idle_time, short.min_idle) = (Duration::from_millis(100), 1);
+    let sessions = Sessions::new([short], Limits::default());
+    let session = sessions.open("idle", None);
+    let (a, b) = (
+        session.lease("main").await.unwrap(),
+        session.lease("main").await.unwrap(),
+    );
+    a.scrub().await.unwrap();
+    b.scrub().await.unwrap();
+    let observer = observer().await;
+    let begin = Instant::now();
+    loop {
+        let count: i64 = observer
+            .query_one(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mcp/idle'",
+                &[],
+            )
+            .await
+            .unwrap()
+            .get(0);
+        if count == 1 {
+            break;
+        }
+        assert!(
+            count == 2 && begin.elapsed() < Duration::from_secs(5),
+            "{count} connections"
+        );
+    }
+}
+
+#[tokio::test]
+async fn tls_is_spoken_and_verified_as_asked_for() {
+    let authority = server().authority.as_path();
+    let (_, stranger) = identity();
+    let other = server().root.path().join("stranger.pem");
+    fs::write(&other, stranger).unwrap();
+    let uses_tls = |host: &'static str, verification, roots: Option<&std::path::Path>| {
+        let tls = Tls::new(verification, roots).unwrap();
+        async move {
+            let mut config = tcp_config("127.0.0.1");
+            if host != "127.0.0.1" {
+                config = tcp_config(host);
+                config.hostaddr("127.0.0.1".parse().unwrap());
+            }
+            let sessions = Sessions::new([Database::new("main", config, tls)], Limits::default());
+            let lease = sessions.open("secure", None).lease("main").await.ok()?;
+            let row = lease
+                .query_one(
+                    "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+                    &[],
+                )
+                .await
+                .unwrap();
+            Some(row.get::<_, bool>(0))
+        }
+    };
+    for (case, host, verification, roots, expected) in [
+        (
+            "prefer",
+            "127.0.0.1",
+            Verification::Opportunistic,
+            None,
+            Some(true),
+        ),
+        (
+            "require",
+            "127.0.0.1",
+            Verification::Encrypted,
+            None,
+            Some(true),
+        ),
+        (
+            "verify-ca, other name",
+            "127.0.0.1",
+            Verification::Authority,
+            Some(authority),
+            Some(true),
+        ),
+        (
+            "verify-ca, other authority",
+            "localhost",
+            Verification::Authority,
+            Some(other.as_path()),
+            None,
+        ),
+        (
+            "verify-full",
+            "localhost",
+            Verification::Host,
+            Some(authority),
+            Some(true),
+        ),
+        (
+            "verify-full, other name",
+            "127.0.0.1",
+            Verification::Host,
+            Some(authority),
+            None,
+        ),
+        (
+            "verify-full, other authority",
+            "localhost",
+            Verification::Host,
+            Some(other.as_path()),
+            None,
+        ),
+    ] {
+        assert_eq!(
+            uses_tls(host, verification, roots).await,
+            expected,
+            "{case}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn closing_reaches_statements_over_tls() {
+    let tls = Tls::new(Verification::Host, Some(&server().authority)).unwrap();
+    let mut config = tcp_config("localhost");
+    config.hostaddr("127.0.0.1".parse().unwrap());
+    let sessions = Sessions::new([Database::new("main", config, tls)], Limits::default());
+    let lease = sessions
+        .open("tls-closing", None)
+        .lease("main")
+        .await
+        .unwrap();
+    let call = tokio::spawn(async move { lease.batch_execute("SELECT pg_sleep(60)").await });
+    let observer = observer().await;
+    running(&observer, "tls-closing", "pg_sleep").await;
+    sessions.close("tls-closing");
+    let took = gone(&observer, "tls-closing").await;
+    assert!(took < Duration::from_millis(100), "took {took:?}");
+    assert!(call.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_ended_is_not_handed_out() {
+    let session = sessions().open("ended", None);
+    let lease = session.lease("main").await.unwrap();
+    let first = pid(&lease).await;
+    lease.scrub().await.unwrap();
+    let observer = observer().await;
+    observer
+        .execute("SELECT pg_terminate_backend($1)", &[&first])
+        .await
+        .unwrap();
+    gone(&observer, "ended").await;
+    // The end may still be on its way to this process: a lease may fail once, never twice.
+    let mut outcomes = Vec::new();
+    for _ in 0..2 {
+        let lease = session.lease("main").await.unwrap();
+        outcomes.push(lease.batch_execute("SELECT 1").await.is_ok());
+    }
+    assert!(outcomes[1], "a dead connection came back");
+}
