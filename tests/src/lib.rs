@@ -1,1 +1,30 @@
-//! tests
+//! Drives the real binaries against a real PostgreSQL. The tests are in `tests/`; this is what they share.
+//!
+//! - [`Database`]: a fresh copy of the sample shop in this process's own PostgreSQL, with a reader and an owner role
+//! - [`Setup`]: a configuration and a token file in a folder of their own
+//! - [`Server`]: a running `mcp-server`, ended with its guard; its log may hold no secret
+//! - [`Client`]: HTTP by hand, so that tests decide about every byte
+//! - [`Sql`]: a blocking connection that sees what the server does to PostgreSQL
+//!
+//! Everything blocks; tests that need many clients start threads. A helper that cannot do its work panics with the
+//! reason, because in a test there is nothing better to do.
+#![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
+
+pub mod binaries;
+pub mod certificate;
+mod client;
+mod database;
+mod log;
+mod postgres;
+mod server;
+mod setup;
+mod sql;
+pub mod wait;
+
+pub use client::{Client, Request, Response};
+pub use database::{Database, Login};
+pub use log::Log;
+pub use postgres::{Postgres, programs};
+pub use server::{Answer, Server};
+pub use setup::{Setup, Token};
+pub use sql::{Sql, SqlError};

@@ -1,0 +1,90 @@
+//! Where the binaries under test are, and how a command of theirs is run.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// The path of `mcp-server` or `mcp-token`, built from the sources as they are now.
+///
+/// `END_TO_END_BINARIES` names a folder that holds other ones, for trying a release.
+pub fn binary(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| match std::env::var_os("END_TO_END_BINARIES") {
+        Some(folder) => folder.into(),
+        None => build(),
+    });
+    let path = folder.join(name);
+    assert!(path.is_file(), "there is no {}", path.display());
+    path
+}
+
+/// Builds into the folder that this test's own executable lies in, with the same profile; a no-op after `./run test`.
+fn build() -> PathBuf {
+    let this = std::env::current_exe().unwrap();
+    let folder = this
+        .ancestors()
+        .nth(2)
+        .expect("tests lie in target/PROFILE/deps");
+    let profile = match folder.file_name().and_then(OsStr::to_str) {
+        Some("debug") | None => "dev",
+        Some(profile) => profile,
+    };
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--locked", "--quiet", "--profile", profile])
+        .args(["-p", "mcp-server", "-p", "mcp-token"])
+        .current_dir(repository())
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "cargo build: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    folder.to_path_buf()
+}
+
+/// The repository's top folder.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ has a parent")
+}
+
+/// A command of one of the binaries that sees nothing of this process's environment and has no input.
+pub fn command(name: &str, home: &Path) -> Command {
+    let mut command = Command::new(binary(name));
+    command
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("HOME", home)
+        .current_dir(home)
+        .stdin(Stdio::null());
+    command
+}
+
+/// What a finished command said.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Its exit code; -1 when a signal ended it.
+    pub code: i32,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).expect("our output is UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("our output is UTF-8"),
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub fn run(mut command: Command) -> Said {
+    command.output().expect("the binary runs").into()
+}

@@ -1,0 +1,167 @@
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use private_postgres::{Cluster, Identity, Network, Options, Programs, Search};
+use tokio_postgres::Config;
+
+use crate::certificate::Pair;
+use crate::sql::Sql;
+
+/// Every private server's folder begins so; what killed test runs left is recognised by it.
+const FOLDER_PREFIX: &str = "mcp-end-to-end-";
+
+/// A PostgreSQL server of the tests.
+pub struct Postgres {
+    /// How a superuser connects, without a database.
+    superuser: Config,
+    /// The host and port that a role with a password connects to.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+    /// The private cluster; none when a server was named by `MCP_TEST_DATABASE_URL`.
+    cluster: Option<Cluster>,
+}
+
+impl Postgres {
+    /// The server that all tests of this process share: the one that `MCP_TEST_DATABASE_URL` names (a superuser's),
+    /// else a private one. Nothing is ever taken because it happens to answer on some port.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(|| match std::env::var("MCP_TEST_DATABASE_URL") {
+            Ok(url) => Self::named(&url),
+            Err(_) => Self::start(&[]),
+        })
+    }
+
+    /// A private server that a test may stop and start.
+    pub fn private() -> Self {
+        Self::start(&[])
+    }
+
+    /// A private server with further settings.
+    pub fn with_settings(settings: &[(&str, &str)]) -> Self {
+        Self::start(settings)
+    }
+
+    /// A private server that offers TLS, and takes TCP connections from no one who does not use it.
+    pub fn with_tls(pair: &Pair) -> Self {
+        let mut options = options();
+        options.tls = Some(Identity {
+            certificate: pair.certificate.clone(),
+            key: pair.key.clone(),
+        });
+        let server = Self::of(Cluster::start(options).unwrap_or_else(|error| panic!("{error}")));
+        let sql = server.superuser("postgres");
+        // The file belongs to the server's own user; only the server can be sure to reach it.
+        sql.run(
+            "create temporary table hba (line text);
+             insert into hba values ('local all all trust'), ('hostssl all all 127.0.0.1/32 scram-sha-256');
+             do $$ begin execute format('copy hba to %L', current_setting('hba_file')); end $$;
+             select pg_reload_conf()",
+        );
+        server
+    }
+
+    fn start(settings: &[(&str, &str)]) -> Self {
+        let mut options = options();
+        for (name, value) in settings {
+            options = options.setting(name, value);
+        }
+        Self::of(Cluster::start(options).unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    fn of(cluster: Cluster) -> Self {
+        Self {
+            superuser: cluster
+                .connection("")
+                .to_string()
+                .parse()
+                .expect("we wrote it"),
+            host: "127.0.0.1".into(),
+            port: cluster.port(),
+            cluster: Some(cluster),
+        }
+    }
+
+    fn named(url: &str) -> Self {
+        let superuser: Config = url
+            .parse()
+            .expect("MCP_TEST_DATABASE_URL is a connection string");
+        let host = match superuser.get_hosts() {
+            [tokio_postgres::config::Host::Tcp(host)] => host.clone(),
+            [tokio_postgres::config::Host::Unix(folder)] => folder.to_string_lossy().into_owned(),
+            _ => panic!("MCP_TEST_DATABASE_URL must name one host"),
+        };
+        let port = superuser.get_ports().first().copied().unwrap_or(5432);
+        Self {
+            superuser,
+            host,
+            port,
+            cluster: None,
+        }
+    }
+
+    /// Connects as the superuser.
+    pub fn superuser(&self, database: &str) -> Sql {
+        Sql::connect(&self.superuser_config(database)).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// How the superuser connects.
+    pub fn superuser_config(&self, database: &str) -> Config {
+        let mut config = self.superuser.clone();
+        config.dbname(database);
+        config
+    }
+
+    /// The folder of the Unix socket, for private servers.
+    pub fn socket_dir(&self) -> &Path {
+        self.cluster
+            .as_ref()
+            .expect("the server is private")
+            .socket_dir()
+    }
+
+    /// Ends the server; every session is closed.
+    pub fn halt(&mut self) {
+        self.cluster.as_mut().expect("the server is private").halt();
+    }
+
+    /// Starts the server again, on the same port.
+    pub fn resume(&mut self) {
+        let cluster = self.cluster.as_mut().expect("the server is private");
+        cluster.resume().unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Whether databases have to be dropped after use: a private server goes as a whole.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.cluster.is_none()
+    }
+}
+
+/// PostgreSQL's programs. A machine without them fails the tests: skipping would be green and prove nothing.
+pub fn programs() -> Programs {
+    let search = Search {
+        bin_dir: std::env::var_os("PG_BINDIR").map(Into::into),
+        path: std::env::var_os("PATH"),
+    };
+    Programs::find(&search)
+        .unwrap_or_else(|error| panic!("{error}\n(`./run test` sets up what tests need)"))
+}
+
+fn options() -> Options {
+    static SWEPT: OnceLock<()> = OnceLock::new();
+    // Not in target/: as root, PostgreSQL runs as another user, who may not reach the checkout.
+    let parent = Path::new("/tmp");
+    SWEPT.get_or_init(|| private_postgres::sweep(parent, FOLDER_PREFIX));
+    let moment = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_nanos();
+    let folder = parent.join(format!("{FOLDER_PREFIX}{}-{moment}", std::process::id()));
+    let mut options = Options::throwaway(programs(), folder)
+        .setting("max_connections", "300")
+        .setting("max_prepared_transactions", "10");
+    options.network = Network::Loopback;
+    options
+}

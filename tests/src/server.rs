@@ -1,0 +1,180 @@
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::client::{Client, Request, Response};
+use crate::log::Log;
+use crate::setup::Token;
+
+/// How long a start may take on a machine that does much else.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// A running `mcp-server`. Dropping it ends the process and checks that its output held no secret.
+pub struct Server {
+    process: Child,
+    address: SocketAddr,
+    /// Everything that it printed.
+    pub log: Log,
+    secrets: Vec<String>,
+}
+
+/// The answer of a tool.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Whether the tool says that it failed.
+    pub is_error: bool,
+    /// Its text.
+    pub text: String,
+    /// Its structured content; null where there is none.
+    pub structured: Value,
+}
+
+impl Server {
+    /// Starts it and waits until it listens.
+    pub fn start(command: Command, secrets: Vec<String>) -> Self {
+        Self::try_start(command, secrets)
+            .unwrap_or_else(|log| panic!("mcp-server did not start:\n{log}"))
+    }
+
+    /// Starts it and waits until it listens.
+    ///
+    /// # Errors
+    /// With what it printed, when it ends or does not listen in time.
+    pub fn try_start(mut command: Command, secrets: Vec<String>) -> Result<Self, String> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("the binary runs");
+        let log = Log::default();
+        log.collect(process.stderr.take().expect("it is piped"));
+        let mut server = Self {
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            process,
+            log,
+            secrets,
+        };
+        server.address = server.log.find(START_LIMIT, address_in)?;
+        // Over HTTP nothing belongs on standard output, but whatever is there is searched for secrets, too.
+        let stdout = server.process.stdout.take().expect("it is piped");
+        server.log.collect(stdout);
+        Ok(server)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// A client with a connection of its own.
+    pub fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    /// Sends one JSON-RPC message with a token.
+    pub fn post(&self, token: &Token, message: &Value) -> Response {
+        let request = Request::json(message).bearer(&token.secret);
+        self.client()
+            .send(&request)
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.log))
+    }
+
+    /// Calls a tool, and answers its result.
+    pub fn call(&self, token: &Token, tool: &str, arguments: Value) -> Answer {
+        let response = self.post(token, &call(tool, arguments));
+        assert_eq!(response.status, 200, "{}", response.text());
+        Answer::read(&response.json())
+    }
+
+    /// Calls `query_database`.
+    pub fn query(&self, token: &Token, sql: &str) -> Answer {
+        self.call(token, "query_database", json!({ "query": sql }))
+    }
+
+    /// Asks it to end, as a service manager does, and answers how it did.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.process.wait().expect("it is our child")
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.process.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a pid");
+        kill_process(pid, signal).expect("it is our child");
+    }
+
+    /// Adds what the log may not hold.
+    pub fn keep_secret(&mut self, secret: &str) {
+        self.secrets.push(secret.to_owned());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprint_log(&self.log);
+            return;
+        }
+        let printed = self.log.to_string();
+        for secret in &self.secrets {
+            assert!(
+                !printed.contains(secret.as_str()),
+                "the log holds the secret {secret}:\n{printed}"
+            );
+        }
+    }
+}
+
+#[allow(clippy::print_stderr)]
+fn eprint_log(log: &Log) {
+    eprintln!("--- mcp-server's log\n{log}\n---");
+}
+
+/// Finds the address in the line that says where the server listens.
+fn address_in(line: &str) -> Option<SocketAddr> {
+    let (_, url) = line.split_once("listening on http")?;
+    let (_, rest) = url.split_once("://")?;
+    rest.split('/').next()?.parse().ok()
+}
+
+/// A JSON-RPC message that calls a tool.
+pub(crate) fn call(tool: &str, arguments: Value) -> Value {
+    json!({
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": { "name": tool, "arguments": arguments },
+    })
+}
+
+impl Answer {
+    /// Reads the answer to `tools/call`.
+    pub fn read(message: &Value) -> Self {
+        let result = &message["result"];
+        assert!(result.is_object(), "no result in {message}");
+        let texts = result["content"].as_array().into_iter().flatten();
+        Self {
+            is_error: result["isError"].as_bool().unwrap_or(false),
+            text: texts
+                .filter_map(|content| content["text"].as_str())
+                .collect(),
+            structured: result["structuredContent"].clone(),
+        }
+    }
+
+    /// The first value of the first row, as JSON.
+    pub fn value(&self) -> &Value {
+        assert!(!self.is_error, "{}", self.text);
+        &self.structured["rows"][0][0]
+    }
+}
