@@ -1,0 +1,129 @@
+//! Who is asking: the traits that a server's owner implements, and how a refusal is told.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Decides who sent a request, before a byte of its body is read.
+pub trait Authenticate: Send + Sync + 'static {
+    /// The holder of accepted credentials.
+    type Principal: Principal;
+
+    /// Accepts the credentials of one request from `peer`, or says why not.
+    fn authenticate(
+        &self,
+        credentials: Credentials<'_>,
+        peer: IpAddr,
+    ) -> impl Future<Output = Result<Self::Principal, Refusal>> + Send;
+}
+
+impl<A: Authenticate> Authenticate for Arc<A> {
+    type Principal = A::Principal;
+
+    fn authenticate(
+        &self,
+        credentials: Credentials<'_>,
+        peer: IpAddr,
+    ) -> impl Future<Output = Result<Self::Principal, Refusal>> + Send {
+        A::authenticate(self, credentials, peer)
+    }
+}
+
+/// The holder of accepted credentials; cloned for each request, so it should be cheap to clone.
+pub trait Principal: Clone + Send + Sync + 'static {
+    /// Names the holder in logs; never the secret itself. Sessions, cursors and request states are
+    /// bound to this name, so two holders never share one.
+    fn name(&self) -> &str;
+
+    /// Completes when the holder has lost its rights. What then still runs for it is dropped: a
+    /// request whose status line is not yet sent is answered with 401, a stream ends.
+    fn revoked(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// What the `Authorization` header of a request held (RFC 6750, section 2.1).
+#[derive(Clone, Copy, Debug)]
+pub enum Credentials<'a> {
+    /// There was no such header.
+    None,
+    /// There were several, another scheme than `Bearer`, or characters that no token has.
+    Malformed,
+    /// The token's text.
+    Bearer(Bearer<'a>),
+}
+
+/// A presented token; its `Debug` output does not show it.
+#[derive(Clone, Copy)]
+pub struct Bearer<'a>(pub(crate) &'a str);
+
+impl<'a> Bearer<'a> {
+    /// Gives the token's text.
+    pub fn expose(self) -> &'a str {
+        self.0
+    }
+}
+
+impl std::fmt::Debug for Bearer<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Bearer(..)")
+    }
+}
+
+impl<'a> Credentials<'a> {
+    /// Gives the token's text, or the refusal that fits its absence.
+    pub fn bearer(self) -> Result<&'a str, Refusal> {
+        match self {
+            Self::None => Err(Refusal::Missing),
+            Self::Malformed => Err(Refusal::Malformed),
+            Self::Bearer(token) => Ok(token.0),
+        }
+    }
+}
+
+/// Why credentials were not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// None were sent: 401.
+    Missing,
+    /// They are not of the form that is asked for: 401.
+    Malformed,
+    /// Nobody holds them, or not any more: 401.
+    Unknown,
+    /// Their time is over: 401.
+    Expired,
+    /// The peer failed too often: 429 with `Retry-After`.
+    TooManyFailures {
+        /// How long the peer should wait; rounded up to whole seconds.
+        retry_after: Duration,
+    },
+    /// They cannot be checked now: 503. The text is shown to the client.
+    Unavailable(&'static str),
+}
+
+impl Refusal {
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            Self::Missing | Self::Malformed | Self::Unknown | Self::Expired => 401,
+            Self::TooManyFailures { .. } => 429,
+            Self::Unavailable(_) => 503,
+        }
+    }
+
+    /// Says the reason to the person who configured the client.
+    pub(crate) fn message(&self) -> &'static str {
+        match self {
+            Self::Missing => {
+                "unauthorized: the bearer token is missing; send `Authorization: Bearer <token>`"
+            }
+            Self::Malformed => {
+                "unauthorized: the credentials are malformed; send exactly one `Authorization: Bearer <token>`"
+            }
+            Self::Unknown => "unauthorized: the bearer token is unknown or was removed",
+            Self::Expired => "unauthorized: the bearer token has expired",
+            Self::TooManyFailures { .. } => {
+                "too many failed attempts from this address; wait and retry"
+            }
+            Self::Unavailable(reason) => reason,
+        }
+    }
+}

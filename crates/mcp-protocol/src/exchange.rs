@@ -1,0 +1,88 @@
+//! A request on its way: the messages that it sends, then its answer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::outbox::Outbox;
+
+/// A running request. Whoever polls it runs the handler; dropping it cancels the handler.
+pub(crate) struct Exchange {
+    outbox: Arc<Outbox>,
+    state: State,
+}
+
+enum State {
+    Running(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    Answered(Answer),
+    Over,
+}
+
+/// The end of a request.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The response, one JSON object.
+    pub(crate) message: Bytes,
+    /// The HTTP status that goes with it.
+    pub(crate) status: u16,
+}
+
+/// What a running request does next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// It sends a message.
+    Sent(Bytes),
+    /// It is answered; nothing follows.
+    Done(Answer),
+}
+
+impl Exchange {
+    pub(crate) fn new(
+        outbox: Arc<Outbox>,
+        answer: impl Future<Output = Answer> + Send + 'static,
+    ) -> Self {
+        Self {
+            outbox,
+            state: State::Running(Box::pin(answer)),
+        }
+    }
+
+    /// Leaves out all messages before the answer, for clients that take nothing else.
+    pub(crate) fn answer_only(&self) {
+        self.outbox.close();
+    }
+
+    /// Runs the request until its next step.
+    pub(crate) fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Step> {
+        if let State::Running(answer) = &mut self.state
+            && let Poll::Ready(answer) = answer.as_mut().poll(context)
+        {
+            self.state = State::Answered(answer);
+        }
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Running(answer) => {
+                self.state = State::Running(answer);
+                self.outbox
+                    .poll_next(context)
+                    .map_or(Poll::Pending, |message| Poll::Ready(Step::Sent(message)))
+            }
+            // What was sent before the answer goes before the answer.
+            State::Answered(answer) => Poll::Ready(match self.outbox.next() {
+                Some(message) => {
+                    self.state = State::Answered(answer);
+                    Step::Sent(message)
+                }
+                None => Step::Done(answer),
+            }),
+            State::Over => Poll::Pending,
+        }
+    }
+
+    /// Waits for the next step.
+    pub(crate) async fn step(&mut self) -> Step {
+        std::future::poll_fn(|context| self.poll_step(context)).await
+    }
+}

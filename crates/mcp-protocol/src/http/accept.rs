@@ -1,0 +1,282 @@
+//! Connections: taken, limited, watched, and drained at the end.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::endpoint::Endpoint;
+use super::options::Options;
+use super::watched::{Activity, Watched};
+use crate::auth::Authenticate;
+use crate::handler::Handler;
+use crate::service::Service;
+
+/// How long to wait before accepting again when the system has no descriptors or memory left.
+const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
+
+/// An HTTP server. Its connection limits hold over all listeners that it serves.
+pub struct Server<H, A> {
+    shared: Arc<Shared<H, A>>,
+}
+
+struct Shared<H, A> {
+    endpoint: Endpoint<H, A>,
+    http: Builder<TokioExecutor>,
+    slots: Arc<Semaphore>,
+    peers: Arc<Peers>,
+}
+
+impl<H, A> Clone for Server<H, A> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
+    /// Serves `service` to those whom `authenticator` accepts.
+    pub fn new(service: Arc<Service<H>>, authenticator: A, options: Options) -> Self {
+        let mut http = Builder::new(TokioExecutor::new());
+        if !options.http2 {
+            http = http.http1_only();
+        }
+        http.http1()
+            .max_buf_size(64 * 1024)
+            .header_read_timeout(None);
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(options.max_concurrent_streams)
+            .max_header_list_size(16 * 1024)
+            .keep_alive_interval(options.keep_alive_interval)
+            .keep_alive_timeout(options.write_timeout);
+        let slots = Arc::new(Semaphore::new(options.max_connections));
+        let peers = Arc::new(Peers::new(options.max_connections_per_peer));
+        let endpoint = Endpoint::new(service, authenticator, options);
+        Self {
+            shared: Arc::new(Shared {
+                endpoint,
+                http,
+                slots,
+                peers,
+            }),
+        }
+    }
+
+    /// Takes connections until `shutdown` completes; then lets running requests end, for as long as
+    /// the options say. Errors of accepting never end it. May be called for several listeners.
+    ///
+    /// Dropping the future closes all of its connections at once.
+    pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
+        let (drain, draining) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                Some(_) = connections.join_next() => {}
+                (stream, slot) = self.shared.accept(&listener) => {
+                    let shared = Arc::clone(&self.shared);
+                    let draining = draining.clone();
+                    connections.spawn(async move { shared.connection(stream, slot, draining).await });
+                }
+            }
+        }
+        drop(listener);
+        drain.send_replace(true);
+        let all_ended = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.shared.endpoint.options.drain_timeout, all_ended)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                connections = connections.len(),
+                "closing connections that did not end"
+            );
+        }
+        connections.shutdown().await;
+    }
+}
+
+impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
+    /// Waits for a free slot, then for a connection to fill it.
+    async fn accept(&self, listener: &TcpListener) -> (TcpStream, Slot) {
+        let total = Arc::clone(&self.slots).acquire_owned().await;
+        let total = total.expect("the semaphore is never closed");
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => match self.peers.enter(peer.ip()) {
+                    Some(place) => {
+                        return (
+                            stream,
+                            Slot {
+                                place,
+                                _total: total,
+                            },
+                        );
+                    }
+                    None => tracing::debug!(peer = %peer.ip(), "too many connections; closing one"),
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "failed to accept a connection");
+                    if !is_about_one_connection(&error) {
+                        tokio::time::sleep(ACCEPT_BACK_OFF).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        slot: Slot,
+        draining: watch::Receiver<bool>,
+    ) {
+        let peer = slot.place.peer;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "failed to set TCP_NODELAY");
+        }
+        match &self.endpoint.options.tls {
+            None => self.drive(stream, peer, draining).await,
+            Some(config) => {
+                let handshake = TlsAcceptor::from(Arc::clone(config)).accept(stream);
+                let limit = self.endpoint.options.tls_handshake_timeout;
+                match tokio::time::timeout(limit, handshake).await {
+                    Ok(Ok(stream)) => self.drive(stream, peer, draining).await,
+                    Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
+                    Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
+                }
+            }
+        }
+    }
+
+    async fn drive<S>(self: Arc<Self>, stream: S, peer: IpAddr, mut draining: watch::Receiver<bool>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let activity = Activity::new(&self.endpoint.options);
+        let stream = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
+        let respond = service_fn(|request| {
+            let busy = activity.begin(request.version() == hyper::Version::HTTP_2);
+            let shared = Arc::clone(&self);
+            async move {
+                let reply = shared.endpoint.respond(request, peer).await;
+                Ok::<_, Infallible>(reply.map(|body| body.holding(busy)))
+            }
+        });
+        let mut connection = pin!(self.http.serve_connection(stream, respond));
+        let mut overdue = pin!(activity.overdue());
+        let mut drained = pin!(draining.wait_for(|draining| *draining));
+        let mut is_draining = false;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%peer, %error, "a connection broke");
+                    }
+                    return;
+                }
+                () = &mut overdue => return,
+                _ = &mut drained, if !is_draining => {
+                    is_draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+/// Tells whether accepting failed for the sake of one connection that went away by itself.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
+}
+
+/// The right to be connected; given back when dropped.
+struct Slot {
+    place: Place,
+    _total: OwnedSemaphorePermit,
+}
+
+/// How many connections each peer has.
+#[derive(Debug)]
+struct Peers {
+    limit: usize,
+    // Held for one look-up.
+    open: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Peers {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            open: Mutex::default(),
+        }
+    }
+
+    fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(network(peer)).or_default();
+        if *count >= self.limit {
+            return None;
+        }
+        *count += 1;
+        Some(Place {
+            peer: peer.to_canonical(),
+            peers: Arc::clone(self),
+        })
+    }
+}
+
+/// One connection's entry in [`Peers`].
+struct Place {
+    peer: IpAddr,
+    peers: Arc<Peers>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self
+            .peers
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let network = network(self.peer);
+        if let Some(count) = open.get_mut(&network) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&network);
+            }
+        }
+    }
+}
+
+/// Gives what one party can be expected to hold: an IPv4 address, or an IPv6 network of 64 bits.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        address => address,
+    }
+}

@@ -1,0 +1,234 @@
+//! The checks that come before any work: is the request well addressed, and who may address it?
+
+use hyper::header::{HOST, HeaderMap, HeaderName, ORIGIN};
+use hyper::http::request::Parts;
+
+use super::options::{AllowedHosts, Options};
+
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// A request that is turned away at the gate.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Turned {
+    pub(super) status: u16,
+    pub(super) message: &'static str,
+}
+
+/// Where a request that passed comes from.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Not a web page, or a page of this server's own origin.
+    Own,
+    /// A web page of an origin that the options allow; it needs CORS headers.
+    Page(String),
+}
+
+/// Lets a request pass whose `Host` and `Origin` are allowed.
+pub(super) fn check(parts: &Parts, options: &Options) -> Result<Source, Turned> {
+    let host = Authority::parse(&host(parts)?).ok_or(Turned {
+        status: 400,
+        message: "the Host header is not a host name",
+    })?;
+    if !host.is_allowed(&options.allowed_hosts) {
+        return Err(Turned {
+            status: 403,
+            message: "this Host is not allowed; add it to the server's allowed hosts",
+        });
+    }
+    let Some(origin) = single(&parts.headers, &ORIGIN, "several Origin headers")? else {
+        return Ok(Source::Own);
+    };
+    if options
+        .allowed_origins
+        .iter()
+        .any(|allowed| allowed.eq_ignore_ascii_case(origin))
+    {
+        return Ok(Source::Page(origin.to_owned()));
+    }
+    let own = ["http://", "https://"].iter().any(|scheme| {
+        origin
+            .strip_prefix(scheme)
+            .and_then(Authority::parse)
+            .is_some_and(|origin| origin == host)
+    });
+    if own {
+        return Ok(Source::Own);
+    }
+    Err(Turned {
+        status: 403,
+        message: "this Origin is not allowed; add it to the server's allowed origins",
+    })
+}
+
+/// Gives the one host that a request names: in `Host`, in the target, or in both alike.
+fn host(parts: &Parts) -> Result<String, Turned> {
+    let header = single(&parts.headers, &HOST, "several Host headers")?;
+    let target = parts
+        .uri
+        .authority()
+        .map(hyper::http::uri::Authority::as_str);
+    match (header, target) {
+        (None, None) => Err(Turned {
+            status: 400,
+            message: "the Host header is missing",
+        }),
+        (Some(header), Some(target)) if !header.eq_ignore_ascii_case(target) => Err(Turned {
+            status: 400,
+            message: "Host and request target name different hosts",
+        }),
+        (Some(host), _) | (None, Some(host)) => Ok(host.to_owned()),
+    }
+}
+
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    several: &'static str,
+) -> Result<Option<&'a str>, Turned> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Turned {
+            status: 400,
+            message: several,
+        });
+    }
+    first
+        .map(|value| value.to_str())
+        .transpose()
+        .map_err(|_| Turned {
+            status: 400,
+            message: "a header holds characters that it must not",
+        })
+}
+
+/// A host name in lower case without its trailing dot, and the port if one is given.
+#[derive(Debug, PartialEq, Eq)]
+struct Authority {
+    name: String,
+    port: Option<u16>,
+}
+
+impl Authority {
+    fn parse(text: &str) -> Option<Self> {
+        let name_end = match text.strip_prefix('[') {
+            Some(_) => text.find(']')? + 1,
+            None => text.find(':').unwrap_or(text.len()),
+        };
+        let (name, port) = text.split_at(name_end);
+        let port = match port.strip_prefix(':') {
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Some(digits.parse().ok()?)
+            }
+            None if port.is_empty() => None,
+            _ => return None,
+        };
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let usable = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
+        (!name.is_empty() && name.bytes().all(usable)).then_some(Self { name, port })
+    }
+
+    fn is_allowed(&self, allowed: &AllowedHosts) -> bool {
+        let AllowedHosts::LoopbackAnd(names) = allowed else {
+            return true;
+        };
+        LOOPBACK.contains(&self.name.as_str())
+            || names
+                .iter()
+                .filter_map(|name| Self::parse(name))
+                .any(|allowed| {
+                    allowed.name == self.name
+                        && (allowed.port.is_none() || allowed.port == self.port)
+                })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn verdict(host: &[&str], origin: &[&str]) -> Result<Source, u16> {
+        let options = Options {
+            allowed_hosts: AllowedHosts::LoopbackAnd(vec![
+                "mcp.example.com".to_owned(),
+                "other.example.com:8443".to_owned(),
+            ]),
+            allowed_origins: vec!["https://app.example.com".to_owned()],
+            ..Options::default()
+        };
+        let mut request = hyper::Request::post("/mcp");
+        for host in host {
+            request = request.header(HOST, *host);
+        }
+        for origin in origin {
+            request = request.header(ORIGIN, *origin);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        check(&parts, &options).map_err(|turned| turned.status)
+    }
+
+    #[test]
+    fn hosts_and_origins_pass_as_the_table_says() {
+        let page = || Ok(Source::Page("https://app.example.com".to_owned()));
+        let own = || Ok(Source::Own);
+        type Row = (
+            &'static [&'static str],
+            &'static [&'static str],
+            Result<Source, u16>,
+        );
+        let table: [Row; 29] = [
+            (&["localhost"], &[], own()),
+            (&["localhost:8080"], &[], own()),
+            (&["LOCALHOST:8080"], &[], own()),
+            (&["localhost.:8080"], &[], own()),
+            (&["127.0.0.1:1"], &[], own()),
+            (&["[::1]:8080"], &[], own()),
+            (&["[::1]"], &[], own()),
+            (&["mcp.example.com:99"], &[], own()),
+            (&["other.example.com:8443"], &[], own()),
+            (&["other.example.com"], &[], Err(403)),
+            (&["other.example.com:8444"], &[], Err(403)),
+            (&["evil.example.com"], &[], Err(403)),
+            (&["localhost.evil.com"], &[], Err(403)),
+            (&["127.0.0.1.nip.io"], &[], Err(403)),
+            (&["[::2]"], &[], Err(403)),
+            (&["0.0.0.0"], &[], Err(403)),
+            (&[], &[], Err(400)),
+            (&["localhost", "localhost"], &[], Err(400)),
+            (&[""], &[], Err(400)),
+            (&["localhost:99999"], &[], Err(400)),
+            (&["localhost:80:80"], &[], Err(400)),
+            (&["user@localhost"], &[], Err(400)),
+            (&["localhost:80"], &["http://localhost:80"], own()),
+            (&["localhost:80"], &["http://localhost:81"], Err(403)),
+            (&["localhost"], &["http://evil.example.com"], Err(403)),
+            (&["localhost"], &["null"], Err(403)),
+            (&["localhost"], &["https://app.example.com"], page()),
+            (
+                &["localhost"],
+                &["https://app.example.com.evil.com"],
+                Err(403),
+            ),
+            (
+                &["localhost"],
+                &["https://app.example.com", "http://localhost"],
+                Err(400),
+            ),
+        ];
+        for (host, origin, expected) in table {
+            assert_eq!(
+                verdict(host, origin),
+                expected,
+                "Host {host:?}, Origin {origin:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_target_that_names_another_host_is_refused() {
+        let request = hyper::Request::post("http://evil.example.com/mcp").header(HOST, "localhost");
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        assert_eq!(check(&parts, &Options::default()).unwrap_err().status, 400);
+    }
+}

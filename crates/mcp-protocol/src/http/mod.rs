@@ -1,0 +1,15 @@
+//! Streamable HTTP on hyper: one endpoint for every revision.
+//!
+//! A request passes these steps in this order, and each may refuse it: the gate (`Host`, `Origin`),
+//! the path, the credentials, the method, the media types, the body's size and time, and then the
+//! protocol itself. Until the credentials are accepted no byte of the body is read.
+
+mod accept;
+mod endpoint;
+mod gate;
+mod options;
+mod reply;
+mod watched;
+
+pub use accept::Server;
+pub use options::{AllowedHosts, Options};

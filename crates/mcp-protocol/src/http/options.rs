@@ -1,0 +1,86 @@
+//! The settings of the HTTP transport.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The settings of the HTTP transport; everything that waits or grows has its limit here.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The paths of the MCP endpoint.
+    pub paths: Vec<String>,
+    /// The path that answers `GET` with [`Handler::health`](crate::Handler::health), to anyone.
+    pub health_path: Option<String>,
+    /// Which `Host` headers are taken; a wall against DNS rebinding.
+    pub allowed_hosts: AllowedHosts,
+    /// Origins of web pages that may call, as `https://example.com:8443`, besides pages of the
+    /// endpoint's own origin. They are answered with CORS headers. A request without `Origin` does
+    /// not come from a page.
+    pub allowed_origins: Vec<String>,
+    /// The longest request body in bytes; longer ones are answered with 413.
+    pub max_body_bytes: usize,
+    /// How long a client may take to send the head of a request.
+    pub header_timeout: Duration,
+    /// How long a client may take to send a whole body; later is answered with 408.
+    pub body_timeout: Duration,
+    /// How long a connection stays open without a request.
+    pub idle_timeout: Duration,
+    /// How long a client may refuse to read what is written to it.
+    pub write_timeout: Duration,
+    /// How long a TLS handshake may take.
+    pub tls_handshake_timeout: Duration,
+    /// How long running requests may go on after the shutdown signal.
+    pub drain_timeout: Duration,
+    /// How often a stream that has nothing to say shows that it lives.
+    pub keep_alive_interval: Duration,
+    /// How many connections are open at once; further ones wait in the listener's queue.
+    pub max_connections: usize,
+    /// How many connections are open at once from one address (IPv6: from one /64 network); further
+    /// ones are closed at once. Behind a proxy all clients share its address.
+    pub max_connections_per_peer: usize,
+    /// How many requests one HTTP/2 connection may have at once.
+    pub max_concurrent_streams: u32,
+    /// Serves HTTP/2 too, with prior knowledge or by ALPN.
+    pub http2: bool,
+    /// Serves TLS. Name `http/1.1` (and `h2`) in its `alpn_protocols`. To reload certificates, give
+    /// it a resolver that does.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            paths: vec!["/mcp/v1".to_owned(), "/mcp".to_owned()],
+            health_path: Some("/health".to_owned()),
+            allowed_hosts: AllowedHosts::default(),
+            allowed_origins: Vec::new(),
+            max_body_bytes: 1024 * 1024,
+            header_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
+            tls_handshake_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(10),
+            keep_alive_interval: Duration::from_secs(15),
+            max_connections: 1024,
+            max_connections_per_peer: 256,
+            max_concurrent_streams: 32,
+            http2: false,
+            tls: None,
+        }
+    }
+}
+
+/// Which `Host` headers are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedHosts {
+    /// The names of the loopback interface, and these: `name` with any port, or `name:port`.
+    LoopbackAnd(Vec<String>),
+    /// All. Only for servers that no browser can reach, or that always authenticate.
+    Any,
+}
+
+impl Default for AllowedHosts {
+    fn default() -> Self {
+        Self::LoopbackAnd(Vec::new())
+    }
+}

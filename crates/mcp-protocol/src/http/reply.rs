@@ -1,0 +1,221 @@
+//! Replies: their bodies, and the ones that the protocol itself makes.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use hyper::{Response, StatusCode};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use super::watched::Busy;
+use crate::auth::Refusal;
+use crate::exchange::{Exchange, Step};
+use crate::jsonrpc::{self, Failure, INVALID_REQUEST};
+
+pub(super) type Reply = Response<ReplyBody>;
+
+/// The body of a reply; the connection counts as busy until it is dropped.
+pub(super) struct ReplyBody {
+    kind: Kind,
+    busy: Option<Busy>,
+}
+
+enum Kind {
+    Whole(Option<Bytes>),
+    Events(Box<Events>),
+}
+
+impl ReplyBody {
+    fn whole(bytes: Bytes) -> Self {
+        Self {
+            kind: Kind::Whole((!bytes.is_empty()).then_some(bytes)),
+            busy: None,
+        }
+    }
+
+    pub(super) fn holding(mut self, busy: Busy) -> Self {
+        self.busy = Some(busy);
+        self
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let bytes = match &mut self.kind {
+            Kind::Whole(bytes) => Poll::Ready(bytes.take()),
+            Kind::Events(events) => events.poll_next(context),
+        };
+        bytes.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.kind, Kind::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Kind::Events(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A request that streams: its messages and its answer, as server-sent events. Dropping it drops
+/// the request.
+struct Events {
+    exchange: Option<Exchange>,
+    /// The message that made a stream of the reply.
+    first: Option<Bytes>,
+    revoked: Pin<Box<dyn Future<Output = ()> + Send>>,
+    keep_alive: Interval,
+}
+
+impl Events {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.exchange.is_some() && self.revoked.as_mut().poll(context).is_ready() {
+            self.exchange = None;
+        }
+        let Some(exchange) = &mut self.exchange else {
+            return Poll::Ready(None);
+        };
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(event(&first)));
+        }
+        match exchange.poll_step(context) {
+            Poll::Ready(Step::Sent(message)) => Poll::Ready(Some(event(&message))),
+            Poll::Ready(Step::Done(answer)) => {
+                self.exchange = None;
+                Poll::Ready(Some(event(&answer.message)))
+            }
+            Poll::Pending => self
+                .keep_alive
+                .poll_tick(context)
+                .map(|_| Some(Bytes::from_static(b": alive\n\n"))),
+        }
+    }
+}
+
+/// Frames a message as an event of one data line.
+fn event(message: &Bytes) -> Bytes {
+    const HEAD: &[u8] = b"event: message\ndata: ";
+    let mut event = Vec::with_capacity(HEAD.len() + message.len() + 2);
+    event.extend_from_slice(HEAD);
+    jsonrpc::append_line(&mut event, message);
+    event.extend_from_slice(b"\n\n");
+    event.into()
+}
+
+/// Streams the rest of a request whose first message is `first`.
+pub(super) fn events(
+    first: Bytes,
+    exchange: Exchange,
+    revoked: impl Future<Output = ()> + Send + 'static,
+    keep_alive: Duration,
+) -> Reply {
+    let mut keep_alive = tokio::time::interval_at(Instant::now() + keep_alive, keep_alive);
+    keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let events = Events {
+        exchange: Some(exchange),
+        first: Some(first),
+        revoked: Box::pin(revoked),
+        keep_alive,
+    };
+    let mut reply = Response::new(ReplyBody {
+        kind: Kind::Events(Box::new(events)),
+        busy: None,
+    });
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
+    reply
+}
+
+/// Replies with a JSON object.
+pub(super) fn json(status: u16, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(ReplyBody::whole(body.into()));
+    *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// Replies without a body.
+pub(super) fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(ReplyBody::whole(Bytes::new()));
+    *reply.status_mut() = status;
+    reply
+}
+
+/// Replies with an error that belongs to no request.
+pub(super) fn failure(failure: &Failure) -> Reply {
+    json(failure.status, jsonrpc::write_failure(None, failure))
+}
+
+/// Refuses a request for a reason of HTTP.
+pub(super) fn refuse(status: u16, message: &'static str) -> Reply {
+    failure(&Failure::new(INVALID_REQUEST, message).status(status))
+}
+
+/// Refuses a method, naming the ones that the path has.
+pub(super) fn method_not_allowed(allowed: &'static str) -> Reply {
+    let mut reply = refuse(405, "this path does not have this method");
+    reply
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
+    reply
+}
+
+/// Refuses credentials, in the form of RFC 6750, section 3.
+pub(super) fn unauthorized(refusal: &Refusal, realm: &str) -> Reply {
+    let mut reply = refuse(refusal.status(), refusal.message());
+    let headers = reply.headers_mut();
+    match refusal {
+        Refusal::TooManyFailures { retry_after } => {
+            let seconds = retry_after.as_millis().div_ceil(1000).max(1);
+            let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        Refusal::Unavailable(_) => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(1));
+        }
+        Refusal::Missing | Refusal::Malformed | Refusal::Unknown | Refusal::Expired => {
+            headers.insert(WWW_AUTHENTICATE, challenge(refusal, realm));
+        }
+    }
+    reply
+}
+
+fn challenge(refusal: &Refusal, realm: &str) -> HeaderValue {
+    let realm: String = realm
+        .chars()
+        .filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\'))
+        .collect();
+    let challenge = match refusal {
+        Refusal::Missing => format!("Bearer realm=\"{realm}\""),
+        _ => format!(
+            "Bearer realm=\"{realm}\", error=\"invalid_token\", error_description=\"{}\"",
+            refusal.message()
+        ),
+    };
+    HeaderValue::from_str(&challenge).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
+}

@@ -1,0 +1,224 @@
+//! A connection that is watched: it must not be silent, slow or deaf for longer than it may.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::options::Options;
+
+/// How many bytes of a refused body are read and thrown away before the connection is closed, so
+/// that the client sees the answer instead of a reset.
+const LINGER_BYTES: usize = 2 * 1024 * 1024;
+/// How long that may take.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// What a connection is doing, and until when it may.
+#[derive(Debug)]
+pub(super) struct Activity {
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    write_timeout: Duration,
+    // Held for a few assignments.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Requests whose reply is not yet written.
+    requests: usize,
+    /// The head of the next request has begun to arrive.
+    in_head: bool,
+    /// HTTP/2 frames arrive at any time: only idleness is measured.
+    multiplexed: bool,
+    /// When the connection must have moved on; nothing is due while requests run.
+    deadline: Option<Instant>,
+    /// Since when the client does not read.
+    stalled: Option<Instant>,
+}
+
+impl Activity {
+    pub(super) fn new(options: &Options) -> Arc<Self> {
+        Arc::new(Self {
+            header_timeout: options.header_timeout,
+            idle_timeout: options.idle_timeout,
+            write_timeout: options.write_timeout,
+            state: Mutex::new(State {
+                requests: 0,
+                in_head: true,
+                multiplexed: false,
+                deadline: Some(Instant::now() + options.header_timeout),
+                stalled: None,
+            }),
+        })
+    }
+
+    /// Marks the connection as busy until the returned value is dropped.
+    pub(super) fn begin(self: &Arc<Self>, multiplexed: bool) -> Busy {
+        let mut state = self.lock();
+        state.requests += 1;
+        state.in_head = false;
+        state.multiplexed = multiplexed;
+        state.deadline = None;
+        Busy(Arc::clone(self))
+    }
+
+    /// Completes when the connection did nothing for longer than it may.
+    pub(super) async fn overdue(&self) {
+        // Looking now and then costs less than moving a timer with every request.
+        let tick = self
+            .header_timeout
+            .min(self.idle_timeout)
+            .min(self.write_timeout)
+            / 4;
+        let tick = tick.clamp(Duration::from_millis(5), Duration::from_secs(1));
+        loop {
+            tokio::time::sleep(tick).await;
+            let now = Instant::now();
+            let state = self.lock();
+            let late = state.deadline.is_some_and(|deadline| now >= deadline);
+            let deaf = state
+                .stalled
+                .is_some_and(|since| now >= since + self.write_timeout);
+            if late || deaf {
+                return;
+            }
+        }
+    }
+
+    fn received(&self) {
+        let mut state = self.lock();
+        if state.requests == 0 && !state.in_head && !state.multiplexed {
+            state.in_head = true;
+            state.deadline = Some(Instant::now() + self.header_timeout);
+        }
+    }
+
+    fn wrote(&self, progress: bool) {
+        let mut state = self.lock();
+        if progress {
+            state.stalled = None;
+        } else {
+            state.stalled.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn lingers(&self) {
+        let mut state = self.lock();
+        state.requests = usize::MAX / 2; // No reply that ends late moves the deadline again.
+        state.deadline = Some(Instant::now() + LINGER_TIME);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request whose reply is not yet written.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.requests -= 1;
+        if state.requests == 0 {
+            state.deadline = Some(Instant::now() + self.0.idle_timeout);
+        }
+    }
+}
+
+/// A stream that tells its [`Activity`] what it does, and closes without a reset.
+#[derive(Debug)]
+pub(super) struct Watched<S> {
+    stream: S,
+    activity: Arc<Activity>,
+    closing: Closing,
+}
+
+#[derive(Debug)]
+enum Closing {
+    No,
+    /// Our side is closed; this many bytes may still come before the other side closes.
+    Lingering(usize),
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, activity: Arc<Activity>) -> Self {
+        Self {
+            stream,
+            activity,
+            closing: Closing::No,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if buffer.filled().len() > before {
+            self.activity.received();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.activity.wrote(written.is_ready());
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
+        self.activity.wrote(written.is_ready());
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if matches!(self.closing, Closing::No) {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            self.activity.lingers();
+            self.closing = Closing::Lingering(LINGER_BYTES);
+        }
+        let mut scratch = [0_u8; 4096];
+        loop {
+            let Closing::Lingering(left) = self.closing else {
+                return Poll::Ready(Ok(()));
+            };
+            let mut buffer = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer));
+            let count = buffer.filled().len();
+            if read.is_err() || count == 0 || count >= left {
+                return Poll::Ready(Ok(()));
+            }
+            self.closing = Closing::Lingering(left - count);
+        }
+    }
+}

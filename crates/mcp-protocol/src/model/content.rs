@@ -1,0 +1,211 @@
+//! Blocks of content, as tools and prompts return them.
+
+use base64ct::{Base64, Encoding};
+use serde::Serialize;
+use serde::ser::SerializeMap;
+
+use super::{At, Fields, Icon, Project};
+use crate::revision::Revision;
+
+/// One block of content.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// What it holds.
+    pub block: Block,
+    /// Whom it is for, and how much it matters.
+    pub annotations: Option<Annotations>,
+}
+
+/// What a block of content holds. Revisions that lack a kind are sent a text in its place.
+#[derive(Clone, Debug)]
+pub enum Block {
+    /// Plain text.
+    Text(String),
+    /// A picture.
+    Image {
+        /// The picture's bytes.
+        data: Vec<u8>,
+        /// Its media type.
+        mime_type: String,
+    },
+    /// A sound (since 2025-03-26).
+    Audio {
+        /// The sound's bytes.
+        data: Vec<u8>,
+        /// Its media type.
+        mime_type: String,
+    },
+    /// A resource with what it holds.
+    Resource(ResourceContents),
+    /// The mention of a resource (since 2025-06-18).
+    Link(ResourceLink),
+}
+
+impl Content {
+    /// Holds a text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Block::Text(text.into()).into()
+    }
+}
+
+impl From<Block> for Content {
+    fn from(block: Block) -> Self {
+        Self {
+            block,
+            annotations: None,
+        }
+    }
+}
+
+impl Project for Content {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        let revision = fields.revision;
+        match &self.block {
+            Block::Text(text) => write_text(fields, text)?,
+            Block::Image { data, mime_type } => write_media(fields, "image", data, mime_type)?,
+            Block::Audio { data, mime_type } if revision >= Revision::V2025_03_26 => {
+                write_media(fields, "audio", data, mime_type)?;
+            }
+            Block::Audio { mime_type, data } => {
+                write_text(
+                    fields,
+                    &format!("[audio, {mime_type}, {} bytes]", data.len()),
+                )?;
+            }
+            Block::Resource(contents) => {
+                fields.always("type", "resource")?;
+                fields.always("resource", At(contents, revision))?;
+            }
+            Block::Link(link) if revision >= Revision::V2025_06_18 => {
+                fields.always("type", "resource_link")?;
+                link.project(fields)?;
+            }
+            Block::Link(link) => write_text(fields, &format!("{}: {}", link.name, link.uri))?,
+        }
+        let annotations = self
+            .annotations
+            .as_ref()
+            .filter(|given| given.exist_in(revision));
+        fields.optional("annotations", annotations.map(|given| At(given, revision)))
+    }
+}
+
+fn write_text<M: SerializeMap>(fields: &mut Fields<'_, M>, text: &str) -> Result<(), M::Error> {
+    fields.always("type", "text")?;
+    fields.always("text", text)
+}
+
+fn write_media<M: SerializeMap>(
+    fields: &mut Fields<'_, M>,
+    kind: &'static str,
+    data: &[u8],
+    mime_type: &str,
+) -> Result<(), M::Error> {
+    fields.always("type", kind)?;
+    fields.always("data", Base64::encode_string(data))?;
+    fields.always("mimeType", mime_type)
+}
+
+/// Whom a block or a resource is for, and how much it matters.
+#[derive(Clone, Debug, Default)]
+pub struct Annotations {
+    /// The intended readers; empty is everybody.
+    pub audience: Vec<Role>,
+    /// From 0 (optional) to 1 (required).
+    pub priority: Option<f64>,
+    /// When it last changed, in ISO 8601 (since 2025-06-18).
+    pub last_modified: Option<String>,
+}
+
+impl Annotations {
+    fn exist_in(&self, revision: Revision) -> bool {
+        !self.audience.is_empty()
+            || self.priority.is_some()
+            || (revision >= Revision::V2025_06_18 && self.last_modified.is_some())
+    }
+}
+
+impl Project for Annotations {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        let audience = (!self.audience.is_empty()).then_some(&self.audience);
+        fields.optional("audience", audience)?;
+        fields.optional("priority", self.priority)?;
+        fields.since(
+            Revision::V2025_06_18,
+            "lastModified",
+            self.last_modified.as_ref(),
+        )
+    }
+}
+
+/// A side of the conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// What a resource holds.
+#[derive(Clone, Debug)]
+pub struct ResourceContents {
+    /// The resource's address.
+    pub uri: String,
+    /// Its media type.
+    pub mime_type: Option<String>,
+    /// Its text or bytes.
+    pub data: ResourceData,
+}
+
+/// The text or the bytes of a resource.
+#[derive(Clone, Debug)]
+pub enum ResourceData {
+    /// Text.
+    Text(String),
+    /// Anything else.
+    Blob(Vec<u8>),
+}
+
+impl Project for ResourceContents {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        fields.always("uri", &self.uri)?;
+        fields.optional("mimeType", self.mime_type.as_ref())?;
+        match &self.data {
+            ResourceData::Text(text) => fields.always("text", text),
+            ResourceData::Blob(bytes) => fields.always("blob", Base64::encode_string(bytes)),
+        }
+    }
+}
+
+/// The mention of a resource that need not be listed.
+#[derive(Clone, Debug, Default)]
+pub struct ResourceLink {
+    /// The resource's address.
+    pub uri: String,
+    /// The name that programs use.
+    pub name: String,
+    /// The name that people read.
+    pub title: Option<String>,
+    /// What it is, for the model.
+    pub description: Option<String>,
+    /// Its media type.
+    pub mime_type: Option<String>,
+    /// Its size in bytes.
+    pub size: Option<u64>,
+    /// Pictures of the resource.
+    pub icons: Vec<Icon>,
+}
+
+impl Project for ResourceLink {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        fields.always("uri", &self.uri)?;
+        fields.always("name", &self.name)?;
+        fields.since(Revision::V2025_06_18, "title", self.title.as_ref())?;
+        fields.optional("description", self.description.as_ref())?;
+        fields.optional("mimeType", self.mime_type.as_ref())?;
+        fields.optional("size", self.size)?;
+        fields.icons(&self.icons)
+    }
+}

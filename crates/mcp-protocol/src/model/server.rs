@@ -1,0 +1,135 @@
+//! What a server says of itself.
+
+use serde::Serialize;
+use serde::ser::SerializeMap;
+
+use super::{At, Fields, Icon, Project};
+use crate::revision::Revision;
+
+/// What a server says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct ServerInfo {
+    /// The name that programs use.
+    pub name: String,
+    /// The name that people read.
+    pub title: Option<String>,
+    /// The server's version.
+    pub version: String,
+    /// One sentence on what the server is for.
+    pub description: Option<String>,
+    /// Where to read more.
+    pub website_url: Option<String>,
+    /// What the model should know before it uses the server.
+    pub instructions: Option<String>,
+    /// Pictures of the server.
+    pub icons: Vec<Icon>,
+}
+
+/// What a server offers; what is not named here is answered as an unknown method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Tools are offered.
+    pub tools: bool,
+    /// Resources are offered.
+    pub resources: bool,
+    /// Clients may subscribe to single resources.
+    pub resource_subscriptions: bool,
+    /// Prompts are offered.
+    pub prompts: bool,
+    /// Arguments of prompts and of resource templates are completed.
+    pub completions: bool,
+    /// Handlers send log messages. Deprecated by 2026-07-28.
+    pub logging: bool,
+    /// The lists of tools, resources and prompts change while the server runs, and it says so.
+    pub list_changed: bool,
+}
+
+impl Default for Capabilities {
+    /// Tools, which never change.
+    fn default() -> Self {
+        Self {
+            tools: true,
+            resources: false,
+            resource_subscriptions: false,
+            prompts: false,
+            completions: false,
+            logging: false,
+            list_changed: false,
+        }
+    }
+}
+
+impl Project for Capabilities {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        #[derive(Serialize)]
+        struct Flags {
+            #[serde(rename = "listChanged", skip_serializing_if = "std::ops::Not::not")]
+            list_changed: bool,
+            #[serde(skip_serializing_if = "std::ops::Not::not")]
+            subscribe: bool,
+        }
+        let flags = |offered: bool, subscribe| {
+            offered.then_some(Flags {
+                list_changed: self.list_changed,
+                subscribe,
+            })
+        };
+        let empty = |offered: bool| {
+            offered.then_some(Flags {
+                list_changed: false,
+                subscribe: false,
+            })
+        };
+        fields.optional("tools", flags(self.tools, false))?;
+        fields.optional(
+            "resources",
+            flags(self.resources, self.resource_subscriptions),
+        )?;
+        fields.optional("prompts", flags(self.prompts, false))?;
+        fields.since(
+            Revision::V2025_03_26,
+            "completions",
+            empty(self.completions),
+        )?;
+        fields.optional("logging", empty(self.logging))
+    }
+}
+
+/// The part of [`ServerInfo`] that the protocol calls an implementation.
+pub(crate) struct Implementation<'a>(pub(crate) &'a ServerInfo);
+
+impl Project for Implementation<'_> {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        let server = self.0;
+        fields.always("name", &server.name)?;
+        fields.since(Revision::V2025_06_18, "title", server.title.as_ref())?;
+        fields.always("version", &server.version)?;
+        fields.since(
+            Revision::V2025_11_25,
+            "description",
+            server.description.as_ref(),
+        )?;
+        fields.since(
+            Revision::V2025_11_25,
+            "websiteUrl",
+            server.website_url.as_ref(),
+        )?;
+        fields.icons(&server.icons)
+    }
+}
+
+/// The result of `initialize`.
+pub(crate) struct Handshake<'a> {
+    pub(crate) server: &'a ServerInfo,
+    pub(crate) capabilities: Capabilities,
+}
+
+impl Project for Handshake<'_> {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        let revision = fields.revision;
+        fields.always("protocolVersion", revision.as_str())?;
+        fields.always("capabilities", At(&self.capabilities, revision))?;
+        fields.always("serverInfo", At(&Implementation(self.server), revision))?;
+        fields.optional("instructions", self.server.instructions.as_ref())
+    }
+}

@@ -1,0 +1,157 @@
+//! Tools and what they return.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde_json::value::RawValue;
+
+use super::{Content, Fields, Icon, Object, Project, Schema};
+use crate::revision::Revision;
+
+/// A tool as a client lists it.
+#[derive(Clone, Debug)]
+pub struct Tool {
+    /// The name that it is called by: 1 to 128 characters of `A-Z a-z 0-9 _ . -`.
+    pub name: Cow<'static, str>,
+    /// The name that people read.
+    pub title: Option<Cow<'static, str>>,
+    /// What it does, for the model.
+    pub description: Cow<'static, str>,
+    /// What it takes.
+    pub input_schema: Schema,
+    /// What its structured result looks like; every success must then carry one that conforms.
+    pub output_schema: Option<Schema>,
+    /// What a client may assume of its effects.
+    pub annotations: ToolAnnotations,
+    /// Pictures of the tool.
+    pub icons: Vec<Icon>,
+    /// Entries of `_meta`, with reverse-DNS keys.
+    pub meta: Option<Object>,
+}
+
+impl Tool {
+    /// Describes a tool that takes what `input_schema` says.
+    pub fn new(
+        name: impl Into<Cow<'static, str>>,
+        description: impl Into<Cow<'static, str>>,
+        input_schema: Schema,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            title: None,
+            description: description.into(),
+            input_schema,
+            output_schema: None,
+            annotations: ToolAnnotations::default(),
+            icons: Vec::new(),
+            meta: None,
+        }
+    }
+}
+
+/// Hints on a tool's effects; an absent hint leaves the protocol's default, which is the worse case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolAnnotations {
+    /// It changes nothing. Absent means that it may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_only_hint: Option<bool>,
+    /// Its changes may destroy. Absent means that they may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destructive_hint: Option<bool>,
+    /// Calling it again with the same arguments changes nothing more. Absent means that it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotent_hint: Option<bool>,
+    /// It reaches beyond a closed set of things. Absent means that it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_world_hint: Option<bool>,
+}
+
+impl Project for Tool {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        // Until 2025-11-25 a structured result is always an object.
+        let output = self.output_schema.as_ref();
+        let output = output.filter(|schema| fields.revision.is_modern() || schema.root_is_object());
+        let annotations = self.annotations;
+        let annotations = (annotations != ToolAnnotations::default()).then_some(annotations);
+        fields.always("name", &self.name)?;
+        fields.since(Revision::V2025_06_18, "title", self.title.as_ref())?;
+        fields.always("description", &self.description)?;
+        fields.always("inputSchema", &self.input_schema)?;
+        fields.since(Revision::V2025_06_18, "outputSchema", output)?;
+        fields.since(Revision::V2025_03_26, "annotations", annotations)?;
+        fields.icons(&self.icons)
+    }
+
+    fn meta(&self) -> Option<&Object> {
+        self.meta.as_ref()
+    }
+}
+
+/// One page of the tools.
+pub(crate) struct ToolList<'a> {
+    pub(crate) tools: &'a [Tool],
+    pub(crate) next_cursor: Option<String>,
+}
+
+impl Project for ToolList<'_> {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        fields.list("tools", self.tools)?;
+        fields.optional("nextCursor", self.next_cursor.as_ref())
+    }
+}
+
+/// What a call of a tool came to.
+#[derive(Clone, Debug, Default)]
+pub struct ToolResult {
+    /// What the model reads.
+    pub content: Vec<Content>,
+    /// What programs read: the JSON of a value that conforms to the tool's output schema. It is sent
+    /// as it stands, since 2025-06-18; until 2025-11-25 only if it is an object. Left out of errors.
+    pub structured: Option<Box<RawValue>>,
+    /// The tool failed in a way that the model can understand and perhaps mend.
+    pub is_error: bool,
+    /// Entries of `_meta`, with reverse-DNS keys.
+    pub meta: Option<Object>,
+}
+
+impl ToolResult {
+    /// Succeeds with one text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self {
+            content: vec![Content::text(text)],
+            ..Self::default()
+        }
+    }
+
+    /// Fails with a text that lets the model mend its call.
+    pub fn error(text: impl Into<String>) -> Self {
+        Self {
+            is_error: true,
+            ..Self::text(text)
+        }
+    }
+
+    /// Adds the structured form.
+    pub fn structured(mut self, value: Box<RawValue>) -> Self {
+        self.structured = Some(value);
+        self
+    }
+}
+
+impl Project for ToolResult {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        // Clients validate what stands here even when the call failed.
+        let structured = self.structured.as_ref().filter(|value| {
+            !self.is_error && (fields.revision.is_modern() || value.get().starts_with('{'))
+        });
+        fields.list("content", &self.content)?;
+        fields.since(Revision::V2025_06_18, "structuredContent", structured)?;
+        fields.optional("isError", self.is_error.then_some(true))
+    }
+
+    fn meta(&self) -> Option<&Object> {
+        self.meta.as_ref()
+    }
+}

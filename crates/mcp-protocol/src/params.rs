@@ -1,0 +1,85 @@
+//! The parameters of every method, read in one pass and typed where they are used.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::context::LogLevel;
+use crate::jsonrpc::{Failure, Id};
+
+/// The parameters that any method has. Each is raw until its method asks for it, so that a wrong
+/// type is told with its name, and fields of other methods are ignored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Params<'a> {
+    #[serde(rename = "_meta", borrow)]
+    meta: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) arguments: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) cursor: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) protocol_version: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) request_id: Option<&'a RawValue>,
+}
+
+/// The entries of `_meta` that the protocol defines for requests.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Meta<'a> {
+    #[serde(borrow)]
+    pub(crate) progress_token: Option<&'a RawValue>,
+    #[serde(borrow, rename = "io.modelcontextprotocol/logLevel")]
+    pub(crate) log_level: Option<&'a RawValue>,
+}
+
+impl<'a> Params<'a> {
+    pub(crate) fn read(raw: Option<&'a RawValue>) -> Result<Self, Failure> {
+        raw.map_or_else(|| Ok(Self::default()), |raw| typed("params", raw))
+    }
+
+    pub(crate) fn meta(&self) -> Result<Meta<'a>, Failure> {
+        self.meta
+            .map_or_else(|| Ok(Meta::default()), |raw| typed("_meta", raw))
+    }
+}
+
+impl Meta<'_> {
+    pub(crate) fn progress_token(&self) -> Result<Option<Id>, Failure> {
+        let Some(raw) = self.progress_token else {
+            return Ok(None);
+        };
+        Id::read(raw).map(Some).ok_or_else(|| {
+            Failure::invalid_params("`progressToken` must be a string or an integer")
+        })
+    }
+
+    pub(crate) fn log_level(&self) -> Result<Option<LogLevel>, Failure> {
+        self.log_level.map(|raw| typed("logLevel", raw)).transpose()
+    }
+}
+
+/// Reads a parameter that must be there.
+pub(crate) fn required<'a, T: Deserialize<'a>>(
+    name: &'static str,
+    raw: Option<&'a RawValue>,
+) -> Result<T, Failure> {
+    let raw = raw.ok_or_else(|| Failure::invalid_params(format!("`{name}` is missing")))?;
+    typed(name, raw)
+}
+
+/// Reads a parameter that may be absent.
+pub(crate) fn optional<T: DeserializeOwned>(
+    name: &'static str,
+    raw: Option<&RawValue>,
+) -> Result<Option<T>, Failure> {
+    raw.map(|raw| typed(name, raw)).transpose()
+}
+
+fn typed<'a, T: Deserialize<'a>>(name: &'static str, raw: &'a RawValue) -> Result<T, Failure> {
+    serde_json::from_str(raw.get())
+        .map_err(|error| Failure::invalid_params(format!("`{name}` is not as it must be: {error}")))
+}
