@@ -6,6 +6,8 @@ mod secret;
 mod selector;
 mod set;
 mod token;
+#[cfg(feature = "watch")]
+pub mod watch;
 pub use expiry::{Expiry, ExpiryError, UNITS, Unit};
 pub use file::{
     Draft, EditError, Edited, Identity, LoadError, Loaded, MAX_FILE_BYTES, NewToken, TokenFile,

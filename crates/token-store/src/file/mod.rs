@@ -20,7 +20,7 @@ pub use identity::Identity;
 pub use read::{LoadError, MAX_FILE_BYTES};
 pub use warning::Warning;
 
-pub(crate) use read::read;
+pub(crate) use read::{parse, read};
 
 use crate::{
     set::{Duplicate, TokenSet},
@@ -133,7 +133,7 @@ impl TokenFile {
                 warnings: Vec::new(),
             }),
             Some(content) => Ok(Loaded {
-                set: Arc::new(content.parse(&self.path)?),
+                set: Arc::new(parse(&content.bytes, &self.path)?),
                 identity: Some(content.identity),
                 warnings: content.warnings,
             }),
@@ -170,7 +170,7 @@ impl TokenFile {
         let lock = lock::Lock::acquire(&real).map_err(E::from)?;
         let old = read(&self.path).map_err(|error| E::from(error.into()))?;
         let parsed = match &old {
-            Some(content) => content.parse(&self.path),
+            Some(content) => parse(&content.bytes, &self.path),
             None => Ok(TokenSet::default()),
         };
         let mut draft = Draft::new(parsed.map_err(|error| E::from(error.into()))?);

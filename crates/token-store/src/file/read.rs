@@ -67,13 +67,12 @@ pub(crate) struct Content {
     pub(crate) warnings: Vec<Warning>,
 }
 
-impl Content {
-    pub(crate) fn parse(&self, path: &Path) -> Result<TokenSet, LoadError> {
-        TokenSet::parse(&self.bytes).map_err(|error| LoadError::Format {
-            path: path.to_owned(),
-            error,
-        })
-    }
+/// Reads the content of the file at `path`.
+pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<TokenSet, LoadError> {
+    TokenSet::parse(bytes).map_err(|error| LoadError::Format {
+        path: path.to_owned(),
+        error,
+    })
 }
 
 /// Reads a file; nothing if there is none.

@@ -1,0 +1,279 @@
+//! Following a token file: one thread reads it, and every request can make sure that nothing newer is there.
+
+mod follower;
+mod notices;
+mod places;
+mod sight;
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::sync::watch;
+
+use crate::{
+    file::{LoadError, TokenFile, Warning},
+    set::{Changes, TokenSet},
+};
+use follower::Follower;
+use sight::Sight;
+
+/// How long a request waits for a newer file to be read before it is refused.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// What has become of the file, handed to `publish`.
+#[derive(Debug)]
+pub enum Update {
+    /// The file was read.
+    Loaded {
+        /// Its tokens.
+        set: Arc<TokenSet>,
+        /// What differs from the last set.
+        changes: Changes,
+        /// What should be mended although the file is usable.
+        warnings: Vec<Warning>,
+    },
+    /// There is no file, which means that there are no tokens.
+    Missing {
+        /// All tokens of the last set, as removed.
+        changes: Changes,
+    },
+    /// The file cannot be used; the last good set stays in force.
+    Failed(LoadError),
+}
+
+/// How to learn that a folder has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Notices {
+    /// Ask the system to tell (inotify), and look every 50 ms where it cannot.
+    #[default]
+    On,
+    /// Look every 50 ms.
+    Off,
+}
+
+/// Whether the tokens are current could not be found out: refuse the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stale {
+    /// The changed file was not read within 2 s.
+    #[error("the token file has changed and could not be read again within 2 s")]
+    Slow,
+    /// The thread that reads the file has ended, because `publish` panicked.
+    #[error("the token file has changed and nothing reads it any more; restart the program")]
+    Stopped,
+}
+
+/// Why the file cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The system gave no thread or no event descriptor.
+    #[error("failed to start following the token file: {0}")]
+    System(#[from] io::Error),
+    /// `publish` panicked on the first set.
+    #[error("failed to start following the token file: its first publication panicked")]
+    Publish,
+}
+
+/// A thread that follows a token file until this is dropped.
+///
+/// The thread alone reads the file and calls `publish`, in the order of what happened. It acts at once on whatever is complete:
+/// a rename into place, a symbolic link that now leads elsewhere (Kubernetes), a written and closed file. A file that is missing,
+/// empty or cut off in the middle of being written gets up to 50 ms to become whole, so that saving it in place does not end every session.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use token_store::{EditError, NewToken, Secret, TokenFile, watch::{TokenWatch, Update}};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let now = time::OffsetDateTime::UNIX_EPOCH;
+/// let file = TokenFile::new(folder.path().join("tokens.yaml"));
+/// let watch = TokenWatch::start(file.clone(), |update| {
+///     if let Update::Loaded { changes, .. } = update {
+///         for token in changes.removed {
+///             println!("ending what runs for {}", token.id);
+///         }
+///     }
+/// })?;
+///
+/// let secret = Secret::generate()?;
+/// file.edit(|draft| Ok::<_, EditError>(draft.create(&secret, NewToken::default(), now)?))?;
+///
+/// // In each request: whatever has been written before is now in force.
+/// watch.fresh().await?;
+/// assert!(watch.current().authenticate(secret.expose(), now).is_ok());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TokenWatch {
+    path: PathBuf,
+    bell: Arc<Bell>,
+    progress: watch::Receiver<Progress>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TokenWatch {
+    /// Starts following a file, which need not exist; returns when its first state has been published.
+    ///
+    /// `publish` runs on the following thread. Before it has returned, no request that waits in [`TokenWatch::fresh`] goes on.
+    ///
+    /// # Errors
+    /// The system gives no thread or event descriptor, or `publish` panics.
+    pub fn start(
+        file: TokenFile,
+        publish: impl FnMut(Update) + Send + 'static,
+    ) -> Result<Self, WatchError> {
+        Self::start_with(file, Notices::On, publish)
+    }
+
+    /// Starts as [`TokenWatch::start`] does, and learns of changes in a chosen way.
+    ///
+    /// # Errors
+    /// As [`TokenWatch::start`].
+    pub fn start_with(
+        file: TokenFile,
+        notices: Notices,
+        publish: impl FnMut(Update) + Send + 'static,
+    ) -> Result<Self, WatchError> {
+        let path = std::path::absolute(file.path())?;
+        let bell = Arc::new(Bell::new()?);
+        let (sender, progress) = watch::channel(Progress::default());
+        let (ready, first_published) = mpsc::sync_channel(1);
+        let mut follower = Follower::new(
+            path.clone(),
+            notices,
+            Arc::clone(&bell),
+            sender,
+            Box::new(publish),
+        );
+        let thread = thread::Builder::new()
+            .name("token-watch".into())
+            .spawn(move || {
+                follower.begin();
+                // Whoever waits for this cannot have gone.
+                let _ = ready.send(());
+                follower.run();
+            })?;
+        let watch = Self {
+            path,
+            bell,
+            progress,
+            thread: Some(thread),
+        };
+        first_published.recv().map_err(|_| WatchError::Publish)?;
+        Ok(watch)
+    }
+
+    /// Makes sure that the newest file is in force: one `stat`, about a microsecond, as long as nothing has changed.
+    ///
+    /// When the file differs from what was last read, waits until it has been read and published, or has failed to parse.
+    /// Whatever was in place when this is called is in force when it returns. Dropping the future is harmless.
+    ///
+    /// # Errors
+    /// [`Stale`]: it could not be read within 2 s. The request must be refused.
+    ///
+    /// # Panics
+    /// When it has to wait outside a tokio runtime with a timer.
+    pub async fn fresh(&self) -> Result<(), Stale> {
+        if self.progress.borrow().settled_on(Sight::of(&self.path)) {
+            return Ok(());
+        }
+        let mut progress = self.progress.clone();
+        let ticket = self.bell.ask();
+        let served = progress.wait_for(|progress| progress.served >= ticket);
+        match tokio::time::timeout(MAX_WAIT, served).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Stale::Stopped),
+            Err(_) => Err(Stale::Slow),
+        }
+    }
+
+    /// Returns the set that was last published.
+    #[must_use]
+    pub fn current(&self) -> Arc<TokenSet> {
+        Arc::clone(&self.progress.borrow().set)
+    }
+}
+
+impl Drop for TokenWatch {
+    fn drop(&mut self) {
+        self.bell.stop();
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        // Dropped inside `publish`, this is the thread itself, which cannot wait for its own end.
+        if thread.thread().id() != thread::current().id() {
+            // A panic in `publish` has been reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How far the thread has come.
+#[derive(Clone, Debug, Default)]
+struct Progress {
+    set: Arc<TokenSet>,
+    /// What was last looked at.
+    sight: Sight,
+    /// Whether that look was late enough that a later write would show in the sight.
+    settled: bool,
+    /// All requests up to this ticket have what they asked for.
+    served: u64,
+}
+
+impl Progress {
+    fn settled_on(&self, sight: Sight) -> bool {
+        self.settled && self.sight == sight
+    }
+}
+
+/// What wakes the thread.
+#[derive(Debug)]
+struct Bell {
+    descriptor: OwnedFd,
+    asked: AtomicU64,
+    stopped: AtomicBool,
+}
+
+impl Bell {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            descriptor: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
+            asked: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+        })
+    }
+
+    /// Asks for a look at the file and returns the ticket that [`Progress::served`] will reach.
+    fn ask(&self) -> u64 {
+        let ticket = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        self.ring();
+        ticket
+    }
+
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        // It fails only when the counter is full: then the thread is about to wake anyway.
+        let _ = rustix::io::write(&self.descriptor, &1_u64.to_ne_bytes());
+    }
+
+    /// Forgets the rings so far.
+    fn hush(&self) {
+        let _ = rustix::io::read(&self.descriptor, &mut [0; 8]);
+    }
+}

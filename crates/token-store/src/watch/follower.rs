@@ -1,0 +1,276 @@
+//! The thread's work: look, read, judge, publish, wait.
+
+use std::{
+    os::fd::AsFd,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::sync::watch;
+
+use super::{
+    Bell, Notices, Progress, Update,
+    notices::{FolderNotices, News},
+    sight::Sight,
+};
+use crate::{
+    file::{self, LoadError, Warning},
+    set::TokenSet,
+};
+
+/// File systems stamp times in ticks of up to 10 ms: two writes within one leave the same identity. As git does with its
+/// index, a look is trusted only when the state had been there for longer than that.
+const SETTLING: Duration = Duration::from_millis(20);
+/// How long a file that looks unfinished may take to become whole.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// How often an unfinished file is looked at.
+const IMPATIENCE: Duration = Duration::from_millis(5);
+/// How often to look where the system gives no notices.
+const POLLING: Duration = Duration::from_millis(50);
+/// How often to look in any case: notices can be lost.
+const SAFETY: Duration = Duration::from_secs(1);
+
+pub(super) struct Follower {
+    path: PathBuf,
+    bell: Arc<Bell>,
+    progress: watch::Sender<Progress>,
+    publish: Box<dyn FnMut(Update) + Send>,
+    wanted: Notices,
+    notices: Option<FolderNotices>,
+    arranged: Instant,
+    /// Whether the log knows that there are no notices.
+    complained: bool,
+    news: News,
+
+    set: Arc<TokenSet>,
+    /// How the last publication ended.
+    standing: Standing,
+    /// What was accepted last.
+    accepted: Option<Sight>,
+    /// The accepted bytes, as long as the sight alone is no proof of them.
+    unsettled: Option<Vec<u8>>,
+    /// The state that is there now, and since when it was seen.
+    first_seen: (Sight, Instant),
+    /// Since when an unfinished file is being waited for.
+    unfinished_since: Option<Instant>,
+}
+
+/// What was published last.
+enum Standing {
+    Nothing,
+    Loaded(Vec<Warning>),
+    Missing,
+    Failed(String),
+}
+
+/// What reading the path gave.
+type Reading = Result<Option<(TokenSet, Vec<Warning>)>, LoadError>;
+
+impl Follower {
+    pub(super) fn new(
+        path: PathBuf,
+        wanted: Notices,
+        bell: Arc<Bell>,
+        progress: watch::Sender<Progress>,
+        publish: Box<dyn FnMut(Update) + Send>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            path,
+            bell,
+            progress,
+            publish,
+            wanted,
+            notices: None,
+            arranged: now,
+            complained: false,
+            news: News::default(),
+            set: Arc::default(),
+            standing: Standing::Nothing,
+            accepted: None,
+            unsettled: None,
+            first_seen: (Sight::Missing, now),
+            unfinished_since: None,
+        }
+    }
+
+    /// Publishes the first state.
+    pub(super) fn begin(&mut self) {
+        self.arrange();
+        self.look();
+    }
+
+    /// Follows the file until the bell says stop.
+    pub(super) fn run(&mut self) {
+        while !self.bell.stopped.load(Ordering::SeqCst) {
+            if self.wait() {
+                self.look();
+            }
+            let moved = self.accepted != Some(Sight::of(&self.path));
+            if moved || self.news.disturbed || self.arranged.elapsed() >= SAFETY {
+                // What happened before the new watches were there went unnoticed.
+                if self.arrange() {
+                    self.look();
+                }
+            }
+        }
+    }
+
+    /// Waits for a notice, the bell, or the next look that is due. Returns whether to look.
+    fn wait(&mut self) -> bool {
+        let due = self.pause();
+        let timeout = Timespec {
+            tv_sec: i64::try_from(due.as_secs()).unwrap_or(1),
+            tv_nsec: i64::from(due.subsec_nanos()),
+        };
+        let mut sources = vec![PollFd::new(&self.bell.descriptor, PollFlags::IN)];
+        if let Some(notices) = &self.notices {
+            sources.push(PollFd::from_borrowed_fd(notices.as_fd(), PollFlags::IN));
+        }
+        // An interrupted wait is an early look.
+        let ready = poll(&mut sources, Some(&timeout)).unwrap_or(0);
+        let rung = !sources[0].revents().is_empty();
+        if rung {
+            self.bell.hush();
+        }
+        let news = self.notices.as_mut().map(FolderNotices::take);
+        self.news = news.unwrap_or_default();
+        ready == 0 || rung || self.news.relevant
+    }
+
+    fn pause(&self) -> Duration {
+        if self.unfinished_since.is_some() {
+            return IMPATIENCE;
+        }
+        if self.unsettled.is_some() {
+            return SETTLING;
+        }
+        match &self.notices {
+            Some(notices) if notices.is_complete() => SAFETY,
+            _ => POLLING,
+        }
+    }
+
+    /// Watches the folders that matter now; returns whether they are others than before.
+    fn arrange(&mut self) -> bool {
+        self.arranged = Instant::now();
+        if self.wanted == Notices::Off {
+            return false;
+        }
+        if self.notices.is_none() {
+            match FolderNotices::new() {
+                Ok(notices) => self.notices = Some(notices),
+                Err(error) if !self.complained => {
+                    self.complained = true;
+                    tracing::warn!(%error, "no notices of changes; looking every 50 ms instead");
+                }
+                Err(_) => {}
+            }
+        }
+        let path = &self.path;
+        self.notices
+            .as_mut()
+            .is_some_and(|notices| notices.arrange(path))
+    }
+
+    /// Looks at the file and publishes what is new; then lets the requests go on that asked before.
+    fn look(&mut self) {
+        let serving = self.bell.asked.load(Ordering::SeqCst);
+        let now = Instant::now();
+        let sight = Sight::of(&self.path);
+        let known = self.unsettled.is_none() && self.accepted == Some(sight);
+        if known {
+            self.unfinished_since = None;
+        }
+        if known || self.read(sight, now) {
+            self.progress.send_replace(Progress {
+                set: Arc::clone(&self.set),
+                sight: self.accepted.unwrap_or_default(),
+                settled: self.unsettled.is_none(),
+                served: serving,
+            });
+        }
+    }
+
+    /// Reads the file. Returns whether its state is accepted; else it looks unfinished and another look is due.
+    fn read(&mut self, sight: Sight, now: Instant) -> bool {
+        let (sight, bytes, opened) = match file::read(&self.path) {
+            // The file that was opened may be a newer one than the one that was looked at.
+            Ok(Some(content)) => (
+                Sight::There(content.identity),
+                content.bytes,
+                Ok(Some(content.warnings)),
+            ),
+            Ok(None) => (Sight::Missing, Vec::new(), Ok(None)),
+            Err(error) => (sight, Vec::new(), Err(error)),
+        };
+        if self.first_seen.0 != sight {
+            self.first_seen = (sight, now);
+        }
+        let same = self.accepted == Some(sight) && self.unsettled.as_ref() == Some(&bytes);
+        if !same {
+            let reading = opened.and_then(|found| match found {
+                Some(warnings) => Ok(Some((file::parse(&bytes, &self.path)?, warnings))),
+                None => Ok(None),
+            });
+            let whole = reading.is_ok() && bytes.ends_with(b"\n");
+            if !whole && !self.news.finished && self.is_patient(now) {
+                return false;
+            }
+            self.accept(reading);
+        }
+        let settled = match sight {
+            Sight::There(_) => now.duration_since(self.first_seen.1) >= SETTLING,
+            Sight::Missing | Sight::Hidden(_) => true,
+        };
+        self.accepted = Some(sight);
+        self.unsettled = (!settled).then_some(bytes);
+        self.unfinished_since = None;
+        true
+    }
+
+    /// Says whether to wait longer for an unfinished file: only when something good is in force meanwhile.
+    fn is_patient(&mut self, now: Instant) -> bool {
+        let since = *self.unfinished_since.get_or_insert(now);
+        !matches!(self.standing, Standing::Nothing) && now.duration_since(since) < PATIENCE
+    }
+
+    /// Puts what was read in force and publishes it, if it is news.
+    fn accept(&mut self, reading: Reading) {
+        match reading {
+            Ok(Some((set, warnings))) => {
+                let changes = set.changes_since(&self.set);
+                let told =
+                    matches!(&self.standing, Standing::Loaded(before) if *before == warnings);
+                if told && changes.is_empty() {
+                    return;
+                }
+                self.set = Arc::new(set);
+                self.standing = Standing::Loaded(warnings.clone());
+                let set = Arc::clone(&self.set);
+                (self.publish)(Update::Loaded {
+                    set,
+                    changes,
+                    warnings,
+                });
+            }
+            Ok(None) => {
+                let nothing = TokenSet::default();
+                let changes = nothing.changes_since(&self.set);
+                self.set = Arc::new(nothing);
+                self.standing = Standing::Missing;
+                (self.publish)(Update::Missing { changes });
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if matches!(&self.standing, Standing::Failed(before) if *before == text) {
+                    return;
+                }
+                self.standing = Standing::Failed(text);
+                (self.publish)(Update::Failed(error));
+            }
+        }
+    }
+}

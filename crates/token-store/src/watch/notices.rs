@@ -1,0 +1,151 @@
+//! Notices of the system that something has changed in a folder (inotify).
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    path::{Path, PathBuf},
+};
+
+use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
+
+use super::places::{Place, places};
+
+/// What may make a path lead elsewhere, or change a file.
+const WATCHED: WatchMask = WatchMask::CREATE
+    .union(WatchMask::MOVED_TO)
+    .union(WatchMask::MOVED_FROM)
+    .union(WatchMask::CLOSE_WRITE)
+    .union(WatchMask::MODIFY)
+    .union(WatchMask::DELETE)
+    .union(WatchMask::ATTRIB)
+    .union(WatchMask::DELETE_SELF)
+    .union(WatchMask::MOVE_SELF)
+    .union(WatchMask::ONLYDIR);
+
+/// The folder itself is no longer where or what it was, or notices were lost.
+const DISTURBING: EventMask = EventMask::DELETE_SELF
+    .union(EventMask::MOVE_SELF)
+    .union(EventMask::IGNORED)
+    .union(EventMask::UNMOUNT)
+    .union(EventMask::Q_OVERFLOW);
+
+/// A writer has finished: it closed the file or moved it into place.
+const FINISHING: EventMask = EventMask::CLOSE_WRITE.union(EventMask::MOVED_TO);
+
+/// File systems that other machines write to without a notice here (`statfs(2)`, `linux/magic.h`):
+/// NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS.
+const REMOTE: [u32; 8] = [
+    0x6969,
+    0x517b,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x6573_5546,
+    0x0102_1997,
+    0x00c3_6400,
+    0x5346_414f,
+];
+
+/// The folders that are watched for one path.
+pub(super) struct FolderNotices {
+    inotify: Inotify,
+    folders: HashMap<WatchDescriptor, PathBuf>,
+    places: Vec<Place>,
+    complete: bool,
+}
+
+/// What a batch of notices means for the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// Something happened to a name that matters.
+    pub(super) relevant: bool,
+    /// A writer has finished.
+    pub(super) finished: bool,
+    /// The folders must be found anew.
+    pub(super) disturbed: bool,
+}
+
+impl FolderNotices {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            inotify: Inotify::init()?,
+            folders: HashMap::new(),
+            places: Vec::new(),
+            complete: true,
+        })
+    }
+
+    /// Says whether every change will be noticed.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Watches the folders that now decide what the path leads to. Returns whether they differ from before:
+    /// then something may have happened unnoticed.
+    pub(super) fn arrange(&mut self, path: &Path) -> bool {
+        let places = places(path);
+        let mut folders = HashMap::new();
+        let mut complete = true;
+        for (folder, _) in &places {
+            complete &= !is_remote(folder);
+            match self.inotify.watches().add(folder, WATCHED) {
+                Ok(descriptor) => {
+                    folders.insert(descriptor, folder.clone());
+                }
+                Err(error) => {
+                    complete = false;
+                    if self.complete {
+                        tracing::warn!(folder = %folder.display(), %error, "no notices of changes; looking every 50 ms instead");
+                    }
+                }
+            }
+        }
+        for old in self
+            .folders
+            .keys()
+            .filter(|old| !folders.contains_key(*old))
+        {
+            // It fails when the folder is gone, and its watch with it.
+            let _ = self.inotify.watches().remove(old.clone());
+        }
+        let differs = folders != self.folders || places != self.places;
+        self.folders = folders;
+        self.places = places;
+        self.complete = complete;
+        differs
+    }
+
+    /// Takes all notices that have come.
+    pub(super) fn take(&mut self) -> News {
+        let mut news = News::default();
+        let mut buffer = [0; 16 * 1024];
+        // The read fails with "would block" when there are no more.
+        while let Ok(events) = self.inotify.read_events(&mut buffer) {
+            for event in events {
+                let disturbs = event.mask.intersects(DISTURBING);
+                let matters = self.folders.get(&event.wd).is_some_and(|folder| {
+                    self.places.iter().any(|(place, name)| {
+                        place == folder && event.name == Some(OsStr::new(name))
+                    })
+                });
+                news.disturbed |= disturbs;
+                news.relevant |= disturbs || matters;
+                news.finished |= matters && event.mask.intersects(FINISHING);
+            }
+        }
+        news
+    }
+}
+
+impl AsFd for FolderNotices {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
+    }
+}
+
+fn is_remote(folder: &Path) -> bool {
+    // The kernel's numbers have 32 bits, whatever the type of the field.
+    let kind = rustix::fs::statfs(folder).map(|statfs| statfs.f_type as u32);
+    kind.is_ok_and(|kind| REMOTE.contains(&kind))
+}

@@ -1,0 +1,27 @@
+//! What one look at a path shows.
+
+use std::{fs, io, path::Path};
+
+use crate::file::Identity;
+
+/// What one `stat` of the token file's path shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// There is no such file.
+    #[default]
+    Missing,
+    /// The system refuses to show it, with this error number.
+    Hidden(Option<i32>),
+    /// A file, a folder or something else, in this state.
+    There(Identity),
+}
+
+impl Sight {
+    pub(super) fn of(path: &Path) -> Self {
+        match fs::metadata(path) {
+            Ok(metadata) => Self::There(Identity::from(&metadata)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::Missing,
+            Err(error) => Self::Hidden(error.raw_os_error()),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Tokens to test with.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use proptest::prelude::*;
+use time::{Duration, OffsetDateTime, macros::datetime};
+use token_store::{
+    EditError, Edited, NewToken, Secret, Token, TokenFile, TokenHash, TokenId, TokenSet,
+};
+
+pub(crate) const NOW: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
+
+/// A secret that is different for each number.
+pub(crate) fn secret(number: u64) -> Secret {
+    let mut bytes = [7; 32];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    Secret::from_random_bytes(&bytes)
+}
+
+pub(crate) fn numbered_set(count: u64) -> TokenSet {
+    let token = |number| {
+        let created_at = NOW + Duration::seconds(i64::try_from(number).unwrap());
+        let mut token = Token::new(
+            TokenId::numbered(1_700_000_000 + number),
+            TokenHash::from_hex(&format!("fa{number:062x}")).unwrap(),
+            created_at,
+        );
+        token.note = format!("Service {number} - Q4 2026");
+        token.expires_at = Some(NOW + Duration::days(90));
+        token
+    };
+    TokenSet::new((0..count).map(token).collect()).unwrap()
+}
+
+pub(crate) fn add(file: &TokenFile, number: u64) -> TokenId {
+    let made: Edited<_> = file
+        .edit(|draft| {
+            Ok::<_, EditError>(draft.create(&secret(number), NewToken::default(), NOW)?)
+        })
+        .unwrap();
+    made.value.id.clone()
+}
+
+pub(crate) fn remove(file: &TokenFile, id: &TokenId) {
+    file.edit(|draft| {
+        draft.remove(id).expect("the token is there");
+        Ok::<_, EditError>(())
+    })
+    .unwrap();
+}
+
+prop_compose! {
+    pub(crate) fn any_time()(seconds in -62_000_000_000_i64..253_000_000_000, nanosecond in prop_oneof![4 => Just(0), 1 => 0..1_000_000_000_u32]) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(seconds).unwrap().replace_nanosecond(nanosecond).unwrap()
+    }
+}
+
+/// Texts that YAML readers are known to trip over, and any others.
+pub(crate) fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[A-Za-z][A-Za-z0-9 _./()+@-]{0,20}",
+        any::<String>(),
+        "\\PC{0,30}",
+        "[\\x00-\\x7f\u{80}-\u{a0}\u{2028}\u{2029}\u{feff}\u{fffe}\u{1f600}]{0,20}",
+        proptest::sample::select(vec![
+            "",
+            " ",
+            "~",
+            "null",
+            "Null",
+            "true",
+            "YES",
+            "no",
+            "on",
+            "y",
+            "N",
+            "1",
+            "1.5",
+            "0x1F",
+            "1e3",
+            ".nan",
+            "inf",
+            "Infinity",
+            "2024-10-30",
+            "12:30:45",
+            "- a",
+            "? a",
+            ": a",
+            "a: b",
+            "a #b",
+            "#",
+            "&a",
+            "*a",
+            "!a",
+            "|",
+            ">",
+            "%YAML",
+            "@a",
+            "`a",
+            "[",
+            "{",
+            "]",
+            "}",
+            ",",
+            "'",
+            "\"",
+            "\\",
+            "\"\"",
+            "a\nb",
+            "a\r\nb",
+            "a\tb",
+            "\u{85}",
+            "---",
+            "...",
+            "--- a",
+            "<<",
+            "=",
+            "a ",
+            " a",
+            "tokens:",
+            "note: x\n    hash: y",
+        ])
+        .prop_map(str::to_owned),
+        "x{2000,3000}",
+    ]
+}
+
+prop_compose! {
+    pub(crate) fn any_token()(
+        id in prop_oneof!["token-[0-9]{1,12}", "[A-Za-z0-9][A-Za-z0-9._-]{0,58}", Just("null".to_owned()), Just("12".to_owned())],
+        hash in prop_oneof!["[0-9a-f]{64}", "[0-9]{64}", "[0-9]{2}e[0-9]{61}"],
+        note in any_text(),
+        database in proptest::option::of(any_text().prop_filter("a name", |name| {
+            !name.trim().is_empty() && !name.contains(char::is_control)
+        })),
+        created_at in any_time(),
+        expires_at in proptest::option::of(any_time()),
+    ) -> Token {
+        let mut token = Token::new(id.parse().unwrap(), TokenHash::from_hex(&hash).unwrap(), created_at);
+        token.note = note;
+        token.database = database;
+        token.expires_at = expires_at;
+        token
+    }
+}
+
+prop_compose! {
+    pub(crate) fn any_set()(tokens in proptest::collection::vec(any_token(), 0..6)) -> TokenSet {
+        let mut unique: Vec<Token> = Vec::new();
+        for token in tokens {
+            if unique.iter().all(|other| other.id != token.id && other.hash != token.hash) {
+                unique.push(token);
+            }
+        }
+        TokenSet::new(unique).unwrap()
+    }
+}

@@ -1,0 +1,439 @@
+//! What a file may hold: the documented forms, every mistake, and anything at all.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use common::{any_set, any_text, numbered_set};
+use proptest::{prelude::*, strategy::ValueTree};
+use time::macros::datetime;
+use token_store::{Problem, TokenSet, readers};
+
+const HASH: &str = "b3f805a4c2e7d9f1a8b6c3e2d5f4a1b9c8e7d6f5a4b3c2e1d9f8a7b6c5e4d3f2";
+
+#[test]
+fn the_documents_own_example_is_read_as_it_stands() {
+    let text = format!(
+        "tokens:\n- id: token-1234567890\n  hash: {HASH}\n  note: Production API\n  created_at: \"2024-10-30T10:15:30Z\"\n  expires_at: \"2025-10-30T10:15:30Z\"\n"
+    );
+    let set = TokenSet::parse(text.as_bytes()).unwrap();
+    let token = set.iter().next().unwrap();
+    assert_eq!(token.id.as_str(), "token-1234567890");
+    assert_eq!(token.hash.to_hex(), HASH);
+    assert_eq!(token.note, "Production API");
+    assert_eq!(token.database, None);
+    assert_eq!(token.created_at, datetime!(2024-10-30 10:15:30 UTC));
+    assert_eq!(token.expires_at, Some(datetime!(2025-10-30 10:15:30 UTC)));
+}
+
+#[test]
+fn the_map_form_is_read_and_written_as_a_list() {
+    let text = format!(
+        "tokens:\n    token-1734950000:\n        hash: {HASH}\n        expires_at: 2026-12-23T10:00:00.5+01:00\n        annotation: Production API\n        created_at: 2025-12-23T10:00:00+01:00\n        database: staging\n"
+    );
+    let set = TokenSet::parse(text.as_bytes()).unwrap();
+    assert_eq!(
+        set.to_yaml(),
+        format!(
+            "tokens:\n  - id: token-1734950000\n    hash: {HASH}\n    note: Production API\n    database: staging\n    created_at: \"2025-12-23T09:00:00Z\"\n    expires_at: \"2026-12-23T09:00:00.5Z\"\n"
+        )
+    );
+}
+
+#[test]
+fn json_is_read_too() {
+    for text in [
+        format!(
+            "{{\"tokens\": [{{\"id\": \"a\", \"hash\": \"{HASH}\", \"created_at\": \"2025-12-23T10:00:00Z\"}}]}}"
+        ),
+        format!(
+            "{{\n\t\"tokens\": {{\n\t\t\"a\": {{\"hash\": \"{HASH}\", \"expires_at\": null, \"created_at\": \"2025-12-23T10:00:00Z\"}}\n\t}}\n}}"
+        ),
+    ] {
+        assert_eq!(
+            TokenSet::parse(text.as_bytes()).map(|set| set.len()),
+            Ok(1),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_file_with_nothing_in_it_has_no_tokens() {
+    for text in [
+        "",
+        "\n",
+        "# a comment\n",
+        "\u{feff}",
+        "---\n",
+        "tokens:",
+        "tokens: ~\n",
+        "tokens: {}",
+        "tokens: []\n",
+        "null\n",
+    ] {
+        assert_eq!(
+            TokenSet::parse(text.as_bytes()).map(|set| set.len()),
+            Ok(0),
+            "{text:?}"
+        );
+    }
+}
+
+#[test]
+fn unknown_fields_survive_a_rewrite_with_their_spelling() {
+    let text = format!(
+        "version: 2\ntokens:\n  - id: a\n    hash: {HASH}\n    note: x\n    created_at: \"2024-10-30T10:15:30Z\"\n    expires_at: null\n    weight: 0x1F\n    rate: 1.50\n    scopes: [read, {{db: ~, 1: true}}]\n    7: seven\n    text: |\n      two\n      lines\n"
+    );
+    let written = TokenSet::parse(text.as_bytes()).unwrap().to_yaml();
+    for kept in [
+        "version: 2\n",
+        "weight: 0x1F\n",
+        "rate: 1.50\n",
+        "\"two\\nlines\\n\"",
+        "true",
+        "seven",
+    ] {
+        assert!(written.contains(kept), "{kept} is lost in:\n{written}");
+    }
+    let again = TokenSet::parse(written.as_bytes()).unwrap();
+    assert_eq!(again.to_yaml(), written);
+}
+
+#[test]
+fn every_mistake_is_named_with_its_line_and_token() {
+    let entry = |fields: &str| {
+        format!(
+            "tokens:\n- id: token-5\n  hash: {HASH}\n  created_at: 2024-10-30T10:15:30Z\n{fields}"
+        )
+    };
+    let table: Vec<(String, &str)> = vec![
+        ("http:\n  enabled: true\n".into(), "line 1: no token file"),
+        ("[]".into(), "no token file"),
+        ("42".into(), "no token file"),
+        ("tokens: 5".into(), "must hold a list"),
+        ("tokens: x".into(), "must hold a list"),
+        (
+            "tokens:\n- 5\n".into(),
+            "line 2: the entry is not a mapping",
+        ),
+        (
+            "tokens:\n  token-x:\n".into(),
+            "line 2: the entry is not a mapping",
+        ),
+        ("tokens:\n- id: a\n  hash: [".into(), "not valid YAML"),
+        (
+            "tokens:\n- hash: x\n".into(),
+            "line 2: the field `id` is missing",
+        ),
+        (
+            "tokens:\n- id: [a]\n".into(),
+            "line 2: the field `id` must be a plain text",
+        ),
+        (
+            "tokens:\n- id: a b\n".into(),
+            "line 2: a token id is 1 to 59",
+        ),
+        (
+            "tokens:\n- id: token-5\n".into(),
+            "token-5: the field `hash` is missing",
+        ),
+        (
+            "tokens:\n- id: token-5\n  hash: abc\n".into(),
+            "line 3: token-5: the `hash` is not 64",
+        ),
+        (
+            format!("tokens:\n- id: token-5\n  hash: {HASH}\n"),
+            "line 2: token-5: the field `created_at` is missing",
+        ),
+        (
+            entry("  expires_at: soon\n"),
+            "line 5: token-5: the field `expires_at` is no time",
+        ),
+        (
+            entry("  expires_at: 2025-10-30\n"),
+            "line 5: token-5: the field `expires_at` is no time",
+        ),
+        (
+            entry("  expires_at: 2025-13-30T00:00:00Z\n"),
+            "`expires_at` is no time",
+        ),
+        (
+            entry("  expires_at: 9999-12-31T23:59:59-23:59\n"),
+            "`expires_at` is no time",
+        ),
+        (
+            entry("  expires_at: 2025-10-30T10:15:30\n"),
+            "line 5: token-5: the field `expires_at` has no offset",
+        ),
+        (
+            entry("  expires_at: [1]\n"),
+            "`expires_at` must be a plain text",
+        ),
+        (
+            entry("  database: \"\"\n"),
+            "line 5: token-5: the `database` is not a name",
+        ),
+        (
+            entry("  note: a\n  annotation: b\n"),
+            "line 6: token-5: the entry has a `note` and an `annotation`",
+        ),
+        (
+            entry("  note: a\n  note: b\n"),
+            "line 6: the same key stands twice",
+        ),
+        (
+            entry(&format!(
+                "- id: token-6\n  hash: {HASH}\n  created_at: 2024-10-30T10:15:30Z\n"
+            )),
+            "line 5: token-6: an earlier entry has the same hash",
+        ),
+        (
+            entry(&format!(
+                "- id: token-5\n  hash: {}\n  created_at: 2024-10-30T10:15:30Z\n",
+                "a".repeat(64)
+            )),
+            "line 5: token-5: an earlier entry has the same id",
+        ),
+        (
+            format!("tokens:\n  token-1:\n    id: token-2\n    hash: {HASH}\n"),
+            "line 2: the entry's key and its `id` differ",
+        ),
+        ("tokens: []\n---\ntokens: []\n".into(), "line 2"),
+        (
+            "tokens: !secret []\n".into(),
+            "without anchors, aliases, tags",
+        ),
+    ];
+    for (text, expected) in table {
+        let message = TokenSet::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(
+            message.contains(expected),
+            "{text}\n  expected {expected}\n  got {message}"
+        );
+    }
+    let latin = TokenSet::parse(b"tokens:\n- id: a\n  note: caf\xe9\n").unwrap_err();
+    assert_eq!((latin.line, latin.problem), (Some(3), Problem::NotUtf8));
+}
+
+#[test]
+fn duplicates_in_our_own_form_are_named_with_their_line() {
+    let mut text = numbered_set(3).to_yaml();
+    let second = text.match_indices("  - id:").nth(1).unwrap().0;
+    text.push_str(&text[second..].to_owned());
+    let error = TokenSet::parse(text.as_bytes()).unwrap_err();
+    assert_eq!(error.problem, Problem::DuplicateId);
+    assert_eq!(error.line, Some(17));
+}
+
+#[test]
+fn no_message_repeats_a_secret_from_the_wrong_place() {
+    let token = "O9ms9jqTfUdy-DIjvpFWeqd_yH_NEj7me0mgOnOjGdQ=";
+    let bare = token.trim_end_matches('=');
+    for text in [
+        format!("tokens:\n- id: {token}\n"),
+        format!("tokens:\n- id: {bare}\n  hash: {token}\n"),
+        format!("tokens:\n- id: a\n  hash: {token}\n"),
+        format!("tokens:\n- id: a\n  hash: {HASH}\n  created_at: {token}\n"),
+        format!("tokens:\n- id: a\n  hash: {HASH}\n  created_at: {bare}Z\n"),
+        format!("{bare}: 1\n"),
+        format!("tokens: {token}\n"),
+        format!("tokens: [*{bare}]\n"),
+        format!("tokens: &{bare} [*{bare}]\n"),
+        format!("tokens: !{bare} []\n"),
+        format!("%TAG !{bare}! x\n{bare}: [\n"),
+        format!("tokens:\n- {{{bare}: 1, {bare}: 2}}\n"),
+        format!("\"{bare}\\q\""),
+        format!("tokens:\n {bare}\n  x: y\n"),
+    ] {
+        let message = TokenSet::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(!message.contains(&bare[..20]), "{text}: {message}");
+    }
+}
+
+#[test]
+fn yaml_bombs_are_refused_at_once() {
+    let wide = |item: &str, times: usize| format!("tokens: [{}]", item.repeat(times));
+    let mut laughs = String::from("a: &a [x, x, x, x, x, x, x, x, x]\n");
+    for level in b'b'..=b'j' {
+        let (name, before) = (char::from(level), char::from(level - 1));
+        laughs.push_str(&format!(
+            "{name}: &{name} [{}]\n",
+            format!("*{before}, ").repeat(9)
+        ));
+    }
+    let bombs = [
+        ("billion laughs", laughs),
+        (
+            "quadratic aliases",
+            format!("a: &a x\ntokens: [{}]", "*a, ".repeat(400_000)),
+        ),
+        ("nested lists", "[".repeat(500_000)),
+        ("nested maps", "{a: ".repeat(100_000)),
+        ("nested unclosed keys", "? ".repeat(200_000)),
+        ("nested dashes", "- ".repeat(200_000)),
+        (
+            "deep indentation",
+            (0..3_000)
+                .map(|depth| format!("{}a:\n", " ".repeat(depth)))
+                .collect(),
+        ),
+        ("many nulls", wide("~,", 400_000)),
+        (
+            "many empty entries",
+            format!("tokens:\n{}", "-\n".repeat(400_000)),
+        ),
+        ("anchors", wide("&a x, ", 100_000)),
+        ("documents", "---\n".repeat(200_000)),
+        (
+            "merge keys",
+            format!("tokens: {{{}}}", "<<: {}, ".repeat(50_000)),
+        ),
+        ("tags", wide("!!str x, ", 100_000)),
+        ("colons", ":".repeat(500_000)),
+        ("quotes", "\"".repeat(500_001)),
+        ("an endless key", "k".repeat(1_000_000)),
+        (
+            "an endless directive",
+            format!("%YAML {}\n", "1".repeat(1_000_000)),
+        ),
+    ];
+    for (name, text) in bombs {
+        let start = Instant::now();
+        let refused = TokenSet::parse(text.as_bytes()).is_err();
+        let took = start.elapsed();
+        assert!(refused, "{name} is accepted");
+        // An optimised build takes a twentieth of this.
+        assert!(took.as_millis() < 3_000, "{name} took {took:?}");
+    }
+}
+
+#[test]
+fn ten_thousand_tokens_are_read_by_the_scanner() {
+    let set = numbered_set(10_000);
+    let text = set.to_yaml();
+    let start = Instant::now();
+    assert_eq!(readers::scanner(&text).as_ref(), Some(&set));
+    let scanner = start.elapsed();
+    let start = Instant::now();
+    assert_eq!(readers::parser(&text).as_ref(), Ok(&set));
+    let parser = start.elapsed();
+    assert!(
+        scanner * 2 < parser,
+        "scanner {scanner:?}, parser {parser:?}"
+    );
+}
+
+#[test]
+fn a_hundred_thousand_tokens_fit() {
+    let text = numbered_set(100_000).to_yaml();
+    assert!(text.len() as u64 <= token_store::MAX_FILE_BYTES);
+    let read = TokenSet::parse(text.as_bytes());
+    assert_eq!(read.map(|set| set.len()), Ok(100_000));
+}
+
+#[test]
+fn a_file_cut_anywhere_is_refused_or_has_fewer_tokens_and_no_new_one() {
+    let set = numbered_set(4);
+    let text = set.to_yaml();
+    for end in 0..text.len() {
+        if let Ok(cut) = TokenSet::parse(&text.as_bytes()[..end]) {
+            for token in cut.iter() {
+                assert!(
+                    set.get(&token.hash).is_some(),
+                    "cut at {end}: a token that never was"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn pyyaml_reads_every_note_as_it_was_written() {
+    let has_yaml = Command::new("python3")
+        .args(["-c", "import yaml"])
+        .stderr(Stdio::null())
+        .status();
+    if !has_yaml.is_ok_and(|status| status.success()) {
+        // The YAML crate reads all notes in the properties below; this is a second opinion.
+        return;
+    }
+    let script = "import sys, yaml, json\nprint(json.dumps([t['note'] for t in yaml.safe_load(sys.stdin.buffer.read())['tokens']]))";
+    let mut tokens = Vec::new();
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    for number in 0..500 {
+        let note = any_text().new_tree(&mut runner).unwrap().current();
+        let mut token = (**numbered_set(number + 1).iter().last().unwrap()).clone();
+        token.note = note;
+        tokens.push(token);
+    }
+    let notes: Vec<String> = tokens.iter().map(|token| token.note.clone()).collect();
+    let yaml = TokenSet::new(tokens).unwrap().to_yaml();
+    let mut python = Command::new("python3")
+        .args(["-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    python
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(yaml.as_bytes())
+        .unwrap();
+    let output = python.wait_with_output().unwrap();
+    assert!(output.status.success(), "PyYAML refuses what was written");
+    let read: Vec<String> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(read, notes);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+
+    #[test]
+    fn what_is_written_is_read_back_by_both_readers(set in any_set()) {
+        let text = set.to_yaml();
+        prop_assert_eq!(readers::parser(&text), Ok(set.clone()));
+        prop_assert_eq!(TokenSet::parse(text.as_bytes()), Ok(set.clone()));
+        if let Some(scanned) = readers::scanner(&text) {
+            prop_assert_eq!(&scanned, &set);
+        }
+    }
+
+    #[test]
+    fn whatever_the_scanner_accepts_the_parser_reads_alike(set in any_set(), cuts in proptest::collection::vec((any::<prop::sample::Index>(), "[ -~\\n\u{e9}]{0,3}", 0..3_usize), 1..4)) {
+        let mut text = set.to_yaml();
+        for (place, insert, delete) in cuts {
+            let mut start = place.index(text.len());
+            while !text.is_char_boundary(start) { start -= 1; }
+            let mut end = (start + delete).min(text.len());
+            while !text.is_char_boundary(end) { end += 1; }
+            text.replace_range(start..end, &insert);
+        }
+        if let Some(scanned) = readers::scanner(&text) {
+            prop_assert_eq!(Ok(scanned), readers::parser(&text), "{}", text);
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = TokenSet::parse(&bytes);
+    }
+
+    #[test]
+    fn no_yaml_like_text_panics(words in proptest::collection::vec(proptest::sample::select(vec![
+        "tokens:", "\n", "\n  ", "\n    ", "- ", "id: ", "hash: ", "note: ", "created_at: ", "expires_at: ", "a", "token-1", HASH, "\"2024-10-30T10:15:30Z\"",
+        "null", "[", "]", "{", "}", ",", ": ", "? ", "|\n", ">\n", "\"", "'", "#", "&a ", "*a", "!t ", "<<: ", "---\n", "...\n", "\t", "\u{85}", "\u{feff}", "1e9", ".inf", "-0x", "%",
+    ]), 0..40)) {
+        let text = words.concat();
+        if let Ok(set) = TokenSet::parse(text.as_bytes()) {
+            let written = set.to_yaml();
+            prop_assert_eq!(TokenSet::parse(written.as_bytes()), Ok(set), "{}", written);
+        }
+    }
+}
