@@ -225,7 +225,7 @@ fn every_mistake_is_named_with_its_line_and_token() {
 fn duplicates_in_our_own_form_are_named_with_their_line() {
     let mut text = numbered_set(3).to_yaml();
     let second = text.match_indices("  - id:").nth(1).unwrap().0;
-    text.push_str(&text[second..].to_owned());
+    text.extend_from_within(second..);
     let error = TokenSet::parse(text.as_bytes()).unwrap_err();
     assert_eq!(error.problem, Problem::DuplicateId);
     assert_eq!(error.line, Some(17));
