@@ -4,10 +4,11 @@ use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 use deadpool_postgres::Connect;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::{net::UnixStream, task::JoinHandle};
+use tokio::{net::UnixStream, runtime::Handle, task::JoinHandle};
 use tokio_postgres::{
     CancelToken, Client, Config, Connection, Error, NoTls, config::Host, tls::TlsStream,
 };
+use tokio_util::task::TaskTracker;
 
 use crate::{metered::Metered, session::Ending, wire::Wire};
 
@@ -26,13 +27,15 @@ pub(crate) struct Connector {
 pub(crate) struct Canceller {
     wire: Wire,
     socket: Option<PathBuf>,
+    tasks: TaskTracker,
 }
 
 impl Canceller {
-    pub(crate) fn new(config: &Config, wire: Wire) -> Self {
+    pub(crate) fn new(config: &Config, wire: Wire, tasks: TaskTracker) -> Self {
         Canceller {
             wire,
             socket: socket_path(config),
+            tasks,
         }
     }
 
@@ -40,8 +43,25 @@ impl Canceller {
         self.socket.is_some()
     }
 
-    /// Asks PostgreSQL to cancel what a connection is running, with a bound on the time.
-    pub(crate) async fn cancel(&self, token: &CancelToken) {
+    /// Asks PostgreSQL to cancel what a connection is running, in a task of its own with a bound on
+    /// its time; `kept` is dropped after that.
+    pub(crate) fn cancel<T: Send + 'static>(
+        self: &Arc<Self>,
+        token: CancelToken,
+        kept: T,
+        on: &Handle,
+    ) {
+        let canceller = self.clone();
+        self.tasks.spawn_on(
+            async move {
+                canceller.send_in_time(&token).await;
+                drop(kept);
+            },
+            on,
+        );
+    }
+
+    async fn send_in_time(&self, token: &CancelToken) {
         let sent = tokio::time::timeout(CANCEL_TIME, self.send(token)).await;
         if !matches!(sent, Ok(Ok(()))) {
             tracing::debug!(
@@ -121,10 +141,7 @@ impl Connector {
                         tracing::debug!(reason = %brief(&error), "a connection to PostgreSQL ended");
                     }
                 }
-                // In a task of its own: losing the connection makes its owner abort this one.
-                () = ending.ended() => {
-                    tokio::spawn(async move { canceller.cancel(&token).await });
-                }
+                () = ending.ended() => canceller.cancel(token, (), &Handle::current()),
             }
         });
         (client, task)

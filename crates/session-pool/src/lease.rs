@@ -115,10 +115,7 @@ impl Drop for Lease {
         if client.is_closed() {
             return;
         }
-        let canceller = self.canceller.clone();
-        self.runtime.spawn(async move {
-            canceller.cancel(&client.cancel_token()).await;
-            drop(client);
-        });
+        let token = client.cancel_token();
+        self.canceller.cancel(token, client, &self.runtime);
     }
 }

@@ -15,10 +15,12 @@ use deadpool_postgres::{
     Timeouts,
 };
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     Database, Lease, LeaseError, Limits,
     connect::{Canceller, Connector},
+    sessions::Inner,
     wire::Wire,
 };
 
@@ -33,6 +35,7 @@ pub(crate) struct Shared {
     id: String,
     databases: Arc<[Database]>,
     limits: Limits,
+    cancels: TaskTracker,
     ended: watch::Sender<bool>,
     waiting: AtomicUsize,
     /// The pools that have been used. Guards nothing else, and is held for a look-up only.
@@ -67,11 +70,12 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    pub(crate) fn new(id: &str, databases: Arc<[Database]>, limits: Limits) -> Self {
+    pub(crate) fn new(id: &str, common: &Inner) -> Self {
         Session(Arc::new(Shared {
             id: id.to_owned(),
-            databases,
-            limits,
+            databases: common.databases.clone(),
+            limits: common.limits,
+            cancels: common.cancels.clone(),
             ended: watch::Sender::new(false),
             waiting: AtomicUsize::new(0),
             pools: Mutex::new(HashMap::new()),
@@ -143,7 +147,11 @@ impl Session {
         let mut config = database.config.clone();
         config.application_name(format!("mcp/{}", self.0.id));
         config.connect_timeout(database.connect_timeout);
-        let canceller = Arc::new(Canceller::new(&config, wire.clone()));
+        let canceller = Arc::new(Canceller::new(
+            &config,
+            wire.clone(),
+            self.0.cancels.clone(),
+        ));
         wire.route(&mut config, canceller.uses_socket());
         let connector = Connector {
             wire,

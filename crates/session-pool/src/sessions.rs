@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio::{sync::Notify, time::MissedTickBehavior};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     Database, Limits, Session,
@@ -29,10 +30,13 @@ pub struct Sessions {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    databases: Arc<[Database]>,
-    limits: Limits,
+/// What all sessions have in common.
+pub(crate) struct Inner {
+    pub(crate) databases: Arc<[Database]>,
+    pub(crate) limits: Limits,
     clock: Clock,
+    /// The cancel requests that are on their way.
+    pub(crate) cancels: TaskTracker,
     /// Held for a few lines, never while waiting.
     table: Mutex<Table>,
     /// Wakes the keeper when an earlier deadline has come in.
@@ -66,6 +70,7 @@ impl Sessions {
             databases: databases.into_iter().collect(),
             limits,
             clock: Arc::new(clock),
+            cancels: TaskTracker::new(),
             table: Mutex::default(),
             earlier: Arc::default(),
         });
@@ -87,7 +92,7 @@ impl Sessions {
                 entry
             }
             None => {
-                let session = Session::new(id, self.inner.databases.clone(), self.inner.limits);
+                let session = Session::new(id, &self.inner);
                 open.entry(id.to_owned())
                     .or_insert(Entry { session, deadline })
             }
@@ -105,6 +110,13 @@ impl Sessions {
             self.inner.earlier.notify_one();
         }
         session
+    }
+
+    /// Moves the deadline of an id's session, if it has one.
+    pub fn move_deadline(&self, id: &str, deadline: Option<SystemTime>) {
+        if self.inner.lock().open.contains_key(id) {
+            self.open(id, deadline);
+        }
     }
 
     /// Closes the session of an id, if it has one: refuses its handles from now on, cancels its
@@ -128,6 +140,14 @@ impl Sessions {
         for Entry { session, .. } in entries {
             session.end();
         }
+    }
+
+    /// Closes all sessions and waits until their statements have been cancelled, about a second at
+    /// most. Call it before the runtime ends.
+    pub async fn finish(&self) {
+        self.close_all();
+        self.inner.cancels.close();
+        self.inner.cancels.wait().await;
     }
 
     /// Names the databases that sessions may use, in the order given.
