@@ -1,1 +1,53 @@
-//! pg-tools
+//! What an agent can do with PostgreSQL, as MCP tools.
+//!
+//! [`Toolbox`] answers an MCP server's calls for [`Agent`]s: each has a session of its own (its own
+//! connections, see `session_pool`) and the database that it is bound to. `query_database` runs one
+//! query that can only read, whatever it says: the text must be a plain query by PostgreSQL's own
+//! grammar, no function with lasting effects may be named in it, and it runs in a read-only
+//! transaction that is always rolled back.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use mcp_protocol::{Authenticate, Credentials, Refusal, Service, http};
+//! use pg_tools::{Agent, Guards, QueryLimits, Toolbox};
+//! use session_pool::{Database, Limits, Sessions, Tls};
+//!
+//! /// Everybody is one and the same; a real service looks credentials up.
+//! struct Anyone(Sessions);
+//!
+//! impl Authenticate for Anyone {
+//!     type Principal = Agent;
+//!     async fn authenticate(
+//!         &self,
+//!         _: Credentials<'_>,
+//!         _: std::net::IpAddr,
+//!     ) -> Result<Agent, Refusal> {
+//!         Ok(Agent::new(self.0.open("anyone", None), "shop"))
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let mut config = tokio_postgres::Config::new();
+//! config.host("localhost").user("reader").dbname("shop");
+//! let sessions = Sessions::new([Database::new("shop", config, Tls::disabled())], Limits::default());
+//! let toolbox = Toolbox::new(Guards::default(), QueryLimits::default());
+//! let service = Arc::new(Service::new(toolbox));
+//! let server = http::Server::new(service, Anyone(sessions), http::Options::default());
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//! server.serve(listener, std::future::pending()).await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod agent;
+mod arguments;
+mod handler;
+mod query_database;
+mod read_only;
+mod render;
+mod tool;
+
+pub use agent::Agent;
+pub use handler::Toolbox;
+pub use read_only::{DangerousRoles, Guards, QueryLimits};

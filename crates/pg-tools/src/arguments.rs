@@ -1,0 +1,119 @@
+//! A call's arguments, read one by one with messages that name the fix.
+
+use serde_json::{Map, Value};
+
+/// The arguments of one call. A reader takes what it knows; what is left over is a mistake.
+pub(crate) struct Arguments {
+    given: Map<String, Value>,
+    known: Vec<&'static str>,
+}
+
+impl Arguments {
+    pub(crate) fn new(given: Map<String, Value>) -> Self {
+        Arguments {
+            given,
+            known: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.known.push(name);
+        self.given.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Takes a text that must be given.
+    pub(crate) fn text(&mut self, name: &'static str) -> Result<String, String> {
+        match self.take(name) {
+            Some(Value::String(text)) => Ok(text),
+            Some(_) => Err(format!("{name} must be a text")),
+            None => Err(format!("{name} is missing; it must be a text")),
+        }
+    }
+
+    /// Takes a whole number, or `default` when none is given. Models often send numbers as texts.
+    pub(crate) fn number(
+        &mut self,
+        name: &'static str,
+        bounds: std::ops::RangeInclusive<u64>,
+        default: u64,
+    ) -> Result<u64, String> {
+        let Some(value) = self.take(name) else {
+            return Ok(default);
+        };
+        let number = match &value {
+            Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        number
+            .filter(|number| bounds.contains(number))
+            .ok_or_else(|| {
+                let (least, most) = (bounds.start(), bounds.end());
+                format!("{name} must be a whole number from {least} to {most}")
+            })
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// Names an argument that no reader asked for.
+    pub(crate) fn finish(self) -> Result<(), String> {
+        match self.given.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(format!(
+                "unknown argument \"{}\"; known are {}",
+                name.escape_debug(),
+                self.known.join(", ")
+            )),
+        }
+    }
+}
+
+/// Takes `100.0` for 100, as JSON does.
+fn whole(number: f64) -> Option<u64> {
+    // Up to 2^53 every whole number is exact.
+    let exact = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked in the line above
+    exact.then_some(number as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn arguments(text: &str) -> Arguments {
+        Arguments::new(serde_json::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn numbers_have_bounds_and_a_default() {
+        for (text, expected) in [
+            ("{}", Ok(100)),
+            (r#"{"n":null}"#, Ok(100)),
+            (r#"{"n":1}"#, Ok(1)),
+            (r#"{"n":1000.0}"#, Ok(1000)),
+            (r#"{"n":"7"}"#, Ok(7)),
+            (r#"{"n":0}"#, Err(())),
+            (r#"{"n":1001}"#, Err(())),
+            (r#"{"n":-1}"#, Err(())),
+            (r#"{"n":1.5}"#, Err(())),
+            (r#"{"n":1e300}"#, Err(())),
+            (r#"{"n":"many"}"#, Err(())),
+            (r#"{"n":[1]}"#, Err(())),
+        ] {
+            let read = arguments(text).number("n", 1..=1000, 100).map_err(|_| ());
+            assert_eq!(read, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_named() {
+        let mut given = arguments(r#"{"query":"SELECT 1","sql":"x"}"#);
+        given.text("query").unwrap();
+        assert_eq!(
+            given.finish().unwrap_err(),
+            "unknown argument \"sql\"; known are query"
+        );
+    }
+}

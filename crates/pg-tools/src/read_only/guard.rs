@@ -1,0 +1,200 @@
+//! The functions that a query may not name.
+//!
+//! A read-only transaction that is rolled back still lets a function end another session, take an
+//! advisory lock, write a large object to a file, or run SQL that it gets as text. The list of such
+//! functions comes from the server's own catalogue: every volatile one of PostgreSQL's and of
+//! extensions, and those that take SQL as text. Whoever defined a function of their own answers for
+//! it: PostgreSQL runs it inside the read-only transaction.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use session_pool::Lease;
+
+use super::{failure::ReadError, posture::Posture, statement::Statement};
+
+/// How long a list is good for; an extension may be created meanwhile.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// Volatile functions of PostgreSQL and of usual extensions that only read, or whose effect ends
+/// with the transaction.
+#[rustfmt::skip]
+const HARMLESS: &[&str] = &[
+    "amvalidate", "clock_timestamp", "current_query", "currval", "gen_random_bytes",
+    "gen_random_uuid", "gen_salt", "lastval", "pg_blocking_pids", "pg_buffercache",
+    "pg_buffercache_pages", "pg_collation_actual_version", "pg_column_size",
+    "pg_control_checkpoint", "pg_control_init", "pg_control_recovery", "pg_control_system",
+    "pg_current_wal_flush_lsn", "pg_current_wal_insert_lsn", "pg_current_wal_lsn",
+    "pg_database_collation_actual_version", "pg_database_size", "pg_freespace", "pg_indexes_size",
+    "pg_is_in_recovery", "pg_is_wal_replay_paused", "pg_jit_available", "pg_last_committed_xact",
+    "pg_last_wal_receive_lsn", "pg_last_wal_replay_lsn", "pg_last_xact_replay_timestamp",
+    "pg_lock_status", "pg_notification_queue_usage", "pg_partition_ancestors", "pg_partition_tree",
+    "pg_prepared_xact", "pg_relation_size", "pg_safe_snapshot_blocking_pids",
+    "pg_sequence_last_value", "pg_sleep", "pg_sleep_for", "pg_sleep_until",
+    "pg_stat_get_xact_blocks_fetched", "pg_stat_get_xact_blocks_hit",
+    "pg_stat_get_xact_function_calls", "pg_stat_get_xact_function_self_time",
+    "pg_stat_get_xact_function_total_time", "pg_stat_get_xact_numscans",
+    "pg_stat_get_xact_tuples_deleted", "pg_stat_get_xact_tuples_fetched",
+    "pg_stat_get_xact_tuples_hot_updated", "pg_stat_get_xact_tuples_inserted",
+    "pg_stat_get_xact_tuples_returned", "pg_stat_get_xact_tuples_updated", "pg_stat_statements",
+    "pg_stat_statements_info", "pg_table_size", "pg_tablespace_size", "pg_total_relation_size",
+    "pg_visibility", "pg_visibility_map", "pg_xact_commit_timestamp", "pg_xact_status",
+    "pgstatindex", "pgstattuple", "pgstattuple_approx", "random", "random_normal", "setseed",
+    "timeofday", "txid_status", "uuid_generate_v1", "uuid_generate_v1mc", "uuid_generate_v4",
+    "uuidv4", "uuidv7",
+];
+
+/// Functions that run SQL, or read a table, that they get as text.
+#[rustfmt::skip]
+const TAKE_SQL: &[&str] = &[
+    "connectby", "crosstab", "crosstab2", "crosstab3", "crosstab4", "crosstabn", "cursor_to_xml",
+    "cursor_to_xmlschema", "database_to_xml", "database_to_xml_and_xmlschema", "database_to_xmlschema",
+    "query_to_xml", "query_to_xml_and_xmlschema", "query_to_xmlschema", "schema_to_xml",
+    "schema_to_xml_and_xmlschema", "schema_to_xmlschema", "table_to_xml", "table_to_xml_and_xmlschema",
+    "table_to_xmlschema", "ts_rewrite", "ts_stat", "xpath_table",
+];
+
+const VOLATILE: &str = "SELECT DISTINCT p.proname::text FROM pg_catalog.pg_proc p \
+     WHERE p.prokind IN ('f', 'w') AND p.provolatile = 'v' \
+       AND p.prorettype <> ALL (ARRAY['trigger', 'event_trigger']::pg_catalog.regtype[]) \
+       AND 'internal'::pg_catalog.regtype <> ALL (p.proargtypes) \
+       AND (p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace \
+            OR EXISTS (SELECT FROM pg_catalog.pg_depend d \
+                       WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
+                         AND d.objid = p.oid AND d.deptype = 'e'))";
+
+/// What the operator allows on one database.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Allowance {
+    /// Functions that queries may name although they are on the list, in lower case.
+    pub(crate) functions: HashSet<String>,
+    /// Whether roles that can do more than read are served.
+    pub(crate) dangerous: DangerousRoles,
+}
+
+/// What becomes of a connection whose role can do more than read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DangerousRoles {
+    /// Served, with a warning in the log.
+    #[default]
+    Warn,
+    /// Refused, but for the role of this name.
+    RefuseExcept(Option<String>),
+}
+
+/// The lists of all databases, each loaded when it is first needed.
+#[derive(Default)]
+pub struct Guards {
+    allowances: HashMap<String, Allowance>,
+    /// Held for a look-up only; whoever finds no fresh list loads one for itself, so that nobody
+    /// waits for another's slow database.
+    loaded: Mutex<HashMap<String, (Instant, Arc<Guard>)>>,
+}
+
+impl Guards {
+    /// Sets what the operator allows on a database.
+    #[must_use]
+    pub fn allow(
+        mut self,
+        database: impl Into<String>,
+        functions: impl IntoIterator<Item = String>,
+        dangerous: DangerousRoles,
+    ) -> Self {
+        let functions = functions
+            .into_iter()
+            .map(|name| name.to_ascii_lowercase())
+            .collect();
+        self.allowances.insert(
+            database.into(),
+            Allowance {
+                functions,
+                dangerous,
+            },
+        );
+        self
+    }
+
+    pub(super) fn fresh(&self, database: &str) -> Option<Arc<Guard>> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded
+            .get(database)
+            .filter(|(at, _)| at.elapsed() < FRESH)
+            .map(|(_, guard)| guard.clone())
+    }
+
+    pub(super) async fn load(
+        &self,
+        database: &str,
+        lease: &Lease,
+    ) -> Result<Arc<Guard>, ReadError> {
+        let allowance = self.allowances.get(database).cloned().unwrap_or_default();
+        let (posture, volatile) =
+            futures_util::join!(Posture::ask(lease), lease.query_typed(VOLATILE, &[]));
+        let posture = posture.map_err(ReadError::NeverBegan)?;
+        judge(database, &posture, &allowance.dangerous)?;
+        let mut denied: HashSet<String> = TAKE_SQL.iter().map(|name| (*name).to_owned()).collect();
+        for row in volatile.map_err(ReadError::NeverBegan)? {
+            denied.insert(row.try_get(0).map_err(ReadError::NeverBegan)?);
+        }
+        denied.retain(|name| {
+            !HARMLESS.contains(&name.as_str()) && !allowance.functions.contains(name)
+        });
+        let guard = Arc::new(Guard { denied });
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.insert(database.to_owned(), (Instant::now(), guard.clone()));
+        Ok(guard)
+    }
+}
+
+fn judge(database: &str, posture: &Posture, dangerous: &DangerousRoles) -> Result<(), ReadError> {
+    if posture.dangers.is_empty() {
+        return Ok(());
+    }
+    let Posture { role, dangers } = posture;
+    let dangers = dangers.join(", ");
+    match dangerous {
+        DangerousRoles::RefuseExcept(named) if named.as_deref() != Some(role) => {
+            tracing::error!(
+                database,
+                role,
+                dangers,
+                "queries are refused: the role can do more than read"
+            );
+            Err(ReadError::refused(format!(
+                "database \"{database}\" is configured with role \"{role}\", which can do more than read ({dangers}); \
+                 the operator must configure a plain role, or accept it with allow_dangerous_role: {role}"
+            )))
+        }
+        _ => {
+            tracing::warn!(
+                database,
+                role,
+                dangers,
+                "the role can do more than read; use a plain one"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// The list of one database.
+pub(super) struct Guard {
+    denied: HashSet<String>,
+}
+
+impl Guard {
+    /// Refuses a statement that names a denied function anywhere, in a literal too: what is a name
+    /// and what is a text is for PostgreSQL to say.
+    pub(super) fn check(&self, statement: &Statement<'_>) -> Result<(), ReadError> {
+        match statement.words().find(|word| self.denied.contains(word)) {
+            None => Ok(()),
+            Some(name) => Err(ReadError::refused(format!(
+                "the name {name} may not appear in a query: the function has effects that a rollback does not undo, \
+                 or runs SQL given as text; the operator can allow it with allow_functions"
+            ))),
+        }
+    }
+}

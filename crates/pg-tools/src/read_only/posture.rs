@@ -1,0 +1,43 @@
+//! What the role of a connection could do beside reading.
+
+use session_pool::Lease;
+use tokio_postgres::Error;
+
+/// Attributes and memberships by which a role escapes every other wall.
+///
+/// A superuser may run programs through a function of an untrusted language, and these predefined
+/// roles may run programs or write the server's files.
+const DANGERS: &str = "SELECT current_user::text, pg_catalog.array_remove(ARRAY[ \
+       CASE WHEN r.rolsuper THEN 'SUPERUSER' END, \
+       CASE WHEN r.rolreplication THEN 'REPLICATION' END, \
+       CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END] \
+     || ARRAY(SELECT 'member of ' || p.rolname::text FROM pg_catalog.pg_roles p \
+              WHERE p.rolname IN ('pg_execute_server_program', 'pg_write_server_files', \
+                                  'pg_read_server_files', 'pg_write_all_data') \
+                AND NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, p.oid, 'USAGE') \
+              ORDER BY p.rolname), NULL)::text[] \
+     FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
+
+/// The role of a connection and what makes it dangerous.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Posture {
+    pub(super) role: String,
+    pub(super) dangers: Vec<String>,
+}
+
+impl Posture {
+    /// Asks PostgreSQL.
+    pub(super) async fn ask(lease: &Lease) -> Result<Self, Error> {
+        let rows = lease.query_typed(DANGERS, &[]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(Posture {
+                role: String::new(),
+                dangers: Vec::new(),
+            });
+        };
+        Ok(Posture {
+            role: row.try_get(0)?,
+            dangers: row.try_get(1)?,
+        })
+    }
+}

@@ -1,0 +1,209 @@
+//! The text of a query, before PostgreSQL sees it.
+
+use super::failure::ReadError;
+
+/// The longest text that is taken, in bytes.
+const LONGEST: usize = 64 * 1024;
+
+/// A query's text that is fit to be wrapped.
+#[derive(Debug)]
+pub(super) struct Statement<'a>(&'a str);
+
+impl<'a> Statement<'a> {
+    /// Checks the text, and leaves off the semicolon that people end a statement with.
+    ///
+    /// # Errors
+    /// [`ReadError::Refused`] with what to write instead.
+    pub(super) fn check(text: &'a str) -> Result<Self, ReadError> {
+        if text.len() > LONGEST {
+            return Err(ReadError::refused(format!(
+                "the query has {} bytes; at most {LONGEST} are taken",
+                text.len()
+            )));
+        }
+        if text.contains('\0') {
+            return Err(ReadError::refused(
+                "the query contains a NUL character; remove it",
+            ));
+        }
+        if has_unicode_escape(text) {
+            return Err(ReadError::refused(
+                "the query uses U& escapes, which can hide names; write the characters themselves",
+            ));
+        }
+        let statement = without_end(text);
+        if statement.is_empty() {
+            return Err(ReadError::refused(
+                "the query is empty; write one SELECT statement",
+            ));
+        }
+        Ok(Statement(statement))
+    }
+
+    pub(super) fn text(&self) -> &'a str {
+        self.0
+    }
+
+    /// Goes through the words that may name something, in lower case where they are ASCII.
+    pub(super) fn words(&self) -> impl Iterator<Item = String> {
+        self.0
+            .split(|character: char| {
+                !(character.is_ascii_alphanumeric()
+                    || matches!(character, '_' | '$')
+                    || !character.is_ascii())
+            })
+            .filter(|word| !word.is_empty())
+            .map(str::to_ascii_lowercase)
+    }
+}
+
+/// Looks for `U&"` and `U&'`, wherever they stand.
+fn has_unicode_escape(text: &str) -> bool {
+    text.as_bytes()
+        .windows(3)
+        .any(|three| matches!(three, [b'u' | b'U', b'&', b'"' | b'\'']))
+}
+
+/// Cuts off a last semicolon and what follows it, when that is only blanks and comments.
+///
+/// A mistake here lets nothing through: PostgreSQL judges what is left.
+fn without_end(text: &str) -> &str {
+    let mut end = None;
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        let token = match character {
+            ';' => {
+                end.get_or_insert(text.len() - rest.len());
+                1
+            }
+            '-' if rest.starts_with("--") => rest.find('\n').map_or(rest.len(), |at| at + 1),
+            '/' if rest.starts_with("/*") => comment_length(rest),
+            blank if blank.is_ascii_whitespace() => 1,
+            other => {
+                end = None;
+                match other {
+                    '\'' => quoted_length(rest, '\'', escapes_before(text, rest)),
+                    '"' => quoted_length(rest, '"', false),
+                    '$' => dollar_length(text, rest),
+                    _ => other.len_utf8(),
+                }
+            }
+        };
+        rest = &rest[token..];
+    }
+    text[..end.unwrap_or(text.len())].trim()
+}
+
+/// Says whether the quote begins an `E'..'` string, in which a backslash escapes.
+fn escapes_before(text: &str, rest: &str) -> bool {
+    let before = &text[..text.len() - rest.len()];
+    let mut backwards = before.bytes().rev();
+    matches!(backwards.next(), Some(b'e' | b'E'))
+        && !backwards
+            .next()
+            .is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80)
+}
+
+fn quoted_length(rest: &str, quote: char, escapes: bool) -> usize {
+    let mut characters = rest.char_indices().skip(1);
+    while let Some((at, character)) = characters.next() {
+        if character == '\\' && escapes {
+            characters.next();
+        } else if character == quote {
+            return at + 1;
+        }
+    }
+    rest.len()
+}
+
+fn comment_length(rest: &str) -> usize {
+    let bytes = rest.as_bytes();
+    let (mut depth, mut at) = (0_usize, 0);
+    while at < bytes.len() {
+        match bytes.get(at..at + 2) {
+            Some(b"/*") => (depth, at) = (depth + 1, at + 2),
+            Some(b"*/") if depth == 1 => return at + 2,
+            Some(b"*/") => (depth, at) = (depth - 1, at + 2),
+            _ => at += 1,
+        }
+    }
+    rest.len()
+}
+
+fn dollar_length(text: &str, rest: &str) -> usize {
+    let before = text[..text.len() - rest.len()].bytes().next_back();
+    let in_word =
+        before.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80);
+    let tag = rest[1..].find('$').map(|at| &rest[..at + 2]);
+    match tag {
+        Some(tag) if !in_word && is_tag(&tag[1..tag.len() - 1]) => rest[tag.len()..]
+            .find(tag)
+            .map_or(rest.len(), |at| at + 2 * tag.len()),
+        _ => 1,
+    }
+}
+
+fn is_tag(tag: &str) -> bool {
+    !tag.starts_with(|first: char| first.is_ascii_digit())
+        && tag
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_semicolon_goes_and_others_stay() {
+        for (text, left) in [
+            ("SELECT 1", "SELECT 1"),
+            (" SELECT 1 ; ", "SELECT 1"),
+            ("SELECT 1;; -- done", "SELECT 1"),
+            ("SELECT 1; /* a /* b */ c */ ", "SELECT 1"),
+            ("SELECT 1; SELECT 2;", "SELECT 1; SELECT 2"),
+            ("SELECT ';'", "SELECT ';'"),
+            ("SELECT ';';", "SELECT ';'"),
+            ("SELECT 'a'';';", "SELECT 'a'';'"),
+            (r"SELECT E'\';';", r"SELECT E'\';'"),
+            (r"SELECT '\';", r"SELECT '\'"),
+            ("SELECT \";\";", "SELECT \";\""),
+            ("SELECT $$;$$;", "SELECT $$;$$"),
+            ("SELECT $a$;$$;$a$;", "SELECT $a$;$$;$a$"),
+            ("SELECT a$1;", "SELECT a$1"),
+            ("SELECT 1 -- ; x", "SELECT 1 -- ; x"),
+            ("SELECT 'é;'; -- ü", "SELECT 'é;'"),
+            (";", ""),
+            ("-- only a comment", "-- only a comment"),
+        ] {
+            assert_eq!(without_end(text), left, "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_that_hide_or_bloat_are_refused() {
+        let long = "x".repeat(LONGEST + 1);
+        for text in [
+            "",
+            "  ",
+            ";",
+            "SELECT '\0'",
+            "SELECT U&\"a\"",
+            "select u&'a'",
+            &long,
+        ] {
+            assert!(
+                matches!(Statement::check(text), Err(ReadError::Refused(_))),
+                "{text:.20}"
+            );
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_breaks_the_scan(text in "[-'\"$/*;\\\\eE a1é\n]{0,60}") {
+            let left = without_end(&text);
+            proptest::prop_assert!(text.contains(left));
+        }
+    }
+}

@@ -1,0 +1,511 @@
+//! Reading from a real PostgreSQL.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use private_postgres::{Cluster, Options, Programs, Search, sample};
+use session_pool::{Database, Limits, Session, Sessions, Tls};
+use tokio_postgres::{Client, NoTls};
+
+use super::*;
+use crate::render;
+
+fn cluster() -> &'static Cluster {
+    static SERVER: OnceLock<(Cluster, tempfile::TempDir)> = OnceLock::new();
+    let (cluster, _) = SERVER.get_or_init(|| {
+        let search = Search {
+            bin_dir: std::env::var_os("PG_BINDIR").map(Into::into),
+            path: std::env::var_os("PATH"),
+        };
+        let programs = Programs::find(&search).unwrap_or_else(|error| panic!("{error}"));
+        let root = tempfile::Builder::new()
+            .prefix("pg-tools-")
+            .tempdir_in("/tmp")
+            .unwrap();
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        let cluster =
+            Cluster::start(Options::throwaway(programs, root.path().join("cluster"))).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                runtime.block_on(async {
+                    superuser(&cluster)
+                        .await
+                        .batch_execute(sample::SHOP)
+                        .await
+                        .unwrap();
+                });
+            });
+        });
+        (cluster, root)
+    });
+    cluster
+}
+
+async fn superuser(cluster: &Cluster) -> Client {
+    let (client, connection) =
+        tokio_postgres::connect(&cluster.connection("postgres").to_string(), NoTls)
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// A reader of the shop, with a session of its own.
+struct Reader {
+    sessions: Sessions,
+    session: Session,
+    guards: Guards,
+    limits: QueryLimits,
+}
+
+impl Reader {
+    fn new(role: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let mut config: tokio_postgres::Config = cluster()
+            .connection("postgres")
+            .to_string()
+            .parse()
+            .unwrap();
+        config.user(role);
+        let sessions = Sessions::new(
+            [Database::new("shop", config, Tls::disabled())],
+            Limits::default(),
+        );
+        let id = format!("reader-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let session = sessions.open(&id, None);
+        Reader {
+            sessions,
+            session,
+            guards: Guards::default(),
+            limits: QueryLimits::default(),
+        }
+    }
+
+    async fn page(&self, text: &str, limit: u32, offset: u64) -> Result<Rows, ReadError> {
+        read(
+            &self.session,
+            "shop",
+            text,
+            Page { limit, offset },
+            &self.guards,
+            self.limits,
+        )
+        .await
+    }
+
+    async fn read(&self, text: &str) -> Result<Rows, ReadError> {
+        self.page(text, 100, 0).await
+    }
+
+    async fn text(&self, query: &str) -> String {
+        match self.read(query).await {
+            Ok(rows) => render::text(&rows),
+            Err(error) => panic!("{query}: {}", error.explain()),
+        }
+    }
+
+    async fn failure(&self, query: &str) -> String {
+        match self.read(query).await {
+            Ok(rows) => panic!("{query}: answered {}", render::text(&rows)),
+            Err(error) => error.explain(),
+        }
+    }
+}
+
+fn reader() -> Reader {
+    Reader::new(sample::SHOP_READER)
+}
+
+#[tokio::test]
+async fn every_type_is_shown_as_psql_shows_it() {
+    let reader = reader();
+    for (expression, type_name, shown) in [
+        ("true", "boolean", "t"),
+        ("1::int2", "smallint", "1"),
+        ("2147483648", "bigint", "2147483648"),
+        ("1.10::numeric", "numeric", "1.10"),
+        ("0.1::float4", "real", "0.1"),
+        ("'NaN'::float8", "double precision", "NaN"),
+        ("'a'::char(3)", "character", "a  "),
+        ("'é'::varchar", "character varying", "é"),
+        ("'\\x00ff'::bytea", "bytea", "\\x00ff"),
+        ("date '2024-02-29'", "date", "2024-02-29"),
+        (
+            "timestamp '2024-02-29 12:00'",
+            "timestamp without time zone",
+            "2024-02-29 12:00:00",
+        ),
+        (
+            "timestamptz '2024-02-29 12:00+00' AT TIME ZONE 'UTC'",
+            "timestamp without time zone",
+            "2024-02-29 12:00:00",
+        ),
+        ("time '12:00'", "time without time zone", "12:00:00"),
+        ("interval '1 year 2 days'", "interval", "1 year 2 days"),
+        ("'127.0.0.1'::inet", "inet", "127.0.0.1"),
+        ("'10.0.0.0/8'::cidr", "cidr", "10.0.0.0/8"),
+        ("'{\"a\": 1}'::jsonb", "jsonb", "{\"a\": 1}"),
+        ("'{\"a\":  1}'::json", "json", "{\"a\":  1}"),
+        ("ARRAY[1,NULL,3]", "integer[]", "{1,NULL,3}"),
+        ("ARRAY['a b','']", "text[]", "{\"a b\",\"\"}"),
+        ("ROW(1,'x y',NULL)", "record", "(1,\"x y\",)"),
+        ("int4range(1,5)", "int4range", "[1,5)"),
+        ("point(1,2)", "point", "(1,2)"),
+        ("B'101'", "bit", "101"),
+        ("'a b'::tsvector", "tsvector", "'a' 'b'"),
+        ("xmlelement(name a)", "xml", "<a/>"),
+        (
+            "'00000000-0000-0000-0000-000000000001'::uuid",
+            "uuid",
+            "00000000-0000-0000-0000-000000000001",
+        ),
+        ("'pg_class'::regclass", "regclass", "pg_class"),
+        ("'placed'::shop.order_status", "order_status", "placed"),
+        ("NULL::int", "integer", "NULL"),
+        ("''", "text", ""),
+    ] {
+        let rows = reader
+            .read(&format!("SELECT {expression} AS v"))
+            .await
+            .map_err(|e| e.explain());
+        let rows = rows.unwrap_or_else(|error| panic!("{expression}: {error}"));
+        assert_eq!(rows.columns[0].type_name, type_name, "{expression}");
+        assert_eq!(render::text(&rows), format!("v\n{shown}"), "{expression}");
+    }
+}
+
+#[tokio::test]
+async fn plain_queries_of_every_form_are_answered() {
+    let reader = reader();
+    for (query, expected) in [
+        ("SELECT 1 AS a", "a\n1"),
+        ("select 1 as a;", "a\n1"),
+        ("SELECT 1 AS a -- a comment", "a\n1"),
+        ("/* first */ SELECT 1 AS a; -- last", "a\n1"),
+        ("(SELECT 1 AS a)", "a\n1"),
+        (
+            "VALUES (1, 'x'), (2, NULL)",
+            "column1\tcolumn2\n1\tx\n2\tNULL",
+        ),
+        ("WITH w AS (SELECT 1 AS a) SELECT * FROM w", "a\n1"),
+        (
+            "WITH RECURSIVE w(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM w WHERE n<3) TABLE w",
+            "n\n1\n2\n3",
+        ),
+        ("SELECT 1 AS a, 2 AS a", "a\ta\n1\t2"),
+        ("SELECT 1 AS q, 2 AS r, 3 AS page", "q\tr\tpage\n1\t2\t3"),
+        ("SELECT q FROM (SELECT 1 AS q) q", "q\n1"),
+        ("SELECT 1 UNION SELECT 2 ORDER BY 1 DESC", "?column?\n2\n1"),
+        ("SELECT 'it''s; -- not' AS a", "a\nit's; -- not"),
+        ("SELECT $$a;b$$ AS a", "a\na;b"),
+        (
+            "SELECT g FROM generate_series(1, 3) g ORDER BY g DESC LIMIT 2",
+            "g\n3\n2",
+        ),
+        ("SELECT count(*) FROM users WHERE active", "count\n*"),
+        ("SELECT FROM generate_series(1, 2)", "\n\n"),
+        ("SELECT E'a\\tb\\nc' AS a", "a\na\\tb\\nc"),
+    ] {
+        let text = reader.text(query).await;
+        match expected.strip_suffix('*') {
+            Some(begin) => assert!(text.starts_with(begin), "{query}: {text}"),
+            None => assert_eq!(text, expected, "{query}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_plain_query_is_refused_and_changes_nothing() {
+    let reader = Reader::new(cluster().superuser());
+    let watcher = superuser(cluster()).await;
+    let state =
+        "SELECT md5(string_agg(t, '')) FROM (SELECT u::text AS t FROM shop.users u ORDER BY 1) x";
+    let before: String = watcher.query_one(state, &[]).await.unwrap().get(0);
+    for query in [
+        "INSERT INTO shop.users SELECT * FROM shop.users",
+        "UPDATE shop.users SET active = false",
+        "DELETE FROM shop.users RETURNING *",
+        "WITH d AS (DELETE FROM shop.users RETURNING *) SELECT * FROM d",
+        "SELECT * INTO shop.copy FROM shop.users",
+        "CREATE TABLE shop.copy AS SELECT 1",
+        "EXPLAIN ANALYZE CREATE TABLE shop.copy AS SELECT 1",
+        "COPY shop.users TO PROGRAM 'cat'",
+        "COPY (SELECT 1) TO STDOUT",
+        "DO $$BEGIN DELETE FROM shop.users; END$$",
+        "SET ROLE postgres",
+        "SHOW work_mem",
+        "BEGIN",
+        "COMMIT",
+        "ROLLBACK; DELETE FROM shop.users",
+        "SELECT 1; DELETE FROM shop.users",
+        "SELECT 1) q; DELETE FROM shop.users; --",
+        "SELECT 1) q, (SELECT 2",
+        "SELECT 1) q LIMIT 1 OFFSET 0) page; COMMIT; --",
+        "SELECT * FROM shop.users FOR UPDATE",
+        "PREPARE x AS SELECT 1",
+        "EXECUTE x",
+        "LISTEN a",
+        "NOTIFY a",
+        "LOCK shop.users",
+        "VACUUM",
+        "DISCARD ALL",
+        "SELECT nextval('shop.nothing')",
+        "SELECT pg_terminate_backend(1)",
+        "SELECT PG_Terminate_Backend(pid) FROM pg_stat_activity",
+        "SELECT \"pg_terminate_backend\"(1)",
+        "SELECT pg_catalog . pg_advisory_lock(1)",
+        "SELECT pg_notify('a', 'b')",
+        "SELECT lo_from_bytea(0, 'x')",
+        "SELECT lo_export(1, '/tmp/x')",
+        "SELECT pg_read_file('/etc/passwd')",
+        "SELECT set_config('role', 'postgres', false)",
+        "SELECT query_to_xml('DELETE FROM shop.users', true, true, '')",
+        "SELECT ts_stat('SELECT 1')",
+        "SELECT U&\"pg\\005fnotify\"('a', 'b')",
+        "SELECT $1",
+    ] {
+        let failure = reader.failure(query).await;
+        assert!(failure.starts_with("ERROR: "), "{query}: {failure}");
+    }
+    let after: String = watcher.query_one(state, &[]).await.unwrap().get(0);
+    assert_eq!(before, after);
+    let copies: i64 = watcher
+        .query_one("SELECT count(*) FROM pg_class WHERE relname = 'copy'", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(copies, 0);
+}
+
+#[tokio::test]
+async fn a_mistake_is_told_with_its_position_code_and_hint() {
+    let reader = reader();
+    for (query, parts) in [
+        (
+            "SELECT nam FROM users",
+            &[
+                "column \"nam\" does not exist",
+                "SQLSTATE: 42703",
+                "POSITION: 8",
+                "HINT: ",
+            ][..],
+        ),
+        (
+            "Show me all active users",
+            &["SQLSTATE: 42601", "POSITION: 9", "one SQL query"],
+        ),
+        (
+            "SELECT é, nam FROM users",
+            &["SQLSTATE: 42703", "POSITION: 8"],
+        ),
+        ("SELECT 1/0", &["division by zero", "SQLSTATE: 22012"]),
+        (
+            "SELECT * FROM users u, nowhere n",
+            &["\"nowhere\" does not exist", "POSITION: 24"],
+        ),
+        (
+            "DELETE FROM users",
+            &["only one plain query", "SQLSTATE: 42601"],
+        ),
+        (
+            "SELECT 1; SELECT 2",
+            &["multiple commands", "SQLSTATE: 42601"],
+        ),
+        (
+            "SELECT * FROM shop.users WHERE id = $1",
+            &["parameters such as $1"],
+        ),
+        ("SHOW work_mem", &["current_setting"]),
+        (
+            "SELECT rolpassword FROM pg_authid",
+            &["permission denied", "SQLSTATE: 42501"],
+        ),
+        ("SELECT generate_series(1,3)/0", &["division by zero"]),
+        (
+            "SELECT 'x'::int FROM users",
+            &["invalid input syntax", "POSITION: 8"],
+        ),
+    ] {
+        let failure = reader.failure(query).await;
+        for part in parts {
+            assert!(failure.contains(part), "{query}: no {part} in\n{failure}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_say_whether_there_is_more() {
+    let reader = reader();
+    let query = "SELECT g FROM generate_series(1, 5) g ORDER BY g";
+    for (limit, offset, count, cut) in [
+        (5, 0, 5, None),
+        (4, 0, 4, Some(Cut::Limit)),
+        (4, 4, 1, None),
+        (4, 5, 0, None),
+        (1, u64::from(u32::MAX), 0, None),
+    ] {
+        let rows = reader
+            .page(query, limit, offset)
+            .await
+            .map_err(|e| e.explain())
+            .unwrap();
+        assert_eq!(
+            (rows.rows.len(), rows.cut),
+            (count, cut),
+            "{limit} from {offset}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_large_result_is_cut_and_a_large_row_is_told() {
+    let mut reader = reader();
+    reader.limits.result_bytes = 10_000;
+    let rows = reader
+        .read("SELECT repeat('x', 3000) FROM generate_series(1, 50)")
+        .await;
+    let rows = rows.map_err(|e| e.explain()).unwrap();
+    assert_eq!((rows.rows.len(), rows.cut), (3, Some(Cut::Bytes)));
+    let failure = reader.failure("SELECT repeat('x', 100000000)").await;
+    assert!(
+        failure.contains("the first row has 100000002 bytes"),
+        "{failure}"
+    );
+    let failure = reader.failure("SELECT repeat('x', 50000000)::int").await;
+    assert!(failure.contains("lost"), "{failure:.300}");
+    assert_eq!(reader.text("SELECT 1 AS a").await, "a\n1");
+}
+
+#[tokio::test]
+async fn a_statement_has_its_time_whatever_it_says() {
+    let mut reader = reader();
+    reader.limits.statement_timeout = Duration::from_millis(300);
+    let begin = Instant::now();
+    let failure = reader.failure("SELECT pg_sleep(30)").await;
+    assert!(failure.contains("57014"), "{failure}");
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    assert_eq!(reader.text("SELECT 1 AS a").await, "a\n1");
+}
+
+#[tokio::test]
+async fn a_call_leaves_the_connection_clean_and_open_for_the_next() {
+    let reader = reader();
+    let pid = "SELECT pg_backend_pid() AS pid";
+    let first = reader.text(pid).await;
+    reader.failure("SELECT 1/0").await;
+    reader.text("SELECT count(*) FROM users").await;
+    assert_eq!(
+        reader.text(pid).await,
+        first,
+        "an error or a result costs no connection"
+    );
+    let mode = "SELECT current_setting('transaction_read_only') AS a, current_setting('statement_timeout') AS b";
+    assert_eq!(reader.text(mode).await, "a\tb\non\t30s");
+}
+
+#[tokio::test]
+async fn a_dropped_call_is_cancelled_in_postgresql() {
+    let reader = reader();
+    let watcher = superuser(cluster()).await;
+    let name = format!("mcp/{}", reader.session.id());
+    let active = || async {
+        let row = watcher
+            .query_one(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND query LIKE '%pg_sleep(99)%'",
+                &[&name],
+            )
+            .await
+            .unwrap();
+        row.get::<_, i64>(0)
+    };
+    {
+        let mut call = std::pin::pin!(reader.read("SELECT pg_sleep(99)"));
+        while active().await == 0 {
+            tokio::select! {
+                _ = &mut call => panic!("the call ended"),
+                () = tokio::time::sleep(Duration::from_millis(5)) => {}
+            }
+        }
+    }
+    let begin = Instant::now();
+    while active().await > 0 {
+        assert!(begin.elapsed() < Duration::from_secs(1), "still running");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_closed_session_answers_nothing_more() {
+    let reader = reader();
+    reader.text("SELECT 1").await;
+    reader.sessions.close(reader.session.id());
+    assert!(
+        reader
+            .failure("SELECT 1")
+            .await
+            .contains("the session is closed")
+    );
+}
+
+#[tokio::test]
+async fn a_dangerous_role_is_served_only_when_it_may_be() {
+    let owner = cluster().superuser().to_owned();
+    for (policy, served) in [
+        (DangerousRoles::Warn, true),
+        (DangerousRoles::RefuseExcept(None), false),
+        (DangerousRoles::RefuseExcept(Some("somebody".into())), false),
+        (DangerousRoles::RefuseExcept(Some(owner.clone())), true),
+    ] {
+        let mut reader = Reader::new(&owner);
+        reader.guards = Guards::default().allow("shop", [], policy.clone());
+        assert_eq!(reader.read("SELECT 1").await.is_ok(), served, "{policy:?}");
+    }
+    let mut plain = reader();
+    plain.guards = Guards::default().allow("shop", [], DangerousRoles::RefuseExcept(None));
+    assert!(plain.read("SELECT 1").await.is_ok());
+}
+
+#[tokio::test]
+async fn the_operator_can_allow_a_function() {
+    let mut reader = reader();
+    let query = "SELECT pg_try_advisory_lock(77) AS a";
+    assert!(reader.failure(query).await.contains("allow_functions"));
+    reader.guards = Guards::default().allow(
+        "shop",
+        ["PG_try_advisory_lock".to_owned()],
+        DangerousRoles::Warn,
+    );
+    assert_eq!(reader.text(query).await, "a\nt");
+    let held: i64 = superuser(cluster())
+        .await
+        .query_one(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 77",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(held, 0, "the scrub gives back what a rollback does not");
+}
+
+#[tokio::test]
+async fn names_of_sampling_methods_are_no_functions() {
+    let reader = reader();
+    reader
+        .text("SELECT count(*) FROM users TABLESAMPLE system (50)")
+        .await;
+    reader
+        .text("SELECT random() < 2 AS system, now() IS NOT NULL AS bernoulli")
+        .await;
+}

@@ -1,0 +1,189 @@
+//! Rows as a model reads them and as a program reads them.
+
+use serde_json::value::RawValue;
+
+use crate::read_only::{ColumnKind, Rows};
+
+/// The largest whole number that every JSON reader keeps exactly.
+const SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+/// Writes tab-separated lines, the first one the columns' names.
+///
+/// NULL is `NULL` and an empty text is nothing. Tabs and line breaks inside a value are written as
+/// `\t`, `\n` and `\r`, so that a row is a line.
+pub(crate) fn text(rows: &Rows) -> String {
+    let mut out = String::new();
+    for (index, column) in rows.columns.iter().enumerate() {
+        if index > 0 {
+            out.push('\t');
+        }
+        push_cell(&mut out, &column.name);
+    }
+    for row in &rows.rows {
+        out.push('\n');
+        for (index, value) in row.iter().take(rows.columns.len()).enumerate() {
+            if index > 0 {
+                out.push('\t');
+            }
+            match value {
+                Some(value) => push_cell(&mut out, value),
+                None => out.push_str("NULL"),
+            }
+        }
+    }
+    out
+}
+
+fn push_cell(out: &mut String, value: &str) {
+    let mut rest = value;
+    while let Some(at) = rest.find(['\t', '\n', '\r']) {
+        out.push_str(&rest[..at]);
+        out.push_str(match rest.as_bytes()[at] {
+            b'\t' => "\\t",
+            b'\n' => "\\n",
+            _ => "\\r",
+        });
+        rest = &rest[at + 1..];
+    }
+    out.push_str(rest);
+}
+
+/// Writes `{"columns":[{"name","type"}],"rows":[[..]],"row_count":n,"truncated":b}`.
+///
+/// Booleans and numbers are JSON's own where every reader keeps them exactly; all else is a text as
+/// `psql` shows it, NULL is `null`.
+pub(crate) fn structured(rows: &Rows) -> Box<RawValue> {
+    let mut out = String::from("{\"columns\":[");
+    for (index, column) in rows.columns.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        out.push_str("{\"name\":");
+        push_text(&mut out, &column.name);
+        out.push_str(",\"type\":");
+        push_text(&mut out, &column.type_name);
+        out.push('}');
+    }
+    out.push_str("],\"rows\":[");
+    for (index, row) in rows.rows.iter().enumerate() {
+        out.push_str(if index > 0 { ",[" } else { "[" });
+        for (index, (value, column)) in row.iter().zip(&rows.columns).enumerate() {
+            if index > 0 {
+                out.push(',');
+            }
+            push_value(&mut out, value.as_deref(), column.kind);
+        }
+        out.push(']');
+    }
+    out.push_str("],\"row_count\":");
+    out.push_str(&rows.rows.len().to_string());
+    out.push_str(",\"truncated\":");
+    out.push_str(if rows.cut.is_some() {
+        "true}"
+    } else {
+        "false}"
+    });
+    RawValue::from_string(out).expect("every part is written as JSON")
+}
+
+fn push_value(out: &mut String, value: Option<&str>, kind: ColumnKind) {
+    let Some(value) = value else {
+        return out.push_str("null");
+    };
+    match (kind, value) {
+        (ColumnKind::Boolean, "t") => out.push_str("true"),
+        (ColumnKind::Boolean, "f") => out.push_str("false"),
+        (ColumnKind::Integer, _) if is_safe_integer(value) => out.push_str(value),
+        (ColumnKind::Float, _) if is_json_number(value) => out.push_str(value),
+        _ => push_text(out, value),
+    }
+}
+
+fn is_safe_integer(value: &str) -> bool {
+    let magnitude = value.strip_prefix('-').unwrap_or(value);
+    magnitude
+        .parse::<u64>()
+        .is_ok_and(|number| number <= SAFE_INTEGER)
+}
+
+fn is_json_number(value: &str) -> bool {
+    value.ends_with(|last: char| last.is_ascii_digit())
+        && serde_json::from_str::<&RawValue>(value).is_ok_and(|raw| raw.get() == value)
+        && !value.starts_with('"')
+}
+
+fn push_text(out: &mut String, value: &str) {
+    out.push_str(&serde_json::Value::from(value).to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read_only::{Column, Cut};
+
+    fn rows(kind: ColumnKind, values: &[Option<&str>]) -> Rows {
+        Rows {
+            columns: vec![Column {
+                name: "a\tb".into(),
+                type_name: "t".into(),
+                kind,
+            }],
+            rows: values
+                .iter()
+                .map(|value| vec![value.map(str::to_owned)])
+                .collect(),
+            cut: None,
+        }
+    }
+
+    #[test]
+    fn a_row_is_a_line_and_null_is_not_an_empty_text() {
+        let rows = rows(
+            ColumnKind::Text,
+            &[None, Some(""), Some("x\ty\nz\r"), Some("é")],
+        );
+        assert_eq!(text(&rows), "a\\tb\nNULL\n\nx\\ty\\nz\\r\né");
+    }
+
+    #[test]
+    fn numbers_are_numbers_only_where_they_stay_exact() {
+        for (kind, value, expected) in [
+            (ColumnKind::Integer, "42", "42"),
+            (
+                ColumnKind::Integer,
+                "-9007199254740991",
+                "-9007199254740991",
+            ),
+            (
+                ColumnKind::Integer,
+                "9007199254740992",
+                "\"9007199254740992\"",
+            ),
+            (ColumnKind::Float, "1e-05", "1e-05"),
+            (ColumnKind::Float, "-0", "-0"),
+            (ColumnKind::Float, "NaN", "\"NaN\""),
+            (ColumnKind::Float, "-Infinity", "\"-Infinity\""),
+            (ColumnKind::Boolean, "t", "true"),
+            (ColumnKind::Text, "1.50", "\"1.50\""),
+            (ColumnKind::Text, "a\"\\\u{1}", "\"a\\\"\\\\\\u0001\""),
+        ] {
+            let written = structured(&rows(kind, &[Some(value), None]))
+                .get()
+                .to_owned();
+            assert!(
+                written.contains(&format!("\"rows\":[[{expected}],[null]]")),
+                "{value}: {written}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_structure_is_as_promised() {
+        let mut rows = rows(ColumnKind::Integer, &[Some("1")]);
+        rows.cut = Some(Cut::Limit);
+        assert_eq!(
+            structured(&rows).get(),
+            r#"{"columns":[{"name":"a\tb","type":"t"}],"rows":[[1]],"row_count":1,"truncated":true}"#
+        );
+    }
+}
