@@ -1,0 +1,99 @@
+//! `GET /health`: whether the databases answer and the token file is in force.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use mcp_protocol::{Health, Object};
+use session_pool::{Session, Sessions};
+use tokio::sync::Mutex;
+
+use crate::gate::Door;
+
+/// How long an answer is good for, so that asking often costs nothing.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How long a database may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// No token can have this id, as no id of a token begins with a parenthesis.
+const SESSION: &str = "(health)";
+
+/// Asks the databases on a session of its own.
+pub(crate) struct Check {
+    session: Session,
+    databases: Vec<String>,
+    door: Option<Arc<Door>>,
+    /// The last answer. Whoever asks meanwhile waits for the one that is being found out.
+    last: Mutex<Option<(Instant, Health)>>,
+}
+
+impl Check {
+    pub(crate) fn new(sessions: &Sessions, door: Option<Arc<Door>>) -> Self {
+        Check {
+            session: sessions.open(SESSION, None),
+            databases: sessions.databases().map(str::to_owned).collect(),
+            door,
+            last: Mutex::default(),
+        }
+    }
+
+    /// Answers 200 whatever it finds: the server itself is well when it can answer.
+    pub(crate) async fn run(&self) -> Health {
+        let mut last = self.last.lock().await;
+        if let Some((at, health)) = &*last
+            && at.elapsed() < FRESH
+        {
+            return health.clone();
+        }
+        let health = self.look().await;
+        *last = Some((Instant::now(), health.clone()));
+        health
+    }
+
+    async fn look(&self) -> Health {
+        let mut asking = tokio::task::JoinSet::new();
+        for database in &self.databases {
+            let (session, name) = (self.session.clone(), database.clone());
+            asking.spawn(async move {
+                let answer = tokio::time::timeout(PATIENCE, ask(&session, &name)).await;
+                (name, answer.unwrap_or(false))
+            });
+        }
+        let answers: std::collections::HashMap<String, bool> =
+            asking.join_all().await.into_iter().collect();
+        let mut databases = Object::new();
+        for name in &self.databases {
+            let up = answers.get(name).copied().unwrap_or(false);
+            databases.insert(name.clone(), if up { "up" } else { "down" }.into());
+        }
+        let tokens = self.door.as_ref().map(|door| door.failure().is_none());
+        let well = answers.values().all(|up| *up) && tokens != Some(false);
+        let mut body = Object::new();
+        body.insert("status".into(), if well { "ok" } else { "degraded" }.into());
+        body.insert("server".into(), "mcp-server".into());
+        body.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+        body.insert("databases".into(), databases.into());
+        if let Some(tokens) = tokens {
+            let state = if tokens {
+                "in force"
+            } else {
+                "unreadable; the tokens from before are in force"
+            };
+            body.insert("token_file".into(), state.into());
+        }
+        Health { status: 200, body }
+    }
+}
+
+async fn ask(session: &Session, database: &str) -> bool {
+    let Ok(lease) = session.lease(database).await else {
+        return false;
+    };
+    let answers = lease.simple_query("SELECT 1").await.is_ok();
+    if answers {
+        lease.give_back();
+    }
+    answers
+}

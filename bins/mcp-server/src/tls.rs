@@ -1,0 +1,128 @@
+//! The server's own certificate, read again when its files change.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::{Context, bail};
+use rustls::{
+    ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use server_config::Tls;
+
+/// Sets TLS up with the files as they are now.
+pub(crate) fn server_config(files: &Tls) -> anyhow::Result<Arc<ServerConfig>> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let certificates = Certificates::load(files.clone(), provider.clone())?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(certificates));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// What tells one state of a file from another.
+type Stamp = (u64, u64, u64, i64, i64);
+
+#[derive(Debug)]
+struct Certificates {
+    files: Tls,
+    provider: Arc<CryptoProvider>,
+    /// Held while the files are looked at, in each handshake.
+    current: Mutex<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    stamps: Vec<Stamp>,
+    key: Arc<CertifiedKey>,
+}
+
+impl Certificates {
+    fn load(files: Tls, provider: Arc<CryptoProvider>) -> anyhow::Result<Self> {
+        let stamps = stamps(&files);
+        let key = Arc::new(read(&files, &provider)?);
+        Ok(Certificates {
+            files,
+            provider,
+            current: Mutex::new(Current { stamps, key }),
+        })
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = stamps(&self.files);
+        if stamps != current.stamps {
+            // Remembered even if it fails, so that each state of the files is tried and told once.
+            current.stamps = stamps;
+            match read(&self.files, &self.provider) {
+                Ok(key) => {
+                    current.key = Arc::new(key);
+                    tracing::info!(file = %self.files.cert_file.display(), "the certificate was read again");
+                }
+                Err(error) => {
+                    tracing::error!("the certificate from before stays in use: {error:#}")
+                }
+            }
+        }
+        Some(current.key.clone())
+    }
+}
+
+fn paths(files: &Tls) -> impl Iterator<Item = &PathBuf> {
+    [&files.cert_file, &files.key_file]
+        .into_iter()
+        .chain(&files.chain_file)
+}
+
+fn stamps(files: &Tls) -> Vec<Stamp> {
+    paths(files)
+        .map(|path| match fs::metadata(path) {
+            Ok(data) => (
+                data.dev(),
+                data.ino(),
+                data.size(),
+                data.mtime(),
+                data.mtime_nsec(),
+            ),
+            Err(_) => (0, 0, 0, 0, 0),
+        })
+        .collect()
+}
+
+fn read(files: &Tls, provider: &CryptoProvider) -> anyhow::Result<CertifiedKey> {
+    let mut chain = certificates(&files.cert_file)?;
+    if let Some(more) = &files.chain_file {
+        chain.extend(certificates(more)?);
+    }
+    let path = files.key_file.display();
+    let key = PrivateKeyDer::from_pem_file(&files.key_file)
+        .with_context(|| format!("cannot read a private key from {path}; it must be PEM"))?;
+    CertifiedKey::from_der(chain, key, provider).with_context(|| {
+        format!(
+            "the key in {path} and the certificate in {} do not fit",
+            files.cert_file.display()
+        )
+    })
+}
+
+fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let shown = path.display();
+    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .with_context(|| format!("cannot read certificates from {shown}; it must be PEM"))?;
+    if chain.is_empty() {
+        bail!("there is no certificate in {shown}; it must be PEM with BEGIN CERTIFICATE lines");
+    }
+    Ok(chain)
+}
