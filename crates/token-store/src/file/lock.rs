@@ -9,6 +9,7 @@ use std::{
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::mpsc,
     thread,
     time::Duration,
 };
@@ -17,9 +18,8 @@ use rustix::fs::OFlags;
 
 use super::{EditError, save};
 
-/// A lock is tried this often, so it is waited for 10 s.
-const TRIES: u32 = 2_000;
-const PAUSE: Duration = Duration::from_millis(5);
+/// How long the lock is waited for.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// The right to change a token file; given back on drop, or by the system when the process dies.
 pub(super) struct Lock {
@@ -31,16 +31,30 @@ impl Lock {
     pub(super) fn acquire(real: &Path) -> Result<Self, EditError> {
         let path = lock_path(real);
         let file = open(&path, real).map_err(EditError::system("open the lock", &path))?;
-        for _ in 0..TRIES {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
-                Err(TryLockError::Error(error)) => {
-                    return Err(EditError::system("lock", &path)(error));
-                }
-            }
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => wait(file, path),
+            Err(TryLockError::Error(error)) => Err(EditError::system("lock", &path)(error)),
         }
-        Err(EditError::Locked { path })
+    }
+}
+
+/// Waits in the system's own queue, where every writer gets its turn; polling would let some starve.
+///
+/// The system knows no time limit, so a thread waits. When it comes too late, it finds nobody to take the lock and drops it.
+fn wait(file: File, path: PathBuf) -> Result<Lock, EditError> {
+    let (sender, locked) = mpsc::channel();
+    thread::Builder::new()
+        .name("token-lock".into())
+        .spawn(move || {
+            let outcome = file.lock().map(|()| Lock { _file: file });
+            // Nobody waits any more when the time is over.
+            let _ = sender.send(outcome);
+        })
+        .map_err(EditError::system("wait for the lock", &path))?;
+    match locked.recv_timeout(MAX_WAIT) {
+        Ok(outcome) => outcome.map_err(EditError::system("lock", &path)),
+        Err(_) => Err(EditError::Locked { path }),
     }
 }
 
