@@ -1,0 +1,77 @@
+//! Why a command could not do what was asked.
+
+use std::io;
+
+use server_config::Problems;
+use token_store::{EditError, ExpiryError, LoadError, RandomError, SelectError, TokenId};
+
+use crate::{text, world::Exit};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("the configuration is not usable:\n{0}")]
+    Configuration(#[from] Problems),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    #[error(transparent)]
+    Expiry(#[from] ExpiryError),
+    #[error("no expiry is given; give one with --expiry (or -token-expiry), such as 90d, or never")]
+    NoExpiry,
+    #[error("the database \"{name}\" is not configured; {choice}", name = text::printable(.name), choice = choice(.known))]
+    UnknownDatabase { name: String, known: Vec<String> },
+    #[error("the note has {0} characters, more than 1000; write a shorter one")]
+    LongNote(usize),
+    #[error("{}", selection(.0))]
+    Selection(#[from] SelectError),
+    #[error("failed to read the answer: {0}")]
+    Input(io::Error),
+    #[error("failed to print: {0}")]
+    Output(io::Error),
+    #[error("failed to print the token: {0}; it was removed again")]
+    NotShown(io::Error),
+    #[error(
+        "failed to print the token: {shown}; it could not be removed again ({removed}), so run `mcp-token remove {id}`"
+    )]
+    NotShownNorRemoved {
+        shown: io::Error,
+        removed: Box<Failure>,
+        id: TokenId,
+    },
+}
+
+impl Failure {
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::NoExpiry => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+fn choice(names: &[String]) -> String {
+    if names.is_empty() {
+        return "no database is: add one under `databases:` in the configuration file, or set DATABASE_URL".into();
+    }
+    let names: Vec<_> = names.iter().map(|name| text::printable(name)).collect();
+    format!("choose one of: {}", names.join(", "))
+}
+
+fn selection(error: &SelectError) -> String {
+    let SelectError::Ambiguous(found) = error else {
+        return error.to_string();
+    };
+    let mut message = format!("{error}; nothing was removed:");
+    for token in found {
+        message.push_str(&format!(
+            "\n  {}  {}  {}",
+            token.id,
+            &token.hash.to_hex()[..24],
+            text::note(token)
+        ));
+    }
+    message
+}

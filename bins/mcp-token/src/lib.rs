@@ -1,0 +1,76 @@
+//! The commands that make, list and remove API tokens, as `mcp-token` and `mcp-server` run them.
+//!
+//! [`run`] takes what the outside is as a [`World`]: input, output, clock and randomness. So the same code serves two programs,
+//! and a test needs no process:
+//!
+//! ```
+//! use mcp_token::{Action, Add, Command, Exit, World, run};
+//! use server_config::Sources;
+//!
+//! # let folder = tempfile::tempdir()?;
+//! let sources = Sources { program_folder: folder.path().to_owned(), ..Sources::default() };
+//! let add = Add { note: Some("Web App".into()), expiry: Some("90d".parse()?), ..Add::default() };
+//! let command = Command { action: Action::Add(add), json: false };
+//! let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+//!
+//! let mut world = World::new(&mut std::io::empty(), &mut stdout, &mut stderr, false);
+//! assert_eq!(run(&command, &sources, &mut world), Exit::Done);
+//! assert!(String::from_utf8(stdout)?.contains("Note: Web App\n"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod add;
+mod call;
+mod command;
+mod failure;
+mod json;
+mod prompt;
+mod remove;
+mod text;
+mod world;
+
+pub use call::Call;
+pub use command::{Action, Add, Command};
+pub use world::{Exit, World};
+
+use failure::Failure;
+use server_config::{Config, Sources};
+use token_store::TokenFile;
+
+/// Runs a command. Results go to `stdout`, prompts, warnings and errors to `stderr`.
+pub fn run(command: &Command, sources: &Sources, world: &mut World<'_>) -> Exit {
+    let outcome = match &command.action {
+        Action::Add(add) => add::run(add, command.json, sources, world),
+        Action::List => list(command.json, sources, world),
+        Action::Remove(selector) => remove::run(selector, command.json, sources, world),
+    };
+    match outcome {
+        Ok(()) => Exit::Done,
+        Err(failure) => {
+            world.complain("error", &failure);
+            failure.exit()
+        }
+    }
+}
+
+fn list(json: bool, sources: &Sources, world: &mut World<'_>) -> Result<(), Failure> {
+    let loaded = token_file(sources)?.load()?;
+    world.warn(&loaded.warnings);
+    let now = world.now();
+    let text = if json {
+        json::list(&loaded.set, now)
+    } else {
+        text::list(&loaded.set, now)
+    };
+    world.print(&text).map_err(Failure::Output)
+}
+
+/// Finds the token file. When a flag names it the rest of the configuration is not asked: a mistake there must not keep a
+/// leaked token alive.
+fn token_file(sources: &Sources) -> Result<TokenFile, Failure> {
+    let path = match &sources.token_file {
+        Some(path) => path.clone(),
+        None => Config::load(sources)?.token_file,
+    };
+    Ok(TokenFile::new(path))
+}

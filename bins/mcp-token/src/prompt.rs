@@ -1,0 +1,97 @@
+//! Asking a person for what was not given.
+
+use token_store::Expiry;
+
+use crate::{command::Add, failure::Failure, text, world::World};
+
+/// All that a new token needs.
+pub(crate) struct Complete {
+    pub(crate) note: String,
+    pub(crate) database: Option<String>,
+    pub(crate) expiry: Expiry,
+}
+
+/// Takes what is given, asks for the rest on a terminal, and falls back to the defaults elsewhere. An expiry has no default.
+pub(crate) fn complete(
+    add: &Add,
+    databases: &[String],
+    world: &mut World<'_>,
+) -> Result<Complete, Failure> {
+    if !world.terminal {
+        return Ok(Complete {
+            note: add.note.clone().unwrap_or_default(),
+            database: add.database.clone(),
+            expiry: add.expiry.ok_or(Failure::NoExpiry)?,
+        });
+    }
+    let note = match &add.note {
+        Some(note) => note.clone(),
+        None => ask(world, "Note, such as \"Production API\" (optional): ")?.unwrap_or_default(),
+    };
+    let database = match &add.database {
+        Some(name) => Some(name.clone()),
+        None if databases.len() > 1 => database(databases, world)?,
+        None => None,
+    };
+    let expiry = match add.expiry {
+        Some(expiry) => expiry,
+        None => expiry(world)?,
+    };
+    Ok(Complete {
+        note,
+        database,
+        expiry,
+    })
+}
+
+/// Asks until the answer is a name, a number or blank. A name wins over a number.
+fn database(names: &[String], world: &mut World<'_>) -> Result<Option<String>, Failure> {
+    let mut list = String::from("\nAvailable databases:\n");
+    for (place, name) in names.iter().enumerate() {
+        let mark = if place == 0 { " (default)" } else { "" };
+        list.push_str(&format!(
+            "  {}. {}{mark}\n",
+            place + 1,
+            text::printable(name)
+        ));
+    }
+    world.ask(&list).map_err(Failure::Input)?;
+    loop {
+        let answer = ask(world, "Database (name or number, blank for the default): ")?;
+        let Some(answer) = answer.filter(|answer| !answer.is_empty()) else {
+            return Ok(None);
+        };
+        let numbered = || {
+            let number: usize = answer.parse().ok()?;
+            names.get(number.checked_sub(1)?)
+        };
+        if let Some(name) = names.iter().find(|name| **name == answer).or_else(numbered) {
+            return Ok(Some(name.clone()));
+        }
+        let failure = Failure::UnknownDatabase {
+            name: answer,
+            known: names.to_vec(),
+        };
+        world.complain("error", &failure);
+    }
+}
+
+/// Asks until the answer is an expiry: nobody should make a token for ever by pressing Return.
+fn expiry(world: &mut World<'_>) -> Result<Expiry, Failure> {
+    loop {
+        let answer =
+            ask(world, "Expiry (such as 30d, 1y, or never): ")?.ok_or(Failure::NoExpiry)?;
+        match answer.parse() {
+            Ok(expiry) => return Ok(expiry),
+            Err(error) => world.complain("error", &error),
+        }
+    }
+}
+
+/// Reads one line, without the blanks around it; nothing at the end of the input.
+fn ask(world: &mut World<'_>, prompt: &str) -> Result<Option<String>, Failure> {
+    world.ask(prompt).map_err(Failure::Input)?;
+    let mut line = String::new();
+    let read = world.stdin.read_line(&mut line).map_err(Failure::Input)?;
+    Ok((read > 0).then(|| line.trim().to_owned()))
+}

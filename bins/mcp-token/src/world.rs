@@ -1,0 +1,103 @@
+//! The outside, as far as a command needs it.
+
+use std::{
+    fmt::Display,
+    io::{self, BufRead, Write},
+    process::ExitCode,
+};
+
+use time::OffsetDateTime;
+use token_store::{RandomError, Secret, Warning};
+
+/// Input, output, clock and randomness.
+pub struct World<'a> {
+    pub(crate) stdin: &'a mut dyn BufRead,
+    stdout: &'a mut dyn Write,
+    stderr: &'a mut dyn Write,
+    pub(crate) terminal: bool,
+    now: fn() -> OffsetDateTime,
+    secret: fn() -> Result<Secret, RandomError>,
+}
+
+impl<'a> World<'a> {
+    /// Takes the three streams and whether a person sits at `stdin`; clock and randomness are the system's.
+    pub fn new(
+        stdin: &'a mut dyn BufRead,
+        stdout: &'a mut dyn Write,
+        stderr: &'a mut dyn Write,
+        terminal: bool,
+    ) -> Self {
+        Self {
+            stdin,
+            stdout,
+            stderr,
+            terminal,
+            now: OffsetDateTime::now_utc,
+            secret: Secret::generate,
+        }
+    }
+
+    /// Takes another clock.
+    #[must_use]
+    pub fn with_now(self, now: fn() -> OffsetDateTime) -> Self {
+        Self { now, ..self }
+    }
+
+    /// Takes another source of new tokens.
+    #[must_use]
+    pub fn with_secret(self, secret: fn() -> Result<Secret, RandomError>) -> Self {
+        Self { secret, ..self }
+    }
+
+    pub(crate) fn now(&self) -> OffsetDateTime {
+        (self.now)()
+    }
+
+    pub(crate) fn new_secret(&self) -> Result<Secret, RandomError> {
+        (self.secret)()
+    }
+
+    /// Prints a result, to the last byte.
+    pub(crate) fn print(&mut self, text: &str) -> io::Result<()> {
+        self.stdout.write_all(text.as_bytes())?;
+        self.stdout.flush()
+    }
+
+    /// Prints a prompt where it does not mix with the result.
+    pub(crate) fn ask(&mut self, text: &str) -> io::Result<()> {
+        self.stderr.write_all(text.as_bytes())?;
+        self.stderr.flush()
+    }
+
+    pub(crate) fn warn(&mut self, warnings: &[Warning]) {
+        for warning in warnings {
+            self.complain("warning", warning);
+        }
+    }
+
+    pub(crate) fn complain(&mut self, severity: &str, message: &dyn Display) {
+        // Without a standard error there is nobody left to tell.
+        let _ = writeln!(self.stderr, "{severity}: {message}");
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what was asked: 0.
+    Done,
+    /// It could not: 1.
+    Failed,
+    /// It was asked wrongly: 2.
+    Usage,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+        })
+    }
+}
