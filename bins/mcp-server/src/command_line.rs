@@ -2,16 +2,23 @@
 
 use std::path::PathBuf;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use mcp_token::{Action as TokenAction, Add, Command as TokenCommand};
 use server_config::{Sources, arguments::double_dashes};
+use token_store::{Expiry, Selector};
 
 /// Serves PostgreSQL to AI agents over MCP, each token in a world of its own.
 ///
-/// Options may be written with one dash or two. Without -http the server speaks MCP over standard
-/// input and output.
+/// Options may be written with one dash or two. Without -http, and unless the configuration says
+/// otherwise, the server speaks MCP over standard input and output.
 #[derive(Debug, Parser)]
-#[command(name = "mcp-server", version, max_term_width = 100)]
-pub(crate) struct Arguments {
+#[command(
+    name = "mcp-server",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
+struct Line {
     /// The configuration file [default: pgedge-postgres-mcp.yaml beside the binary]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -20,6 +27,18 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
+    #[command(flatten)]
+    serving: Serving,
+
+    #[command(flatten)]
+    tokens: Tokens,
+
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Args)]
+struct Serving {
     /// Serve HTTP instead of standard input and output
     #[arg(long)]
     http: bool,
@@ -45,57 +64,172 @@ pub(crate) struct Arguments {
     no_auth: bool,
 }
 
+/// What `mcp-token` does, in the documentation's spelling.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Tokens (as mcp-token does)")]
+struct Tokens {
+    /// Make a token and show it, once; asks on a terminal for what is not given
+    #[arg(long, conflicts_with_all = ["list_tokens", "remove_token"])]
+    add_token: bool,
+
+    /// What you want to remember about the new token
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "add_token",
+        allow_hyphen_values = true
+    )]
+    token_note: Option<String>,
+
+    /// How long the new token lives: 12h, 90d, 2w, 1y or never
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "add_token",
+        allow_hyphen_values = true
+    )]
+    token_expiry: Option<Expiry>,
+
+    /// The configured database to bind the new token to [default: the first one]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "add_token",
+        allow_hyphen_values = true
+    )]
+    token_database: Option<String>,
+
+    /// Show all tokens, without their text
+    #[arg(long, conflicts_with = "remove_token")]
+    list_tokens: bool,
+
+    /// Remove a token, by its whole id or at least 8 first digits of its hash
+    #[arg(long, value_name = "ID|HASH-PREFIX")]
+    remove_token: Option<Selector>,
+
+    /// Print JSON; with -add-token, -list-tokens and -remove-token
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Set up a private PostgreSQL with a sample shop, make a token and serve on this machine
+    Demo(Demo),
+}
+
+/// What the demo is to do.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Serve this database instead; nothing is started or loaded
+    #[arg(long, value_name = "URL", conflicts_with = "reset")]
+    pub(crate) database_url: Option<String>,
+
+    /// Keep the data here [default: mcp-server-demo in the user's data folder]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Begin with fresh data
+    #[arg(long)]
+    pub(crate) reset: bool,
+}
+
 /// What the program is to do.
 pub(crate) enum Action {
     /// Serve.
     Serve(Sources),
+    /// Make, list or remove tokens.
+    Tokens(TokenCommand, Sources),
+    /// Show what this is.
+    Demo(Demo),
 }
 
 /// Reads the program's command line; ends the program after help, version or a mistake.
-pub(crate) fn read() -> Arguments {
-    let command = Arguments::command();
-    let long = |takes_value: bool| {
-        command
-            .get_arguments()
-            .filter(move |argument| !takes_value || argument.get_action().takes_values())
-            .filter_map(clap::Arg::get_long)
-            .chain(
-                if takes_value {
-                    [].iter()
-                } else {
-                    ["help", "version"].iter()
-                }
-                .copied(),
-            )
-            .collect::<Vec<_>>()
-    };
-    let line = double_dashes(std::env::args_os(), &long(false), &long(true));
-    let matches = command.get_matches_from(line);
-    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+pub(crate) fn read() -> Action {
+    match parse(std::env::args_os()) {
+        Ok(line) => line.action(),
+        Err(error) => error.exit(),
+    }
 }
 
-impl Arguments {
-    pub(crate) fn action(self) -> Action {
-        Action::Serve(self.sources())
-    }
+fn parse<I>(words: I) -> Result<Line, clap::Error>
+where
+    I: IntoIterator,
+    I::Item: Into<std::ffi::OsString>,
+{
+    let mut command = Line::command();
+    let (known, valued) = long_options(&command);
+    let words = double_dashes(words, &as_strs(&known), &as_strs(&valued));
+    let matches = command.try_get_matches_from_mut(words)?;
+    Line::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
 
-    fn sources(self) -> Sources {
-        Sources {
-            program_folder: program_folder(),
-            environment: std::env::vars_os()
-                .filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                })
-                .collect(),
-            config_file: self.config,
-            token_file: self.token_file,
-            http: self.http,
-            address: self.addr,
-            tls: self.tls,
-            cert_file: self.cert,
-            key_file: self.key,
-            no_auth: self.no_auth,
+/// Lists the long options, and those of them that take a value.
+fn long_options(command: &clap::Command) -> (Vec<String>, Vec<String>) {
+    let options = || {
+        command
+            .get_arguments()
+            .filter_map(|option| Some((option.get_long()?.to_owned(), option)))
+    };
+    let valued = options()
+        .filter(|(_, option)| option.get_action().takes_values())
+        .map(|(name, _)| name)
+        .collect();
+    let known = options()
+        .map(|(name, _)| name)
+        .chain(["help".into(), "version".into()])
+        .collect();
+    (known, valued)
+}
+
+fn as_strs(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+impl Line {
+    fn action(self) -> Action {
+        if let Some(Verb::Demo(demo)) = self.verb {
+            return Action::Demo(demo);
         }
+        let Tokens {
+            add_token,
+            list_tokens,
+            json,
+            ..
+        } = self.tokens;
+        let action = match self.tokens.remove_token {
+            Some(selector) => Some(TokenAction::Remove(selector)),
+            None if list_tokens => Some(TokenAction::List),
+            None if add_token => Some(TokenAction::Add(Add {
+                note: self.tokens.token_note,
+                database: self.tokens.token_database,
+                expiry: self.tokens.token_expiry,
+            })),
+            None => None,
+        };
+        let sources = sources(self.config, self.token_file, self.serving);
+        match action {
+            Some(action) => Action::Tokens(TokenCommand { action, json }, sources),
+            None => Action::Serve(sources),
+        }
+    }
+}
+
+fn sources(config_file: Option<PathBuf>, token_file: Option<PathBuf>, serving: Serving) -> Sources {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    Sources {
+        program_folder: program_folder(),
+        environment: std::env::vars_os().filter_map(text).collect(),
+        config_file,
+        token_file,
+        http: serving.http,
+        address: serving.addr,
+        tls: serving.tls,
+        cert_file: serving.cert,
+        key_file: serving.key,
+        no_auth: serving.no_auth,
     }
 }
 
@@ -105,4 +239,51 @@ fn program_folder() -> PathBuf {
         .ok()
         .and_then(|path| Some(path.parent()?.to_owned()))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<&str> {
+        line.split(' ').collect()
+    }
+
+    #[test]
+    fn the_documented_spelling_is_understood() {
+        for line in [
+            "mcp-server -http",
+            "mcp-server -http -token-file /etc/pgedge/pgedge-postgres-mcp-tokens.yaml",
+            "mcp-server -http -addr localhost:8080 -no-auth",
+            "mcp-server -http -tls -cert /path/to/cert.pem -key /path/to/key.pem",
+            "mcp-server -add-token -token-note Web -token-expiry 90d",
+            "mcp-server -add-token -token-note Staging -token-database staging -token-expiry 30d",
+            "mcp-server -add-token",
+            "mcp-server -list-tokens",
+            "mcp-server -remove-token b3f805a4",
+            "mcp-server -remove-token token-1234567890",
+            "mcp-server --remove-token=b3f805a4c2 --json",
+            "mcp-server -config=c.yaml -http",
+            "mcp-server demo --reset",
+        ] {
+            assert!(parse(words(line)).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_a_usage_error() {
+        for line in [
+            "mcp-server -add-token -list-tokens",
+            "mcp-server -token-note x",
+            "mcp-server -remove-token",
+            "mcp-server -remove-token b3f8",
+            "mcp-server -add-token -token-expiry 6m",
+            "mcp-server nonsense",
+            "mcp-server -httpp",
+            "mcp-server demo --database-url postgres://x --reset",
+        ] {
+            let error = parse(words(line)).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod announce;
 mod command_line;
 mod databases;
+mod demo;
 mod gate;
 mod health;
 mod listen;
@@ -10,15 +11,25 @@ mod serve;
 mod signals;
 mod tls;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+};
 
-use command_line::{Action, Arguments};
-use server_config::Config;
+use anyhow::Context;
+use command_line::Action;
+use mcp_token::World;
+use server_config::{Config, Sources};
 use signals::Signals;
 
 fn main() -> ExitCode {
-    match run(command_line::read()) {
-        Ok(code) => code,
+    let done = match command_line::read() {
+        Action::Serve(sources) => serve(&sources),
+        Action::Demo(options) => demo::run(&options),
+        Action::Tokens(command, sources) => return tokens(&command, &sources),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             announce!("error: {error:#}");
             ExitCode::FAILURE
@@ -26,31 +37,40 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    match arguments.action() {
-        Action::Serve(sources) => {
-            let config = Config::load(&sources)?;
-            start_log();
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()?;
-            let served = runtime.block_on(async { serve::run(&config, Signals::take()?).await });
-            // Not dropped: that would wait for a read of standard input, which nothing ends.
-            runtime.shutdown_background();
-            served?;
-            Ok(ExitCode::SUCCESS)
-        }
-    }
+fn serve(sources: &Sources) -> anyhow::Result<()> {
+    let config = Config::load(sources)?;
+    start_log("info");
+    on_runtime(async { serve::run(&config, Signals::take()?).await })
+}
+
+/// Runs what `mcp-token` runs.
+fn tokens(command: &mcp_token::Command, sources: &Sources) -> ExitCode {
+    let input = io::stdin();
+    let (mut stdin, mut stdout, mut stderr) = (input.lock(), io::stdout(), io::stderr());
+    let terminal = stdin.is_terminal();
+    let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, terminal);
+    mcp_token::run(command, sources, &mut world).into()
+}
+
+/// Runs a future on all cores.
+fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the system gives no threads")?;
+    let done = runtime.block_on(work);
+    // Not dropped: that would wait for a read of standard input, which nothing ends.
+    runtime.shutdown_background();
+    done
 }
 
 /// Writes the log to standard error; over stdio, standard output belongs to the protocol.
-fn start_log() {
-    use std::io::IsTerminal;
+fn start_log(level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .init();
 }

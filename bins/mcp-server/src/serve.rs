@@ -30,28 +30,37 @@ const ANONYMOUS_SESSION: &str = "(anonymous)";
 
 /// Serves as the configuration says.
 pub(crate) async fn run(config: &Config, signals: Signals) -> anyhow::Result<()> {
+    if config.http.enabled {
+        http(
+            config,
+            Listeners::bind(&config.http.address).await?,
+            signals,
+            || (),
+        )
+        .await
+    } else {
+        over_stdio(config, signals).await
+    }
+}
+
+/// Makes the sessions, on the configured databases, and names the first of these.
+fn sessions(config: &Config) -> anyhow::Result<(Sessions, &str)> {
     for warning in &config.warnings {
         announce!("WARNING: {warning}");
     }
     let Some(first) = config.databases.first() else {
+        let file = config
+            .file
+            .as_ref()
+            .map_or(server_config::CONFIG_FILE_NAME.into(), |file| {
+                file.display().to_string()
+            });
         bail!(
-            "no database is configured; add an entry to `databases:` in {}, or set DATABASE_URL or PGHOST, PGUSER and so on",
-            config
-                .file
-                .as_ref()
-                .map_or(server_config::CONFIG_FILE_NAME.into(), |file| file
-                    .display()
-                    .to_string())
+            "no database is configured; add an entry to `databases:` in {file}, or set DATABASE_URL, or PGHOST, PGUSER and so on"
         );
     };
     let sessions = Sessions::new(databases::describe(config)?, databases::limits(config));
-    let served = if config.http.enabled {
-        over_http(config, &sessions, &first.name, signals).await
-    } else {
-        over_stdio(config, &sessions, &first.name, signals).await
-    };
-    sessions.finish().await;
-    served
+    Ok((sessions, &first.name))
 }
 
 fn toolbox(config: &Config, only_loopback: bool) -> Toolbox {
@@ -62,14 +71,10 @@ fn toolbox(config: &Config, only_loopback: bool) -> Toolbox {
     Toolbox::new(databases::guards(config, only_loopback), limits)
 }
 
-async fn over_stdio(
-    config: &Config,
-    sessions: &Sessions,
-    default: &str,
-    mut signals: Signals,
-) -> anyhow::Result<()> {
+async fn over_stdio(config: &Config, mut signals: Signals) -> anyhow::Result<()> {
+    let (sessions, first) = sessions(config)?;
     let service = Arc::new(Service::new(toolbox(config, true)));
-    let agent = Agent::new(sessions.open(STDIO_SESSION, None), default);
+    let agent = Agent::new(sessions.open(STDIO_SESSION, None), first);
     let options = stdio::Options {
         max_line_bytes: config.http.max_body_bytes,
         ..stdio::Options::default()
@@ -81,55 +86,69 @@ async fn over_stdio(
         agent,
         options,
     );
-    tokio::select! {
-        served = serving => Ok(served?),
+    let served = tokio::select! {
+        served = serving => served,
         () = signals.stop() => Ok(()),
-    }
+    };
+    sessions.finish().await;
+    Ok(served?)
 }
 
-async fn over_http(
+/// Serves HTTP on sockets that are bound; calls `ready` when requests are answered.
+pub(crate) async fn http(
     config: &Config,
-    sessions: &Sessions,
-    default: &str,
+    listeners: Listeners,
     signals: Signals,
+    ready: impl FnOnce(),
 ) -> anyhow::Result<()> {
-    let listeners = Listeners::bind(&config.http.address).await?;
     let only_loopback = listeners.only_loopback();
-    let options = options(config)?;
+    if !config.http.auth_enabled && !only_loopback {
+        bail!(
+            "without authentication the server listens on a loopback address only; add -addr localhost:8080, or leave -no-auth out"
+        );
+    }
     if !only_loopback && config.http.tls.is_none() {
         announce!(
             "WARNING: tokens travel unencrypted; use -tls -cert FILE -key FILE, or a proxy that speaks TLS"
         );
     }
+    let options = options(config)?;
+    let (sessions, first) = sessions(config)?;
     let toolbox = toolbox(config, only_loopback);
     if config.http.auth_enabled {
         let file = TokenFile::new(&config.token_file);
         tidy(&file)?;
-        let gate = TokenGate::open(file, sessions.clone(), default)?;
-        let check = Check::new(sessions, Some(gate.door()));
+        let gate = TokenGate::open(file, sessions.clone(), first)?;
+        let toolbox = with_check(toolbox, Check::new(&sessions, Some(gate.door())));
         listen(
             listeners,
-            with_check(toolbox, check),
-            gate,
-            options,
+            Server::new(toolbox, gate, options),
+            scheme(config),
             signals,
+            ready,
         )
-        .await
-    } else if only_loopback {
-        let agent = Agent::new(sessions.open(ANONYMOUS_SESSION, None), default);
-        let check = Check::new(sessions, None);
-        listen(
-            listeners,
-            with_check(toolbox, check),
-            OpenGate { agent },
-            options,
-            signals,
-        )
-        .await
+        .await;
     } else {
-        bail!(
-            "without authentication the server listens on a loopback address only; use -addr localhost:8080, or leave -no-auth off"
+        let agent = Agent::new(sessions.open(ANONYMOUS_SESSION, None), first);
+        let toolbox = with_check(toolbox, Check::new(&sessions, None));
+        listen(
+            listeners,
+            Server::new(toolbox, OpenGate { agent }, options),
+            scheme(config),
+            signals,
+            ready,
         )
+        .await;
+    }
+    sessions.finish().await;
+    Ok(())
+}
+
+fn scheme(config: &Config) -> &'static str {
+    if config.http.tls.is_some() {
+        "https"
+    } else {
+        "http"
     }
 }
 
@@ -167,34 +186,30 @@ fn tidy(file: &TokenFile) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn with_check(toolbox: Toolbox, check: Check) -> Toolbox {
+fn with_check(toolbox: Toolbox, check: Check) -> Arc<Service<Toolbox>> {
     let check = Arc::new(check);
-    toolbox.with_health(move || {
+    let toolbox = toolbox.with_health(move || {
         let check = check.clone();
         async move { check.run().await }
-    })
+    });
+    Arc::new(Service::new(toolbox))
 }
 
+/// Answers requests until a signal comes; then lets running ones end, until a second one comes.
 async fn listen<A: Authenticate<Principal = Agent>>(
     listeners: Listeners,
-    toolbox: Toolbox,
-    gate: A,
-    options: Options,
+    server: Server<Toolbox, A>,
+    scheme: &str,
     mut signals: Signals,
-) -> anyhow::Result<()> {
-    let scheme = if options.tls.is_some() {
-        "https"
-    } else {
-        "http"
-    };
-    let server = Server::new(Arc::new(Service::new(toolbox)), gate, options);
-    let (stop, _) = tokio::sync::watch::channel(false);
+    ready: impl FnOnce(),
+) {
     for address in listeners.addresses() {
         announce!(
             "mcp-server {} listening on {scheme}://{address}/mcp/v1",
             env!("CARGO_PKG_VERSION")
         );
     }
+    let stop = tokio::sync::watch::Sender::new(false);
     let mut serving = JoinSet::new();
     for socket in listeners.sockets {
         let (server, mut stopped) = (server.clone(), stop.subscribe());
@@ -207,12 +222,12 @@ async fn listen<A: Authenticate<Principal = Agent>>(
                 .await;
         });
     }
+    ready();
     signals.stop().await;
     announce!("Stopping; running requests may end, a second signal stops at once");
     stop.send_replace(true);
     tokio::select! {
         () = async { while serving.join_next().await.is_some() {} } => {}
-        () = signals.stop() => {}
+        () = signals.stop() => serving.shutdown().await,
     }
-    Ok(())
 }

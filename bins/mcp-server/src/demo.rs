@@ -1,0 +1,289 @@
+//! `mcp-server demo`: everything set up, on this machine only.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use private_postgres::{Cluster, Options, Programs, Search, sample};
+use server_config::{CONFIG_FILE_NAME, Config, Sources, TOKEN_FILE_NAME};
+use time::{Duration, OffsetDateTime};
+use token_store::{EditError, NewToken, Secret, TokenFile};
+use tokio_postgres::NoTls;
+
+use crate::{
+    announce, command_line::Demo, listen::Listeners, on_runtime, serve, signals::Signals, start_log,
+};
+
+/// Where the demo listens, if nobody else does.
+const ADDRESS: &str = "127.0.0.1:8080";
+
+/// The database that holds the sample shop.
+const DATABASE: &str = "shop";
+
+/// How long the demo's tokens live.
+const TOKEN_LIFE: Duration = Duration::days(30);
+
+/// Sets everything up and serves until Ctrl-C.
+pub(crate) fn run(options: &Demo) -> anyhow::Result<()> {
+    start_log("warn");
+    let home = Home::of(options)?;
+    let (config, cluster) = match &options.database_url {
+        Some(url) => (home.config_for_url(url)?, None),
+        None => {
+            let cluster = home.start_cluster(options.reset)?;
+            on_runtime(load_sample(&cluster))?;
+            (home.config_for_cluster(&cluster)?, Some(cluster))
+        }
+    };
+    let secret = home.add_token(&config)?;
+    let welcome = Welcome {
+        home: &home,
+        secret: &secret,
+        sample: cluster.is_some(),
+    };
+    let served = on_runtime(async {
+        let signals = Signals::take()?;
+        let listeners = match Listeners::bind(ADDRESS).await {
+            Ok(listeners) => listeners,
+            // Somebody else has the port; any other does as well.
+            Err(_) => Listeners::bind("127.0.0.1:0").await?,
+        };
+        let address = listeners
+            .addresses()
+            .next()
+            .context("a listener has an address")?;
+        serve::http(&config, listeners, signals, || welcome.print(address)).await
+    });
+    if let Some(cluster) = cluster {
+        cluster.stop();
+    }
+    served
+}
+
+/// The folder of the demo's data.
+struct Home {
+    folder: PathBuf,
+}
+
+impl Home {
+    fn of(options: &Demo) -> anyhow::Result<Self> {
+        let folder = match &options.data {
+            Some(folder) => folder.clone(),
+            None => {
+                default_folder().context("there is no home folder; name one with --data FOLDER")?
+            }
+        };
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("failed to create {}", folder.display()))?;
+        let folder = folder
+            .canonicalize()
+            .with_context(|| format!("failed to open {}", folder.display()))?;
+        Ok(Home { folder })
+    }
+
+    fn start_cluster(&self, reset: bool) -> anyhow::Result<Cluster> {
+        let search = Search {
+            bin_dir: std::env::var_os("PG_BINDIR").map(PathBuf::from),
+            path: std::env::var_os("PATH"),
+        };
+        let mut options = Options::durable(Programs::find(&search)?, self.folder.join("postgres"));
+        options.reset = reset;
+        if reset {
+            _ = fs::remove_file(self.token_file());
+        }
+        announce!(
+            "Starting PostgreSQL {} in {}",
+            options.programs.major(),
+            self.folder.display()
+        );
+        Ok(Cluster::start(options)?)
+    }
+
+    fn token_file(&self) -> PathBuf {
+        self.folder.join(TOKEN_FILE_NAME)
+    }
+
+    /// Writes a configuration, so that `mcp-token` finds its way too.
+    fn write_config(&self, databases: &serde_json::Value) -> anyhow::Result<PathBuf> {
+        let config = serde_json::json!({
+            "http": { "enabled": true, "address": ADDRESS, "auth": { "token_file": self.token_file() } },
+            "databases": databases,
+        });
+        let path = self.folder.join(CONFIG_FILE_NAME);
+        let text =
+            format!("# Written by mcp-server demo, anew each time. JSON is YAML.\n{config:#}\n");
+        fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
+        Ok(path)
+    }
+
+    fn config_for_cluster(&self, cluster: &Cluster) -> anyhow::Result<Config> {
+        let path = self.write_config(&serde_json::json!([{
+            "name": DATABASE,
+            "host": cluster.socket_dir(),
+            "port": cluster.port(),
+            "database": DATABASE,
+            "user": sample::SHOP_READER,
+            "sslmode": "disable",
+        }]))?;
+        Ok(Config::load(&Sources {
+            config_file: Some(path),
+            ..Sources::default()
+        })?)
+    }
+
+    /// The URL may hold a password, so it stays in memory.
+    fn config_for_url(&self, url: &str) -> anyhow::Result<Config> {
+        let path = self.write_config(&serde_json::Value::Null)?;
+        let environment = [("DATABASE_URL".to_owned(), url.to_owned())].into();
+        let sources = Sources {
+            config_file: Some(path),
+            environment,
+            ..Sources::default()
+        };
+        Config::load(&sources).map_err(|problems| {
+            let told = problems
+                .to_string()
+                .replace("DATABASE_URL", "--database-url");
+            anyhow::anyhow!(told)
+        })
+    }
+
+    /// Makes a token for this run. Those of earlier runs stay valid, so that a client that was set up
+    /// once goes on working.
+    fn add_token(&self, config: &Config) -> anyhow::Result<Secret> {
+        let secret = Secret::generate()?;
+        let now = OffsetDateTime::now_utc();
+        let new = NewToken {
+            note: "demo".into(),
+            database: config
+                .databases
+                .first()
+                .map(|database| database.name.clone()),
+            expires_at: Some(now + TOKEN_LIFE),
+        };
+        TokenFile::new(self.token_file())
+            .edit(|draft| draft.create(&secret, new, now).map_err(EditError::from))?;
+        Ok(secret)
+    }
+}
+
+/// PostgreSQL does not run as root, and another user cannot enter root's home.
+fn default_folder() -> Option<PathBuf> {
+    let variable = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    if rustix::process::geteuid().is_root() {
+        return Some(PathBuf::from("/var/lib/mcp-server-demo"));
+    }
+    let data =
+        variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")))?;
+    Some(data.join("mcp-server-demo"))
+}
+
+async fn load_sample(cluster: &Cluster) -> anyhow::Result<()> {
+    let connect = async |database: &str| {
+        let (client, connection) =
+            tokio_postgres::connect(&cluster.connection(database).to_string(), NoTls).await?;
+        tokio::spawn(connection);
+        Ok::<_, tokio_postgres::Error>(client)
+    };
+    let maintenance = connect("postgres").await?;
+    let there = "SELECT FROM pg_database WHERE datname = $1";
+    if maintenance.query_opt(there, &[&DATABASE]).await?.is_none() {
+        maintenance
+            .batch_execute(&format!("CREATE DATABASE {DATABASE}"))
+            .await?;
+    }
+    let shop = connect(DATABASE).await?;
+    if shop
+        .query_opt("SELECT FROM pg_namespace WHERE nspname = 'shop'", &[])
+        .await?
+        .is_none()
+    {
+        announce!("Loading the sample shop");
+        shop.batch_execute(sample::SHOP)
+            .await
+            .context("failed to load the sample data")?;
+    }
+    Ok(())
+}
+
+/// What to try next.
+struct Welcome<'a> {
+    home: &'a Home,
+    secret: &'a Secret,
+    sample: bool,
+}
+
+impl Welcome<'_> {
+    fn print(&self, address: SocketAddr) {
+        use std::io::Write;
+        // Nobody listening there is no reason to stop.
+        _ = std::io::stdout().write_all(self.text(address).as_bytes());
+        _ = std::io::stdout().flush();
+    }
+
+    fn text(&self, address: SocketAddr) -> String {
+        let url = format!("http://{address}/mcp/v1");
+        let token = self.secret.expose();
+        let query = if self.sample {
+            "SELECT name, category, price FROM product ORDER BY price DESC LIMIT 5"
+        } else {
+            "SELECT version()"
+        };
+        let tokens = program("mcp-token");
+        let config = self.home.folder.join(CONFIG_FILE_NAME);
+        format!(
+            r#"
+Endpoint  {url}
+Token     {token}
+          (valid for {days} days; shown only now)
+
+Ask something:
+
+  curl -s {url} \
+    -H 'Authorization: Bearer {token}' \
+    -H 'Content-Type: application/json' \
+    -d '{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"query_database","arguments":{{"query":"{query}"}}}}}}'
+
+Claude Code:
+
+  claude mcp add --transport http postgres {url} --header 'Authorization: Bearer {token}'
+
+Cursor (.cursor/mcp.json):
+
+  {{"mcpServers":{{"postgres":{{"url":"{url}","headers":{{"Authorization":"Bearer {token}"}}}}}}}}
+
+VS Code (.vscode/mcp.json):
+
+  {{"servers":{{"postgres":{{"type":"http","url":"{url}","headers":{{"Authorization":"Bearer {token}"}}}}}}}}
+
+List and remove tokens:
+
+  {tokens} list --config {config}
+  {tokens} remove ID --config {config}
+
+Ctrl-C stops everything; the data stays in {folder}.
+"#,
+            days = TOKEN_LIFE.whole_days(),
+            tokens = tokens.display(),
+            config = config.display(),
+            folder = self.home.folder.display(),
+        )
+    }
+}
+
+/// Finds a program beside this one.
+fn program(name: &str) -> PathBuf {
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|path| Some(path.parent()?.join(name)));
+    beside
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| Path::new(name).to_owned())
+}
