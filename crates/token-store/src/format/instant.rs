@@ -29,6 +29,12 @@ pub(super) fn parse(text: &str) -> Result<OffsetDateTime, NoInstant> {
 
 /// Writes a moment as [`parse`] reads it: `2025-10-30T10:15:30Z`.
 pub(super) fn write(instant: OffsetDateTime) -> String {
+    let (year, month, day) = instant.to_calendar_date();
+    let (hour, minute, second, nanosecond) = instant.to_hms_nano();
+    if nanosecond == 0 && instant.offset().is_utc() && (0..=9999).contains(&year) {
+        let month = u8::from(month);
+        return format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z");
+    }
     instant
         .format(&Rfc3339)
         .expect("a token's times are UTC and in the years 0 to 9999")

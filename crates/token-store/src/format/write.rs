@@ -51,8 +51,8 @@ fn entry(out: &mut String, token: &Token) {
 
 /// Quotes a hash that a reader might take for a number: `12e4...`, or digits alone.
 fn hash(digits: &str) -> String {
-    let letters = digits.bytes().filter(u8::is_ascii_alphabetic);
-    if letters.clone().count() == letters.filter(|letter| *letter == b'e').count() {
+    let is_letter = |digit: u8| digit.is_ascii_alphabetic() && digit != b'e';
+    if !digits.bytes().any(is_letter) {
         return format!("\"{digits}\"");
     }
     digits.to_owned()

@@ -47,6 +47,9 @@ const REMOTE: [u32; 8] = [
     0x5346_414f,
 ];
 
+/// Reads of up to some 400 notices each.
+const MAX_READS: usize = 64;
+
 /// The folders that are watched for one path.
 pub(super) struct FolderNotices {
     inotify: Inotify,
@@ -116,12 +119,15 @@ impl FolderNotices {
         differs
     }
 
-    /// Takes all notices that have come.
+    /// Takes the notices that have come, but not for ever while more keep coming: the rest wakes the thread again.
     pub(super) fn take(&mut self) -> News {
         let mut news = News::default();
         let mut buffer = [0; 16 * 1024];
-        // The read fails with "would block" when there are no more.
-        while let Ok(events) = self.inotify.read_events(&mut buffer) {
+        for _ in 0..MAX_READS {
+            // It fails with "would block" when there are no more.
+            let Ok(events) = self.inotify.read_events(&mut buffer) else {
+                break;
+            };
             for event in events {
                 let disturbs = event.mask.intersects(DISTURBING);
                 let matters = self.folders.get(&event.wd).is_some_and(|folder| {

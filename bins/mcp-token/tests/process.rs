@@ -1,0 +1,241 @@
+//! The real program: exit codes, a terminal, outputs that cannot be written, and fifty of it at once.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    io::Write,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
+    process::{Command, Stdio},
+    sync::Mutex,
+    thread,
+};
+
+use support::{Bench, PROGRAM, is_in, shown_token, stderr, stdout};
+
+#[test]
+fn errors_exit_with_1_and_wrong_usage_with_2_all_on_stderr() {
+    let bench = Bench::new();
+    for (words, code) in [
+        (&["list"][..], 0),
+        (&["--help"], 0),
+        (&["--version"], 0),
+        (&["remove", "ffffffff"], 1),
+        (&["add", "--expiry", "1d", "--database", "none"], 1),
+        (&["add", "--expiry", "1d", "--config", "/nowhere.yaml"], 1),
+        (&["add"], 2),
+        (&["add", "--expiry", "6m"], 2),
+        (&["frobnicate"], 2),
+        (&[], 2),
+    ] {
+        let output = bench.run(words);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {output:?}");
+        assert_eq!(output.stdout.is_empty(), code != 0, "{words:?}");
+        assert_eq!(output.stderr.is_empty(), code == 0, "{words:?}");
+    }
+    assert!(!bench.file.exists());
+}
+
+#[test]
+fn a_full_output_leaves_the_file_as_it_was() {
+    let bench = Bench::new();
+    bench.add();
+    let before = fs::read(&bench.file).unwrap();
+    for json in [&["--json"][..], &[]] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut command = bench.command(&["add", "--expiry", "1d"]);
+        let output = command.args(json).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            stderr(&output).contains("it was removed again"),
+            "{}",
+            stderr(&output)
+        );
+        assert_eq!(fs::read(&bench.file).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_reader_that_is_gone_leaves_the_file_as_it_was() {
+    let bench = Bench::new();
+    bench.add();
+    let before = fs::read(&bench.file).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = bench
+        .command(&["add", "--expiry", "1d"])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(fs::read(&bench.file).unwrap(), before);
+}
+
+#[test]
+fn a_terminal_is_asked_and_a_pipe_is_not() {
+    let bench = Bench::new();
+    let line = format!("{PROGRAM} add --token-file {}", bench.file.display());
+    let mut terminal = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("`script` is installed");
+    terminal
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"Dev Environment\n30d\n")
+        .unwrap();
+    let output = terminal.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        stdout(&output).contains("Expiry (such as 30d"),
+        "no prompt: {output:?}"
+    );
+    assert_eq!(bench.set().iter().next().unwrap().note, "Dev Environment");
+
+    let mut piped = bench.command(&["add"]);
+    let mut child = piped
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The program may have ended before it could be answered.
+    let _ = child.stdin.take().unwrap().write_all(b"note\n30d\n");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(bench.set().len(), 1);
+}
+
+#[test]
+fn the_file_and_its_lock_are_private_whatever_the_umask() {
+    for umask in ["000", "077", "277"] {
+        let bench = Bench::new();
+        let script = format!("umask {umask}; exec \"$@\"");
+        let output = bench
+            .wrapped(&["sh", "-c", &script, "sh"], &["add", "--expiry", "1d"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "umask {umask}: {output:?}");
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(bench.file.clone()), 0o600, "umask {umask}");
+        assert_eq!(
+            mode(bench.path().join("tokens.yaml.lock")) & 0o077,
+            0,
+            "umask {umask}"
+        );
+        bench.add();
+    }
+}
+
+#[test]
+fn someone_elses_file_is_not_taken_from_them() {
+    if !rustix::process::geteuid().is_root() {
+        // Only root can make a file that belongs to someone else.
+        return;
+    }
+    let bench = Bench::new();
+    bench.add();
+    let set_mode =
+        |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(bench.path(), 0o777);
+    set_mode(&bench.file, 0o644);
+    fs::remove_file(bench.path().join("tokens.yaml.lock")).unwrap();
+    let before = fs::read(&bench.file).unwrap();
+    let nobody = 65_534;
+    // The program itself may lie where only root can go.
+    let program = bench.path().join("mcp-token");
+    fs::copy(PROGRAM, &program).unwrap();
+    let output = Command::new(&program)
+        .args(["add", "--expiry", "1d", "--token-file"])
+        .arg(&bench.file)
+        .env_clear()
+        .uid(nobody)
+        .gid(nobody)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        stderr(&output).contains("belongs to user 0"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(fs::read(&bench.file).unwrap(), before);
+    assert_eq!(bench.temporary_files(), 0);
+}
+
+#[test]
+fn a_token_is_in_no_error_and_in_no_file() {
+    let bench = Bench::new();
+    let token = bench.add();
+    for entry in fs::read_dir(bench.path()).unwrap() {
+        let content = fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(!content.contains(&token), "the token is on the disk");
+    }
+    let output = bench.run(&["remove", &token]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!stderr(&output).contains(&token[..10]));
+}
+
+#[test]
+fn fifty_writers_and_five_removers_lose_nothing_and_resurrect_nothing() {
+    const WRITERS: usize = 50;
+    const ADDS: usize = 20;
+    const REMOVERS: usize = 5;
+    let bench = Bench::new();
+    let doomed: Vec<String> = (0..REMOVERS * 8).map(|_| bench.add()).collect();
+    let doomed_ids: Vec<String> = doomed
+        .iter()
+        .map(|token| {
+            let hash = token_store::Secret::from(token.clone()).hash();
+            bench.set().get(&hash).unwrap().id.to_string()
+        })
+        .collect();
+    let acknowledged = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for ids in doomed_ids.chunks(8) {
+            let bench = &bench;
+            scope.spawn(move || {
+                for id in ids {
+                    let output = bench.run(&["remove", id]);
+                    assert!(output.status.success(), "{}", stderr(&output));
+                }
+            });
+        }
+        for _ in 0..WRITERS {
+            let (bench, acknowledged) = (&bench, &acknowledged);
+            scope.spawn(move || {
+                for _ in 0..ADDS {
+                    let output = bench.run(&["add", "--expiry", "90d"]);
+                    assert!(output.status.success(), "{}", stderr(&output));
+                    acknowledged
+                        .lock()
+                        .unwrap()
+                        .push(shown_token(&output).unwrap());
+                }
+            });
+        }
+    });
+    let set = bench.set();
+    let acknowledged = acknowledged.into_inner().unwrap();
+    assert_eq!(
+        acknowledged.iter().collect::<HashSet<_>>().len(),
+        WRITERS * ADDS
+    );
+    let lost = acknowledged
+        .iter()
+        .filter(|token| !is_in(&set, token))
+        .count();
+    assert_eq!(lost, 0, "acknowledged tokens are lost");
+    let resurrected = doomed.iter().filter(|token| is_in(&set, token)).count();
+    assert_eq!(resurrected, 0, "removed tokens are back");
+    assert_eq!(
+        (set.len(), bench.ids().len()),
+        (WRITERS * ADDS, WRITERS * ADDS)
+    );
+    assert_eq!(bench.temporary_files(), 0);
+}
