@@ -14,6 +14,9 @@ use support::{Bench, is_in, shown_token, stderr};
 /// One system call of a run: its name, and which of its calls it is.
 type Point = (String, usize);
 
+/// What a step is called, and how its line in the trace is known.
+type Step<'a> = (&'a str, &'a dyn Fn(&str) -> bool);
+
 const ADD: [&str; 5] = ["add", "--note", "crash", "--expiry", "90d"];
 
 fn demand_strace() {
@@ -184,7 +187,7 @@ fn a_change_is_on_the_disk_before_it_is_in_place_and_in_place_before_it_is_shown
     bench.add();
     let lines = trace(&bench);
     let folder = format!("\"{}\"", bench.path().display());
-    let steps: [(&str, &dyn Fn(&str) -> bool); 8] = [
+    let steps: [Step<'_>; 8] = [
         ("open the lock", &|line| line.contains(".lock\"")),
         ("lock", &|line| {
             line.starts_with("flock(") && line.contains("LOCK_EX")

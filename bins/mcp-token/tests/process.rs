@@ -147,9 +147,15 @@ fn someone_elses_file_is_not_taken_from_them() {
     fs::remove_file(bench.path().join("tokens.yaml.lock")).unwrap();
     let before = fs::read(&bench.file).unwrap();
     let nobody = 65_534;
-    // The program itself may lie where only root can go.
+    // The program itself may lie where only root can go. Copied by a process of its own: a copy that this one still held open
+    // in another test's fork could not be run.
     let program = bench.path().join("mcp-token");
-    fs::copy(PROGRAM, &program).unwrap();
+    let copied = Command::new("cp")
+        .arg(PROGRAM)
+        .arg(&program)
+        .status()
+        .unwrap();
+    assert!(copied.success());
     let output = Command::new(&program)
         .args(["add", "--expiry", "1d", "--token-file"])
         .arg(&bench.file)
