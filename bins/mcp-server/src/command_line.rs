@@ -276,7 +276,6 @@ mod tests {
             "mcp-server -add-token -list-tokens",
             "mcp-server -token-note x",
             "mcp-server -remove-token",
-            "mcp-server -remove-token b3f8",
             "mcp-server -add-token -token-expiry 6m",
             "mcp-server nonsense",
             "mcp-server -httpp",

@@ -232,7 +232,7 @@ impl Welcome<'_> {
         let url = format!("http://{address}/mcp/v1");
         let token = self.secret.expose();
         let query = if self.sample {
-            "SELECT name, category, price FROM product ORDER BY price DESC LIMIT 5"
+            "SELECT name, category, price FROM products ORDER BY price DESC LIMIT 5"
         } else {
             "SELECT version()"
         };
