@@ -158,32 +158,22 @@ where
     I::Item: Into<std::ffi::OsString>,
 {
     let mut command = Line::command();
-    let (known, valued) = long_options(&command);
-    let words = double_dashes(words, &as_strs(&known), &as_strs(&valued));
+    let valued = options_with_value(&command);
+    let words = double_dashes(
+        words,
+        &valued.iter().map(String::as_str).collect::<Vec<_>>(),
+    );
     let matches = command.try_get_matches_from_mut(words)?;
     Line::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
-/// Lists the long options, and those of them that take a value.
-fn long_options(command: &clap::Command) -> (Vec<String>, Vec<String>) {
-    let options = || {
-        command
-            .get_arguments()
-            .filter_map(|option| Some((option.get_long()?.to_owned(), option)))
-    };
-    let valued = options()
-        .filter(|(_, option)| option.get_action().takes_values())
-        .map(|(name, _)| name)
-        .collect();
-    let known = options()
-        .map(|(name, _)| name)
-        .chain(["help".into(), "version".into()])
-        .collect();
-    (known, valued)
-}
-
-fn as_strs(names: &[String]) -> Vec<&str> {
-    names.iter().map(String::as_str).collect()
+/// Lists the long options that take a value.
+fn options_with_value(command: &clap::Command) -> Vec<String> {
+    command
+        .get_arguments()
+        .filter(|option| option.get_action().takes_values())
+        .filter_map(|option| option.get_long().map(str::to_owned))
+        .collect()
 }
 
 impl Line {

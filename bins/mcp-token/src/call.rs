@@ -12,17 +12,7 @@ use token_store::{Expiry, Selector};
 
 use crate::command::{Action, Add, Command};
 
-/// Long options that may be written with one dash, as in `-token-file F`, and those of them that take a value.
-const LONG: [&str; 8] = [
-    "config",
-    "token-file",
-    "json",
-    "note",
-    "database",
-    "expiry",
-    "help",
-    "version",
-];
+/// The long options that take a value.
 const WITH_VALUE: [&str; 5] = ["config", "token-file", "note", "database", "expiry"];
 
 /// A command line that has been understood.
@@ -91,7 +81,7 @@ impl Call {
         I: IntoIterator,
         I::Item: Into<OsString>,
     {
-        let line = Line::try_parse_from(double_dashes(line, &LONG, &WITH_VALUE))?;
+        let line = Line::try_parse_from(double_dashes(line, &WITH_VALUE))?;
         let action = match line.verb {
             Verb::Add {
                 note,

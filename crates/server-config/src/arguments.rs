@@ -4,17 +4,18 @@ use std::ffi::OsString;
 
 /// Turns single-dash long options into double-dash ones, so that one parser serves both.
 ///
-/// Only the `known` long names are touched (as `-name` and `-name=value`); all that follows `--`
-/// stays as it is, and so does the word after an option that takes a value and stands alone:
-/// `takes_value` says which do.
+/// A word of one dash and at least two more characters, the first a letter, is such an option, known
+/// or not: the parser can then say which known one is near. What follows `--` stays as it is, and so
+/// does the word after an option that `takes_value` and stands alone.
 ///
 /// ```
-/// let line = ["mcp-server", "-http", "-addr", "-odd-", "-tls=true", "-v", "--", "-http"];
-/// let known = ["http", "addr", "tls"];
-/// let turned = server_config::arguments::double_dashes(line, &known, &["addr"]);
-/// assert_eq!(turned, ["mcp-server", "--http", "--addr", "-odd-", "--tls=true", "-v", "--", "-http"]);
+/// use server_config::arguments::double_dashes;
+///
+/// let line = ["mcp-server", "-http", "-addr", "-odd", "-tls=true", "-v", "-5s", "--", "-http"];
+/// let turned = double_dashes(line, &["addr"]);
+/// assert_eq!(turned, ["mcp-server", "--http", "--addr", "-odd", "--tls=true", "-v", "-5s", "--", "-http"]);
 /// ```
-pub fn double_dashes<I>(line: I, known: &[&str], takes_value: &[&str]) -> Vec<OsString>
+pub fn double_dashes<I>(line: I, takes_value: &[&str]) -> Vec<OsString>
 where
     I: IntoIterator,
     I::Item: Into<OsString>,
@@ -24,28 +25,22 @@ where
     let mut turned = Vec::new();
     for word in line {
         let word = word.into();
-        let name = word
-            .to_str()
-            .and_then(long_name)
-            .filter(|name| known.contains(name))
-            .map(str::to_owned);
-        verbatim |= word == "--" && !value_next;
-        match name {
-            Some(name) if !verbatim && !value_next => {
-                let text = word.to_string_lossy();
-                value_next = takes_value.contains(&name.as_str()) && !text.contains('=');
-                turned.push(format!("--{}", text.trim_start_matches('-')).into());
+        let was_value = std::mem::take(&mut value_next);
+        verbatim |= word == "--" && !was_value;
+        match word.to_str().and_then(long_option) {
+            Some(option) if !verbatim && !was_value => {
+                value_next = takes_value.contains(&option);
+                turned.push(format!("--{option}").into());
             }
-            _ => {
-                value_next = false;
-                turned.push(word);
-            }
+            _ => turned.push(word),
         }
     }
     turned
 }
 
-fn long_name(word: &str) -> Option<&str> {
-    let rest = word.strip_prefix("--").or_else(|| word.strip_prefix('-'))?;
-    Some(rest.split_once('=').map_or(rest, |(name, _)| name))
+/// Takes the dashes off a long option.
+fn long_option(word: &str) -> Option<&str> {
+    let option = word.strip_prefix("--").or_else(|| word.strip_prefix('-'))?;
+    let is_long = option.len() > 1 && option.starts_with(|first: char| first.is_ascii_alphabetic());
+    is_long.then_some(option)
 }
