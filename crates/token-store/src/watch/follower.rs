@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 use tokio::sync::watch;
 
 use super::{
@@ -51,6 +54,8 @@ pub(super) struct Follower {
     accepted: Option<Sight>,
     /// The accepted bytes, as long as the sight alone is no proof of them.
     unsettled: Option<Vec<u8>>,
+    /// The last reading failed in a way that says nothing about the file, so that a newer one may be there.
+    unreadable: bool,
     /// The state that is there now, and since when it was seen.
     first_seen: (Sight, Instant),
     /// Since when an unfinished file is being waited for.
@@ -91,6 +96,7 @@ impl Follower {
             standing: Standing::Nothing,
             accepted: None,
             unsettled: None,
+            unreadable: false,
             first_seen: (Sight::Missing, now),
             unfinished_since: None,
         }
@@ -189,6 +195,7 @@ impl Follower {
                 set: Arc::clone(&self.set),
                 sight: self.accepted.unwrap_or_default(),
                 settled: self.unsettled.is_none(),
+                unreadable: self.unreadable,
                 served: serving,
             });
         }
@@ -209,19 +216,25 @@ impl Follower {
         if self.first_seen.0 != sight {
             self.first_seen = (sight, now);
         }
-        let same = self.accepted == Some(sight) && self.unsettled.as_ref() == Some(&bytes);
+        let was_unreadable = self.unreadable;
+        self.unreadable = matches!(&opened, Err(error) if may_pass(error));
+        let same = !was_unreadable
+            && self.accepted == Some(sight)
+            && self.unsettled.as_ref() == Some(&bytes);
         if !same {
             let reading = opened.and_then(|found| match found {
                 Some(warnings) => Ok(Some((file::parse(&bytes, &self.path)?, warnings))),
                 None => Ok(None),
             });
             let whole = reading.is_ok() && bytes.ends_with(b"\n");
-            if !whole && !self.news.finished && self.is_patient(now) {
+            let judged = whole || self.unreadable || self.news.finished;
+            if !judged && self.is_patient(now) {
                 return false;
             }
             self.accept(reading);
         }
         let settled = match sight {
+            _ if self.unreadable => false,
             Sight::There(_) => now.duration_since(self.first_seen.1) >= SETTLING,
             Sight::Missing | Sight::Hidden(_) => true,
         };
@@ -273,4 +286,22 @@ impl Follower {
             }
         }
     }
+}
+
+/// Says whether the same file might be readable a moment later: the system was short of something, or the disk failed.
+/// What stands in the way for good (no permission, a path that leads nowhere) changes the sight when it is mended.
+fn may_pass(error: &LoadError) -> bool {
+    let LoadError::Read { source, .. } = error else {
+        return false;
+    };
+    let lasting = [
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::LOOP,
+        Errno::NOTDIR,
+        Errno::NAMETOOLONG,
+    ];
+    !lasting
+        .map(|errno| Some(errno.raw_os_error()))
+        .contains(&source.raw_os_error())
 }

@@ -68,6 +68,9 @@ pub enum Stale {
     /// The changed file was not read within 2 s.
     #[error("the token file has changed and could not be read again within 2 s")]
     Slow,
+    /// The file could not be read, and what stopped it may pass, such as a lack of file descriptors.
+    #[error("the token file cannot be read at the moment; its last state may be out of date")]
+    Unreadable,
     /// The thread that reads the file has ended, because `publish` panicked.
     #[error("the token file has changed and nothing reads it any more; restart the program")]
     Stopped,
@@ -181,7 +184,7 @@ impl TokenWatch {
     /// Whatever was in place when this is called is in force when it returns. Dropping the future is harmless.
     ///
     /// # Errors
-    /// [`Stale`]: it could not be read within 2 s. The request must be refused.
+    /// [`Stale`]: it could not be read, or not within 2 s. The request must be refused.
     ///
     /// # Panics
     /// When it has to wait outside a tokio runtime with a timer.
@@ -193,6 +196,7 @@ impl TokenWatch {
         let ticket = self.bell.ask();
         let served = progress.wait_for(|progress| progress.served >= ticket);
         match tokio::time::timeout(MAX_WAIT, served).await {
+            Ok(Ok(progress)) if progress.unreadable => Err(Stale::Unreadable),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(Stale::Stopped),
             Err(_) => Err(Stale::Slow),
@@ -228,6 +232,8 @@ struct Progress {
     sight: Sight,
     /// Whether that look was late enough that a later write would show in the sight.
     settled: bool,
+    /// The look failed for a reason that may pass, so that it says nothing.
+    unreadable: bool,
     /// All requests up to this ticket have what they asked for.
     served: u64,
 }
