@@ -1,10 +1,10 @@
 //! Puts the parts together and serves until it is told to stop.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use mcp_protocol::{
-    Authenticate, Service,
+    Authenticate, Service, ServiceOptions,
     http::{AllowedHosts, Options, Server},
     stdio,
 };
@@ -73,7 +73,7 @@ fn toolbox(config: &Config, only_loopback: bool) -> Toolbox {
 
 async fn over_stdio(config: &Config, mut signals: Signals) -> anyhow::Result<()> {
     let (sessions, first) = sessions(config)?;
-    let service = Arc::new(Service::new(toolbox(config, true)));
+    let service = service(config, toolbox(config, true));
     let agent = Agent::new(sessions.open(STDIO_SESSION, None), first);
     let options = stdio::Options {
         max_line_bytes: config.http.max_body_bytes,
@@ -119,7 +119,7 @@ pub(crate) async fn http(
         let file = TokenFile::new(&config.token_file);
         tidy(&file)?;
         let gate = TokenGate::open(file, sessions.clone(), first)?;
-        let toolbox = with_check(toolbox, Check::new(&sessions, Some(gate.door())));
+        let toolbox = with_check(config, toolbox, Check::new(&sessions, Some(gate.door())));
         listen(
             listeners,
             Server::new(toolbox, gate, options),
@@ -130,7 +130,7 @@ pub(crate) async fn http(
         .await;
     } else {
         let agent = Agent::new(sessions.open(ANONYMOUS_SESSION, None), first);
-        let toolbox = with_check(toolbox, Check::new(&sessions, None));
+        let toolbox = with_check(config, toolbox, Check::new(&sessions, None));
         listen(
             listeners,
             Server::new(toolbox, OpenGate { agent }, options),
@@ -160,6 +160,10 @@ fn options(config: &Config) -> anyhow::Result<Options> {
         max_body_bytes: http.max_body_bytes,
         header_timeout: http.header_timeout,
         body_timeout: http.body_timeout,
+        write_timeout: http.write_timeout,
+        idle_timeout: http.idle_timeout,
+        drain_timeout: http.drain_timeout,
+        tls_handshake_timeout: http.handshake_timeout,
         max_connections: http.max_connections,
         max_connections_per_peer: http.max_connections_per_client,
         tls: http
@@ -186,13 +190,31 @@ fn tidy(file: &TokenFile) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn with_check(toolbox: Toolbox, check: Check) -> Arc<Service<Toolbox>> {
+fn with_check(config: &Config, toolbox: Toolbox, check: Check) -> Arc<Service<Toolbox>> {
     let check = Arc::new(check);
     let toolbox = toolbox.with_health(move || {
         let check = check.clone();
         async move { check.run().await }
     });
-    Arc::new(Service::new(toolbox))
+    service(config, toolbox)
+}
+
+/// Gives a call time for all that it may wait for, one after the other, and some more.
+fn service(config: &Config, toolbox: Toolbox) -> Arc<Service<Toolbox>> {
+    let connecting = config
+        .databases
+        .iter()
+        .map(|database| database.connect_timeout)
+        .max();
+    let request_timeout = config.limits.statement_timeout
+        + config.limits.connection_wait
+        + 2 * connecting.unwrap_or_default()
+        + Duration::from_secs(10);
+    let options = ServiceOptions {
+        request_timeout,
+        ..ServiceOptions::default()
+    };
+    Arc::new(Service::with_options(toolbox, options))
 }
 
 /// Answers requests until a signal comes; then lets running ones end, until a second one comes.

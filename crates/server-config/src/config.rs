@@ -90,6 +90,14 @@ pub struct Http {
     pub header_timeout: Duration,
     /// Time for a request's body.
     pub body_timeout: Duration,
+    /// How long a client may refuse to read its answer.
+    pub write_timeout: Duration,
+    /// How long a connection stays open without a request.
+    pub idle_timeout: Duration,
+    /// How long running requests may go on once the server is told to stop.
+    pub drain_timeout: Duration,
+    /// Time for a TLS handshake.
+    pub handshake_timeout: Duration,
 }
 
 /// The files of a TLS identity.
@@ -251,6 +259,10 @@ fn http(settings: &Settings, problems: &mut Problems) -> Http {
         max_connections_per_client: size(settings.count("http.max_connections_per_client")),
         header_timeout: settings.span("http.header_timeout"),
         body_timeout: settings.span("http.body_timeout"),
+        write_timeout: settings.span("http.write_timeout"),
+        idle_timeout: settings.span("http.idle_timeout"),
+        drain_timeout: settings.span("http.drain_timeout"),
+        handshake_timeout: settings.span("http.tls.handshake_timeout"),
     }
 }
 

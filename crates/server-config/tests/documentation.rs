@@ -6,13 +6,26 @@ use std::{fmt::Write, fs, path::Path};
 use server_config::keys::{DATABASE_KEYS, Key, SERVER_KEYS};
 
 fn table(keys: &[Key]) -> String {
-    let mut text = String::from("| key | takes | default | variable | what for |\n| --- | --- | --- | --- | --- |\n");
+    let mut text = String::from(
+        "| key | takes | default | variable | what for |\n| --- | --- | --- | --- | --- |\n",
+    );
     for key in keys {
-        let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
+        let code = |text: &str| {
+            if text.is_empty() {
+                String::new()
+            } else {
+                format!("`{text}`")
+            }
+        };
         let takes = key.kind.describe();
         let (path, default) = (code(key.path), code(key.default));
         let variable = code(key.variable.unwrap_or_default());
-        writeln!(text, "| {path} | {takes} | {default} | {variable} | {} |", key.help).unwrap();
+        writeln!(
+            text,
+            "| {path} | {takes} | {default} | {variable} | {} |",
+            key.help
+        )
+        .unwrap();
     }
     text
 }
@@ -24,7 +37,10 @@ fn the_documented_keys_are_the_keys() {
     let written = fs::read_to_string(&path).unwrap();
     let mut expected = written.clone();
     for (name, keys) in [("server", SERVER_KEYS), ("database", DATABASE_KEYS)] {
-        let (begin, end) = (format!("<!-- {name} keys -->\n"), format!("<!-- end of {name} keys -->"));
+        let (begin, end) = (
+            format!("<!-- {name} keys -->\n"),
+            format!("<!-- end of {name} keys -->"),
+        );
         let from = expected.find(&begin).expect("the mark is there") + begin.len();
         let to = expected.find(&end).expect("the mark is there");
         expected.replace_range(from..to, &format!("\n{}\n", table(keys)));
