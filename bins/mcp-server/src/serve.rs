@@ -179,7 +179,9 @@ fn options(config: &Config) -> anyhow::Result<Options> {
 /// Says how many tokens there are, and removes those that have expired, from the file too.
 fn tidy(file: &TokenFile) -> anyhow::Result<()> {
     let path = file.path().display();
-    let count = file.load()?.set.len();
+    // Its message holds the whole story already.
+    let loaded = file.load().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let count = loaded.set.len();
     announce!("Loaded {count} API token(s) from {path}");
     match file.remove_expired(OffsetDateTime::now_utc()) {
         Ok(removed) if removed.value.is_empty() => {}
