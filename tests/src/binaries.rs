@@ -9,18 +9,20 @@ use std::sync::OnceLock;
 ///
 /// `END_TO_END_BINARIES` names a folder that holds other ones, for trying a release.
 pub fn binary(name: &str) -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    // A failed build is kept as well, so that not every test tries it again.
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| match std::env::var_os("END_TO_END_BINARIES") {
-        Some(folder) => folder.into(),
+        Some(folder) => Ok(folder.into()),
         None => build(),
     });
+    let folder = folder.as_ref().unwrap_or_else(|error| panic!("{error}"));
     let path = folder.join(name);
     assert!(path.is_file(), "there is no {}", path.display());
     path
 }
 
 /// Builds into the folder that this test's own executable lies in, with the same profile; a no-op after `./run test`.
-fn build() -> PathBuf {
+fn build() -> Result<PathBuf, String> {
     let this = std::env::current_exe().unwrap();
     let folder = this
         .ancestors()
@@ -36,12 +38,13 @@ fn build() -> PathBuf {
         .current_dir(repository())
         .output()
         .expect("cargo runs");
-    assert!(
-        output.status.success(),
+    if output.status.success() {
+        return Ok(folder.to_path_buf());
+    }
+    Err(format!(
         "cargo build: {}",
         String::from_utf8_lossy(&output.stderr)
-    );
-    folder.to_path_buf()
+    ))
 }
 
 /// The repository's top folder.

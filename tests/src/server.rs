@@ -1,6 +1,6 @@
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -11,6 +11,9 @@ use crate::setup::Token;
 
 /// How long a start may take on a machine that does much else.
 const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// Without a header that names one, a request is served at the first revision, which has no structured content.
+const REVISION: &str = "2025-11-25";
 
 /// A running `mcp-server`. Dropping it ends the process and checks that its output held no secret.
 pub struct Server {
@@ -76,9 +79,9 @@ impl Server {
         Client::new(self.address)
     }
 
-    /// Sends one JSON-RPC message with a token.
+    /// Sends one JSON-RPC message with a token, in the latest revision that needs no session.
     pub fn post(&self, token: &Token, message: &Value) -> Response {
-        let request = Request::json(message).bearer(&token.secret);
+        let request = Request::json(message).bearer(&token.secret).header("MCP-Protocol-Version", REVISION);
         self.client()
             .send(&request)
             .unwrap_or_else(|error| panic!("{error}\n{}", self.log))
@@ -96,10 +99,16 @@ impl Server {
         self.call(token, "query_database", json!({ "query": sql }))
     }
 
-    /// Asks it to end, as a service manager does, and answers how it did.
-    pub fn terminate(&mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
-        self.process.wait().expect("it is our child")
+    /// Waits for its end, at most `limit`.
+    pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let status = self.process.try_wait().expect("it is our child");
+            if status.is_some() || Instant::now() >= deadline {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Sends a signal.
@@ -140,11 +149,15 @@ fn eprint_log(log: &Log) {
     eprintln!("--- mcp-server's log\n{log}\n---");
 }
 
-/// Finds the address in the line that says where the server listens.
+/// Finds the address in the line that says where the server listens; "every interface" is reached over loopback.
 fn address_in(line: &str) -> Option<SocketAddr> {
     let (_, url) = line.split_once("listening on http")?;
     let (_, rest) = url.split_once("://")?;
-    rest.split('/').next()?.parse().ok()
+    let mut address: SocketAddr = rest.split('/').next()?.parse().ok()?;
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    Some(address)
 }
 
 /// A JSON-RPC message that calls a tool.

@@ -1,0 +1,138 @@
+//! Who hangs up wants no answer: what runs for them in PostgreSQL is ended.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use end_to_end::{Database, Request, Setup, Sql, Token, wait};
+use rustix::process::Signal;
+use serde_json::json;
+
+fn sleep(token: &Token) -> Request {
+    Request::json(&json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": { "name": "query_database", "arguments": { "query": "SELECT pg_sleep(25)" } },
+    }))
+    .bearer(&token.secret)
+}
+
+fn sleepers(observer: &Sql) -> usize {
+    let sql = "select count(*) from pg_stat_activity
+                where datname = current_database() and application_name like 'mcp/%' and state = 'active'";
+    observer.value(sql).parse().unwrap()
+}
+
+#[test]
+fn a_client_that_hangs_up_has_its_statement_cancelled() {
+    let database = Database::fresh();
+    let observer = database.superuser();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let token = setup.add_token();
+    let server = setup.start();
+    for _ in 0..10 {
+        let mut client = server.client();
+        client.send_only(&sleep(&token)).unwrap();
+        wait::until("the statement runs", Duration::from_secs(10), || {
+            sleepers(&observer) == 1
+        });
+        client.hang_up();
+        let took = wait::until(
+            "the statement is cancelled",
+            Duration::from_secs(10),
+            || sleepers(&observer) == 0,
+        );
+        assert!(took < Duration::from_secs(1), "took {took:?}");
+    }
+    assert_eq!(server.query(&token, "SELECT 1").value(), 1);
+}
+
+#[test]
+fn many_clients_that_hang_up_at_once_leave_the_pool_whole() {
+    let database = Database::fresh();
+    let observer = database.superuser();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let token = setup.add_token();
+    let server = setup.start();
+    let mut clients: Vec<_> = (0..50).map(|_| server.client()).collect();
+    for client in &mut clients {
+        client.send_only(&sleep(&token)).unwrap();
+    }
+    wait::until("the pool is used up", Duration::from_secs(10), || {
+        sleepers(&observer) == 4
+    });
+    drop(clients);
+    wait::until("nothing runs any more", Duration::from_secs(5), || {
+        sleepers(&observer) == 0
+    });
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert!(!server.query(&token, "SELECT pg_sleep(0.1)").is_error));
+        }
+    });
+}
+
+#[test]
+fn a_killed_server_leaves_nothing_running_in_postgresql() {
+    let database = Database::fresh();
+    let observer = database.superuser();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let token = setup.add_token();
+    let server = setup.start();
+    let mut client = server.client();
+    client.send_only(&sleep(&token)).unwrap();
+    wait::until("the statement runs", Duration::from_secs(10), || {
+        sleepers(&observer) == 1
+    });
+    server.signal(Signal::KILL);
+    let took = wait::until("PostgreSQL has noticed", Duration::from_secs(10), || {
+        sleepers(&observer) == 0
+    });
+    assert!(took < Duration::from_secs(3), "took {took:?}");
+}
+
+#[test]
+fn a_server_that_is_asked_to_end_ends_in_order() {
+    let database = Database::fresh();
+    let observer = database.superuser();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let token = setup.add_token();
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = setup.start();
+        server.query(&token, "SELECT 1");
+        server.signal(signal);
+        let status = server.wait(Duration::from_secs(10));
+        assert_eq!(
+            status.and_then(|status| status.code()),
+            Some(0),
+            "after {signal:?}"
+        );
+        wait::until("its connections are closed", Duration::from_secs(2), || {
+            observer.value("select count(*) from pg_stat_activity where application_name like 'mcp/%' and datname = current_database()") == "0"
+        });
+    }
+}
+
+#[test]
+fn a_running_query_is_answered_before_the_server_ends() {
+    let database = Database::fresh();
+    let observer = database.superuser();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let token = setup.add_token();
+    let mut server = setup.start();
+    let mut client = server.client();
+    let request = Request::json(&json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": { "name": "query_database", "arguments": { "query": "SELECT pg_sleep(1), 'done'" } },
+    }));
+    client.send_only(&request.bearer(&token.secret)).unwrap();
+    wait::until("the statement runs", Duration::from_secs(10), || {
+        sleepers(&observer) == 1
+    });
+    server.signal(Signal::TERM);
+    let response = client.receive().unwrap();
+    assert!(response.text().contains("done"), "{}", response.text());
+    assert!(
+        server
+            .wait(Duration::from_secs(10))
+            .is_some_and(|status| status.success())
+    );
+}

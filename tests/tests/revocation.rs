@@ -1,0 +1,382 @@
+//! A token that is taken away, or whose time is up, ends at once: its new requests, its running ones and its
+//! connections; and nobody else notices.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use end_to_end::{Client, Database, Request, Server, Setup, Sql, Token, wait};
+use serde_json::json;
+
+/// What the document promises, counted from the moment that the command returned.
+const PROMISE: Duration = Duration::from_millis(100);
+
+/// What even a machine that is busy with everything else has to keep.
+const WORST: Duration = Duration::from_millis(250);
+
+/// Timing tests take turns: two at once would measure each other.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> std::sync::MutexGuard<'static, ()> {
+    TURN.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn query(token: &Token, sql: &str) -> Request {
+    Request::json(&json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": { "name": "query_database", "arguments": { "query": sql } },
+    }))
+    .bearer(&token.secret)
+}
+
+fn connections_of(observer: &Sql, token: &Token) -> usize {
+    let sql = format!(
+        "select count(*) from pg_stat_activity where application_name = 'mcp/{}'",
+        token.id
+    );
+    observer.value(&sql).parse().unwrap()
+}
+
+fn running_statements_of(observer: &Sql, token: &Token) -> usize {
+    let sql = format!(
+        "select count(*) from pg_stat_activity where application_name = 'mcp/{}' and state = 'active' and query like '%pg_sleep%'",
+        token.id
+    );
+    observer.value(&sql).parse().unwrap()
+}
+
+/// One request of a client at full speed.
+struct Sample {
+    sent: Instant,
+    took: Duration,
+    status: u16,
+}
+
+/// Sends requests one after the other until told to stop.
+fn hammer(mut client: Client, token: &Token, stop: &AtomicBool) -> Vec<Sample> {
+    let request = query(token, "SELECT 1");
+    let mut samples = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let sent = Instant::now();
+        let status = client.send(&request).map_or(0, |response| response.status);
+        samples.push(Sample {
+            sent,
+            took: sent.elapsed(),
+            status,
+        });
+    }
+    samples
+}
+
+/// Adds entries that nobody uses, so that reading the file costs something.
+fn add_bystanders(setup: &Setup, count: usize) {
+    let mut text = std::fs::read_to_string(setup.token_file()).unwrap();
+    for number in 0..count {
+        text.push_str(&format!(
+            "  - id: token-77{number:06}\n    hash: {:064x}\n    note: \"bystander\"\n    created_at: \"2024-10-30T10:15:30Z\"\n    expires_at: null\n",
+            number + 1
+        ));
+    }
+    replace(setup, &text);
+}
+
+/// Replaces the token file as every careful writer does.
+fn replace(setup: &Setup, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let part = setup.file("tokens.part", text);
+    std::fs::set_permissions(&part, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::rename(part, setup.token_file()).unwrap();
+}
+
+#[test]
+fn no_request_that_is_sent_after_the_command_returned_is_accepted() {
+    const ROUNDS: usize = 8;
+    let _turn = turn();
+    let database = Database::fresh();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let other = setup.add_token();
+    add_bystanders(&setup, 1_000);
+    let server = setup.start();
+    let (mut late, mut accepted_late, mut accepted_before) = (0, 0, 0);
+
+    for _ in 0..ROUNDS {
+        let token = setup.add_token();
+        let stop = AtomicBool::new(false);
+        let (samples, others, removed) = std::thread::scope(|scope| {
+            let spawn = |token, count| -> Vec<_> {
+                let (server, stop) = (&server, &stop);
+                (0..count)
+                    .map(|_| scope.spawn(move || hammer(server.client(), token, stop)))
+                    .collect()
+            };
+            let (clients, others) = (spawn(&token, 24), spawn(&other, 8));
+            wait::until("the token is in use", WORST * 40, || {
+                connections_of(&database.superuser(), &token) > 0
+            });
+            setup.remove_token(&token);
+            let removed = Instant::now();
+            // Long enough for many requests more; there is no event for "nothing was accepted".
+            std::thread::sleep(Duration::from_millis(300));
+            stop.store(true, Ordering::Relaxed);
+            let join =
+                |handles: Vec<std::thread::ScopedJoinHandle<'_, Vec<Sample>>>| -> Vec<Sample> {
+                    handles
+                        .into_iter()
+                        .flat_map(|handle| handle.join().unwrap())
+                        .collect()
+                };
+            (join(clients), join(others), removed)
+        });
+        accepted_before += samples
+            .iter()
+            .filter(|sample| sample.sent < removed && sample.status == 200)
+            .count();
+        late += samples
+            .iter()
+            .filter(|sample| sample.sent > removed)
+            .count();
+        accepted_late += samples
+            .iter()
+            .filter(|sample| sample.sent > removed && sample.status == 200)
+            .count();
+        let disturbed = others.iter().filter(|sample| sample.status != 200).count();
+        assert_eq!(
+            disturbed,
+            0,
+            "requests of the other token failed, of {}",
+            others.len()
+        );
+        let slowest = others.iter().map(|sample| sample.took).max().unwrap();
+        assert!(
+            slowest < Duration::from_secs(2),
+            "a request of the other token took {slowest:?}"
+        );
+    }
+
+    assert!(accepted_before > 0, "the token never worked");
+    assert!(
+        late >= 100,
+        "only {late} requests were sent after the removals"
+    );
+    assert_eq!(
+        accepted_late, 0,
+        "of {late} requests that were sent after the removal"
+    );
+}
+
+/// Lets `statements` run at once for a token, and answers what each client got in the end.
+fn while_running<T>(
+    server: &Server,
+    token: &Token,
+    observer: &Sql,
+    statements: usize,
+    then: impl FnOnce() -> T,
+) -> (Vec<u16>, T) {
+    let request = query(token, "SELECT pg_sleep(25)");
+    std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..statements)
+            .map(|_| {
+                let request = &request;
+                scope.spawn(move || {
+                    server
+                        .client()
+                        .send(request)
+                        .map_or(0, |response| response.status)
+                })
+            })
+            .collect();
+        wait::until("the statements run", Duration::from_secs(10), || {
+            running_statements_of(observer, token) == statements
+        });
+        let outcome = then();
+        (
+            calls.into_iter().map(|call| call.join().unwrap()).collect(),
+            outcome,
+        )
+    })
+}
+
+#[test]
+fn running_statements_are_cancelled_and_connections_closed_within_the_promise() {
+    const ROUNDS: usize = 15;
+    let _turn = turn();
+    let database = Database::fresh();
+    let observer = database.superuser();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let other = setup.add_token();
+    add_bystanders(&setup, 1_000);
+    let server = setup.start();
+    let undisturbed = AtomicBool::new(false);
+    let mut times = Vec::new();
+
+    std::thread::scope(|scope| {
+        let long = scope.spawn(|| server.query(&other, "SELECT pg_sleep(8)"));
+        for _ in 0..ROUNDS {
+            let token = setup.add_token();
+            let (statuses, took) = while_running(&server, &token, &observer, 3, || {
+                setup.remove_token(&token);
+                wait::until("the connections are closed", Duration::from_secs(5), || {
+                    connections_of(&observer, &token) == 0
+                })
+            });
+            times.push(took);
+            assert_eq!(statuses, [401; 3], "what the running requests got");
+        }
+        let answer = long.join().unwrap();
+        undisturbed.store(!answer.is_error, Ordering::Relaxed);
+    });
+
+    assert!(
+        undisturbed.into_inner(),
+        "the statement of another token was disturbed"
+    );
+    times.sort();
+    let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
+    assert!(median <= PROMISE / 2, "median {median:?} of {times:?}");
+    assert!(slowest <= WORST, "slowest of {times:?}");
+}
+
+#[test]
+fn idle_connections_are_closed_as_well() {
+    let _turn = turn();
+    let database = Database::fresh();
+    let observer = database.superuser();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let token = setup.add_token();
+    let server = setup.start();
+    server.query(&token, "SELECT 1");
+    assert!(connections_of(&observer, &token) > 0);
+    setup.remove_token(&token);
+    let took = wait::until("the connections are closed", Duration::from_secs(5), || {
+        connections_of(&observer, &token) == 0
+    });
+    assert!(took <= WORST, "took {took:?}");
+}
+
+#[test]
+fn a_token_ends_at_its_hour_with_all_that_it_runs() {
+    let _turn = turn();
+    let database = Database::fresh();
+    let observer = database.superuser();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let token = setup.add_token_with(&["--expiry", "1h"]);
+    let other = setup.add_token();
+    let server = setup.start();
+    server.query(&token, "SELECT 1");
+
+    let end = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        + 3;
+    expire_at(&setup, &token, end);
+    let (statuses, ended) = while_running(&server, &token, &observer, 2, || {
+        wait::until(
+            "the connections are closed",
+            Duration::from_secs(15),
+            || connections_of(&observer, &token) == 0,
+        );
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+    });
+    let late = ended
+        .checked_sub(Duration::from_secs(end))
+        .expect("it ended before its hour");
+    assert!(late <= WORST, "ended {late:?} late");
+    assert_eq!(statuses, [401; 2], "what the running requests got");
+
+    let refused = server.client().send(&query(&token, "SELECT 1")).unwrap();
+    assert_eq!(refused.status, 401);
+    assert!(refused.text().contains("expired"), "{}", refused.text());
+    assert_eq!(server.query(&other, "SELECT 1").value(), 1);
+}
+
+/// Rewrites the token's `expires_at` to a second since 1970.
+fn expire_at(setup: &Setup, token: &Token, second: u64) {
+    let moment = Database::fresh()
+        .superuser()
+        .value(&format!("select to_char(to_timestamp({second}) at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"));
+    let text = std::fs::read_to_string(setup.token_file()).unwrap();
+    let (before, entry) = text
+        .split_once(&token.id)
+        .expect("the token is in the file");
+    let (facts, rest) = entry.split_once("expires_at:").expect("it has an end");
+    let (_, rest) = rest
+        .split_once('\n')
+        .expect("the file ends with a line break");
+    replace(
+        setup,
+        &format!(
+            "{before}{}{facts}expires_at: \"{moment}\"\n{rest}",
+            token.id
+        ),
+    );
+}
+
+#[test]
+fn a_new_token_is_usable_once_the_command_has_returned() {
+    let _turn = turn();
+    let database = Database::fresh();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let server = setup.start();
+    for _ in 0..10 {
+        let token = setup.add_token();
+        assert_eq!(server.query(&token, "SELECT 1").value(), 1);
+    }
+}
+
+#[test]
+fn a_token_file_that_does_not_parse_ends_nobody_and_is_reported() {
+    let _turn = turn();
+    let database = Database::fresh();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let token = setup.add_token();
+    let server = setup.start();
+    let good = std::fs::read_to_string(setup.token_file()).unwrap();
+    replace(&setup, "tokens:\n  - id: token-1\n    hash: not a hash\n");
+    server.log.wait_for("token-1");
+    assert_eq!(server.query(&token, "SELECT 1").value(), 1);
+    replace(&setup, &good.replace(&token.id, "token-5"));
+    server.log.wait_for("[AUTH] Reloaded");
+    assert_eq!(server.query(&token, "SELECT 1").value(), 1);
+}
+
+#[test]
+fn a_token_file_that_is_deleted_ends_everybody() {
+    let _turn = turn();
+    let database = Database::fresh();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let token = setup.add_token();
+    let server = setup.start();
+    assert_eq!(server.query(&token, "SELECT 1").value(), 1);
+    std::fs::remove_file(setup.token_file()).unwrap();
+    let refused = server.client().send(&query(&token, "SELECT 1")).unwrap();
+    assert_eq!(refused.status, 401);
+}
+
+#[test]
+fn a_token_that_is_bound_to_another_database_leaves_the_first_at_once() {
+    let _turn = turn();
+    let (one, two) = (Database::fresh(), Database::fresh());
+    let mut setup = Setup::new([one.entry("one", &one.reader), two.entry("two", &two.reader)]);
+    let token = setup.add_token_for("one");
+    let server = setup.start();
+    let name = |token| {
+        server
+            .query(token, "SELECT current_database()")
+            .value()
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(name(&token), one.name);
+    let text = std::fs::read_to_string(setup.token_file()).unwrap();
+    replace(
+        &setup,
+        &text
+            .replace("database: one", "database: two")
+            .replace("database: \"one\"", "database: \"two\""),
+    );
+    assert_eq!(name(&token), two.name);
+}
