@@ -1,13 +1,19 @@
 //! The circumstances of a call.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::changes::Changes;
+use crate::client::ClientCapabilities;
+use crate::handler::CallError;
+use crate::input::{InputRequest, InputRequired, InputResponse, Inputs};
 use crate::jsonrpc::{self, Id};
 use crate::outbox::Outbox;
 use crate::revision::Revision;
+use crate::session::Session;
 
 /// The circumstances of a call: who asks, in which revision, and what may be told on the way.
 #[derive(Clone, Debug)]
@@ -19,18 +25,33 @@ pub struct Context<P> {
 pub(crate) struct Circumstances<P> {
     pub(crate) principal: P,
     pub(crate) revision: Revision,
+    pub(crate) client: ClientCapabilities,
+    pub(crate) session: Option<Arc<Session>>,
     pub(crate) progress_token: Option<Id>,
+    /// What this request alone asked for; a session has a level of its own.
     pub(crate) log_level: Option<LogLevel>,
     pub(crate) outbox: Arc<Outbox>,
-    /// The last progress told; each must be greater than the one before.
-    pub(crate) progress: Mutex<f64>,
+    pub(crate) changes: Changes,
+    pub(crate) inputs: Inputs,
+    /// The keys of the answers that the handler has read.
+    pub(crate) read: Mutex<BTreeSet<String>>,
+    /// The last progress told; each must be greater than the one before. Shared by all rounds.
+    pub(crate) progress: Arc<Mutex<f64>>,
+    pub(crate) as_task: bool,
+}
+
+/// Whether a call can do without going on as a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AsTask {
+    /// Where the client cannot follow tasks, the call is answered when it is done.
+    IfPossible,
+    /// A client that cannot follow tasks is refused.
+    Always,
 }
 
 impl<P> Context<P> {
-    pub(crate) fn new(call: Circumstances<P>) -> Self {
-        Self {
-            call: Arc::new(call),
-        }
+    pub(crate) fn new(call: Arc<Circumstances<P>>) -> Self {
+        Self { call }
     }
 
     /// Gives the principal that the call is made for.
@@ -41,6 +62,91 @@ impl<P> Context<P> {
     /// Gives the revision that the client speaks.
     pub fn revision(&self) -> Revision {
         self.call.revision
+    }
+
+    /// Tells what the client can be asked for.
+    pub fn client(&self) -> ClientCapabilities {
+        self.call.client
+    }
+
+    /// Gives the means to say that something changed.
+    pub fn changes(&self) -> &Changes {
+        &self.call.changes
+    }
+
+    /// Gives the answer to a question, by a key that the handler chooses.
+    ///
+    /// While there is none this is an error, which the handler returns (`?`): the client is asked,
+    /// and the handler is called again with the answer. So nothing that should happen once belongs
+    /// before the last question. Answers given before stay; several questions in a row are asked
+    /// one after the other.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::InputRequired`] while the answer is missing. A client that cannot be asked is
+    /// then refused; [`Context::client`] tells beforehand.
+    pub fn ask(&self, key: &str, request: InputRequest) -> Result<InputResponse, CallError> {
+        let [response] = self.ask_all([(key, request)])?;
+        Ok(response)
+    }
+
+    /// Gives the answers to several questions, which are asked at once; see [`Context::ask`].
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::InputRequired`] while any of the answers is missing.
+    pub fn ask_all<const N: usize>(
+        &self,
+        requests: [(&str, InputRequest); N],
+    ) -> Result<[InputResponse; N], CallError> {
+        let mut missing = InputRequired {
+            state: self.call.inputs.state.clone(),
+            ..InputRequired::new()
+        };
+        let mut responses = Vec::with_capacity(N);
+        for (key, request) in requests {
+            match self.answer(key, &request) {
+                Some(response) => responses.push(response),
+                None => missing = missing.ask(key, request),
+            }
+        }
+        responses
+            .try_into()
+            .map_err(|_| CallError::InputRequired(Box::new(missing)))
+    }
+
+    /// Gives the answer to a question if it is there and fits; never asks.
+    pub fn answer(&self, key: &str, request: &InputRequest) -> Option<InputResponse> {
+        let answer = self.call.inputs.answers.get(key)?;
+        let response = request.read(answer)?;
+        self.call
+            .read
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.to_owned());
+        Some(response)
+    }
+
+    /// Gives what the handler's round before left with
+    /// [`InputRequired::state`](crate::InputRequired::state).
+    pub fn state(&self) -> Option<&str> {
+        self.call.inputs.state.as_deref()
+    }
+
+    /// Lets a call go on as a task (the extension `io.modelcontextprotocol/tasks`): the client is
+    /// answered with the task at once, and fetches the result when it is there. Only calls of tools
+    /// can, and the server must offer [`Capabilities::tasks`](crate::Capabilities::tasks).
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::GoesOn`] when the call shall go on as a task, which the handler returns (`?`);
+    /// it is then called again, as a task.
+    pub fn go_on(&self, as_task: AsTask) -> Result<(), CallError> {
+        match as_task {
+            _ if self.call.as_task => Ok(()),
+            AsTask::IfPossible if !self.call.client.tasks => Ok(()),
+            AsTask::IfPossible | AsTask::Always => Err(CallError::GoesOn),
+        }
     }
 
     /// Tells whether anyone listens to [`Context::progress`].
@@ -97,7 +203,14 @@ impl<P> Context<P> {
             logger: Option<&'a str>,
             data: &'a Value,
         }
-        if self.call.log_level.is_some_and(|lowest| level >= lowest) {
+        let session_level = || {
+            self.call
+                .session
+                .as_ref()
+                .map(|session| session.log_level())
+        };
+        let lowest = self.call.log_level.or_else(session_level);
+        if lowest.is_some_and(|lowest| level >= lowest) {
             let params = Params {
                 level,
                 logger,

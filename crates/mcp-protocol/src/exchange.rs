@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::outbox::Outbox;
+use crate::session::Session;
 
 /// A running request. Whoever polls it runs the handler; dropping it cancels the handler.
 pub(crate) struct Exchange {
@@ -24,10 +25,12 @@ enum State {
 /// The end of a request.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// The response, one JSON object.
-    pub(crate) message: Bytes,
+    /// The response, one JSON object; a cancelled request has none.
+    pub(crate) message: Option<Bytes>,
     /// The HTTP status that goes with it.
     pub(crate) status: u16,
+    /// The session that the request opened.
+    pub(crate) session: Option<Arc<Session>>,
 }
 
 /// What a running request does next.

@@ -1,14 +1,20 @@
 //! What a server's owner implements to be called.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::auth::Principal;
 use crate::context::Context;
-use crate::model::{Capabilities, Object, ServerInfo, Tool, ToolResult};
+use crate::input::InputRequired;
+use crate::model::{
+    Capabilities, Completion, Object, Page, PageRequest, Prompt, PromptResult, Resource,
+    ResourceContents, ResourceTemplate, ServerInfo, Tool, ToolResult,
+};
 
 /// Answers what clients ask, in the terms of the newest revision; older ones are served from the
 /// same answers.
@@ -38,6 +44,61 @@ pub trait Handler: Send + Sync + 'static {
         context: Context<Self::Principal>,
     ) -> impl Future<Output = Result<ToolResult, CallError>> + Send;
 
+    /// Lists one page of the resources that the principal may see.
+    fn list_resources(
+        &self,
+        _page: PageRequest,
+        _context: Context<Self::Principal>,
+    ) -> impl Future<Output = Result<Page<Resource>, CallError>> + Send {
+        async { Ok(Page::whole(Vec::new())) }
+    }
+
+    /// Lists one page of the templates of resources that the principal may see.
+    fn list_resource_templates(
+        &self,
+        _page: PageRequest,
+        _context: Context<Self::Principal>,
+    ) -> impl Future<Output = Result<Page<ResourceTemplate>, CallError>> + Send {
+        async { Ok(Page::whole(Vec::new())) }
+    }
+
+    /// Reads a resource, listed or not; an unknown one is [`CallError::NotFound`].
+    fn read_resource(
+        &self,
+        uri: String,
+        _context: Context<Self::Principal>,
+    ) -> impl Future<Output = Result<Vec<ResourceContents>, CallError>> + Send {
+        async { Err(CallError::NotFound(uri)) }
+    }
+
+    /// Lists the prompts that `principal` may see, in an order that stays. Only these can be got.
+    fn prompts(&self, _principal: &Self::Principal) -> Arc<[Prompt]> {
+        Arc::new([])
+    }
+
+    /// Fills in a prompt that [`Handler::prompts`] lists; its required arguments are there.
+    fn get_prompt(
+        &self,
+        call: PromptCall,
+        _context: Context<Self::Principal>,
+    ) -> impl Future<Output = Result<PromptResult, CallError>> + Send {
+        async move {
+            Err(CallError::InvalidParams(format!(
+                "unknown prompt `{}`",
+                call.name
+            )))
+        }
+    }
+
+    /// Completes an argument of a prompt or of a template.
+    fn complete(
+        &self,
+        _call: CompletionCall,
+        _context: Context<Self::Principal>,
+    ) -> impl Future<Output = Result<Completion, CallError>> + Send {
+        async { Ok(Completion::default()) }
+    }
+
     /// Tells how the server is, to anyone who asks at the health path, without credentials.
     fn health(&self) -> impl Future<Output = Health> + Send {
         async { Health::up() }
@@ -45,7 +106,7 @@ pub trait Handler: Send + Sync + 'static {
 }
 
 /// The call of a tool.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ToolCall {
     /// The tool's name, as [`Handler::tools`] gives it.
     pub name: String,
@@ -60,6 +121,46 @@ impl ToolCall {
     }
 }
 
+/// The request for a prompt.
+#[derive(Clone, Debug)]
+pub struct PromptCall {
+    /// The prompt's name, as [`Handler::prompts`] gives it.
+    pub name: String,
+    /// What fills its gaps.
+    pub arguments: BTreeMap<String, String>,
+}
+
+/// The request for completions.
+#[derive(Clone, Debug)]
+pub struct CompletionCall {
+    /// What the argument belongs to.
+    pub reference: Reference,
+    /// The argument's name.
+    pub argument: String,
+    /// What is typed of it so far.
+    pub value: String,
+    /// Arguments that are known already (since 2025-06-18).
+    pub known: BTreeMap<String, String>,
+}
+
+/// What a completed argument belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "type")]
+pub enum Reference {
+    /// A prompt.
+    #[serde(rename = "ref/prompt")]
+    Prompt {
+        /// The prompt's name.
+        name: String,
+    },
+    /// A template of resources.
+    #[serde(rename = "ref/resource")]
+    Template {
+        /// The template's URI.
+        uri: String,
+    },
+}
+
 /// Why a call has no result: the client reads it as a JSON-RPC error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -67,6 +168,15 @@ pub enum CallError {
     /// The request does not make sense: -32602. The text is shown to the client.
     #[error("invalid parameters: {0}")]
     InvalidParams(String),
+    /// There is no such resource: -32602, until 2025-11-25 -32002.
+    #[error("there is no resource `{0}`")]
+    NotFound(String),
+    /// No error: the call waits for the client's side; [`Context::ask`] makes this.
+    #[error("the call waits for input")]
+    InputRequired(Box<InputRequired>),
+    /// No error: the call goes on as a task; [`Context::go_on`] makes this.
+    #[error("the call goes on as a task")]
+    GoesOn,
     /// The server failed: -32603. The cause is logged; the client reads "internal error".
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),

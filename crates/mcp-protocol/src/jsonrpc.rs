@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use serde::de::Deserializer;
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,14 @@ pub(crate) const INVALID_REQUEST: i64 = -32600;
 pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
 pub(crate) const INVALID_PARAMS: i64 = -32602;
 pub(crate) const INTERNAL_ERROR: i64 = -32603;
+/// Until 2025-11-25; later [`INVALID_PARAMS`].
+pub(crate) const RESOURCE_NOT_FOUND: i64 = -32002;
+/// Since 2026-07-28.
+pub(crate) const HEADER_MISMATCH: i64 = -32020;
+/// Since 2026-07-28.
+pub(crate) const MISSING_CAPABILITY: i64 = -32021;
+/// Since 2026-07-28.
+pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
 
 impl Failure {
     pub(crate) fn new(code: i64, message: impl Into<Cow<'static, str>>) -> Self {
@@ -127,6 +136,13 @@ pub(crate) struct Rejected {
     pub(crate) failure: Failure,
 }
 
+impl Rejected {
+    /// Writes the error response.
+    pub(crate) fn write(&self) -> Vec<u8> {
+        write_failure(self.id.as_ref(), &self.failure)
+    }
+}
+
 impl From<Failure> for Rejected {
     fn from(failure: Failure) -> Self {
         Self { id: None, failure }
@@ -196,7 +212,9 @@ struct Envelope<'a> {
 }
 
 /// Keeps `null` apart from absence.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+pub(crate) fn present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
@@ -325,11 +343,42 @@ pub(crate) fn write_notification(method: &str, params: &impl Serialize) -> Vec<u
     })
 }
 
+/// Writes a request to the client.
+pub(crate) fn write_request(id: &Id, method: &str, params: &impl Serialize) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Request<'a, P> {
+        jsonrpc: &'static str,
+        id: &'a Id,
+        method: &'a str,
+        params: &'a P,
+    }
+    write(&Request {
+        jsonrpc: "2.0",
+        id,
+        method,
+        params,
+    })
+}
+
 fn write(message: &impl Serialize) -> Vec<u8> {
     let mut text = Vec::with_capacity(256);
     serde_json::to_writer(&mut text, message)
         .expect("protocol messages have string keys and no failing serializers");
     text
+}
+
+/// Joins responses into the array that answers a batch; there is none without responses.
+pub(crate) fn join<'a>(responses: impl Iterator<Item = &'a Bytes>) -> Option<Vec<u8>> {
+    let mut array = Vec::new();
+    for response in responses {
+        array.push(if array.is_empty() { b'[' } else { b',' });
+        array.extend_from_slice(response);
+    }
+    if array.is_empty() {
+        return None;
+    }
+    array.push(b']');
+    Some(array)
 }
 
 /// Appends a message as one line: line breaks stand only between its tokens, in raw parts that a

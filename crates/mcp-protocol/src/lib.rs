@@ -106,25 +106,41 @@
 //! ```
 
 mod auth;
+mod changes;
+mod client;
 mod context;
 mod cursor;
+mod dispatch;
+mod era;
 mod exchange;
 mod handler;
 pub mod http;
+mod input;
 mod jsonrpc;
+mod listen;
+mod methods;
 mod model;
 mod outbox;
 mod params;
+mod places;
 mod revision;
+mod rounds;
+mod seal;
 mod service;
+mod session;
 pub mod stdio;
+mod tasks;
 
 pub use auth::{Authenticate, Bearer, Credentials, Principal, Refusal};
-pub use context::{Context, LogLevel};
-pub use handler::{CallError, Handler, Health, ToolCall};
+pub use changes::Changes;
+pub use client::ClientCapabilities;
+pub use context::{AsTask, Context, LogLevel};
+pub use handler::{CallError, CompletionCall, Handler, Health, PromptCall, Reference, ToolCall};
+pub use input::{ElicitAction, InputRequest, InputRequired, InputResponse, Root};
 pub use model::{
-    Annotations, Block, Capabilities, Content, Icon, Object, ResourceContents, ResourceData,
-    ResourceLink, Role, Schema, SchemaError, ServerInfo, Tool, ToolAnnotations, ToolResult,
+    Annotations, Block, Capabilities, Completion, Content, Icon, Object, Page, PageRequest, Prompt,
+    PromptArgument, PromptMessage, PromptResult, Resource, ResourceContents, ResourceData,
+    ResourceTemplate, Role, Schema, SchemaError, ServerInfo, Tool, ToolAnnotations, ToolResult,
 };
 pub use revision::Revision;
 pub use service::{Service, ServiceOptions};

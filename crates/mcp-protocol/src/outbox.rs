@@ -62,6 +62,11 @@ impl Outbox {
         state.waiting.clear();
     }
 
+    /// Tells whether nobody reads the messages.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -50,6 +50,16 @@ impl Revision {
         self > Self::LATEST_LEGACY
     }
 
+    /// Names the revisions that need no handshake. Listing older ones as supported would send a
+    /// client that tries them without `initialize` round in circles.
+    pub(crate) fn modern_names() -> Vec<&'static str> {
+        Self::ALL
+            .into_iter()
+            .filter(|one| one.is_modern())
+            .map(Self::as_str)
+            .collect()
+    }
+
     /// Chooses what `initialize` answers: the revision asked for if it has that handshake, else the
     /// newest that has.
     pub(crate) fn negotiate(asked: &str) -> Self {

@@ -1,28 +1,48 @@
-//! One dispatch for every transport and every revision.
+//! A handler behind the protocol's rules.
 
-use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use serde_json::value::RawValue;
+use bytes::Bytes;
+use hyper::header::HeaderMap;
+use tokio::sync::watch;
 
-use crate::context::{Circumstances, Context};
-use crate::cursor;
-use crate::exchange::{Answer, Exchange};
-use crate::handler::{CallError, Handler, ToolCall};
-use crate::jsonrpc::{self, Failure, INTERNAL_ERROR, METHOD_NOT_FOUND, Request};
-use crate::model::{At, Handshake, Project, ToolList};
+use crate::auth::Principal;
+use crate::changes::Changes;
+use crate::client::ClientCapabilities;
+use crate::era::SESSION_ID;
+use crate::exchange::{Answer, Exchange, Step};
+use crate::handler::Handler;
+use crate::jsonrpc::{self, Failure, Id, Notification, Request, Response};
 use crate::outbox::Outbox;
-use crate::params::{self, Params};
+use crate::params::Params;
+use crate::places::Places;
 use crate::revision::Revision;
+use crate::seal::Sealer;
+use crate::session::{Session, Sessions};
+use crate::tasks::Tasks;
 
 /// A [`Handler`] behind the protocol's rules; the transports [`http`](crate::http) and
 /// [`stdio`](crate::stdio) share one.
-#[derive(Debug)]
 pub struct Service<H> {
     pub(crate) handler: H,
-    options: ServiceOptions,
+    pub(crate) options: ServiceOptions,
+    pub(crate) changes: Changes,
+    pub(crate) sessions: Sessions,
+    pub(crate) sealer: Sealer,
+    pub(crate) tasks: Tasks,
+    /// The open streams of changes, by their principals' names.
+    pub(crate) listeners: Arc<Places<String>>,
+}
+
+impl<H> fmt::Debug for Service<H> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Service")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The limits that hold on every transport.
@@ -32,6 +52,24 @@ pub struct ServiceOptions {
     pub page_size: usize,
     /// How long a handler may take to answer one request.
     pub request_timeout: Duration,
+    /// How long a client may take to answer what a handler asks it.
+    pub input_timeout: Duration,
+    /// How often one request may ask.
+    pub max_rounds: usize,
+    /// How many messages a batch may hold; only 2024-11-05 and 2025-03-26 have batches.
+    pub max_batch: usize,
+    /// After how long without a request a session of an older revision ends.
+    pub session_idle_timeout: Duration,
+    /// How many sessions a principal may have; one more ends its longest unused one.
+    pub max_sessions_per_principal: usize,
+    /// How many streams of changes (`subscriptions/listen`) a principal may have open.
+    pub max_streams_per_principal: usize,
+    /// How long clients may keep lists and descriptions (`ttlMs`).
+    pub list_lifetime: Duration,
+    /// How long a task and its result are kept.
+    pub task_lifetime: Duration,
+    /// How many tasks a principal may have; further ones push out its oldest that has ended.
+    pub max_tasks_per_principal: usize,
 }
 
 impl Default for ServiceOptions {
@@ -39,15 +77,67 @@ impl Default for ServiceOptions {
         Self {
             page_size: 500,
             request_timeout: Duration::from_secs(120),
+            input_timeout: Duration::from_secs(300),
+            max_rounds: 16,
+            max_batch: 20,
+            session_idle_timeout: Duration::from_secs(30 * 60),
+            max_sessions_per_principal: 64,
+            max_streams_per_principal: 32,
+            list_lifetime: Duration::from_secs(60),
+            task_lifetime: Duration::from_secs(60 * 60),
+            max_tasks_per_principal: 64,
         }
     }
 }
 
-/// The side of a request that its body does not tell.
+/// How a request came.
+#[derive(Debug)]
+pub(crate) struct Arrival<P> {
+    pub(crate) principal: P,
+    pub(crate) channel: Channel,
+    /// Becomes true when the transport wants its long streams to end.
+    pub(crate) closing: Option<watch::Receiver<bool>>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Channel {
+    Http(HeaderMap),
+    Stdio(Conversation),
+}
+
+/// The session of a conversation over stdio, once there is one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Conversation(Arc<Mutex<Option<Arc<Session>>>>);
+
+impl Conversation {
+    pub(crate) fn session(&self) -> Option<Arc<Session>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn enter(&self, session: Arc<Session>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+    }
+}
+
+impl Channel {
+    pub(crate) fn headers(&self) -> Option<&HeaderMap> {
+        match self {
+            Self::Http(headers) => Some(headers),
+            Self::Stdio(_) => None,
+        }
+    }
+}
+
+/// For whom a request is served, and by which rules.
 #[derive(Debug)]
 pub(crate) struct Scope<P> {
     pub(crate) principal: P,
     pub(crate) revision: Revision,
+    pub(crate) client: ClientCapabilities,
+    pub(crate) session: Option<Arc<Session>>,
 }
 
 impl<H: Handler> Service<H> {
@@ -58,164 +148,140 @@ impl<H: Handler> Service<H> {
 
     /// Serves `handler` within `options`.
     pub fn with_options(handler: H, options: ServiceOptions) -> Self {
-        Self { handler, options }
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).expect("the operating system has random bytes");
+        Self {
+            handler,
+            changes: Changes::new(),
+            sessions: Sessions::new(
+                options.session_idle_timeout,
+                options.max_sessions_per_principal,
+            ),
+            // A client that carries a state may ask its user in the meantime.
+            sealer: Sealer::new(key, options.input_timeout * 2),
+            tasks: Tasks::new(options.task_lifetime, options.max_tasks_per_principal),
+            listeners: Places::new(options.max_streams_per_principal),
+            options,
+        }
+    }
+
+    /// Cancels all tasks. They run beside the transports, and end with this or with the runtime.
+    pub fn cancel_tasks(&self) {
+        self.tasks.cancel_all();
+    }
+
+    /// Gives the means to say that something changed.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Starts a request; nothing runs until the exchange is polled.
     pub(crate) fn start(
         self: &Arc<Self>,
         request: Request,
-        scope: Scope<H::Principal>,
+        arrival: Arrival<H::Principal>,
     ) -> Exchange {
         let outbox = Arc::new(Outbox::default());
         let service = Arc::clone(self);
         let sender = Arc::clone(&outbox);
         Exchange::new(outbox, async move {
-            let limit = service.options.request_timeout;
-            let work = AssertUnwindSafe(service.perform(&request, scope, sender)).catch_unwind();
-            let outcome = match tokio::time::timeout(limit, work).await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(_panic)) => {
-                    tracing::error!(method = %request.method, "a handler panicked");
-                    Err(Failure::internal())
-                }
-                Err(_elapsed) => Err(Failure::new(
-                    INTERNAL_ERROR,
-                    format!("the request took longer than {} s", limit.as_secs_f64()),
-                )),
-            };
-            match outcome {
-                Ok(message) => Answer {
-                    message: message.into(),
+            match service.perform(&request, arrival, sender).await {
+                Ok(done) => Answer {
+                    message: done.message.map(Into::into),
                     status: 200,
+                    session: done.session,
                 },
                 Err(failure) => Answer {
-                    message: jsonrpc::write_failure(Some(&request.id), &failure).into(),
+                    message: Some(jsonrpc::write_failure(Some(&request.id), &failure).into()),
                     status: failure.status,
+                    session: None,
                 },
             }
         })
     }
 
-    async fn perform(
+    /// Refuses a batch that the revision does not have, or that is empty or too long.
+    pub(crate) fn check_batch(
         &self,
-        request: &Request,
-        scope: Scope<H::Principal>,
-        outbox: Arc<Outbox>,
-    ) -> Result<Vec<u8>, Failure> {
-        let params = Params::read(request.params.as_deref())?;
-        let revision = scope.revision;
-        match request.method.as_str() {
-            "initialize" => {
-                let asked: String = params::required("protocolVersion", params.protocol_version)?;
-                let (server, capabilities) = (self.handler.server(), self.handler.capabilities());
-                Ok(write(
-                    request,
-                    Revision::negotiate(&asked),
-                    &Handshake {
-                        server,
-                        capabilities,
-                    },
-                ))
+        revision: Option<Revision>,
+        length: usize,
+    ) -> Result<(), Failure> {
+        if revision.is_none_or(|revision| revision > Revision::V2025_03_26) {
+            return Err(Failure::malformed(
+                "only 2024-11-05 and 2025-03-26 have batches",
+            ));
+        }
+        if !(1..=self.options.max_batch).contains(&length) {
+            let most = self.options.max_batch;
+            return Err(Failure::malformed(format!(
+                "a batch holds 1 to {most} messages"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Runs a request of a batch to its answer; it can send nothing else.
+    pub(crate) async fn answer_in_batch(
+        self: &Arc<Self>,
+        request: Request,
+        arrival: Arrival<H::Principal>,
+    ) -> Option<Bytes> {
+        if request.method == "initialize" {
+            let failure = Failure::malformed("`initialize` does not belong in a batch");
+            return Some(jsonrpc::write_failure(Some(&request.id), &failure).into());
+        }
+        let mut exchange = self.start(request, arrival);
+        exchange.answer_only();
+        loop {
+            if let Step::Done(answer) = exchange.step().await {
+                return answer.message;
             }
-            "ping" => Ok(jsonrpc::write_result(&request.id, &serde_json::Map::new())),
-            "tools/list" if self.handler.capabilities().tools => {
-                let tools = self.handler.tools(&scope.principal);
-                let (page, next_cursor) =
-                    cursor::page(&tools, &params, "tools", self.options.page_size)?;
-                Ok(write(
-                    request,
-                    revision,
-                    &ToolList {
-                        tools: page,
-                        next_cursor,
-                    },
-                ))
-            }
-            "tools/call" if self.handler.capabilities().tools => {
-                let result = self.call_tool(&params, scope, outbox).await?;
-                Ok(write(request, revision, &result))
-            }
-            unknown => Err(Failure::new(
-                METHOD_NOT_FOUND,
-                format!("unknown method `{unknown}`"),
-            )),
         }
     }
 
-    async fn call_tool(
+    /// Finds the session that headers name; `None` if they name none.
+    pub(crate) fn session(
         &self,
-        params: &Params<'_>,
-        scope: Scope<H::Principal>,
-        outbox: Arc<Outbox>,
-    ) -> Result<crate::model::ToolResult, Failure> {
-        let name: String = params::required("name", params.name)?;
-        if !self
-            .handler
-            .tools(&scope.principal)
-            .iter()
-            .any(|tool| tool.name == name)
-        {
-            return Err(Failure::invalid_params(format!("unknown tool `{name}`")));
-        }
-        let arguments = arguments(params)?;
-        let context = self.context(params, scope, outbox)?;
-        Ok(self
-            .handler
-            .call_tool(ToolCall { name, arguments }, context)
-            .await?)
+        headers: &HeaderMap,
+        principal: &H::Principal,
+    ) -> Result<Option<Arc<Session>>, Failure> {
+        let Some(id) = headers.get(SESSION_ID) else {
+            return Ok(None);
+        };
+        let session = id
+            .to_str()
+            .ok()
+            .and_then(|id| self.sessions.find(id, principal.name()));
+        session.map(Some).ok_or_else(no_session)
     }
 
-    fn context(
-        &self,
-        params: &Params<'_>,
-        scope: Scope<H::Principal>,
-        outbox: Arc<Outbox>,
-    ) -> Result<Context<H::Principal>, Failure> {
-        let meta = params.meta()?;
-        Ok(Context::new(Circumstances {
-            principal: scope.principal,
-            revision: scope.revision,
-            progress_token: meta.progress_token()?,
-            log_level: meta.log_level()?,
-            outbox,
-            progress: Mutex::new(f64::NEG_INFINITY),
-        }))
-    }
-}
-
-fn write(request: &Request, revision: Revision, result: &impl Project) -> Vec<u8> {
-    jsonrpc::write_result(&request.id, &At(result, revision))
-}
-
-/// Takes the arguments of a call as they are: an object, or nothing, which is an empty one.
-fn arguments(params: &Params<'_>) -> Result<Box<RawValue>, Failure> {
-    match params.arguments {
-        None => Ok(RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")),
-        Some(raw) if raw.get().starts_with('{') => Ok(raw.to_owned()),
-        Some(_) => Err(Failure::invalid_params("`arguments` must be an object")),
-    }
-}
-
-impl From<CallError> for Failure {
-    fn from(error: CallError) -> Self {
-        match error {
-            CallError::InvalidParams(message) => Self::invalid_params(message),
-            CallError::Internal(cause) => {
-                tracing::error!(cause = &*cause as &dyn std::error::Error, "a call failed");
-                Self::internal().status(200)
-            }
-            CallError::Other {
-                code,
-                message,
-                data,
-            } => {
-                let failure = Self::new(code, message);
-                match data {
-                    Some(data) => failure.data(data),
-                    None => failure,
-                }
-            }
+    /// Takes a notification of a client.
+    pub(crate) fn notice(session: &Session, note: &Notification) {
+        if let Some(id) = cancelled(note) {
+            session.cancel(&id);
         }
     }
+
+    /// Takes a client's answer to a request of the server.
+    pub(crate) fn settle(session: Option<&Session>, response: Response) -> Result<(), Failure> {
+        if session.is_some_and(|session| session.settle(response)) {
+            Ok(())
+        } else {
+            Err(Failure::malformed("this answers no request of the server"))
+        }
+    }
+}
+
+/// Gives the identifier of the request that a notification cancels.
+pub(crate) fn cancelled(note: &Notification) -> Option<Id> {
+    if note.method != "notifications/cancelled" {
+        return None;
+    }
+    let params = Params::read(note.params.as_deref()).ok()?;
+    params.request_id.and_then(Id::read)
+}
+
+/// Refuses a session that is unknown, has ended, or belongs to another principal.
+pub(crate) fn no_session() -> Failure {
+    Failure::malformed("there is no such session; send `initialize` again").status(404)
 }

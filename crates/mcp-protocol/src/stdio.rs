@@ -1,19 +1,23 @@
 //! One JSON message a line, over a pair of streams.
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::sync::watch;
 
 use crate::auth::Principal;
 use crate::exchange::{Exchange, Step};
 use crate::handler::Handler;
-use crate::jsonrpc::{self, Failure, Id, Message, Notification, Payload, Request};
-use crate::params::{self, Params};
-use crate::revision::Revision;
-use crate::service::{Scope, Service};
+use crate::jsonrpc::{self, Failure, Id, Message, Payload, Rejected, Request};
+use crate::service::{self, Arrival, Channel, Conversation, Service};
 
 /// The limits of the stdio transport.
 #[derive(Clone, Debug)]
@@ -52,21 +56,13 @@ pub async fn serve<H: Handler>(
     let revoked = principal.clone();
     let mut lines = Lines::new(reader, options.max_line_bytes);
     let mut output = Output::new(writer);
-    let mut peer = Peer {
-        service,
-        principal,
-        options,
-        revision: None,
-        running: Vec::new(),
-    };
+    let mut peer = Peer::new(service, principal, options);
     let converse = async {
         loop {
             // No branch loses anything when another one is taken.
             tokio::select! {
                 written = output.write(), if output.is_waiting() => written?,
-                message = peer.step(), if !peer.running.is_empty() && !output.is_full() => {
-                    output.push(&message);
-                }
+                message = peer.step(), if !output.is_full() => output.push(&message),
                 line = lines.next() => match line? {
                     Some(line) => peer.take(&line, &mut output),
                     None => break,
@@ -74,6 +70,7 @@ pub async fn serve<H: Handler>(
             }
         }
         let drain_timeout = peer.options.drain_timeout;
+        peer.close();
         let finish = async {
             while !peer.running.is_empty() {
                 output.push(&peer.step().await);
@@ -99,34 +96,52 @@ struct Peer<H: Handler> {
     service: Arc<Service<H>>,
     principal: H::Principal,
     options: Options,
-    /// What `initialize` agreed on.
-    revision: Option<Revision>,
-    running: Vec<(Id, Exchange)>,
+    conversation: Conversation,
+    /// The changes that a session is told of without asking each time.
+    unsolicited: Exchange,
+    /// In the order of their arrival, so that `initialize` comes before what relies on it.
+    running: Vec<Running>,
+    closing: watch::Sender<bool>,
+}
+
+/// What runs for the other side.
+enum Running {
+    One(Id, Exchange),
+    /// A batch, and the answers that it has so far.
+    Batch(Pin<Box<dyn Future<Output = Vec<Option<Bytes>>> + Send>>),
 }
 
 impl<H: Handler> Peer<H> {
+    fn new(service: Arc<Service<H>>, principal: H::Principal, options: Options) -> Self {
+        let conversation = Conversation::default();
+        let unsolicited = service.unsolicited(conversation.clone());
+        let closing = watch::channel(false).0;
+        Self {
+            service,
+            principal,
+            options,
+            conversation,
+            unsolicited,
+            running: Vec::new(),
+            closing,
+        }
+    }
+
     fn take<W>(&mut self, line: &[u8], output: &mut Output<W>) {
         match jsonrpc::read(line) {
             Ok(Payload::Single(Ok(Message::Request(request)))) => self.start(request, output),
-            Ok(Payload::Single(Ok(Message::Notification(note)))) => self.note(&note),
-            Ok(Payload::Single(Ok(Message::Response(response)))) => {
-                tracing::debug!(id = ?response.id, ok = response.outcome.is_ok(), "dropped a response to nothing");
+            Ok(Payload::Single(Ok(message))) => {
+                if let Err(refused) = self.take_silently(message) {
+                    tracing::debug!(reason = %refused.message, "dropped a message");
+                }
             }
             Ok(Payload::Single(Err(rejected))) if rejected.id.is_some() => {
-                output.push(&jsonrpc::write_failure(
-                    rejected.id.as_ref(),
-                    &rejected.failure,
-                ));
+                output.push(&rejected.write());
             }
-            Ok(Payload::Single(Err(jsonrpc::Rejected { failure, .. }))) | Err(failure) => {
+            Ok(Payload::Single(Err(Rejected { failure, .. }))) | Err(failure) => {
                 tracing::warn!(reason = %failure.message, "skipped a line that is not a message");
             }
-            Ok(Payload::Batch(entries)) => {
-                tracing::warn!(
-                    entries = entries.len(),
-                    "skipped a batch; this revision has none"
-                );
-            }
+            Ok(Payload::Batch(entries)) => self.start_batch(entries, output),
         }
     }
 
@@ -136,51 +151,110 @@ impl<H: Handler> Peer<H> {
             output.push(&jsonrpc::write_failure(Some(&request.id), &failure));
             return;
         }
-        if request.method == "initialize" {
-            self.revision = asked_revision(&request).or(self.revision);
+        let id = request.id.clone();
+        let exchange = self.service.start(request, self.arrival());
+        self.running.push(Running::One(id, exchange));
+    }
+
+    fn start_batch<W>(&mut self, entries: Vec<Result<Message, Rejected>>, output: &mut Output<W>) {
+        let revision = self.conversation.session().map(|session| session.revision);
+        if let Err(failure) = self.service.check_batch(revision, entries.len()) {
+            output.push(&jsonrpc::write_failure(None, &failure));
+            return;
         }
-        let revision = self.revision.unwrap_or(Revision::V2024_11_05);
-        let scope = Scope {
+        let mut answers = Vec::new();
+        for entry in entries {
+            answers.push(match entry {
+                Ok(Message::Request(request)) => {
+                    let (service, arrival) = (Arc::clone(&self.service), self.arrival());
+                    async move { service.answer_in_batch(request, arrival).await }.boxed()
+                }
+                Ok(message) => {
+                    let refused = self.take_silently(message).err();
+                    let refused = refused.map(|one| jsonrpc::write_failure(None, &one).into());
+                    std::future::ready(refused).boxed()
+                }
+                Err(rejected) => std::future::ready(Some(rejected.write().into())).boxed(),
+            });
+        }
+        self.running.push(Running::Batch(join_all(answers).boxed()));
+    }
+
+    fn arrival(&self) -> Arrival<H::Principal> {
+        Arrival {
             principal: self.principal.clone(),
-            revision,
-        };
-        self.running
-            .push((request.id.clone(), self.service.start(request, scope)));
-    }
-
-    fn note(&mut self, note: &Notification) {
-        if note.method == "notifications/cancelled"
-            && let Ok(params) = Params::read(note.params.as_deref())
-            && let Some(id) = params.request_id.and_then(Id::read)
-        {
-            self.running.retain(|(running, _)| *running != id);
+            channel: Channel::Stdio(self.conversation.clone()),
+            closing: Some(self.closing.subscribe()),
         }
     }
 
-    /// Runs all requests until one of them says something.
+    /// Takes a message that is not answered.
+    fn take_silently(&mut self, message: Message) -> Result<(), Failure> {
+        match message {
+            Message::Notification(note) => {
+                if let Some(id) = service::cancelled(&note) {
+                    self.running
+                        .retain(|one| !matches!(one, Running::One(other, _) if *other == id));
+                }
+                Ok(())
+            }
+            Message::Response(response) => {
+                Service::<H>::settle(self.conversation.session().as_deref(), response)
+            }
+            Message::Request(_) => Err(Failure::internal()),
+        }
+    }
+
+    /// Ends what would go on for ever.
+    fn close(&mut self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Runs everything until something is said.
     async fn step(&mut self) -> Vec<u8> {
         std::future::poll_fn(|context| {
-            for index in 0..self.running.len() {
-                let (_, exchange) = &mut self.running[index];
-                match exchange.poll_step(context) {
-                    Poll::Ready(Step::Sent(message)) => return Poll::Ready(message.into()),
-                    Poll::Ready(Step::Done(answer)) => {
-                        self.running.swap_remove(index);
-                        return Poll::Ready(answer.message.into());
+            let mut index = 0;
+            while index < self.running.len() {
+                match self.running[index].poll(context) {
+                    Poll::Ready(Said::Message(message)) => return Poll::Ready(message),
+                    Poll::Ready(Said::Last(message)) => {
+                        self.running.remove(index);
+                        if let Some(message) = message {
+                            return Poll::Ready(message);
+                        }
                     }
-                    Poll::Pending => {}
+                    Poll::Pending => index += 1,
                 }
             }
-            Poll::Pending
+            match self.unsolicited.poll_step(context) {
+                Poll::Ready(Step::Sent(message)) => Poll::Ready(message.into()),
+                Poll::Ready(Step::Done(_)) | Poll::Pending => Poll::Pending,
+            }
         })
         .await
     }
 }
 
-fn asked_revision(request: &Request) -> Option<Revision> {
-    let params = Params::read(request.params.as_deref()).ok()?;
-    let asked = params::optional::<String>("protocolVersion", params.protocol_version).ok()??;
-    Some(Revision::negotiate(&asked))
+/// What something that runs says.
+enum Said {
+    Message(Vec<u8>),
+    /// It has ended, perhaps silently.
+    Last(Option<Vec<u8>>),
+}
+
+impl Running {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Said> {
+        match self {
+            Self::One(_, exchange) => exchange.poll_step(context).map(|step| match step {
+                Step::Sent(message) => Said::Message(message.into()),
+                Step::Done(answer) => Said::Last(answer.message.map(Into::into)),
+            }),
+            Self::Batch(answers) => answers
+                .as_mut()
+                .poll(context)
+                .map(|answers| Said::Last(jsonrpc::join(answers.iter().flatten()))),
+        }
+    }
 }
 
 /// Lines of bounded length. Reading one may be broken off and taken up again.

@@ -1,12 +1,11 @@
 //! Connections: taken, limited, watched, and drained at the end.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -23,6 +22,7 @@ use super::options::Options;
 use super::watched::{Activity, Watched};
 use crate::auth::Authenticate;
 use crate::handler::Handler;
+use crate::places::{Place, Places};
 use crate::service::Service;
 
 /// How long to wait before accepting again when the system has no descriptors or memory left.
@@ -37,7 +37,7 @@ struct Shared<H, A> {
     endpoint: Endpoint<H, A>,
     http: Builder<TokioExecutor>,
     slots: Arc<Semaphore>,
-    peers: Arc<Peers>,
+    peers: Arc<Places<IpAddr>>,
 }
 
 impl<H, A> Clone for Server<H, A> {
@@ -65,7 +65,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
             .keep_alive_interval(options.keep_alive_interval)
             .keep_alive_timeout(options.write_timeout);
         let slots = Arc::new(Semaphore::new(options.max_connections));
-        let peers = Arc::new(Peers::new(options.max_connections_per_peer));
+        let peers = Places::new(options.max_connections_per_peer);
         let endpoint = Endpoint::new(service, authenticator, options);
         Self {
             shared: Arc::new(Shared {
@@ -120,15 +120,15 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
         let total = total.expect("the semaphore is never closed");
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => match self.peers.enter(peer.ip()) {
+                Ok((stream, peer)) => match self.peers.enter(network(peer.ip())) {
                     Some(place) => {
-                        return (
-                            stream,
-                            Slot {
-                                place,
-                                _total: total,
-                            },
-                        );
+                        let peer = peer.ip().to_canonical();
+                        let slot = Slot {
+                            peer,
+                            _place: place,
+                            _total: total,
+                        };
+                        return (stream, slot);
                     }
                     None => tracing::debug!(peer = %peer.ip(), "too many connections; closing one"),
                 },
@@ -148,7 +148,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
         slot: Slot,
         draining: watch::Receiver<bool>,
     ) {
-        let peer = slot.place.peer;
+        let peer = slot.peer;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
@@ -170,13 +170,15 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let closing = draining.clone();
         let activity = Activity::new(&self.endpoint.options);
         let stream = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
         let respond = service_fn(|request| {
             let busy = activity.begin(request.version() == hyper::Version::HTTP_2);
             let shared = Arc::clone(&self);
+            let closing = closing.clone();
             async move {
-                let reply = shared.endpoint.respond(request, peer).await;
+                let reply = shared.endpoint.respond(request, peer, closing).await;
                 Ok::<_, Infallible>(reply.map(|body| body.holding(busy)))
             }
         });
@@ -213,61 +215,9 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 
 /// The right to be connected; given back when dropped.
 struct Slot {
-    place: Place,
-    _total: OwnedSemaphorePermit,
-}
-
-/// How many connections each peer has.
-#[derive(Debug)]
-struct Peers {
-    limit: usize,
-    // Held for one look-up.
-    open: Mutex<HashMap<IpAddr, usize>>,
-}
-
-impl Peers {
-    fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            open: Mutex::default(),
-        }
-    }
-
-    fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(network(peer)).or_default();
-        if *count >= self.limit {
-            return None;
-        }
-        *count += 1;
-        Some(Place {
-            peer: peer.to_canonical(),
-            peers: Arc::clone(self),
-        })
-    }
-}
-
-/// One connection's entry in [`Peers`].
-struct Place {
     peer: IpAddr,
-    peers: Arc<Peers>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self
-            .peers
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let network = network(self.peer);
-        if let Some(count) = open.get_mut(&network) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&network);
-            }
-        }
-    }
+    _place: Place<IpAddr>,
+    _total: OwnedSemaphorePermit,
 }
 
 /// Gives what one party can be expected to hold: an IPv4 address, or an IPv6 network of 64 bits.

@@ -6,29 +6,29 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::{
-    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    ORIGIN, VARY,
-};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
+use tokio::sync::watch;
 
+use super::cors;
 use super::gate::{self, Source};
 use super::options::Options;
 use super::reply::{self, Reply};
 use crate::auth::{Authenticate, Bearer, Credentials, Principal, Refusal};
-use crate::exchange::Step;
+use crate::era;
+use crate::exchange::{Answer, Exchange, Step};
 use crate::handler::Handler;
-use crate::jsonrpc::{self, Failure, Message, Payload};
-use crate::revision::Revision;
-use crate::service::{Scope, Service};
+use crate::jsonrpc::{self, Failure, Message, Payload, Rejected};
+use crate::methods::LISTEN;
+use crate::service::{Arrival, Channel, Service};
 
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+/// Becomes true when streams shall end.
+pub(super) type Closing = watch::Receiver<bool>;
 
-/// The methods of the MCP endpoint.
-const METHODS: &str = "POST, OPTIONS";
+/// What the endpoint serves; the others exist for sessions and for browsers.
+const POST_ONLY: &str = "POST";
+const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 /// The longest bearer token in bytes.
 const MAX_TOKEN_BYTES: usize = 512;
 
@@ -48,30 +48,35 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         }
     }
 
-    /// Answers a request.
-    pub(super) async fn respond(&self, request: Request<Incoming>, peer: IpAddr) -> Reply {
+    /// Answers a request; `closing` becomes true when streams shall end.
+    pub(super) async fn respond(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        closing: Closing,
+    ) -> Reply {
         let (parts, body) = request.into_parts();
         let source = match gate::check(&parts, &self.options) {
             Ok(source) => source,
             Err(turned) => return reply::refuse(turned.status, turned.message),
         };
-        let mut reply = self.route(&parts, body, peer).await;
+        let mut reply = self.route(parts, body, peer, closing).await;
         if let Source::Page(origin) = &source {
-            allow_page(reply.headers_mut(), origin);
+            cors::allow_page(reply.headers_mut(), origin);
         }
         reply
     }
 
-    async fn route(&self, parts: &Parts, body: Incoming, peer: IpAddr) -> Reply {
+    async fn route(&self, parts: Parts, body: Incoming, peer: IpAddr, closing: Closing) -> Reply {
         let path = parts.uri.path();
         if self.options.health_path.as_deref() == Some(path) {
-            return self.health(parts).await;
+            return self.health(&parts).await;
         }
         if !self.options.paths.iter().any(|endpoint| endpoint == path) {
             return reply::refuse(404, "there is nothing at this path");
         }
         if parts.method == Method::OPTIONS {
-            return preflight(&parts.headers);
+            return cors::preflight(&parts.headers, METHODS);
         }
         let credentials = credentials(&parts.headers);
         let principal = match self.authenticator.authenticate(credentials, peer).await {
@@ -82,10 +87,21 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
             }
         };
         // From here on the principal may lose its rights at any moment.
+        let take = async {
+            match parts.method {
+                Method::POST => {
+                    self.post(parts.headers, body, principal.clone(), closing)
+                        .await
+                }
+                Method::GET => self.get(&parts.headers, principal.clone(), closing),
+                Method::DELETE => self.delete(&parts.headers, &principal),
+                _ => reply::method_not_allowed(METHODS),
+            }
+        };
         tokio::select! {
             biased;
             () = principal.revoked() => self.unauthorized(&Refusal::Unknown),
-            reply = self.take(parts, body, principal.clone()) => reply,
+            reply = take => reply,
         }
     }
 
@@ -102,18 +118,57 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         reply::unauthorized(refusal, &self.service.handler.server().name)
     }
 
-    /// Takes the request of an authenticated principal.
-    async fn take(&self, parts: &Parts, body: Incoming, principal: H::Principal) -> Reply {
-        if parts.method != Method::POST {
-            return reply::method_not_allowed(METHODS);
+    /// Opens the stream for unsolicited messages of a session.
+    fn get(&self, headers: &HeaderMap, principal: H::Principal, closing: Closing) -> Reply {
+        if era::is_modern(headers) {
+            return reply::method_not_allowed(POST_ONLY);
         }
-        if !is_json(&parts.headers) {
+        if Accepted::read(headers).is_none() {
+            return reply::refuse(406, "GET is answered with text/event-stream");
+        }
+        let session = match self.service.session(headers, &principal) {
+            Ok(Some(session)) => session,
+            // Clients try this once and go on without it.
+            Ok(None) => return reply::method_not_allowed(POST_ONLY),
+            Err(failure) => return reply::failure(&failure),
+        };
+        let Some(place) = session.open_stream() else {
+            return reply::refuse(409, "the session has its stream already");
+        };
+        let exchange = self.service.stream(session, place, closing);
+        self.events(None, exchange, principal)
+    }
+
+    /// Ends a session.
+    fn delete(&self, headers: &HeaderMap, principal: &H::Principal) -> Reply {
+        if era::is_modern(headers) {
+            return reply::method_not_allowed(POST_ONLY);
+        }
+        match self.service.session(headers, principal) {
+            Ok(Some(session)) => {
+                self.service.sessions.end(&session.id, principal.name());
+                reply::empty(StatusCode::NO_CONTENT)
+            }
+            Ok(None) => reply::refuse(400, "Mcp-Session-Id is missing"),
+            Err(failure) => reply::failure(&failure),
+        }
+    }
+
+    /// Takes the messages of a client.
+    async fn post(
+        &self,
+        headers: HeaderMap,
+        body: Incoming,
+        principal: H::Principal,
+        closing: Closing,
+    ) -> Reply {
+        if !is_json(&headers) {
             return reply::refuse(
                 415,
                 "the body must be sent as Content-Type: application/json",
             );
         }
-        let Some(accepted) = Accepted::read(&parts.headers) else {
+        let Some(accepted) = Accepted::read(&headers) else {
             return reply::refuse(406, "accept application/json or text/event-stream");
         };
         let body = match self.read(body).await {
@@ -126,34 +181,49 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                 let text = jsonrpc::write_failure(rejected.id.as_ref(), &rejected.failure);
                 return reply::json(rejected.failure.status, text);
             }
-            Ok(Payload::Batch(_)) => {
-                return reply::failure(&Failure::malformed(
-                    "batches are not part of this revision",
-                ));
+            Ok(Payload::Batch(entries)) => {
+                return self.batch(entries, headers, principal).await;
             }
             Err(failure) => return reply::failure(&failure),
         };
         match message {
-            Message::Notification(_) => reply::empty(StatusCode::ACCEPTED),
-            Message::Response(_) => reply::refuse(400, "nothing was asked of this client"),
             Message::Request(request) => {
-                let revision = match revision(&parts.headers) {
-                    Ok(revision) => revision,
-                    Err(failure) => {
-                        let text = jsonrpc::write_failure(Some(&request.id), &failure);
-                        return reply::json(failure.status, text);
-                    }
+                let arrival = Arrival {
+                    principal,
+                    channel: Channel::Http(headers),
+                    closing: Some(closing),
                 };
-                self.answer(
-                    request,
-                    Scope {
-                        principal,
-                        revision,
-                    },
-                    accepted,
-                )
-                .await
+                self.answer(request, arrival, accepted).await
             }
+            other => match self.take_silently(other, &headers, &principal) {
+                Ok(()) => reply::empty(StatusCode::ACCEPTED),
+                Err(failure) => reply::failure(&failure),
+            },
+        }
+    }
+
+    /// Takes a message that is not answered.
+    fn take_silently(
+        &self,
+        message: Message,
+        headers: &HeaderMap,
+        principal: &H::Principal,
+    ) -> Result<(), Failure> {
+        // The newest revision has no sessions, and says nothing of what notifications carry.
+        let session = if era::is_modern(headers) {
+            None
+        } else {
+            self.service.session(headers, principal)?
+        };
+        match message {
+            Message::Notification(note) => {
+                if let Some(session) = &session {
+                    Service::<H>::notice(session, &note);
+                }
+                Ok(())
+            }
+            Message::Response(response) => Service::<H>::settle(session.as_deref(), response),
+            Message::Request(_) => Err(Failure::internal()),
         }
     }
 
@@ -161,20 +231,67 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     async fn answer(
         &self,
         request: jsonrpc::Request,
-        scope: Scope<H::Principal>,
+        arrival: Arrival<H::Principal>,
         accepted: Accepted,
     ) -> Reply {
-        let principal = scope.principal.clone();
-        let mut exchange = self.service.start(request, scope);
-        if !accepted.streams {
+        let principal = arrival.principal.clone();
+        // Whoever listens expects a stream, even if it says only `*/*`.
+        let streams = accepted.streams || accepted.anything && request.method == LISTEN;
+        let mut exchange = self.service.start(request, arrival);
+        if !streams {
             exchange.answer_only();
         }
         match exchange.step().await {
-            Step::Done(answer) => reply::json(answer.status, answer.message),
-            Step::Sent(first) => {
-                let revoked = async move { principal.revoked().await };
-                reply::events(first, exchange, revoked, self.options.keep_alive_interval)
+            Step::Done(answer) => finished(answer),
+            Step::Sent(first) => self.events(Some(first), exchange, principal),
+        }
+    }
+
+    fn events(&self, said: Option<Bytes>, exchange: Exchange, principal: H::Principal) -> Reply {
+        let revoked = async move { principal.revoked().await };
+        reply::events(said, exchange, revoked, self.options.keep_alive_interval)
+    }
+
+    /// Answers a batch, which two early revisions have: all its requests at once, in one array.
+    async fn batch(
+        &self,
+        entries: Vec<Result<Message, Rejected>>,
+        headers: HeaderMap,
+        principal: H::Principal,
+    ) -> Reply {
+        let revision = match self.service.session(&headers, &principal) {
+            Ok(Some(session)) => Some(session.revision),
+            Ok(None) => era::named(&headers),
+            Err(failure) => return reply::failure(&failure),
+        };
+        if let Err(failure) = self.service.check_batch(revision, entries.len()) {
+            return reply::failure(&failure);
+        }
+        let answers = entries.into_iter().map(|entry| {
+            let (headers, principal) = (headers.clone(), principal.clone());
+            async move {
+                match entry {
+                    Ok(Message::Request(request)) => {
+                        let channel = Channel::Http(headers);
+                        let arrival = Arrival {
+                            principal,
+                            channel,
+                            closing: None,
+                        };
+                        self.service.answer_in_batch(request, arrival).await
+                    }
+                    Ok(other) => {
+                        let refused = self.take_silently(other, &headers, &principal).err()?;
+                        Some(jsonrpc::write_failure(None, &refused).into())
+                    }
+                    Err(rejected) => Some(rejected.write().into()),
+                }
             }
+        });
+        let answers = futures_util::future::join_all(answers).await;
+        match jsonrpc::join(answers.iter().flatten()) {
+            Some(array) => reply::json(200, array),
+            None => reply::empty(StatusCode::ACCEPTED),
         }
     }
 
@@ -267,6 +384,8 @@ fn essence(value: &str) -> &str {
 /// The forms of reply that a client takes.
 #[derive(Clone, Copy, Debug)]
 struct Accepted {
+    /// The client takes whatever comes.
+    anything: bool,
     /// The client names event streams. One that only says `*/*`, or nothing, expects an object.
     streams: bool,
 }
@@ -276,68 +395,37 @@ impl Accepted {
     fn read(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(ACCEPT).iter().peekable();
         if values.peek().is_none() {
-            return Some(Self { streams: false });
+            return Some(Self {
+                anything: true,
+                streams: false,
+            });
         }
-        let (mut any, mut streams) = (false, false);
+        let (mut anything, mut objects, mut streams) = (false, false, false);
         for range in values
             .filter_map(|value| value.to_str().ok())
             .flat_map(|list| list.split(','))
         {
             match essence(range).to_ascii_lowercase().as_str() {
                 "text/event-stream" | "text/*" => streams = true,
-                "application/json" | "application/*" | "*/*" => any = true,
+                "application/json" | "application/*" => objects = true,
+                "*/*" => anything = true,
                 _ => {}
             }
         }
-        (any || streams).then_some(Self { streams })
+        (anything || objects || streams).then_some(Self { anything, streams })
     }
 }
 
-/// Gives the revision that a request without a session is served at.
-fn revision(headers: &HeaderMap) -> Result<Revision, Failure> {
-    let Some(value) = headers.get(PROTOCOL_VERSION) else {
-        return Ok(Revision::V2024_11_05);
+/// Replies with the one message of a request.
+fn finished(answer: Answer) -> Reply {
+    let Some(message) = answer.message else {
+        // The client has cancelled it, and expects nothing more.
+        return reply::no_events();
     };
-    let name = String::from_utf8_lossy(value.as_bytes());
-    Revision::parse(&name)
-        .filter(|revision| !revision.is_modern())
-        .ok_or_else(|| {
-            Failure::malformed(format!(
-                "the revision `{name}` in MCP-Protocol-Version is not served"
-            ))
-        })
-}
-
-/// Answers the question that a browser asks before it lets a page call.
-fn preflight(headers: &HeaderMap) -> Reply {
-    if !headers.contains_key(ORIGIN) || !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
-        return reply::method_not_allowed(METHODS);
+    let mut reply = reply::json(answer.status, message);
+    if let Some(session) = answer.session {
+        let id = HeaderValue::from_str(&session.id).expect("the identifier is hexadecimal");
+        reply.headers_mut().insert(era::SESSION_ID, id);
     }
-    let mut reply = reply::empty(StatusCode::NO_CONTENT);
-    let headers = reply.headers_mut();
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("GET, POST, DELETE, OPTIONS"),
-    );
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static(
-            "authorization, content-type, accept, mcp-protocol-version, mcp-session-id, \
-             mcp-method, mcp-name, last-event-id",
-        ),
-    );
-    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     reply
-}
-
-/// Lets a page of an allowed origin read the reply.
-fn allow_page(headers: &mut HeaderMap, origin: &str) {
-    if let Ok(origin) = HeaderValue::from_str(origin) {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    }
-    headers.insert(VARY, HeaderValue::from_static("Origin"));
-    headers.insert(
-        ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("mcp-session-id, www-authenticate"),
-    );
 }

@@ -79,7 +79,7 @@ impl Body for ReplyBody {
 /// the request.
 struct Events {
     exchange: Option<Exchange>,
-    /// The message that made a stream of the reply.
+    /// What comes before all that the request sends.
     first: Option<Bytes>,
     revoked: Pin<Box<dyn Future<Output = ()> + Send>>,
     keep_alive: Interval,
@@ -94,13 +94,13 @@ impl Events {
             return Poll::Ready(None);
         };
         if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(event(&first)));
+            return Poll::Ready(Some(first));
         }
         match exchange.poll_step(context) {
             Poll::Ready(Step::Sent(message)) => Poll::Ready(Some(event(&message))),
             Poll::Ready(Step::Done(answer)) => {
                 self.exchange = None;
-                Poll::Ready(Some(event(&answer.message)))
+                Poll::Ready(answer.message.as_ref().map(event))
             }
             Poll::Pending => self
                 .keep_alive
@@ -120,13 +120,16 @@ fn event(message: &Bytes) -> Bytes {
     event.into()
 }
 
-/// Streams the rest of a request whose first message is `first`.
+/// Streams a request: what it has said so far, or nothing yet, and the rest of it.
 pub(super) fn events(
-    first: Bytes,
+    said: Option<Bytes>,
     exchange: Exchange,
     revoked: impl Future<Output = ()> + Send + 'static,
     keep_alive: Duration,
 ) -> Reply {
+    // A stream that has nothing to say yet opens with a comment, which gets its head sent.
+    let opening = || Bytes::from_static(b": open\n\n");
+    let first = said.as_ref().map_or_else(opening, event);
     let mut keep_alive = tokio::time::interval_at(Instant::now() + keep_alive, keep_alive);
     keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let events = Events {
@@ -156,6 +159,15 @@ pub(super) fn json(status: u16, body: impl Into<Bytes>) -> Reply {
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// Replies with a stream that has nothing to say.
+pub(super) fn no_events() -> Reply {
+    let mut reply = empty(StatusCode::OK);
+    reply
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     reply
 }
 

@@ -4,7 +4,7 @@ use base64ct::{Base64, Encoding};
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
-use super::{At, Fields, Icon, Project};
+use super::{At, Fields, Project, Resource, ResourceContents};
 use crate::revision::Revision;
 
 /// One block of content.
@@ -38,7 +38,7 @@ pub enum Block {
     /// A resource with what it holds.
     Resource(ResourceContents),
     /// The mention of a resource (since 2025-06-18).
-    Link(ResourceLink),
+    Link(Box<Resource>),
 }
 
 impl Content {
@@ -106,6 +106,15 @@ fn write_media<M: SerializeMap>(
     fields.always("mimeType", mime_type)
 }
 
+pub(super) fn write_annotations<M: SerializeMap>(
+    fields: &mut Fields<'_, M>,
+    annotations: Option<&Annotations>,
+) -> Result<(), M::Error> {
+    let revision = fields.revision;
+    let annotations = annotations.filter(|given| given.exist_in(revision));
+    fields.optional("annotations", annotations.map(|given| At(given, revision)))
+}
+
 /// Whom a block or a resource is for, and how much it matters.
 #[derive(Clone, Debug, Default)]
 pub struct Annotations {
@@ -146,66 +155,4 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
-}
-
-/// What a resource holds.
-#[derive(Clone, Debug)]
-pub struct ResourceContents {
-    /// The resource's address.
-    pub uri: String,
-    /// Its media type.
-    pub mime_type: Option<String>,
-    /// Its text or bytes.
-    pub data: ResourceData,
-}
-
-/// The text or the bytes of a resource.
-#[derive(Clone, Debug)]
-pub enum ResourceData {
-    /// Text.
-    Text(String),
-    /// Anything else.
-    Blob(Vec<u8>),
-}
-
-impl Project for ResourceContents {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
-        fields.always("uri", &self.uri)?;
-        fields.optional("mimeType", self.mime_type.as_ref())?;
-        match &self.data {
-            ResourceData::Text(text) => fields.always("text", text),
-            ResourceData::Blob(bytes) => fields.always("blob", Base64::encode_string(bytes)),
-        }
-    }
-}
-
-/// The mention of a resource that need not be listed.
-#[derive(Clone, Debug, Default)]
-pub struct ResourceLink {
-    /// The resource's address.
-    pub uri: String,
-    /// The name that programs use.
-    pub name: String,
-    /// The name that people read.
-    pub title: Option<String>,
-    /// What it is, for the model.
-    pub description: Option<String>,
-    /// Its media type.
-    pub mime_type: Option<String>,
-    /// Its size in bytes.
-    pub size: Option<u64>,
-    /// Pictures of the resource.
-    pub icons: Vec<Icon>,
-}
-
-impl Project for ResourceLink {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
-        fields.always("uri", &self.uri)?;
-        fields.always("name", &self.name)?;
-        fields.since(Revision::V2025_06_18, "title", self.title.as_ref())?;
-        fields.optional("description", self.description.as_ref())?;
-        fields.optional("mimeType", self.mime_type.as_ref())?;
-        fields.optional("size", self.size)?;
-        fields.icons(&self.icons)
-    }
 }

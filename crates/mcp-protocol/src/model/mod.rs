@@ -4,8 +4,13 @@
 //! for one revision. Nothing else in the crate writes these types, so a field that an old client
 //! must not see is left out in one place, for every transport.
 
+mod completion;
 mod content;
 mod icon;
+mod list;
+mod prompt;
+mod reply;
+mod resource;
 mod schema;
 mod server;
 mod tool;
@@ -13,14 +18,19 @@ mod tool;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-pub use content::{
-    Annotations, Block, Content, ResourceContents, ResourceData, ResourceLink, Role,
-};
+pub use completion::Completion;
+pub use content::{Annotations, Block, Content, Role};
 pub use icon::Icon;
+pub(crate) use list::List;
+pub use list::{Page, PageRequest};
+pub use prompt::{Prompt, PromptArgument, PromptMessage, PromptResult};
+pub(crate) use reply::{Empty, Reply};
+pub(crate) use resource::ReadResult;
+pub use resource::{Resource, ResourceContents, ResourceData, ResourceTemplate};
+pub(crate) use schema::HeaderParameter;
 pub use schema::{Schema, SchemaError};
-pub(crate) use server::Handshake;
 pub use server::{Capabilities, ServerInfo};
-pub(crate) use tool::ToolList;
+pub(crate) use server::{Discovery, Handshake, Implementation};
 pub use tool::{Tool, ToolAnnotations, ToolResult};
 
 use crate::revision::Revision;

@@ -9,6 +9,16 @@ use serde_json::value::RawValue;
 pub struct Schema {
     text: Box<RawValue>,
     root_is_object: bool,
+    header_parameters: Vec<HeaderParameter>,
+}
+
+/// An argument that a client repeats in a header (`x-mcp-header`, since 2026-07-28).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HeaderParameter {
+    /// What follows `Mcp-Param-`.
+    pub(crate) header: String,
+    /// Where the argument stands (RFC 6901).
+    pub(crate) pointer: String,
 }
 
 /// Why a text is not a schema that a tool can have.
@@ -23,17 +33,23 @@ pub enum SchemaError {
     /// An input schema describes something else than an object.
     #[error("an input schema must have `\"type\": \"object\"` at its root")]
     RootNotObject,
+    /// `x-mcp-header` does not name a header, names one twice, or marks what cannot be in one.
+    #[error(
+        "`x-mcp-header` at `{0}` must be a header name of its own, on a string, integer or boolean"
+    )]
+    Header(String),
 }
 
 impl Schema {
     /// Reads the schema of a tool's input, whose root must be an object (all revisions).
     pub fn input(text: &str) -> Result<Self, SchemaError> {
-        let schema = Self::output(text)?;
-        if schema.root_is_object {
-            Ok(schema)
-        } else {
-            Err(SchemaError::RootNotObject)
+        let mut schema = Self::output(text)?;
+        if !schema.root_is_object {
+            return Err(SchemaError::RootNotObject);
         }
+        let root: Value = serde_json::from_str(schema.text())?;
+        find_header_parameters(&root, "", &mut schema.header_parameters)?;
+        Ok(schema)
     }
 
     /// Reads the schema of a tool's structured output. One whose root is not an object is shown
@@ -47,6 +63,7 @@ impl Schema {
         Ok(Self {
             text,
             root_is_object,
+            header_parameters: Vec::new(),
         })
     }
 
@@ -58,6 +75,41 @@ impl Schema {
     pub(crate) fn root_is_object(&self) -> bool {
         self.root_is_object
     }
+
+    pub(crate) fn header_parameters(&self) -> &[HeaderParameter] {
+        &self.header_parameters
+    }
+}
+
+/// Collects the marked properties; only those that are reached through `properties` alone count.
+fn find_header_parameters(
+    schema: &Value,
+    pointer: &str,
+    found: &mut Vec<HeaderParameter>,
+) -> Result<(), SchemaError> {
+    let Some(Value::Object(properties)) = schema.get("properties") else {
+        return Ok(());
+    };
+    for (name, property) in properties {
+        let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+        find_header_parameters(property, &pointer, found)?;
+        let Some(mark) = property.get("x-mcp-header") else {
+            continue;
+        };
+        let header = mark.as_str().unwrap_or_default().to_owned();
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let is_name = !header.is_empty() && header.bytes().all(is_token);
+        let is_new = !found
+            .iter()
+            .any(|other| other.header.eq_ignore_ascii_case(&header));
+        let kind = property.get("type").and_then(Value::as_str);
+        if !is_name || !is_new || !matches!(kind, Some("string" | "integer" | "boolean")) {
+            return Err(SchemaError::Header(pointer));
+        }
+        found.push(HeaderParameter { header, pointer });
+    }
+    Ok(())
 }
 
 impl Serialize for Schema {

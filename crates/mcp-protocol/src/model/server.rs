@@ -1,9 +1,12 @@
 //! What a server says of itself.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
 use super::{At, Fields, Icon, Project};
+use crate::client::TASKS;
 use crate::revision::Revision;
 
 /// What a server says of itself.
@@ -42,6 +45,8 @@ pub struct Capabilities {
     pub logging: bool,
     /// The lists of tools, resources and prompts change while the server runs, and it says so.
     pub list_changed: bool,
+    /// Calls may go on as tasks (the extension `io.modelcontextprotocol/tasks` of 2026-07-28).
+    pub tasks: bool,
 }
 
 impl Default for Capabilities {
@@ -55,6 +60,7 @@ impl Default for Capabilities {
             completions: false,
             logging: false,
             list_changed: false,
+            tasks: false,
         }
     }
 }
@@ -91,7 +97,9 @@ impl Project for Capabilities {
             "completions",
             empty(self.completions),
         )?;
-        fields.optional("logging", empty(self.logging))
+        fields.optional("logging", empty(self.logging))?;
+        let extensions = self.tasks.then(|| BTreeMap::from([(TASKS, empty(true))]));
+        fields.since(Revision::V2026_07_28, "extensions", extensions)
     }
 }
 
@@ -130,6 +138,21 @@ impl Project for Handshake<'_> {
         fields.always("protocolVersion", revision.as_str())?;
         fields.always("capabilities", At(&self.capabilities, revision))?;
         fields.always("serverInfo", At(&Implementation(self.server), revision))?;
+        fields.optional("instructions", self.server.instructions.as_ref())
+    }
+}
+
+/// The result of `server/discover`.
+pub(crate) struct Discovery<'a> {
+    pub(crate) server: &'a ServerInfo,
+    pub(crate) capabilities: Capabilities,
+}
+
+impl Project for Discovery<'_> {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        let revision = fields.revision;
+        fields.always("supportedVersions", Revision::modern_names())?;
+        fields.always("capabilities", At(&self.capabilities, revision))?;
         fields.optional("instructions", self.server.instructions.as_ref())
     }
 }

@@ -89,19 +89,6 @@ impl Project for Tool {
     }
 }
 
-/// One page of the tools.
-pub(crate) struct ToolList<'a> {
-    pub(crate) tools: &'a [Tool],
-    pub(crate) next_cursor: Option<String>,
-}
-
-impl Project for ToolList<'_> {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
-        fields.list("tools", self.tools)?;
-        fields.optional("nextCursor", self.next_cursor.as_ref())
-    }
-}
-
 /// What a call of a tool came to.
 #[derive(Clone, Debug, Default)]
 pub struct ToolResult {

@@ -1,0 +1,98 @@
+//! News of what changed, for the clients that follow it.
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+
+/// How many changes a slow follower may be behind before it is told that everything changed.
+const CAPACITY: usize = 256;
+
+/// Tells the clients that follow it what changed; cloned freely.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    followers: broadcast::Sender<Change>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Tools,
+    Prompts,
+    Resources,
+    Resource(Arc<str>),
+}
+
+impl Changes {
+    pub(crate) fn new() -> Self {
+        Self {
+            followers: broadcast::Sender::new(CAPACITY),
+        }
+    }
+
+    /// Says that the list of tools is another one now, perhaps for some principals only.
+    pub fn tools(&self) {
+        self.tell(Change::Tools);
+    }
+
+    /// Says that the list of prompts is another one now.
+    pub fn prompts(&self) {
+        self.tell(Change::Prompts);
+    }
+
+    /// Says that the list of resources is another one now.
+    pub fn resources(&self) {
+        self.tell(Change::Resources);
+    }
+
+    /// Says that what a resource holds is different now.
+    pub fn resource(&self, uri: &str) {
+        self.tell(Change::Resource(uri.into()));
+    }
+
+    pub(crate) fn follow(&self) -> Follower {
+        Follower {
+            receiver: self.followers.subscribe(),
+            missed: Vec::new(),
+        }
+    }
+
+    fn tell(&self, change: Change) {
+        // Nobody may be following.
+        let _followers = self.followers.send(change);
+    }
+}
+
+impl Change {
+    /// Names the notification that tells it.
+    pub(crate) fn method(&self) -> &'static str {
+        match self {
+            Self::Tools => "notifications/tools/list_changed",
+            Self::Prompts => "notifications/prompts/list_changed",
+            Self::Resources => "notifications/resources/list_changed",
+            Self::Resource(_) => "notifications/resources/updated",
+        }
+    }
+}
+
+/// One who follows the changes from when it was made.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    receiver: broadcast::Receiver<Change>,
+    missed: Vec<Change>,
+}
+
+impl Follower {
+    /// Waits for the next change; never ends while the service lives. May be broken off.
+    pub(crate) async fn next(&mut self) -> Change {
+        if let Some(change) = self.missed.pop() {
+            return change;
+        }
+        match self.receiver.recv().await {
+            Ok(change) => change,
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                self.missed = vec![Change::Resources, Change::Prompts];
+                Change::Tools
+            }
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}

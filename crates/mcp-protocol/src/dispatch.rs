@@ -1,0 +1,414 @@
+//! One dispatch for every transport and every revision.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::auth::Principal;
+use crate::client::ClientCapabilities;
+use crate::cursor;
+use crate::era::{self, Era};
+use crate::handler::{CallError, CompletionCall, Handler, PromptCall, Reference};
+use crate::jsonrpc::{self, Failure, INTERNAL_ERROR, METHOD_NOT_FOUND, Request};
+use crate::methods::{self, Method};
+use crate::model::{Discovery, Empty, Handshake, List, PageRequest, Project, ReadResult, Reply};
+use crate::outbox::Outbox;
+use crate::params::{self, Params};
+use crate::revision::Revision;
+use crate::rounds::{self, Asking, Outcome};
+use crate::service::{Arrival, Channel, Scope, Service, no_session};
+use crate::session::Session;
+
+/// A request that was performed.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// The response; a cancelled request has none.
+    pub(crate) message: Option<Vec<u8>>,
+    /// The session that the request opened.
+    pub(crate) session: Option<Arc<Session>>,
+}
+
+impl From<Vec<u8>> for Done {
+    fn from(message: Vec<u8>) -> Self {
+        Self {
+            message: Some(message),
+            session: None,
+        }
+    }
+}
+
+impl<H: Handler> Service<H> {
+    /// Performs a request: classifies it, finds its scope, and runs its method in it.
+    pub(crate) async fn perform(
+        self: &Arc<Self>,
+        request: &Request,
+        arrival: Arrival<H::Principal>,
+        outbox: Arc<Outbox>,
+    ) -> Result<Done, Failure> {
+        let headers = arrival.channel.headers();
+        let params = Params::read(request.params.as_deref())?;
+        let meta = params.meta().map_err(|failure| match headers {
+            Some(headers) if era::is_modern(headers) => failure.status(400),
+            _ => failure,
+        })?;
+        match era::classify(meta.protocol_version, &request.method, headers)? {
+            Era::Modern => {
+                let claims = era::check(request, &params, &meta, headers)?;
+                let scope = Scope {
+                    principal: arrival.principal.clone(),
+                    revision: claims.revision,
+                    client: claims.client,
+                    session: None,
+                };
+                self.serve(request, &params, scope, &arrival, outbox).await
+            }
+            Era::Legacy(named) => {
+                let session = match &arrival.channel {
+                    _ if request.method == "initialize" => None,
+                    Channel::Http(headers) => self.session(headers, &arrival.principal)?,
+                    Channel::Stdio(conversation) => conversation.session(),
+                };
+                let revision = session.as_ref().map(|session| session.revision).or(named);
+                let scope = Scope {
+                    principal: arrival.principal.clone(),
+                    revision: revision.unwrap_or(Revision::V2024_11_05),
+                    client: session
+                        .as_ref()
+                        .map(|session| session.client)
+                        .unwrap_or_default(),
+                    session: session.clone(),
+                };
+                let Some(session) = session else {
+                    return self.serve(request, &params, scope, &arrival, outbox).await;
+                };
+                let (_running, cancelled) = session.begin(&request.id);
+                tokio::select! {
+                    biased;
+                    Ok(()) = cancelled => Ok(Done { message: None, session: None }),
+                    () = session.ended() => Err(no_session()),
+                    done = self.serve(request, &params, scope, &arrival, outbox) => done,
+                }
+            }
+        }
+    }
+
+    /// Runs the method of a request within its scope.
+    async fn serve(
+        self: &Arc<Self>,
+        request: &Request,
+        params: &Params<'_>,
+        scope: Scope<H::Principal>,
+        arrival: &Arrival<H::Principal>,
+        outbox: Arc<Outbox>,
+    ) -> Result<Done, Failure> {
+        let (handler, offered, revision) =
+            (&self.handler, self.handler.capabilities(), scope.revision);
+        let entry = methods::named(&request.method);
+        let entry = entry.filter(|entry| entry.is_served(revision, &offered));
+        let Some(entry) = entry else {
+            return Err(unknown(&request.method, revision));
+        };
+        let mut asking = Asking::new(request, params, scope, outbox);
+        let listed = Some(self.options.list_lifetime);
+        match entry.method {
+            Method::Initialize => return self.initialize(request, params, arrival),
+            Method::Ping => Ok(self.write(&asking, &Empty, None)),
+            Method::Discover => {
+                let discovery = Discovery {
+                    server: handler.server(),
+                    capabilities: offered,
+                };
+                Ok(self.write(&asking, &discovery, listed))
+            }
+            Method::Listen => self.listen(&asking, arrival.closing.clone()).await,
+            Method::ListTools => {
+                let tools = handler.tools(&asking.scope.principal);
+                let (items, next_cursor) =
+                    cursor::page(&tools, params, "tools", self.options.page_size)?;
+                Ok(self.write(
+                    &asking,
+                    &List {
+                        name: "tools",
+                        items,
+                        next_cursor,
+                    },
+                    listed,
+                ))
+            }
+            Method::CallTool => self.call_tool(asking, arrival.channel.headers()).await,
+            Method::ListResources => {
+                let page = self.page(params, "resources")?;
+                let context = asking.context(self)?;
+                let page = self
+                    .call(handler.list_resources(page, context), revision)
+                    .await?;
+                Ok(self.write_page(&asking, "resources", &page.items, page.next))
+            }
+            Method::ListTemplates => {
+                let page = self.page(params, "resourceTemplates")?;
+                let context = asking.context(self)?;
+                let page = self
+                    .call(handler.list_resource_templates(page, context), revision)
+                    .await?;
+                Ok(self.write_page(&asking, "resourceTemplates", &page.items, page.next))
+            }
+            Method::ReadResource => {
+                let uri: String = params::required("uri", params.uri)?;
+                let read = |context| handler.read_resource(uri.clone(), context);
+                let outcome = self.rounds(&mut asking, read).await?;
+                self.finish(&asking, outcome.map(ReadResult), Some(Duration::ZERO))
+            }
+            Method::Subscribe => {
+                let uri = params::required("uri", params.uri)?;
+                let session = asking.scope.session.as_ref().ok_or_else(session_needed)?;
+                session.subscribe(uri)?;
+                Ok(self.write(&asking, &Empty, None))
+            }
+            Method::Unsubscribe => {
+                let uri: String = params::required("uri", params.uri)?;
+                let session = asking.scope.session.as_ref().ok_or_else(session_needed)?;
+                session.unsubscribe(&uri);
+                Ok(self.write(&asking, &Empty, None))
+            }
+            Method::ListPrompts => {
+                let prompts = handler.prompts(&asking.scope.principal);
+                let (items, next_cursor) =
+                    cursor::page(&prompts, params, "prompts", self.options.page_size)?;
+                Ok(self.write(
+                    &asking,
+                    &List {
+                        name: "prompts",
+                        items,
+                        next_cursor,
+                    },
+                    listed,
+                ))
+            }
+            Method::GetPrompt => {
+                let call = self.prompt_call(params, &asking.scope.principal)?;
+                let get = |context| handler.get_prompt(call.clone(), context);
+                let outcome = self.rounds(&mut asking, get).await?;
+                self.finish(&asking, outcome, None)
+            }
+            Method::Complete => {
+                let call = completion_call(params)?;
+                let context = asking.context(self)?;
+                let completion = self.call(handler.complete(call, context), revision).await?;
+                Ok(self.write(&asking, &completion, None))
+            }
+            Method::SetLogLevel => {
+                let level = params::required("level", params.level)?;
+                if let Some(session) = &asking.scope.session {
+                    session.set_log_level(level);
+                }
+                Ok(self.write(&asking, &Empty, None))
+            }
+            Method::GetTask => self.get_task(&asking),
+            Method::UpdateTask => self.update_task(&asking),
+            Method::CancelTask => self.cancel_task(&asking),
+        }
+        .map(Done::from)
+    }
+
+    fn initialize(
+        &self,
+        request: &Request,
+        params: &Params<'_>,
+        arrival: &Arrival<H::Principal>,
+    ) -> Result<Done, Failure> {
+        let asked: String = params::required("protocolVersion", params.protocol_version)?;
+        let declared: Option<Value> = params::optional("capabilities", params.capabilities)?;
+        let revision = Revision::negotiate(&asked);
+        let client = ClientCapabilities::read(&declared.unwrap_or_default(), revision);
+        let session = Session::new(arrival.principal.name(), revision, client);
+        let (server, capabilities) = (self.handler.server(), self.handler.capabilities());
+        let handshake = Handshake {
+            server,
+            capabilities,
+        };
+        match &arrival.channel {
+            Channel::Http(_) => self.sessions.enter(Arc::clone(&session)),
+            Channel::Stdio(conversation) => conversation.enter(Arc::clone(&session)),
+        }
+        let reply = self.reply(&handshake, revision, None);
+        let message = jsonrpc::write_result(&request.id, &reply);
+        Ok(Done {
+            message: Some(message),
+            session: Some(session),
+        })
+    }
+
+    fn page(&self, params: &Params<'_>, list: &'static str) -> Result<PageRequest, Failure> {
+        let after = match params::optional::<String>("cursor", params.cursor)? {
+            None => None,
+            Some(cursor) => Some(cursor::decode(&cursor, list).ok_or_else(cursor::invalid)?),
+        };
+        Ok(PageRequest {
+            after,
+            size: self.options.page_size,
+        })
+    }
+
+    fn prompt_call(
+        &self,
+        params: &Params<'_>,
+        principal: &H::Principal,
+    ) -> Result<PromptCall, Failure> {
+        let name: String = params::required("name", params.name)?;
+        let prompts = self.handler.prompts(principal);
+        let prompt = prompts.iter().find(|prompt| prompt.name == name);
+        let prompt =
+            prompt.ok_or_else(|| Failure::invalid_params(format!("unknown prompt `{name}`")))?;
+        let arguments: Option<BTreeMap<String, String>> =
+            params::optional("arguments", params.arguments)?;
+        let arguments = arguments.unwrap_or_default();
+        let missing = prompt
+            .arguments
+            .iter()
+            .find(|argument| argument.required && !arguments.contains_key(&*argument.name));
+        if let Some(missing) = missing {
+            let message = format!("the argument `{}` is missing", missing.name);
+            return Err(Failure::invalid_params(message));
+        }
+        Ok(PromptCall { name, arguments })
+    }
+
+    /// Runs one call of the handler that can neither ask nor go on as a task.
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, CallError>>,
+        revision: Revision,
+    ) -> Result<T, Failure> {
+        self.limited(call)
+            .await?
+            .map_err(|error| rounds::failure(error, revision))
+    }
+
+    /// Runs one call of the handler within its time, and catches its panic.
+    pub(crate) async fn limited<T>(
+        &self,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<Result<T, CallError>, Failure> {
+        let limit = self.options.request_timeout;
+        match tokio::time::timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(_panic)) => {
+                tracing::error!("a handler panicked");
+                Err(Failure::internal())
+            }
+            Err(_elapsed) => Err(Failure::new(
+                INTERNAL_ERROR,
+                format!("the request took longer than {} s", limit.as_secs_f64()),
+            )),
+        }
+    }
+
+    /// Writes what a call of rounds came to.
+    pub(crate) fn finish<T: Project>(
+        &self,
+        asking: &Asking<'_, H::Principal>,
+        outcome: Outcome<T>,
+        keep_for: Option<Duration>,
+    ) -> Result<Vec<u8>, Failure> {
+        match outcome {
+            Outcome::Complete(result) => Ok(self.write(asking, &result, keep_for)),
+            Outcome::InputRequired(asked) => {
+                let mut reply = self.reply(&asked, asking.scope.revision, None);
+                reply.result_type = "input_required";
+                Ok(jsonrpc::write_result(&asking.request.id, &reply))
+            }
+            Outcome::GoesOn => Err(Failure::new(
+                INTERNAL_ERROR,
+                "only calls of tools can go on as tasks",
+            )),
+        }
+    }
+
+    fn write_page<T: Project>(
+        &self,
+        asking: &Asking<'_, H::Principal>,
+        name: &'static str,
+        items: &[T],
+        next: Option<String>,
+    ) -> Vec<u8> {
+        let next_cursor = next.map(|next| cursor::encode(name, &next));
+        let list = List {
+            name,
+            items,
+            next_cursor,
+        };
+        self.write(asking, &list, Some(self.options.list_lifetime))
+    }
+
+    /// Writes a complete result for the client's revision.
+    pub(crate) fn write<T: Project>(
+        &self,
+        asking: &Asking<'_, H::Principal>,
+        result: &T,
+        keep_for: Option<Duration>,
+    ) -> Vec<u8> {
+        let reply = self.reply(result, asking.scope.revision, keep_for);
+        jsonrpc::write_result(&asking.request.id, &reply)
+    }
+
+    pub(crate) fn reply<'a, T>(
+        &'a self,
+        body: &'a T,
+        revision: Revision,
+        keep_for: Option<Duration>,
+    ) -> Reply<'a, T> {
+        let server = self.handler.server();
+        Reply {
+            body,
+            revision,
+            server,
+            result_type: "complete",
+            subscription: None,
+            keep_for,
+        }
+    }
+}
+
+fn completion_call(params: &Params<'_>) -> Result<CompletionCall, Failure> {
+    #[derive(Deserialize)]
+    struct Argument {
+        name: String,
+        value: String,
+    }
+    #[derive(Default, Deserialize)]
+    struct Known {
+        #[serde(default)]
+        arguments: BTreeMap<String, String>,
+    }
+    let reference: Reference = params::required("ref", params.reference)?;
+    let argument: Argument = params::required("argument", params.argument)?;
+    let known: Option<Known> = params::optional("context", params.context)?;
+    Ok(CompletionCall {
+        reference,
+        argument: argument.name,
+        value: argument.value,
+        known: known.unwrap_or_default().arguments,
+    })
+}
+
+fn unknown(method: &str, revision: Revision) -> Failure {
+    let message = if revision.is_modern() && method == "initialize" {
+        format!(
+            "{revision} has no `initialize`; served without it: {:?}",
+            Revision::modern_names()
+        )
+    } else {
+        format!("unknown method `{method}`")
+    };
+    // Until 2025-11-25 the error is the result of a good exchange.
+    Failure::new(METHOD_NOT_FOUND, message).status(if revision.is_modern() { 404 } else { 200 })
+}
+
+fn session_needed() -> Failure {
+    Failure::malformed("this needs a session; send `initialize` first").status(200)
+}

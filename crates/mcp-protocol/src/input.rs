@@ -1,0 +1,180 @@
+//! What a handler asks of the client's side in the middle of a call.
+//!
+//! A handler asks through [`Context::ask`](crate::Context::ask) and is called again once the answers
+//! are there. From 2026-07-28 on the client repeats its request with them; until 2025-11-25 the
+//! server sends requests of its own and repeats the call by itself. The handler sees no difference.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::client::{ClientCapabilities, Lacking};
+use crate::model::{Object, Schema};
+use crate::revision::Revision;
+
+/// A question to the client, its user or its model.
+#[derive(Clone, Debug)]
+pub enum InputRequest {
+    /// The user fills in a form. Never ask for secrets this way.
+    Form {
+        /// What the user reads.
+        message: String,
+        /// An object of strings, numbers, booleans and choices.
+        schema: Schema,
+    },
+    /// The user visits a web page (since 2025-11-25).
+    Page {
+        /// What the user reads.
+        message: String,
+        /// The page's address.
+        url: String,
+    },
+    /// The client's model writes a message: the parameters of `sampling/createMessage`.
+    Message(Object),
+    /// The client lists the folders that the server may look at.
+    Roots,
+}
+
+/// The answer to an [`InputRequest`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum InputResponse {
+    /// The user has seen the form or the page.
+    Elicited {
+        /// What the user did.
+        action: ElicitAction,
+        /// What the form holds; check it against the schema again.
+        content: Object,
+    },
+    /// The model's message: the result of `sampling/createMessage`.
+    Message(Object),
+    /// The folders.
+    Roots(Vec<Root>),
+}
+
+/// What a user did with a form or a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ElicitAction {
+    /// Agreed.
+    Accept,
+    /// Refused.
+    Decline,
+    /// Did neither.
+    Cancel,
+}
+
+/// A folder of the client.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Root {
+    /// The folder's address, a `file:` URI.
+    pub uri: String,
+    /// The name that people read.
+    pub name: Option<String>,
+}
+
+/// The questions that a call waits for, by keys that the handler chooses.
+#[derive(Clone, Debug, Default)]
+pub struct InputRequired {
+    pub(crate) requests: Vec<(String, InputRequest)>,
+    pub(crate) state: Option<String>,
+}
+
+impl InputRequired {
+    /// Asks nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a question.
+    pub fn ask(mut self, key: impl Into<String>, request: InputRequest) -> Self {
+        self.requests.push((key.into(), request));
+        self
+    }
+
+    /// Gives the handler's next round something to go on from, as
+    /// [`Context::state`](crate::Context::state). The client carries it, and cannot change it.
+    pub fn state(mut self, state: impl Into<String>) -> Self {
+        self.state = Some(state.into());
+        self
+    }
+}
+
+impl InputRequest {
+    /// Names the capability that the client would have to declare.
+    pub(crate) fn lacking(&self, client: ClientCapabilities) -> Option<Lacking> {
+        let (declared, lacking) = match self {
+            Self::Form { .. } => (client.elicitation, Lacking::Elicitation),
+            Self::Page { .. } => (client.elicitation_url, Lacking::ElicitationUrl),
+            Self::Message(_) => (client.sampling, Lacking::Sampling),
+            Self::Roots => (client.roots, Lacking::Roots),
+        };
+        (!declared).then_some(lacking)
+    }
+
+    pub(crate) fn method(&self) -> &'static str {
+        match self {
+            Self::Form { .. } | Self::Page { .. } => "elicitation/create",
+            Self::Message(_) => "sampling/createMessage",
+            Self::Roots => "roots/list",
+        }
+    }
+
+    /// Gives the request's parameters; `key` identifies it where a revision wants that.
+    pub(crate) fn params(&self, key: &str, revision: Revision) -> Value {
+        match self {
+            Self::Form { message, schema } => {
+                let schema: Value = serde_json::from_str(schema.text())
+                    .expect("a schema was parsed when it was made");
+                json!({ "message": message, "requestedSchema": schema })
+            }
+            Self::Page { message, url } if revision.is_modern() => {
+                json!({ "mode": "url", "message": message, "url": url })
+            }
+            Self::Page { message, url } => {
+                json!({ "mode": "url", "message": message, "url": url, "elicitationId": key })
+            }
+            Self::Message(params) => Value::Object(params.clone()),
+            Self::Roots => json!({}),
+        }
+    }
+
+    /// Reads an answer; one that does not fit the question is none.
+    pub(crate) fn read(&self, answer: &RawValue) -> Option<InputResponse> {
+        #[derive(Deserialize)]
+        struct Elicited {
+            action: ElicitAction,
+            #[serde(default)]
+            content: Option<Object>,
+        }
+        #[derive(Deserialize)]
+        struct Listed {
+            roots: Vec<Root>,
+        }
+        let text = answer.get();
+        match self {
+            Self::Form { .. } | Self::Page { .. } => {
+                let Elicited { action, content } = serde_json::from_str(text).ok()?;
+                let content = content.unwrap_or_default();
+                Some(InputResponse::Elicited { action, content })
+            }
+            Self::Message(_) => {
+                let message: Object = serde_json::from_str(text).ok()?;
+                let whole = message.contains_key("role") && message.contains_key("content");
+                whole.then_some(InputResponse::Message(message))
+            }
+            Self::Roots => {
+                let Listed { roots } = serde_json::from_str(text).ok()?;
+                Some(InputResponse::Roots(roots))
+            }
+        }
+    }
+}
+
+/// The answers that a call has so far, and what the handler left for itself.
+#[derive(Debug, Default)]
+pub(crate) struct Inputs {
+    pub(crate) answers: BTreeMap<String, Box<RawValue>>,
+    pub(crate) state: Option<String>,
+}

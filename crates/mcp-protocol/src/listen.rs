@@ -1,0 +1,201 @@
+//! Streams of changes: `subscriptions/listen` since 2026-07-28, and the unsolicited messages of a
+//! session until 2025-11-25.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::auth::Principal;
+use crate::changes::Change;
+use crate::exchange::{Answer, Exchange};
+use crate::handler::Handler;
+use crate::jsonrpc::{self, Failure, Id};
+use crate::model::{Capabilities, Object};
+use crate::outbox::Outbox;
+use crate::params;
+use crate::rounds::Asking;
+use crate::service::{Conversation, Service};
+use crate::session::{OpenStream, Session};
+
+/// How many resources one stream may follow.
+const MAX_RESOURCES: usize = 1000;
+
+/// What a client wants to be told, and what it will be told.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Filter {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tools_list_changed: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    prompts_list_changed: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    resources_list_changed: bool,
+    #[serde(skip_serializing_if = "HashSet::is_empty")]
+    resource_subscriptions: HashSet<String>,
+}
+
+impl Filter {
+    /// Drops what the server does not offer.
+    fn within(self, offered: &Capabilities) -> Self {
+        let lists = offered.list_changed;
+        let mut resource_subscriptions = self.resource_subscriptions;
+        if !offered.resources || !offered.resource_subscriptions {
+            resource_subscriptions.clear();
+        }
+        Self {
+            tools_list_changed: self.tools_list_changed && offered.tools && lists,
+            prompts_list_changed: self.prompts_list_changed && offered.prompts && lists,
+            resources_list_changed: self.resources_list_changed && offered.resources && lists,
+            resource_subscriptions,
+        }
+    }
+
+    fn passes(&self, change: &Change) -> bool {
+        match change {
+            Change::Tools => self.tools_list_changed,
+            Change::Prompts => self.prompts_list_changed,
+            Change::Resources => self.resources_list_changed,
+            Change::Resource(uri) => self.resource_subscriptions.contains(&**uri),
+        }
+    }
+}
+
+impl<H: Handler> Service<H> {
+    /// Serves `subscriptions/listen`: acknowledges, then tells changes until the transport closes.
+    pub(crate) async fn listen(
+        &self,
+        asking: &Asking<'_, H::Principal>,
+        closing: Option<watch::Receiver<bool>>,
+    ) -> Result<Vec<u8>, Failure> {
+        let id = &asking.request.id;
+        let wanted: Filter = params::required("notifications", asking.params.notifications)?;
+        if wanted.resource_subscriptions.len() > MAX_RESOURCES {
+            return Err(Failure::invalid_params("too many resources for one stream"));
+        }
+        if asking.outbox.is_closed() {
+            return Err(Failure::malformed("this is answered with text/event-stream").status(406));
+        }
+        let _place = self
+            .listeners
+            .enter(asking.scope.principal.name().to_owned())
+            .ok_or_else(|| {
+                Failure::new(
+                    jsonrpc::INTERNAL_ERROR,
+                    "too many streams are open; close one",
+                )
+                .status(429)
+            })?;
+        let mut follower = self.changes.follow();
+        let filter = wanted.within(&self.handler.capabilities());
+        let acknowledged = json!({ "_meta": subscription(id), "notifications": &filter });
+        asking.outbox.send(jsonrpc::write_notification(
+            "notifications/subscriptions/acknowledged",
+            &acknowledged,
+        ));
+        let tell = async {
+            loop {
+                let change = follower.next().await;
+                if filter.passes(&change) {
+                    tell(&asking.outbox, &change, Some(id));
+                }
+            }
+        };
+        tokio::select! {
+            () = tell => {}
+            () = closed(closing) => {}
+        }
+        let mut reply = self.reply(&crate::model::Empty, asking.scope.revision, None);
+        reply.subscription = Some(id);
+        Ok(jsonrpc::write_result(id, &reply))
+    }
+
+    /// Tells a session over HTTP what it subscribed to, until it ends or the transport closes.
+    pub(crate) fn stream(
+        &self,
+        session: Arc<Session>,
+        place: OpenStream,
+        closing: watch::Receiver<bool>,
+    ) -> Exchange {
+        let outbox = Arc::new(Outbox::default());
+        let sender = Arc::clone(&outbox);
+        let mut follower = self.changes.follow();
+        let offered = self.handler.capabilities();
+        Exchange::new(outbox, async move {
+            let _place = place;
+            let tell = async {
+                loop {
+                    let change = follower.next().await;
+                    tell_session(&sender, &session, &offered, &change);
+                }
+            };
+            tokio::select! {
+                () = tell => {}
+                () = session.ended() => {}
+                () = closed(Some(closing)) => {}
+            }
+            Answer {
+                message: None,
+                status: 200,
+                session: None,
+            }
+        })
+    }
+
+    /// Tells a conversation over stdio what its session subscribed to, once it has one.
+    pub(crate) fn unsolicited(&self, conversation: Conversation) -> Exchange {
+        let outbox = Arc::new(Outbox::default());
+        let sender = Arc::clone(&outbox);
+        let mut follower = self.changes.follow();
+        let offered = self.handler.capabilities();
+        Exchange::new(outbox, async move {
+            loop {
+                let change = follower.next().await;
+                if let Some(session) = conversation.session() {
+                    tell_session(&sender, &session, &offered, &change);
+                }
+            }
+        })
+    }
+}
+
+fn tell_session(outbox: &Outbox, session: &Session, offered: &Capabilities, change: &Change) {
+    let wanted = match change {
+        Change::Tools => offered.tools && offered.list_changed,
+        Change::Prompts => offered.prompts && offered.list_changed,
+        Change::Resources => offered.resources && offered.list_changed,
+        Change::Resource(uri) => session.is_subscribed(uri),
+    };
+    if wanted {
+        tell(outbox, change, None);
+    }
+}
+
+/// Sends a change, tagged with the stream that it belongs to where the revision has such.
+fn tell(outbox: &Outbox, change: &Change, stream: Option<&Id>) {
+    let mut params = Object::new();
+    if let Some(id) = stream {
+        params.insert("_meta".to_owned(), subscription(id));
+    }
+    if let Change::Resource(uri) = change {
+        params.insert("uri".to_owned(), Value::from(&**uri));
+    }
+    outbox.send(jsonrpc::write_notification(change.method(), &params));
+}
+
+fn subscription(id: &Id) -> Value {
+    json!({ "io.modelcontextprotocol/subscriptionId": id })
+}
+
+/// Completes when the transport wants its streams to end.
+async fn closed(closing: Option<watch::Receiver<bool>>) {
+    if let Some(mut closing) = closing
+        && closing.wait_for(|closing| *closing).await.is_ok()
+    {
+        return;
+    }
+    // A transport that is gone has dropped its streams, too.
+    std::future::pending().await
+}

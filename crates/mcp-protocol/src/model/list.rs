@@ -1,0 +1,45 @@
+//! Pages of lists.
+
+use serde::ser::SerializeMap;
+
+use super::{Fields, Project};
+
+/// A page of a list that its owner cuts, and where the next one starts.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// What [`PageRequest::after`] is for the next page; `None` at the end. Clients see it only
+    /// as part of an opaque cursor.
+    pub next: Option<String>,
+}
+
+/// Which page of a list is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageRequest {
+    /// What the page before gave as [`Page::next`]; `None` for the first page. Clients can forge it.
+    pub after: Option<String>,
+    /// How many items a page should have.
+    pub size: usize,
+}
+
+impl<T> Page<T> {
+    /// Makes a list that has one page.
+    pub fn whole(items: Vec<T>) -> Self {
+        Self { items, next: None }
+    }
+}
+
+/// One page as it is sent.
+pub(crate) struct List<'a, T> {
+    pub(crate) name: &'static str,
+    pub(crate) items: &'a [T],
+    pub(crate) next_cursor: Option<String>,
+}
+
+impl<T: Project> Project for List<'_, T> {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        fields.list(self.name, self.items)?;
+        fields.optional("nextCursor", self.next_cursor.as_ref())
+    }
+}

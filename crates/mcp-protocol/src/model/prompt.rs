@@ -1,0 +1,96 @@
+//! Prompts: conversations that a person starts from.
+
+use std::borrow::Cow;
+
+use serde::ser::SerializeMap;
+
+use super::{At, Content, Each, Fields, Icon, Object, Project, Role};
+use crate::revision::Revision;
+
+/// A prompt as a client lists it.
+#[derive(Clone, Debug, Default)]
+pub struct Prompt {
+    /// The name that it is asked for by.
+    pub name: Cow<'static, str>,
+    /// The name that people read.
+    pub title: Option<Cow<'static, str>>,
+    /// What it is for.
+    pub description: Option<Cow<'static, str>>,
+    /// What fills its gaps.
+    pub arguments: Vec<PromptArgument>,
+    /// Pictures of the prompt.
+    pub icons: Vec<Icon>,
+    /// Entries of `_meta`, with reverse-DNS keys.
+    pub meta: Option<Object>,
+}
+
+/// One gap of a prompt.
+#[derive(Clone, Debug, Default)]
+pub struct PromptArgument {
+    /// The name that it is given by.
+    pub name: Cow<'static, str>,
+    /// The name that people read.
+    pub title: Option<Cow<'static, str>>,
+    /// What to put there.
+    pub description: Option<Cow<'static, str>>,
+    /// Whether a request without it is refused.
+    pub required: bool,
+}
+
+impl Project for Prompt {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        let revision = fields.revision;
+        let arguments = (!self.arguments.is_empty()).then_some(Each(&self.arguments, revision));
+        fields.always("name", &self.name)?;
+        fields.since(Revision::V2025_06_18, "title", self.title.as_ref())?;
+        fields.optional("description", self.description.as_ref())?;
+        fields.optional("arguments", arguments)?;
+        fields.icons(&self.icons)
+    }
+
+    fn meta(&self) -> Option<&Object> {
+        self.meta.as_ref()
+    }
+}
+
+impl Project for PromptArgument {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        fields.always("name", &self.name)?;
+        fields.since(Revision::V2025_06_18, "title", self.title.as_ref())?;
+        fields.optional("description", self.description.as_ref())?;
+        fields.optional("required", self.required.then_some(true))
+    }
+}
+
+/// A prompt with its gaps filled.
+#[derive(Clone, Debug, Default)]
+pub struct PromptResult {
+    /// What it is for.
+    pub description: Option<String>,
+    /// The conversation so far.
+    pub messages: Vec<PromptMessage>,
+}
+
+/// One message of a conversation.
+#[derive(Clone, Debug)]
+pub struct PromptMessage {
+    /// Who says it.
+    pub role: Role,
+    /// What is said.
+    pub content: Content,
+}
+
+impl Project for PromptResult {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        fields.optional("description", self.description.as_ref())?;
+        fields.list("messages", &self.messages)
+    }
+}
+
+impl Project for PromptMessage {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        let revision = fields.revision;
+        fields.always("role", self.role)?;
+        fields.always("content", At(&self.content, revision))
+    }
+}

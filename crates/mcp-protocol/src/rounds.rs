@@ -1,0 +1,391 @@
+//! Calls that may ask the client's side, in rounds: in replies and repeated requests from 2026-07-28
+//! on, in requests of the server until 2025-11-25.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use hyper::header::HeaderMap;
+use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::auth::Principal;
+use crate::client::Lacking;
+use crate::context::{Circumstances, Context};
+use crate::era;
+use crate::handler::{CallError, Handler, ToolCall};
+use crate::input::{InputRequest, InputRequired, Inputs};
+use crate::jsonrpc::{
+    Failure, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, MISSING_CAPABILITY,
+    RESOURCE_NOT_FOUND, Request,
+};
+use crate::model::{Fields, Project};
+use crate::outbox::Outbox;
+use crate::params::{self, Params};
+use crate::revision::Revision;
+use crate::seal::Purpose;
+use crate::service::{Scope, Service};
+use crate::session::Session;
+
+/// A request that calls the handler, perhaps several times.
+pub(crate) struct Asking<'a, P> {
+    pub(crate) request: &'a Request,
+    pub(crate) params: &'a Params<'a>,
+    pub(crate) scope: Scope<P>,
+    pub(crate) outbox: Arc<Outbox>,
+    progress: Arc<Mutex<f64>>,
+}
+
+/// What the rounds of a request came to, as far as this request goes.
+#[derive(Debug)]
+pub(crate) enum Outcome<T> {
+    Complete(T),
+    InputRequired(Asked),
+    /// The handler wants to go on as a task.
+    GoesOn,
+}
+
+impl<T> Outcome<T> {
+    pub(crate) fn map<U>(self, wrap: impl FnOnce(T) -> U) -> Outcome<U> {
+        match self {
+            Self::Complete(result) => Outcome::Complete(wrap(result)),
+            Self::InputRequired(asked) => Outcome::InputRequired(asked),
+            Self::GoesOn => Outcome::GoesOn,
+        }
+    }
+}
+
+/// The result that asks the client to answer and to repeat its request.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    requests: Vec<(String, InputRequest)>,
+    state: Option<String>,
+}
+
+impl Project for Asked {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        let requests = InputRequests(&self.requests, fields.revision);
+        fields.optional(
+            "inputRequests",
+            (!self.requests.is_empty()).then_some(requests),
+        )?;
+        fields.optional("requestState", self.state.as_ref())
+    }
+}
+
+/// Questions as a map by their keys.
+pub(crate) struct InputRequests<'a>(pub(crate) &'a [(String, InputRequest)], pub(crate) Revision);
+
+impl Serialize for InputRequests<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(requests, revision) = *self;
+        serializer.collect_map(requests.iter().map(|(key, request)| {
+            let params = request.params(key, revision);
+            (
+                key,
+                serde_json::json!({ "method": request.method(), "params": params }),
+            )
+        }))
+    }
+}
+
+impl<'a, P: Principal> Asking<'a, P> {
+    pub(crate) fn new(
+        request: &'a Request,
+        params: &'a Params<'a>,
+        scope: Scope<P>,
+        outbox: Arc<Outbox>,
+    ) -> Self {
+        let progress = Arc::new(Mutex::new(f64::NEG_INFINITY));
+        Self {
+            request,
+            params,
+            scope,
+            outbox,
+            progress,
+        }
+    }
+
+    /// Makes the context of a call that cannot ask.
+    pub(crate) fn context<H: Handler<Principal = P>>(
+        &self,
+        service: &Service<H>,
+    ) -> Result<Context<P>, Failure> {
+        self.circumstances(service, Inputs::default())
+            .map(Context::new)
+    }
+
+    fn circumstances<H: Handler<Principal = P>>(
+        &self,
+        service: &Service<H>,
+        inputs: Inputs,
+    ) -> Result<Arc<Circumstances<P>>, Failure> {
+        let meta = self.params.meta()?;
+        Ok(Arc::new(Circumstances {
+            principal: self.scope.principal.clone(),
+            revision: self.scope.revision,
+            client: self.scope.client,
+            session: self.scope.session.clone(),
+            progress_token: meta.progress_token()?,
+            log_level: meta.log_level()?,
+            outbox: Arc::clone(&self.outbox),
+            changes: service.changes.clone(),
+            inputs,
+            read: Mutex::default(),
+            progress: Arc::clone(&self.progress),
+            as_task: false,
+        }))
+    }
+
+    /// Says what a state that the client carries is good for.
+    fn purpose(&self) -> Purpose<'_> {
+        let text = |raw: Option<&'a RawValue>| raw.map_or("", RawValue::get);
+        Purpose {
+            principal: self.scope.principal.name(),
+            method: &self.request.method,
+            name: text(self.params.name.or(self.params.uri)),
+            arguments: text(self.params.arguments),
+        }
+    }
+}
+
+impl<H: Handler> Service<H> {
+    /// Calls a tool, here or as a task.
+    pub(crate) async fn call_tool(
+        self: &Arc<Self>,
+        mut asking: Asking<'_, H::Principal>,
+        headers: Option<&HeaderMap>,
+    ) -> Result<Vec<u8>, Failure> {
+        let params = asking.params;
+        let name: String = params::required("name", params.name)?;
+        let tools = self.handler.tools(&asking.scope.principal);
+        let tool = tools.iter().find(|tool| tool.name == name);
+        let tool = tool.ok_or_else(|| Failure::invalid_params(format!("unknown tool `{name}`")))?;
+        let arguments = arguments(params)?;
+        if let Some(headers) = headers.filter(|_| asking.scope.revision.is_modern()) {
+            era::check_parameters(tool.input_schema.header_parameters(), &arguments, headers)?;
+        }
+        let call = ToolCall { name, arguments };
+        let outcome = self
+            .rounds(&mut asking, |context| {
+                self.handler.call_tool(call.clone(), context)
+            })
+            .await?;
+        match outcome {
+            Outcome::GoesOn => self.start_task(&asking, call),
+            outcome => self.finish(&asking, outcome, None),
+        }
+    }
+
+    /// Calls the handler until it needs no more answers, or the client has to bring them.
+    pub(crate) async fn rounds<T, F>(
+        &self,
+        asking: &mut Asking<'_, H::Principal>,
+        mut call: impl FnMut(Context<H::Principal>) -> F,
+    ) -> Result<Outcome<T>, Failure>
+    where
+        F: Future<Output = Result<T, CallError>> + Send,
+    {
+        let mut inputs = self.inputs(asking)?;
+        for _ in 0..self.options.max_rounds {
+            let circumstances = asking.circumstances(self, inputs)?;
+            let context = Context::new(Arc::clone(&circumstances));
+            let required = match self.limited(call(context)).await? {
+                Ok(result) => return Ok(Outcome::Complete(result)),
+                Err(CallError::InputRequired(required)) => *required,
+                Err(CallError::GoesOn) if asking.scope.client.tasks => return Ok(Outcome::GoesOn),
+                Err(CallError::GoesOn) => {
+                    return Err(lacking(Lacking::Tasks, asking.scope.revision));
+                }
+                Err(error) => return Err(failure(error, asking.scope.revision)),
+            };
+            for (_, request) in &required.requests {
+                if let Some(missing) = request.lacking(asking.scope.client) {
+                    return Err(lacking(missing, asking.scope.revision));
+                }
+            }
+            let answers = read_answers(&circumstances);
+            if asking.scope.revision.is_modern() {
+                return Ok(Outcome::InputRequired(
+                    self.hand_out(asking, required, answers),
+                ));
+            }
+            inputs = self.ask(asking, required, answers).await?;
+        }
+        Err(Failure::new(
+            INTERNAL_ERROR,
+            "the call asks again and again",
+        ))
+    }
+
+    /// Reads the answers that a repeated request brings, and the state that it carries.
+    pub(crate) fn inputs(&self, asking: &Asking<'_, H::Principal>) -> Result<Inputs, Failure> {
+        if !asking.scope.revision.is_modern() {
+            return Ok(Inputs::default());
+        }
+        let state: Option<String> = params::optional("requestState", asking.params.request_state)?;
+        let mut inputs = match state {
+            None => Inputs::default(),
+            Some(state) => self
+                .sealer
+                .open(&state, &asking.purpose(), SystemTime::now())
+                .ok_or_else(|| {
+                    Failure::invalid_params(
+                        "`requestState` is not one of this request, or is too old; start again without it",
+                    )
+                })?,
+        };
+        let brought: Option<BTreeMap<String, Box<RawValue>>> =
+            params::optional("inputResponses", asking.params.input_responses)?;
+        inputs.answers.extend(brought.into_iter().flatten());
+        Ok(inputs)
+    }
+
+    /// Makes the result that sends the client for answers.
+    fn hand_out(
+        &self,
+        asking: &Asking<'_, H::Principal>,
+        required: InputRequired,
+        answers: BTreeMap<String, Box<RawValue>>,
+    ) -> Asked {
+        let InputRequired { requests, state } = required;
+        let inputs = Inputs { answers, state };
+        let nothing_to_carry = inputs.state.is_none() && inputs.answers.is_empty();
+        let state = (!nothing_to_carry || requests.is_empty()).then(|| {
+            self.sealer
+                .seal(&inputs, &asking.purpose(), SystemTime::now())
+        });
+        Asked { requests, state }
+    }
+
+    /// Asks a client of an older revision, which has a session and reads a stream.
+    async fn ask(
+        &self,
+        asking: &Asking<'_, H::Principal>,
+        required: InputRequired,
+        mut answers: BTreeMap<String, Box<RawValue>>,
+    ) -> Result<Inputs, Failure> {
+        let unreachable = || {
+            Failure::new(
+                INVALID_REQUEST,
+                "the call asks the client, which needs a session and a stream",
+            )
+        };
+        let session = asking.scope.session.as_deref().ok_or_else(unreachable)?;
+        if asking.outbox.is_closed() {
+            return Err(unreachable());
+        }
+        let all = required
+            .requests
+            .into_iter()
+            .map(|(key, request)| async move {
+                let answer = self.ask_one(asking, session, &key, &request).await?;
+                Ok::<_, Failure>((key, answer))
+            });
+        answers.extend(futures_util::future::try_join_all(all).await?);
+        Ok(Inputs {
+            answers,
+            state: required.state,
+        })
+    }
+
+    async fn ask_one(
+        &self,
+        asking: &Asking<'_, H::Principal>,
+        session: &Session,
+        key: &str,
+        request: &InputRequest,
+    ) -> Result<Box<RawValue>, Failure> {
+        #[derive(Deserialize)]
+        struct Refused {
+            message: String,
+        }
+        let (method, params) = (request.method(), request.params(key, session.revision));
+        let limit = self.options.input_timeout;
+        match session.ask(&asking.outbox, method, &params, limit).await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(refusal)) => {
+                let reason = serde_json::from_str::<Refused>(refusal.get())
+                    .map_or_else(|_| "no reason given".to_owned(), |refused| refused.message);
+                let message = format!("the client refused `{method}`: {reason}");
+                Err(Failure::new(INTERNAL_ERROR, message))
+            }
+            None => Err(Failure::new(
+                INTERNAL_ERROR,
+                format!("the client did not answer `{method}`"),
+            )),
+        }
+    }
+}
+
+/// Gives the answers that the handler has used, which it will use again in its next round.
+pub(crate) fn read_answers<P>(call: &Circumstances<P>) -> BTreeMap<String, Box<RawValue>> {
+    let read = call.read.lock().unwrap_or_else(PoisonError::into_inner);
+    let answers = call
+        .inputs
+        .answers
+        .iter()
+        .filter(|(key, _)| read.contains(*key));
+    answers
+        .map(|(key, answer)| (key.clone(), answer.clone()))
+        .collect()
+}
+
+/// Takes the arguments of a call as they are: an object, or nothing, which is an empty one.
+fn arguments(params: &Params<'_>) -> Result<Box<RawValue>, Failure> {
+    match params.arguments {
+        None => Ok(RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")),
+        Some(raw) if raw.get().starts_with('{') => Ok(raw.to_owned()),
+        Some(_) => Err(Failure::invalid_params("`arguments` must be an object")),
+    }
+}
+
+/// Refuses a request whose client would have to declare more.
+pub(crate) fn lacking(lacking: Lacking, revision: Revision) -> Failure {
+    let required = lacking.declaration();
+    let message = format!("the client does not declare what this needs: {required}");
+    if revision.is_modern() {
+        let data = serde_json::json!({ "requiredCapabilities": required });
+        Failure::new(MISSING_CAPABILITY, message)
+            .data(data)
+            .status(400)
+    } else {
+        Failure::new(INVALID_REQUEST, message)
+    }
+}
+
+/// Tells a client why its call has no result.
+pub(crate) fn failure(error: CallError, revision: Revision) -> Failure {
+    match error {
+        CallError::InvalidParams(message) => Failure::invalid_params(message),
+        CallError::NotFound(uri) => {
+            let code = if revision.is_modern() {
+                INVALID_PARAMS
+            } else {
+                RESOURCE_NOT_FOUND
+            };
+            Failure::new(code, format!("there is no resource `{uri}`"))
+                .data(serde_json::json!({ "uri": uri }))
+        }
+        CallError::Internal(cause) => {
+            tracing::error!(cause = &*cause as &dyn std::error::Error, "a call failed");
+            Failure::internal().status(200)
+        }
+        CallError::InputRequired(_) => {
+            Failure::new(INTERNAL_ERROR, "this request cannot ask the client")
+        }
+        CallError::GoesOn => Failure::new(INTERNAL_ERROR, "this request cannot go on as a task"),
+        CallError::Other {
+            code,
+            message,
+            data,
+        } => {
+            let failure = Failure::new(code, message);
+            match data {
+                Some(data) => failure.data(data),
+                None => failure,
+            }
+        }
+    }
+}

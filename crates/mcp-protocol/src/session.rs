@@ -1,0 +1,346 @@
+//! Sessions: what a handshake of the older revisions agreed on, and whose it is.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use crate::client::ClientCapabilities;
+use crate::context::LogLevel;
+use crate::jsonrpc::{self, Failure, Id, Response};
+use crate::outbox::Outbox;
+use crate::revision::Revision;
+
+/// How many resources one session may subscribe to.
+const MAX_SUBSCRIPTIONS: usize = 1000;
+
+/// A client's answer to a request of the server: a result or an error.
+pub(crate) type Outcome = Result<Box<RawValue>, Box<RawValue>>;
+
+/// What a handshake agreed on, and what runs under it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: String,
+    /// The name of the principal that it belongs to.
+    owner: String,
+    pub(crate) revision: Revision,
+    pub(crate) client: ClientCapabilities,
+    // Held for one look-up or assignment.
+    state: Mutex<State>,
+    ended: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct State {
+    log_level: LogLevel,
+    subscriptions: HashSet<String>,
+    running: HashMap<Id, oneshot::Sender<()>>,
+    asked: HashMap<u64, oneshot::Sender<Outcome>>,
+    last_asked: u64,
+    last_used: Instant,
+    has_stream: bool,
+}
+
+impl Session {
+    pub(crate) fn new(owner: &str, revision: Revision, client: ClientCapabilities) -> Arc<Self> {
+        Arc::new(Self {
+            id: random_id(),
+            owner: owner.to_owned(),
+            revision,
+            client,
+            state: Mutex::new(State {
+                log_level: LogLevel::Info,
+                subscriptions: HashSet::new(),
+                running: HashMap::new(),
+                asked: HashMap::new(),
+                last_asked: 0,
+                last_used: Instant::now(),
+                has_stream: false,
+            }),
+            ended: watch::channel(false).0,
+        })
+    }
+
+    pub(crate) fn log_level(&self) -> LogLevel {
+        self.lock().log_level
+    }
+
+    pub(crate) fn set_log_level(&self, level: LogLevel) {
+        self.lock().log_level = level;
+    }
+
+    pub(crate) fn subscribe(&self, uri: String) -> Result<(), Failure> {
+        let mut state = self.lock();
+        if state.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+            return Err(Failure::invalid_params(
+                "this session has too many subscriptions",
+            ));
+        }
+        state.subscriptions.insert(uri);
+        Ok(())
+    }
+
+    pub(crate) fn unsubscribe(&self, uri: &str) {
+        self.lock().subscriptions.remove(uri);
+    }
+
+    pub(crate) fn is_subscribed(&self, uri: &str) -> bool {
+        self.lock().subscriptions.contains(uri)
+    }
+
+    /// Enters a running request, so that it can be cancelled until the guard is dropped.
+    pub(crate) fn begin(self: &Arc<Self>, id: &Id) -> (Running, oneshot::Receiver<()>) {
+        let (cancel, cancelled) = oneshot::channel();
+        self.lock().running.insert(id.clone(), cancel);
+        (
+            Running {
+                session: Arc::clone(self),
+                id: id.clone(),
+            },
+            cancelled,
+        )
+    }
+
+    /// Cancels a running request; one that is not running is ignored.
+    pub(crate) fn cancel(&self, id: &Id) {
+        let cancel = self.lock().running.remove(id);
+        if let Some(cancel) = cancel {
+            // It may have ended just now.
+            let _sent = cancel.send(());
+        }
+    }
+
+    /// Sends a request to the client and waits for its answer.
+    pub(crate) async fn ask(
+        &self,
+        outbox: &Outbox,
+        method: &str,
+        params: &Value,
+        limit: Duration,
+    ) -> Option<Outcome> {
+        let (answer, answered) = oneshot::channel();
+        let id = {
+            let mut state = self.lock();
+            state.last_asked += 1;
+            let id = state.last_asked;
+            state.asked.insert(id, answer);
+            id
+        };
+        let _asked = Asked { session: self, id };
+        outbox.send(jsonrpc::write_request(
+            &Id::Number(id.into()),
+            method,
+            params,
+        ));
+        tokio::time::timeout(limit, answered).await.ok()?.ok()
+    }
+
+    /// Takes the client's answer to a request; tells whether one was waiting for it.
+    pub(crate) fn settle(&self, response: Response) -> bool {
+        let Id::Number(id) = &response.id else {
+            return false;
+        };
+        let asked = id.as_u64().and_then(|id| self.lock().asked.remove(&id));
+        asked.is_some_and(|asked| asked.send(response.outcome).is_ok())
+    }
+
+    /// Takes the one place of a stream for unsolicited messages, until the guard is dropped.
+    pub(crate) fn open_stream(self: &Arc<Self>) -> Option<OpenStream> {
+        let mut state = self.lock();
+        let free = !std::mem::replace(&mut state.has_stream, true);
+        drop(state);
+        free.then(|| OpenStream(Arc::clone(self)))
+    }
+
+    /// Ends the session: what runs under it is dropped, its stream ends.
+    fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// Completes when the session has ended.
+    pub(crate) async fn ended(&self) {
+        let mut ended = self.ended.subscribe();
+        // The sender lives as long as `self`.
+        let _ended = ended.wait_for(|ended| *ended).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that runs under a session.
+pub(crate) struct Running {
+    session: Arc<Session>,
+    id: Id,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.session.lock().running.remove(&self.id);
+    }
+}
+
+/// A request to the client that is not yet answered.
+struct Asked<'a> {
+    session: &'a Session,
+    id: u64,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.session.lock().asked.remove(&self.id);
+    }
+}
+
+/// The one stream of a session.
+#[derive(Debug)]
+pub(crate) struct OpenStream(Arc<Session>);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.lock().has_stream = false;
+    }
+}
+
+/// All sessions, by identifier. A session is found only by the principal that opened it.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    idle_timeout: Duration,
+    per_principal: usize,
+    // Held for a look-up, or for one pass over the table when a session opens.
+    table: Mutex<HashMap<String, Arc<Session>>>,
+}
+
+impl Sessions {
+    pub(crate) fn new(idle_timeout: Duration, per_principal: usize) -> Self {
+        Self {
+            idle_timeout,
+            per_principal,
+            table: Mutex::default(),
+        }
+    }
+
+    /// Enters a session. Clients seldom end theirs: idle ones make room, and so does the longest
+    /// unused one of a principal that has too many.
+    pub(crate) fn enter(&self, session: Arc<Session>) {
+        let mut table = self.lock();
+        table.retain(|_, other| self.is_fresh(other));
+        let of_owner = table.values().filter(|other| other.owner == session.owner);
+        if of_owner.clone().count() >= self.per_principal
+            && let Some(oldest) = of_owner.min_by_key(|other| other.lock().last_used)
+        {
+            let oldest = Arc::clone(oldest);
+            oldest.end();
+            table.remove(&oldest.id);
+        }
+        table.insert(session.id.clone(), session);
+    }
+
+    /// Finds a session of `owner`; an unknown one, an idle one and another principal's are alike.
+    pub(crate) fn find(&self, id: &str, owner: &str) -> Option<Arc<Session>> {
+        let mut table = self.lock();
+        let session = table.get(id).filter(|session| session.owner == owner)?;
+        if !self.is_fresh(session) {
+            table.remove(id);
+            return None;
+        }
+        session.lock().last_used = Instant::now();
+        Some(Arc::clone(session))
+    }
+
+    /// Ends a session of `owner`; tells whether there was one.
+    pub(crate) fn end(&self, id: &str, owner: &str) -> bool {
+        let Some(session) = self.find(id, owner) else {
+            return false;
+        };
+        self.lock().remove(id);
+        session.end();
+        true
+    }
+
+    fn is_fresh(&self, session: &Session) -> bool {
+        let fresh = session.lock().last_used.elapsed() < self.idle_timeout;
+        if !fresh {
+            session.end();
+        }
+        fresh
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes an identifier of 128 random bits, in hexadecimal digits.
+pub(crate) fn random_id() -> String {
+    use std::fmt::Write;
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).expect("the operating system has random bytes");
+    bytes
+        .iter()
+        .fold(String::with_capacity(32), |mut id, byte| {
+            write!(id, "{byte:02x}").expect("a string takes any text");
+            id
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn session(owner: &str) -> Arc<Session> {
+        Session::new(owner, Revision::V2025_11_25, ClientCapabilities::default())
+    }
+
+    fn sessions() -> Sessions {
+        Sessions::new(Duration::from_secs(60), 2)
+    }
+
+    #[tokio::test]
+    async fn a_session_is_found_by_its_owner_only() {
+        let sessions = sessions();
+        let alices = session("alice");
+        sessions.enter(Arc::clone(&alices));
+        assert!(sessions.find(&alices.id, "alice").is_some());
+        assert!(sessions.find(&alices.id, "bob").is_none());
+        assert!(!sessions.end(&alices.id, "bob"));
+        assert!(sessions.end(&alices.id, "alice"));
+        assert!(sessions.find(&alices.id, "alice").is_none());
+        alices.ended().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_session_ends_and_a_used_one_stays() {
+        let sessions = sessions();
+        let (idle, used) = (session("alice"), session("alice"));
+        sessions.enter(Arc::clone(&idle));
+        sessions.enter(Arc::clone(&used));
+        tokio::time::advance(Duration::from_secs(40)).await;
+        assert!(sessions.find(&used.id, "alice").is_some());
+        tokio::time::advance(Duration::from_secs(40)).await;
+        assert!(sessions.find(&idle.id, "alice").is_none());
+        assert!(sessions.find(&used.id, "alice").is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_unused_session_makes_room_for_one_too_many() {
+        let sessions = sessions();
+        let (first, second, bobs) = (session("alice"), session("alice"), session("bob"));
+        for one in [&first, &bobs, &second] {
+            sessions.enter(Arc::clone(one));
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert!(sessions.find(&first.id, "alice").is_some());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        sessions.enter(session("alice"));
+        assert!(sessions.find(&first.id, "alice").is_some());
+        assert!(sessions.find(&second.id, "alice").is_none());
+        assert!(sessions.find(&bobs.id, "bob").is_some());
+    }
+}
