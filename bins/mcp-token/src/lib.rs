@@ -13,8 +13,9 @@
 //! let command = Command { action: Action::Add(add), json: false };
 //! let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
 //!
-//! let mut world = World::new(&mut std::io::empty(), &mut stdout, &mut stderr, false);
-//! assert_eq!(run(&command, &sources, &mut world), Exit::Done);
+//! let mut stdin = std::io::empty();
+//! let exit = run(&command, &sources, &mut World::new(&mut stdin, &mut stdout, &mut stderr, false));
+//! assert_eq!(exit, Exit::Done);
 //! assert!(String::from_utf8(stdout)?.contains("Note: Web App\n"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

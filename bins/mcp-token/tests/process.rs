@@ -188,6 +188,26 @@ fn a_token_is_in_no_error_and_in_no_file() {
 }
 
 #[test]
+fn a_lock_that_is_never_given_back_is_an_error_that_names_it() {
+    let bench = Bench::new();
+    let held = File::create(bench.path().join("tokens.yaml.lock")).unwrap();
+    held.lock().unwrap();
+    let output = bench.run(&["add", "--expiry", "1d"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("has held the lock"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(
+        stderr(&output).contains("tokens.yaml.lock"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!bench.file.exists());
+}
+
+#[test]
 fn fifty_writers_and_five_removers_lose_nothing_and_resurrect_nothing() {
     const WRITERS: usize = 50;
     const ADDS: usize = 20;

@@ -319,20 +319,6 @@ fn a_held_lock_does_not_hinder_reading() {
 }
 
 #[test]
-fn a_lock_that_is_never_given_back_is_an_error_that_names_it() {
-    let folder = folder();
-    let path = folder.path().join("tokens.yaml");
-    let held = fs::File::create(folder.path().join("tokens.yaml.lock")).unwrap();
-    held.lock().unwrap();
-    let error = TokenFile::new(&path)
-        .edit(|_| Ok::<_, EditError>(()))
-        .unwrap_err();
-    assert!(error.to_string().contains("tokens.yaml.lock"), "{error}");
-    assert!(matches!(error, EditError::Locked { .. }));
-    assert!(!path.exists());
-}
-
-#[test]
 fn a_token_is_named_by_its_id_or_eight_digits_of_its_hash() {
     let hash = |digits: &str| TokenHash::from_hex(&format!("{digits:0<64}")).unwrap();
     let token = |id: &str, digits| Token::new(id.parse().unwrap(), hash(digits), NOW);

@@ -10,6 +10,9 @@ const NOT_TEXT: [&str; 12] = [
     "true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf", "infinity",
 ];
 
+/// No word of [`NOT_TEXT`] has more bytes.
+const LONGEST_NOT_TEXT: usize = 8;
+
 /// Writes all tokens, and the fields that were not understood.
 pub(crate) fn write(tokens: &[Arc<Token>], unknown: &[(Value, Value)]) -> String {
     let mut out = String::with_capacity(64 + tokens.len() * 256);
@@ -114,13 +117,28 @@ fn scalar(text: &str) -> String {
     }
 }
 
+/// The bytes that a text without quotes may have.
+const BARE: [bool; 256] = {
+    let mut bare = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        bare[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b' ' | b'_' | b'-' | b'.' | b'/' | b'(' | b')' | b'+' | b'@'
+            );
+        byte += 1;
+    }
+    bare
+};
+
 /// Says whether a text may stand without quotes. The scanner accepts exactly these.
 pub(super) fn is_bare(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b" _-./()+@".contains(&byte);
     text.starts_with(|first: char| first.is_ascii_alphabetic())
-        && text.bytes().all(inner)
+        && text.bytes().all(|byte| BARE[usize::from(byte)])
         && !text.ends_with(' ')
-        && !NOT_TEXT.iter().any(|word| word.eq_ignore_ascii_case(text))
+        && (text.len() > LONGEST_NOT_TEXT
+            || !NOT_TEXT.iter().any(|word| word.eq_ignore_ascii_case(text)))
 }
 
 /// Writes a text in double quotes, every character that is not plainly printable escaped (YAML 1.2.2, section 5.7).
