@@ -280,7 +280,7 @@ impl<H: Handler> Service<H> {
             changes: self.changes.clone(),
         };
         // It ends with its result, its cancellation, its principal's rights or its lifetime.
-        tokio::spawn(work.run(Arc::clone(self), inputs.answers));
+        tokio::spawn(work.run(Arc::clone(self), inputs));
         let shown = Shown {
             task: &task,
             in_detail: false,
@@ -344,18 +344,14 @@ struct Work<P> {
 
 impl<P: Principal> Work<P> {
     /// Works until there is a result, the task is cancelled, or the principal loses its rights.
-    async fn run<H: Handler<Principal = P>>(
-        self,
-        service: Arc<Service<H>>,
-        answers: BTreeMap<String, Box<RawValue>>,
-    ) {
+    async fn run<H: Handler<Principal = P>>(self, service: Arc<Service<H>>, inputs: Inputs) {
         let mut cancelled = self.task.cancelled.subscribe();
         let status = tokio::select! {
             biased;
             _ = cancelled.wait_for(|cancelled| *cancelled) => Status::Cancelled,
             () = self.principal.revoked() => Status::Cancelled,
             () = tokio::time::sleep(self.task.lifetime) => Status::Cancelled,
-            outcome = self.rounds(&service, answers) => match outcome {
+            outcome = self.rounds(&service, inputs) => match outcome {
                 Ok(result) => {
                     let reply = service.reply(&result, self.revision, None);
                     let result = serde_json::value::to_raw_value(&reply);
@@ -370,14 +366,10 @@ impl<P: Principal> Work<P> {
     async fn rounds<H: Handler<Principal = P>>(
         &self,
         service: &Service<H>,
-        answers: BTreeMap<String, Box<RawValue>>,
+        mut inputs: Inputs,
     ) -> Result<ToolResult, Failure> {
         let outbox = Arc::new(Outbox::default());
         outbox.close(); // The request that it could send on is answered.
-        let mut inputs = Inputs {
-            answers,
-            state: None,
-        };
         for _ in 0..service.options.max_rounds {
             let call = Arc::new(Circumstances {
                 principal: self.principal.clone(),

@@ -1,0 +1,224 @@
+//! The server that the official conformance suite asks for: its tools, resources and prompts, behind
+//! the same service and the same HTTP endpoint as any other handler.
+//!
+//! `cargo run -p mcp-protocol --example conformance -- --addr 127.0.0.1:3512 [--bearer TOKEN]`
+//!
+//! `GET /health` tells how many requests were refused for their credentials, so that a run with a
+//! token can be checked for having met none.
+#![allow(clippy::print_stderr)] // A program that a person starts in a terminal.
+
+mod prompts;
+mod resources;
+mod tools;
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mcp_protocol::{
+    Authenticate, CallError, Capabilities, Completion, CompletionCall, Context, Credentials,
+    Handler, Health, Page, PageRequest, Principal, Prompt, PromptCall, PromptResult, Refusal,
+    Resource, ResourceContents, ResourceTemplate, ServerInfo, Service, Tool, ToolCall, ToolResult,
+    http,
+};
+use tokio::net::TcpListener;
+
+/// Whoever knows the token, or anyone where there is none.
+#[derive(Clone, Debug)]
+struct Tester;
+
+impl Principal for Tester {
+    fn name(&self) -> &str {
+        "tester"
+    }
+
+    async fn revoked(&self) {
+        std::future::pending().await
+    }
+}
+
+#[derive(Debug)]
+struct Gate {
+    bearer: Option<String>,
+    refused: Arc<AtomicU64>,
+}
+
+impl Authenticate for Gate {
+    type Principal = Tester;
+
+    async fn authenticate(&self, sent: Credentials<'_>, _: IpAddr) -> Result<Tester, Refusal> {
+        let Some(expected) = &self.bearer else {
+            return Ok(Tester);
+        };
+        let accepted = sent.bearer().and_then(|token| {
+            if token == expected {
+                Ok(Tester)
+            } else {
+                Err(Refusal::Unknown)
+            }
+        });
+        accepted.inspect_err(|_| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+}
+
+struct Fixtures {
+    info: ServerInfo,
+    tools: Arc<[Tool]>,
+    prompts: Arc<[Prompt]>,
+    refused: Arc<AtomicU64>,
+}
+
+impl Handler for Fixtures {
+    type Principal = Tester;
+
+    fn server(&self) -> &ServerInfo {
+        &self.info
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            tools: true,
+            resources: true,
+            resource_subscriptions: true,
+            prompts: true,
+            completions: true,
+            logging: true,
+            list_changed: true,
+            tasks: true,
+        }
+    }
+
+    fn tools(&self, _: &Tester) -> Arc<[Tool]> {
+        Arc::clone(&self.tools)
+    }
+
+    async fn call_tool(
+        &self,
+        call: ToolCall,
+        context: Context<Tester>,
+    ) -> Result<ToolResult, CallError> {
+        tools::call(call, context).await
+    }
+
+    async fn list_resources(
+        &self,
+        _: PageRequest,
+        _: Context<Tester>,
+    ) -> Result<Page<Resource>, CallError> {
+        Ok(Page::whole(resources::list()))
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _: PageRequest,
+        _: Context<Tester>,
+    ) -> Result<Page<ResourceTemplate>, CallError> {
+        Ok(Page::whole(resources::templates()))
+    }
+
+    async fn read_resource(
+        &self,
+        uri: String,
+        _: Context<Tester>,
+    ) -> Result<Vec<ResourceContents>, CallError> {
+        resources::read(&uri)
+            .map(|contents| vec![contents])
+            .ok_or(CallError::NotFound(uri))
+    }
+
+    fn prompts(&self, _: &Tester) -> Arc<[Prompt]> {
+        Arc::clone(&self.prompts)
+    }
+
+    async fn get_prompt(
+        &self,
+        call: PromptCall,
+        context: Context<Tester>,
+    ) -> Result<PromptResult, CallError> {
+        prompts::get(&call, &context)
+    }
+
+    async fn complete(
+        &self,
+        call: CompletionCall,
+        _: Context<Tester>,
+    ) -> Result<Completion, CallError> {
+        prompts::complete(&call)
+    }
+
+    async fn health(&self) -> Health {
+        let mut health = Health::up();
+        let refused = self.refused.load(Ordering::Relaxed);
+        health.body.insert("refused".to_owned(), refused.into());
+        health
+    }
+}
+
+/// What the command line says.
+struct Arguments {
+    address: String,
+    bearer: Option<String>,
+}
+
+fn arguments() -> Result<Arguments, String> {
+    const USAGE: &str = "usage: conformance --addr 127.0.0.1:PORT [--bearer TOKEN]";
+    let (mut address, mut bearer) = (None, None);
+    let mut given = std::env::args().skip(1);
+    while let Some(flag) = given.next() {
+        let value = given
+            .next()
+            .ok_or_else(|| format!("{flag} needs a value\n{USAGE}"))?;
+        match flag.as_str() {
+            "--addr" => address = Some(value),
+            "--bearer" => bearer = Some(value),
+            _ => return Err(format!("unknown flag {flag}\n{USAGE}")),
+        }
+    }
+    Ok(Arguments {
+        address: address.ok_or(USAGE)?,
+        bearer,
+    })
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("conformance: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let Arguments { address, bearer } = arguments()?;
+    let refused = Arc::new(AtomicU64::new(0));
+    let info = ServerInfo {
+        name: "conformance-fixtures".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        instructions: Some("Fixtures for the official conformance suite.".to_owned()),
+        ..ServerInfo::default()
+    };
+    let fixtures = Fixtures {
+        info,
+        tools: tools::list()?.into(),
+        prompts: prompts::list().into(),
+        refused: Arc::clone(&refused),
+    };
+    let gate = Gate { bearer, refused };
+    let server = http::Server::new(
+        Arc::new(Service::new(fixtures)),
+        gate,
+        http::Options::default(),
+    );
+    let listener = TcpListener::bind(&address).await?;
+    eprintln!("listening on http://{}/mcp", listener.local_addr()?);
+    server
+        .serve(listener, async { drop(tokio::signal::ctrl_c().await) })
+        .await;
+    Ok(())
+}
