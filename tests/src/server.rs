@@ -81,7 +81,9 @@ impl Server {
 
     /// Sends one JSON-RPC message with a token, in the latest revision that needs no session.
     pub fn post(&self, token: &Token, message: &Value) -> Response {
-        let request = Request::json(message).bearer(&token.secret).header("MCP-Protocol-Version", REVISION);
+        let request = Request::json(message)
+            .bearer(&token.secret)
+            .header("MCP-Protocol-Version", REVISION);
         self.client()
             .send(&request)
             .unwrap_or_else(|error| panic!("{error}\n{}", self.log))

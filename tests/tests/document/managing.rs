@@ -226,7 +226,10 @@ fn a_token_is_removed_by_its_id_and_by_8_or_more_digits_of_its_hash() {
             "./bin/pgedge-postgres-mcp -remove-token aaaaaaaa",
             "no token",
         ),
-        ("./bin/pgedge-postgres-mcp -remove-token token-1", "no token"),
+        (
+            "./bin/pgedge-postgres-mcp -remove-token token-1",
+            "no token",
+        ),
     ] {
         let said = world.run(line);
         assert_eq!(said.code, 1, "{line}: {}", said.stdout);
