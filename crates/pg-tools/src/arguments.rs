@@ -30,6 +30,42 @@ impl Arguments {
         }
     }
 
+    /// Takes a text that may be left out; an empty one counts as left out.
+    pub(crate) fn optional_text(&mut self, name: &'static str) -> Result<Option<String>, String> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
+            Some(_) => Err(format!("{name} must be a text")),
+        }
+    }
+
+    /// Takes `true` or `false`, or `default` when none is given.
+    pub(crate) fn switch(&mut self, name: &'static str, default: bool) -> Result<bool, String> {
+        match self.take(name) {
+            None => Ok(default),
+            Some(Value::Bool(on)) => Ok(on),
+            Some(Value::String(text)) if text == "true" || text == "false" => Ok(text == "true"),
+            Some(_) => Err(format!("{name} must be true or false")),
+        }
+    }
+
+    /// Takes one of some words, or the first of them when none is given.
+    pub(crate) fn choice(
+        &mut self,
+        name: &'static str,
+        words: &[&'static str],
+    ) -> Result<&'static str, String> {
+        let wrong = || format!("{name} must be one of {}", words.join(", "));
+        match self.take(name) {
+            None => words.first().copied().ok_or_else(wrong),
+            Some(value) => words
+                .iter()
+                .copied()
+                .find(|word| value == *word)
+                .ok_or_else(wrong),
+        }
+    }
+
     /// Takes a whole number, or `default` when none is given. Models often send numbers as texts.
     pub(crate) fn number(
         &mut self,

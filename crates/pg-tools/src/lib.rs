@@ -42,11 +42,13 @@
 
 mod agent;
 mod arguments;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod bench;
 mod handler;
-mod query_database;
 mod read_only;
 mod render;
-mod tool;
+mod tools;
 
 pub use agent::Agent;
 pub use handler::Toolbox;

@@ -79,7 +79,9 @@ impl Settings {
     }
 
     fn unknown(&self, prefix: &str, name: &str) -> String {
-        let siblings: Vec<&str> = self
+        // The list of databases has a table of its own.
+        let list = prefix.is_empty().then_some("databases");
+        let mut siblings: Vec<&str> = self
             .keys
             .iter()
             .filter_map(|key| match prefix {
@@ -87,13 +89,13 @@ impl Settings {
                 _ => key.path.strip_prefix(prefix)?.strip_prefix('.'),
             })
             .filter_map(|rest| rest.split('.').next())
+            .chain(list)
             .collect();
         match nearest(name, siblings.iter().copied()) {
             Some(meant) => format!("unknown key; did you mean `{meant}`?"),
             None => {
-                let mut known = siblings;
-                known.dedup();
-                format!("unknown key; known here: {}", known.join(", "))
+                siblings.dedup();
+                format!("unknown key; known here: {}", siblings.join(", "))
             }
         }
     }

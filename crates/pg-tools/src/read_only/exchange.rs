@@ -1,15 +1,15 @@
 //! One pipelined exchange with PostgreSQL: begin, check, run, roll back, scrub.
 
-use std::pin::pin;
+use std::{future::Future, pin::pin};
 
-use futures_util::{StreamExt, join};
+use futures_util::{StreamExt, future::join_all, join};
 use session_pool::{Lease, SCRUB};
 use tokio_postgres::{
     Error, Row, Statement as Prepared,
-    types::{ToSql, Type},
+    types::{FromSql, ToSql, Type},
 };
 
-use super::{QueryLimits, failure::ReadError, record, statement::Statement, typename};
+use super::{Explain, QueryLimits, failure::ReadError, record, statement::Statement, typename};
 
 /// How much longer than PostgreSQL's own limit an exchange may take, before it is cancelled from here.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -64,55 +64,188 @@ pub(crate) enum Cut {
     Bytes,
 }
 
+/// A value for `$1` and so on.
+pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
 /// Runs a checked statement, in one round trip.
-pub(super) async fn run(
+pub(super) async fn query(
     lease: Lease,
     statement: &Statement<'_>,
     page: Page,
     limits: QueryLimits,
 ) -> Result<Rows, ReadError> {
-    let time = limits.statement_timeout + GRACE;
-    match tokio::time::timeout(time, pipeline(lease, statement, page, limits)).await {
-        Ok(result) => result,
-        // Dropping the exchange has dropped its lease, which cancels the statement.
-        Err(_) => Err(ReadError::TimedOut(limits.statement_timeout)),
+    let wrapped = Wrapped::new(statement, page, limits.result_bytes);
+    let probes = [Probe::alone(statement)];
+    let work = collect(&lease, &wrapped, page, limits);
+    let done = transact(&lease, &probes, work, limits).await?;
+    if done.is_clean {
+        lease.give_back();
+    }
+    let (described, (rows, cut)) = done.result?;
+    let columns = described.first().map(columns).unwrap_or_default();
+    Ok(Rows { columns, rows, cut })
+}
+
+/// Has a checked statement planned, in one round trip; gives the text of PostgreSQL's JSON.
+///
+/// `EXPLAIN` takes more than plain queries, so PostgreSQL parses the statement inside ours first.
+pub(super) async fn explain(
+    lease: Lease,
+    statement: &Statement<'_>,
+    options: Explain,
+    limits: QueryLimits,
+) -> Result<String, ReadError> {
+    let probes = [Probe::alone(statement), Probe::inside(statement)];
+    let work = plan(&lease, statement, options);
+    let done = transact(&lease, &probes, work, limits).await?;
+    if done.is_clean {
+        lease.give_back();
+    }
+    done.result.map(|(_, plan)| plan)
+}
+
+async fn plan(
+    lease: &Lease,
+    statement: &Statement<'_>,
+    Explain { analyze, buffers }: Explain,
+) -> Result<String, ReadError> {
+    // Without ANALYZE, PostgreSQL counts the blocks of planning only.
+    let buffers = buffers && analyze;
+    let before = format!("EXPLAIN (FORMAT JSON, ANALYZE {analyze}, BUFFERS {buffers})\n");
+    let sql = format!("{before}{}", statement.text());
+    let rows = lease.query_typed(&sql, &[]).await;
+    let rows = rows.map_err(|error| ReadError::of_statement(error, length(&before)))?;
+    let row = rows.first().ok_or(ReadError::Unreadable)?;
+    let Json(text) = row.try_get(0).map_err(ReadError::Lost)?;
+    Ok(text)
+}
+
+/// Runs a statement of ours, in one round trip.
+pub(super) async fn ask(
+    lease: Lease,
+    sql: &str,
+    parameters: &[Parameter<'_>],
+    limits: QueryLimits,
+) -> Result<Vec<Row>, ReadError> {
+    let work = async {
+        let rows = lease.query_typed(sql, parameters).await;
+        rows.map_err(|error| ReadError::of_statement(error, 0))
+    };
+    let done = transact(&lease, &[], work, limits).await?;
+    if done.is_clean {
+        lease.give_back();
+    }
+    done.result.map(|(_, rows)| rows)
+}
+
+/// A text that PostgreSQL must be able to parse, and how far into it the user's own text begins.
+struct Probe {
+    sql: String,
+    prefix: u32,
+    /// Whether a refusal means that the statement is no plain query.
+    is_gate: bool,
+}
+
+impl Probe {
+    fn alone(statement: &Statement<'_>) -> Self {
+        Probe {
+            sql: statement.text().to_owned(),
+            prefix: 0,
+            is_gate: false,
+        }
+    }
+
+    fn inside(statement: &Statement<'_>) -> Self {
+        let before = "SELECT FROM (\n";
+        let sql = format!("{before}{}\n) q", statement.text());
+        Probe {
+            sql,
+            prefix: length(before),
+            is_gate: true,
+        }
+    }
+
+    fn judge(&self, described: Result<Prepared, Error>) -> Result<Prepared, ReadError> {
+        let prepared = described.map_err(|error| {
+            if self.is_gate {
+                ReadError::of_wrapping(error, self.prefix)
+            } else {
+                ReadError::of_statement(error, self.prefix)
+            }
+        })?;
+        if prepared.params().is_empty() {
+            Ok(prepared)
+        } else {
+            Err(ReadError::refused(
+                "the query has parameters such as $1; write the values themselves",
+            ))
+        }
     }
 }
 
-async fn pipeline(
-    lease: Lease,
-    statement: &Statement<'_>,
-    page: Page,
+/// What came of a transaction.
+struct Transacted<T> {
+    /// Whether the connection is as good as new.
+    is_clean: bool,
+    /// The probes as PostgreSQL described them, and what the work gave.
+    result: Result<(Vec<Prepared>, T), ReadError>,
+}
+
+/// Begins, has the probes parsed, lets the work be done, rolls back and scrubs: one round trip.
+///
+/// When a probe fails the transaction has failed with it, and PostgreSQL runs none of the work.
+/// After an `Err` the lease must be dropped, which cancels what may still run.
+async fn transact<T>(
+    lease: &Lease,
+    probes: &[Probe],
+    work: impl Future<Output = Result<T, ReadError>>,
     limits: QueryLimits,
-) -> Result<Rows, ReadError> {
+) -> Result<Transacted<T>, ReadError> {
     let begin = format!(
         "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = {}; {CHECK_CLIENT}",
         limits.statement_timeout.as_millis()
     );
-    let wrapped = Wrapped::new(statement, page, limits.result_bytes);
-    // Each of these sends when it is first polled, and `join!` polls them in this order.
-    let (begun, described, collected, scrubbed) = join!(
-        lease.batch_execute(&begin),
-        lease.prepare(statement.text()),
-        collect(&lease, &wrapped, page, limits),
-        lease.batch_execute(SCRUB),
-    );
-    if scrubbed.is_ok() {
-        lease.give_back();
-    }
-    begun.map_err(ReadError::NeverBegan)?;
-    let prepared = described.map_err(|error| ReadError::of_statement(error, 0))?;
-    if !prepared.params().is_empty() {
-        return Err(ReadError::refused(
-            "the query has parameters such as $1; write the values themselves",
-        ));
-    }
-    let (rows, cut) = collected?;
-    Ok(Rows {
-        columns: columns(&prepared),
-        rows,
-        cut,
+    let pipeline = async {
+        // Each of these sends when it is first polled, and they are polled in this order.
+        join!(
+            lease.batch_execute(&begin),
+            join_all(probes.iter().map(|probe| lease.prepare(&probe.sql))),
+            work,
+            lease.batch_execute(SCRUB),
+        )
+    };
+    let (begun, described, done, scrubbed) =
+        tokio::time::timeout(limits.statement_timeout + GRACE, pipeline)
+            .await
+            .map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
+    let result = begun.map_err(ReadError::NeverBegan).and_then(|()| {
+        let judged = probes
+            .iter()
+            .zip(described)
+            .map(|(probe, found)| probe.judge(found));
+        Ok((judged.collect::<Result<_, _>>()?, done?))
+    });
+    Ok(Transacted {
+        is_clean: scrubbed.is_ok(),
+        result,
     })
+}
+
+fn length(text: &str) -> u32 {
+    u32::try_from(text.chars().count()).unwrap_or(u32::MAX)
+}
+
+/// The text of a JSON value, whatever its size or depth.
+struct Json(String);
+
+impl<'a> FromSql<'a> for Json {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Json(String::from_utf8(raw.to_vec())?))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::JSON
+    }
 }
 
 /// Makes PostgreSQL notice within a second that this process has gone.
@@ -146,7 +279,7 @@ impl Wrapped {
         );
         Wrapped {
             sql,
-            prefix: u32::try_from(before.len()).unwrap_or(u32::MAX),
+            prefix: length(&before),
         }
     }
 }

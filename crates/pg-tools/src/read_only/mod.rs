@@ -22,14 +22,18 @@ mod statement;
 mod tests;
 mod typename;
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 #[cfg(test)]
 pub(crate) use exchange::Column;
-pub(crate) use exchange::{ColumnKind, Cut, Page, Rows};
+pub(crate) use exchange::{ColumnKind, Cut, Page, Parameter, Rows};
 pub(crate) use failure::ReadError;
 pub use guard::{DangerousRoles, Guards};
-use session_pool::Session;
+use session_pool::Lease;
+use tokio_postgres::Row;
+
+use crate::Agent;
+use statement::Statement;
 
 /// What one query may use up.
 #[derive(Clone, Copy, Debug)]
@@ -50,33 +54,99 @@ impl Default for QueryLimits {
     }
 }
 
-/// Runs one query on a database of a session.
+/// Reads from the databases of agents, and cannot do anything else.
 ///
-/// When this future is dropped the statement is cancelled in PostgreSQL.
-///
-/// # Errors
-/// See [`ReadError`]. Nothing has changed in the database, with or without one.
-pub(crate) async fn read(
-    session: &Session,
-    database: &str,
-    text: &str,
-    page: Page,
-    guards: &Guards,
-    limits: QueryLimits,
-) -> Result<Rows, ReadError> {
-    let statement = statement::Statement::check(text)?;
-    let mut lease = session.lease(database).await?;
-    let guard = match guards.fresh(database) {
-        Some(guard) => guard,
-        None => guards.load(database, &lease).await?,
-    };
-    guard.check(&statement)?;
-    match exchange::run(lease, &statement, page, limits).await {
-        // The connection was dead before anything ran, as after a restart of the server.
-        Err(ReadError::NeverBegan(_)) => {
-            lease = session.lease(database).await?;
-            exchange::run(lease, &statement, page, limits).await
+/// Dropping the future of a call cancels its statement in PostgreSQL. After each, with a result or
+/// without one, nothing has changed in the database.
+pub(crate) struct Reader {
+    pub(crate) guards: Guards,
+    pub(crate) limits: QueryLimits,
+}
+
+/// How a plan is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Explain {
+    /// Runs the query and measures it.
+    pub(crate) analyze: bool,
+    /// Counts the blocks that it reads; planning counts some even without `analyze`.
+    pub(crate) buffers: bool,
+}
+
+impl Reader {
+    /// Runs a query that somebody wrote.
+    pub(crate) async fn query(
+        &self,
+        agent: &Agent,
+        text: &str,
+        page: Page,
+    ) -> Result<Rows, ReadError> {
+        let statement = Statement::check(text)?;
+        self.guarded(agent, &statement, |lease| {
+            exchange::query(lease, &statement, page, self.limits)
+        })
+        .await
+    }
+
+    /// Has PostgreSQL plan a query that somebody wrote; the answer is the text of its JSON.
+    pub(crate) async fn explain(
+        &self,
+        agent: &Agent,
+        text: &str,
+        options: Explain,
+    ) -> Result<String, ReadError> {
+        let statement = Statement::check(text)?;
+        self.guarded(agent, &statement, |lease| {
+            exchange::explain(lease, &statement, options, self.limits)
+        })
+        .await
+    }
+
+    /// Runs a query of ours, which may take parameters.
+    pub(crate) async fn ask(
+        &self,
+        agent: &Agent,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, ReadError> {
+        self.leased(agent, |lease| {
+            exchange::ask(lease, sql, parameters, self.limits)
+        })
+        .await
+    }
+
+    /// Leases a connection, checks the statement against the database's guard and hands it on.
+    async fn guarded<T, F: Future<Output = Result<T, ReadError>>>(
+        &self,
+        agent: &Agent,
+        statement: &Statement<'_>,
+        run: impl Fn(Lease) -> F,
+    ) -> Result<T, ReadError> {
+        let run = &run;
+        self.leased(agent, |lease| async move {
+            let guard = match self.guards.fresh(agent.database()) {
+                Some(guard) => guard,
+                None => self.guards.load(agent.database(), &lease).await?,
+            };
+            if let Err(refusal) = guard.check(statement) {
+                lease.give_back();
+                return Err(refusal);
+            }
+            run(lease).await
+        })
+        .await
+    }
+
+    /// Leases a connection; a second one when the first was dead before anything ran on it, as after
+    /// a restart of the server.
+    async fn leased<T, F: Future<Output = Result<T, ReadError>>>(
+        &self,
+        agent: &Agent,
+        run: impl Fn(Lease) -> F,
+    ) -> Result<T, ReadError> {
+        let lease = || agent.session().lease(agent.database());
+        match run(lease().await?).await {
+            Err(ReadError::NeverBegan(_)) => run(lease().await?).await,
+            result => result,
         }
-        result => result,
     }
 }

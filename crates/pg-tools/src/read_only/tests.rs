@@ -1,107 +1,41 @@
 //! Reading from a real PostgreSQL.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use private_postgres::{Cluster, Options, Programs, Search, sample};
-use session_pool::{Database, Limits, Session, Sessions, Tls};
-use tokio_postgres::{Client, NoTls};
+use private_postgres::sample;
+use session_pool::Sessions;
 
 use super::*;
-use crate::render;
-
-fn cluster() -> &'static Cluster {
-    static SERVER: OnceLock<(Cluster, tempfile::TempDir)> = OnceLock::new();
-    let (cluster, _) = SERVER.get_or_init(|| {
-        let search = Search {
-            bin_dir: std::env::var_os("PG_BINDIR").map(Into::into),
-            path: std::env::var_os("PATH"),
-        };
-        let programs = Programs::find(&search).unwrap_or_else(|error| panic!("{error}"));
-        let root = tempfile::Builder::new()
-            .prefix("pg-tools-")
-            .tempdir_in("/tmp")
-            .unwrap();
-        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o711)).unwrap();
-        let cluster =
-            Cluster::start(Options::throwaway(programs, root.path().join("cluster"))).unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .unwrap();
-                runtime.block_on(async {
-                    superuser(&cluster)
-                        .await
-                        .batch_execute(sample::SHOP)
-                        .await
-                        .unwrap();
-                });
-            });
-        });
-        (cluster, root)
-    });
-    cluster
-}
-
-async fn superuser(cluster: &Cluster) -> Client {
-    let (client, connection) =
-        tokio_postgres::connect(&cluster.connection("postgres").to_string(), NoTls)
-            .await
-            .unwrap();
-    tokio::spawn(connection);
-    client
-}
+use crate::{
+    bench::{agent, cluster, superuser},
+    render,
+};
 
 /// A reader of the shop, with a session of its own.
 struct Reader {
     sessions: Sessions,
-    session: Session,
-    guards: Guards,
-    limits: QueryLimits,
+    agent: Agent,
+    reader: super::Reader,
 }
 
 impl Reader {
     fn new(role: &str) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let mut config: tokio_postgres::Config = cluster()
-            .connection("postgres")
-            .to_string()
-            .parse()
-            .unwrap();
-        config.user(role);
-        let sessions = Sessions::new(
-            [Database::new("shop", config, Tls::disabled())],
-            Limits::default(),
-        );
-        let id = format!("reader-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let session = sessions.open(&id, None);
-        Reader {
-            sessions,
-            session,
+        let (sessions, agent) = agent(role);
+        let reader = super::Reader {
             guards: Guards::default(),
             limits: QueryLimits::default(),
+        };
+        Reader {
+            sessions,
+            agent,
+            reader,
         }
     }
 
     async fn page(&self, text: &str, limit: u32, offset: u64) -> Result<Rows, ReadError> {
-        read(
-            &self.session,
-            "shop",
-            text,
-            Page { limit, offset },
-            &self.guards,
-            self.limits,
-        )
-        .await
+        self.reader
+            .query(&self.agent, text, Page { limit, offset })
+            .await
     }
 
     async fn read(&self, text: &str) -> Result<Rows, ReadError> {
@@ -371,7 +305,7 @@ async fn pages_say_whether_there_is_more() {
 #[tokio::test]
 async fn a_large_result_is_cut_and_a_large_row_is_told() {
     let mut reader = reader();
-    reader.limits.result_bytes = 10_000;
+    reader.reader.limits.result_bytes = 10_000;
     let rows = reader
         .read("SELECT repeat('x', 3000) FROM generate_series(1, 50)")
         .await;
@@ -390,7 +324,7 @@ async fn a_large_result_is_cut_and_a_large_row_is_told() {
 #[tokio::test]
 async fn a_statement_has_its_time_whatever_it_says() {
     let mut reader = reader();
-    reader.limits.statement_timeout = Duration::from_millis(300);
+    reader.reader.limits.statement_timeout = Duration::from_millis(300);
     let begin = Instant::now();
     let failure = reader.failure("SELECT pg_sleep(30)").await;
     assert!(failure.contains("57014"), "{failure}");
@@ -418,7 +352,7 @@ async fn a_call_leaves_the_connection_clean_and_open_for_the_next() {
 async fn a_dropped_call_is_cancelled_in_postgresql() {
     let reader = reader();
     let watcher = superuser(cluster()).await;
-    let name = format!("mcp/{}", reader.session.id());
+    let name = format!("mcp/{}", reader.agent.session().id());
     let active = || async {
         let row = watcher
             .query_one(
@@ -449,7 +383,7 @@ async fn a_dropped_call_is_cancelled_in_postgresql() {
 async fn a_closed_session_answers_nothing_more() {
     let reader = reader();
     reader.text("SELECT 1").await;
-    reader.sessions.close(reader.session.id());
+    reader.sessions.close(reader.agent.session().id());
     assert!(
         reader
             .failure("SELECT 1")
@@ -468,11 +402,11 @@ async fn a_dangerous_role_is_served_only_when_it_may_be() {
         (DangerousRoles::RefuseExcept(Some(owner.clone())), true),
     ] {
         let mut reader = Reader::new(&owner);
-        reader.guards = Guards::default().allow("shop", [], policy.clone());
+        reader.reader.guards = Guards::default().allow("shop", [], policy.clone());
         assert_eq!(reader.read("SELECT 1").await.is_ok(), served, "{policy:?}");
     }
     let mut plain = reader();
-    plain.guards = Guards::default().allow("shop", [], DangerousRoles::RefuseExcept(None));
+    plain.reader.guards = Guards::default().allow("shop", [], DangerousRoles::RefuseExcept(None));
     assert!(plain.read("SELECT 1").await.is_ok());
 }
 
@@ -481,7 +415,7 @@ async fn the_operator_can_allow_a_function() {
     let mut reader = reader();
     let query = "SELECT pg_try_advisory_lock(77) AS a";
     assert!(reader.failure(query).await.contains("allow_functions"));
-    reader.guards = Guards::default().allow(
+    reader.reader.guards = Guards::default().allow(
         "shop",
         ["PG_try_advisory_lock".to_owned()],
         DangerousRoles::Warn,

@@ -1,13 +1,13 @@
 //! `query_database`: one query that can only read.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::sync::Arc;
 
+use super::{Answer, Definition, Outcome, Tool};
 use crate::{
-    Agent, Guards, QueryLimits,
+    Agent,
     arguments::Arguments,
-    read_only::{self, Cut, Page, Rows},
+    read_only::{Cut, Page, Reader, Rows},
     render,
-    tool::{Definition, Outcome, Tool},
 };
 
 const MOST_ROWS: u64 = 1_000;
@@ -24,21 +24,14 @@ const DEFINITION: Definition = Definition {
 };
 
 /// The tool.
-pub(crate) struct QueryDatabase {
-    pub(crate) guards: Arc<Guards>,
-    pub(crate) limits: QueryLimits,
-}
+pub(crate) struct QueryDatabase(pub(crate) Arc<Reader>);
 
 impl Tool for QueryDatabase {
     fn definition(&self) -> Definition {
         DEFINITION
     }
 
-    fn call<'a>(
-        &'a self,
-        agent: &'a Agent,
-        arguments: Arguments,
-    ) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>> {
+    fn call<'a>(&'a self, agent: &'a Agent, arguments: Arguments) -> Answer<'a> {
         Box::pin(async move {
             match Request::read(arguments) {
                 Err(message) => Outcome::Failed(format!("ERROR: {message}")),
@@ -69,9 +62,8 @@ impl Request {
 
 impl QueryDatabase {
     async fn run(&self, agent: &Agent, request: &Request) -> Outcome {
-        let (session, database) = (agent.session(), agent.database());
         let Request { query, page } = request;
-        match read_only::read(session, database, query, *page, &self.guards, self.limits).await {
+        match self.0.query(agent, query, *page).await {
             Ok(rows) => {
                 let mut texts = vec![render::text(&rows)];
                 texts.extend(note(&rows, *page));

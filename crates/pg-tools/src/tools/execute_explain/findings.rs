@@ -1,0 +1,133 @@
+//! What in a plan costs more than it should, each with a next step.
+
+use super::plan::{Node, Plan};
+
+/// Something to look at.
+pub(super) struct Finding {
+    pub(super) finding: String,
+    pub(super) next_step: String,
+}
+
+/// A guess that is wrong by less than this misleads no planner.
+const WRONG_FACTOR: f64 = 10.0;
+
+/// Fewer rows than these are read at once, whatever the plan.
+const FEW_ROWS: f64 = 1_000.0;
+
+/// A filter that throws away more than this share of what was read asks for an index.
+const THROWN_AWAY: f64 = 0.9;
+
+/// Looks at every node; the findings come in the order of the plan.
+pub(super) fn of(plan: &Plan<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    plan.root.visit(&mut |node| {
+        findings.extend(
+            [
+                misestimate(node),
+                unselective_scan(node),
+                spill(node),
+                repeated_scan(node),
+            ]
+            .into_iter()
+            .flatten(),
+        );
+    });
+    findings
+}
+
+fn misestimate(node: &Node<'_>) -> Option<Finding> {
+    // Per loop, as the planner guesses.
+    let (guess, actual) = (node.number("Plan Rows")?, node.number("Actual Rows")?);
+    let (small, large) = (guess.min(actual).max(1.0), guess.max(actual));
+    // A guess that no input was left to prove is no mistake.
+    if large < FEW_ROWS / 10.0 || large / small < WRONG_FACTOR || node.loops() == 0.0 {
+        return None;
+    }
+    let relation = node.relation()?;
+    Some(Finding {
+        finding: format!(
+            "{} on {relation} was planned for {guess:.0} rows and gave {actual:.0}",
+            node.kind()
+        ),
+        next_step: format!(
+            "Run ANALYZE {relation}; if the condition combines several columns, CREATE STATISTICS on them."
+        ),
+    })
+}
+
+fn unselective_scan(node: &Node<'_>) -> Option<Finding> {
+    if node.kind() != "Seq Scan" {
+        return None;
+    }
+    let (relation, filter) = (node.relation()?, node.text("Filter")?);
+    let removed = node.number("Rows Removed by Filter")? * node.loops();
+    let kept = node.actual_rows()?;
+    let share = removed / (removed + kept);
+    if removed < FEW_ROWS || share < THROWN_AWAY {
+        return None;
+    }
+    Some(Finding {
+        finding: format!(
+            "The sequential scan of {relation} read {:.0} rows and threw {:.1} % of them away: {filter}",
+            removed + kept,
+            share * 100.0
+        ),
+        next_step: format!(
+            "An index on the columns of that condition lets PostgreSQL read only what it needs: CREATE INDEX ON {relation} (...)."
+        ),
+    })
+}
+
+fn spill(node: &Node<'_>) -> Option<Finding> {
+    let on_disk = node.text("Sort Space Type") == Some("Disk");
+    let batches = node
+        .number("Hash Batches")
+        .or_else(|| node.number("HashAgg Batches"))
+        .unwrap_or(1.0);
+    let kilobytes = match (
+        on_disk,
+        node.number("Sort Space Used"),
+        node.number("Disk Usage"),
+    ) {
+        (true, Some(used), _) => used,
+        (_, _, Some(used)) if used > 0.0 => used,
+        _ if batches > 1.0 => node.number("Peak Memory Usage").unwrap_or_default() * batches,
+        _ => return None,
+    };
+    Some(Finding {
+        finding: format!(
+            "{} did not fit into work_mem and went to disk ({kilobytes:.0} kB)",
+            node.kind()
+        ),
+        next_step: format!(
+            "Sort or join fewer rows or narrower ones, or ask the operator for a work_mem of {:.0} MB for this role.",
+            (kilobytes * 2.0 / 1024.0).ceil().max(8.0)
+        ),
+    })
+}
+
+fn repeated_scan(node: &Node<'_>) -> Option<Finding> {
+    if node.kind() != "Nested Loop" {
+        return None;
+    }
+    let inner = node.inputs.get(1)?;
+    let mut worst: Option<(String, f64, f64)> = None;
+    inner.visit(&mut |below| {
+        if let (Some(relation), "Seq Scan") = (below.relation(), below.kind()) {
+            let removed = below.number("Rows Removed by Filter").unwrap_or_default();
+            let read = (below.number("Actual Rows").unwrap_or_default() + removed) * below.loops();
+            if below.loops() > 1.0 && worst.as_ref().is_none_or(|(_, _, most)| read > *most) {
+                worst = Some((relation, below.loops(), read));
+            }
+        }
+    });
+    let (relation, loops, read) = worst.filter(|(_, _, read)| *read >= 10.0 * FEW_ROWS)?;
+    Some(Finding {
+        finding: format!(
+            "A nested loop scanned {relation} {loops:.0} times, {read:.0} rows in all"
+        ),
+        next_step: format!(
+            "An index on the column of {relation} that is joined lets each turn find its rows directly; ANALYZE helps PostgreSQL to see that a hash join is cheaper."
+        ),
+    })
+}

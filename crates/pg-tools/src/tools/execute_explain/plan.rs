@@ -1,0 +1,156 @@
+//! A plan as PostgreSQL gives it in JSON, read into nodes.
+
+use serde_json::Value;
+
+/// A plan.
+pub(super) struct Plan<'a> {
+    explained: &'a Value,
+    pub(super) root: Node<'a>,
+}
+
+/// One node of a plan, with those that feed it.
+pub(super) struct Node<'a> {
+    fields: &'a Value,
+    pub(super) inputs: Vec<Node<'a>>,
+}
+
+/// What a node's line is followed by, where it has them.
+const DETAILS: [&str; 10] = [
+    "Index Cond",
+    "Recheck Cond",
+    "Hash Cond",
+    "Merge Cond",
+    "Join Filter",
+    "Filter",
+    "Sort Key",
+    "Group Key",
+    "Sort Method",
+    "Workers Launched",
+];
+
+impl<'a> Plan<'a> {
+    pub(super) fn read(explained: &'a Value) -> Self {
+        static NOTHING: Value = Value::Null;
+        let root = Node::read(explained.get("Plan").unwrap_or(&NOTHING));
+        Plan { explained, root }
+    }
+
+    /// Writes the plan as `EXPLAIN` would, a line a node with its details below.
+    pub(super) fn text(&self) -> String {
+        let mut out = String::new();
+        self.root.write(&mut out, 0);
+        for (label, field) in [
+            ("Planning", "Planning Time"),
+            ("Execution", "Execution Time"),
+        ] {
+            if let Some(time) = self.explained.get(field).and_then(Value::as_f64) {
+                out.push_str(&format!("{label} time: {time:.3} ms\n"));
+            }
+        }
+        out.truncate(out.trim_end().len());
+        out
+    }
+}
+
+impl<'a> Node<'a> {
+    fn read(fields: &'a Value) -> Self {
+        let inputs = fields
+            .get("Plans")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        Node {
+            fields,
+            inputs: inputs.map(Node::read).collect(),
+        }
+    }
+
+    pub(super) fn kind(&self) -> &'a str {
+        self.text("Node Type").unwrap_or("?")
+    }
+
+    pub(super) fn text(&self, field: &str) -> Option<&'a str> {
+        self.fields.get(field)?.as_str()
+    }
+
+    pub(super) fn number(&self, field: &str) -> Option<f64> {
+        self.fields.get(field)?.as_f64()
+    }
+
+    /// Names the relation that the node reads, if it reads one.
+    pub(super) fn relation(&self) -> Option<String> {
+        let name = self.text("Relation Name")?;
+        Some(match self.text("Schema") {
+            Some(schema) => format!("{schema}.{name}"),
+            None => name.to_owned(),
+        })
+    }
+
+    /// Rows that came out in all, over all loops.
+    pub(super) fn actual_rows(&self) -> Option<f64> {
+        Some(self.number("Actual Rows")? * self.loops())
+    }
+
+    pub(super) fn loops(&self) -> f64 {
+        self.number("Actual Loops").unwrap_or(1.0)
+    }
+
+    /// Goes through the node and all below it.
+    pub(super) fn visit(&self, see: &mut impl FnMut(&Node<'a>)) {
+        see(self);
+        for input in &self.inputs {
+            input.visit(see);
+        }
+    }
+
+    fn write(&self, out: &mut String, depth: usize) {
+        let indent = "  ".repeat(depth);
+        let mut line = format!("{indent}{}", self.kind());
+        if let Some(index) = self.text("Index Name") {
+            line.push_str(&format!(" using {index}"));
+        }
+        if let Some(relation) = self.relation() {
+            line.push_str(&format!(" on {relation}"));
+        }
+        if let (Some(cost), Some(rows)) = (self.number("Total Cost"), self.number("Plan Rows")) {
+            line.push_str(&format!(" (cost {cost:.2}, rows {rows:.0})"));
+        }
+        if let (Some(rows), Some(time)) =
+            (self.number("Actual Rows"), self.number("Actual Total Time"))
+        {
+            line.push_str(&format!(
+                " (actual rows {rows:.0}, {time:.3} ms, loops {:.0})",
+                self.loops()
+            ));
+        }
+        out.push_str(&line);
+        out.push('\n');
+        for name in DETAILS {
+            if let Some(value) = self.fields.get(name) {
+                out.push_str(&format!("{indent}    {name}: {}\n", shown(value)));
+            }
+        }
+        for name in [
+            "Rows Removed by Filter",
+            "Rows Removed by Join Filter",
+            "Shared Hit Blocks",
+            "Shared Read Blocks",
+            "Temp Written Blocks",
+        ] {
+            if let Some(number) = self.number(name).filter(|number| *number > 0.0) {
+                out.push_str(&format!("{indent}    {name}: {number:.0}\n"));
+            }
+        }
+        for input in &self.inputs {
+            input.write(out, depth + 1);
+        }
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,165 @@
+//! The schema as a model reads it: short, a line for each thing.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+/// Writes tables with their parts, or only their names with what to do next.
+pub(super) fn of(tables: &[Value], summary: bool, compact: bool) -> String {
+    let mut out = String::new();
+    for table in tables {
+        if summary {
+            push_line(&mut out, 0, &heading(table));
+        } else if compact {
+            push_line(&mut out, 0, &one_line(table));
+        } else {
+            push_table(&mut out, table);
+        }
+    }
+    if summary {
+        _ = write!(
+            out,
+            "({} tables: call again with schema_name, table_name or search to see their columns)",
+            tables.len()
+        );
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
+fn push_line(out: &mut String, depth: usize, line: &str) {
+    // A comment may hold line breaks; a thing is a line.
+    _ = writeln!(
+        out,
+        "{}{}",
+        "  ".repeat(depth),
+        line.replace(['\n', '\r', '\t'], " ")
+    );
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> Option<&'a str> {
+    value.get(field)?.as_str()
+}
+
+fn items<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+    value
+        .get(field)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+}
+
+fn names(value: &Value, field: &str) -> String {
+    items(value, field)
+        .filter_map(Value::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn full_name(table: &Value) -> String {
+    format!(
+        "{}.{}",
+        text(table, "schema").unwrap_or("?"),
+        text(table, "name").unwrap_or("?")
+    )
+}
+
+fn heading(table: &Value) -> String {
+    let mut facts = vec![text(table, "kind").unwrap_or("table").to_owned()];
+    if let Some(rows) = table.get("row_estimate").and_then(Value::as_i64) {
+        facts.push(format!("about {rows} rows"));
+    }
+    if let Some(bytes) = table.get("size_bytes").and_then(Value::as_i64) {
+        facts.push(size(bytes));
+    }
+    if let Some(count) = table.get("partitions").and_then(Value::as_i64) {
+        facts.push(format!("{count} partitions"));
+    }
+    let comment = text(table, "comment").map_or_else(String::new, |comment| format!(": {comment}"));
+    format!("{} ({}){comment}", full_name(table), facts.join(", "))
+}
+
+fn size(bytes: i64) -> String {
+    match bytes {
+        0..10_240 => format!("{bytes} bytes"),
+        10_240..10_485_760 => format!("{} kB", bytes / 1_024),
+        10_485_760..10_737_418_240 => format!("{} MB", bytes / 1_048_576),
+        _ => format!("{} GB", bytes / 1_073_741_824),
+    }
+}
+
+fn one_line(table: &Value) -> String {
+    let columns: Vec<String> = items(table, "columns")
+        .map(|column| {
+            format!(
+                "{} {}",
+                text(column, "name").unwrap_or("?"),
+                text(column, "type").unwrap_or("?")
+            )
+        })
+        .collect();
+    format!("{}({})", full_name(table), columns.join(", "))
+}
+
+fn push_table(out: &mut String, table: &Value) {
+    push_line(out, 0, &heading(table));
+    for column in items(table, "columns") {
+        push_line(out, 1, &column_line(column));
+    }
+    for constraint in items(table, "constraints") {
+        push_line(out, 1, &constraint_line(constraint));
+    }
+    for index in items(table, "indexes") {
+        push_line(
+            out,
+            1,
+            &format!("index: {}", text(index, "definition").unwrap_or("?")),
+        );
+    }
+    out.push('\n');
+}
+
+fn column_line(column: &Value) -> String {
+    let mut line = format!(
+        "{} {}",
+        text(column, "name").unwrap_or("?"),
+        text(column, "type").unwrap_or("?")
+    );
+    if column.get("nullable") == Some(&Value::Bool(false)) {
+        line.push_str(" not null");
+    }
+    for (field, before) in [
+        ("identity", " identity "),
+        ("generated", " generated as "),
+        ("default", " default "),
+    ] {
+        if let Some(value) = text(column, field) {
+            line.push_str(before);
+            line.push_str(value);
+        }
+    }
+    if column.get("labels").is_some() {
+        _ = write!(line, " {{{}}}", names(column, "labels"));
+    }
+    if let Some(comment) = text(column, "comment") {
+        _ = write!(line, " -- {comment}");
+    }
+    line
+}
+
+fn constraint_line(constraint: &Value) -> String {
+    let kind = text(constraint, "kind").unwrap_or("constraint");
+    if let Some(definition) = text(constraint, "definition") {
+        return definition.to_owned();
+    }
+    let columns = names(constraint, "columns");
+    match constraint.get("references") {
+        Some(target) => format!(
+            "{kind} ({columns}) -> {}.{}({})",
+            text(target, "schema").unwrap_or("?"),
+            text(target, "table").unwrap_or("?"),
+            names(target, "columns")
+        ),
+        None => format!("{kind} ({columns})"),
+    }
+}

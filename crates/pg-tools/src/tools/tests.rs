@@ -1,0 +1,396 @@
+//! Every tool on a real PostgreSQL with the sample shop.
+
+use private_postgres::sample;
+use serde_json::{Value, json};
+use session_pool::Sessions;
+
+use super::*;
+use crate::{
+    Guards, QueryLimits,
+    bench::{agent, cluster, superuser},
+};
+
+struct Caller {
+    _sessions: Sessions,
+    agent: Agent,
+    tools: Vec<Box<dyn Tool>>,
+}
+
+impl Caller {
+    fn new(role: &str) -> Self {
+        let (sessions, agent) = agent(role);
+        let reader = Reader {
+            guards: Guards::default(),
+            limits: QueryLimits::default(),
+        };
+        Caller {
+            _sessions: sessions,
+            agent,
+            tools: catalogue(&Arc::new(reader)),
+        }
+    }
+
+    async fn call(&self, tool: &str, arguments: Value) -> Result<(Vec<String>, Value), String> {
+        let Value::Object(given) = arguments else {
+            panic!("arguments are an object")
+        };
+        let tool = self
+            .tools
+            .iter()
+            .find(|known| known.definition().name == tool)
+            .unwrap();
+        match tool.call(&self.agent, Arguments::new(given)).await {
+            Outcome::Failed(text) => Err(text),
+            Outcome::Done { texts, structured } => {
+                Ok((texts, serde_json::from_str(structured.get()).unwrap()))
+            }
+        }
+    }
+
+    async fn done(&self, tool: &str, arguments: Value) -> (Vec<String>, Value) {
+        self.call(tool, arguments.clone())
+            .await
+            .unwrap_or_else(|error| panic!("{tool} {arguments}: {error}"))
+    }
+
+    async fn failed(&self, tool: &str, arguments: Value) -> String {
+        match self.call(tool, arguments.clone()).await {
+            Ok((texts, _)) => panic!("{tool} {arguments}: answered {texts:?}"),
+            Err(error) => error,
+        }
+    }
+}
+
+fn reader() -> Caller {
+    Caller::new(sample::SHOP_READER)
+}
+
+#[tokio::test]
+async fn count_rows_counts_estimates_and_filters() {
+    let caller = reader();
+    for (arguments, count) in [
+        (json!({"table": "users"}), 1000),
+        (json!({"table": "users", "schema": "shop"}), 1000),
+        (
+            json!({"table": "users", "where": "id <= 10 -- comment"}),
+            10,
+        ),
+        (
+            json!({"table": "users", "where": "id IN (SELECT 1 UNION SELECT 2)"}),
+            2,
+        ),
+    ] {
+        let (_, structured) = caller.done("count_rows", arguments.clone()).await;
+        assert_eq!(
+            structured,
+            json!({"count": count, "estimated": false}),
+            "{arguments}"
+        );
+    }
+    let (texts, structured) = caller
+        .done("count_rows", json!({"table": "users", "estimate": true}))
+        .await;
+    assert_eq!(structured["estimated"], true);
+    assert!(texts[0].starts_with("about "), "{texts:?}");
+    assert!(
+        (900..=1100).contains(&structured["count"].as_i64().unwrap()),
+        "{structured}"
+    );
+}
+
+#[tokio::test]
+async fn a_condition_cannot_leave_its_place() {
+    let caller = reader();
+    for condition in [
+        "true) UNION ALL (SELECT 1",
+        "true) OR (true",
+        "true); DELETE FROM users; --",
+        "true] = ARRAY[true",
+        "1, 2",
+        "pg_notify('a', 'b') IS NULL",
+        "",
+    ] {
+        let arguments = json!({"table": "users", "where": condition});
+        // An empty condition is none.
+        let called = caller.call("count_rows", arguments).await;
+        assert_eq!(
+            called.is_ok(),
+            condition.is_empty(),
+            "{condition}: {called:?}"
+        );
+    }
+    let failure = caller
+        .failed("count_rows", json!({"table": "users\" --"}))
+        .await;
+    assert!(failure.contains("does not exist"), "{failure}");
+}
+
+#[tokio::test]
+async fn an_explained_query_is_planned_measured_and_judged() {
+    let caller = reader();
+    let slow = json!({"query": "WITH v AS (SELECT * FROM page_views WHERE path = '/product/7') SELECT count(*) FROM v;"});
+    let (texts, structured) = caller.done("execute_explain", slow).await;
+    assert!(texts[0].contains("Seq Scan on page_views"), "{}", texts[0]);
+    assert!(texts[0].contains("Execution time"), "{}", texts[0]);
+    let finding = structured["findings"][0]["finding"].as_str().unwrap();
+    assert!(
+        finding.contains("sequential scan of page_views"),
+        "{structured:#}"
+    );
+    assert!(
+        structured["findings"][0]["next_step"]
+            .as_str()
+            .unwrap()
+            .contains("CREATE INDEX")
+    );
+
+    let planned = json!({"query": "VALUES (1)", "analyze": false, "format": "json"});
+    let (texts, structured) = caller.done("execute_explain", planned).await;
+    assert!(
+        texts[0].starts_with('{') && texts[1] == "Findings: none",
+        "{texts:?}"
+    );
+    assert!(structured["plan"].get("Execution Time").is_none());
+}
+
+#[tokio::test]
+async fn only_a_plain_query_is_explained() {
+    let caller = Caller::new(cluster().superuser());
+    for query in [
+        "CREATE TABLE shop.explained AS SELECT 1",
+        "SELECT 1 INTO shop.explained",
+        "WITH d AS (DELETE FROM shop.users RETURNING *) SELECT * FROM d",
+        "DELETE FROM shop.users",
+        "ANALYZE SELECT 1",
+        "(ANALYZE) SELECT 1",
+        "EXPLAIN SELECT 1",
+        "EXECUTE x",
+        "SELECT 1; SELECT 2",
+        "SELECT pg_notify('a', 'b')",
+        "SELECT $1",
+    ] {
+        caller
+            .failed("execute_explain", json!({"query": query}))
+            .await;
+    }
+    let watcher = superuser(cluster()).await;
+    let row = watcher
+        .query_one(
+            "SELECT to_regclass('shop.explained') IS NULL, count(*) FROM shop.users",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!((row.get::<_, bool>(0), row.get::<_, i64>(1)), (true, 1000));
+}
+
+#[tokio::test]
+async fn a_spill_and_a_wrong_guess_are_found() {
+    let caller = reader();
+    let spill = json!({"query": "SELECT a.g, repeat('x', 200) AS t FROM generate_series(1, 60000) a(g) ORDER BY 2, 1 DESC"});
+    let (texts, _) = caller.done("execute_explain", spill).await;
+    assert!(
+        texts[1].contains("did not fit into work_mem"),
+        "{}",
+        texts[1]
+    );
+    let wrong = json!({"query": "SELECT * FROM page_views WHERE id % 14 = 3 AND id % 7 = 3"});
+    let (texts, _) = caller.done("execute_explain", wrong).await;
+    assert!(texts[1].contains("was planned for"), "{}", texts.join("\n"));
+}
+
+#[tokio::test]
+async fn the_schema_is_shown_with_all_its_parts() {
+    let caller = reader();
+    let (texts, structured) = caller
+        .done("get_schema_info", json!({"table_name": "order_items"}))
+        .await;
+    let table = &structured["tables"][0];
+    assert_eq!(
+        (table["schema"].as_str(), table["kind"].as_str()),
+        (Some("shop"), Some("table"))
+    );
+    assert_eq!(table["columns"][0]["name"], "order_id");
+    let kinds: Vec<_> = table["constraints"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["kind"].as_str().unwrap())
+        .collect();
+    assert!(
+        kinds.contains(&"primary key") && kinds.contains(&"foreign key"),
+        "{kinds:?}"
+    );
+    assert!(
+        texts[0].contains("foreign key (product_id) -> shop.products(id)"),
+        "{}",
+        texts[0]
+    );
+
+    let (texts, structured) = caller
+        .done("get_schema_info", json!({"table_name": "orders"}))
+        .await;
+    let status = structured["tables"][0]["columns"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|c| c["name"] == "status");
+    assert_eq!(status.unwrap()["labels"][0], "placed");
+    assert!(texts[0].contains("{placed, paid"), "{}", texts[0]);
+}
+
+#[tokio::test]
+async fn the_schema_can_be_searched_shortened_and_is_never_stale() {
+    let caller = reader();
+    let names = |structured: &Value| -> Vec<String> {
+        let tables = structured["tables"].as_array().unwrap();
+        tables
+            .iter()
+            .map(|table| table["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let (_, structured) = caller
+        .done("get_schema_info", json!({"search": "WAREHOUSE"}))
+        .await;
+    assert_eq!(names(&structured), ["stock"]);
+    let (texts, _) = caller
+        .done(
+            "get_schema_info",
+            json!({"table_name": "stock", "compact": true}),
+        )
+        .await;
+    assert_eq!(
+        texts[0],
+        "shop.stock(product_id integer, warehouse text, quantity integer)"
+    );
+    let failure = caller
+        .failed("get_schema_info", json!({"table_name": "fresh"}))
+        .await;
+    assert!(failure.contains("no table"), "{failure}");
+
+    let owner = superuser(cluster()).await;
+    owner
+        .batch_execute(
+            "CREATE SCHEMA fresh; CREATE TABLE fresh.fresh (id int GENERATED ALWAYS AS IDENTITY, \
+             twice int GENERATED ALWAYS AS (3 * 2) STORED, hidden int, CHECK (hidden > 0), UNIQUE (id, twice)); \
+             CREATE TABLE fresh.secret (a int); \
+             CREATE TABLE fresh.parts (a int) PARTITION BY LIST (a); \
+             CREATE TABLE fresh.part_1 PARTITION OF fresh.parts FOR VALUES IN (1); \
+             GRANT USAGE ON SCHEMA fresh TO shop_reader; GRANT SELECT (id, twice) ON fresh.fresh TO shop_reader; \
+             GRANT SELECT ON fresh.parts, fresh.part_1 TO shop_reader",
+        )
+        .await
+        .unwrap();
+    let (texts, structured) = caller
+        .done("get_schema_info", json!({"schema_name": "fresh"}))
+        .await;
+    assert_eq!(
+        names(&structured),
+        ["fresh", "parts"],
+        "what may not be read is not shown, partitions are folded"
+    );
+    assert_eq!(
+        structured["tables"][0]["columns"].as_array().unwrap().len(),
+        2
+    );
+    assert_eq!(structured["tables"][1]["partitions"], 1);
+    for part in [
+        "identity always",
+        "generated as (3 * 2)",
+        "unique (id, twice)",
+        "1 partitions",
+    ] {
+        assert!(texts[0].contains(part), "no {part} in {}", texts[0]);
+    }
+    owner
+        .batch_execute("DROP SCHEMA fresh CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn many_tables_are_only_listed() {
+    let caller = Caller::new(cluster().superuser());
+    let owner = superuser(cluster()).await;
+    let tables: String = (0..12)
+        .map(|n| format!("CREATE TABLE many.t{n:02} (a int);"))
+        .collect();
+    owner
+        .batch_execute(&format!("CREATE SCHEMA many; {tables}"))
+        .await
+        .unwrap();
+    let (texts, structured) = caller.done("get_schema_info", json!({})).await;
+    assert_eq!(structured["summary"], true);
+    assert!(structured["tables"][0].get("columns").is_none());
+    assert!(
+        texts[0].contains("call again with schema_name"),
+        "{}",
+        texts[0]
+    );
+    let (_, structured) = caller
+        .done("get_schema_info", json!({"schema_name": "many"}))
+        .await;
+    assert_eq!(
+        (
+            &structured["summary"],
+            structured["tables"].as_array().unwrap().len()
+        ),
+        (&json!(false), 12)
+    );
+    owner
+        .batch_execute("DROP SCHEMA many CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn the_database_is_listed_with_its_state() {
+    let (_, structured) = reader().done("list_databases", json!({})).await;
+    let database = &structured["databases"][0];
+    assert_eq!(
+        (&database["name"], &database["reachable"]),
+        (&json!("shop"), &json!(true))
+    );
+}
+
+#[tokio::test]
+async fn wrong_arguments_are_named() {
+    let caller = reader();
+    for (tool, arguments, part) in [
+        ("query_database", json!({}), "query is missing"),
+        (
+            "query_database",
+            json!({"query": 1}),
+            "query must be a text",
+        ),
+        (
+            "query_database",
+            json!({"query": "SELECT 1", "limit": 0}),
+            "limit must be a whole number from 1 to 1000",
+        ),
+        (
+            "query_database",
+            json!({"query": "SELECT 1", "offset": -1}),
+            "offset must be",
+        ),
+        (
+            "count_rows",
+            json!({"table": "users", "estimate": "perhaps"}),
+            "estimate must be true or false",
+        ),
+        (
+            "execute_explain",
+            json!({"query": "SELECT 1", "format": "xml"}),
+            "format must be one of text, json",
+        ),
+        (
+            "get_schema_info",
+            json!({"schema": "shop"}),
+            "unknown argument \"schema\"",
+        ),
+        ("list_databases", json!({"a": 1}), "unknown argument"),
+    ] {
+        let failure = caller.failed(tool, arguments.clone()).await;
+        assert!(failure.contains(part), "{tool} {arguments}: {failure}");
+    }
+}
