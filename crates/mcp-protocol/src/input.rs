@@ -125,8 +125,11 @@ impl InputRequest {
     pub(crate) fn params(&self, key: &str, revision: Revision) -> Value {
         match self {
             Self::Form { message, schema } => {
-                let schema: Value = serde_json::from_str(schema.text())
+                let mut schema: Value = serde_json::from_str(schema.text())
                     .expect("a schema was parsed when it was made");
+                if revision < Revision::V2025_11_25 {
+                    simplify(&mut schema);
+                }
                 json!({ "message": message, "requestedSchema": schema })
             }
             Self::Page { message, url } if revision.is_modern() => {
@@ -172,9 +175,78 @@ impl InputRequest {
     }
 }
 
+/// Puts a form into the words of 2025-06-18: choices with titles are written with `enumNames`, and
+/// a choice of several, which that revision cannot ask for, is left out.
+fn simplify(schema: &mut Value) {
+    let Some(Value::Object(properties)) = schema.get_mut("properties") else {
+        return;
+    };
+    let is_choice_of_several = |property: &Value| property["type"] == "array";
+    let left_out: Vec<String> = properties
+        .iter()
+        .filter(|(_, property)| is_choice_of_several(property))
+        .map(|(name, _)| name.clone())
+        .collect();
+    properties.retain(|_, property| !is_choice_of_several(property));
+    for property in properties.values_mut() {
+        let Some(Value::Array(choices)) = property.get("oneOf") else {
+            continue;
+        };
+        let column = |name: &str| choices.iter().map(|choice| choice[name].clone()).collect();
+        let (values, titles): (Value, Value) = (column("const"), column("title"));
+        if let Value::Object(property) = property {
+            property.remove("oneOf");
+            property.insert("enum".to_owned(), values);
+            property.insert("enumNames".to_owned(), titles);
+        }
+    }
+    if let Some(Value::Array(required)) = schema.get_mut("required") {
+        required.retain(|name| !left_out.iter().any(|left| name == left));
+    }
+}
+
 /// The answers that a call has so far, and what the handler left for itself.
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     pub(crate) answers: BTreeMap<String, Box<RawValue>>,
     pub(crate) state: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_early_form_has_no_titled_or_multiple_choices() {
+        let schema = r#"{
+            "type": "object",
+            "properties": {
+                "name": { "type": "string" },
+                "one": { "type": "string", "oneOf": [{ "const": "a", "title": "A" }] },
+                "many": { "type": "array", "items": { "type": "string", "enum": ["x"] } }
+            },
+            "required": ["name", "many"]
+        }"#;
+        let form = InputRequest::Form {
+            message: "?".to_owned(),
+            schema: Schema::input(schema).unwrap(),
+        };
+        assert_eq!(
+            form.params("k", Revision::V2025_06_18)["requestedSchema"],
+            json!({
+                "type": "object",
+                "properties": {
+                    "name": { "type": "string" },
+                    "one": { "type": "string", "enum": ["a"], "enumNames": ["A"] }
+                },
+                "required": ["name"]
+            })
+        );
+        let whole: Value = serde_json::from_str(schema).unwrap();
+        assert_eq!(
+            form.params("k", Revision::V2025_11_25)["requestedSchema"],
+            whole
+        );
+    }
 }

@@ -241,3 +241,122 @@ async fn a_revoked_principal_is_served_no_longer() {
     assert_eq!(within(pipe.events.recv()).await, Some(Event::Dropped));
     within(pipe.serving).await.unwrap().unwrap();
 }
+
+const LISTEN: &str = r#"{"jsonrpc":"2.0","id":"l","method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+
+fn modern(id: u32, method: &str, params: Value) -> String {
+    let mut params = params;
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {}
+    });
+    json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string()
+}
+
+#[tokio::test]
+async fn a_conversation_may_open_in_any_way() {
+    let discover = || modern(1, "server/discover", json!({}));
+    let modern_list = || modern(2, "tools/list", json!({}));
+    let initialize = r#"{"jsonrpc":"2.0","id":3,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{}}}"#;
+    let list = r#"{"jsonrpc":"2.0","id":4,"method":"tools/list"}"#;
+    let bare_discover = r#"{"jsonrpc":"2.0","id":5,"method":"server/discover"}"#;
+    for (what, lines) in [
+        ("discover first", vec![discover(), modern_list()]),
+        (
+            "discover, then initialize",
+            vec![discover(), initialize.to_owned(), list.to_owned()],
+        ),
+        (
+            "initialize, then modern",
+            vec![initialize.to_owned(), modern_list(), list.to_owned()],
+        ),
+        (
+            "garbage first",
+            vec!["garbage".to_owned(), discover(), initialize.to_owned()],
+        ),
+        ("tools first", vec![list.to_owned(), modern_list()]),
+        (
+            "discover without a claim",
+            vec![bare_discover.to_owned(), initialize.to_owned()],
+        ),
+    ] {
+        let mut pipe = start(Options::default());
+        for line in lines {
+            pipe.send(&line).await;
+            if line == "garbage" {
+                continue;
+            }
+            let request: Value = serde_json::from_str(&line).unwrap();
+            let answer = pipe.next().await.unwrap();
+            assert_eq!(answer["id"], request["id"], "{what}: {line}");
+            let is_modern = request["params"].get("_meta").is_some();
+            let has_type = answer["result"].get("resultType").is_some();
+            assert_eq!(has_type, is_modern, "{what}: {line}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn errors_of_the_modern_envelope_need_no_headers() {
+    let mut pipe = start(Options::default());
+    for (meta, code) in [
+        (
+            json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28" }),
+            -32602,
+        ),
+        (
+            json!({
+                "io.modelcontextprotocol/protocolVersion": "v9",
+                "io.modelcontextprotocol/clientCapabilities": {}
+            }),
+            -32022,
+        ),
+    ] {
+        pipe.call(1, "tools/list", json!({ "_meta": meta })).await;
+        assert_eq!(pipe.next().await.unwrap()["error"]["code"], code, "{meta}");
+    }
+}
+
+#[tokio::test]
+async fn listeners_share_the_pipe_and_are_dismissed_at_its_end() {
+    let mut pipe = start(Options::default());
+    pipe.send(LISTEN).await;
+    let acknowledged = pipe.next().await.unwrap();
+    assert_eq!(
+        acknowledged["method"],
+        "notifications/subscriptions/acknowledged"
+    );
+    pipe.send(&modern(2, "tools/list", json!({}))).await;
+    assert_eq!(pipe.next().await.unwrap()["id"], 2);
+    pipe.close().await;
+    let last = pipe.next().await.unwrap();
+    assert_eq!(last["id"], "l");
+    assert_eq!(
+        last["result"]["_meta"]["io.modelcontextprotocol/subscriptionId"],
+        "l"
+    );
+    within(pipe.serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_is_a_line_for_a_line() {
+    for (revision, has_batches) in [("2025-03-26", true), ("2025-06-18", false)] {
+        let mut pipe = start(Options::default());
+        pipe.call(0, "initialize", json!({ "protocolVersion": revision }))
+            .await;
+        pipe.next().await.unwrap();
+        pipe.send(r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","method":"notifications/x"},{"jsonrpc":"2.0","id":2,"method":"ping"}]"#).await;
+        let answer = pipe.next().await.unwrap();
+        if has_batches {
+            let ids: Vec<_> = answer
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| &one["id"])
+                .collect();
+            assert_eq!(ids, [1, 2]);
+        } else {
+            assert_eq!(answer["error"]["code"], -32600);
+        }
+    }
+}

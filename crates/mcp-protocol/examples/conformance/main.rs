@@ -7,6 +7,7 @@
 //! token can be checked for having met none.
 #![allow(clippy::print_stderr)] // A program that a person starts in a terminal.
 
+mod fixtures;
 mod prompts;
 mod resources;
 mod tools;
@@ -16,13 +17,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use mcp_protocol::{
-    Authenticate, CallError, Capabilities, Completion, CompletionCall, Context, Credentials,
-    Handler, Health, Page, PageRequest, Principal, Prompt, PromptCall, PromptResult, Refusal,
-    Resource, ResourceContents, ResourceTemplate, ServerInfo, Service, Tool, ToolCall, ToolResult,
-    http,
-};
+use mcp_protocol::{Authenticate, Credentials, Principal, Refusal, Service, http};
 use tokio::net::TcpListener;
+
+use crate::fixtures::Fixtures;
 
 /// Whoever knows the token, or anyone where there is none.
 #[derive(Clone, Debug)]
@@ -61,99 +59,6 @@ impl Authenticate for Gate {
         accepted.inspect_err(|_| {
             self.refused.fetch_add(1, Ordering::Relaxed);
         })
-    }
-}
-
-struct Fixtures {
-    info: ServerInfo,
-    tools: Arc<[Tool]>,
-    prompts: Arc<[Prompt]>,
-    refused: Arc<AtomicU64>,
-}
-
-impl Handler for Fixtures {
-    type Principal = Tester;
-
-    fn server(&self) -> &ServerInfo {
-        &self.info
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            tools: true,
-            resources: true,
-            resource_subscriptions: true,
-            prompts: true,
-            completions: true,
-            logging: true,
-            list_changed: true,
-            tasks: true,
-        }
-    }
-
-    fn tools(&self, _: &Tester) -> Arc<[Tool]> {
-        Arc::clone(&self.tools)
-    }
-
-    async fn call_tool(
-        &self,
-        call: ToolCall,
-        context: Context<Tester>,
-    ) -> Result<ToolResult, CallError> {
-        tools::call(call, context).await
-    }
-
-    async fn list_resources(
-        &self,
-        _: PageRequest,
-        _: Context<Tester>,
-    ) -> Result<Page<Resource>, CallError> {
-        Ok(Page::whole(resources::list()))
-    }
-
-    async fn list_resource_templates(
-        &self,
-        _: PageRequest,
-        _: Context<Tester>,
-    ) -> Result<Page<ResourceTemplate>, CallError> {
-        Ok(Page::whole(resources::templates()))
-    }
-
-    async fn read_resource(
-        &self,
-        uri: String,
-        _: Context<Tester>,
-    ) -> Result<Vec<ResourceContents>, CallError> {
-        resources::read(&uri)
-            .map(|contents| vec![contents])
-            .ok_or(CallError::NotFound(uri))
-    }
-
-    fn prompts(&self, _: &Tester) -> Arc<[Prompt]> {
-        Arc::clone(&self.prompts)
-    }
-
-    async fn get_prompt(
-        &self,
-        call: PromptCall,
-        context: Context<Tester>,
-    ) -> Result<PromptResult, CallError> {
-        prompts::get(&call, &context)
-    }
-
-    async fn complete(
-        &self,
-        call: CompletionCall,
-        _: Context<Tester>,
-    ) -> Result<Completion, CallError> {
-        prompts::complete(&call)
-    }
-
-    async fn health(&self) -> Health {
-        let mut health = Health::up();
-        let refused = self.refused.load(Ordering::Relaxed);
-        health.body.insert("refused".to_owned(), refused.into());
-        health
     }
 }
 
@@ -197,18 +102,7 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let Arguments { address, bearer } = arguments()?;
     let refused = Arc::new(AtomicU64::new(0));
-    let info = ServerInfo {
-        name: "conformance-fixtures".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        instructions: Some("Fixtures for the official conformance suite.".to_owned()),
-        ..ServerInfo::default()
-    };
-    let fixtures = Fixtures {
-        info,
-        tools: tools::list()?.into(),
-        prompts: prompts::list().into(),
-        refused: Arc::clone(&refused),
-    };
+    let fixtures = Fixtures::new(Arc::clone(&refused))?;
     let gate = Gate { bearer, refused };
     let server = http::Server::new(
         Arc::new(Service::new(fixtures)),

@@ -1,5 +1,8 @@
 //! A small server and a raw client for the tests.
-#![allow(dead_code, unreachable_pub)] // Each test binary uses its own part.
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub)] // Each test binary uses its own part.
+
+pub mod client;
+pub mod schema;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -7,8 +10,9 @@ use std::time::Duration;
 
 use mcp_protocol::http::{Options, Server};
 use mcp_protocol::{
-    Authenticate, CallError, Capabilities, Context, Credentials, Handler, Health, LogLevel,
-    Principal, Refusal, Schema, ServerInfo, Service, ServiceOptions, Tool, ToolCall, ToolResult,
+    Authenticate, CallError, Capabilities, Changes, Context, Credentials, Handler, Health,
+    LogLevel, Principal, Refusal, Schema, ServerInfo, Service, ServiceOptions, Tool, ToolCall,
+    ToolResult,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -113,6 +117,7 @@ impl Fixture {
             Tool::new("wait", "Waits for ever.", any()),
             Tool::new("panic", "Panics.", any()),
             Tool::new("steps", "Tells its progress and logs.", any()),
+            Tool::new("flood", "Returns more than any socket buffers.", any()),
         ];
         let info = ServerInfo {
             name: "fixture".to_owned(),
@@ -178,6 +183,7 @@ impl Handler for Fixture {
                 std::future::pending().await
             }
             "panic" => panic!("as the test asked"),
+            "flood" => Ok(ToolResult::text("x".repeat(64 * 1024 * 1024))),
             _ => {
                 context.progress(1.0, Some(2.0), Some("half"));
                 context.log(LogLevel::Info, Some("steps"), &json!("between"));
@@ -201,6 +207,7 @@ impl Handler for Fixture {
 pub struct Running {
     pub address: SocketAddr,
     pub tokens: Arc<Tokens>,
+    pub changes: Changes,
     pub events: mpsc::UnboundedReceiver<Event>,
     pub stop: watch::Sender<bool>,
     pub serving: JoinHandle<()>,
@@ -211,20 +218,34 @@ pub async fn start(options: Options) -> Running {
 }
 
 pub async fn start_with(options: Options, service_options: ServiceOptions) -> Running {
+    let (fixture, events) = Fixture::new();
+    let mut running = start_handler(fixture, options, service_options).await;
+    running.events = events;
+    running
+}
+
+/// Starts a server around any handler; only the [`Fixture`] tells events.
+pub async fn start_handler<H: Handler<Principal = Holder>>(
+    handler: H,
+    options: Options,
+    service_options: ServiceOptions,
+) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let tokens = Arc::new(Tokens::default());
-    let (fixture, events) = Fixture::new();
-    let service = Arc::new(Service::with_options(fixture, service_options));
+    let service = Arc::new(Service::with_options(handler, service_options));
+    let changes = service.changes().clone();
     let server = Server::new(service, Arc::clone(&tokens), options);
     let (stop, mut stopped) = watch::channel(false);
     let serving = tokio::spawn(async move {
         let shutdown = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
         server.serve(listener, shutdown).await;
     });
+    let events = mpsc::unbounded_channel().1;
     Running {
         address,
         tokens,
+        changes,
         events,
         stop,
         serving,
