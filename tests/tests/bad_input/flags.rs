@@ -119,7 +119,7 @@ fn a_wrong_command_line_of_the_token_tool_names_the_fix_and_changes_nothing() {
         ("add --expiry 1d --token-file /etc", 1, &["/etc", "folder"]),
         ("remove", 2, &["ID"]),
         ("remove token-1", 1, &["no token"]),
-        ("remove abc", 1, &["abc", "8"]),
+        ("remove abc", 1, &["too few", "8"]),
         ("remove zzzzzzzz", 1, &["no token"]),
     ] {
         let arguments: Vec<&str> = line.split(' ').collect();

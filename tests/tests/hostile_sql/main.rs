@@ -11,6 +11,8 @@ mod probes;
 
 use end_to_end::{Answer, Database, Login, Server, Setup, Sql, Token};
 
+use serde_json::json;
+
 use fingerprint::Fingerprint;
 
 /// A server with one token for each kind of role, and a database full of things that could be changed.
@@ -66,17 +68,22 @@ impl Target {
             .replace("{database}", &self.database.name)
     }
 
-    /// Sends one statement as each role; answers what was wrong with the outcome.
+    /// Sends one statement as each role, through each tool that takes one; answers what was wrong with the outcome.
     fn attack(&self, sql: &str) -> Vec<String> {
         let sql = self.fill(sql);
         let mut findings = Vec::new();
         let mut before = self.fingerprint.take(&self.observer);
         for (role, token) in &self.tokens {
-            let answer = self.server.query(token, &sql);
-            let after = self.fingerprint.take(&self.observer);
-            if !answer.is_error {
-                findings.push(format!("{role} was answered: {sql}\n    {}", answer.text));
+            for tool in ["query_database", "execute_explain"] {
+                let answer = self.server.call(token, tool, json!({ "query": sql }));
+                if !answer.is_error {
+                    findings.push(format!(
+                        "{role} was answered by {tool}: {sql}\n    {}",
+                        answer.text
+                    ));
+                }
             }
+            let after = self.fingerprint.take(&self.observer);
             findings.extend(
                 before
                     .differences(&after)
@@ -90,10 +97,28 @@ impl Target {
     /// Sends many disguises of one statement as the superuser, and looks once after them all. Some may be answered: a
     /// subquery whose result is not needed is never run.
     fn attack_in_disguise(&self, sql: &str) -> Vec<String> {
+        let (_, superuser) = &self.tokens[0];
         let before = self.fingerprint.take(&self.observer);
-        for disguise in mutants::of(sql) {
-            self.ask("superuser", &self.fill(&disguise));
-        }
+        let queries = mutants::of(sql)
+            .into_iter()
+            .map(|sql| ("query_database", json!({ "query": self.fill(&sql) })));
+        let plans = mutants::of(sql)
+            .into_iter()
+            .map(|sql| ("execute_explain", json!({ "query": self.fill(&sql) })));
+        let counts = mutants::conditions(sql).into_iter().map(|sql| {
+            let table = json!({ "table": "plain", "schema": "target", "where": self.fill(&sql) });
+            ("count_rows", table)
+        });
+        let calls: Vec<_> = queries.chain(plans).chain(counts).collect();
+        std::thread::scope(|scope| {
+            for part in calls.chunks(calls.len().div_ceil(4)) {
+                scope.spawn(move || {
+                    for (tool, arguments) in part {
+                        self.server.call(superuser, tool, arguments.clone());
+                    }
+                });
+            }
+        });
         let after = self.fingerprint.take(&self.observer);
         before
             .differences(&after)
@@ -173,6 +198,43 @@ fn no_disguise_of_a_statement_helps_it() {
 }
 
 #[test]
+fn names_of_tables_are_names_and_nothing_else() {
+    let target = Target::new();
+    let (_, superuser) = &target.tokens[0];
+    let before = target.fingerprint.take(&target.observer);
+    for name in [
+        "plain; DROP TABLE target.plain",
+        "plain\"; DROP TABLE target.plain; --",
+        "plain WHERE target.writes() = 1",
+        "(DELETE FROM target.plain RETURNING 1)",
+        "plain' OR pg_advisory_lock(1) IS NULL --",
+        "\"",
+        "",
+        "\u{0}",
+    ] {
+        for (tool, arguments) in [
+            ("count_rows", json!({ "table": name, "schema": "target" })),
+            ("count_rows", json!({ "table": "plain", "schema": name })),
+            (
+                "count_rows",
+                json!({ "table": name, "schema": "target", "estimate": true }),
+            ),
+        ] {
+            let answer = target.server.call(superuser, tool, arguments.clone());
+            assert!(answer.is_error, "{tool} {arguments}: {}", answer.text);
+        }
+        for key in ["schema_name", "table_name", "search"] {
+            let mut arguments = json!({});
+            arguments[key] = json!(name);
+            target.server.call(superuser, "get_schema_info", arguments);
+        }
+    }
+    let after = target.fingerprint.take(&target.observer);
+    let changed: Vec<_> = before.differences(&after).collect();
+    assert!(changed.is_empty(), "changed {changed:?}");
+}
+
+#[test]
 fn every_legitimate_form_of_a_query_is_answered() {
     let target = Target::new();
     let mut refused = Vec::new();
@@ -196,7 +258,7 @@ fn every_legitimate_form_of_a_query_is_answered() {
 fn a_query_that_would_not_end_is_ended() {
     let database = Database::fresh();
     let mut setup = Setup::new([database.entry("shop", &database.reader)]);
-    setup.config["limits"] = serde_json::json!({ "statement_timeout": "500ms" });
+    setup.config["limits"] = json!({ "statement_timeout": "500ms" });
     let token = setup.add_token();
     let server = setup.start();
     for sql in legitimate::ENDLESS {
@@ -225,7 +287,7 @@ fn a_result_that_is_too_large_is_cut_and_costs_little_memory() {
         let answer = server.call(
             &token,
             "query_database",
-            serde_json::json!({ "query": sql, "limit": limit }),
+            json!({ "query": sql, "limit": limit }),
         );
         assert!(
             answer.is_error || answer.structured["truncated"] == true,

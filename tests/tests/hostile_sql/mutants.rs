@@ -39,3 +39,17 @@ pub(crate) fn of(sql: &str) -> Vec<String> {
         format!("BEGIN; {sql}; COMMIT"),
     ]
 }
+
+/// Ways to put a statement where a condition is asked for.
+pub(crate) fn conditions(sql: &str) -> Vec<String> {
+    vec![
+        format!("EXISTS ({sql})"),
+        format!("({sql}) IS NULL"),
+        format!("true; {sql}"),
+        format!("true) q; {sql}; --"),
+        format!("true) q) q; {sql}; SELECT 1 FROM (SELECT 1 FROM (SELECT 1"),
+        format!("true UNION ALL {sql}"),
+        format!("true LIMIT ({sql})"),
+        format!("true\n-- \n; {sql}"),
+    ]
+}
