@@ -7,6 +7,12 @@ use serde_json::{Map, Value as Tree};
 /// A configuration is a page or two; anything near this is a mistake.
 const LARGEST_FILE: u64 = 1 << 20;
 
+/// Maps inside maps; the deepest key of a configuration is the fourth.
+const MOST_DEPTH: usize = 32;
+
+/// Values in a file, and values that aliases repeat.
+const MOST_NODES: usize = 20_000;
+
 /// Reads a configuration file as a map; an empty file is an empty map.
 ///
 /// # Errors
@@ -24,8 +30,18 @@ pub(crate) fn read(path: &Path) -> Result<Map<String, Tree>, String> {
 }
 
 fn parse(text: &str) -> Result<Option<Tree>, String> {
-    // A snippet of the source would show the passwords near the mistake.
-    let options = serde_yaml::options! { with_snippet: false };
+    let options = serde_yaml::options! {
+        // It would show the passwords near a mistake.
+        with_snippet: false,
+        budget: serde_yaml::budget! {
+            max_depth: MOST_DEPTH,
+            flow_nesting_limit: MOST_DEPTH,
+            max_nodes: MOST_NODES,
+            max_documents: 1,
+        },
+        // What aliases stand for counts as often as it is used.
+        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: MOST_NODES },
+    };
     serde_yaml::from_str_with_options(text, options).map_err(|error| {
         let message = error.to_string();
         let end = message

@@ -256,3 +256,16 @@ fn an_empty_variable_is_no_variable() {
     bench.sources.environment = empty;
     assert!(bench.load().unwrap().databases.is_empty());
 }
+
+#[test]
+fn entries_may_share_what_they_have_in_common() {
+    let yaml = "databases:\n  - &first {name: a, user: u, host: h}\n  - {<<: *first, name: b}\n";
+    let config = Bench::new(yaml).load().unwrap();
+    assert_eq!(
+        (
+            config.databases[1].name.as_str(),
+            config.databases[1].host.as_str()
+        ),
+        ("b", "h")
+    );
+}
