@@ -241,7 +241,8 @@ fn every_legitimate_form_of_a_query_is_answered() {
     for sql in legitimate::QUERIES {
         for role in ["reader", "owner"] {
             let answer = target.ask(role, sql);
-            if answer.is_error {
+            // 0A000: this build of PostgreSQL does not have it, such as XML.
+            if answer.is_error && !answer.text.contains("0A000") {
                 refused.push(format!("{role}: {sql}\n    {}", answer.text));
             }
         }
