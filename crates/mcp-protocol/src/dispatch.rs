@@ -50,6 +50,8 @@ impl<H: Handler> Service<H> {
         arrival: Arrival<H::Principal>,
         outbox: Arc<Outbox>,
     ) -> Result<Done, Failure> {
+        let place = self.requests.enter(arrival.principal.name().to_owned());
+        let _place = place.ok_or_else(too_many_requests)?;
         let headers = arrival.channel.headers();
         let params = Params::read(request.params.as_deref())?;
         let meta = params.meta().map_err(|failure| match headers {
@@ -407,6 +409,14 @@ fn unknown(method: &str, revision: Revision) -> Failure {
     };
     // Until 2025-11-25 the error is the result of a good exchange.
     Failure::new(METHOD_NOT_FOUND, message).status(if revision.is_modern() { 404 } else { 200 })
+}
+
+fn too_many_requests() -> Failure {
+    Failure::new(
+        INTERNAL_ERROR,
+        "too many requests run at once; wait for one to end",
+    )
+    .status(429)
 }
 
 fn session_needed() -> Failure {

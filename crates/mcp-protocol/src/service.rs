@@ -32,6 +32,8 @@ pub struct Service<H> {
     pub(crate) sessions: Sessions,
     pub(crate) sealer: Sealer,
     pub(crate) tasks: Tasks,
+    /// The running requests, by their principals' names.
+    pub(crate) requests: Arc<Places<String>>,
     /// The open streams of changes, by their principals' names.
     pub(crate) listeners: Arc<Places<String>>,
 }
@@ -62,6 +64,8 @@ pub struct ServiceOptions {
     pub session_idle_timeout: Duration,
     /// How many sessions a principal may have; one more ends its longest unused one.
     pub max_sessions_per_principal: usize,
+    /// How many requests of a principal run at once; further ones are refused.
+    pub max_requests_per_principal: usize,
     /// How many streams of changes (`subscriptions/listen`) a principal may have open.
     pub max_streams_per_principal: usize,
     /// How long clients may keep lists and descriptions (`ttlMs`).
@@ -82,6 +86,7 @@ impl Default for ServiceOptions {
             max_batch: 20,
             session_idle_timeout: Duration::from_secs(30 * 60),
             max_sessions_per_principal: 64,
+            max_requests_per_principal: 256,
             max_streams_per_principal: 32,
             list_lifetime: Duration::from_secs(60),
             task_lifetime: Duration::from_secs(60 * 60),
@@ -160,6 +165,7 @@ impl<H: Handler> Service<H> {
             // A client that carries a state may ask its user in the meantime.
             sealer: Sealer::new(key, options.input_timeout * 2),
             tasks: Tasks::new(options.task_lifetime, options.max_tasks_per_principal),
+            requests: Places::new(options.max_requests_per_principal),
             listeners: Places::new(options.max_streams_per_principal),
             options,
         }

@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{post, read_reply, start, within};
+use common::{Event, post, read_reply, start, within};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -116,6 +116,35 @@ async fn http_2_is_served_where_it_is_on() {
         .await
         .unwrap();
     assert_eq!(evil.status(), 403);
+}
+
+#[tokio::test]
+async fn a_reset_stream_drops_its_handler_and_leaves_the_others() {
+    let mut server = start(Options {
+        http2: true,
+        ..Options::default()
+    })
+    .await;
+    let stream = server.connect().await;
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let request = |body: &'static str| {
+        hyper::Request::post("http://localhost/mcp")
+            .header("authorization", "Bearer alice-token")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .unwrap()
+    };
+    let wait = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}"#;
+    let waiting = tokio::spawn(client.send_request(request(wait)));
+    assert_eq!(server.event().await, Event::Started);
+    waiting.abort();
+    assert_eq!(server.event().await, Event::Dropped);
+    let reply = within(client.send_request(request(PING))).await.unwrap();
+    assert_eq!(reply.status(), 200);
 }
 
 #[tokio::test]

@@ -126,6 +126,7 @@ async fn closing_the_stream_of_a_request_cancels_it() {
     let mut server = common::start(Options::default()).await;
     let request = {
         let mut client = Client::open(&server, MODERN).await;
+        client.capabilities = json!({});
         let meta = json!({ "progressToken": 7 });
         let call = client.request("tools/call", json!({ "name": "wait", "_meta": meta }));
         client.http("POST", "", Some(&call))
@@ -350,7 +351,7 @@ async fn a_task_waits_for_answers() {
 }
 
 #[tokio::test]
-async fn a_task_ends_when_it_is_cancelled_or_its_principal_loses_its_rights() {
+async fn a_cancelled_task_stays_cancelled_and_can_be_cancelled_again() {
     let server = start().await;
     let mut client = Client::open(&server, MODERN).await;
     let id = start_task(&mut client, "slow_compute", json!({ "seconds": 60 })).await;
@@ -359,6 +360,18 @@ async fn a_task_ends_when_it_is_cancelled_or_its_principal_loses_its_rights() {
         assert_eq!(cancelled["result"]["resultType"], "complete");
     }
     settled(&mut client, &id, "cancelled").await;
+}
+
+#[tokio::test]
+async fn a_task_is_dropped_when_its_principal_loses_its_rights() {
+    let mut server = common::start(Options::default()).await;
+    {
+        let mut client = Client::open(&server, MODERN).await;
+        start_task(&mut client, "wait", json!({})).await;
+    }
+    assert_eq!(server.event().await, Event::Started);
+    server.tokens.alice.send_replace(true);
+    assert_eq!(server.event().await, Event::Dropped);
 }
 
 #[tokio::test]

@@ -2,12 +2,20 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "../examples/conformance/fixtures.rs"]
+mod fixtures;
+#[path = "../examples/conformance/prompts.rs"]
+mod prompts;
+#[path = "../examples/conformance/resources.rs"]
+mod resources;
+#[path = "../examples/conformance/tools.rs"]
+mod tools;
 
 use std::sync::Arc;
 
 use common::{Event, Fixture, Holder, within};
-use mcp_protocol::Service;
 use mcp_protocol::stdio::{self, Options};
+use mcp_protocol::{Handler, Service};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
@@ -22,22 +30,25 @@ struct Pipe {
 }
 
 fn start(options: Options) -> Pipe {
-    let (ours, theirs) = tokio::io::duplex(1024);
     let (fixture, events) = Fixture::new();
+    Pipe {
+        events,
+        ..start_handler(fixture, options)
+    }
+}
+
+fn start_handler<H: Handler<Principal = Holder>>(handler: H, options: Options) -> Pipe {
+    let (ours, theirs) = tokio::io::duplex(1024);
     let (revoke, revoked) = watch::channel(false);
     let (reader, writer) = tokio::io::split(theirs);
     let principal = Holder {
         name: "alice",
         revoked,
     };
-    let serving = tokio::spawn(stdio::serve(
-        reader,
-        writer,
-        Arc::new(Service::new(fixture)),
-        principal,
-        options,
-    ));
+    let service = Arc::new(Service::new(handler));
+    let serving = tokio::spawn(stdio::serve(reader, writer, service, principal, options));
     let (output, input) = tokio::io::split(ours);
+    let events = mpsc::unbounded_channel().1;
     Pipe {
         input: Some(input),
         output: BufReader::new(output).lines(),
@@ -359,4 +370,51 @@ async fn a_batch_is_a_line_for_a_line() {
             assert_eq!(answer["error"]["code"], -32600);
         }
     }
+}
+
+#[tokio::test]
+async fn a_handler_asks_over_the_pipe() {
+    let fixtures = fixtures::Fixtures::new(Default::default()).unwrap();
+    let mut pipe = start_handler(fixtures, Options::default());
+    let capabilities = json!({ "sampling": {} });
+    let params = json!({ "protocolVersion": "2025-11-25", "capabilities": capabilities });
+    pipe.call(0, "initialize", params).await;
+    pipe.next().await.unwrap();
+    pipe.call(
+        1,
+        "tools/call",
+        json!({ "name": "test_input_required_result_sampling" }),
+    )
+    .await;
+    let asked = pipe.next().await.unwrap();
+    assert_eq!(asked["method"], "sampling/createMessage");
+    let message = json!({ "role": "assistant", "model": "m", "content": { "type": "text", "text": "Paris" } });
+    let answer = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": message });
+    pipe.send(&answer.to_string()).await;
+    assert_eq!(
+        pipe.next().await.unwrap()["result"]["content"][0]["text"],
+        "Paris"
+    );
+}
+
+#[tokio::test]
+async fn a_session_over_the_pipe_is_told_of_changes() {
+    let fixtures = fixtures::Fixtures::new(Default::default()).unwrap();
+    let mut pipe = start_handler(fixtures, Options::default());
+    pipe.call(0, "initialize", json!({ "protocolVersion": "2025-11-25" }))
+        .await;
+    pipe.next().await.unwrap();
+    pipe.call(
+        1,
+        "resources/subscribe",
+        json!({ "uri": "test://watched-resource" }),
+    )
+    .await;
+    pipe.next().await.unwrap();
+    pipe.call(2, "tools/call", json!({ "name": "test_resource_update" }))
+        .await;
+    let mut seen = [pipe.next().await.unwrap(), pipe.next().await.unwrap()];
+    seen.sort_by_key(|message| message.get("id").is_some());
+    assert_eq!(seen[0]["method"], "notifications/resources/updated");
+    assert_eq!(seen[1]["id"], 2);
 }

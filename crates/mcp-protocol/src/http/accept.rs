@@ -197,6 +197,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
                 () = &mut overdue => return,
                 _ = &mut drained, if !is_draining => {
                     is_draining = true;
+                    activity.hurry();
                     connection.as_mut().graceful_shutdown();
                 }
             }

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use tokio::sync::watch;
 
 use super::cors;
 use super::gate::{self, Source};
+use super::head::{self, Accepted};
 use super::options::Options;
 use super::reply::{self, Reply};
-use crate::auth::{Authenticate, Bearer, Credentials, Principal, Refusal};
+use crate::auth::{Authenticate, Principal, Refusal};
 use crate::era;
 use crate::exchange::{Answer, Exchange, Step};
 use crate::handler::Handler;
@@ -29,8 +30,6 @@ pub(super) type Closing = watch::Receiver<bool>;
 /// What the endpoint serves; the others exist for sessions and for browsers.
 const POST_ONLY: &str = "POST";
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
-/// The longest bearer token in bytes.
-const MAX_TOKEN_BYTES: usize = 512;
 
 /// What every request of a server shares.
 pub(super) struct Endpoint<H, A> {
@@ -78,7 +77,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         if parts.method == Method::OPTIONS {
             return cors::preflight(&parts.headers, METHODS);
         }
-        let credentials = credentials(&parts.headers);
+        let credentials = head::credentials(&parts.headers);
         let principal = match self.authenticator.authenticate(credentials, peer).await {
             Ok(principal) => principal,
             Err(refusal) => {
@@ -147,7 +146,8 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         match self.service.session(headers, principal) {
             Ok(Some(session)) => {
                 self.service.sessions.end(&session.id, principal.name());
-                reply::empty(StatusCode::NO_CONTENT)
+                // Some clients take 204 for a failure.
+                reply::empty(StatusCode::OK)
             }
             Ok(None) => reply::refuse(400, "Mcp-Session-Id is missing"),
             Err(failure) => reply::failure(&failure),
@@ -162,7 +162,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         principal: H::Principal,
         closing: Closing,
     ) -> Reply {
-        if !is_json(&headers) {
+        if !head::is_json(&headers) {
             return reply::refuse(
                 415,
                 "the body must be sent as Content-Type: application/json",
@@ -336,83 +336,6 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
             .unwrap_or_else(|_| {
                 Err(Failure::malformed("the body took too long to arrive").status(408))
             })
-    }
-}
-
-/// Splits the one `Authorization` header.
-fn credentials(headers: &HeaderMap) -> Credentials<'_> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else {
-        return Credentials::None;
-    };
-    let token = value
-        .to_str()
-        .ok()
-        .filter(|_| values.next().is_none())
-        .and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme
-                .eq_ignore_ascii_case("bearer")
-                .then_some(token.trim_matches(' '))
-        });
-    // The characters of RFC 6750's `b64token`.
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-    match token {
-        Some(token)
-            if (1..=MAX_TOKEN_BYTES).contains(&token.len()) && token.bytes().all(allowed) =>
-        {
-            Credentials::Bearer(Bearer(token))
-        }
-        _ => Credentials::Malformed,
-    }
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(CONTENT_TYPE).iter();
-    let value = values
-        .next()
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    values.next().is_none() && essence(value).eq_ignore_ascii_case("application/json")
-}
-
-/// Gives a media type without its parameters.
-fn essence(value: &str) -> &str {
-    value.split(';').next().unwrap_or_default().trim()
-}
-
-/// The forms of reply that a client takes.
-#[derive(Clone, Copy, Debug)]
-struct Accepted {
-    /// The client takes whatever comes.
-    anything: bool,
-    /// The client names event streams. One that only says `*/*`, or nothing, expects an object.
-    streams: bool,
-}
-
-impl Accepted {
-    /// Reads what `Accept` allows; nothing that can be served is `None`.
-    fn read(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(ACCEPT).iter().peekable();
-        if values.peek().is_none() {
-            return Some(Self {
-                anything: true,
-                streams: false,
-            });
-        }
-        let (mut anything, mut objects, mut streams) = (false, false, false);
-        for range in values
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|list| list.split(','))
-        {
-            match essence(range).to_ascii_lowercase().as_str() {
-                "text/event-stream" | "text/*" => streams = true,
-                "application/json" | "application/*" => objects = true,
-                "*/*" => anything = true,
-                _ => {}
-            }
-        }
-        (anything || objects || streams).then_some(Self { anything, streams })
     }
 }
 

@@ -8,6 +8,7 @@ mod accept;
 mod cors;
 mod endpoint;
 mod gate;
+mod head;
 mod options;
 mod reply;
 mod watched;

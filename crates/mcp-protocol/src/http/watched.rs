@@ -39,6 +39,8 @@ struct State {
     deadline: Option<Instant>,
     /// Since when the client does not read.
     stalled: Option<Instant>,
+    /// The server stops: closing does not wait for the client.
+    hurried: bool,
 }
 
 impl Activity {
@@ -53,6 +55,7 @@ impl Activity {
                 multiplexed: false,
                 deadline: Some(Instant::now() + options.header_timeout),
                 stalled: None,
+                hurried: false,
             }),
         })
     }
@@ -90,6 +93,11 @@ impl Activity {
         }
     }
 
+    /// Lets the connection close without waiting for its client.
+    pub(super) fn hurry(&self) {
+        self.lock().hurried = true;
+    }
+
     fn received(&self) {
         let mut state = self.lock();
         if state.requests == 0 && !state.in_head && !state.multiplexed {
@@ -107,10 +115,12 @@ impl Activity {
         }
     }
 
-    fn lingers(&self) {
+    /// Begins to wait for the client to close; tells whether there is time for that.
+    fn lingers(&self) -> bool {
         let mut state = self.lock();
         state.requests = usize::MAX / 2; // No reply that ends late moves the deadline again.
         state.deadline = Some(Instant::now() + LINGER_TIME);
+        !state.hurried
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -204,12 +214,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if matches!(self.closing, Closing::No) {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
-            self.activity.lingers();
-            self.closing = Closing::Lingering(LINGER_BYTES);
+            let bytes = if self.activity.lingers() {
+                LINGER_BYTES
+            } else {
+                0
+            };
+            self.closing = Closing::Lingering(bytes);
         }
         let mut scratch = [0_u8; 4096];
         loop {
-            let Closing::Lingering(left) = self.closing else {
+            let Closing::Lingering(left @ 1..) = self.closing else {
                 return Poll::Ready(Ok(()));
             };
             let mut buffer = ReadBuf::new(&mut scratch);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mcp_protocol::http::{Options, Server};
 use mcp_protocol::{
-    Authenticate, CallError, Capabilities, Changes, Context, Credentials, Handler, Health,
+    AsTask, Authenticate, CallError, Capabilities, Changes, Context, Credentials, Handler, Health,
     LogLevel, Principal, Refusal, Schema, ServerInfo, Service, ServiceOptions, Tool, ToolCall,
     ToolResult,
 };
@@ -154,6 +154,7 @@ impl Handler for Fixture {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             logging: true,
+            tasks: true,
             ..Capabilities::default()
         }
     }
@@ -177,6 +178,7 @@ impl Handler for Fixture {
                 Ok(ToolResult::text(text).structured(structured))
             }
             "wait" => {
+                context.go_on(AsTask::IfPossible)?;
                 let _dropped = Dropped(self.events.clone());
                 let _ = self.events.send(Event::Started);
                 context.progress(1.0, None, None);

@@ -1,0 +1,86 @@
+//! What the head of a request says: credentials, the body's type, and the replies that are taken.
+
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+
+use crate::auth::{Bearer, Credentials};
+
+/// The longest bearer token in bytes.
+const MAX_TOKEN_BYTES: usize = 512;
+
+/// Splits the one `Authorization` header.
+pub(super) fn credentials(headers: &HeaderMap) -> Credentials<'_> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Credentials::None;
+    };
+    let token = value
+        .to_str()
+        .ok()
+        .filter(|_| values.next().is_none())
+        .and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme
+                .eq_ignore_ascii_case("bearer")
+                .then_some(token.trim_matches(' '))
+        });
+    // The characters of RFC 6750's `b64token`.
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    match token {
+        Some(token)
+            if (1..=MAX_TOKEN_BYTES).contains(&token.len()) && token.bytes().all(allowed) =>
+        {
+            Credentials::Bearer(Bearer(token))
+        }
+        _ => Credentials::Malformed,
+    }
+}
+
+/// Tells whether the body is announced as JSON.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let value = values
+        .next()
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    values.next().is_none() && essence(value).eq_ignore_ascii_case("application/json")
+}
+
+/// Gives a media type without its parameters.
+fn essence(value: &str) -> &str {
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+/// The forms of reply that a client takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Accepted {
+    /// The client takes whatever comes.
+    pub(super) anything: bool,
+    /// The client names event streams. One that only says `*/*`, or nothing, expects an object.
+    pub(super) streams: bool,
+}
+
+impl Accepted {
+    /// Reads what `Accept` allows; nothing that can be served is `None`.
+    pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all(ACCEPT).iter().peekable();
+        if values.peek().is_none() {
+            return Some(Self {
+                anything: true,
+                streams: false,
+            });
+        }
+        let (mut anything, mut objects, mut streams) = (false, false, false);
+        for range in values
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|list| list.split(','))
+        {
+            match essence(range).to_ascii_lowercase().as_str() {
+                "text/event-stream" | "text/*" => streams = true,
+                "application/json" | "application/*" => objects = true,
+                "*/*" => anything = true,
+                _ => {}
+            }
+        }
+        (anything || objects || streams).then_some(Self { anything, streams })
+    }
+}

@@ -1,0 +1,102 @@
+//! Writing of envelopes, each in one go.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{Failure, Id};
+
+/// Writes a successful response.
+pub(crate) fn write_result(id: &Id, result: &impl Serialize) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Success<'a, R> {
+        jsonrpc: &'static str,
+        id: &'a Id,
+        result: &'a R,
+    }
+    write(&Success {
+        jsonrpc: "2.0",
+        id,
+        result,
+    })
+}
+
+/// Writes an error response; `id` is left out when it could not be read, never null.
+pub(crate) fn write_failure(id: Option<&Id>, failure: &Failure) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Error<'a> {
+        jsonrpc: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a Id>,
+        error: &'a Failure,
+    }
+    write(&Error {
+        jsonrpc: "2.0",
+        id,
+        error: failure,
+    })
+}
+
+/// Writes a notification.
+pub(crate) fn write_notification(method: &str, params: &impl Serialize) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Notification<'a, P> {
+        jsonrpc: &'static str,
+        method: &'a str,
+        params: &'a P,
+    }
+    write(&Notification {
+        jsonrpc: "2.0",
+        method,
+        params,
+    })
+}
+
+/// Writes a request to the client.
+pub(crate) fn write_request(id: &Id, method: &str, params: &impl Serialize) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Request<'a, P> {
+        jsonrpc: &'static str,
+        id: &'a Id,
+        method: &'a str,
+        params: &'a P,
+    }
+    write(&Request {
+        jsonrpc: "2.0",
+        id,
+        method,
+        params,
+    })
+}
+
+fn write(message: &impl Serialize) -> Vec<u8> {
+    let mut text = Vec::with_capacity(256);
+    serde_json::to_writer(&mut text, message)
+        .expect("protocol messages have string keys and no failing serializers");
+    text
+}
+
+/// Joins responses into the array that answers a batch; there is none without responses.
+pub(crate) fn join<'a>(responses: impl Iterator<Item = &'a Bytes>) -> Option<Vec<u8>> {
+    let mut array = Vec::new();
+    for response in responses {
+        array.push(if array.is_empty() { b'[' } else { b',' });
+        array.extend_from_slice(response);
+    }
+    if array.is_empty() {
+        return None;
+    }
+    array.push(b']');
+    Some(array)
+}
+
+/// Appends a message as one line: line breaks stand only between its tokens, in raw parts that a
+/// handler or a tool's author laid out over several lines.
+pub(crate) fn append_line(line: &mut Vec<u8>, message: &[u8]) {
+    let start = line.len();
+    line.extend_from_slice(message);
+    for byte in &mut line[start..] {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+}
