@@ -111,6 +111,28 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
         }
         connections.shutdown().await;
     }
+
+    /// Serves one connection that was accepted elsewhere, such as on a Unix socket, until it ends
+    /// or `shutdown` completes and its running requests have ended. The connection limits and TLS
+    /// are up to whoever accepted it.
+    pub async fn serve_stream<S>(
+        &self,
+        stream: S,
+        peer: IpAddr,
+        shutdown: impl Future<Output = ()> + Send,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (drain, draining) = watch::channel(false);
+        let mut served = pin!(Arc::clone(&self.shared).drive(stream, peer, draining));
+        tokio::select! {
+            () = &mut served => return,
+            () = shutdown => {}
+        }
+        drain.send_replace(true);
+        // What has not ended by then is dropped with this future.
+        let _ended = tokio::time::timeout(self.shared.endpoint.options.drain_timeout, served).await;
+    }
 }
 
 impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {

@@ -102,6 +102,11 @@ fn single<'a>(
         })
 }
 
+/// Tells whether a text is a host name, perhaps with a port.
+pub(super) fn is_host(text: &str) -> bool {
+    Authority::parse(text).is_some()
+}
+
 /// A host name in lower case without its trailing dot, and the port if one is given.
 #[derive(Debug, PartialEq, Eq)]
 struct Authority {

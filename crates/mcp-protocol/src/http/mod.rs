@@ -14,4 +14,4 @@ mod reply;
 mod watched;
 
 pub use accept::Server;
-pub use options::{AllowedHosts, Options};
+pub use options::{AllowedHosts, Options, OptionsError};

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::gate::is_host;
+
 /// The settings of the HTTP transport; everything that waits or grows has its limit here.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -82,5 +84,81 @@ pub enum AllowedHosts {
 impl Default for AllowedHosts {
     fn default() -> Self {
         Self::LoopbackAnd(Vec::new())
+    }
+}
+
+/// Entries of [`Options`] that could never match anything.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OptionsError {
+    /// An allowed host is no host name.
+    #[error("allowed host `{0}` is no host name; write `name` or `name:port`, without a scheme")]
+    Host(String),
+    /// An allowed origin is no origin.
+    #[error(
+        "allowed origin `{0}` is no origin; write `https://name` or `https://name:port`, without a path"
+    )]
+    Origin(String),
+    /// A path does not begin with a slash.
+    #[error("path `{0}` must begin with `/`")]
+    Path(String),
+}
+
+impl Options {
+    /// Finds every entry that could never match anything.
+    pub fn problems(&self) -> Vec<OptionsError> {
+        let hosts: &[String] = match &self.allowed_hosts {
+            AllowedHosts::LoopbackAnd(names) => names,
+            AllowedHosts::Any => &[],
+        };
+        let is_origin = |origin: &str| {
+            let name = origin
+                .strip_prefix("https://")
+                .or_else(|| origin.strip_prefix("http://"));
+            name.is_some_and(is_host)
+        };
+        let bad_hosts = hosts.iter().filter(|host| !is_host(host)).cloned();
+        let bad_origins = self
+            .allowed_origins
+            .iter()
+            .filter(|origin| !is_origin(origin))
+            .cloned();
+        let paths = self.paths.iter().chain(&self.health_path);
+        let bad_paths = paths.filter(|path| !path.starts_with('/')).cloned();
+        bad_hosts
+            .map(OptionsError::Host)
+            .chain(bad_origins.map(OptionsError::Origin))
+            .chain(bad_paths.map(OptionsError::Path))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_that_match_nothing_are_found() {
+        assert_eq!(Options::default().problems(), []);
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let options = Options {
+            allowed_hosts: AllowedHosts::LoopbackAnd(names(&[
+                "good.example.com",
+                "https://bad.example.com",
+            ])),
+            allowed_origins: names(&[
+                "https://good.example.com:8443",
+                "bad.example.com",
+                "https://bad.example.com/",
+            ]),
+            paths: names(&["/mcp", "mcp"]),
+            ..Options::default()
+        };
+        let problems: Vec<_> = options.problems().iter().map(ToString::to_string).collect();
+        assert_eq!(problems.len(), 4, "{problems:#?}");
+        assert!(
+            problems
+                .iter()
+                .all(|problem| problem.contains("mcp") || problem.contains("bad"))
+        );
     }
 }
