@@ -111,7 +111,9 @@ impl Door {
             .database
             .as_deref()
             .map_or_else(|| self.default.clone(), Arc::from);
-        Ok(Agent::new(session, database))
+        // An id may be given again once its token was removed; a hash is not.
+        let name = format!("{}.{}", token.id, token.hash.prefix());
+        Ok(Agent::new(session, database).named(name))
     }
 
     /// Puts a new state of the file in force; ends what lost its rights before it returns.

@@ -20,7 +20,7 @@ const INSTRUCTIONS: &str = "PostgreSQL, read-only. Look at the tables with get_s
 
 impl Principal for Agent {
     fn name(&self) -> &str {
-        self.session().id()
+        Agent::name(self)
     }
 
     async fn revoked(&self) {
