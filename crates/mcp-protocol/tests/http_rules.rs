@@ -499,6 +499,32 @@ async fn revocation_ends_a_running_request_with_401() {
 }
 
 #[tokio::test]
+async fn a_request_that_runs_for_long_becomes_a_stream_for_those_who_take_one() {
+    let keep_alive_interval = std::time::Duration::from_millis(50);
+    let mut server = start(Options {
+        keep_alive_interval,
+        ..Options::default()
+    })
+    .await;
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}"#;
+    let mut plain = server.connect().await;
+    plain.write_all(post("", call).as_bytes()).await.unwrap();
+    assert_eq!(server.event().await, Event::Started);
+    let mut stream = server.connect().await;
+    stream
+        .write_all(post("Accept: text/event-stream\r\n", call).as_bytes())
+        .await
+        .unwrap();
+    let text = read_until(&mut stream, ": alive").await;
+    assert!(text.contains("text/event-stream"), "{text}");
+    let mut nothing = [0; 1];
+    assert!(
+        plain.try_read(&mut nothing).is_err(),
+        "nothing is sent to the other"
+    );
+}
+
+#[tokio::test]
 async fn revocation_ends_a_stream() {
     let mut server = start(Options::default()).await;
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait","_meta":{"progressToken":0}}}"#;

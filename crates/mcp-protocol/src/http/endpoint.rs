@@ -227,7 +227,8 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         }
     }
 
-    /// Runs a request to its first message, which decides between an object and a stream.
+    /// Runs a request to its first message, which decides between an object and a stream. From then
+    /// on the request runs, and is dropped, with its stream.
     async fn answer(
         &self,
         request: jsonrpc::Request,
@@ -241,9 +242,17 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         if !streams {
             exchange.answer_only();
         }
-        match exchange.step().await {
-            Step::Done(answer) => finished(answer),
-            Step::Sent(first) => self.events(Some(first), exchange, principal),
+        let patience = self.options.keep_alive_interval;
+        let first = if accepted.streams {
+            tokio::time::timeout(patience, exchange.step()).await.ok()
+        } else {
+            Some(exchange.step().await)
+        };
+        match first {
+            Some(Step::Done(answer)) => finished(answer),
+            Some(Step::Sent(first)) => self.events(Some(first), exchange, principal),
+            // It runs for long: a stream shows whoever stands between that it lives.
+            None => self.events(None, exchange, principal),
         }
     }
 

@@ -32,7 +32,8 @@ pub struct Options {
     pub tls_handshake_timeout: Duration,
     /// How long running requests may go on after the shutdown signal.
     pub drain_timeout: Duration,
-    /// How often a stream that has nothing to say shows that it lives.
+    /// How often a stream that has nothing to say shows that it lives. A request that runs for
+    /// longer becomes a stream, if its client takes one.
     pub keep_alive_interval: Duration,
     /// How many connections are open at once; further ones wait in the listener's queue.
     pub max_connections: usize,
