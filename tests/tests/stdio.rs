@@ -1,0 +1,144 @@
+//! Without `-http` the server speaks MCP over standard input and output.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::time::Duration;
+
+use end_to_end::{Answer, Database, Setup, wait};
+use serde_json::{Value, json};
+
+struct Conversation {
+    process: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Conversation {
+    fn start(setup: &Setup) -> Self {
+        let mut command = setup.command("mcp-server", &[]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut process = command.spawn().unwrap();
+        Self {
+            input: process.stdin.take(),
+            output: BufReader::new(process.stdout.take().unwrap()),
+            process,
+        }
+    }
+
+    fn send(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    fn receive(&mut self) -> Value {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    fn initialize(&mut self) {
+        self.send(
+            &json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+                "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } } })
+            .to_string(),
+        );
+        assert_eq!(self.receive()["result"]["protocolVersion"], "2025-06-18");
+        self.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    }
+
+    fn query(&mut self, id: u32, sql: &str) {
+        self.send(
+            &json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call",
+                "params": { "name": "query_database", "arguments": { "query": sql } } })
+            .to_string(),
+        );
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn setup(database: &Database<'_>) -> Setup {
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    setup.config["http"] = json!({ "enabled": false });
+    setup
+}
+
+#[test]
+fn a_query_is_answered_without_a_token() {
+    let database = Database::fresh();
+    let setup = setup(&database);
+    let mut server = Conversation::start(&setup);
+    server.initialize();
+    server.query(1, "SELECT count(*) FROM users");
+    let answer = Answer::read(&server.receive());
+    assert_eq!(answer.value(), 1000);
+}
+
+#[test]
+fn a_garbage_line_gets_an_error_and_the_next_is_served() {
+    let database = Database::fresh();
+    let setup = setup(&database);
+    let mut server = Conversation::start(&setup);
+    server.initialize();
+    server.send("this is not json");
+    assert_eq!(server.receive()["error"]["code"], -32700);
+    server.query(1, "SELECT 1");
+    assert_eq!(Answer::read(&server.receive()).value(), 1);
+}
+
+#[test]
+fn requests_run_at_the_same_time() {
+    let database = Database::fresh();
+    let setup = setup(&database);
+    let mut server = Conversation::start(&setup);
+    server.initialize();
+    server.query(1, "SELECT pg_sleep(2), 'slow'");
+    server.query(2, "SELECT 'quick'");
+    assert_eq!(server.receive()["id"], 2);
+    assert_eq!(server.receive()["id"], 1);
+}
+
+#[test]
+fn a_cancelled_request_is_cancelled_in_postgresql() {
+    let database = Database::fresh();
+    let observer = database.superuser();
+    let setup = setup(&database);
+    let mut server = Conversation::start(&setup);
+    server.initialize();
+    server.query(7, "SELECT pg_sleep(25)");
+    let running = || {
+        let sql = "select count(*) from pg_stat_activity where datname = current_database() and state = 'active' and query like '%pg_sleep(25)%' and pid <> pg_backend_pid()";
+        observer.value(sql) == "1"
+    };
+    wait::until("the statement runs", Duration::from_secs(10), running);
+    server.send(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#);
+    let took = wait::until(
+        "the statement is cancelled",
+        Duration::from_secs(10),
+        || !running(),
+    );
+    assert!(took < Duration::from_secs(1), "took {took:?}");
+}
+
+#[test]
+fn the_end_of_input_ends_the_server() {
+    let database = Database::fresh();
+    let setup = setup(&database);
+    let mut server = Conversation::start(&setup);
+    server.initialize();
+    server.query(1, "SELECT 1");
+    server.receive();
+    drop(server.input.take());
+    let status = wait::until_some("it ends", Duration::from_secs(10), || {
+        server.process.try_wait().unwrap()
+    });
+    assert_eq!(status.code(), Some(0));
+}
