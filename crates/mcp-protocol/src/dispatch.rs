@@ -1,19 +1,18 @@
 //! One dispatch for every transport and every revision.
 
-use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::auth::Principal;
+use crate::calls;
 use crate::client::ClientCapabilities;
 use crate::cursor;
 use crate::era::{self, Era};
-use crate::handler::{CallError, CompletionCall, Handler, PromptCall, Reference};
+use crate::handler::{CallError, Handler};
 use crate::jsonrpc::{self, Failure, INTERNAL_ERROR, METHOD_NOT_FOUND, Request};
 use crate::methods::{self, Method};
 use crate::model::{Discovery, Empty, Handshake, List, PageRequest, Project, ReadResult, Reply};
@@ -192,13 +191,14 @@ impl<H: Handler> Service<H> {
                 ))
             }
             Method::GetPrompt => {
-                let call = self.prompt_call(params, &asking.scope.principal)?;
+                let prompts = handler.prompts(&asking.scope.principal);
+                let call = calls::prompt(params, &prompts)?;
                 let get = |context| handler.get_prompt(call.clone(), context);
                 let outcome = self.rounds(&mut asking, get).await?;
                 self.finish(&asking, outcome, None)
             }
             Method::Complete => {
-                let call = completion_call(params)?;
+                let call = calls::completion(params)?;
                 let context = asking.context(self)?;
                 let completion = self.call(handler.complete(call, context), revision).await?;
                 Ok(self.write(&asking, &completion, None))
@@ -254,30 +254,6 @@ impl<H: Handler> Service<H> {
             after,
             size: self.options.page_size,
         })
-    }
-
-    fn prompt_call(
-        &self,
-        params: &Params<'_>,
-        principal: &H::Principal,
-    ) -> Result<PromptCall, Failure> {
-        let name: String = params::required("name", params.name)?;
-        let prompts = self.handler.prompts(principal);
-        let prompt = prompts.iter().find(|prompt| prompt.name == name);
-        let prompt =
-            prompt.ok_or_else(|| Failure::invalid_params(format!("unknown prompt `{name}`")))?;
-        let arguments: Option<BTreeMap<String, String>> =
-            params::optional("arguments", params.arguments)?;
-        let arguments = arguments.unwrap_or_default();
-        let missing = prompt
-            .arguments
-            .iter()
-            .find(|argument| argument.required && !arguments.contains_key(&*argument.name));
-        if let Some(missing) = missing {
-            let message = format!("the argument `{}` is missing", missing.name);
-            return Err(Failure::invalid_params(message));
-        }
-        Ok(PromptCall { name, arguments })
     }
 
     /// Runs one call of the handler that can neither ask nor go on as a task.
@@ -374,28 +350,6 @@ impl<H: Handler> Service<H> {
             keep_for,
         }
     }
-}
-
-fn completion_call(params: &Params<'_>) -> Result<CompletionCall, Failure> {
-    #[derive(Deserialize)]
-    struct Argument {
-        name: String,
-        value: String,
-    }
-    #[derive(Default, Deserialize)]
-    struct Known {
-        #[serde(default)]
-        arguments: BTreeMap<String, String>,
-    }
-    let reference: Reference = params::required("ref", params.reference)?;
-    let argument: Argument = params::required("argument", params.argument)?;
-    let known: Option<Known> = params::optional("context", params.context)?;
-    Ok(CompletionCall {
-        reference,
-        argument: argument.name,
-        value: argument.value,
-        known: known.unwrap_or_default().arguments,
-    })
 }
 
 fn unknown(method: &str, revision: Revision) -> Failure {

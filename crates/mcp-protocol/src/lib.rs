@@ -106,6 +106,7 @@
 //! ```
 
 mod auth;
+mod calls;
 mod changes;
 mod client;
 mod context;

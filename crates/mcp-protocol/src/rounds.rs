@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::auth::Principal;
+use crate::calls;
 use crate::client::Lacking;
 use crate::context::{Circumstances, Context};
 use crate::era;
@@ -162,7 +163,7 @@ impl<H: Handler> Service<H> {
         let tools = self.handler.tools(&asking.scope.principal);
         let tool = tools.iter().find(|tool| tool.name == name);
         let tool = tool.ok_or_else(|| Failure::invalid_params(format!("unknown tool `{name}`")))?;
-        let arguments = arguments(params)?;
+        let arguments = calls::arguments(params)?;
         if let Some(headers) = headers.filter(|_| asking.scope.revision.is_modern()) {
             era::check_parameters(tool.input_schema.header_parameters(), &arguments, headers)?;
         }
@@ -330,15 +331,6 @@ pub(crate) fn read_answers<P>(call: &Circumstances<P>) -> BTreeMap<String, Box<R
     answers
         .map(|(key, answer)| (key.clone(), answer.clone()))
         .collect()
-}
-
-/// Takes the arguments of a call as they are: an object, or nothing, which is an empty one.
-fn arguments(params: &Params<'_>) -> Result<Box<RawValue>, Failure> {
-    match params.arguments {
-        None => Ok(RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")),
-        Some(raw) if raw.get().starts_with('{') => Ok(raw.to_owned()),
-        Some(_) => Err(Failure::invalid_params("`arguments` must be an object")),
-    }
 }
 
 /// Refuses a request whose client would have to declare more.

@@ -1,0 +1,63 @@
+//! What requests call the handler with.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::handler::{CompletionCall, PromptCall, Reference};
+use crate::jsonrpc::Failure;
+use crate::model::Prompt;
+use crate::params::{self, Params};
+
+/// Takes the arguments of a call as they are: an object, or nothing, which is an empty one.
+pub(crate) fn arguments(params: &Params<'_>) -> Result<Box<RawValue>, Failure> {
+    match params.arguments {
+        None => Ok(RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")),
+        Some(raw) if raw.get().starts_with('{') => Ok(raw.to_owned()),
+        Some(_) => Err(Failure::invalid_params("`arguments` must be an object")),
+    }
+}
+
+/// Reads the request for one of `prompts`; its required arguments must be there.
+pub(crate) fn prompt(params: &Params<'_>, prompts: &[Prompt]) -> Result<PromptCall, Failure> {
+    let name: String = params::required("name", params.name)?;
+    let prompt = prompts.iter().find(|prompt| prompt.name == name);
+    let prompt =
+        prompt.ok_or_else(|| Failure::invalid_params(format!("unknown prompt `{name}`")))?;
+    let arguments: Option<BTreeMap<String, String>> =
+        params::optional("arguments", params.arguments)?;
+    let arguments = arguments.unwrap_or_default();
+    let missing = prompt
+        .arguments
+        .iter()
+        .find(|argument| argument.required && !arguments.contains_key(&*argument.name));
+    if let Some(missing) = missing {
+        let message = format!("the argument `{}` is missing", missing.name);
+        return Err(Failure::invalid_params(message));
+    }
+    Ok(PromptCall { name, arguments })
+}
+
+/// Reads the request for completions.
+pub(crate) fn completion(params: &Params<'_>) -> Result<CompletionCall, Failure> {
+    #[derive(Deserialize)]
+    struct Argument {
+        name: String,
+        value: String,
+    }
+    #[derive(Default, Deserialize)]
+    struct Known {
+        #[serde(default)]
+        arguments: BTreeMap<String, String>,
+    }
+    let reference: Reference = params::required("ref", params.reference)?;
+    let argument: Argument = params::required("argument", params.argument)?;
+    let known: Option<Known> = params::optional("context", params.context)?;
+    Ok(CompletionCall {
+        reference,
+        argument: argument.name,
+        value: argument.value,
+        known: known.unwrap_or_default().arguments,
+    })
+}

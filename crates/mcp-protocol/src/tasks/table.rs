@@ -1,0 +1,250 @@
+//! The tasks there are, and what has become of them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use serde::ser::SerializeMap;
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::{Notify, watch};
+
+use crate::input::InputRequest;
+use crate::jsonrpc::Failure;
+use crate::model::{Fields, Project};
+use crate::revision::Revision;
+use crate::rounds::InputRequests;
+use crate::session::random_id;
+
+/// How often a client should ask for news.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A call that goes on.
+#[derive(Debug)]
+pub(super) struct Task {
+    id: String,
+    /// The name of the principal that it belongs to.
+    owner: String,
+    created: SystemTime,
+    pub(super) lifetime: Duration,
+    // Held for one look-up or assignment.
+    state: Mutex<State>,
+    /// Told when an answer has come.
+    answered: Notify,
+    pub(super) cancelled: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct State {
+    status: Status,
+    updated: SystemTime,
+    answers: BTreeMap<String, Box<RawValue>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Status {
+    Working,
+    InputRequired(Vec<(String, InputRequest)>),
+    Completed(Box<RawValue>),
+    Failed(Failure),
+    Cancelled,
+}
+
+impl Status {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Working => "working",
+            Self::InputRequired(_) => "input_required",
+            Self::Completed(_) => "completed",
+            Self::Failed(_) => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self, Self::Completed(_) | Self::Failed(_) | Self::Cancelled)
+    }
+}
+
+impl Task {
+    pub(super) fn enter(&self, status: Status) {
+        let mut state = self.lock();
+        if !state.status.has_ended() {
+            state.status = status;
+            state.updated = SystemTime::now();
+        }
+    }
+
+    fn is_over_age(&self, now: SystemTime) -> bool {
+        now.duration_since(self.created)
+            .is_ok_and(|age| age >= self.lifetime)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.lock().status.has_ended()
+    }
+
+    /// Waits for the answers to all questions.
+    pub(super) async fn ask(
+        &self,
+        requests: Vec<(String, InputRequest)>,
+    ) -> BTreeMap<String, Box<RawValue>> {
+        self.enter(Status::InputRequired(requests));
+        loop {
+            let answered = self.answered.notified();
+            {
+                let mut state = self.lock();
+                if matches!(&state.status, Status::InputRequired(open) if open.is_empty()) {
+                    state.status = Status::Working;
+                    return std::mem::take(&mut state.answers);
+                }
+            }
+            answered.await;
+        }
+    }
+
+    /// Takes the answers that fit open questions.
+    pub(super) fn answer(&self, brought: BTreeMap<String, Box<RawValue>>) {
+        let mut state = self.lock();
+        let State {
+            status: Status::InputRequired(open),
+            answers,
+            updated,
+        } = &mut *state
+        else {
+            return;
+        };
+        for (key, answer) in brought {
+            if let Some(position) = open.iter().position(|(open, _)| *open == key)
+                && open[position].1.read(&answer).is_some()
+            {
+                open.remove(position);
+                answers.insert(key, answer);
+                *updated = SystemTime::now();
+            }
+        }
+        drop(state);
+        self.answered.notify_one();
+    }
+
+    pub(super) fn cancel(&self) {
+        self.enter(Status::Cancelled);
+        self.cancelled.send_replace(true);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A task as it is shown, with or without what it came to.
+pub(super) struct Shown<'a> {
+    pub(super) task: &'a Task,
+    pub(super) in_detail: bool,
+}
+
+impl Project for Shown<'_> {
+    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+        let task = self.task;
+        let (status, updated) = {
+            let state = task.lock();
+            (state.status.clone(), state.updated)
+        };
+        fields.always("taskId", &task.id)?;
+        fields.always("status", status.name())?;
+        fields.always("createdAt", timestamp(task.created))?;
+        fields.always("lastUpdatedAt", timestamp(updated))?;
+        fields.always("ttlMs", milliseconds(task.lifetime))?;
+        fields.always("pollIntervalMs", milliseconds(POLL_INTERVAL))?;
+        match &status {
+            _ if !self.in_detail => Ok(()),
+            Status::Working | Status::Cancelled => Ok(()),
+            Status::InputRequired(open) => {
+                fields.always("inputRequests", InputRequests(open, Revision::V2026_07_28))
+            }
+            Status::Completed(result) => fields.always("result", result),
+            Status::Failed(failure) => fields.always("error", failure),
+        }
+    }
+}
+
+fn timestamp(time: SystemTime) -> String {
+    OffsetDateTime::from(time)
+        .format(&Rfc3339)
+        .unwrap_or_default()
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// All tasks, by identifier. A task is found only by the principal that started it.
+#[derive(Debug)]
+pub(crate) struct Tasks {
+    lifetime: Duration,
+    per_principal: usize,
+    // Held for a look-up, or for one pass over the table when a task starts.
+    table: Mutex<HashMap<String, Arc<Task>>>,
+}
+
+impl Tasks {
+    pub(crate) fn new(lifetime: Duration, per_principal: usize) -> Self {
+        Self {
+            lifetime,
+            per_principal,
+            table: Mutex::default(),
+        }
+    }
+
+    /// Enters a new task, unless the principal has too many that still run.
+    pub(super) fn enter(&self, owner: &str) -> Option<Arc<Task>> {
+        let now = SystemTime::now();
+        let mut table = self.lock();
+        table.retain(|_, task| {
+            let fresh = !task.is_over_age(now);
+            if !fresh {
+                task.cancel();
+            }
+            fresh
+        });
+        let of_owner: Vec<_> = table.values().filter(|task| task.owner == owner).collect();
+        if of_owner.len() >= self.per_principal {
+            let ended = of_owner.into_iter().filter(|task| task.has_ended());
+            let oldest = ended.min_by_key(|task| task.created)?.id.clone();
+            table.remove(&oldest);
+        }
+        let state = State {
+            status: Status::Working,
+            updated: now,
+            answers: BTreeMap::new(),
+        };
+        let task = Arc::new(Task {
+            id: random_id(),
+            owner: owner.to_owned(),
+            created: now,
+            lifetime: self.lifetime,
+            state: Mutex::new(state),
+            answered: Notify::new(),
+            cancelled: watch::channel(false).0,
+        });
+        table.insert(task.id.clone(), Arc::clone(&task));
+        Some(task)
+    }
+
+    pub(crate) fn cancel_all(&self) {
+        for task in self.lock().values() {
+            task.cancel();
+        }
+    }
+
+    pub(super) fn find(&self, id: &str, owner: &str) -> Option<Arc<Task>> {
+        let table = self.lock();
+        let task = table.get(id).filter(|task| task.owner == owner)?;
+        (!task.is_over_age(SystemTime::now())).then(|| Arc::clone(task))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Task>>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
