@@ -154,7 +154,7 @@ fn scheme(config: &Config) -> &'static str {
 
 fn options(config: &Config) -> anyhow::Result<Options> {
     let http = &config.http;
-    Ok(Options {
+    let options = Options {
         allowed_hosts: AllowedHosts::LoopbackAnd(http.allowed_hosts.clone()),
         allowed_origins: http.allowed_origins.clone(),
         max_body_bytes: http.max_body_bytes,
@@ -172,8 +172,15 @@ fn options(config: &Config) -> anyhow::Result<Options> {
             .map(tls::server_config)
             .transpose()
             .context("TLS cannot be set up")?,
+        http2: true,
         ..Options::default()
-    })
+    };
+    let problems: Vec<String> = options.problems().iter().map(ToString::to_string).collect();
+    if problems.is_empty() {
+        Ok(options)
+    } else {
+        bail!("{}", problems.join("\n"))
+    }
 }
 
 /// Says how many tokens there are, and removes those that have expired, from the file too.
@@ -214,6 +221,9 @@ fn service(config: &Config, toolbox: Toolbox) -> Arc<Service<Toolbox>> {
         + Duration::from_secs(10);
     let options = ServiceOptions {
         request_timeout,
+        session_idle_timeout: config.http.session_idle_timeout,
+        max_sessions_per_principal: config.http.max_sessions_per_token,
+        max_requests_per_principal: config.limits.running_calls,
         ..ServiceOptions::default()
     };
     Arc::new(Service::with_options(toolbox, options))

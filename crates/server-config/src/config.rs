@@ -98,6 +98,10 @@ pub struct Http {
     pub drain_timeout: Duration,
     /// Time for a TLS handshake.
     pub handshake_timeout: Duration,
+    /// After how long without a request an MCP session ends.
+    pub session_idle_timeout: Duration,
+    /// MCP sessions of one token.
+    pub max_sessions_per_token: usize,
 }
 
 /// The files of a TLS identity.
@@ -118,6 +122,8 @@ pub struct Limits {
     pub statement_timeout: Duration,
     /// Bytes of one result.
     pub result_bytes: usize,
+    /// Requests of one token that run at once.
+    pub running_calls: usize,
     /// Calls of one token that may wait for a connection.
     pub waiting_calls: usize,
     /// How long such a call waits.
@@ -173,6 +179,7 @@ impl Config {
             limits: Limits {
                 statement_timeout: settings.span("limits.statement_timeout"),
                 result_bytes: size(settings.count("limits.result_bytes")),
+                running_calls: size(settings.count("limits.running_calls")),
                 waiting_calls: size(settings.count("limits.waiting_calls")),
                 connection_wait: settings.span("limits.connection_wait"),
             },
@@ -263,6 +270,8 @@ fn http(settings: &Settings, problems: &mut Problems) -> Http {
         idle_timeout: settings.span("http.idle_timeout"),
         drain_timeout: settings.span("http.drain_timeout"),
         handshake_timeout: settings.span("http.tls.handshake_timeout"),
+        session_idle_timeout: settings.span("http.session_idle_timeout"),
+        max_sessions_per_token: size(settings.count("http.max_sessions_per_token")),
     }
 }
 

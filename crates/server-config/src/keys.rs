@@ -65,8 +65,11 @@ pub const SERVER_KEYS: &[Key] = &[
     key("http.write_timeout", Kind::Span, "30s", None, "how long a client may refuse to read its answer"),
     key("http.idle_timeout", Kind::Span, "60s", None, "how long a client's connection stays open without a request"),
     key("http.drain_timeout", Kind::Span, "10s", None, "how long running requests may go on once the server is told to stop"),
+    key("http.session_idle_timeout", Kind::Span, "30m", None, "after how long without a request an MCP session (`Mcp-Session-Id`) ends"),
+    key("http.max_sessions_per_token", Kind::Count(1, 100_000), "64", None, "MCP sessions of one token; one more ends its longest unused one"),
     key("limits.statement_timeout", Kind::Span, "30s", None, "time for one statement; it is cancelled after that"),
     key("limits.result_bytes", Kind::Count(1_024, 1 << 30), "1048576", None, "the largest result; rows past it are cut off and `truncated` is set"),
+    key("limits.running_calls", Kind::Count(1, 100_000), "256", None, "requests of one token that run at once"),
     key("limits.waiting_calls", Kind::Count(1, 100_000), "64", None, "calls of one token that may wait for one of its connections"),
     key("limits.connection_wait", Kind::Span, "5s", None, "how long a call waits for a connection"),
 ];
