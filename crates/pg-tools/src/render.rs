@@ -113,7 +113,14 @@ fn is_json_number(value: &str) -> bool {
 }
 
 fn push_text(out: &mut String, value: &str) {
-    out.push_str(&serde_json::Value::from(value).to_string());
+    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if value.bytes().all(plain) {
+        out.push('"');
+        out.push_str(value);
+        out.push('"');
+    } else {
+        out.push_str(&serde_json::Value::from(value).to_string());
+    }
 }
 
 #[cfg(test)]

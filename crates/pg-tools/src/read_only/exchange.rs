@@ -3,7 +3,7 @@
 use std::{future::Future, pin::pin};
 
 use futures_util::{StreamExt, future::join_all, join};
-use session_pool::{Lease, SCRUB};
+use session_pool::Lease;
 use tokio_postgres::{
     Error, Row, Statement as Prepared,
     types::{FromSql, ToSql, Type},
@@ -13,6 +13,12 @@ use super::{Explain, QueryLimits, failure::ReadError, record, statement::Stateme
 
 /// How much longer than PostgreSQL's own limit an exchange may take, before it is cancelled from here.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Ends the transaction and gives back what a rollback leaves of it.
+///
+/// That is less than [`session_pool::SCRUB`] does, because less can have happened: what else lasts
+/// in a session (settings, the role, listeners, temporary tables) a rolled-back transaction undoes.
+const END: &str = "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()";
 
 /// Which rows of a result are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +76,7 @@ pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 /// Runs a checked statement, in one round trip.
 pub(super) async fn query(
     lease: Lease,
+    begin: &str,
     statement: &Statement<'_>,
     page: Page,
     limits: QueryLimits,
@@ -77,7 +84,7 @@ pub(super) async fn query(
     let wrapped = Wrapped::new(statement, page, limits.result_bytes);
     let probes = [Probe::alone(statement)];
     let work = collect(&lease, &wrapped, page, limits);
-    let done = transact(&lease, &probes, work, limits).await?;
+    let done = transact(&lease, begin, &probes, work, limits).await?;
     if done.is_clean {
         lease.give_back();
     }
@@ -91,13 +98,14 @@ pub(super) async fn query(
 /// `EXPLAIN` takes more than plain queries, so PostgreSQL parses the statement inside ours first.
 pub(super) async fn explain(
     lease: Lease,
+    begin: &str,
     statement: &Statement<'_>,
     options: Explain,
     limits: QueryLimits,
 ) -> Result<String, ReadError> {
     let probes = [Probe::alone(statement), Probe::inside(statement)];
     let work = plan(&lease, statement, options);
-    let done = transact(&lease, &probes, work, limits).await?;
+    let done = transact(&lease, begin, &probes, work, limits).await?;
     if done.is_clean {
         lease.give_back();
     }
@@ -123,6 +131,7 @@ async fn plan(
 /// Runs a statement of ours, in one round trip.
 pub(super) async fn ask(
     lease: Lease,
+    begin: &str,
     sql: &str,
     parameters: &[Parameter<'_>],
     limits: QueryLimits,
@@ -131,7 +140,7 @@ pub(super) async fn ask(
         let rows = lease.query_typed(sql, parameters).await;
         rows.map_err(|error| ReadError::of_statement(error, 0))
     };
-    let done = transact(&lease, &[], work, limits).await?;
+    let done = transact(&lease, begin, &[], work, limits).await?;
     if done.is_clean {
         lease.give_back();
     }
@@ -197,21 +206,18 @@ struct Transacted<T> {
 /// After an `Err` the lease must be dropped, which cancels what may still run.
 async fn transact<T>(
     lease: &Lease,
+    begin: &str,
     probes: &[Probe],
     work: impl Future<Output = Result<T, ReadError>>,
     limits: QueryLimits,
 ) -> Result<Transacted<T>, ReadError> {
-    let begin = format!(
-        "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = {}; {CHECK_CLIENT}",
-        limits.statement_timeout.as_millis()
-    );
     let pipeline = async {
         // Each of these sends when it is first polled, and they are polled in this order.
         join!(
-            lease.batch_execute(&begin),
+            lease.batch_execute(begin),
             join_all(probes.iter().map(|probe| lease.prepare(&probe.sql))),
             work,
-            lease.batch_execute(SCRUB),
+            lease.batch_execute(END),
         )
     };
     let (begun, described, done, scrubbed) =
@@ -247,10 +253,6 @@ impl<'a> FromSql<'a> for Json {
         *kind == Type::JSON
     }
 }
-
-/// Makes PostgreSQL notice within a second that this process has gone.
-const CHECK_CLIENT: &str = "SELECT pg_catalog.set_config('client_connection_check_interval', '1000', true) \
-     WHERE pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 140000";
 
 /// A statement inside one of ours.
 struct Wrapped {

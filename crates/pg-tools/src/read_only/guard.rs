@@ -66,6 +66,10 @@ const VOLATILE: &str = "SELECT DISTINCT p.proname::text FROM pg_catalog.pg_proc 
                        WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
                          AND d.objid = p.oid AND d.deptype = 'e'))";
 
+/// Makes PostgreSQL notice within a second that this process has gone. Older servers do not know it,
+/// and on some systems it cannot be had.
+const WATCH_CLIENT: &str = "SET LOCAL client_connection_check_interval = 1000";
+
 /// What the operator allows on one database.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Allowance {
@@ -129,10 +133,22 @@ impl Guards {
         &self,
         database: &str,
         lease: &Lease,
+        statement_timeout: Duration,
     ) -> Result<Arc<Guard>, ReadError> {
         let allowance = self.allowances.get(database).cloned().unwrap_or_default();
-        let (posture, volatile) =
-            futures_util::join!(Posture::ask(lease), lease.query_typed(VOLATILE, &[]));
+        let (posture, volatile, watches) = futures_util::join!(
+            Posture::ask(lease),
+            lease.query_typed(VOLATILE, &[]),
+            lease.batch_execute(WATCH_CLIENT),
+        );
+        let mut begin = format!(
+            "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = {}",
+            statement_timeout.as_millis()
+        );
+        if watches.is_ok() {
+            begin.push_str("; ");
+            begin.push_str(WATCH_CLIENT);
+        }
         let posture = posture.map_err(ReadError::NeverBegan)?;
         judge(database, &posture, &allowance.dangerous)?;
         let mut denied: HashSet<String> = TAKE_SQL.iter().map(|name| (*name).to_owned()).collect();
@@ -142,7 +158,7 @@ impl Guards {
         denied.retain(|name| {
             !HARMLESS.contains(&name.as_str()) && !allowance.functions.contains(name)
         });
-        let guard = Arc::new(Guard { denied });
+        let guard = Arc::new(Guard { begin, denied });
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.insert(database.to_owned(), (Instant::now(), guard.clone()));
         Ok(guard)
@@ -180,8 +196,10 @@ fn judge(database: &str, posture: &Posture, dangerous: &DangerousRoles) -> Resul
     }
 }
 
-/// The list of one database.
+/// What holds for one database.
 pub(super) struct Guard {
+    /// Begins a transaction in which nothing can be changed, with its time limit.
+    pub(super) begin: String,
     denied: HashSet<String>,
 }
 

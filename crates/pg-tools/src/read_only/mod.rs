@@ -22,7 +22,7 @@ mod statement;
 mod tests;
 mod typename;
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 #[cfg(test)]
 pub(crate) use exchange::Column;
@@ -33,6 +33,7 @@ use session_pool::Lease;
 use tokio_postgres::Row;
 
 use crate::Agent;
+use guard::Guard;
 use statement::Statement;
 
 /// What one query may use up.
@@ -80,9 +81,9 @@ impl Reader {
         text: &str,
         page: Page,
     ) -> Result<Rows, ReadError> {
-        let statement = Statement::check(text)?;
-        self.guarded(agent, &statement, |lease| {
-            exchange::query(lease, &statement, page, self.limits)
+        let statement = &Statement::check(text)?;
+        self.leased(agent, Some(statement), |lease, guard| async move {
+            exchange::query(lease, &guard.begin, statement, page, self.limits).await
         })
         .await
     }
@@ -94,9 +95,9 @@ impl Reader {
         text: &str,
         options: Explain,
     ) -> Result<String, ReadError> {
-        let statement = Statement::check(text)?;
-        self.guarded(agent, &statement, |lease| {
-            exchange::explain(lease, &statement, options, self.limits)
+        let statement = &Statement::check(text)?;
+        self.leased(agent, Some(statement), |lease, guard| async move {
+            exchange::explain(lease, &guard.begin, statement, options, self.limits).await
         })
         .await
     }
@@ -108,45 +109,42 @@ impl Reader {
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, ReadError> {
-        self.leased(agent, |lease| {
-            exchange::ask(lease, sql, parameters, self.limits)
+        self.leased(agent, None, |lease, guard| async move {
+            exchange::ask(lease, &guard.begin, sql, parameters, self.limits).await
         })
         .await
     }
 
-    /// Leases a connection, checks the statement against the database's guard and hands it on.
-    async fn guarded<T, F: Future<Output = Result<T, ReadError>>>(
-        &self,
-        agent: &Agent,
-        statement: &Statement<'_>,
-        run: impl Fn(Lease) -> F,
-    ) -> Result<T, ReadError> {
-        let run = &run;
-        self.leased(agent, |lease| async move {
-            let guard = match self.guards.fresh(agent.database()) {
-                Some(guard) => guard,
-                None => self.guards.load(agent.database(), &lease).await?,
-            };
-            if let Err(refusal) = guard.check(statement) {
-                lease.give_back();
-                return Err(refusal);
-            }
-            run(lease).await
-        })
-        .await
-    }
-
-    /// Leases a connection; a second one when the first was dead before anything ran on it, as after
-    /// a restart of the server.
+    /// Leases a connection and hands it on with the database's guard, once that has let the statement
+    /// pass. Takes a second connection when the first was dead before anything ran on it, as after a
+    /// restart of the server.
     async fn leased<T, F: Future<Output = Result<T, ReadError>>>(
         &self,
         agent: &Agent,
-        run: impl Fn(Lease) -> F,
+        statement: Option<&Statement<'_>>,
+        run: impl Fn(Lease, Arc<Guard>) -> F,
     ) -> Result<T, ReadError> {
-        let lease = || agent.session().lease(agent.database());
-        match run(lease().await?).await {
-            Err(ReadError::NeverBegan(_)) => run(lease().await?).await,
+        let attempt = async || {
+            let lease = agent.session().lease(agent.database()).await?;
+            let guard = match self.guards.fresh(agent.database()) {
+                Some(guard) => guard,
+                None => self.load_guard(agent, &lease).await?,
+            };
+            if let Some(Err(refusal)) = statement.map(|statement| guard.check(statement)) {
+                lease.give_back();
+                return Err(refusal);
+            }
+            run(lease, guard).await
+        };
+        match attempt().await {
+            Err(ReadError::NeverBegan(_)) => attempt().await,
             result => result,
         }
+    }
+
+    async fn load_guard(&self, agent: &Agent, lease: &Lease) -> Result<Arc<Guard>, ReadError> {
+        self.guards
+            .load(agent.database(), lease, self.limits.statement_timeout)
+            .await
     }
 }
