@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{HeaderMap, HeaderValue};
@@ -97,10 +98,15 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                 _ => reply::method_not_allowed(METHODS),
             }
         };
-        tokio::select! {
+        let reply = tokio::select! {
             biased;
-            () = principal.revoked() => self.unauthorized(&Refusal::Unknown),
-            reply = take => reply,
+            () = principal.revoked() => None,
+            reply = take => Some(reply),
+        };
+        // The rights may have ended while the reply was made, which then tells of nothing but that.
+        match reply {
+            Some(reply) if principal.revoked().now_or_never().is_none() => reply,
+            _ => self.unauthorized(&Refusal::Unknown),
         }
     }
 
