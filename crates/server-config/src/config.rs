@@ -61,6 +61,8 @@ pub struct Config {
     pub databases: Vec<Database>,
     /// What a call may use up.
     pub limits: Limits,
+    /// Which tools there are.
+    pub tools: Tools,
     /// What should be mended although it does not stop the start.
     pub warnings: Vec<String>,
 }
@@ -113,6 +115,13 @@ pub struct Tls {
     pub key_file: PathBuf,
     /// Further certificates of the chain, PEM.
     pub chain_file: Option<PathBuf>,
+}
+
+/// Which tools there are.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// The opt-in tools that are switched on.
+    pub enabled: Vec<String>,
 }
 
 /// What a call may use up.
@@ -182,6 +191,9 @@ impl Config {
                 running_calls: size(settings.count("limits.running_calls")),
                 waiting_calls: size(settings.count("limits.waiting_calls")),
                 connection_wait: settings.span("limits.connection_wait"),
+            },
+            tools: Tools {
+                enabled: settings.texts("tools.enabled"),
             },
             warnings,
         };

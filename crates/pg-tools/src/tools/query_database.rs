@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Answer, Definition, Outcome, Tool};
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
 use crate::{
-    Agent,
     arguments::Arguments,
     read_only::{Cut, Page, Reader, Rows},
     render,
@@ -14,30 +13,27 @@ const MOST_ROWS: u64 = 1_000;
 const USUAL_ROWS: u64 = 100;
 const LARGEST_OFFSET: u64 = i64::MAX as u64;
 
-const DEFINITION: Definition = Definition {
+const DEFINITION: Definition<'_> = Definition {
     name: "query_database",
     title: "Query the database",
     description: "Runs one SQL query (SELECT, VALUES, TABLE or WITH) in a read-only transaction and returns the rows. \
         Values come as psql shows them; NULL is NULL. Use ORDER BY with limit and offset to page.",
-    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query"},"limit":{"type":"integer","minimum":1,"maximum":1000,"default":100,"description":"Rows at most"},"offset":{"type":"integer","minimum":0,"default":0,"description":"Rows to leave out first"}},"required":["query"],"additionalProperties":false}"#,
+    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query"},"limit":{"type":"integer","minimum":1,"maximum":1000,"default":100,"description":"Rows at most"},"offset":{"type":"integer","minimum":0,"default":0,"description":"Rows to leave out first"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["query"],"additionalProperties":false}"#,
     output_schema: r#"{"type":"object","properties":{"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"There are more rows than these"}},"required":["columns","rows","row_count","truncated"]}"#,
+    effect: Effect::Reads,
+    offer: Offer::Usual,
 };
 
 /// The tool.
 pub(crate) struct QueryDatabase(pub(crate) Arc<Reader>);
 
 impl Tool for QueryDatabase {
-    fn definition(&self) -> Definition {
+    fn definition(&self) -> Definition<'_> {
         DEFINITION
     }
 
-    fn call<'a>(&'a self, agent: &'a Agent, arguments: Arguments) -> Answer<'a> {
-        Box::pin(async move {
-            match Request::read(arguments) {
-                Err(message) => Outcome::Failed(format!("ERROR: {message}")),
-                Ok(request) => self.run(agent, &request).await,
-            }
-        })
+    fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a> {
+        Box::pin(self.run(call))
     }
 }
 
@@ -61,19 +57,15 @@ impl Request {
 }
 
 impl QueryDatabase {
-    async fn run(&self, agent: &Agent, request: &Request) -> Outcome {
-        let Request { query, page } = request;
-        match self.0.query(agent, query, *page).await {
-            Ok(rows) => {
-                let mut texts = vec![render::text(&rows)];
-                texts.extend(note(&rows, *page));
-                Outcome::Done {
-                    texts,
-                    structured: render::structured(&rows),
-                }
-            }
-            Err(error) => Outcome::Failed(error.explain()),
-        }
+    async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
+        let agent = &call.on_database()?;
+        let Request { query, page } = Request::read(call.arguments)?;
+        let rows = self.0.query(agent, &query, page).await?;
+        let found = Found::raw(render::structured(&rows)).data(render::text(&rows));
+        Ok(match note(&rows, page) {
+            Some(note) => found.said(note),
+            None => found,
+        })
     }
 }
 

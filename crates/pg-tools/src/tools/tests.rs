@@ -6,27 +6,24 @@ use session_pool::Sessions;
 
 use super::*;
 use crate::{
-    Guards, QueryLimits,
     bench::{agent, cluster, superuser},
+    client::Silent,
+    shelf::Shelf,
 };
 
 struct Caller {
     _sessions: Sessions,
     agent: Agent,
-    tools: Vec<Box<dyn Tool>>,
+    shelf: Shelf,
 }
 
 impl Caller {
     fn new(role: &str) -> Self {
         let (sessions, agent) = agent(role);
-        let reader = Reader {
-            guards: Guards::default(),
-            limits: QueryLimits::default(),
-        };
         Caller {
             _sessions: sessions,
             agent,
-            tools: catalogue(&Arc::new(reader)),
+            shelf: Shelf::new(Settings::default()).unwrap(),
         }
     }
 
@@ -34,15 +31,22 @@ impl Caller {
         let Value::Object(given) = arguments else {
             panic!("arguments are an object")
         };
-        let tool = self
-            .tools
-            .iter()
-            .find(|known| known.definition().name == tool)
-            .unwrap();
-        match tool.call(&self.agent, Arguments::new(given)).await {
-            Outcome::Failed(text) => Err(text),
-            Outcome::Done { texts, structured } => {
-                Ok((texts, serde_json::from_str(structured.get()).unwrap()))
+        let call = Call {
+            agent: &self.agent,
+            arguments: Arguments::new(given),
+            client: &Silent,
+        };
+        match self.shelf.find(&self.agent, tool).unwrap().call(call).await {
+            Err(Failure::Told(text)) => Err(text),
+            Err(Failure::Unanswered(_)) => panic!("nothing can be asked"),
+            Ok(found) => {
+                let texts = found.texts.into_iter().map(|text| match text {
+                    Text::Said(text) | Text::Data(text) => text,
+                });
+                Ok((
+                    texts.collect(),
+                    serde_json::from_str(found.structured.get()).unwrap(),
+                ))
             }
         }
     }
