@@ -8,7 +8,7 @@ use mcp_protocol::{
     http::{AllowedHosts, Options, Server},
     stdio,
 };
-use pg_tools::{Agent, QueryLimits, Settings, Toolbox};
+use pg_tools::{Agent, Paging, QueryLimits, Settings, Toolbox};
 use server_config::Config;
 use session_pool::Sessions;
 use time::OffsetDateTime;
@@ -69,6 +69,10 @@ fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<Toolbox> {
     settings.limits = QueryLimits {
         statement_timeout: config.limits.statement_timeout,
         result_bytes: config.limits.result_bytes,
+    };
+    settings.paging = Paging {
+        held_bytes: config.limits.held_bytes,
+        held_time: config.limits.held_time,
     };
     settings.enabled = config.tools.enabled.clone();
     Toolbox::new(settings).map_err(|error| anyhow::anyhow!("tools.enabled: {error}"))

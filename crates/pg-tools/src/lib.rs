@@ -58,3 +58,4 @@ pub use agent::{Access, Agent, Policy};
 pub use handler::Toolbox;
 pub use read_only::{DangerousRoles, Guards, QueryLimits};
 pub use settings::{Settings, SettingsError};
+pub use tools::Paging;

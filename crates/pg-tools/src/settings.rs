@@ -1,6 +1,6 @@
 //! What the tools are set up with.
 
-use crate::{Guards, QueryLimits};
+use crate::{Guards, Paging, QueryLimits};
 
 /// What the tools are set up with; more may be added, so begin with `Settings::default()`.
 #[derive(Default)]
@@ -10,6 +10,8 @@ pub struct Settings {
     pub guards: Guards,
     /// What one query may use up.
     pub limits: QueryLimits,
+    /// How much is held for an agent that pages through a result.
+    pub paging: Paging,
     /// The opt-in tools that are switched on, by name.
     pub enabled: Vec<String>,
 }

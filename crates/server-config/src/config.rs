@@ -137,6 +137,10 @@ pub struct Limits {
     pub waiting_calls: usize,
     /// How long such a call waits.
     pub connection_wait: Duration,
+    /// Bytes of rows read ahead for one token.
+    pub held_bytes: usize,
+    /// How long such rows are good.
+    pub held_time: Duration,
 }
 
 impl Config {
@@ -191,6 +195,8 @@ impl Config {
                 running_calls: size(settings.count("limits.running_calls")),
                 waiting_calls: size(settings.count("limits.waiting_calls")),
                 connection_wait: settings.span("limits.connection_wait"),
+                held_bytes: size(settings.count("limits.held_bytes")),
+                held_time: settings.span("limits.held_time"),
             },
             tools: Tools {
                 enabled: settings.texts("tools.enabled"),

@@ -20,11 +20,16 @@ use crate::{
     read_only::Reader,
 };
 
+pub use query_database::Paging;
+
 /// Every tool, in the order in which clients see them.
 pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
     let reader = &means.reader;
     vec![
-        Arc::new(query_database::QueryDatabase(reader.clone())),
+        Arc::new(query_database::QueryDatabase::new(
+            reader.clone(),
+            means.paging,
+        )),
         Arc::new(get_schema_info::GetSchemaInfo(reader.clone())),
         Arc::new(count_rows::CountRows(reader.clone())),
         Arc::new(execute_explain::ExecuteExplain(reader.clone())),
@@ -35,13 +40,20 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
 /// What tools work with.
 pub(crate) struct Means {
     pub(crate) reader: Arc<Reader>,
+    pub(crate) paging: Paging,
 }
 
 impl Means {
     pub(crate) fn new(settings: Settings) -> Self {
-        let Settings { guards, limits, .. } = settings;
+        let Settings {
+            guards,
+            limits,
+            paging,
+            ..
+        } = settings;
         Means {
             reader: Arc::new(Reader { guards, limits }),
+            paging,
         }
     }
 }
