@@ -99,7 +99,14 @@ impl CountRows {
 
     async fn count(&self, agent: &Agent, request: &Request) -> Result<u64, Failure> {
         let sql = format!("SELECT count(*) FROM {}{}", request.table, request.filter());
-        let rows = self.0.query(agent, &sql, ONE_ROW).await?;
+        let rows = self.0.query(agent, &sql, ONE_ROW).await.map_err(|error| {
+            let hint = if error.is_timeout() {
+                "\nHINT: the table is large: call again with estimate true"
+            } else {
+                ""
+            };
+            Failure::Told(error.explain() + hint)
+        })?;
         let count = rows
             .rows
             .first()
