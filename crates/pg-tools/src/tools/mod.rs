@@ -5,6 +5,7 @@ mod execute_explain;
 mod get_schema_info;
 mod list_databases;
 mod query_database;
+mod read_resource;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -18,8 +19,10 @@ use crate::{
     arguments::Arguments,
     client::{Client, Unanswered},
     read_only::Reader,
+    resources::Resources,
 };
 
+pub(crate) use get_schema_info::schema_of;
 pub use query_database::Paging;
 
 /// Every tool, in the order in which clients see them.
@@ -34,6 +37,7 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
         Arc::new(count_rows::CountRows(reader.clone())),
         Arc::new(execute_explain::ExecuteExplain(reader.clone())),
         Arc::new(list_databases::ListDatabases(reader.clone())),
+        Arc::new(read_resource::ReadResource(means.resources.clone())),
     ]
 }
 
@@ -41,6 +45,7 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
 pub(crate) struct Means {
     pub(crate) reader: Arc<Reader>,
     pub(crate) paging: Paging,
+    pub(crate) resources: Arc<Resources>,
 }
 
 impl Means {
@@ -51,8 +56,10 @@ impl Means {
             paging,
             ..
         } = settings;
+        let reader = Arc::new(Reader { guards, limits });
         Means {
-            reader: Arc::new(Reader { guards, limits }),
+            resources: Arc::new(Resources::new(reader.clone())),
+            reader,
             paging,
         }
     }
