@@ -32,17 +32,17 @@ impl Caller {
             panic!("arguments are an object")
         };
         let tool = self.shelf.find(&self.agent, tool).unwrap();
+        let promised = tool.tool.definition().output_schema;
         match tool.call(&self.agent, given, &Silent).await {
             Err(Failure::Told(text) | Failure::Quoted(text)) => Err(text),
             Err(Failure::Unanswered(_)) => panic!("nothing can be asked"),
             Ok(found) => {
+                let structured: Value = serde_json::from_str(found.structured.get()).unwrap();
+                conform(&serde_json::from_str(promised).unwrap(), &structured, "");
                 let texts = found.texts.into_iter().map(|text| match text {
                     Text::Said(text) | Text::Data(text) => text,
                 });
-                Ok((
-                    texts.collect(),
-                    serde_json::from_str(found.structured.get()).unwrap(),
-                ))
+                Ok((texts.collect(), structured))
             }
         }
     }
@@ -57,6 +57,43 @@ impl Caller {
         match self.call(tool, arguments.clone()).await {
             Ok((texts, _)) => panic!("{tool} {arguments}: answered {texts:?}"),
             Err(error) => error,
+        }
+    }
+}
+
+/// Holds a result against what its tool promised; every result of these tests goes through here.
+fn conform(schema: &Value, value: &Value, place: &str) {
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(one) => vec![one],
+        Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
+        _ => panic!("{place}: a schema without a type"),
+    };
+    let is = |name: &&str| match *name {
+        "string" => value.is_string(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        other => panic!("{place}: unknown type {other}"),
+    };
+    assert!(types.iter().any(is), "{place}: {value} is not of {types:?}");
+    for name in schema["required"].as_array().into_iter().flatten() {
+        let name = name.as_str().unwrap();
+        assert!(
+            value.get(name).is_some(),
+            "{place}: {name} is missing in {value}"
+        );
+    }
+    for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+        if let Some(value) = value.get(name) {
+            conform(inner, value, &format!("{place}/{name}"));
+        }
+    }
+    if let Some(items) = schema.get("items") {
+        for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+            conform(items, item, &format!("{place}/{index}"));
         }
     }
 }
@@ -893,4 +930,70 @@ async fn a_tables_version_changes_with_everything_that_the_schema_shows() {
         .batch_execute("DROP SCHEMA versions CASCADE")
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn results_keep_their_promise_however_odd_the_values() {
+    let caller = reader();
+    for (query, limit, rows) in [
+        ("SELECT 1 AS a WHERE false", 5, json!([])),
+        (
+            "SELECT NULL::int, NULL::text, NULL::float8, NULL::bool",
+            5,
+            json!([[null, null, null, null]]),
+        ),
+        (
+            "SELECT 'NaN'::float8, 'Infinity'::float4, '-Infinity'::float8, 'NaN'::numeric",
+            5,
+            json!([["NaN", "Infinity", "-Infinity", "NaN"]]),
+        ),
+        (
+            "SELECT 9007199254740991, 9007199254740992, -9223372036854775808",
+            5,
+            json!([[
+                9_007_199_254_740_991_i64,
+                "9007199254740992",
+                "-9223372036854775808"
+            ]]),
+        ),
+        (
+            "SELECT g FROM generate_series(1, 9) g ORDER BY g",
+            2,
+            json!([[1], [2]]),
+        ),
+        (
+            "SELECT g FROM generate_series(1, 9) g",
+            2,
+            json!([[1], [2]]),
+        ),
+        ("SELECT FROM generate_series(1, 2)", 5, json!([[], []])),
+        (
+            "SELECT '{\"a\": 1}'::json, ARRAY[1, NULL], '\\x00'::bytea",
+            5,
+            json!([["{\"a\": 1}", "{1,NULL}", "\\x00"]]),
+        ),
+    ] {
+        let (_, structured) = caller
+            .done("query_database", json!({"query": query, "limit": limit}))
+            .await;
+        assert_eq!(structured["rows"], rows, "{query}");
+        let explained = json!({"query": query, "format": "json"});
+        caller.done("execute_explain", explained).await;
+    }
+    caller
+        .done("count_rows", json!({"table": "users", "where": "false"}))
+        .await;
+    caller
+        .done(
+            "count_rows",
+            json!({"table": "users", "where": "false", "estimate": true}),
+        )
+        .await;
+    caller.done("get_schema_info", json!({})).await;
+    caller
+        .done(
+            "get_schema_info",
+            json!({"compact": true, "search": "order"}),
+        )
+        .await;
 }
