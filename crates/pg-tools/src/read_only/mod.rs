@@ -14,8 +14,10 @@
 mod exchange;
 mod failure;
 mod guard;
+mod misnamed;
 mod posture;
 mod record;
+mod rows;
 mod statement;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -28,6 +30,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 pub(crate) use exchange::Column;
 pub(crate) use exchange::{ColumnKind, Cut, Page, Parameter, Rows};
 pub(crate) use failure::ReadError;
+use futures_util::{FutureExt, TryFutureExt};
 pub use guard::{DangerousRoles, Guards};
 use session_pool::Lease;
 use tokio_postgres::Row;
@@ -53,6 +56,11 @@ impl Default for QueryLimits {
             result_bytes: 1 << 20,
         }
     }
+}
+
+/// Says whether a query's result has an order of its own, as far as that can be seen.
+pub(crate) fn is_ordered(text: &str) -> bool {
+    Statement::check(text).is_ok_and(|statement| statement.is_ordered())
 }
 
 /// Reads from the databases of agents, and cannot do anything else.
@@ -85,6 +93,7 @@ impl Reader {
         self.leased(agent, Some(statement), |lease, guard| async move {
             exchange::query(lease, &guard.begin, statement, page, self.limits).await
         })
+        .or_else(|error| self.name_nearest(agent, text, error).map(Err))
         .await
     }
 
@@ -99,6 +108,7 @@ impl Reader {
         self.leased(agent, Some(statement), |lease, guard| async move {
             exchange::explain(lease, &guard.begin, statement, options, self.limits).await
         })
+        .or_else(|error| self.name_nearest(agent, text, error).map(Err))
         .await
     }
 
