@@ -1,6 +1,8 @@
 //! What every tool is, in the toolbox's own terms, and which there are.
 
 mod count_rows;
+#[cfg(test)]
+mod example;
 mod execute_explain;
 mod get_schema_info;
 mod list_databases;
@@ -38,6 +40,8 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
         Arc::new(execute_explain::ExecuteExplain(reader.clone())),
         Arc::new(list_databases::ListDatabases(reader.clone())),
         Arc::new(read_resource::ReadResource(means.resources.clone())),
+        #[cfg(test)]
+        Arc::new(example::LargestTables(reader.clone())),
     ]
 }
 
@@ -105,7 +109,6 @@ pub(crate) enum Offer {
     /// Always.
     Usual,
     /// When the operator has switched it on.
-    #[allow(dead_code)] // none of the tools that are here now
     OptIn,
 }
 

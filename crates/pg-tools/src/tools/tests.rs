@@ -23,7 +23,7 @@ impl Caller {
         Caller {
             _sessions: sessions,
             agent,
-            shelf: Shelf::new(Settings::default()).unwrap(),
+            shelf: Shelf::new(everything()).unwrap(),
         }
     }
 
@@ -58,6 +58,17 @@ impl Caller {
             Ok((texts, _)) => panic!("{tool} {arguments}: answered {texts:?}"),
             Err(error) => error,
         }
+    }
+}
+
+/// The settings with every opt-in tool switched on.
+fn everything() -> Settings {
+    let all = catalogue(&Means::new(Settings::default()));
+    let opt_in = all.iter().map(|tool| tool.definition());
+    let opt_in = opt_in.filter(|tool| tool.offer == Offer::OptIn);
+    Settings {
+        enabled: opt_in.map(|tool| tool.name.to_owned()).collect(),
+        ..Settings::default()
     }
 }
 
@@ -784,7 +795,7 @@ fn each_schema(schema: &Value, see: &mut impl FnMut(&Value)) {
 
 #[test]
 fn input_schemas_use_only_what_is_checked() {
-    for shelved in Shelf::new(Settings::default()).unwrap().all() {
+    for shelved in Shelf::new(everything()).unwrap().all() {
         let definition = shelved.tool.definition();
         let schema: Value = serde_json::from_str(definition.input_schema).unwrap();
         assert_eq!(schema["additionalProperties"], false, "{}", definition.name);
@@ -996,4 +1007,94 @@ async fn results_keep_their_promise_however_odd_the_values() {
             json!({"compact": true, "search": "order"}),
         )
         .await;
+}
+
+#[tokio::test]
+async fn the_page_on_adding_a_tool_can_be_followed() {
+    let page = include_str!("../../../../docs/adding-a-tool.md");
+    let file = include_str!("example.rs");
+    assert!(
+        page.contains(&format!("```rust\n{file}```\n")),
+        "the page shows another file"
+    );
+    let names = |settings| -> Vec<String> {
+        let shelf = Shelf::new(settings).unwrap();
+        shelf
+            .all()
+            .iter()
+            .map(|shelved| shelved.tool.definition().name.to_owned())
+            .collect()
+    };
+    let name = "largest_tables".to_owned();
+    assert!(
+        !names(Settings::default()).contains(&name),
+        "it has to be switched on"
+    );
+    assert!(names(everything()).contains(&name));
+
+    let caller = reader();
+    let (texts, structured) = caller.done("largest_tables", json!({"limit": 3})).await;
+    assert_eq!(structured["tables"][0]["name"], "page_views");
+    assert_eq!(texts[0].lines().count(), 3);
+    let failure = caller.failed("largest_tables", json!({"limit": 0})).await;
+    assert!(
+        failure.contains("limit must be a whole number from 1 to 100"),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_sees_and_calls_only_what_its_policy_allows() {
+    let mut caller = reader();
+    let policy = crate::Policy {
+        tools: Some(["count_rows".to_owned(), "largest_tables".to_owned()].into()),
+        ..crate::Policy::default()
+    };
+    caller.agent = caller.agent.clone().with_policy(policy);
+    let seen: Vec<_> = caller
+        .shelf
+        .of(&caller.agent)
+        .map(|shelved| shelved.tool.definition().name.to_owned())
+        .collect();
+    assert_eq!(seen, ["count_rows", "largest_tables"]);
+    assert!(caller.shelf.find(&caller.agent, "query_database").is_none());
+}
+
+#[tokio::test]
+async fn only_databases_that_the_agent_may_use_can_be_named() {
+    let mut caller = reader();
+    let arguments = |database: &str| json!({"query": "SELECT 1", "database": database});
+    caller.done("query_database", arguments("shop")).await;
+    let failure = caller.failed("query_database", arguments("hr")).await;
+    assert!(
+        failure.contains("may not use a database \"hr\"; it may use shop"),
+        "{failure}"
+    );
+    // Configured nowhere, so that it cannot be reached.
+    caller.agent = caller.agent.clone().with_databases(["shop", "hr"]);
+    let failure = caller.failed("query_database", arguments("hr")).await;
+    assert!(
+        failure.contains("no database named \"hr\" is configured"),
+        "{failure}"
+    );
+    let (_, structured) = caller.done("list_databases", json!({})).await;
+    let states: Vec<_> = structured["databases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            (
+                one["name"].as_str().unwrap(),
+                &one["current"],
+                &one["reachable"],
+            )
+        })
+        .collect();
+    assert_eq!(
+        states,
+        [
+            ("shop", &json!(true), &json!(true)),
+            ("hr", &json!(false), &json!(false))
+        ]
+    );
 }
