@@ -74,6 +74,7 @@ fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<Toolbox> {
         held_bytes: config.limits.held_bytes,
         held_time: config.limits.held_time,
     };
+    settings.written_rows = config.limits.written_rows;
     settings.enabled = config.tools.enabled.clone();
     Toolbox::new(settings).map_err(|error| anyhow::anyhow!("tools.enabled: {error}"))
 }

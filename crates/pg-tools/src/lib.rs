@@ -57,6 +57,7 @@ mod schema;
 mod settings;
 mod shelf;
 mod tools;
+mod writing;
 
 pub use agent::{Access, Agent, Policy};
 pub use handler::Toolbox;

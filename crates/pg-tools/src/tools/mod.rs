@@ -4,6 +4,7 @@ mod count_rows;
 #[cfg(test)]
 mod example;
 mod execute_explain;
+mod execute_write;
 mod get_schema_info;
 mod list_databases;
 mod query_database;
@@ -22,6 +23,7 @@ use crate::{
     client::{Client, Unanswered},
     read_only::Reader,
     resources::Resources,
+    writing::Writer,
 };
 
 pub(crate) use get_schema_info::schema_of;
@@ -40,6 +42,7 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
         Arc::new(execute_explain::ExecuteExplain(reader.clone())),
         Arc::new(list_databases::ListDatabases(reader.clone())),
         Arc::new(read_resource::ReadResource(means.resources.clone())),
+        Arc::new(execute_write::ExecuteWrite(means.writer.clone())),
         #[cfg(test)]
         Arc::new(example::LargestTables(reader.clone())),
     ]
@@ -48,6 +51,7 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
 /// What tools work with.
 pub(crate) struct Means {
     pub(crate) reader: Arc<Reader>,
+    pub(crate) writer: Arc<Writer>,
     pub(crate) paging: Paging,
     pub(crate) resources: Arc<Resources>,
 }
@@ -57,12 +61,17 @@ impl Means {
         let Settings {
             guards,
             limits,
+            written_rows,
             paging,
             ..
         } = settings;
         let reader = Arc::new(Reader { guards, limits });
         Means {
             resources: Arc::new(Resources::new(reader.clone())),
+            writer: Arc::new(Writer {
+                reader: reader.clone(),
+                most_rows: written_rows,
+            }),
             reader,
             paging,
         }
@@ -99,7 +108,6 @@ pub(crate) enum Effect {
     #[allow(dead_code)] // none of the tools that are here now
     Asks,
     /// Changes what is in the database.
-    #[allow(dead_code)] // none of the tools that are here now
     Writes,
 }
 
