@@ -16,12 +16,12 @@ use mcp_protocol::{
 use serde_json::{Value, json};
 
 use crate::{
-    Agent, Settings, SettingsError,
+    Agent, CustomTools, Settings, SettingsError,
     client::{Client, Question, Unanswered},
     fence,
     prompts::{PROMPTS, Prompt},
     resources::{self, Described, LISTED, TEMPLATE},
-    shelf::Shelf,
+    shelf::{Shelf, Shelved},
     tools::{Definition, Effect, Failure, Found, Text},
 };
 
@@ -45,10 +45,11 @@ type HealthCheck = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Health> + Send>> 
 /// All tools, for an MCP service to serve.
 pub struct Toolbox {
     server: ServerInfo,
-    shelf: Shelf,
-    /// What every tool of the shelf is listed as, in its order.
+    shelf: Arc<Shelf>,
+    /// What every tool of the shelf is listed as, in its order, but for custom ones.
     listed: Arc<[Listed]>,
     prompts: Arc<[ListedPrompt]>,
+    tools_change: bool,
     health: Option<HealthCheck>,
 }
 
@@ -58,11 +59,10 @@ impl Toolbox {
     /// # Errors
     /// When a setting asks for what there is not.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
-        let shelf = Shelf::new(settings)?;
-        let listed = shelf
-            .all()
-            .iter()
-            .map(|shelved| list(&shelved.tool.definition()));
+        let tools_change = settings.tools_change;
+        let shelf = Arc::new(Shelf::new(settings)?);
+        let all = shelf.all();
+        let listed = all.iter().map(|shelved| list(&shelved.tool.definition()));
         let listed = listed.collect();
         let server = ServerInfo {
             name: "mcp-server".into(),
@@ -76,8 +76,15 @@ impl Toolbox {
             shelf,
             listed,
             prompts: PROMPTS.iter().map(list_prompt).collect(),
+            tools_change,
             health: None,
         })
+    }
+
+    /// The custom tools, of which there are none yet.
+    #[must_use]
+    pub fn custom_tools(&self) -> CustomTools {
+        CustomTools(self.shelf.clone())
     }
 
     /// Answers `GET /health` with what `check` says.
@@ -127,13 +134,16 @@ impl Handler for Toolbox {
             resource_subscriptions: true,
             prompts: true,
             completions: true,
+            list_changed: self.tools_change,
             ..Capabilities::default()
         }
     }
 
     fn tools(&self, agent: &Agent) -> Arc<[Listed]> {
-        let seen: Vec<_> = self.shelf.of(agent).collect();
-        if seen.len() == self.listed.len() {
+        let seen = self.shelf.of(agent);
+        let is_usual =
+            |(seen, usual): (&Arc<Shelved>, &Listed)| seen.tool.definition().name == usual.name;
+        if seen.len() == self.listed.len() && seen.iter().zip(&*self.listed).all(is_usual) {
             return self.listed.clone();
         }
         seen.iter()
@@ -183,7 +193,12 @@ impl Handler for Toolbox {
         uri: String,
         context: Context<Agent>,
     ) -> Result<Vec<ResourceContents>, CallError> {
-        let read = self.shelf.resources.read(context.principal(), &uri).await;
+        let read = self
+            .shelf
+            .means
+            .resources
+            .read(context.principal(), &uri)
+            .await;
         let Some(content) = read.map_err(of_failure)? else {
             return Err(CallError::NotFound(uri));
         };
@@ -195,7 +210,7 @@ impl Handler for Toolbox {
     }
 
     async fn resource_version(&self, uri: &str, agent: &Agent) -> Option<String> {
-        self.shelf.resources.version(agent, uri).await
+        self.shelf.means.resources.version(agent, uri).await
     }
 
     fn prompts(&self, _: &Agent) -> Arc<[ListedPrompt]> {
@@ -237,10 +252,12 @@ impl Handler for Toolbox {
             return Ok(Completion::default());
         }
         let schema = call.known.get("schema").map(String::as_str);
-        let names =
-            self.shelf
-                .resources
-                .complete(context.principal(), &call.argument, &call.value, schema);
+        let names = self.shelf.means.resources.complete(
+            context.principal(),
+            &call.argument,
+            &call.value,
+            schema,
+        );
         let values = names.await.map_err(of_failure)?;
         Ok(Completion {
             total: Some(values.len() as u64),

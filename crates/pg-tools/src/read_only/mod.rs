@@ -26,9 +26,7 @@ mod typename;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-#[cfg(test)]
-pub(crate) use exchange::Column;
-pub(crate) use exchange::{ColumnKind, Cut, GRACE, Page, Parameter, Rows, columns};
+pub(crate) use exchange::{Column, ColumnKind, Cut, GRACE, Page, Parameter, Rows, columns};
 pub(crate) use failure::ReadError;
 use futures_util::{FutureExt, TryFutureExt};
 pub use guard::{DangerousRoles, Guards};
