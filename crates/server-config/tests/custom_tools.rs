@@ -17,7 +17,7 @@ fn a_tool_is_read_with_its_defaults() {
     assert_eq!(read(""), Ok(Vec::new()));
     assert_eq!(read("tools:"), Ok(Vec::new()));
     let read = read(
-        "tools:\n  - name: a\n    description: d\n    sql: SELECT $1\n    parameters:\n      - {name: x, type: integer}\n      - {name: y, required: false, description: z}\n",
+        "tools:\n  - name: a\n    description: d\n    sql: SELECT $1\n    parameters:\n      - {name: x, type: integer}\n      - {name: other, required: false, description: z}\n",
     );
     let parameter = |name: &str, kind: &str, description: Option<&str>, required| ToolParameter {
         name: name.into(),
@@ -35,7 +35,7 @@ fn a_tool_is_read_with_its_defaults() {
             sql: "SELECT $1".into(),
             parameters: vec![
                 parameter("x", "integer", None, true),
-                parameter("y", "string", Some("z"), false)
+                parameter("other", "string", Some("z"), false)
             ],
             read_only: true,
             max_rows: 100,
