@@ -1,6 +1,7 @@
 //! The toolbox as MCP sees it: the only place that knows the protocol crate.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -46,8 +47,7 @@ type HealthCheck = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Health> + Send>> 
 pub struct Toolbox {
     server: ServerInfo,
     shelf: Arc<Shelf>,
-    /// What every tool of the shelf is listed as, in its order, but for custom ones.
-    listed: Arc<[Listed]>,
+    lists: Lists,
     prompts: Arc<[ListedPrompt]>,
     tools_change: bool,
     health: Option<HealthCheck>,
@@ -61,9 +61,6 @@ impl Toolbox {
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
         let tools_change = settings.tools_change;
         let shelf = Arc::new(Shelf::new(settings)?);
-        let all = shelf.all();
-        let listed = all.iter().map(|shelved| list(&shelved.tool.definition()));
-        let listed = listed.collect();
         let server = ServerInfo {
             name: "mcp-server".into(),
             title: Some("PostgreSQL".into()),
@@ -74,7 +71,7 @@ impl Toolbox {
         Ok(Toolbox {
             server,
             shelf,
-            listed,
+            lists: Lists::default(),
             prompts: PROMPTS.iter().map(list_prompt).collect(),
             tools_change,
             health: None,
@@ -95,6 +92,44 @@ impl Toolbox {
     {
         self.health = Some(Box::new(move || Box::pin(check())));
         self
+    }
+}
+
+/// The lists that agents see: most see the same, and each of their calls asks for it.
+#[derive(Default)]
+struct Lists {
+    /// Locked for a look-up or an entry, never while waiting.
+    known: Mutex<VecDeque<List>>,
+}
+
+struct List {
+    tools: Vec<Arc<Shelved>>,
+    listed: Arc<[Listed]>,
+}
+
+impl Lists {
+    /// As many policies as are likely to be in use at once; another list is made anew.
+    const MOST: usize = 64;
+
+    fn of(&self, seen: Vec<Arc<Shelved>>) -> Arc<[Listed]> {
+        let same = |known: &[Arc<Shelved>]| {
+            known.len() == seen.len() && known.iter().zip(&seen).all(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known().iter().find(|known| same(&known.tools)) {
+            return known.listed.clone();
+        }
+        let listed = seen.iter().map(|shelved| list(&shelved.tool.definition()));
+        let listed: Arc<[Listed]> = listed.collect();
+        let mut known = known();
+        known.push_back(List {
+            tools: seen,
+            listed: listed.clone(),
+        });
+        if known.len() > Self::MOST {
+            known.pop_front();
+        }
+        listed
     }
 }
 
@@ -140,15 +175,7 @@ impl Handler for Toolbox {
     }
 
     fn tools(&self, agent: &Agent) -> Arc<[Listed]> {
-        let seen = self.shelf.of(agent);
-        let is_usual =
-            |(seen, usual): (&Arc<Shelved>, &Listed)| seen.tool.definition().name == usual.name;
-        if seen.len() == self.listed.len() && seen.iter().zip(&*self.listed).all(is_usual) {
-            return self.listed.clone();
-        }
-        seen.iter()
-            .map(|shelved| list(&shelved.tool.definition()))
-            .collect()
+        self.lists.of(self.shelf.of(agent))
     }
 
     async fn call_tool(
@@ -418,9 +445,15 @@ mod tests {
     #[test]
     fn every_tool_can_be_listed_once() {
         let toolbox = Toolbox::new(Settings::default()).unwrap();
-        let names: std::collections::HashSet<_> =
-            toolbox.listed.iter().map(|tool| &tool.name).collect();
-        assert_eq!(names.len(), toolbox.shelf.all().len());
+        let all = toolbox.shelf.all();
+        let listed = toolbox.lists.of(all.clone());
+        let names: std::collections::HashSet<_> = listed.iter().map(|tool| &tool.name).collect();
+        assert_eq!(names.len(), all.len());
+        assert!(
+            Arc::ptr_eq(&listed, &toolbox.lists.of(all.clone())),
+            "made once"
+        );
+        assert_eq!(toolbox.lists.of(all[1..].to_vec()).len(), all.len() - 1);
     }
 
     #[test]
