@@ -1,7 +1,11 @@
 //! What every tool is, in the toolbox's own terms, and which there are.
 
 mod count_rows;
+mod custom_query;
+#[cfg(test)]
+mod example;
 mod execute_explain;
+mod execute_write;
 mod get_schema_info;
 mod list_databases;
 mod query_database;
@@ -20,8 +24,10 @@ use crate::{
     client::{Client, Unanswered},
     read_only::Reader,
     resources::Resources,
+    writing::Writer,
 };
 
+pub(crate) use custom_query::CustomQuery;
 pub(crate) use get_schema_info::schema_of;
 pub use query_database::Paging;
 
@@ -38,12 +44,16 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
         Arc::new(execute_explain::ExecuteExplain(reader.clone())),
         Arc::new(list_databases::ListDatabases(reader.clone())),
         Arc::new(read_resource::ReadResource(means.resources.clone())),
+        Arc::new(execute_write::ExecuteWrite(means.writer.clone())),
+        #[cfg(test)]
+        Arc::new(example::LargestTables(reader.clone())),
     ]
 }
 
 /// What tools work with.
 pub(crate) struct Means {
     pub(crate) reader: Arc<Reader>,
+    pub(crate) writer: Arc<Writer>,
     pub(crate) paging: Paging,
     pub(crate) resources: Arc<Resources>,
 }
@@ -53,12 +63,17 @@ impl Means {
         let Settings {
             guards,
             limits,
+            written_rows,
             paging,
             ..
         } = settings;
         let reader = Arc::new(Reader { guards, limits });
         Means {
             resources: Arc::new(Resources::new(reader.clone())),
+            writer: Arc::new(Writer {
+                reader: reader.clone(),
+                most_rows: written_rows,
+            }),
             reader,
             paging,
         }
@@ -69,6 +84,11 @@ impl Means {
 pub(crate) trait Tool: Send + Sync {
     /// What clients are told.
     fn definition(&self) -> Definition<'_>;
+
+    /// Says whether an agent can have any use of it.
+    fn is_for(&self, _agent: &Agent) -> bool {
+        true
+    }
 
     /// Does it. Dropping the future cancels what runs in PostgreSQL.
     fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a>;
@@ -95,7 +115,6 @@ pub(crate) enum Effect {
     #[allow(dead_code)] // none of the tools that are here now
     Asks,
     /// Changes what is in the database.
-    #[allow(dead_code)] // none of the tools that are here now
     Writes,
 }
 
@@ -105,7 +124,6 @@ pub(crate) enum Offer {
     /// Always.
     Usual,
     /// When the operator has switched it on.
-    #[allow(dead_code)] // none of the tools that are here now
     OptIn,
 }
 

@@ -1,5 +1,11 @@
 //! Every tool on a real PostgreSQL with the sample shop.
 
+mod custom;
+mod paging;
+mod resources;
+mod schema;
+mod writing;
+
 use private_postgres::sample;
 use serde_json::{Value, json};
 use session_pool::Sessions;
@@ -14,7 +20,7 @@ use crate::{
 struct Caller {
     _sessions: Sessions,
     agent: Agent,
-    shelf: Shelf,
+    shelf: Arc<Shelf>,
 }
 
 impl Caller {
@@ -23,7 +29,7 @@ impl Caller {
         Caller {
             _sessions: sessions,
             agent,
-            shelf: Shelf::new(Settings::default()).unwrap(),
+            shelf: Arc::new(Shelf::new(everything()).unwrap()),
         }
     }
 
@@ -58,6 +64,17 @@ impl Caller {
             Ok((texts, _)) => panic!("{tool} {arguments}: answered {texts:?}"),
             Err(error) => error,
         }
+    }
+}
+
+/// The settings with every opt-in tool switched on.
+fn everything() -> Settings {
+    let all = catalogue(&Means::new(Settings::default()));
+    let opt_in = all.iter().map(|tool| tool.definition());
+    let opt_in = opt_in.filter(|tool| tool.offer == Offer::OptIn);
+    Settings {
+        enabled: opt_in.map(|tool| tool.name.to_owned()).collect(),
+        ..Settings::default()
     }
 }
 
@@ -453,289 +470,6 @@ async fn wrong_arguments_are_named() {
     }
 }
 
-/// The first column of a page, and the cursor of the next one.
-fn page(structured: &Value) -> (Vec<String>, Option<String>) {
-    let rows = structured["rows"].as_array().unwrap();
-    let first = rows.iter().map(|row| match &row[0] {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    });
-    let next = structured.get("next_cursor");
-    assert!(
-        next.is_none() || structured["truncated"] == true,
-        "{structured}"
-    );
-    (
-        first.collect(),
-        next.map(|next| next.as_str().unwrap().to_owned()),
-    )
-}
-
-#[tokio::test]
-async fn pages_follow_each_other_by_cursor_to_the_last_row() {
-    let caller = reader();
-    let query = "SELECT id, path FROM page_views WHERE id <= 25000 ORDER BY id";
-    let (mut seen, mut cursor) = (Vec::new(), None);
-    loop {
-        let mut arguments = json!({"query": query, "limit": 1000});
-        if let Some(cursor) = &cursor {
-            arguments["cursor"] = json!(cursor);
-        }
-        let (texts, structured) = caller.done("query_database", arguments).await;
-        let (ids, next) = page(&structured);
-        seen.extend(ids);
-        match next {
-            Some(next) => {
-                assert!(texts[1].contains(&format!("cursor {next}")), "{}", texts[1]);
-                cursor = Some(next);
-            }
-            None => break,
-        }
-    }
-    let expected: Vec<String> = (1..=25_000).map(|id: i64| id.to_string()).collect();
-    assert_eq!(seen, expected);
-}
-
-#[tokio::test]
-async fn a_second_page_reads_ahead_and_tells_of_changes_before_it() {
-    let caller = reader();
-    let owner = superuser(cluster()).await;
-    owner
-        .batch_execute(
-            "CREATE SCHEMA paging; CREATE TABLE paging.t AS SELECT g AS id FROM generate_series(1, 9) g; \
-             GRANT USAGE ON SCHEMA paging TO shop_reader; GRANT SELECT ON paging.t TO shop_reader",
-        )
-        .await
-        .unwrap();
-    let query = "SELECT id FROM paging.t ORDER BY id";
-    let ask = async |cursor: Option<String>| {
-        let mut arguments = json!({"query": query, "limit": 2});
-        if let Some(cursor) = cursor {
-            arguments["cursor"] = json!(cursor);
-        }
-        let (texts, structured) = caller.done("query_database", arguments).await;
-        (page(&structured), texts)
-    };
-    let ((ids, first), _) = ask(None).await;
-    assert_eq!(ids, ["1", "2"]);
-    let ((ids, second), _) = ask(first.clone()).await;
-    assert_eq!(ids, ["3", "4"]);
-    owner
-        .batch_execute("DELETE FROM paging.t WHERE id <> 9")
-        .await
-        .unwrap();
-    let ((ids, _), texts) = ask(second).await;
-    assert_eq!(ids, ["5", "6"], "from what was read ahead");
-    assert_eq!(texts.len(), 2);
-    let ((ids, _), _) = ask(first.clone()).await;
-    assert_eq!(ids, ["3", "4"], "a page can be had again");
-
-    let another = reader();
-    let arguments = json!({"query": query, "limit": 2, "cursor": first});
-    let (texts, structured) = another.done("query_database", arguments).await;
-    assert!(page(&structured).0.is_empty(), "nothing of another agent's");
-    assert!(texts.last().unwrap().contains("have changed"), "{texts:?}");
-    owner
-        .batch_execute("DROP SCHEMA paging CASCADE")
-        .await
-        .unwrap();
-}
-
-#[tokio::test]
-async fn a_cursor_is_for_its_query_and_for_rows_with_an_order() {
-    let caller = reader();
-    let arguments = json!({"query": "SELECT id FROM users", "limit": 1});
-    let (texts, structured) = caller.done("query_database", arguments).await;
-    assert!(structured.get("next_cursor").is_none());
-    assert!(
-        texts[1].contains("add ORDER BY") && texts[1].contains("offset 1"),
-        "{}",
-        texts[1]
-    );
-
-    let arguments = json!({"query": "SELECT id FROM users ORDER BY id", "limit": 1});
-    let (_, structured) = caller.done("query_database", arguments).await;
-    let cursor = structured["next_cursor"].as_str().unwrap();
-    for (arguments, part) in [
-        (
-            json!({"query": "SELECT id FROM users ORDER BY 1", "cursor": cursor}),
-            "not one of this query",
-        ),
-        (
-            json!({"query": "SELECT id FROM users ORDER BY id", "cursor": "x"}),
-            "not one of this query",
-        ),
-        (
-            json!({"query": "SELECT id FROM users ORDER BY id", "cursor": cursor, "offset": 1}),
-            "leave offset out",
-        ),
-    ] {
-        let failure = caller.failed("query_database", arguments.clone()).await;
-        assert!(failure.contains(part), "{arguments}: {failure}");
-    }
-}
-
-#[tokio::test]
-async fn rows_as_large_as_a_result_are_paged_one_by_one() {
-    let caller = reader();
-    let query = "SELECT g, repeat('x', 600000) FROM generate_series(1, 3) g ORDER BY g";
-    let (mut seen, mut arguments) = (Vec::new(), json!({"query": query}));
-    loop {
-        let (_, structured) = caller.done("query_database", arguments.clone()).await;
-        let (ids, next) = page(&structured);
-        assert_eq!(ids.len(), 1);
-        seen.extend(ids);
-        match next {
-            Some(next) => arguments["cursor"] = json!(next),
-            None => break,
-        }
-    }
-    assert_eq!(seen, ["1", "2", "3"]);
-}
-
-#[tokio::test]
-async fn ten_thousand_columns_are_shown_by_one_fast_query() {
-    let caller = Caller::new(cluster().superuser());
-    let owner = superuser(cluster()).await;
-    owner
-        .batch_execute(
-            "CREATE SCHEMA wide; DO $$ DECLARE t int; BEGIN FOR t IN 1..200 LOOP \
-             EXECUTE format('CREATE TABLE wide.t%s (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, %s, UNIQUE (c2, c3))', t, \
-               (SELECT string_agg(format('c%s %s', c, CASE WHEN c % 20 = 0 THEN 'int DEFAULT 0' \
-                                                WHEN c % 3 = 0 THEN 'varchar(80) NOT NULL' ELSE 'timestamptz' END), ', ') \
-                FROM generate_series(2, 50) c)); \
-             END LOOP; END $$",
-        )
-        .await
-        .unwrap();
-    let (_, structured) = caller
-        .done("get_schema_info", json!({"schema_name": "wide"}))
-        .await;
-    let tables = structured["tables"].as_array().unwrap();
-    let columns: usize = tables
-        .iter()
-        .map(|table| table["columns"].as_array().unwrap().len())
-        .sum();
-    assert_eq!(
-        (tables.len(), columns, &structured["summary"]),
-        (200, 10_000, &json!(false))
-    );
-
-    // Of PostgreSQL's work, in time on a processor, for the machine may have more to do. The aim is
-    // 50 ms; the rest is for processors that are shared.
-    let query = owner.prepare(get_schema_info::TABLES).await.unwrap();
-    let (schema, none): (Option<&str>, Option<&str>) = (Some("wide"), None);
-    let (no, yes, few, columns, tables) = (false, true, 10_i64, 10_000_i64, 1_000_i64);
-    let pid: i32 = owner
-        .query_one("SELECT pg_backend_pid()", &[])
-        .await
-        .unwrap()
-        .get(0);
-    let before = processor_time(pid);
-    const RUNS: u32 = 10;
-    for _ in 0..RUNS {
-        let found = owner
-            .query(
-                &query,
-                &[&schema, &none, &no, &none, &yes, &few, &columns, &tables],
-            )
-            .await
-            .unwrap();
-        assert_eq!(found.len(), 200);
-    }
-    let mean = (processor_time(pid) - before) / RUNS;
-    assert!(
-        mean < std::time::Duration::from_millis(100),
-        "took {mean:?}"
-    );
-    owner
-        .batch_execute("DROP SCHEMA wide CASCADE")
-        .await
-        .unwrap();
-}
-
-/// What a process has spent on a processor, from `/proc/PID/schedstat`.
-fn processor_time(pid: i32) -> std::time::Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
-    let nanoseconds = stat.split(' ').next().unwrap().parse().unwrap();
-    std::time::Duration::from_nanos(nanoseconds)
-}
-
-#[tokio::test]
-async fn every_kind_of_relation_and_every_part_is_shown() {
-    let caller = Caller::new(cluster().superuser());
-    let owner = superuser(cluster()).await;
-    owner
-        .batch_execute(
-            "CREATE SCHEMA kinds; \
-             CREATE TYPE kinds.mood AS ENUM ('sad', 'ok'); \
-             CREATE TABLE kinds.parent (a int, b text, PRIMARY KEY (a, b)); \
-             CREATE TABLE kinds.child (id bigserial, pa int, pb text DEFAULT 'x', moods kinds.mood[], \
-                 FOREIGN KEY (pa, pb) REFERENCES kinds.parent (a, b), EXCLUDE USING btree (id WITH =)); \
-             CREATE INDEX child_lower ON kinds.child (lower(pb)); \
-             COMMENT ON TABLE kinds.child IS 'line one\nline two'; COMMENT ON COLUMN kinds.child.pb IS 'of the parent'; \
-             CREATE VIEW kinds.v AS SELECT 1 AS one; CREATE MATERIALIZED VIEW kinds.m AS SELECT 2 AS two; \
-             CREATE EXTENSION IF NOT EXISTS file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw; \
-             CREATE FOREIGN TABLE kinds.f (line text) SERVER files OPTIONS (filename '/dev/null'); \
-             CREATE TABLE kinds.p (n int) PARTITION BY RANGE (n); \
-             CREATE TABLE kinds.p1 PARTITION OF kinds.p FOR VALUES FROM (0) TO (10); \
-             CREATE TABLE kinds.p2 PARTITION OF kinds.p FOR VALUES FROM (10) TO (20); \
-             INSERT INTO kinds.p SELECT generate_series(0, 19); ANALYZE kinds.p1; ANALYZE kinds.p2",
-        )
-        .await
-        .unwrap();
-    let (texts, structured) = caller
-        .done("get_schema_info", json!({"schema_name": "kinds"}))
-        .await;
-    let tables = structured["tables"].as_array().unwrap();
-    let kinds: Vec<_> = tables
-        .iter()
-        .map(|table| {
-            (
-                table["name"].as_str().unwrap(),
-                table["kind"].as_str().unwrap(),
-            )
-        })
-        .collect();
-    assert_eq!(
-        kinds,
-        [
-            ("child", "table"),
-            ("f", "foreign table"),
-            ("m", "materialized view"),
-            ("p", "partitioned table"),
-            ("parent", "table"),
-            ("v", "view")
-        ]
-    );
-    assert_eq!(
-        (&tables[3]["partitions"], &tables[3]["row_estimate"]),
-        (&json!(2), &json!(20))
-    );
-    let columns = tables[0]["columns"].as_array().unwrap();
-    assert_eq!(
-        columns[2],
-        json!({"name": "pb", "type": "text", "nullable": true, "default": "'x'::text", "comment": "of the parent"})
-    );
-    assert_eq!(columns[3]["labels"], json!(["sad", "ok"]));
-    for part in [
-        "kinds.child (table",
-        "line one line two",
-        "id bigint not null default nextval('kinds.child_id_seq'::regclass)",
-        "foreign key (pa, pb) -> kinds.parent(a, b)",
-        "EXCLUDE USING btree (id WITH =)",
-        "lower(pb)",
-        "primary key (a, b)",
-        "-- of the parent",
-    ] {
-        assert!(texts[0].contains(part), "no {part} in {}", texts[0]);
-    }
-    owner
-        .batch_execute("DROP SCHEMA kinds CASCADE; DROP EXTENSION file_fdw CASCADE")
-        .await
-        .unwrap();
-}
-
 #[tokio::test]
 async fn the_nearest_names_are_told_for_one_that_is_not_there() {
     let caller = reader();
@@ -784,7 +518,7 @@ fn each_schema(schema: &Value, see: &mut impl FnMut(&Value)) {
 
 #[test]
 fn input_schemas_use_only_what_is_checked() {
-    for shelved in Shelf::new(Settings::default()).unwrap().all() {
+    for shelved in Shelf::new(everything()).unwrap().all() {
         let definition = shelved.tool.definition();
         let schema: Value = serde_json::from_str(definition.input_schema).unwrap();
         assert_eq!(schema["additionalProperties"], false, "{}", definition.name);
@@ -798,138 +532,6 @@ fn input_schemas_use_only_what_is_checked() {
             }
         });
     }
-}
-
-#[tokio::test]
-async fn resources_are_listed_and_read() {
-    let caller = reader();
-    let (texts, structured) = caller.done("read_resource", json!({"list": true})).await;
-    assert_eq!(structured["resources"].as_array().unwrap().len(), 4);
-    assert!(
-        texts[0].contains("pg://schema/{schema}/{table}: "),
-        "{}",
-        texts[0]
-    );
-
-    let read = async |uri: &str| {
-        caller.done("read_resource", json!({"uri": uri})).await.1["content"].take()
-    };
-    let system = read("pg://system_info").await;
-    assert_eq!(
-        (&system["user"], &system["name"]),
-        (&json!("shop_reader"), &json!("shop"))
-    );
-    assert!(system["version_number"].as_i64().unwrap() >= 140_000);
-    let settings = read("pg://settings").await;
-    assert!(
-        settings["changed"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|one| one["name"] == "TimeZone" || one["name"] == "port"),
-        "{settings}"
-    );
-    assert!(settings["default"]["work_mem"].is_string());
-    let schema = read("pg://schema").await;
-    assert!(
-        schema["tables"]
-            .as_array()
-            .unwrap()
-            .contains(&json!({"schema": "shop", "name": "users"}))
-    );
-    let table = read("pg://schema/shop/order_items").await;
-    assert_eq!(table["columns"][0]["name"], "order_id");
-    for (arguments, part) in [
-        (
-            json!({"uri": "pg://schema/shop/nothing"}),
-            "there is no resource",
-        ),
-        (json!({"uri": "pg://nothing"}), "pg://system_info"),
-        (json!({}), "uri is missing"),
-    ] {
-        let failure = caller.failed("read_resource", arguments.clone()).await;
-        assert!(failure.contains(part), "{arguments}: {failure}");
-    }
-}
-
-#[tokio::test]
-async fn a_tables_address_is_completed_from_what_the_role_may_read() {
-    let caller = reader();
-    let complete = async |argument, begun, schema| {
-        caller
-            .shelf
-            .resources
-            .complete(&caller.agent, argument, begun, schema)
-            .await
-            .ok()
-            .unwrap()
-    };
-    assert_eq!(complete("schema", "SH", None).await, ["shop"]);
-    assert_eq!(
-        complete("table", "order", Some("shop")).await,
-        ["order_items", "order_totals", "orders"]
-    );
-    assert_eq!(complete("table", "order", Some("nothing")).await, [""; 0]);
-    assert_eq!(complete("other", "", None).await, [""; 0]);
-}
-
-#[tokio::test]
-async fn a_tables_version_changes_with_everything_that_the_schema_shows() {
-    let caller = Caller::new(cluster().superuser());
-    let owner = superuser(cluster()).await;
-    owner
-        .batch_execute("CREATE SCHEMA versions; CREATE TABLE versions.t (a int); CREATE TABLE versions.u (a int)")
-        .await
-        .unwrap();
-    let version = async |uri: &str| {
-        caller
-            .shelf
-            .resources
-            .version(&caller.agent, uri)
-            .await
-            .unwrap()
-    };
-    let (uri, other) = ("pg://schema/versions/t", "pg://schema/versions/u");
-    let (mut before, other_before) = (version(uri).await, version(other).await);
-    for statement in [
-        "ALTER TABLE versions.t ADD COLUMN b text",
-        "ALTER TABLE versions.t ALTER b SET DEFAULT 'x'",
-        "ALTER TABLE versions.t ALTER b SET DEFAULT 'y'",
-        "ALTER TABLE versions.t ADD CHECK (a > 0)",
-        "CREATE INDEX ON versions.t (b)",
-        "COMMENT ON COLUMN versions.t.b IS 'note'",
-        "COMMENT ON TABLE versions.t IS 'note'",
-        "ALTER TABLE versions.t RENAME b TO c",
-        "ALTER TABLE versions.t DROP COLUMN c",
-        "GRANT SELECT ON versions.t TO shop_reader",
-        "DROP TABLE versions.t",
-        "CREATE TABLE versions.t (a int)",
-    ] {
-        owner.batch_execute(statement).await.unwrap();
-        let now = version(uri).await;
-        assert_ne!(now, before, "{statement}");
-        before = now;
-    }
-    for statement in [
-        "INSERT INTO versions.t VALUES (1)",
-        "VACUUM ANALYZE versions.t",
-    ] {
-        owner.batch_execute(statement).await.unwrap();
-        assert_eq!(version(uri).await, before, "{statement}");
-    }
-    assert_eq!(version(other).await, other_before);
-    assert!(
-        caller
-            .shelf
-            .resources
-            .version(&caller.agent, "pg://settings")
-            .await
-            .is_none()
-    );
-    owner
-        .batch_execute("DROP SCHEMA versions CASCADE")
-        .await
-        .unwrap();
 }
 
 #[tokio::test]
@@ -996,4 +598,95 @@ async fn results_keep_their_promise_however_odd_the_values() {
             json!({"compact": true, "search": "order"}),
         )
         .await;
+}
+
+#[tokio::test]
+async fn the_page_on_adding_a_tool_can_be_followed() {
+    let page = include_str!("../../../../docs/adding-a-tool.md");
+    let file = include_str!("example.rs");
+    assert!(
+        page.contains(&format!("```rust\n{file}```\n")),
+        "the page shows another file"
+    );
+    let names = |settings| -> Vec<String> {
+        let shelf = Shelf::new(settings).unwrap();
+        shelf
+            .all()
+            .iter()
+            .map(|shelved| shelved.tool.definition().name.to_owned())
+            .collect()
+    };
+    let name = "largest_tables".to_owned();
+    assert!(
+        !names(Settings::default()).contains(&name),
+        "it has to be switched on"
+    );
+    assert!(names(everything()).contains(&name));
+
+    let caller = reader();
+    let (texts, structured) = caller.done("largest_tables", json!({"limit": 3})).await;
+    assert_eq!(structured["tables"][0]["name"], "page_views");
+    assert_eq!(texts[0].lines().count(), 3);
+    let failure = caller.failed("largest_tables", json!({"limit": 0})).await;
+    assert!(
+        failure.contains("limit must be a whole number from 1 to 100"),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_sees_and_calls_only_what_its_policy_allows() {
+    let mut caller = reader();
+    let policy = crate::Policy {
+        tools: Some(["count_rows".to_owned(), "largest_tables".to_owned()].into()),
+        ..crate::Policy::default()
+    };
+    caller.agent = caller.agent.clone().with_policy(policy);
+    let seen: Vec<_> = caller
+        .shelf
+        .of(&caller.agent)
+        .iter()
+        .map(|shelved| shelved.tool.definition().name.to_owned())
+        .collect();
+    assert_eq!(seen, ["count_rows", "largest_tables"]);
+    assert!(caller.shelf.find(&caller.agent, "query_database").is_none());
+}
+
+#[tokio::test]
+async fn only_databases_that_the_agent_may_use_can_be_named() {
+    let mut caller = reader();
+    let arguments = |database: &str| json!({"query": "SELECT 1", "database": database});
+    caller.done("query_database", arguments("shop")).await;
+    let failure = caller.failed("query_database", arguments("hr")).await;
+    assert!(
+        failure.contains("may not use a database \"hr\"; it may use shop"),
+        "{failure}"
+    );
+    // Configured nowhere, so that it cannot be reached.
+    caller.agent = caller.agent.clone().with_databases(["shop", "hr"]);
+    let failure = caller.failed("query_database", arguments("hr")).await;
+    assert!(
+        failure.contains("no database named \"hr\" is configured"),
+        "{failure}"
+    );
+    let (_, structured) = caller.done("list_databases", json!({})).await;
+    let states: Vec<_> = structured["databases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            (
+                one["name"].as_str().unwrap(),
+                &one["current"],
+                &one["reachable"],
+            )
+        })
+        .collect();
+    assert_eq!(
+        states,
+        [
+            ("shop", &json!(true), &json!(true)),
+            ("hr", &json!(false), &json!(false))
+        ]
+    );
 }
