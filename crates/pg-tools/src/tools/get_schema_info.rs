@@ -7,15 +7,17 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio_postgres::{Error, Row, types::Type};
 
-use super::{Answer, Definition, Failure, Outcome, Tool};
-use crate::{Agent, arguments::Arguments, read_only::Reader};
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
+use crate::{arguments::Arguments, read_only::Reader};
 
-const DEFINITION: Definition = Definition {
+const DEFINITION: Definition<'_> = Definition {
     name: "get_schema_info",
     title: "Look at the schema",
     description: "Tables and views that this token may read, with columns, keys, indexes and comments. Many tables at once are only listed: call again with schema_name, table_name or search.",
-    input_schema: r#"{"type":"object","properties":{"schema_name":{"type":"string"},"table_name":{"type":"string"},"search":{"type":"string","description":"Part of a table's or column's name or comment"},"vector_tables_only":{"type":"boolean","default":false},"compact":{"type":"boolean","default":false,"description":"Names and types only"}},"additionalProperties":false}"#,
+    input_schema: r#"{"type":"object","properties":{"schema_name":{"type":"string"},"table_name":{"type":"string"},"search":{"type":"string","description":"Part of a table's or column's name or comment"},"vector_tables_only":{"type":"boolean","default":false},"compact":{"type":"boolean","default":false,"description":"Names and types only"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"additionalProperties":false}"#,
     output_schema: r#"{"type":"object","properties":{"tables":{"type":"array","items":{"type":"object","properties":{"schema":{"type":"string"},"name":{"type":"string"},"kind":{"type":"string"}},"required":["schema","name","kind"]}},"summary":{"type":"boolean","description":"Only names: there are too many tables to show their parts"}},"required":["tables","summary"]}"#,
+    effect: Effect::Reads,
+    offer: Offer::Usual,
 };
 
 const TABLES: &str = include_str!("get_schema_info/tables.sql");
@@ -27,12 +29,12 @@ const MOST_WITH_PARTS: i64 = 10;
 pub(crate) struct GetSchemaInfo(pub(crate) Arc<Reader>);
 
 impl Tool for GetSchemaInfo {
-    fn definition(&self) -> Definition {
+    fn definition(&self) -> Definition<'_> {
         DEFINITION
     }
 
-    fn call<'a>(&'a self, agent: &'a Agent, arguments: Arguments) -> Answer<'a> {
-        Box::pin(async move { Outcome::of(self.run(agent, arguments).await) })
+    fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a> {
+        Box::pin(self.run(call))
     }
 }
 
@@ -63,11 +65,9 @@ impl Request {
 }
 
 impl GetSchemaInfo {
-    async fn run(
-        &self,
-        agent: &Agent,
-        arguments: Arguments,
-    ) -> Result<(Vec<String>, Value), Failure> {
+    async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
+        let agent = &call.on_database()?;
+        let arguments = call.arguments;
         let request = Request::read(arguments)?;
         let with_parts = request.chooses();
         let rows = self
@@ -85,26 +85,26 @@ impl GetSchemaInfo {
                 ],
             )
             .await?;
-        let odd = |_| Failure("ERROR: the catalogue has an unknown form".into());
+        let odd = |_| Failure::told("the catalogue has an unknown form");
         let tables = rows
             .iter()
             .map(table)
             .collect::<Result<Vec<_>, _>>()
             .map_err(odd)?;
         if tables.is_empty() {
-            return Err(Failure(nothing(&request)));
+            return Err(Failure::told(nothing(&request)));
         }
         let summary = !with_parts && tables.len() as i64 > MOST_WITH_PARTS;
-        let texts = vec![text::of(&tables, summary, request.compact)];
-        Ok((texts, json!({ "tables": tables, "summary": summary })))
+        let text = text::of(&tables, summary, request.compact);
+        Ok(Found::new(&json!({ "tables": tables, "summary": summary })).data(text))
     }
 }
 
 fn nothing(request: &Request) -> String {
     if request.chooses() {
-        "ERROR: no table that this token may read fits\nHINT: call get_schema_info without arguments to see them all".into()
+        "no table that this token may read fits\nHINT: call get_schema_info without arguments to see them all".into()
     } else {
-        "ERROR: there is no table that this token may read".into()
+        "there is no table that this token may read".into()
     }
 }
 
