@@ -22,7 +22,10 @@ const ARROWS: [(&str, &[&str]); 4] = [
         ],
     ),
     ("mcp-token", &["server-config", "token-store"]),
-    ("pg-tools", &["mcp-protocol", "session-pool"]),
+    (
+        "pg-tools",
+        &["mcp-protocol", "plain-question", "session-pool"],
+    ),
     (
         "end-to-end",
         &[
@@ -139,6 +142,7 @@ fn what_must_be_light_is_not_built_from_what_is_heavy() {
         ("server-config", &["tokio", "hyper", "clap"]),
         ("session-pool", &["hyper", "serde_json"]),
         ("mcp-protocol", &["tokio-postgres", "deadpool"]),
+        ("plain-question", &["tokio", "tokio-postgres", "serde_json"]),
         ("private-postgres", &["tokio", "tokio-postgres"]),
     ] {
         let crates = built_from(package);

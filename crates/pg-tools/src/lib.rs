@@ -48,6 +48,7 @@ mod bench;
 mod client;
 mod handler;
 mod nearest;
+mod questions;
 mod read_only;
 mod render;
 mod settings;

@@ -72,6 +72,19 @@ impl ReadError {
         }
     }
 
+    /// Whether PostgreSQL's parser could make nothing of the text, so that it is no SQL at all.
+    ///
+    /// SQLSTATE 42601 alone does not say so: it is also given for statements that parse but make no
+    /// sense. The routine that reports it does, in every language that PostgreSQL speaks.
+    pub(crate) fn is_not_sql(&self) -> bool {
+        match self {
+            ReadError::Database(db, 0) => {
+                *db.code() == SqlState::SYNTAX_ERROR && db.routine() == Some("scanner_yyerror")
+            }
+            _ => false,
+        }
+    }
+
     /// Says what happened and what to do, for the model that wrote the query.
     pub(crate) fn explain(&self) -> String {
         match self {
@@ -126,7 +139,7 @@ fn explain_database(db: &DbError, prefix: u32) -> String {
         }
     }
     if *db.code() == SqlState::SYNTAX_ERROR && db.hint().is_none() {
-        text.push_str("\nHINT: write one SQL query; a question in plain words is not understood");
+        text.push_str("\nHINT: write one SQL query");
     }
     text
 }

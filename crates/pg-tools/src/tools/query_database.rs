@@ -5,13 +5,14 @@ mod held;
 
 use std::{sync::Arc, time::Instant};
 
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
 use crate::{
     Agent,
     arguments::Arguments,
-    read_only::{self, Cut, Page, Reader, Rows},
+    questions::{self, Translated},
+    read_only::{self, Cut, Page, ReadError, Reader, Rows},
     render,
 };
 use cursor::Cursor;
@@ -29,9 +30,9 @@ const DEFINITION: Definition<'_> = Definition {
     name: "query_database",
     title: "Query the database",
     description: "Runs one SQL query (SELECT, VALUES, TABLE or WITH) in a read-only transaction and returns the rows. \
-        Values come as psql shows them; NULL is NULL. To page, use ORDER BY and call again with the cursor.",
-    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query"},"limit":{"type":"integer","minimum":1,"maximum":1000,"default":100,"description":"Rows at most"},"offset":{"type":"integer","minimum":0,"default":0,"description":"Rows to leave out first"},"cursor":{"type":"string","description":"next_cursor of the page before, with the same query"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["query"],"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"There are more rows than these"},"next_cursor":{"type":"string"}},"required":["columns","rows","row_count","truncated"]}"#,
+        A simple question in English is translated, and the answer holds its SQL. Values come as psql shows them; NULL is NULL. To page, use ORDER BY and call again with the cursor.",
+    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query, or a simple question in English"},"limit":{"type":"integer","minimum":1,"maximum":1000,"default":100,"description":"Rows at most"},"offset":{"type":"integer","minimum":0,"default":0,"description":"Rows to leave out first"},"cursor":{"type":"string","description":"next_cursor of the page before, with the same query"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["query"],"additionalProperties":false}"#,
+    output_schema: r#"{"type":"object","properties":{"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"There are more rows than these"},"next_cursor":{"type":"string"},"sql":{"type":"string","description":"What a question was run as"}},"required":["columns","rows","row_count","truncated"]}"#,
     effect: Effect::Reads,
     offer: Offer::Usual,
 };
@@ -100,18 +101,30 @@ impl Request {
 impl QueryDatabase {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
         let agent = &call.on_database()?;
-        let request = Request::read(call.arguments, agent.database())?;
+        let mut request = Request::read(call.arguments, agent.database())?;
+        let mut question = None;
         let (rows, is_sure) = match &request.cursor {
-            None => (
-                self.reader
-                    .query(agent, &request.query, request.page)
-                    .await?,
-                true,
-            ),
+            None => match self.page(agent, &request).await {
+                Ok(rows) => (rows, true),
+                Err(error) if error.is_not_sql() => {
+                    let text = &request.query;
+                    let translated =
+                        questions::translate(&self.reader, agent, text, &error).await?;
+                    request.query.clone_from(&translated.sql);
+                    question = Some(translated);
+                    (self.page(agent, &request).await?, true)
+                }
+                Err(error) => return Err(error.into()),
+            },
             Some(cursor) => self.go_on(agent, &request, cursor).await?,
         };
         let next = next(&rows, &request, agent);
-        let mut found = Found::raw(structured(&rows, next.as_deref())).data(render::text(&rows));
+        let sql = question.as_ref().map(|question| question.sql.as_str());
+        let structured = structured(&rows, next.as_deref(), sql);
+        let mut found = Found::raw(structured).data(render::text(&rows));
+        if let Some(question) = &question {
+            found = found.data(told(question));
+        }
         if let Some(note) = note(&rows, request.page, next.as_deref()) {
             found = found.said(note);
         }
@@ -121,6 +134,10 @@ impl QueryDatabase {
             );
         }
         Ok(found)
+    }
+
+    async fn page(&self, agent: &Agent, request: &Request) -> Result<Rows, ReadError> {
+        self.reader.query(agent, &request.query, request.page).await
     }
 
     /// Gives the page after a cursor, and whether it follows the one before for sure.
@@ -176,15 +193,26 @@ fn next(rows: &Rows, request: &Request, agent: &Agent) -> Option<String> {
         .then(|| Cursor::after(offset, agent.database(), &request.query, last).text())
 }
 
-fn structured(rows: &Rows, next: Option<&str>) -> Box<RawValue> {
+fn structured(rows: &Rows, next: Option<&str>, sql: Option<&str>) -> Box<RawValue> {
     let structured = render::structured(rows);
-    match (next, structured.get().strip_suffix('}')) {
-        (Some(next), Some(open)) => {
-            let text = format!("{open},\"next_cursor\":\"{next}\"}}");
-            RawValue::from_string(text).expect("a cursor needs no escapes")
+    let more = [("next_cursor", next), ("sql", sql)];
+    let more: Vec<_> = more
+        .into_iter()
+        .filter_map(|(name, text)| Some(format!(",\"{name}\":{}", Value::from(text?))))
+        .collect();
+    match structured.get().strip_suffix('}') {
+        Some(open) if !more.is_empty() => {
+            let text = format!("{open}{}}}", more.concat());
+            RawValue::from_string(text).expect("every part is written as JSON")
         }
         _ => structured,
     }
+}
+
+/// Says what a question was taken for.
+fn told(question: &Translated) -> String {
+    let understood = question.understood.join(", ");
+    format!("Understood: {understood}\nSQL:\n{}", question.sql)
 }
 
 /// Says in words what the rows alone do not.
