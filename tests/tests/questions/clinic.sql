@@ -62,7 +62,7 @@ select i, (array['Ada', 'Ben', 'Cleo', 'Dan', 'Eva', 'Finn'])[1 + i % 6], (array
 
 insert into patient
 select i, (array['Kim', 'Lou', 'Max', 'Nia', 'Oli', 'Pam', 'Quin'])[1 + i % 7] || ' ' || (array['Abel', 'Bond', 'Cole', 'Dorn', 'Eden'])[1 + i % 5],
-       date '1940-01-15' + i * 97, (array['female', 'male', 'other'])[1 + i % 3], (array['Bergen', 'Porto', 'Ghent'])[1 + i % 3 * i % 3],
+       date '1940-01-15' + i * 97, (array['female', 'male', 'other'])[1 + i % 3], (array['Bergen', 'Porto', 'Ghent'])[1 + i % 3 * i % 5 % 3],
        case when i % 4 > 0 then '555-' || lpad(i::text, 4, '0') end, i % 5 > 0
   from generate_series(1, 300) as i;
 
