@@ -46,11 +46,13 @@ mod arguments;
 #[allow(clippy::unwrap_used)]
 mod bench;
 mod client;
+mod fence;
 mod handler;
 mod nearest;
 mod questions;
 mod read_only;
 mod render;
+mod schema;
 mod settings;
 mod shelf;
 mod tools;
