@@ -229,6 +229,16 @@ fn ago(words: &[Word]) -> Option<(usize, Span)> {
     (has_ago == is_ago).then_some((before + 2 + usize::from(has_ago), span))
 }
 
+/// "in the first quarter of 2024"
+fn told_quarter(words: &[Word]) -> Option<(usize, Span)> {
+    const QUARTERS: [&str; 4] = ["first", "second", "third", "fourth"];
+    let which = QUARTERS.iter().position(|name| says(words, &[name]))?;
+    let quarter = 1 + u32::try_from(which).ok()?;
+    let of = any(&words[1..], &[&["quarter", "of"], &["quarter"]])?;
+    let year = year(words.get(1 + of)?)?;
+    Some((2 + of, months(year, 3 * quarter - 2, 3)))
+}
+
 /// "in 2024", "on 2024-05-01", "for today", "during March 2024", "of the year 2024".
 fn inside(words: &[Word]) -> Option<(usize, Span)> {
     let first = words.first()?;
@@ -236,7 +246,12 @@ fn inside(words: &[Word]) -> Option<(usize, Span)> {
         return None;
     }
     let the = any(&words[1..], &[&["the", "year"], &["year"], &["the"]]).unwrap_or(0);
-    let (took, span) = period(&words[1 + the..])?;
+    let rest = &words[1 + the..];
+    // "In the last year" may be the calendar's, or the twelve months before today.
+    if the > 0 && says(rest, &["last"]) {
+        return None;
+    }
+    let (took, span) = told_quarter(rest).or_else(|| period(rest))?;
     Some((1 + the + took, span))
 }
 
@@ -379,6 +394,11 @@ mod tests {
                 &date("2024-05-03"),
                 "DATE '2024-05-03' + 1",
             ),
+            (
+                "in the second quarter of 2024",
+                &date("2024-04-01"),
+                &date("2024-07-01"),
+            ),
             ("since March 2024", &date("2024-03-01"), ""),
             ("before 2024-05-01", "", &date("2024-05-01")),
             ("after 2023", &date("2024-01-01"), ""),
@@ -422,6 +442,7 @@ mod tests {
             "on 2024-02-30",
             "on February 30, 2024",
             "last spring",
+            "in the last year",
         ] {
             assert!(super::span(&read(text)).is_none(), "{text}");
         }

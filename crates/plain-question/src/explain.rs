@@ -118,7 +118,6 @@ impl Teller<'_> {
         match by {
             By::Column(column) => self.column(*column),
             By::Children(children) => format!("the number of {}", self.child(children)),
-            By::Measure => "that number".to_owned(),
         }
     }
 

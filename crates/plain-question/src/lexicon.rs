@@ -182,6 +182,15 @@ impl<'a> Lexicon<'a> {
             .collect()
     }
 
+    /// Whether the table has one of the names.
+    pub(crate) fn is_called(&self, names: &[&str]) -> bool {
+        let last = |term: &[String]| {
+            term.last()
+                .is_some_and(|last| names.contains(&last.as_str()))
+        };
+        self.subject.iter().any(|(term, _)| last(term))
+    }
+
     /// Rows that are referred to, by the foreign key.
     pub(crate) fn parents(&self, at: usize) -> Vec<Hit<usize>> {
         let mut found: Vec<Hit<usize>> = Vec::new();
@@ -500,14 +509,17 @@ fn state_name(column: &Column) -> Option<String> {
     let [word] = without_marks(column, &name) else {
         return None;
     };
-    let is_participle =
-        word.ends_with("ed") || word.ends_with("en") || PARTICIPLES.contains(&word.as_str());
     let states = match column.kind {
         Kind::Boolean => true,
-        Kind::Date => is_participle,
+        Kind::Date => is_participle(word),
         _ => false,
     };
     states.then(|| word.clone())
+}
+
+/// Whether the word tells what has happened to something.
+pub(crate) fn is_participle(word: &str) -> bool {
+    word.ends_with("ed") || word.ends_with("en") || PARTICIPLES.contains(&word)
 }
 
 /// Whether the word says that the state is so, or that it is not.
@@ -519,7 +531,7 @@ fn truth(word: &Word, name: &str) -> Option<bool> {
     let is_opposite = OPPOSITES.iter().any(|(one, other)| {
         (*one == word.stem && *other == name) || (*other == word.stem && *one == name)
     });
-    (is_opposite || NEGATIONS.iter().any(|prefix| is_negated(&prefix))).then_some(false)
+    (is_opposite || NEGATIONS.iter().any(is_negated)).then_some(false)
 }
 
 /// Further names in a comment: "Also called: a, b".

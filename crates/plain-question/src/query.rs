@@ -109,8 +109,6 @@ pub(crate) struct Order {
 pub(crate) enum By {
     Column(ColumnRef),
     Children(Children),
-    /// What is counted or measured in each group.
-    Measure,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

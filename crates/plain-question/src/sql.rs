@@ -106,7 +106,7 @@ impl<'a> Writer<'a> {
                 let name = format!("number_of_{}", self.schema.tables[children.table].name);
                 Some(format!("{} AS {}", self.count(children), identifier(&name)))
             }
-            _ => None,
+            By::Column(_) => None,
         }));
         outputs
     }
@@ -142,7 +142,6 @@ impl<'a> Writer<'a> {
                 let by = match &order.by {
                     By::Column(column) => self.column(*column),
                     By::Children(children) => self.count(children),
-                    By::Measure => (self.groups().len() + 1).to_string(),
                 };
                 let direction = if order.descending {
                     " DESC NULLS LAST"

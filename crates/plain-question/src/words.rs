@@ -40,8 +40,15 @@ impl Word {
     }
 
     pub(crate) fn is_plural(&self) -> bool {
-        self.kind == Kind::Plain && self.lower != self.stem && !self.lower.ends_with("ie")
+        self.kind == Kind::Plain && is_plural(&self.lower)
     }
+}
+
+/// Whether a text ends with a word in the plural.
+pub(crate) fn is_plural(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    let last = lower.rsplit([' ', '_', '-']).next().unwrap_or_default();
+    stem(last) != last && !last.ends_with("ie")
 }
 
 /// What apostrophes cut off, and the words that it stands for.

@@ -56,7 +56,7 @@ fn looks_like_sql(text: &str) -> bool {
         let slips = usize::from(verb.len() > 4) + usize::from(verb.len() > 5);
         strsim::osa_distance(verb, &first) <= slips
     };
-    VERBS.iter().any(|verb| is_verb(&verb)) || text.contains(['*', ';'])
+    VERBS.iter().any(is_verb) || text.contains(['*', ';'])
 }
 
 /// Says why there is no answer, and what the text is as SQL; what it was rather meant as comes first.

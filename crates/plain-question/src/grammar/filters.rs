@@ -4,14 +4,14 @@ use super::head::{described, times};
 use super::phrases::{AMOUNTS, BOUNDS, COMPARISONS, PREPOSITIONS, TELLING};
 use super::{Draft, Move, Rule};
 use crate::dates;
-use crate::lexicon::{Lexicon, State, cost};
+use crate::lexicon::{Lexicon, State, cost, is_participle};
 use crate::query::{ColumnRef, Comparison, Filter, Literal};
 use crate::schema::Kind;
 use crate::words::{self, Word};
 
 pub(super) const RULES: &[Rule] = &[
     stated, always, compared, counted, told, amounting, ranging, dated, valued, referring,
-    mentioning, present, related,
+    mentioning, excepting, named, present, related,
 ];
 
 /// The places after what may lead to a condition: "and", "who", "are".
@@ -264,6 +264,12 @@ fn told(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) 
                     .collect(),
                 None => quantity(lexicon, end),
             };
+            for column in lexicon.columns_about(about) {
+                let between = between(lexicon, end, column).filter(|_| comparison.is_none());
+                if let Some((end, filter)) = between {
+                    add(draft, end, 0, filter, moves);
+                }
+            }
             for (end, comparison, number) in quantities {
                 for column in lexicon.columns_about(about) {
                     let end = past_unit(lexicon, end, column);
@@ -287,6 +293,9 @@ fn amounting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mo
                     add(draft, end, cost::IMPLIED, filter, moves);
                 }
             }
+            if let Some((end, filter)) = between(lexicon, start, column) {
+                add(draft, end, cost::IMPLIED, filter, moves);
+            }
         }
     }
 }
@@ -297,10 +306,10 @@ fn ranging(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
         let column = |at| lexicon.columns(at, &draft.mentioned);
         // between A and B COLUMN
         for hit in column(start + 4) {
-            if let Some((end, filter)) = between(lexicon, start, hit.what) {
-                if end == start + 4 {
-                    add(draft, end + hit.took, hit.cost, filter, moves);
-                }
+            if let Some((end, filter)) = between(lexicon, start, hit.what)
+                && end == start + 4
+            {
+                add(draft, end + hit.took, hit.cost, filter, moves);
             }
         }
     }
@@ -311,7 +320,9 @@ fn dated(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
     let span = |at: usize| dates::span(lexicon.words.get(at..).unwrap_or_default());
     for start in led(lexicon, at) {
         if let Some((took, span)) = span(start) {
-            let usual = lexicon.usual_time();
+            let usual = lexicon
+                .usual_time()
+                .filter(|_| !happened_then(lexicon, start));
             if let Some(time) = usual {
                 let filter = Filter::Within(time, span);
                 add(draft, start + took, cost::IMPLIED, filter, moves);
@@ -330,11 +341,19 @@ fn dated(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
     }
 }
 
-/// "in Oslo", "from SE", "on the pro plan"
+/// Whether a time is that of what the word before it tells: "returned last week" is not when the order
+/// was placed. What is scheduled for a time is no such case.
+fn happened_then(lexicon: &Lexicon<'_>, at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|at| lexicon.words.get(at));
+    before.is_some_and(|word| is_participle(&word.lower)) && lexicon.says(at, "for").is_none()
+}
+
+/// "in Oslo", "not from SE", "on the pro plan"
 fn valued(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     for start in led(lexicon, at) {
+        let negated = lexicon.says(start, "not");
         for phrase in PREPOSITIONS {
-            let Some(end) = lexicon.says(start, phrase) else {
+            let Some(end) = lexicon.says(negated.unwrap_or(start), phrase) else {
                 continue;
             };
             let end = lexicon.any(end, &["the"]).unwrap_or(end);
@@ -344,11 +363,72 @@ fn valued(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>
                 let is_mentioned = via.is_none_or(|via| draft.mentioned.contains(&via));
                 let extra = if is_mentioned { 0 } else { cost::OTHER_TABLE };
                 for (end, filter) in described(lexicon, end, via, false) {
-                    if matches!(filter, Filter::OneOf(_, _, true)) {
+                    if let Filter::OneOf(column, values, true) = filter {
                         let end = past_parent(lexicon, end, via);
+                        let filter = Filter::OneOf(column, values, negated.is_none());
                         add(draft, end, extra, filter, moves);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// "except admins", "neither low nor medium"
+fn excepting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    let mut negate = |found: Vec<(usize, Filter)>, least: usize| {
+        for (end, filter) in found {
+            match filter {
+                Filter::OneOf(column, values, true) if values.len() >= least => {
+                    add(draft, end, 0, Filter::OneOf(column, values, false), moves);
+                }
+                _ => {}
+            }
+        }
+    };
+    for phrase in ["except for", "except", "excluding", "other than"] {
+        if let Some(end) = lexicon.says(at, phrase) {
+            negate(described(lexicon, end, None, true), 1);
+        }
+    }
+    for start in led(lexicon, at) {
+        if let Some(end) = lexicon.says(start, "neither") {
+            negate(neither(lexicon, end), 2);
+        }
+    }
+}
+
+/// "low nor medium", as the values of one column
+fn neither(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Filter)> {
+    let mut found = Vec::new();
+    for (end, filter) in described(lexicon, at, None, false) {
+        let (Filter::OneOf(column, mut values, true), Some(nor)) =
+            (filter, lexicon.says(end, "nor"))
+        else {
+            continue;
+        };
+        if let Some((took, value)) = lexicon.value_of(nor, column) {
+            values.push(value.to_owned());
+            found.push((nor + took, Filter::OneOf(column, values, true)));
+        }
+    }
+    found
+}
+
+/// "named 'Ana Berg'"
+fn named(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for start in led(lexicon, at) {
+        let Some(end) = lexicon.any(start, &["named", "called"]) else {
+            continue;
+        };
+        let is_quoted = |word: &&Word| word.kind == words::Kind::Quoted;
+        let Some(word) = lexicon.words.get(end).filter(is_quoted) else {
+            continue;
+        };
+        for column in lexicon.columns_about(&["name", "title"]) {
+            if lexicon.column(column).kind == Kind::Text {
+                let filter = Filter::OneOf(column, vec![word.text.clone()], true);
+                add(draft, end + 1, 0, filter, moves);
             }
         }
     }
@@ -422,7 +502,12 @@ fn mention(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
     for parent in lexicon.parents(at) {
         let mut next = draft.clone().paying(parent.cost);
         next.mentioned.push(parent.what);
-        moves.push((at + parent.took, next));
+        let end = at + parent.took;
+        // "The department Cardiology".
+        for (end, filter) in described(lexicon, end, Some(parent.what), false) {
+            moves.push((end, next.clone().filtered(filter)));
+        }
+        moves.push((end, next));
     }
 }
 
@@ -490,10 +575,10 @@ fn related(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
                 relate(lexicon, end, draft, (Comparison::AtLeast, 1), moves);
             }
             for (place, comparison, number) in quantity(lexicon, end) {
-                if let Literal::Number(digits) = number {
-                    if let Ok(count) = digits.parse() {
-                        relate(lexicon, place, draft, (comparison, count), moves);
-                    }
+                if let Literal::Number(digits) = number
+                    && let Ok(count) = digits.parse()
+                {
+                    relate(lexicon, place, draft, (comparison, count), moves);
                 }
             }
         }

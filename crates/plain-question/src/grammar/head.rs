@@ -1,6 +1,8 @@
 //! What stands before the noun and is the noun: what is asked, of what, and which of them.
 
-use super::phrases::{AGGREGATES, ARTICLES, COUNT, DISTINCT, LIST, RECENCY, SHOW, SUPERLATIVES};
+use super::phrases::{
+    AGGREGATES, ARTICLES, COUNT, DISTINCT, LIST, PEOPLE, RECENCY, SHOW, SUPERLATIVES,
+};
 use super::{Draft, Move, Number, Opening, Phase, Rank, Rule, filters};
 use crate::lexicon::{Hit, Lexicon, State, cost};
 use crate::query::{Aggregate, Ask, By, ColumnRef, Comparison, Filter, Literal, Order};
@@ -50,10 +52,17 @@ fn counting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mov
     if draft.ask.is_some() || draft.is_begun {
         return;
     }
-    if let Some(end) = lexicon.any(at, COUNT) {
-        let mut next = draft.clone().begun().at(Phase::Noun);
+    let mut count = |end: usize, cost: u32| {
+        let mut next = draft.clone().begun().at(Phase::Noun).paying(cost);
         next.ask = Some(Ask::Count);
         moves.push((end, next));
+    };
+    if let Some(end) = lexicon.any(at, COUNT) {
+        count(end, 0);
+    }
+    // "Total users" is a count, unless users are a column to be summed up.
+    if let Some(end) = lexicon.says(at, "total") {
+        count(end, cost::IMPLIED_TABLE);
     }
 }
 
@@ -108,9 +117,13 @@ fn projecting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<M
     }
     project(lexicon, at, draft, moves);
     for noun in lexicon.subjects(at) {
-        let mut next = draft.clone().paying(noun.cost);
-        next.subject = Some(Number::Many);
-        project(lexicon, at + noun.took, &next, moves);
+        let end = at + noun.took;
+        // "Alerts resolved" are alerts, not the times at which they were.
+        if lexicon.states(end, None).is_empty() {
+            let mut next = draft.clone().paying(noun.cost);
+            next.subject = Some(Number::Many);
+            project(lexicon, end, &next, moves);
+        }
     }
 }
 
@@ -246,7 +259,8 @@ pub(super) fn recencies(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, ColumnR
             found.push((end + time.took, time.what, *descending, time.cost));
         }
         // "Most recently" needs to say what happened.
-        if !phrase.ends_with("ly") {
+        let is_of_age = *phrase == "oldest" && lexicon.is_called(PEOPLE);
+        if !phrase.ends_with("ly") && !is_of_age {
             let usual = lexicon.usual_time();
             found.extend(usual.map(|time| (end, time, *descending, cost::IMPLIED)));
         }
@@ -377,7 +391,12 @@ fn naming_by_value(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut 
     }
     for (end, filter) in described(lexicon, at, None, true) {
         let is_noun = lexicon.words[end - 1].is_plural() || draft.rank != Rank::None;
-        let is_stated = matches!(&filter, Filter::OneOf(_, _, true) | Filter::Is(_, true));
+        let is_stated = match &filter {
+            // "Sales" is a department, and not what those are who work there.
+            Filter::OneOf(_, values, true) => !values.iter().any(|value| words::is_plural(value)),
+            Filter::Is(_, so) => *so,
+            _ => false,
+        };
         if is_noun && is_stated {
             let mut next = draft.clone().begun().paying(cost::IMPLIED).at(Phase::Tail);
             next.subject = Some(number(lexicon, end));

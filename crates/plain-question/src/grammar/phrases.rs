@@ -175,9 +175,17 @@ pub(super) const RECENCY: &[(&str, bool)] = &[
     ("most recent", true),
     ("newest", true),
     ("latest", true),
+    ("last", true),
     ("least recently", false),
     ("oldest", false),
     ("earliest", false),
+];
+
+/// Those whose age is meant when they are the oldest.
+pub(super) const PEOPLE: &[&str] = &[
+    "user", "customer", "client", "person", "employee", "patient", "member", "student", "teacher",
+    "worker", "player", "staff", "contact", "child", "author", "guest", "citizen", "resident",
+    "owner", "driver",
 ];
 
 /// Comparisons with what follows them. Longer phrases come first.

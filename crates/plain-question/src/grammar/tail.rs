@@ -25,8 +25,26 @@ pub(super) const RULES: &[Rule] = &[
 fn ending(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     for phrase in ENDINGS {
         let end = lexicon.says(at, phrase);
-        moves.extend(end.map(|end| (end, draft.clone().at(Phase::Tail))));
+        let next = existing(draft, phrase).unwrap_or_else(|| draft.clone());
+        moves.extend(end.map(|end| (end, next.at(Phase::Tail))));
     }
+}
+
+/// "What plans are there": each of them once.
+fn existing(draft: &Draft, phrase: &str) -> Option<Draft> {
+    let Some(Ask::Columns(columns)) = draft.ask.as_ref().filter(|_| draft.subject.is_none()) else {
+        return None;
+    };
+    let [column] = columns[..] else { return None };
+    let tells_of_existence = ["are there", "exist", "do we have", "do you have"];
+    tells_of_existence
+        .iter()
+        .any(|tells| phrase.starts_with(tells))
+        .then(|| {
+            let mut next = draft.clone();
+            next.ask = Some(Ask::Distinct(column));
+            next
+        })
 }
 
 /// "per country", "for each month", "placed per day"
@@ -36,7 +54,10 @@ fn grouping(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mov
     }
     for start in led(lexicon, at) {
         for time in times(lexicon, start) {
-            let end = lexicon.any(start + time.took, &["per", "by", "for each", "in each"]);
+            let end = lexicon.any(
+                start + time.took,
+                &["per", "by", "for each", "in each", "each", "every"],
+            );
             if let Some(end) = end {
                 period(
                     lexicon,
@@ -112,10 +133,10 @@ fn group(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
 /// "and by month"
 fn further(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     moves.push((at, draft.clone()));
-    if let Some(end) = lexicon.any(at, &["and by", "and per", "and"]) {
-        if draft.groups.len() < 4 {
-            group(lexicon, end, draft, moves);
-        }
+    if let Some(end) = lexicon.any(at, &["and by", "and per", "and"])
+        && draft.groups.len() < 4
+    {
+        group(lexicon, end, draft, moves);
     }
 }
 
@@ -279,11 +300,11 @@ fn numbered(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mov
         via: None,
         column: key,
     };
-    if let Some(number) = number.filter(|_| is_after_noun) {
-        if lexicon.column(column).kind == Kind::Number {
-            let literal = Literal::Number(number.lower.clone());
-            let filter = Filter::Compare(column, Comparison::Equal, literal);
-            moves.push((start + 1, draft.clone().filtered(filter)));
-        }
+    if let Some(number) = number.filter(|_| is_after_noun)
+        && lexicon.column(column).kind == Kind::Number
+    {
+        let literal = Literal::Number(number.lower.clone());
+        let filter = Filter::Compare(column, Comparison::Equal, literal);
+        moves.push((start + 1, draft.clone().filtered(filter)));
     }
 }
