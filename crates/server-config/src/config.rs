@@ -12,6 +12,7 @@ use crate::{
     database::{self, Database},
     file,
     keys::SERVER_KEYS,
+    models::{self, Embedding, Llm},
     pgpass,
     problems::Problems,
     settings::{Place, Settings},
@@ -61,6 +62,10 @@ pub struct Config {
     pub databases: Vec<Database>,
     /// What a call may use up.
     pub limits: Limits,
+    /// The model that answers texts, if there is one.
+    pub llm: Option<Llm>,
+    /// The model that makes vectors, if there is one.
+    pub embedding: Option<Embedding>,
     /// What should be mended although it does not stop the start.
     pub warnings: Vec<String>,
 }
@@ -166,8 +171,11 @@ impl Config {
                 &mut problems,
             ));
         }
-        let warnings = fill_passwords(&mut databases, &sources.environment);
+        let mut warnings = fill_passwords(&mut databases, &sources.environment);
         let http = http(&settings, &mut problems);
+        let llm = models::llm(&settings, &sources.environment, &mut problems);
+        let embedding = models::embedding(&settings, &sources.environment, &mut problems);
+        warnings.extend(models::warnings(llm.as_ref(), embedding.as_ref()));
         let config = Config {
             file,
             http,
@@ -183,6 +191,8 @@ impl Config {
                 waiting_calls: size(settings.count("limits.waiting_calls")),
                 connection_wait: settings.span("limits.connection_wait"),
             },
+            llm,
+            embedding,
             warnings,
         };
         problems.into_result(config)
