@@ -164,6 +164,7 @@ fn ollama(text: &str, reason: &str) -> Value {
 }
 
 #[tokio::test]
+#[allow(clippy::type_complexity)] // a table, read once
 async fn each_chat_provider_gets_its_own_form() {
     let both =
         json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]);

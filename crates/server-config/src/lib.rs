@@ -32,7 +32,7 @@ mod settings;
 mod url;
 mod value;
 
-pub use config::{CONFIG_FILE_NAME, Config, Http, Limits, Sources, TOKEN_FILE_NAME, Tls};
+pub use config::{CONFIG_FILE_NAME, Config, Http, Limits, Sources, TOKEN_FILE_NAME, Tls, Tools};
 pub use database::{Database, Password, SslMode};
 pub use models::{Embedding, EmbeddingProvider, Llm, LlmProvider, Model};
 pub use problems::{Problem, Problems};

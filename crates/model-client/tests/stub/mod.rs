@@ -1,5 +1,10 @@
 //! A server of models for tests: HTTP/1.1 on a port of 127.0.0.1, and every answer is the test's.
-#![allow(dead_code, unreachable_pub, clippy::missing_panics_doc, clippy::unwrap_used)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::missing_panics_doc,
+    clippy::unwrap_used
+)]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
