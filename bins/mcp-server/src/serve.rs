@@ -20,6 +20,7 @@ use crate::{
     gate::{OpenGate, TokenGate},
     health::Check,
     listen::Listeners,
+    models,
     signals::Signals,
     tls,
 };
@@ -75,6 +76,8 @@ fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<Toolbox> {
         held_time: config.limits.held_time,
     };
     settings.enabled = config.tools.enabled.clone();
+    settings.embedder = models::embedder(config)?.map(Arc::new);
+    settings.chat = models::chat(config)?.map(Arc::new);
     Toolbox::new(settings).map_err(|error| anyhow::anyhow!("tools.enabled: {error}"))
 }
 
@@ -228,7 +231,12 @@ fn service(config: &Config, toolbox: Toolbox) -> Arc<Service<Toolbox>> {
         .iter()
         .map(|database| database.connect_timeout)
         .max();
+    let embedding = config.embedding.as_ref().map(|made| made.model.timeout);
+    // A model that answers with a query that fails is asked once more.
+    let answering = config.llm.as_ref().map(|llm| 2 * llm.model.timeout);
     let request_timeout = config.limits.statement_timeout
+        + embedding.unwrap_or_default()
+        + answering.unwrap_or_default()
         + config.limits.connection_wait
         + 2 * connecting.unwrap_or_default()
         + Duration::from_secs(10);

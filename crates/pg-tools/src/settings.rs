@@ -1,5 +1,9 @@
 //! What the tools are set up with.
 
+use std::sync::Arc;
+
+use model_client::{Chat, Embedder};
+
 use crate::{Guards, Paging, QueryLimits};
 
 /// What the tools are set up with; more may be added, so begin with `Settings::default()`.
@@ -14,6 +18,10 @@ pub struct Settings {
     pub paging: Paging,
     /// The opt-in tools that are switched on, by name.
     pub enabled: Vec<String>,
+    /// The model that makes vectors of texts, if there is one.
+    pub embedder: Option<Arc<Embedder>>,
+    /// The model that answers texts, if there is one.
+    pub chat: Option<Arc<Chat>>,
 }
 
 /// Why there is no toolbox with these settings.

@@ -12,6 +12,7 @@ use crate::{
     database::{self, Database},
     file,
     keys::SERVER_KEYS,
+    models::{self, Embedding, Llm},
     pgpass,
     problems::Problems,
     settings::{Place, Settings},
@@ -63,6 +64,10 @@ pub struct Config {
     pub limits: Limits,
     /// Which tools there are.
     pub tools: Tools,
+    /// The model that answers texts, if there is one.
+    pub llm: Option<Llm>,
+    /// The model that makes vectors, if there is one.
+    pub embedding: Option<Embedding>,
     /// What should be mended although it does not stop the start.
     pub warnings: Vec<String>,
 }
@@ -179,8 +184,11 @@ impl Config {
                 &mut problems,
             ));
         }
-        let warnings = fill_passwords(&mut databases, &sources.environment);
+        let mut warnings = fill_passwords(&mut databases, &sources.environment);
         let http = http(&settings, &mut problems);
+        let llm = models::llm(&settings, &sources.environment, &mut problems);
+        let embedding = models::embedding(&settings, &sources.environment, &mut problems);
+        warnings.extend(models::warnings(llm.as_ref(), embedding.as_ref()));
         let config = Config {
             file,
             http,
@@ -201,6 +209,8 @@ impl Config {
             tools: Tools {
                 enabled: settings.texts("tools.enabled"),
             },
+            llm,
+            embedding,
             warnings,
         };
         problems.into_result(config)

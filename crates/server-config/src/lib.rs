@@ -25,6 +25,7 @@ mod config;
 mod database;
 mod file;
 pub mod keys;
+mod models;
 mod pgpass;
 mod problems;
 mod settings;
@@ -33,5 +34,6 @@ mod value;
 
 pub use config::{CONFIG_FILE_NAME, Config, Http, Limits, Sources, TOKEN_FILE_NAME, Tls, Tools};
 pub use database::{Database, Password, SslMode};
+pub use models::{Embedding, EmbeddingProvider, Llm, LlmProvider, Model};
 pub use problems::{Problem, Problems};
 pub use value::{Kind, Value};
