@@ -75,6 +75,10 @@ fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<Toolbox> {
         held_bytes: config.limits.held_bytes,
         held_time: config.limits.held_time,
     };
+    settings.questions.schema_bytes = config.limits.schema_bytes;
+    if let Some(llm) = &config.llm {
+        settings.questions.answer_tokens = llm.max_tokens;
+    }
     settings.enabled = config.tools.enabled.clone();
     settings.embedder = models::embedder(config)?.map(Arc::new);
     settings.chat = models::chat(config)?.map(Arc::new);

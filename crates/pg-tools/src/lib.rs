@@ -59,6 +59,7 @@ mod tools;
 
 pub use agent::{Access, Agent, Policy};
 pub use handler::Toolbox;
+pub use questions::QuestionLimits;
 pub use read_only::{DangerousRoles, Guards, QueryLimits};
 pub use settings::{Settings, SettingsError};
 pub use tools::Paging;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model_client::{Chat, Embedder};
 
-use crate::{Guards, Paging, QueryLimits};
+use crate::{Guards, Paging, QueryLimits, QuestionLimits};
 
 /// What the tools are set up with; more may be added, so begin with `Settings::default()`.
 #[derive(Default)]
@@ -22,6 +22,8 @@ pub struct Settings {
     pub embedder: Option<Arc<Embedder>>,
     /// The model that answers texts, if there is one.
     pub chat: Option<Arc<Chat>>,
+    /// What a question in plain words may use up beside its query.
+    pub questions: QuestionLimits,
 }
 
 /// Why there is no toolbox with these settings.

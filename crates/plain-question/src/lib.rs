@@ -92,6 +92,14 @@ pub fn translate(question: &str, schema: &Schema) -> Result<Answer, Box<Unsure>>
     }
 }
 
+/// Orders the tables by how much their names have in common with the question, the most first.
+///
+/// For a reader of the schema that cannot be shown all of it.
+#[must_use]
+pub fn nearest_first(question: &str, schema: &Schema) -> Vec<usize> {
+    unsure::nearest_tables(&words::read(question), schema)
+}
+
 /// Takes the readings that cost the least. Where one was given up, a better one may have been missed.
 fn best(reads: &mut [(usize, grammar::Read)]) -> Vec<grammar::Reading> {
     if reads.iter().any(|(_, read)| read.is_tangled) {

@@ -176,6 +176,22 @@ fn nearest_table(words: &[Word], schema: &Schema) -> Option<usize> {
     (best.0 >= LIKENESS).then_some(best.1)
 }
 
+/// All tables, those that are most like the question's words first.
+pub(crate) fn nearest_tables(words: &[Word], schema: &Schema) -> Vec<usize> {
+    let likeness = |index: usize| {
+        let table = &schema.tables[index];
+        let columns = (0..table.columns.len()).map(|column| column_terms(table, column));
+        // A table's own name says more than that of a column.
+        columns
+            .map(|terms| 0.9 * best_likeness(words, &terms))
+            .fold(best_likeness(words, &table_terms(table)), f64::max)
+    };
+    let tables = (0..schema.tables.len()).map(|index| (likeness(index), index));
+    let mut tables: Vec<_> = tables.collect();
+    tables.sort_by(|one, other| other.0.total_cmp(&one.0));
+    tables.into_iter().map(|(_, index)| index).collect()
+}
+
 /// The tables and columns whose names are most like the question's words.
 fn nearest(words: &[Word], schema: &Schema) -> Vec<String> {
     let mut found: Vec<(f64, String)> = Vec::new();

@@ -144,6 +144,8 @@ pub struct Limits {
     pub connection_wait: Duration,
     /// Bytes of rows read ahead for one token.
     pub held_bytes: usize,
+    /// Bytes of the tables' description that a model gets with a question.
+    pub schema_bytes: usize,
     /// How long such rows are good.
     pub held_time: Duration,
 }
@@ -204,6 +206,7 @@ impl Config {
                 waiting_calls: size(settings.count("limits.waiting_calls")),
                 connection_wait: settings.span("limits.connection_wait"),
                 held_bytes: size(settings.count("limits.held_bytes")),
+                schema_bytes: size(settings.count("limits.schema_bytes")),
                 held_time: settings.span("limits.held_time"),
             },
             tools: Tools {

@@ -1,119 +1,255 @@
 //! Questions in plain words, as SQL.
 //!
-//! A text comes here only when PostgreSQL's own parser says that it is not SQL. Whatever SQL comes out
-//! goes the way of any other query.
+//! A text comes here only when PostgreSQL's own parser says that it is not SQL. The grammar of
+//! `plain_question` translates it or says that it is not sure. A model that the operator has
+//! configured is asked in the grammar's place; where there is none, the client's own model is asked
+//! what the grammar is not sure of. Whoever writes the SQL, it goes the way of any other query.
 
+mod declined;
+mod prompt;
 mod schema;
 
-use std::fmt::Write;
+use std::sync::Arc;
 
-use plain_question::{Reason, Unsure};
+use model_client::{Chat, ModelError};
+use plain_question::Schema;
 
 use crate::{
     Agent,
-    read_only::{ReadError, Reader},
+    client::{Client, Question},
+    read_only::{Page, ReadError, Reader, Rows},
     tools::Failure,
 };
+use declined::{declined, looks_like_sql};
 
-/// SQL for a question.
-pub(crate) struct Translated {
+/// What a question may use up beside its query.
+#[derive(Clone, Copy, Debug)]
+pub struct QuestionLimits {
+    /// Tokens that a model's answer may have.
+    pub answer_tokens: u32,
+    /// Bytes of the tables' description that a model gets; the nearest tables come first.
+    pub schema_bytes: usize,
+}
+
+impl Default for QuestionLimits {
+    /// 2,048 tokens and 64 KiB.
+    fn default() -> Self {
+        QuestionLimits {
+            answer_tokens: 2_048,
+            schema_bytes: 64 << 10,
+        }
+    }
+}
+
+/// Answers questions.
+pub(crate) struct Questions {
+    reader: Arc<Reader>,
+    chat: Option<Arc<Chat>>,
+    limits: QuestionLimits,
+}
+
+/// A question, and who asks it.
+pub(crate) struct Asked<'a> {
+    pub(crate) agent: &'a Agent,
+    pub(crate) client: &'a dyn Client,
+    pub(crate) text: &'a str,
+    pub(crate) page: Page,
+    /// What PostgreSQL says of the text.
+    pub(crate) syntax: ReadError,
+}
+
+/// A question's answer.
+pub(crate) struct Answered {
+    /// The query that was run.
     pub(crate) sql: String,
-    /// What the question was taken for, a part at a time.
-    pub(crate) understood: Vec<String>,
+    pub(crate) rows: Rows,
+    /// Who wrote the query, and what the question was taken for.
+    pub(crate) told: String,
 }
 
-/// Turns a question into SQL; `syntax` is what PostgreSQL says of it.
-pub(crate) async fn translate(
-    reader: &Reader,
-    agent: &Agent,
-    question: &str,
-    syntax: &ReadError,
-) -> Result<Translated, Failure> {
-    let schema = schema::read(reader, agent).await?;
-    match plain_question::translate(question, &schema) {
-        Ok(answer) => Ok(Translated {
-            sql: answer.sql,
-            understood: answer.understood,
-        }),
-        Err(unsure) => Err(Failure::Told(declined(question, &unsure, syntax))),
+/// Who writes SQL for a question.
+enum Author<'a> {
+    /// The model that the operator has configured.
+    Model(&'a Chat),
+    /// The client's own model.
+    Client(&'a dyn Client),
+}
+
+/// Why a model has no SQL for a question.
+enum Silence {
+    /// It could not be asked.
+    NotAsked(ModelError),
+    /// The call ends with this.
+    Final(Failure),
+}
+
+impl From<Failure> for Silence {
+    fn from(failure: Failure) -> Self {
+        Silence::Final(failure)
     }
 }
 
-/// Words that SQL begins with, of which a slip of the keys makes no question.
-const VERBS: [&str; 9] = [
-    "select", "with", "values", "table", "explain", "insert", "update", "delete", "create",
-];
-
-/// Whether the text was rather meant as SQL.
-fn looks_like_sql(text: &str) -> bool {
-    let first: String = text
-        .trim_start()
-        .chars()
-        .take_while(|character| character.is_alphabetic())
-        .collect::<String>()
-        .to_lowercase();
-    let is_verb = |verb: &&str| {
-        let slips = usize::from(verb.len() > 4) + usize::from(verb.len() > 5);
-        strsim::osa_distance(verb, &first) <= slips
-    };
-    VERBS.iter().any(is_verb) || text.contains(['*', ';'])
-}
-
-/// Says why there is no answer, and what the text is as SQL; what it was rather meant as comes first.
-fn declined(text: &str, unsure: &Unsure, syntax: &ReadError) -> String {
-    let question = unsure_in_words(unsure);
-    let syntax = syntax.explain();
-    if looks_like_sql(text) {
-        format!("{syntax}\nNor is it a question in plain words that is understood: {question}")
-    } else {
-        let syntax = syntax.strip_prefix("ERROR: ").unwrap_or(&syntax);
-        format!("ERROR: the question is not understood for sure: {question}\nAs SQL: {syntax}")
-    }
-}
-
-fn unsure_in_words(unsure: &Unsure) -> String {
-    let mut text = match &unsure.reason {
-        Reason::Unexplained(words) => format!("not explained: {}", words.join(" ")),
-        Reason::Ambiguous(queries) => {
-            format!("it may mean any of these:\n{}", queries.join("\n-- or\n"))
-        }
-        Reason::Incomplete => "its words do not make a whole question".into(),
-        Reason::TooLong => "it is too long".into(),
-        Reason::NoTables => "this token may read no tables".into(),
-    };
-    for (label, parts, joint) in [
-        ("UNDERSTOOD", &unsure.understood, ", "),
-        ("NEAREST", &unsure.nearest, ", "),
-    ] {
-        if !parts.is_empty() {
-            _ = write!(text, "\n{label}: {}", parts.join(joint));
+impl Questions {
+    pub(crate) fn new(
+        reader: Arc<Reader>,
+        chat: Option<Arc<Chat>>,
+        limits: QuestionLimits,
+    ) -> Self {
+        Questions {
+            reader,
+            chat,
+            limits,
         }
     }
-    if let Some(sql) = &unsure.suggestion {
-        _ = write!(text, "\nHINT: write SQL instead; to begin with:\n{sql}");
-    } else {
-        text.push_str("\nHINT: write SQL instead; get_schema_info tells the tables and columns");
+
+    /// Whether questions leave this server.
+    pub(crate) fn asks_a_service(&self) -> bool {
+        self.chat.is_some()
     }
-    text
+
+    pub(crate) async fn answer(&self, asked: Asked<'_>) -> Result<Answered, Failure> {
+        let schema = schema::read(&self.reader, asked.agent).await?;
+        // A slip in SQL is for its writer to mend, and not for a model to guess at.
+        let is_question = !looks_like_sql(asked.text);
+        if let Some(chat) = self.chat.as_deref().filter(|_| is_question) {
+            return match self.by_model(&asked, &schema, &Author::Model(chat)).await {
+                Ok(answered) => Ok(answered),
+                Err(Silence::Final(failure)) => Err(failure),
+                Err(Silence::NotAsked(error)) => {
+                    self.without_model(&asked, &schema, chat, &error).await
+                }
+            };
+        }
+        match plain_question::translate(asked.text, &schema) {
+            Ok(answer) => self.by_grammar(&asked, answer).await,
+            Err(_) if is_question && asked.client.has_model() => {
+                let author = Author::Client(asked.client);
+                self.by_model(&asked, &schema, &author)
+                    .await
+                    .map_err(Silence::failure)
+            }
+            Err(unsure) => Err(declined(asked.text, &unsure, &asked.syntax)),
+        }
+    }
+
+    async fn by_grammar(
+        &self,
+        asked: &Asked<'_>,
+        answer: plain_question::Answer,
+    ) -> Result<Answered, Failure> {
+        let plain_question::Answer { sql, understood } = answer;
+        let rows = self.reader.query(asked.agent, &sql, asked.page).await?;
+        let told = format!("Understood: {}", understood.join(", "));
+        Ok(Answered { sql, rows, told })
+    }
+
+    /// The grammar may be sure of what a model that cannot be reached was to be asked.
+    async fn without_model(
+        &self,
+        asked: &Asked<'_>,
+        schema: &Schema,
+        chat: &Chat,
+        error: &ModelError,
+    ) -> Result<Answered, Failure> {
+        tracing::warn!(model = chat.model(), %error, "a question was not answered by the model");
+        match plain_question::translate(asked.text, schema) {
+            Ok(answer) => {
+                let mut answered = self.by_grammar(asked, answer).await?;
+                answered.told += &format!("\n(without the model: {error})");
+                Ok(answered)
+            }
+            Err(unsure) => {
+                let declined = declined(asked.text, &unsure, &asked.syntax);
+                Err(declined.hint(&format!("the model could not be asked: {error}")))
+            }
+        }
+    }
+
+    /// Has a model write the query, and mend it once if PostgreSQL does not take it.
+    async fn by_model(
+        &self,
+        asked: &Asked<'_>,
+        schema: &Schema,
+        author: &Author<'_>,
+    ) -> Result<Answered, Silence> {
+        let first = prompt::first(asked.text, schema, self.limits.schema_bytes);
+        let sql = self.write(author, "query", &first).await?;
+        let error = match self.reader.query(asked.agent, &sql, asked.page).await {
+            Ok(rows) => return Ok(author.answered(sql, rows)),
+            Err(error) if error.is_about_the_query() => error,
+            Err(error) => return Err(Failure::from(error).into()),
+        };
+        let again = prompt::again(&first, &sql, &error.explain());
+        let sql = self.write(author, "mended-query", &again).await?;
+        match self.reader.query(asked.agent, &sql, asked.page).await {
+            Ok(rows) => Ok(author.answered(sql, rows)),
+            Err(error) => Err(author.failed(&sql, &error).into()),
+        }
+    }
+
+    /// Asks for a query. `key` tells one question of a call from another.
+    async fn write(&self, author: &Author<'_>, key: &str, text: &str) -> Result<String, Silence> {
+        let max_tokens = self.limits.answer_tokens;
+        let reply = match author {
+            Author::Model(chat) => {
+                let reply = chat.complete(prompt::SYSTEM, text, max_tokens).await;
+                let reply = reply.map_err(Silence::NotAsked)?;
+                if reply.is_cut_off {
+                    let told = format!(
+                        "the answer of {} was cut off; ask for less, or let the operator raise llm.max_tokens",
+                        author.name()
+                    );
+                    return Err(Failure::told(told).into());
+                }
+                reply.text
+            }
+            Author::Client(client) => {
+                let question = Question {
+                    system: prompt::SYSTEM.into(),
+                    text: text.into(),
+                    max_tokens,
+                };
+                let reply = client.ask_model(key, &question);
+                reply.map_err(Failure::from)?
+            }
+        };
+        prompt::read(&reply).map_err(|reason| {
+            let told = format!("{} wrote no query: {reason}", author.name());
+            Failure::Quoted(format!("ERROR: {told}")).into()
+        })
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Author<'_> {
+    fn name(&self) -> String {
+        match self {
+            Author::Model(chat) => format!("the model {}", chat.model()),
+            Author::Client(_) => "the client's model".into(),
+        }
+    }
 
-    #[test]
-    fn a_slip_in_sql_is_told_from_a_question() {
-        for (text, is_sql) in [
-            ("SELEC * FROM users", true),
-            ("slect name from users", true),
-            ("  WITH x AS", true),
-            ("udpate users set", true),
-            ("Show me all active users", false),
-            ("which users are active", false),
-            ("What is the average price", false),
-            ("", false),
-        ] {
-            assert_eq!(looks_like_sql(text), is_sql, "{text}");
+    fn answered(&self, sql: String, rows: Rows) -> Answered {
+        Answered {
+            sql,
+            rows,
+            told: format!("Written by {}", self.name()),
+        }
+    }
+
+    fn failed(&self, sql: &str, error: &ReadError) -> Failure {
+        Failure::Quoted(format!(
+            "{}\nThe query was written by {}, and mended once:\n{sql}",
+            error.explain(),
+            self.name()
+        ))
+    }
+}
+
+impl Silence {
+    fn failure(self) -> Failure {
+        match self {
+            Silence::Final(failure) => failure,
+            Silence::NotAsked(error) => Failure::told(error),
         }
     }
 }

@@ -93,6 +93,15 @@ impl ReadError {
         }
     }
 
+    /// Says whether another query may do better, so that its writer can mend it.
+    pub(crate) fn is_about_the_query(&self) -> bool {
+        match self {
+            ReadError::Refused(_) | ReadError::NotAQuery(_) | ReadError::RowTooLarge { .. } => true,
+            ReadError::Database(..) | ReadError::Misnamed { .. } => !self.is_timeout(),
+            _ => false,
+        }
+    }
+
     /// Says whether PostgreSQL's own words are told, which may quote what the database holds.
     pub(crate) fn is_of_postgresql(&self) -> bool {
         match self {

@@ -11,12 +11,14 @@ mod tests;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
+use model_client::Chat;
 use serde_json::value::RawValue;
 
 use crate::{
     Agent, Settings,
     arguments::Arguments,
     client::{Client, Unanswered},
+    questions::{QuestionLimits, Questions},
     read_only::Reader,
 };
 
@@ -29,6 +31,7 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
         Arc::new(query_database::QueryDatabase::new(
             reader.clone(),
             means.paging,
+            Questions::new(reader.clone(), means.chat.clone(), means.questions),
         )),
         Arc::new(get_schema_info::GetSchemaInfo(reader.clone())),
         Arc::new(count_rows::CountRows(reader.clone())),
@@ -41,6 +44,8 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
 pub(crate) struct Means {
     pub(crate) reader: Arc<Reader>,
     pub(crate) paging: Paging,
+    pub(crate) chat: Option<Arc<Chat>>,
+    pub(crate) questions: QuestionLimits,
 }
 
 impl Means {
@@ -49,11 +54,15 @@ impl Means {
             guards,
             limits,
             paging,
+            chat,
+            questions,
             ..
         } = settings;
         Means {
             reader: Arc::new(Reader { guards, limits }),
             paging,
+            chat,
+            questions,
         }
     }
 }

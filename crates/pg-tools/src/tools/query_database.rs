@@ -11,7 +11,7 @@ use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
 use crate::{
     Agent,
     arguments::Arguments,
-    questions::{self, Translated},
+    questions::{Answered, Asked, Questions},
     read_only::{self, Cut, Page, ReadError, Reader, Rows},
     render,
 };
@@ -41,20 +41,30 @@ const DEFINITION: Definition<'_> = Definition {
 pub(crate) struct QueryDatabase {
     reader: Arc<Reader>,
     held: Held,
+    questions: Questions,
 }
 
 impl QueryDatabase {
-    pub(crate) fn new(reader: Arc<Reader>, paging: Paging) -> Self {
+    pub(crate) fn new(reader: Arc<Reader>, paging: Paging, questions: Questions) -> Self {
         QueryDatabase {
             reader,
             held: Held::new(paging),
+            questions,
         }
     }
 }
 
 impl Tool for QueryDatabase {
     fn definition(&self) -> Definition<'_> {
-        DEFINITION
+        let effect = if self.questions.asks_a_service() {
+            Effect::Asks
+        } else {
+            Effect::Reads
+        };
+        Definition {
+            effect,
+            ..DEFINITION
+        }
     }
 
     fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a> {
@@ -106,26 +116,31 @@ impl QueryDatabase {
         let (rows, is_sure) = match &request.cursor {
             None => match self.page(agent, &request).await {
                 Ok(rows) => (rows, true),
-                Err(error) if error.is_not_sql() => {
-                    let text = &request.query;
-                    let translated =
-                        questions::translate(&self.reader, agent, text, &error).await?;
-                    request.query.clone_from(&translated.sql);
-                    question = Some(translated);
-                    (self.page(agent, &request).await?, true)
+                Err(syntax) if syntax.is_not_sql() => {
+                    let asked = Asked {
+                        agent,
+                        client: call.client,
+                        text: &request.query,
+                        page: request.page,
+                        syntax,
+                    };
+                    let Answered { sql, rows, told } = self.questions.answer(asked).await?;
+                    request.query = sql;
+                    question = Some(told);
+                    (rows, true)
                 }
                 Err(error) => return Err(error.into()),
             },
             Some(cursor) => self.go_on(agent, &request, cursor).await?,
         };
         let next = next(&rows, &request, agent);
-        let sql = question.as_ref().map(|question| question.sql.as_str());
+        let sql = question.as_ref().map(|_| request.query.as_str());
         let structured = structured(&rows, next.as_deref(), sql);
         let mut found = Found::raw(structured).data(render::text(&rows));
-        if let Some(question) = &question {
-            found = found.data(told(question));
+        if let (Some(told), Some(sql)) = (&question, sql) {
+            found = found.data(format!("{told}\nSQL:\n{sql}"));
         }
-        if let Some(note) = note(&rows, request.page, next.as_deref()) {
+        if let Some(note) = note(&rows, request.page, next.as_deref(), sql.is_some()) {
             found = found.said(note);
         }
         if !is_sure {
@@ -209,14 +224,8 @@ fn structured(rows: &Rows, next: Option<&str>, sql: Option<&str>) -> Box<RawValu
     }
 }
 
-/// Says what a question was taken for.
-fn told(question: &Translated) -> String {
-    let understood = question.understood.join(", ");
-    format!("Understood: {understood}\nSQL:\n{}", question.sql)
-}
-
 /// Says in words what the rows alone do not.
-fn note(rows: &Rows, page: Page, next: Option<&str>) -> Option<String> {
+fn note(rows: &Rows, page: Page, next: Option<&str>, is_question: bool) -> Option<String> {
     let count = rows.rows.len();
     let why = match rows.cut {
         None if count == 0 => return Some("(0 rows)".into()),
@@ -227,6 +236,9 @@ fn note(rows: &Rows, page: Page, next: Option<&str>) -> Option<String> {
         }
     };
     let step = match next {
+        Some(next) if is_question => {
+            format!("call again with the SQL above as query and cursor {next}")
+        }
         Some(next) => format!("call again with the same query and cursor {next}"),
         None => {
             let offset = page.offset.saturating_add(count as u64);
