@@ -148,6 +148,8 @@ pub struct Limits {
     pub schema_bytes: usize,
     /// How long such rows are good.
     pub held_time: Duration,
+    /// How often a followed table is looked at.
+    pub follow_interval: Duration,
 }
 
 impl Config {
@@ -208,6 +210,7 @@ impl Config {
                 held_bytes: size(settings.count("limits.held_bytes")),
                 schema_bytes: size(settings.count("limits.schema_bytes")),
                 held_time: settings.span("limits.held_time"),
+                follow_interval: settings.span("limits.follow_interval"),
             },
             tools: Tools {
                 enabled: settings.texts("tools.enabled"),

@@ -1,10 +1,13 @@
 //! What every tool is, in the toolbox's own terms, and which there are.
 
 mod count_rows;
+#[cfg(test)]
+mod example;
 mod execute_explain;
 mod get_schema_info;
 mod list_databases;
 mod query_database;
+mod read_resource;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -20,8 +23,10 @@ use crate::{
     client::{Client, Unanswered},
     questions::{QuestionLimits, Questions},
     read_only::Reader,
+    resources::Resources,
 };
 
+pub(crate) use get_schema_info::schema_of;
 pub use query_database::Paging;
 
 /// Every tool, in the order in which clients see them.
@@ -37,6 +42,9 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
         Arc::new(count_rows::CountRows(reader.clone())),
         Arc::new(execute_explain::ExecuteExplain(reader.clone())),
         Arc::new(list_databases::ListDatabases(reader.clone())),
+        Arc::new(read_resource::ReadResource(means.resources.clone())),
+        #[cfg(test)]
+        Arc::new(example::LargestTables(reader.clone())),
     ]
 }
 
@@ -46,6 +54,7 @@ pub(crate) struct Means {
     pub(crate) paging: Paging,
     pub(crate) chat: Option<Arc<Chat>>,
     pub(crate) questions: QuestionLimits,
+    pub(crate) resources: Arc<Resources>,
 }
 
 impl Means {
@@ -58,8 +67,10 @@ impl Means {
             questions,
             ..
         } = settings;
+        let reader = Arc::new(Reader { guards, limits });
         Means {
-            reader: Arc::new(Reader { guards, limits }),
+            resources: Arc::new(Resources::new(reader.clone())),
+            reader,
             paging,
             chat,
             questions,
@@ -107,7 +118,6 @@ pub(crate) enum Offer {
     /// Always.
     Usual,
     /// When the operator has switched it on.
-    #[allow(dead_code)] // none of the tools that are here now
     OptIn,
 }
 
