@@ -2,15 +2,21 @@
 
 mod count_rows;
 mod execute_explain;
+mod generate_embedding;
 mod get_schema_info;
 mod list_databases;
 mod query_database;
+mod similarity_search;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod trial;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
+use model_client::Embedder;
 use serde_json::value::RawValue;
 
 use crate::{
@@ -33,7 +39,14 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
         Arc::new(get_schema_info::GetSchemaInfo(reader.clone())),
         Arc::new(count_rows::CountRows(reader.clone())),
         Arc::new(execute_explain::ExecuteExplain(reader.clone())),
+        Arc::new(similarity_search::SimilaritySearch {
+            reader: reader.clone(),
+            embedder: means.embedder.clone(),
+        }),
         Arc::new(list_databases::ListDatabases(reader.clone())),
+        Arc::new(generate_embedding::GenerateEmbedding {
+            embedder: means.embedder.clone(),
+        }),
     ]
 }
 
@@ -41,6 +54,7 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
 pub(crate) struct Means {
     pub(crate) reader: Arc<Reader>,
     pub(crate) paging: Paging,
+    pub(crate) embedder: Option<Arc<Embedder>>,
 }
 
 impl Means {
@@ -49,11 +63,13 @@ impl Means {
             guards,
             limits,
             paging,
+            embedder,
             ..
         } = settings;
         Means {
             reader: Arc::new(Reader { guards, limits }),
             paging,
+            embedder,
         }
     }
 }
