@@ -52,6 +52,10 @@ mod read_only;
 mod render;
 mod settings;
 mod shelf;
+/// The server of models that model-client's own tests have.
+#[cfg(test)]
+#[path = "../../model-client/tests/stub/mod.rs"]
+mod stub;
 mod tools;
 
 pub use agent::{Access, Agent, Policy};

@@ -72,11 +72,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{Settings, bench::cluster, tools::trial::Trial};
-
-    #[path = "../../../../model-client/tests/stub/mod.rs"]
-    mod stub;
-    use stub::Stub;
+    use crate::{Settings, bench::cluster, stub::Stub, tools::trial::Trial};
 
     fn trial(embedder: Option<Embedder>) -> Trial {
         let settings = Settings {
@@ -91,7 +87,9 @@ mod tests {
     async fn a_text_becomes_the_models_vector() {
         let stub = Stub::embedding(|text| vec![f32::from(u8::try_from(text.len()).unwrap()), 0.5]);
         let endpoint = Endpoint::new("some-model").with_url(stub.url("/v1"));
-        let trial = trial(Some(Embedder::new(Embeddings::Voyage, endpoint, None).unwrap()));
+        let trial = trial(Some(
+            Embedder::new(Embeddings::Voyage, endpoint, None).unwrap(),
+        ));
         let given = json!({"text": "boots", "purpose": "document"});
         let (text, structured) = trial.done("generate_embedding", given).await;
         let expected = json!({"model": "some-model", "dimensions": 2, "embedding": [5.0, 0.5]});
@@ -99,7 +97,9 @@ mod tests {
         assert_eq!(text, "2 dimensions by some-model\n[5,0.5]");
         assert_eq!(stub.seen()[0].body["input_type"], "document");
         for text in ["", " ", &"x".repeat(LONGEST + 1)] {
-            trial.failed("generate_embedding", json!({ "text": text })).await;
+            trial
+                .failed("generate_embedding", json!({ "text": text }))
+                .await;
         }
         assert_eq!(stub.seen().len(), 1, "nothing is asked in vain");
     }

@@ -10,12 +10,9 @@ use super::*;
 use crate::{
     Settings,
     bench::{superuser, vector_cluster},
+    stub::{Said, Stub},
     tools::trial::Trial,
 };
-
-#[path = "../../../../model-client/tests/stub/mod.rs"]
-mod stub;
-use stub::{Said, Stub};
 
 const DIMENSIONS: usize = 64;
 
