@@ -57,6 +57,10 @@ mod resources;
 mod schema;
 mod settings;
 mod shelf;
+/// The server of models that model-client's own tests have.
+#[cfg(test)]
+#[path = "../../model-client/tests/stub/mod.rs"]
+mod stub;
 mod tools;
 
 pub use agent::{Access, Agent, Policy};

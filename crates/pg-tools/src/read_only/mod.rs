@@ -125,6 +125,26 @@ impl Reader {
         .await
     }
 
+    /// Runs a query of ours after setting things for its transaction alone.
+    ///
+    /// The settings are ours too: names and values are not quoted here.
+    pub(crate) async fn ask_with(
+        &self,
+        agent: &Agent,
+        settings: &[(&str, String)],
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, ReadError> {
+        let set = |(name, value): &(&str, String)| format!("; SET LOCAL {name} = {value}");
+        let settings: String = settings.iter().map(set).collect();
+        let settings = &settings;
+        self.leased(agent, None, |lease, guard| async move {
+            let begin = format!("{}{settings}", guard.begin);
+            exchange::ask(lease, &begin, sql, parameters, self.limits).await
+        })
+        .await
+    }
+
     /// Leases a connection and hands it on with the database's guard, once that has let the statement
     /// pass. Takes a second connection when the first was dead before anything ran on it, as after a
     /// restart of the server.

@@ -4,17 +4,22 @@ mod count_rows;
 #[cfg(test)]
 mod example;
 mod execute_explain;
+mod generate_embedding;
 mod get_schema_info;
 mod list_databases;
 mod query_database;
 mod read_resource;
+mod similarity_search;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod trial;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use model_client::Chat;
+use model_client::{Chat, Embedder};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -41,10 +46,17 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
         Arc::new(get_schema_info::GetSchemaInfo(reader.clone())),
         Arc::new(count_rows::CountRows(reader.clone())),
         Arc::new(execute_explain::ExecuteExplain(reader.clone())),
+        Arc::new(similarity_search::SimilaritySearch {
+            reader: reader.clone(),
+            embedder: means.embedder.clone(),
+        }),
         Arc::new(list_databases::ListDatabases(reader.clone())),
         Arc::new(read_resource::ReadResource(means.resources.clone())),
         #[cfg(test)]
         Arc::new(example::LargestTables(reader.clone())),
+        Arc::new(generate_embedding::GenerateEmbedding {
+            embedder: means.embedder.clone(),
+        }),
     ]
 }
 
@@ -55,6 +67,7 @@ pub(crate) struct Means {
     pub(crate) chat: Option<Arc<Chat>>,
     pub(crate) questions: QuestionLimits,
     pub(crate) resources: Arc<Resources>,
+    pub(crate) embedder: Option<Arc<Embedder>>,
 }
 
 impl Means {
@@ -65,6 +78,7 @@ impl Means {
             paging,
             chat,
             questions,
+            embedder,
             ..
         } = settings;
         let reader = Arc::new(Reader { guards, limits });
@@ -74,6 +88,7 @@ impl Means {
             paging,
             chat,
             questions,
+            embedder,
         }
     }
 }
