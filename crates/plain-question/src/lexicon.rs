@@ -1,26 +1,17 @@
 //! What the words of a question can mean in a schema, seen from one table.
 
+use crate::names::{Names, TableNames, Terms, UNIT_MARKS, cost, truth};
 use crate::query::{Children, ColumnRef};
 use crate::schema::{Column, Kind, Schema, Table};
 use crate::words::{self, Word, parts};
 
-/// What a reading costs that takes a thing by another name than its own. A reading that costs more
-/// than another is the less natural one.
-pub(crate) mod cost {
-    /// Named in a comment.
-    pub(crate) const SYNONYM: u32 = 1;
-    /// By the last word of its name only.
-    pub(crate) const LAST_WORD: u32 = 2;
-    /// In a table that the question does not mention.
-    pub(crate) const OTHER_TABLE: u32 = 2;
-    /// Not named at all: what is usually meant.
-    pub(crate) const IMPLIED: u32 = 1;
-    /// A table that the question does not name.
-    pub(crate) const IMPLIED_TABLE: u32 = 3;
+/// A question, and what it may be about.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) words: &'a [Word],
+    pub(crate) schema: &'a Schema,
+    pub(crate) names: &'a Names,
 }
-
-/// Names that a thing goes by, as stems, and what each costs.
-pub(crate) type Terms = Vec<(Vec<String>, u32)>;
 
 /// Something that the words mean: how many of them, what, and at which cost.
 pub(crate) struct Hit<T> {
@@ -42,67 +33,15 @@ pub(crate) enum State {
     Always,
 }
 
-/// Beginnings of the names of booleans that say nothing.
-const BOOLEAN_MARKS: [&str; 4] = ["is", "was", "has", "are"];
-
-/// Endings of the names of times that say nothing.
-const TIME_MARKS: [&str; 8] = ["at", "on", "date", "time", "ts", "day", "utc", "timestamp"];
-
-/// Endings that tell a unit, and how people say it.
-const UNIT_MARKS: [(&str, &str); 16] = [
-    ("pct", "percent"),
-    ("percent", "percent"),
-    ("kg", "kilogram"),
-    ("km", "kilometer"),
-    ("cm", "centimeter"),
-    ("mm", "millimeter"),
-    ("ms", "millisecond"),
-    ("sec", "second"),
-    ("second", "second"),
-    ("min", "minute"),
-    ("minute", "minute"),
-    ("hour", "hour"),
-    ("usd", "dollar"),
-    ("eur", "euro"),
-    ("gbp", "pound"),
-    ("year", "year"),
-];
-
-/// Beginnings that turn a state round.
-const NEGATIONS: [&str; 3] = ["un", "in", "non"];
-
-/// States that are each other's opposite without looking like it.
-const OPPOSITES: [(&str, &str); 4] = [
-    ("online", "offline"),
-    ("enabled", "disabled"),
-    ("public", "private"),
-    ("visible", "hidden"),
-];
-
-/// Participles that do not end as participles do.
-const PARTICIPLES: [&str; 12] = [
-    "paid", "sent", "sold", "built", "lost", "met", "left", "made", "read", "held", "won", "shut",
-];
-
-/// What a comment says before further names.
-const SYNONYM_MARKS: [&str; 6] = [
-    "also called:",
-    "also called",
-    "also known as:",
-    "also known as",
-    "aka",
-    "synonyms:",
-];
-
 /// A question's words, and the table that they may be about with its neighbours.
 pub(crate) struct Lexicon<'a> {
     pub(crate) words: &'a [Word],
     pub(crate) index: usize,
     pub(crate) table: &'a Table,
-    subject: Terms,
+    subject: &'a Terms,
     /// The table's own columns, and those of the tables that it refers to.
     scopes: Vec<Scope<'a>>,
-    children: Vec<(Children, Terms)>,
+    children: Vec<(Children, &'a Terms)>,
 }
 
 struct Scope<'a> {
@@ -110,33 +49,40 @@ struct Scope<'a> {
     table: &'a Table,
     /// What the row is called that the foreign key leads to.
     noun: Terms,
-    columns: Vec<Terms>,
+    names: &'a TableNames,
 }
 
 impl<'a> Lexicon<'a> {
-    pub(crate) fn new(words: &'a [Word], schema: &'a Schema, index: usize) -> Self {
+    pub(crate) fn new(asked: Asked<'a>, index: usize) -> Self {
+        let Asked {
+            words,
+            schema,
+            names,
+        } = asked;
         let table = &schema.tables[index];
-        let own = Scope::new(None, table, Vec::new());
+        let own = Scope {
+            via: None,
+            table,
+            noun: Vec::new(),
+            names: names.table(index),
+        };
         let parents = table.foreign_keys.iter().enumerate();
         let parents = parents.filter_map(|(at, key)| {
-            let parent = &schema.tables[schema.find(&key.schema, &key.table)?];
-            let mut noun = table_terms(parent);
-            if let [column] = &key.columns[..] {
-                let mut name = parts(column);
-                if name.len() > 1 && name.last().is_some_and(|last| last == "id") {
-                    name.pop();
-                    noun.push((name, 0));
-                }
-            }
-            Some(Scope::new(Some(at), parent, noun))
+            let parent = schema.find(&key.schema, &key.table)?;
+            Some(Scope {
+                via: Some(at),
+                table: &schema.tables[parent],
+                noun: parent_terms(&names.table(parent).noun, &key.columns),
+                names: names.table(parent),
+            })
         });
         Lexicon {
             words,
             index,
             table,
-            subject: table_terms(table),
+            subject: &names.table(index).noun,
             scopes: std::iter::once(own).chain(parents).collect(),
-            children: children(schema, index),
+            children: children(asked, index),
         }
     }
 
@@ -146,10 +92,13 @@ impl<'a> Lexicon<'a> {
     }
 
     pub(crate) fn scope_table(&self, via: Option<usize>) -> &'a Table {
-        self.scopes
-            .iter()
-            .find(|scope| scope.via == via)
-            .map_or(self.table, |scope| scope.table)
+        self.scope(via).table
+    }
+
+    /// Of a foreign key whose table is not known there are no columns, so that nobody asks for it.
+    fn scope(&self, via: Option<usize>) -> &Scope<'a> {
+        let found = self.scopes.iter().find(|scope| scope.via == via);
+        found.unwrap_or(&self.scopes[0])
     }
 
     /// Whether the words say this.
@@ -173,7 +122,7 @@ impl<'a> Lexicon<'a> {
     }
 
     pub(crate) fn subjects(&self, at: usize) -> Vec<Hit<()>> {
-        hits(self.words, at, &self.subject)
+        hits(self.words, at, self.subject)
             .map(|(took, cost)| Hit {
                 took,
                 what: (),
@@ -230,12 +179,12 @@ impl<'a> Lexicon<'a> {
         let mut found: Vec<Hit<ColumnRef>> = Vec::new();
         for scope in &self.scopes {
             let extra = scope.extra(mentioned);
-            for (column, terms) in scope.columns.iter().enumerate() {
+            for (column, names) in scope.names.columns.iter().enumerate() {
                 let what = ColumnRef {
                     via: scope.via,
                     column,
                 };
-                for (took, cost) in hits(self.words, at, terms) {
+                for (took, cost) in hits(self.words, at, &names.terms) {
                     let cost = cost + extra;
                     let is_known = |hit: &Hit<ColumnRef>| hit.what == what && hit.took == took;
                     if !found.iter().any(is_known) {
@@ -247,24 +196,19 @@ impl<'a> Lexicon<'a> {
         found
     }
 
-    /// Values that columns are known to hold.
-    pub(crate) fn values(&self, at: usize, mentioned: &[usize]) -> Vec<Hit<(ColumnRef, &'a str)>> {
+    /// Values that columns are known to hold, of the table itself (`None`) or of one that it refers to.
+    pub(crate) fn values(&self, at: usize, via: Option<usize>) -> Vec<Hit<(ColumnRef, &'a str)>> {
+        let scope = self.scope(via);
+        let columns = scope.table.columns.iter().zip(&scope.names.columns);
         let mut found = Vec::new();
-        for scope in &self.scopes {
-            let extra = scope.extra(mentioned);
-            for (column, it) in scope.table.columns.iter().enumerate() {
-                let what = ColumnRef {
-                    via: scope.via,
-                    column,
-                };
-                for value in &it.values {
-                    if let Some(took) = value_length(self.words, at, value) {
-                        found.push(Hit {
-                            took,
-                            what: (what, value.as_str()),
-                            cost: extra,
-                        });
-                    }
+        for (column, (it, names)) in columns.enumerate() {
+            for (value, stems) in it.values.iter().zip(&names.values) {
+                if let Some(took) = value_length(self.words, at, value, stems) {
+                    found.push(Hit {
+                        took,
+                        what: (ColumnRef { via, column }, value.as_str()),
+                        cost: 0,
+                    });
                 }
             }
         }
@@ -273,37 +217,36 @@ impl<'a> Lexicon<'a> {
 
     /// A value that this column is known to hold.
     pub(crate) fn value_of(&self, at: usize, column: ColumnRef) -> Option<(usize, &'a str)> {
-        let values = self.column(column).values.iter();
+        let stems = &self.scope(column.via).names.columns[column.column].values;
+        let values = self.column(column).values.iter().zip(stems);
         values
-            .filter_map(|value| Some((value_length(self.words, at, value)?, value.as_str())))
+            .filter_map(|(value, stems)| {
+                Some((value_length(self.words, at, value, stems)?, value.as_str()))
+            })
             .max_by_key(|(took, _)| *took)
     }
 
     /// Conditions that one word, or a value's few, state of a row: of the table's own (`None`), or of
     /// one that it refers to.
     pub(crate) fn states(&self, at: usize, via: Option<usize>) -> Vec<Hit<State>> {
-        let values = self
-            .values(at, &[])
-            .into_iter()
-            .filter(|hit| hit.what.0.via == via)
-            .map(|hit| Hit {
-                took: hit.took,
-                what: State::Value(hit.what.0, hit.what.1.to_owned()),
-                cost: 0,
-            });
+        let values = self.values(at, via).into_iter().map(|hit| Hit {
+            took: hit.took,
+            what: State::Value(hit.what.0, hit.what.1.to_owned()),
+            cost: 0,
+        });
         let mut found: Vec<_> = values.collect();
         let Some(word) = self.words.get(at).filter(|w| w.kind == words::Kind::Plain) else {
             return found;
         };
-        let table = self.scope_table(via);
-        for (column, it) in table.columns.iter().enumerate() {
-            let at = ColumnRef { via, column };
+        let scope = self.scope(via);
+        for (column, names) in scope.names.columns.iter().enumerate() {
+            let (at, it) = (ColumnRef { via, column }, &scope.table.columns[column]);
             let state = |is: bool| match it.kind {
                 Kind::Boolean => State::Boolean(at, is),
                 _ if it.is_nullable => State::Happened(at, is),
                 _ => State::Always,
             };
-            if let Some(is) = state_name(it).and_then(|name| truth(word, &name)) {
+            if let Some(is) = names.state.as_ref().and_then(|name| truth(word, name)) {
                 // What has always happened has no opposite.
                 if is || state(is) != State::Always {
                     found.push(Hit {
@@ -363,17 +306,7 @@ impl<'a> Lexicon<'a> {
     }
 }
 
-impl<'a> Scope<'a> {
-    fn new(via: Option<usize>, table: &'a Table, noun: Terms) -> Self {
-        let columns = (0..table.columns.len()).map(|column| column_terms(table, column));
-        Scope {
-            via,
-            table,
-            noun,
-            columns: columns.collect(),
-        }
-    }
-
+impl Scope<'_> {
     fn extra(&self, mentioned: &[usize]) -> u32 {
         match self.via {
             Some(via) if !mentioned.contains(&via) => cost::OTHER_TABLE,
@@ -382,13 +315,26 @@ impl<'a> Scope<'a> {
     }
 }
 
-fn children(schema: &Schema, index: usize) -> Vec<(Children, Terms)> {
-    let parent = &schema.tables[index];
+/// What the rows are called that a foreign key leads to: as their table, and as the column says.
+fn parent_terms(noun: &Terms, columns: &[String]) -> Terms {
+    let mut terms = noun.clone();
+    if let [column] = columns {
+        let mut name = parts(column);
+        if name.len() > 1 && name.last().is_some_and(|last| last == "id") {
+            name.pop();
+            terms.push((name, 0));
+        }
+    }
+    terms
+}
+
+fn children(asked: Asked<'_>, index: usize) -> Vec<(Children, &Terms)> {
+    let parent = &asked.schema.tables[index];
     let mut found = Vec::new();
-    for (table, child) in schema.tables.iter().enumerate() {
+    for (table, child) in asked.schema.tables.iter().enumerate() {
         for (key, foreign) in child.foreign_keys.iter().enumerate() {
             if foreign.schema == parent.schema && foreign.table == parent.name {
-                found.push((Children { table, key }, table_terms(child)));
+                found.push((Children { table, key }, &asked.names.table(table).noun));
             }
         }
     }
@@ -428,7 +374,7 @@ fn term_length(words: &[Word], term: &[String]) -> Option<usize> {
 }
 
 /// How many words at the place are the value. Short values are codes: their case must fit.
-fn value_length(words: &[Word], at: usize, value: &str) -> Option<usize> {
+fn value_length(words: &[Word], at: usize, value: &str, stems: &[String]) -> Option<usize> {
     let rest = words.get(at..)?;
     let first = rest.first()?;
     let is_bare = matches!(first.kind, words::Kind::Plain | words::Kind::Code);
@@ -441,122 +387,13 @@ fn value_length(words: &[Word], at: usize, value: &str) -> Option<usize> {
     if first.kind == words::Kind::Code {
         return first.text.eq_ignore_ascii_case(value).then_some(1);
     }
-    term_length(rest, &parts(value))
-}
-
-/// The names that a table goes by.
-pub(crate) fn table_terms(table: &Table) -> Terms {
-    const PREFIXES: [&str; 4] = ["tbl", "t", "dim", "fact"];
-    let mut name = parts(&table.name);
-    if name.len() > 1 && PREFIXES.contains(&name[0].as_str()) {
-        name.remove(0);
-    }
-    let last = name.last().cloned().filter(|_| name.len() > 1);
-    let mut terms = vec![(name, 0)];
-    terms.extend(last.map(|last| (vec![last], cost::LAST_WORD)));
-    terms.extend(synonyms(table.comment.as_deref()));
-    terms
-}
-
-/// The names that a column goes by.
-pub(crate) fn column_terms(table: &Table, index: usize) -> Terms {
-    let column = &table.columns[index];
-    let full = parts(&column.name);
-    let mut terms = vec![(full.clone(), 0)];
-    let mut add = |term: &[String], cost: u32| {
-        if !term.is_empty() && !terms.iter().any(|(known, _)| known == term) {
-            terms.push((term.to_vec(), cost));
-        }
-    };
-    let own = parts(&table.name);
-    if full.len() > own.len() && full.starts_with(&own) {
-        add(&full[own.len()..], 0);
-    }
-    let bare = without_marks(column, &full);
-    add(bare, 0);
-    if !table.is_key(index) && bare.len() > 1 {
-        add(&bare[bare.len() - 1..], cost::LAST_WORD);
-    }
-    let is_id = |term: &[String]| term.len() > 1 && term.last().is_some_and(|last| last == "id");
-    let refers = table
-        .foreign_keys
-        .iter()
-        .any(|key| key.columns.contains(&column.name));
-    if is_id(&full) && !refers && !table.primary_key.contains(&column.name) {
-        add(&full[..full.len() - 1], cost::SYNONYM);
-    }
-    terms.extend(synonyms(column.comment.as_deref()));
-    terms
-}
-
-/// A column's name without what only tells its type or unit.
-fn without_marks<'a>(column: &Column, name: &'a [String]) -> &'a [String] {
-    let [first, .., last] = name else {
-        return name;
-    };
-    let all_but_last = &name[..name.len() - 1];
-    match column.kind {
-        Kind::Boolean if BOOLEAN_MARKS.contains(&first.as_str()) => &name[1..],
-        Kind::Date if TIME_MARKS.contains(&last.as_str()) => all_but_last,
-        Kind::Number if UNIT_MARKS.iter().any(|(mark, _)| mark == last) => all_but_last,
-        _ => name,
-    }
-}
-
-/// The word that states what the column records, if it is one.
-fn state_name(column: &Column) -> Option<String> {
-    let name = parts(&column.name);
-    let [word] = without_marks(column, &name) else {
-        return None;
-    };
-    let states = match column.kind {
-        Kind::Boolean => true,
-        Kind::Date => is_participle(word),
-        _ => false,
-    };
-    states.then(|| word.clone())
-}
-
-/// Whether the word tells what has happened to something.
-pub(crate) fn is_participle(word: &str) -> bool {
-    word.ends_with("ed") || word.ends_with("en") || PARTICIPLES.contains(&word)
-}
-
-/// Whether the word says that the state is so, or that it is not.
-fn truth(word: &Word, name: &str) -> Option<bool> {
-    if word.stem == name {
-        return Some(true);
-    }
-    let is_negated = |prefix: &&str| word.stem.strip_prefix(*prefix) == Some(name);
-    let is_opposite = OPPOSITES.iter().any(|(one, other)| {
-        (*one == word.stem && *other == name) || (*other == word.stem && *one == name)
-    });
-    (is_opposite || NEGATIONS.iter().any(is_negated)).then_some(false)
-}
-
-/// Further names in a comment: "Also called: a, b".
-fn synonyms(comment: Option<&str>) -> Terms {
-    let comment = comment.unwrap_or_default();
-    let lower = comment.to_lowercase();
-    let named = SYNONYM_MARKS.iter().find_map(|mark| {
-        let at = lower.find(mark)?;
-        let is_apart = at == 0 || !lower[..at].ends_with(char::is_alphanumeric);
-        is_apart.then(|| lower[at + mark.len()..].to_owned())
-    });
-    let list = named.unwrap_or_default();
-    let list = list.split(['.', ';', '\n', '(']).next().unwrap_or_default();
-    list.split([',', '/'])
-        .flat_map(|names| names.split(" or "))
-        .map(|name| parts(name.trim()))
-        .filter(|name| (1..=4).contains(&name.len()))
-        .map(|name| (name, cost::SYNONYM))
-        .collect()
+    term_length(rest, stems)
 }
 
 /// Whether any of the words names the table, one of its columns, or what they hold.
-pub(crate) fn may_be_about(words: &[Word], schema: &Schema, index: usize) -> bool {
-    let lexicon = Lexicon::new(words, schema, index);
-    (0..words.len()).any(|at| {
+pub(crate) fn may_be_about(asked: Asked<'_>, index: usize) -> bool {
+    let lexicon = Lexicon::new(asked, index);
+    (0..asked.words.len()).any(|at| {
         !lexicon.subjects(at).is_empty()
             || !lexicon.own_columns(at).is_empty()
             || !lexicon.states(at, None).is_empty()

@@ -25,12 +25,15 @@ mod dates;
 mod explain;
 mod grammar;
 mod lexicon;
+mod names;
 mod query;
 mod schema;
 mod sql;
 mod unsure;
 mod words;
 
+use lexicon::Asked;
+use names::Names;
 pub use schema::{Column, ForeignKey, Kind, Schema, Table};
 pub use unsure::{Reason, Unsure};
 
@@ -69,12 +72,20 @@ pub fn translate(question: &str, schema: &Schema) -> Result<Answer, Box<Unsure>>
     if schema.tables.is_empty() {
         return because(Reason::NoTables);
     }
-    let tables =
-        (0..schema.tables.len()).filter(|table| lexicon::may_be_about(&words, schema, *table));
-    let mut reads: Vec<_> = tables
-        .take(MOST_TABLES)
-        .map(|table| (table, grammar::read(&words, schema, table)))
-        .collect();
+    let asked = Asked {
+        words: &words,
+        schema,
+        names: &Names::of(schema, &words),
+    };
+    let tables = 0..schema.tables.len();
+    let tables = tables.filter(|table| lexicon::may_be_about(asked, *table));
+    let mut reads = Vec::new();
+    let mut drafts = grammar::MOST_DRAFTS;
+    for table in tables.take(MOST_TABLES) {
+        let read = grammar::read(asked, table, drafts);
+        drafts -= read.drafts;
+        reads.push((table, read));
+    }
     let readings = best(&mut reads);
     let mut queries: Vec<String> = readings
         .iter()
@@ -88,7 +99,7 @@ pub fn translate(question: &str, schema: &Schema) -> Result<Answer, Box<Unsure>>
             understood: explain::query(&reading.query, schema),
         }),
         (_, Some(_)) => Err(Box::new(Unsure::ambiguous(&readings, schema))),
-        (_, None) => Err(Box::new(Unsure::unexplained(&words, schema, &reads))),
+        (_, None) => Err(Box::new(Unsure::unexplained(asked, &reads))),
     }
 }
 
@@ -97,7 +108,12 @@ pub fn translate(question: &str, schema: &Schema) -> Result<Answer, Box<Unsure>>
 /// For a reader of the schema that cannot be shown all of it.
 #[must_use]
 pub fn nearest_first(question: &str, schema: &Schema) -> Vec<usize> {
-    unsure::nearest_tables(&words::read(question), schema)
+    let words = words::read(question);
+    unsure::nearest_tables(Asked {
+        words: &words,
+        schema,
+        names: &Names::of(schema, &words),
+    })
 }
 
 /// Takes the readings that cost the least. Where one was given up, a better one may have been missed.

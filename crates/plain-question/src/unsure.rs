@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::grammar::{Draft, Read, Reading};
-use crate::lexicon::{Lexicon, column_terms, table_terms};
+use crate::lexicon::{Asked, Lexicon};
+use crate::names::Terms;
 use crate::query::{Ask, Limit, Query};
 use crate::schema::Schema;
 use crate::words::{Kind, Word};
@@ -75,20 +76,21 @@ impl Unsure {
         }
     }
 
-    pub(crate) fn unexplained(words: &[Word], schema: &Schema, reads: &[(usize, Read)]) -> Self {
+    pub(crate) fn unexplained(asked: Asked<'_>, reads: &[(usize, Read)]) -> Self {
+        let schema = asked.schema;
         let best = reads.iter().max_by_key(|(table, read)| {
             let is_named = read.furthest.1.is_about_something();
             let rows = schema.tables[*table].rows.unwrap_or(0);
             (is_named, read.furthest.0, rows)
         });
-        let strange = strange(words, schema, best);
+        let strange = strange(asked, best);
         let reason = if strange.is_empty() {
             Reason::Incomplete
         } else {
             Reason::Unexplained(strange)
         };
         let mut unsure = Unsure::because(reason);
-        unsure.nearest = nearest(words, schema);
+        unsure.nearest = nearest(asked);
         if let Some((table, read)) = best.filter(|(_, read)| read.furthest.1.is_about_something()) {
             let draft = &read.furthest.1;
             unsure
@@ -100,7 +102,7 @@ impl Unsure {
             unsure.understood.extend(filters);
             unsure.suggestion = Some(suggestion(draft, schema, *table));
         }
-        if let (None, Some(first)) = (&unsure.suggestion, nearest_table(words, schema)) {
+        if let (None, Some(first)) = (&unsure.suggestion, nearest_table(asked)) {
             unsure.suggestion = Some(suggestion(&Draft::default(), schema, first));
         }
         unsure
@@ -125,15 +127,16 @@ fn name(schema: &Schema, table: usize) -> String {
 }
 
 /// The words that mean nothing in the schema, or else those after what the best reading explains.
-fn strange(words: &[Word], schema: &Schema, best: Option<&(usize, Read)>) -> Vec<String> {
+fn strange(asked: Asked<'_>, best: Option<&(usize, Read)>) -> Vec<String> {
+    let words = asked.words;
     let Some((table, read)) = best else {
         return words.iter().map(|word| word.text.clone()).collect();
     };
-    let lexicon = Lexicon::new(words, schema, *table);
+    let lexicon = Lexicon::new(asked, *table);
     let is_known = |at: usize| {
         !lexicon.subjects(at).is_empty()
             || !lexicon.columns(at, &[]).is_empty()
-            || !lexicon.values(at, &[]).is_empty()
+            || !lexicon.values(at, None).is_empty()
             || !lexicon.parents(at).is_empty()
             || !lexicon.children(at).is_empty()
     };
@@ -163,50 +166,59 @@ fn content(words: &[Word]) -> impl Iterator<Item = &Word> {
         .filter(|word| word.kind == Kind::Plain && word.lower.len() > 2)
 }
 
-fn best_likeness(words: &[Word], terms: &[(Vec<String>, u32)]) -> f64 {
+fn best_likeness(words: &[Word], terms: &Terms) -> f64 {
     content(words)
         .flat_map(|word| terms.iter().map(|(term, _)| likeness(word, term)))
         .fold(0.0, f64::max)
 }
 
-fn nearest_table(words: &[Word], schema: &Schema) -> Option<usize> {
-    let tables = schema.tables.iter().enumerate();
-    let like = tables.map(|(index, table)| (best_likeness(words, &table_terms(table)), index));
+fn nearest_table(asked: Asked<'_>) -> Option<usize> {
+    let like = |index| best_likeness(asked.words, &asked.names.table(index).noun);
+    let like = (0..asked.schema.tables.len()).map(|index| (like(index), index));
     let best = like.max_by(|one, other| one.0.total_cmp(&other.0))?;
     (best.0 >= LIKENESS).then_some(best.1)
 }
 
 /// All tables, those that are most like the question's words first.
-pub(crate) fn nearest_tables(words: &[Word], schema: &Schema) -> Vec<usize> {
+pub(crate) fn nearest_tables(asked: Asked<'_>) -> Vec<usize> {
     let likeness = |index: usize| {
-        let table = &schema.tables[index];
-        let columns = (0..table.columns.len()).map(|column| column_terms(table, column));
+        let names = asked.names.table(index);
+        let columns = names.columns.iter();
         // A table's own name says more than that of a column.
         columns
-            .map(|terms| 0.9 * best_likeness(words, &terms))
-            .fold(best_likeness(words, &table_terms(table)), f64::max)
+            .map(|column| 0.9 * best_likeness(asked.words, &column.terms))
+            .fold(best_likeness(asked.words, &names.noun), f64::max)
     };
-    let tables = (0..schema.tables.len()).map(|index| (likeness(index), index));
+    let tables = (0..asked.schema.tables.len()).map(|index| (likeness(index), index));
     let mut tables: Vec<_> = tables.collect();
     tables.sort_by(|one, other| other.0.total_cmp(&one.0));
     tables.into_iter().map(|(_, index)| index).collect()
 }
 
 /// The tables and columns whose names are most like the question's words.
-fn nearest(words: &[Word], schema: &Schema) -> Vec<String> {
+fn nearest(asked: Asked<'_>) -> Vec<String> {
+    let Asked {
+        words,
+        schema,
+        names,
+    } = asked;
     let mut found: Vec<(f64, String)> = Vec::new();
     for (index, table) in schema.tables.iter().enumerate() {
         let full = name(schema, index);
-        found.push((best_likeness(words, &table_terms(table)), full.clone()));
-        for (column, it) in table.columns.iter().enumerate() {
-            let like = best_likeness(words, &column_terms(table, column));
+        let names = names.table(index);
+        found.push((best_likeness(words, &names.noun), full.clone()));
+        for (it, names) in table.columns.iter().zip(&names.columns) {
             let by_value = content(words).any(|word| {
                 it.values
                     .iter()
                     .any(|value| value.eq_ignore_ascii_case(&word.lower))
             });
+            let like = if by_value {
+                1.0
+            } else {
+                best_likeness(words, &names.terms)
+            };
             // Tables come before their columns where both are as near.
-            let like = if by_value { 1.0 } else { like };
             found.push((like - 0.01, format!("{full}.{}", it.name)));
         }
     }

@@ -12,7 +12,7 @@ mod schema;
 use std::sync::Arc;
 
 use model_client::{Chat, ModelError};
-use plain_question::Schema;
+use plain_question::{Answer, Schema, Unsure};
 
 use crate::{
     Agent,
@@ -108,7 +108,7 @@ impl Questions {
     }
 
     pub(crate) async fn answer(&self, asked: Asked<'_>) -> Result<Answered, Failure> {
-        let schema = schema::read(&self.reader, asked.agent).await?;
+        let schema = Arc::new(schema::read(&self.reader, asked.agent).await?);
         // A slip in SQL is for its writer to mend, and not for a model to guess at.
         let is_question = !looks_like_sql(asked.text);
         if let Some(chat) = self.chat.as_deref().filter(|_| is_question) {
@@ -120,7 +120,7 @@ impl Questions {
                 }
             };
         }
-        match plain_question::translate(asked.text, &schema) {
+        match translate(&asked, &schema).await? {
             Ok(answer) => self.by_grammar(&asked, answer).await,
             Err(_) if is_question && asked.client.has_model() => {
                 let author = Author::Client(asked.client);
@@ -132,12 +132,8 @@ impl Questions {
         }
     }
 
-    async fn by_grammar(
-        &self,
-        asked: &Asked<'_>,
-        answer: plain_question::Answer,
-    ) -> Result<Answered, Failure> {
-        let plain_question::Answer { sql, understood } = answer;
+    async fn by_grammar(&self, asked: &Asked<'_>, answer: Answer) -> Result<Answered, Failure> {
+        let Answer { sql, understood } = answer;
         let rows = self.reader.query(asked.agent, &sql, asked.page).await?;
         let told = format!("Understood: {}", understood.join(", "));
         Ok(Answered { sql, rows, told })
@@ -147,12 +143,12 @@ impl Questions {
     async fn without_model(
         &self,
         asked: &Asked<'_>,
-        schema: &Schema,
+        schema: &Arc<Schema>,
         chat: &Chat,
         error: &ModelError,
     ) -> Result<Answered, Failure> {
         tracing::warn!(model = chat.model(), %error, "a question was not answered by the model");
-        match plain_question::translate(asked.text, schema) {
+        match translate(asked, schema).await? {
             Ok(answer) => {
                 let mut answered = self.by_grammar(asked, answer).await?;
                 answered.told += &format!("\n(without the model: {error})");
@@ -169,10 +165,14 @@ impl Questions {
     async fn by_model(
         &self,
         asked: &Asked<'_>,
-        schema: &Schema,
+        schema: &Arc<Schema>,
         author: &Author<'_>,
     ) -> Result<Answered, Silence> {
-        let first = prompt::first(asked.text, schema, self.limits.schema_bytes);
+        let first = {
+            let (text, schema) = (asked.text.to_owned(), schema.clone());
+            let most_bytes = self.limits.schema_bytes;
+            apart(move || prompt::first(&text, &schema, most_bytes)).await?
+        };
         let sql = self.write(author, "query", &first).await?;
         let error = match self.reader.query(asked.agent, &sql, asked.page).await {
             Ok(rows) => return Ok(author.answered(sql, rows)),
@@ -218,6 +218,23 @@ impl Questions {
             Failure::Quoted(format!("ERROR: {told}")).into()
         })
     }
+}
+
+async fn translate(
+    asked: &Asked<'_>,
+    schema: &Arc<Schema>,
+) -> Result<Result<Answer, Box<Unsure>>, Failure> {
+    let (text, schema) = (asked.text.to_owned(), schema.clone());
+    apart(move || plain_question::translate(&text, &schema)).await
+}
+
+/// Works where it keeps nobody else waiting: a large schema takes a while, though a bounded one.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| {
+        tracing::error!(%error, "a question could not be worked on");
+        Failure::told("the question could not be worked on; write SQL instead")
+    })
 }
 
 impl Author<'_> {

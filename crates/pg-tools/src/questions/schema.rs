@@ -1,5 +1,7 @@
 //! The schema that questions are about, as the agent's role sees it now.
 
+use std::collections::BTreeSet;
+
 use plain_question::{Column, ForeignKey, Kind, Schema, Table};
 use serde_json::Value;
 use tokio_postgres::{Error, Row, types::Type};
@@ -28,9 +30,28 @@ pub(super) async fn read(reader: &Reader, agent: &Agent) -> Result<Schema, ReadE
         (&LONGEST_VALUE as _, Type::INT8),
     ];
     let rows = reader.ask(agent, SCHEMA, &parameters).await?;
-    let tables = rows.iter().map(table).collect::<Result<_, _>>();
-    let tables = tables.map_err(|_| ReadError::Unreadable)?;
+    let tables = rows.iter().map(table).collect::<Result<Vec<_>, _>>();
+    let mut tables = tables.map_err(|_| ReadError::Unreadable)?;
+    leave_out_what_cannot_be_joined(&mut tables);
     Ok(Schema { tables })
+}
+
+/// A role that may not read what a key refers to cannot ask by it, and is not told of it.
+fn leave_out_what_cannot_be_joined(tables: &mut [Table]) {
+    let columns: BTreeSet<(String, String, String)> = tables
+        .iter()
+        .flat_map(|table| {
+            let names = table.columns.iter().map(|column| column.name.clone());
+            names.map(|name| (table.schema.clone(), table.name.clone(), name))
+        })
+        .collect();
+    for table in tables {
+        table.foreign_keys.retain(|key| {
+            key.targets.iter().all(|target| {
+                columns.contains(&(key.schema.clone(), key.table.clone(), target.clone()))
+            })
+        });
+    }
 }
 
 fn table(row: &Row) -> Result<Table, Error> {

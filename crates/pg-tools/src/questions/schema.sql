@@ -1,7 +1,7 @@
 -- One row for each relation that the role may read, with what a question can say of it, as JSON.
 -- $1 relations at most, $2 different texts of a column at most, $3 characters of such a text at most
 WITH relation AS (
-    SELECT c.oid, n.nspname, c.relname, c.reltuples
+    SELECT c.oid, n.nspname, c.relname, c.reltuples, pg_catalog.has_table_privilege(c.oid, 'SELECT') AS is_whole
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -17,11 +17,13 @@ WITH relation AS (
     SELECT r.oid AS relation, r.nspname, r.relname, r.reltuples, a.attnum, a.attname, a.attnotnull,
            pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
            COALESCE(NULLIF(t.typbasetype, 0), t.oid) AS type,
-           pg_catalog.col_description(r.oid, a.attnum) AS comment
+           s.description AS comment
     FROM relation r
     JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-    WHERE pg_catalog.has_column_privilege(r.oid, a.attnum, 'SELECT')
+    LEFT JOIN pg_catalog.pg_description s
+           ON s.objoid = r.oid AND s.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objsubid = a.attnum
+    WHERE r.is_whole OR pg_catalog.has_column_privilege(r.oid, a.attnum, 'SELECT')
 ), label AS (
     SELECT enumtypid AS type, pg_catalog.json_agg(enumlabel ORDER BY enumsortorder) AS labels
     FROM pg_catalog.pg_enum
@@ -56,10 +58,10 @@ WITH relation AS (
                    ELSE 'other' END,
                'nullable', NOT a.attnotnull,
                'comment', a.comment,
-               'values', COALESCE(l.labels, (
+               'values', COALESCE(l.labels, CASE WHEN h.texts IS NOT NULL THEN (
                    SELECT pg_catalog.json_agg(DISTINCT text)
                    FROM pg_catalog.unnest(h.texts) AS text
-                   WHERE pg_catalog.length(text) <= $3::pg_catalog.int8 AND text <> ''))
+                   WHERE pg_catalog.length(text) <= $3::pg_catalog.int8 AND text <> '') END)
            ) ORDER BY a.attnum)::pg_catalog.text AS columns
     FROM attribute a
     JOIN pg_catalog.pg_type t ON t.oid = a.type

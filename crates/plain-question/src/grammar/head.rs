@@ -4,7 +4,8 @@ use super::phrases::{
     AGGREGATES, ARTICLES, COUNT, DISTINCT, LIST, PEOPLE, RECENCY, SHOW, SUPERLATIVES,
 };
 use super::{Draft, Move, Number, Opening, Phase, Rank, Rule, filters};
-use crate::lexicon::{Hit, Lexicon, State, cost};
+use crate::lexicon::{Hit, Lexicon, State};
+use crate::names::cost;
 use crate::query::{Aggregate, Ask, By, ColumnRef, Comparison, Filter, Literal, Order};
 use crate::schema::Kind;
 use crate::words;

@@ -4,7 +4,7 @@
 //! say to a draft. All ways to read all words are tried, for every table that the question may be
 //! about. What no rule takes ends a reading: a question that is not explained to its last word is
 //! not answered. Nor is one with two different readings of which none is more natural (see
-//! [`cost`](crate::lexicon::cost)).
+//! [`cost`](crate::names::cost)).
 
 mod filters;
 mod head;
@@ -13,13 +13,12 @@ mod tail;
 
 use std::collections::HashSet;
 
-use crate::lexicon::{Lexicon, cost};
+use crate::lexicon::{Asked, Lexicon};
+use crate::names::cost;
 use crate::query::{Ask, Comparison, Filter, Group, Limit, Literal, Order, Query};
-use crate::schema::Schema;
-use crate::words::Word;
 
-/// How many drafts are looked at for one table before the question is given up as too tangled.
-const MOST_DRAFTS: usize = 20_000;
+/// How many drafts are looked at, for all tables together, before a question is given up as too tangled.
+pub(crate) const MOST_DRAFTS: usize = 20_000;
 
 /// A draft and the place of the first word that it does not explain.
 pub(crate) type Move = (usize, Draft);
@@ -133,29 +132,33 @@ pub(crate) struct Read {
     pub(crate) readings: Vec<Reading>,
     /// The draft that explains the most words, and how many.
     pub(crate) furthest: (usize, Draft),
-    /// Whether that many drafts were tried that the rest was left out.
+    /// How many drafts were tried.
+    pub(crate) drafts: usize,
+    /// Whether there were more.
     pub(crate) is_tangled: bool,
 }
 
-/// Reads the words as a question about one table.
-pub(crate) fn read(words: &[Word], schema: &Schema, table: usize) -> Read {
-    let lexicon = Lexicon::new(words, schema, table);
+/// Reads the words as a question about one table, by at most so many drafts.
+pub(crate) fn read(asked: Asked<'_>, table: usize, most_drafts: usize) -> Read {
+    let lexicon = Lexicon::new(asked, table);
     let mut open: Vec<Move> = vec![(0, Draft::default())];
     let mut seen = HashSet::new();
     let mut read = Read {
         readings: Vec::new(),
         furthest: (0, Draft::default()),
+        drafts: 0,
         is_tangled: false,
     };
     while let Some((at, draft)) = open.pop() {
-        if seen.len() >= MOST_DRAFTS {
+        if read.drafts >= most_drafts {
             read.is_tangled = true;
             break;
         }
+        read.drafts += 1;
         if !seen.insert((at, draft.clone())) {
             continue;
         }
-        if at == words.len() {
+        if at == asked.words.len() {
             read.readings.extend(draft.clone().finish(&lexicon));
         }
         for rule in rules(draft.phase).iter().copied().flatten() {
