@@ -245,6 +245,7 @@ fn service(config: &Config, toolbox: Toolbox) -> Arc<Service<Toolbox>> {
         session_idle_timeout: config.http.session_idle_timeout,
         max_sessions_per_principal: config.http.max_sessions_per_token,
         max_requests_per_principal: config.limits.running_calls,
+        follow_interval: config.limits.follow_interval,
         ..ServiceOptions::default()
     };
     Arc::new(Service::with_options(toolbox, options))

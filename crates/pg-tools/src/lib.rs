@@ -46,10 +46,14 @@ mod arguments;
 #[allow(clippy::unwrap_used)]
 mod bench;
 mod client;
+mod fence;
 mod handler;
 mod nearest;
+mod prompts;
 mod read_only;
 mod render;
+mod resources;
+mod schema;
 mod settings;
 mod shelf;
 /// The server of models that model-client's own tests have.

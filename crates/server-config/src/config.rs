@@ -146,6 +146,8 @@ pub struct Limits {
     pub held_bytes: usize,
     /// How long such rows are good.
     pub held_time: Duration,
+    /// How often a followed table is looked at.
+    pub follow_interval: Duration,
 }
 
 impl Config {
@@ -205,6 +207,7 @@ impl Config {
                 connection_wait: settings.span("limits.connection_wait"),
                 held_bytes: size(settings.count("limits.held_bytes")),
                 held_time: settings.span("limits.held_time"),
+                follow_interval: settings.span("limits.follow_interval"),
             },
             tools: Tools {
                 enabled: settings.texts("tools.enabled"),

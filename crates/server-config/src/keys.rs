@@ -80,6 +80,7 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.connection_wait", Kind::Span, "5s", None, "how long a call waits for a connection"),
     key("limits.held_bytes", Kind::Count(0, 1 << 30), "4194304", None, "rows read ahead for a token that pages through a result; 0 reads none ahead"),
     key("limits.held_time", Kind::Span, "60s", None, "how long those rows are good"),
+    key("limits.follow_interval", Kind::Span, "5s", None, "how often it is looked, on the token's own connection, whether a table that a client follows has changed"),
     key("tools.enabled", Kind::Texts, "", Some("PGEDGE_TOOLS_ENABLED"), "opt-in tools that are switched on, by name"),
     key("llm.provider", Kind::Choice(LLM_PROVIDERS), "", Some("PGEDGE_LLM_PROVIDER"), "whose interface the model that answers texts has; `openai` is that of many servers; without it there is no such model"),
     key("llm.model", Kind::Text, "", Some("PGEDGE_LLM_MODEL"), "the model's name; required with a provider"),

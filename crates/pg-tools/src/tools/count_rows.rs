@@ -99,7 +99,15 @@ impl CountRows {
 
     async fn count(&self, agent: &Agent, request: &Request) -> Result<u64, Failure> {
         let sql = format!("SELECT count(*) FROM {}{}", request.table, request.filter());
-        let rows = self.0.query(agent, &sql, ONE_ROW).await?;
+        let rows = self.0.query(agent, &sql, ONE_ROW).await.map_err(|error| {
+            let is_timeout = error.is_timeout();
+            let failure = Failure::from(error);
+            if is_timeout {
+                failure.hint("the table is large: call again with estimate true")
+            } else {
+                failure
+            }
+        })?;
         let count = rows
             .rows
             .first()

@@ -63,7 +63,9 @@ impl ExecuteExplain {
             .iter()
             .map(|found| format!("- {}\n  {}", found.finding, found.next_step));
         let told: Vec<String> = told.collect();
-        let told = if told.is_empty() {
+        let told = if !analyze {
+            "Findings need measurements: call again with analyze true".into()
+        } else if told.is_empty() {
             "Findings: none".into()
         } else {
             format!("Findings:\n{}", told.join("\n"))

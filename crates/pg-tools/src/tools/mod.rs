@@ -1,11 +1,14 @@
 //! What every tool is, in the toolbox's own terms, and which there are.
 
 mod count_rows;
+#[cfg(test)]
+mod example;
 mod execute_explain;
 mod generate_embedding;
 mod get_schema_info;
 mod list_databases;
 mod query_database;
+mod read_resource;
 mod similarity_search;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -24,8 +27,10 @@ use crate::{
     arguments::Arguments,
     client::{Client, Unanswered},
     read_only::Reader,
+    resources::Resources,
 };
 
+pub(crate) use get_schema_info::schema_of;
 pub use query_database::Paging;
 
 /// Every tool, in the order in which clients see them.
@@ -47,6 +52,9 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
         Arc::new(generate_embedding::GenerateEmbedding {
             embedder: means.embedder.clone(),
         }),
+        Arc::new(read_resource::ReadResource(means.resources.clone())),
+        #[cfg(test)]
+        Arc::new(example::LargestTables(reader.clone())),
     ]
 }
 
@@ -55,6 +63,7 @@ pub(crate) struct Means {
     pub(crate) reader: Arc<Reader>,
     pub(crate) paging: Paging,
     pub(crate) embedder: Option<Arc<Embedder>>,
+    pub(crate) resources: Arc<Resources>,
 }
 
 impl Means {
@@ -66,8 +75,10 @@ impl Means {
             embedder,
             ..
         } = settings;
+        let reader = Arc::new(Reader { guards, limits });
         Means {
-            reader: Arc::new(Reader { guards, limits }),
+            resources: Arc::new(Resources::new(reader.clone())),
+            reader,
             paging,
             embedder,
         }
@@ -101,7 +112,6 @@ pub(crate) enum Effect {
     /// Reads the database, and nothing else.
     Reads,
     /// Changes nothing, but asks a service outside of the database.
-    #[allow(dead_code)] // none of the tools that are here now
     Asks,
     /// Changes what is in the database.
     #[allow(dead_code)] // none of the tools that are here now
@@ -114,7 +124,6 @@ pub(crate) enum Offer {
     /// Always.
     Usual,
     /// When the operator has switched it on.
-    #[allow(dead_code)] // none of the tools that are here now
     OptIn,
 }
 
@@ -200,6 +209,8 @@ impl Found {
 pub(crate) enum Failure {
     /// As the model reads it, with what to do about it.
     Told(String),
+    /// As PostgreSQL says it, which may quote what the database holds.
+    Quoted(String),
     /// The client was asked something, and the tool is run again with the answer.
     Unanswered(Unanswered),
 }
@@ -211,9 +222,25 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Adds what to do about it.
+    pub(crate) fn hint(self, hint: &str) -> Self {
+        match self {
+            Failure::Told(text) => Failure::Told(format!("{text}\nHINT: {hint}")),
+            Failure::Quoted(text) => Failure::Quoted(format!("{text}\nHINT: {hint}")),
+            unanswered => unanswered,
+        }
+    }
+}
+
 impl From<crate::read_only::ReadError> for Failure {
     fn from(error: crate::read_only::ReadError) -> Self {
-        Failure::Told(error.explain())
+        let text = error.explain();
+        if error.is_of_postgresql() {
+            Failure::Quoted(text)
+        } else {
+            Failure::Told(text)
+        }
     }
 }
 
@@ -228,6 +255,11 @@ impl From<String> for Failure {
     fn from(message: String) -> Self {
         Failure::told(message)
     }
+}
+
+/// Passes on why a model gave nothing, which may quote its server.
+pub(crate) fn quoted(error: model_client::ModelError) -> Failure {
+    Failure::Quoted(format!("ERROR: {error}"))
 }
 
 /// Quotes a name as an SQL identifier.

@@ -30,22 +30,17 @@ impl Trial {
         let Value::Object(given) = given else {
             panic!("arguments are an object")
         };
-        let call = Call {
-            agent: &self.agent,
-            arguments: Arguments::new(given),
-            client: &Silent,
-        };
         let tool = self.shelf.find(&self.agent, tool).unwrap();
-        let found = match tool.call(call).await {
+        let found = match tool.call(&self.agent, given, &Silent).await {
             Ok(found) => found,
-            Err(Failure::Told(text)) => return Err(text),
+            Err(Failure::Told(text) | Failure::Quoted(text)) => return Err(text),
             Err(Failure::Unanswered(_)) => panic!("nothing can be asked"),
         };
         let texts = found.texts.into_iter().map(|text| match text {
             Text::Said(text) | Text::Data(text) => text,
         });
         let structured = serde_json::from_str(found.structured.get()).unwrap();
-        let schema = serde_json::from_str(tool.definition().output_schema).unwrap();
+        let schema = serde_json::from_str(tool.tool.definition().output_schema).unwrap();
         conforms(&structured, &schema, "$");
         Ok((texts.collect::<Vec<_>>().join("\n"), structured))
     }
