@@ -44,6 +44,15 @@ impl Shelf {
         })
     }
 
+    /// Puts out these tools and no others.
+    #[cfg(test)]
+    pub(crate) fn of_tools(tools: Vec<Arc<dyn Tool>>) -> Self {
+        Shelf {
+            tools: tools.into_iter().map(Shelved::new).collect(),
+            resources: Means::new(Settings::default()).resources,
+        }
+    }
+
     /// Gives the tools that an agent may use: those that it sees are those that it can call.
     pub(crate) fn of<'a>(&'a self, agent: &'a Agent) -> impl Iterator<Item = &'a Shelved> {
         self.tools

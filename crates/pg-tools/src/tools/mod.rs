@@ -1,5 +1,6 @@
 //! What every tool is, in the toolbox's own terms, and which there are.
 
+mod analyze_health;
 mod count_rows;
 #[cfg(test)]
 mod example;
@@ -13,6 +14,7 @@ mod similarity_search;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod top_queries;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod trial;
@@ -49,6 +51,8 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
             embedder: means.embedder.clone(),
         }),
         Arc::new(list_databases::ListDatabases(reader.clone())),
+        Arc::new(analyze_health::AnalyzeHealth::new(reader.clone())),
+        Arc::new(top_queries::TopQueries(reader.clone())),
         Arc::new(generate_embedding::GenerateEmbedding {
             embedder: means.embedder.clone(),
         }),
