@@ -28,7 +28,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 #[cfg(test)]
 pub(crate) use exchange::Column;
-pub(crate) use exchange::{ColumnKind, Cut, Page, Parameter, Rows};
+use exchange::Imagination;
+pub(crate) use exchange::{ColumnKind, Cut, Imagined, Page, Parameter, Rows};
 pub(crate) use failure::ReadError;
 use futures_util::{FutureExt, TryFutureExt};
 pub use guard::{DangerousRoles, Guards};
@@ -109,6 +110,25 @@ impl Reader {
             exchange::explain(lease, &guard.begin, statement, options, self.limits).await
         })
         .or_else(|error| self.name_nearest(agent, text, error).map(Err))
+        .await
+    }
+
+    /// Has PostgreSQL plan a query that somebody wrote as if indexes were there that are not; the
+    /// answer is what hypopg made of them, and the text of the plan's JSON.
+    ///
+    /// `hypopg` is the schema of the extension, quoted; without it no index can be imagined.
+    pub(crate) async fn what_if(
+        &self,
+        agent: &Agent,
+        text: &str,
+        hypopg: Option<&str>,
+        indexes: &[String],
+    ) -> Result<(Vec<Imagined>, String), ReadError> {
+        let statement = &Statement::check(text)?;
+        let imagine = &Imagination { hypopg, indexes };
+        self.leased(agent, Some(statement), |lease, guard| async move {
+            exchange::what_if(lease, &guard.begin, statement, imagine, self.limits).await
+        })
         .await
     }
 

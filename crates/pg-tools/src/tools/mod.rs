@@ -1,5 +1,6 @@
 //! What every tool is, in the toolbox's own terms, and which there are.
 
+mod advise_indexes;
 mod analyze_health;
 mod count_rows;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
         }),
         Arc::new(list_databases::ListDatabases(reader.clone())),
         Arc::new(analyze_health::AnalyzeHealth::new(reader.clone())),
+        Arc::new(advise_indexes::AdviseIndexes(reader.clone())),
         Arc::new(top_queries::TopQueries(reader.clone())),
         Arc::new(generate_embedding::GenerateEmbedding {
             embedder: means.embedder.clone(),
