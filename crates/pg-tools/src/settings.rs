@@ -7,7 +7,6 @@ use model_client::{Chat, Embedder};
 use crate::{Guards, Paging, QueryLimits};
 
 /// What the tools are set up with; more may be added, so begin with `Settings::default()`.
-#[derive(Default)]
 #[non_exhaustive]
 pub struct Settings {
     /// What queries may do on each database.
@@ -16,12 +15,32 @@ pub struct Settings {
     pub limits: QueryLimits,
     /// How much is held for an agent that pages through a result.
     pub paging: Paging,
+    /// Rows that one statement of a tool that writes may change.
+    pub written_rows: u64,
     /// The opt-in tools that are switched on, by name.
     pub enabled: Vec<String>,
     /// The model that makes vectors of texts, if there is one.
     pub embedder: Option<Arc<Embedder>>,
     /// The model that answers texts, if there is one.
     pub chat: Option<Arc<Chat>>,
+    /// Whether there may be custom tools, which clients are told of when they change.
+    pub tools_change: bool,
+}
+
+impl Default for Settings {
+    /// The usual tools with usual limits; a statement may change 1,000 rows.
+    fn default() -> Self {
+        Settings {
+            guards: Guards::default(),
+            limits: QueryLimits::default(),
+            paging: Paging::default(),
+            written_rows: 1_000,
+            enabled: Vec::new(),
+            embedder: None,
+            chat: None,
+            tools_change: false,
+        }
+    }
 }
 
 /// Why there is no toolbox with these settings.

@@ -3,9 +3,11 @@
 mod advise_indexes;
 mod analyze_health;
 mod count_rows;
+mod custom_query;
 #[cfg(test)]
 mod example;
 mod execute_explain;
+mod execute_write;
 mod generate_embedding;
 mod get_schema_info;
 mod list_databases;
@@ -31,8 +33,10 @@ use crate::{
     client::{Client, Unanswered},
     read_only::Reader,
     resources::Resources,
+    writing::Writer,
 };
 
+pub(crate) use custom_query::CustomQuery;
 pub(crate) use get_schema_info::schema_of;
 pub use query_database::Paging;
 
@@ -59,6 +63,7 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
             embedder: means.embedder.clone(),
         }),
         Arc::new(read_resource::ReadResource(means.resources.clone())),
+        Arc::new(execute_write::ExecuteWrite(means.writer.clone())),
         #[cfg(test)]
         Arc::new(example::LargestTables(reader.clone())),
     ]
@@ -67,6 +72,7 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
 /// What tools work with.
 pub(crate) struct Means {
     pub(crate) reader: Arc<Reader>,
+    pub(crate) writer: Arc<Writer>,
     pub(crate) paging: Paging,
     pub(crate) embedder: Option<Arc<Embedder>>,
     pub(crate) resources: Arc<Resources>,
@@ -77,6 +83,7 @@ impl Means {
         let Settings {
             guards,
             limits,
+            written_rows,
             paging,
             embedder,
             ..
@@ -84,6 +91,10 @@ impl Means {
         let reader = Arc::new(Reader { guards, limits });
         Means {
             resources: Arc::new(Resources::new(reader.clone())),
+            writer: Arc::new(Writer {
+                reader: reader.clone(),
+                most_rows: written_rows,
+            }),
             reader,
             paging,
             embedder,
@@ -95,6 +106,11 @@ impl Means {
 pub(crate) trait Tool: Send + Sync {
     /// What clients are told.
     fn definition(&self) -> Definition<'_>;
+
+    /// Says whether an agent can have any use of it.
+    fn is_for(&self, _agent: &Agent) -> bool {
+        true
+    }
 
     /// Does it. Dropping the future cancels what runs in PostgreSQL.
     fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a>;
@@ -120,7 +136,6 @@ pub(crate) enum Effect {
     /// Changes nothing, but asks a service outside of the database.
     Asks,
     /// Changes what is in the database.
-    #[allow(dead_code)] // none of the tools that are here now
     Writes,
 }
 
