@@ -29,7 +29,7 @@ pub(crate) fn cluster() -> &'static Cluster {
     cluster
 }
 
-/// As [`cluster`], with pg_stat_statements counting.
+/// As [`cluster`], with pg_stat_statements counting, and with nobody that mends things meanwhile.
 pub(crate) fn counting_cluster() -> &'static Cluster {
     static SERVER: OnceLock<(Cluster, tempfile::TempDir)> = OnceLock::new();
     let (cluster, _) = SERVER.get_or_init(|| {
@@ -40,7 +40,11 @@ pub(crate) fn counting_cluster() -> &'static Cluster {
         let programs = Programs::find(&search).unwrap_or_else(|error| panic!("{error}"));
         start(
             programs,
-            &[("shared_preload_libraries", "pg_stat_statements")],
+            &[
+                ("shared_preload_libraries", "pg_stat_statements"),
+                ("max_prepared_transactions", "5"),
+                ("autovacuum", "off"),
+            ],
         )
     });
     cluster

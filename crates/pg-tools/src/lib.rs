@@ -46,6 +46,7 @@ mod arguments;
 #[allow(clippy::unwrap_used)]
 mod bench;
 mod client;
+mod custom;
 mod fence;
 mod handler;
 mod nearest;
@@ -62,8 +63,10 @@ mod shelf;
 #[path = "../../model-client/tests/stub/mod.rs"]
 mod stub;
 mod tools;
+mod writing;
 
 pub use agent::{Access, Agent, Policy};
+pub use custom::{CustomParameter, CustomTool, CustomToolError, CustomTools};
 pub use handler::Toolbox;
 pub use questions::QuestionLimits;
 pub use read_only::{DangerousRoles, Guards, QueryLimits};

@@ -7,7 +7,6 @@ use model_client::{Chat, Embedder};
 use crate::{Guards, Paging, QueryLimits, QuestionLimits};
 
 /// What the tools are set up with; more may be added, so begin with `Settings::default()`.
-#[derive(Default)]
 #[non_exhaustive]
 pub struct Settings {
     /// What queries may do on each database.
@@ -16,6 +15,8 @@ pub struct Settings {
     pub limits: QueryLimits,
     /// How much is held for an agent that pages through a result.
     pub paging: Paging,
+    /// Rows that one statement of a tool that writes may change.
+    pub written_rows: u64,
     /// The opt-in tools that are switched on, by name.
     pub enabled: Vec<String>,
     /// The model that makes vectors of texts, if there is one.
@@ -24,6 +25,25 @@ pub struct Settings {
     pub chat: Option<Arc<Chat>>,
     /// What a question in plain words may use up beside its query.
     pub questions: QuestionLimits,
+    /// Whether there may be custom tools, which clients are told of when they change.
+    pub tools_change: bool,
+}
+
+impl Default for Settings {
+    /// The usual tools with usual limits; a statement may change 1,000 rows.
+    fn default() -> Self {
+        Settings {
+            guards: Guards::default(),
+            limits: QueryLimits::default(),
+            paging: Paging::default(),
+            written_rows: 1_000,
+            enabled: Vec::new(),
+            embedder: None,
+            chat: None,
+            questions: QuestionLimits::default(),
+            tools_change: false,
+        }
+    }
 }
 
 /// Why there is no toolbox with these settings.

@@ -127,6 +127,8 @@ pub struct Tls {
 pub struct Tools {
     /// The opt-in tools that are switched on.
     pub enabled: Vec<String>,
+    /// The file of custom tools.
+    pub file: Option<PathBuf>,
 }
 
 /// What a call may use up.
@@ -148,6 +150,8 @@ pub struct Limits {
     pub schema_bytes: usize,
     /// How long such rows are good.
     pub held_time: Duration,
+    /// Rows that one statement may change.
+    pub written_rows: u64,
     /// How often a followed table is looked at.
     pub follow_interval: Duration,
 }
@@ -210,10 +214,12 @@ impl Config {
                 held_bytes: size(settings.count("limits.held_bytes")),
                 schema_bytes: size(settings.count("limits.schema_bytes")),
                 held_time: settings.span("limits.held_time"),
+                written_rows: settings.count("limits.written_rows"),
                 follow_interval: settings.span("limits.follow_interval"),
             },
             tools: Tools {
                 enabled: settings.texts("tools.enabled"),
+                file: settings.text("tools.file").map(PathBuf::from),
             },
             llm,
             embedding,

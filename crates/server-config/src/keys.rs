@@ -80,9 +80,11 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.connection_wait", Kind::Span, "5s", None, "how long a call waits for a connection"),
     key("limits.held_bytes", Kind::Count(0, 1 << 30), "4194304", None, "rows read ahead for a token that pages through a result; 0 reads none ahead"),
     key("limits.held_time", Kind::Span, "60s", None, "how long those rows are good"),
+    key("limits.written_rows", Kind::Count(1, 1_000_000_000), "1000", None, "rows that one statement of a tool that writes may change"),
     key("limits.follow_interval", Kind::Span, "5s", None, "how often it is looked, on the token's own connection, whether a table that a client follows has changed"),
     key("limits.schema_bytes", Kind::Count(1_024, 1 << 24), "65536", None, "the largest description of the tables that a model gets with a question; the nearest tables come first"),
     key("tools.enabled", Kind::Texts, "", Some("PGEDGE_TOOLS_ENABLED"), "opt-in tools that are switched on, by name"),
+    key("tools.file", Kind::Text, "", Some("PGEDGE_TOOLS_FILE"), "a file of custom tools; read again when it changes"),
     key("llm.provider", Kind::Choice(LLM_PROVIDERS), "", Some("PGEDGE_LLM_PROVIDER"), "whose interface the model that answers texts has; `openai` is that of many servers; without it there is no such model"),
     key("llm.model", Kind::Text, "", Some("PGEDGE_LLM_MODEL"), "the model's name; required with a provider"),
     key("llm.url", Kind::Text, "", Some("PGEDGE_LLM_URL"), "its address, such as `https://models.example.com/v1`; default: the provider's own, for ollama `http://localhost:11434`"),
@@ -130,6 +132,30 @@ pub const DATABASE_KEYS: &[Key] = &[
     key("allow_functions", Kind::Texts, "", None, "functions with side effects that queries may call nevertheless"),
 ];
 
+/// The types that a custom tool's parameter can have, as in JSON Schema.
+pub const PARAMETER_TYPES: &[&str] = &["string", "integer", "number", "boolean", "array"];
+
+/// The keys of an entry of `tools:` in the file of custom tools, beside `parameters`.
+#[rustfmt::skip]
+pub const TOOL_KEYS: &[Key] = &[
+    key("name", Kind::Text, "", None, "the name that it is called by: letters, digits, `_`, `.`, `-`; required, unique"),
+    key("title", Kind::Text, "", None, "the name that people read; default: the name"),
+    key("description", Kind::Text, "", None, "what it does, for the model; required"),
+    key("database", Kind::Text, "", None, "the database that it runs on; default: the first. Tokens that may not use that one do not see the tool"),
+    key("sql", Kind::Text, "", None, "one statement, with `$1` for the first parameter; required"),
+    key("read_only", Kind::Switch, "true", None, "whether it only reads; one that does not is for tokens that may write"),
+    key("max_rows", Kind::Count(1, 10_000), "100", None, "rows that it gives or, when it writes, changes at most"),
+];
+
+/// The keys of an entry of a custom tool's `parameters`, in the order of `$1`, `$2` and so on.
+#[rustfmt::skip]
+pub const PARAMETER_KEYS: &[Key] = &[
+    key("name", Kind::Text, "", None, "the name of the argument; required"),
+    key("type", Kind::Choice(PARAMETER_TYPES), "string", None, "its type in JSON; PostgreSQL reads it as the type that the SQL wants"),
+    key("description", Kind::Text, "", None, "what it is, for the model"),
+    key("required", Kind::Switch, "true", None, "whether it must be given; what is not given is NULL"),
+];
+
 /// Finds the key that somebody probably meant, if one is near.
 #[must_use]
 pub fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
@@ -149,6 +175,8 @@ mod tests {
         for key in SERVER_KEYS
             .iter()
             .chain(DATABASE_KEYS)
+            .chain(TOOL_KEYS)
+            .chain(PARAMETER_KEYS)
             .filter(|key| !key.default.is_empty())
         {
             assert!(key.kind.read_text(key.default).is_some(), "{}", key.path);

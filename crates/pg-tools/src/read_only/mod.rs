@@ -26,9 +26,10 @@ mod typename;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-#[cfg(test)]
-pub(crate) use exchange::Column;
-pub(crate) use exchange::{ColumnKind, Cut, Page, Parameter, Rows};
+use exchange::Imagination;
+pub(crate) use exchange::{
+    Column, ColumnKind, Cut, GRACE, Imagined, Page, Parameter, Rows, columns,
+};
 pub(crate) use failure::ReadError;
 use futures_util::{FutureExt, TryFutureExt};
 pub use guard::{DangerousRoles, Guards};
@@ -36,8 +37,9 @@ use session_pool::Lease;
 use tokio_postgres::Row;
 
 use crate::Agent;
-use guard::Guard;
-use statement::Statement;
+pub(crate) use guard::Guard;
+pub(crate) use record::fields;
+pub(crate) use statement::Statement;
 
 /// What one query may use up.
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +114,25 @@ impl Reader {
         .await
     }
 
+    /// Has PostgreSQL plan a query that somebody wrote as if indexes were there that are not; the
+    /// answer is what hypopg made of them, and the text of the plan's JSON.
+    ///
+    /// `hypopg` is the schema of the extension, quoted; without it no index can be imagined.
+    pub(crate) async fn what_if(
+        &self,
+        agent: &Agent,
+        text: &str,
+        hypopg: Option<&str>,
+        indexes: &[String],
+    ) -> Result<(Vec<Imagined>, String), ReadError> {
+        let statement = &Statement::check(text)?;
+        let imagine = &Imagination { hypopg, indexes };
+        self.leased(agent, Some(statement), |lease, guard| async move {
+            exchange::what_if(lease, &guard.begin, statement, imagine, self.limits).await
+        })
+        .await
+    }
+
     /// Runs a query of ours, which may take parameters.
     pub(crate) async fn ask(
         &self,
@@ -148,7 +169,7 @@ impl Reader {
     /// Leases a connection and hands it on with the database's guard, once that has let the statement
     /// pass. Takes a second connection when the first was dead before anything ran on it, as after a
     /// restart of the server.
-    async fn leased<T, F: Future<Output = Result<T, ReadError>>>(
+    pub(crate) async fn leased<T, F: Future<Output = Result<T, ReadError>>>(
         &self,
         agent: &Agent,
         statement: Option<&Statement<'_>>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model_client::{Embedder, Purpose};
 use serde_json::json;
 
-use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, quoted};
 
 const DEFINITION: Definition<'_> = Definition {
     name: "generate_embedding",
@@ -53,7 +53,7 @@ impl GenerateEmbedding {
             Failure::told("no model is configured that makes vectors; the operator has to configure `embedding:`")
         })?;
         let made = embedder.embed(&[&text], purpose).await;
-        let vectors = made.map_err(Failure::told)?;
+        let vectors = made.map_err(quoted)?;
         let vector = vectors.into_iter().next();
         let vector = vector.ok_or_else(|| Failure::told("the model gave no vector"))?;
         let (model, dimensions) = (embedder.model(), vector.len());

@@ -1,9 +1,13 @@
 //! What every tool is, in the toolbox's own terms, and which there are.
 
+mod advise_indexes;
+mod analyze_health;
 mod count_rows;
+mod custom_query;
 #[cfg(test)]
 mod example;
 mod execute_explain;
+mod execute_write;
 mod generate_embedding;
 mod get_schema_info;
 mod list_databases;
@@ -13,6 +17,7 @@ mod similarity_search;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod top_queries;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod trial;
@@ -29,8 +34,10 @@ use crate::{
     questions::{QuestionLimits, Questions},
     read_only::Reader,
     resources::Resources,
+    writing::Writer,
 };
 
+pub(crate) use custom_query::CustomQuery;
 pub(crate) use get_schema_info::schema_of;
 pub use query_database::Paging;
 
@@ -51,23 +58,28 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
             embedder: means.embedder.clone(),
         }),
         Arc::new(list_databases::ListDatabases(reader.clone())),
-        Arc::new(read_resource::ReadResource(means.resources.clone())),
-        #[cfg(test)]
-        Arc::new(example::LargestTables(reader.clone())),
+        Arc::new(analyze_health::AnalyzeHealth::new(reader.clone())),
+        Arc::new(advise_indexes::AdviseIndexes(reader.clone())),
+        Arc::new(top_queries::TopQueries(reader.clone())),
         Arc::new(generate_embedding::GenerateEmbedding {
             embedder: means.embedder.clone(),
         }),
+        Arc::new(read_resource::ReadResource(means.resources.clone())),
+        Arc::new(execute_write::ExecuteWrite(means.writer.clone())),
+        #[cfg(test)]
+        Arc::new(example::LargestTables(reader.clone())),
     ]
 }
 
 /// What tools work with.
 pub(crate) struct Means {
     pub(crate) reader: Arc<Reader>,
+    pub(crate) writer: Arc<Writer>,
     pub(crate) paging: Paging,
+    pub(crate) embedder: Option<Arc<Embedder>>,
+    pub(crate) resources: Arc<Resources>,
     pub(crate) chat: Option<Arc<Chat>>,
     pub(crate) questions: QuestionLimits,
-    pub(crate) resources: Arc<Resources>,
-    pub(crate) embedder: Option<Arc<Embedder>>,
 }
 
 impl Means {
@@ -75,6 +87,7 @@ impl Means {
         let Settings {
             guards,
             limits,
+            written_rows,
             paging,
             chat,
             questions,
@@ -84,6 +97,10 @@ impl Means {
         let reader = Arc::new(Reader { guards, limits });
         Means {
             resources: Arc::new(Resources::new(reader.clone())),
+            writer: Arc::new(Writer {
+                reader: reader.clone(),
+                most_rows: written_rows,
+            }),
             reader,
             paging,
             chat,
@@ -97,6 +114,11 @@ impl Means {
 pub(crate) trait Tool: Send + Sync {
     /// What clients are told.
     fn definition(&self) -> Definition<'_>;
+
+    /// Says whether an agent can have any use of it.
+    fn is_for(&self, _agent: &Agent) -> bool {
+        true
+    }
 
     /// Does it. Dropping the future cancels what runs in PostgreSQL.
     fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a>;
@@ -120,10 +142,8 @@ pub(crate) enum Effect {
     /// Reads the database, and nothing else.
     Reads,
     /// Changes nothing, but asks a service outside of the database.
-    #[allow(dead_code)] // none of the tools that are here now
     Asks,
     /// Changes what is in the database.
-    #[allow(dead_code)] // none of the tools that are here now
     Writes,
 }
 
@@ -264,6 +284,11 @@ impl From<String> for Failure {
     fn from(message: String) -> Self {
         Failure::told(message)
     }
+}
+
+/// Passes on why a model gave nothing, which may quote its server.
+pub(crate) fn quoted(error: model_client::ModelError) -> Failure {
+    Failure::Quoted(format!("ERROR: {error}"))
 }
 
 /// Quotes a name as an SQL identifier.

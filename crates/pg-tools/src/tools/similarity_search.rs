@@ -16,7 +16,7 @@ use model_client::{Embedder, Purpose};
 use serde_json::{Value, json};
 use tokio_postgres::{Row, types::Type};
 
-use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, quoted};
 use crate::{
     Agent,
     arguments::Arguments,
@@ -180,7 +180,7 @@ impl SimilaritySearch {
             ));
         };
         let made = embedder.embed(&[text], Purpose::Query).await;
-        let vectors = made.map_err(Failure::told)?;
+        let vectors = made.map_err(quoted)?;
         let first = vectors.into_iter().next();
         first
             .map(Vector::from)

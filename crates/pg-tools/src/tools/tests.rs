@@ -14,7 +14,7 @@ use crate::{
 struct Caller {
     _sessions: Sessions,
     agent: Agent,
-    shelf: Shelf,
+    shelf: Arc<Shelf>,
 }
 
 impl Caller {
@@ -23,7 +23,7 @@ impl Caller {
         Caller {
             _sessions: sessions,
             agent,
-            shelf: Shelf::new(everything()).unwrap(),
+            shelf: Arc::new(Shelf::new(everything()).unwrap()),
         }
     }
 
@@ -869,6 +869,7 @@ async fn a_tables_address_is_completed_from_what_the_role_may_read() {
     let complete = async |argument, begun, schema| {
         caller
             .shelf
+            .means
             .resources
             .complete(&caller.agent, argument, begun, schema)
             .await
@@ -895,6 +896,7 @@ async fn a_tables_version_changes_with_everything_that_the_schema_shows() {
     let version = async |uri: &str| {
         caller
             .shelf
+            .means
             .resources
             .version(&caller.agent, uri)
             .await
@@ -932,6 +934,7 @@ async fn a_tables_version_changes_with_everything_that_the_schema_shows() {
     assert!(
         caller
             .shelf
+            .means
             .resources
             .version(&caller.agent, "pg://settings")
             .await
@@ -1054,6 +1057,7 @@ async fn an_agent_sees_and_calls_only_what_its_policy_allows() {
     let seen: Vec<_> = caller
         .shelf
         .of(&caller.agent)
+        .iter()
         .map(|shelved| shelved.tool.definition().name.to_owned())
         .collect();
     assert_eq!(seen, ["count_rows", "largest_tables"]);
@@ -1097,4 +1101,407 @@ async fn only_databases_that_the_agent_may_use_can_be_named() {
             ("hr", &json!(false), &json!(false))
         ]
     );
+}
+
+/// Somebody who may write, on tables of their own.
+async fn writer(schema: &str) -> (Caller, tokio_postgres::Client) {
+    let mut caller = Caller::new(cluster().superuser());
+    let policy = crate::Policy {
+        access: crate::Access::Write,
+        ..crate::Policy::default()
+    };
+    caller.agent = caller.agent.clone().with_policy(policy);
+    let owner = superuser(cluster()).await;
+    owner
+        .batch_execute(&format!(
+            "CREATE SCHEMA {schema}; CREATE TABLE {schema}.t (id int PRIMARY KEY, note text); \
+             INSERT INTO {schema}.t SELECT g, 'n' || g FROM generate_series(1, 200) g"
+        ))
+        .await
+        .unwrap();
+    (caller, owner)
+}
+
+#[tokio::test]
+async fn only_who_may_write_sees_the_tool_that_does() {
+    let caller = reader();
+    assert!(caller.shelf.find(&caller.agent, "execute_write").is_none());
+    let (caller, owner) = writer("seen").await;
+    assert!(caller.shelf.find(&caller.agent, "execute_write").is_some());
+    owner
+        .batch_execute("DROP SCHEMA seen CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_change_is_kept_and_counted() {
+    let (caller, owner) = writer("kept").await;
+    for (query, affected, rows) in [
+        (
+            "INSERT INTO kept.t VALUES (1000, NULL), (1001, 'x')",
+            2,
+            None,
+        ),
+        (
+            "UPDATE kept.t SET note = 'y' WHERE id >= 1000 RETURNING id, note; -- done",
+            2,
+            Some(json!([[1000, "y"], [1001, "y"]])),
+        ),
+        (
+            "WITH old AS (SELECT 1001 AS id) DELETE FROM kept.t USING old WHERE t.id = old.id",
+            1,
+            None,
+        ),
+        (
+            "DELETE FROM kept.t WHERE false RETURNING *",
+            0,
+            Some(json!([])),
+        ),
+        (
+            "INSERT INTO kept.t VALUES (1, 'z') ON CONFLICT (id) DO UPDATE SET note = 'z'",
+            1,
+            None,
+        ),
+    ] {
+        let (texts, structured) = caller.done("execute_write", json!({"query": query})).await;
+        assert_eq!(structured["affected_rows"], affected, "{query}");
+        assert_eq!(structured.get("rows"), rows.as_ref(), "{query}");
+        assert_eq!(texts[0], format!("{affected} rows affected"));
+    }
+    let row = owner
+        .query_one(
+            "SELECT count(*), (SELECT note FROM kept.t WHERE id = 1) FROM kept.t",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, &str>(1)), (201, "z"));
+    owner
+        .batch_execute("DROP SCHEMA kept CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_change_of_too_many_rows_or_of_another_kind_changes_nothing() {
+    let (caller, owner) = writer("unchanged").await;
+    let state = "SELECT md5(string_agg(t::text, ',' ORDER BY id)) FROM unchanged.t t";
+    let before: String = owner.query_one(state, &[]).await.unwrap().get(0);
+    for (query, part) in [
+        ("UPDATE unchanged.t SET note = 'x'", "more than 100 rows"),
+        ("DELETE FROM unchanged.t RETURNING *", "more than 100 rows"),
+        ("INSERT INTO unchanged.t VALUES (1, 'x')", "23505"),
+        (
+            "UPDATE unchanged.t SET nte = 'x' WHERE id = 1",
+            "NEAREST: t.note",
+        ),
+        (
+            "UPDATE unchanged.t SET note = $1 WHERE id = 1",
+            "parameters",
+        ),
+        (
+            "DELETE FROM unchanged.t WHERE id = 1; DELETE FROM unchanged.t",
+            "multiple commands",
+        ),
+        (
+            "DELETE FROM unchanged.t WHERE id = 1) SELECT 1; --",
+            "42601",
+        ),
+        (
+            "WITH d AS (DELETE FROM unchanged.t WHERE id = 1 RETURNING *) SELECT * FROM d",
+            "only one INSERT",
+        ),
+        ("SELECT 1", "only one INSERT"),
+        ("TRUNCATE unchanged.t", "only one INSERT"),
+        ("DROP TABLE unchanged.t", "only one INSERT"),
+        ("CREATE TABLE unchanged.u AS SELECT 1", "only one INSERT"),
+        ("COMMIT", "only one INSERT"),
+        ("SET ROLE postgres", "only one INSERT"),
+        ("COPY unchanged.t FROM PROGRAM 'true'", "only one INSERT"),
+        (
+            "DO $$BEGIN DELETE FROM unchanged.t; END$$",
+            "only one INSERT",
+        ),
+        (
+            "DELETE FROM unchanged.t WHERE pg_terminate_backend(1)",
+            "may not appear",
+        ),
+    ] {
+        let failure = caller
+            .failed("execute_write", json!({"query": query}))
+            .await;
+        assert!(failure.contains(part), "{query}: {failure}");
+    }
+    let after: String = owner.query_one(state, &[]).await.unwrap().get(0);
+    assert_eq!(before, after);
+    let arguments = json!({"query": "UPDATE unchanged.t SET note = note || 'x'", "max_rows": 200});
+    let (_, structured) = caller.done("execute_write", arguments).await;
+    assert_eq!(structured["affected_rows"], 200);
+    // The connection is as good as new, and what reads still only reads.
+    caller
+        .failed(
+            "query_database",
+            json!({"query": "WITH d AS (DELETE FROM unchanged.t RETURNING *) SELECT * FROM d"}),
+        )
+        .await;
+    owner
+        .batch_execute("DROP SCHEMA unchanged CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_change_changes_nothing() {
+    let (caller, owner) = writer("dropped").await;
+    let arguments = json!({"query": "UPDATE dropped.t SET note = 'x' FROM (SELECT pg_sleep(99)) s WHERE id = 1"});
+    let active = async || -> i64 {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(99)) s%' AND state = 'active' AND pid <> pg_backend_pid()";
+        owner.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    {
+        let mut call = std::pin::pin!(caller.call("execute_write", arguments));
+        while active().await == 0 {
+            tokio::select! {
+                done = &mut call => panic!("the call ended: {done:?}"),
+                () = tokio::time::sleep(std::time::Duration::from_millis(5)) => {}
+            }
+        }
+    }
+    let begin = std::time::Instant::now();
+    while active().await > 0 {
+        assert!(
+            begin.elapsed() < std::time::Duration::from_secs(2),
+            "still running"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let note: String = owner
+        .query_one("SELECT note FROM dropped.t WHERE id = 1", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(note, "n1");
+    owner
+        .batch_execute("DROP SCHEMA dropped CASCADE")
+        .await
+        .unwrap();
+}
+
+fn custom(name: &str, sql: &str, parameters: &[(&str, &str, bool)]) -> crate::CustomTool {
+    let parameters = parameters
+        .iter()
+        .map(|(name, kind, required)| crate::CustomParameter {
+            name: (*name).to_owned(),
+            kind: (*kind).to_owned(),
+            description: None,
+            required: *required,
+        });
+    crate::CustomTool {
+        name: name.to_owned(),
+        title: name.to_owned(),
+        description: "A custom tool.".to_owned(),
+        database: "shop".to_owned(),
+        sql: sql.to_owned(),
+        parameters: parameters.collect(),
+        read_only: true,
+        max_rows: 3,
+    }
+}
+
+#[tokio::test]
+async fn a_custom_tool_binds_what_it_is_given() {
+    let caller = reader();
+    let tools = crate::CustomTools(caller.shelf.clone());
+    let of_status = "SELECT id, status FROM orders WHERE ($1::order_status IS NULL OR status = $1) AND id <= $2 ORDER BY id; -- end";
+    let odd =
+        "SELECT $1::text, $2::numeric, $3::bool, $4::int[], $5::timestamptz IS NULL, $6::text[]";
+    tools
+        .replace(
+            vec![
+                custom(
+                    "of_status",
+                    of_status,
+                    &[("status", "string", false), ("most", "integer", true)],
+                ),
+                custom(
+                    "odd",
+                    odd,
+                    &[
+                        ("text", "string", true),
+                        ("number", "number", true),
+                        ("switch", "boolean", true),
+                        ("list", "array", true),
+                        ("when", "string", false),
+                        ("texts", "array", true),
+                    ],
+                ),
+            ],
+            caller.agent.session(),
+        )
+        .await
+        .unwrap();
+    let (texts, structured) = caller.done("of_status", json!({"most": 2})).await;
+    assert_eq!(structured["rows"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        structured["columns"],
+        json!([{"name": "id", "type": "integer"}, {"name": "status", "type": "order_status"}])
+    );
+    assert!(texts[0].starts_with("id\tstatus\n1\t"), "{texts:?}");
+    let (texts, structured) = caller
+        .done("of_status", json!({"status": "paid", "most": 1_000_000}))
+        .await;
+    assert_eq!(
+        (&structured["row_count"], &structured["truncated"]),
+        (&json!(3), &json!(true))
+    );
+    assert!(texts[1].contains("there are more"), "{texts:?}");
+
+    let hostile = "'; DROP TABLE users; --";
+    let arguments = json!({
+        "text": hostile, "number": 1.5, "switch": true, "list": [1, null, 3], "texts": ["a,b", "c\"d\\e", "NULL", null]
+    });
+    let (_, structured) = caller.done("odd", arguments).await;
+    assert_eq!(
+        structured["rows"],
+        json!([[
+            hostile,
+            "1.5",
+            true,
+            "{1,NULL,3}",
+            true,
+            "{\"a,b\",\"c\\\"d\\\\e\",\"NULL\",NULL}"
+        ]])
+    );
+    for (tool, arguments, part) in [
+        (
+            "of_status",
+            json!({}),
+            "most is missing; it must be a whole number",
+        ),
+        (
+            "of_status",
+            json!({"most": "many"}),
+            "most must be a whole number",
+        ),
+        (
+            "of_status",
+            json!({"most": 1, "other": 1}),
+            "unknown argument",
+        ),
+        (
+            "of_status",
+            json!({"most": 1, "status": "nonsense"}),
+            "22P02",
+        ),
+        (
+            "of_status",
+            json!({"most": 99_999_999_999_999_999_999.0}),
+            "22",
+        ),
+    ] {
+        let failure = caller.failed(tool, arguments.clone()).await;
+        assert!(failure.contains(part), "{tool} {arguments}: {failure}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_custom_tool_is_told_and_changes_nothing() {
+    let caller = reader();
+    let tools = crate::CustomTools(caller.shelf.clone());
+    let session = caller.agent.session();
+    tools
+        .replace(vec![custom("right", "SELECT 1", &[])], session)
+        .await
+        .unwrap();
+    for (tool, part) in [
+        (custom("wrong", "SELECT nam FROM users", &[]), "42703"),
+        (custom("wrong", "SELECT 1; SELECT 2", &[]), "42601"),
+        (custom("wrong", "DELETE FROM users", &[]), "no plain query"),
+        (
+            custom("wrong", "SELECT $1::int", &[]),
+            "1 parameters, 0 are named",
+        ),
+        (
+            custom(
+                "wrong",
+                "SELECT $1::int, $2::int",
+                &[("a", "integer", true), ("a", "integer", true)],
+            ),
+            "two parameters",
+        ),
+        (custom("wrong name", "SELECT 1", &[]), "a name has"),
+        (
+            custom("query_database", "SELECT 1", &[]),
+            "another tool has this name",
+        ),
+        (
+            crate::CustomTool {
+                read_only: false,
+                ..custom("wrong", "SELECT 1", &[])
+            },
+            "no INSERT, UPDATE or DELETE",
+        ),
+        (
+            crate::CustomTool {
+                database: "hr".into(),
+                ..custom("wrong", "SELECT 1", &[])
+            },
+            "\"hr\"",
+        ),
+    ] {
+        let errors = tools
+            .replace(vec![custom("new", "SELECT 1", &[]), tool], session)
+            .await
+            .unwrap_err();
+        assert_eq!(errors.len(), 1);
+        assert!(
+            errors[0].to_string().contains(part),
+            "{part}: {}",
+            errors[0]
+        );
+        assert!(caller.shelf.find(&caller.agent, "right").is_some());
+        assert!(caller.shelf.find(&caller.agent, "new").is_none());
+    }
+    tools.replace(Vec::new(), session).await.unwrap();
+    assert!(caller.shelf.find(&caller.agent, "right").is_none());
+}
+
+#[tokio::test]
+async fn a_custom_tool_that_writes_is_for_who_may() {
+    let (caller, owner) = writer("custom").await;
+    let tools = crate::CustomTools(caller.shelf.clone());
+    let note = crate::CustomTool {
+        read_only: false,
+        ..custom(
+            "note",
+            "UPDATE custom.t SET note = $1 WHERE id <= $2 RETURNING id",
+            &[("note", "string", true), ("most", "integer", true)],
+        )
+    };
+    tools
+        .replace(vec![note], caller.agent.session())
+        .await
+        .unwrap();
+    let (_, structured) = caller.done("note", json!({"note": "new", "most": 2})).await;
+    assert_eq!(
+        (&structured["affected_rows"], &structured["rows"]),
+        (&json!(2), &json!([[1], [2]]))
+    );
+    let failure = caller
+        .failed("note", json!({"note": "newer", "most": 4}))
+        .await;
+    assert!(failure.contains("more than 3 rows"), "{failure}");
+    let changed: i64 = owner
+        .query_one("SELECT count(*) FROM custom.t WHERE note LIKE 'new%'", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(changed, 2);
+    let reader = caller.agent.clone().with_policy(crate::Policy::default());
+    assert!(caller.shelf.find(&reader, "note").is_none());
+    owner
+        .batch_execute("DROP SCHEMA custom CASCADE")
+        .await
+        .unwrap();
 }

@@ -25,6 +25,16 @@ impl Trial {
         }
     }
 
+    /// One tool, for a role.
+    pub(crate) fn of(cluster: &Cluster, role: &str, tool: Arc<dyn Tool>) -> Self {
+        let (sessions, agent) = agent_of(cluster, role);
+        Trial {
+            _sessions: sessions,
+            agent,
+            shelf: Shelf::of_tools(vec![tool]),
+        }
+    }
+
     /// Calls a tool; gives all it says as one text, and what programs read.
     pub(crate) async fn call(&self, tool: &str, given: Value) -> Result<(String, Value), String> {
         let Value::Object(given) = given else {
