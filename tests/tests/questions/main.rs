@@ -8,25 +8,37 @@
 mod compare;
 mod files;
 
-use end_to_end::{Answer, Database, Server, Setup, Sql, Token};
+use end_to_end::{Answer, Database, Server, Setup, Sql, Token, binaries::repository};
 use files::{Expected, Question};
 use serde_json::json;
 
-/// What a half must reach.
-struct Floor {
+/// One half of the questions, and what it must reach.
+struct Half {
+    name: &'static str,
+    /// Where the questions of a world are.
+    of: fn(&World) -> &'static str,
     precision: f64,
     coverage: f64,
+    /// Whether the questions that fail may be looked at.
+    is_shown: bool,
 }
 
-const TUNED: Floor = Floor {
-    precision: 1.0,
-    coverage: 0.95,
-};
-
-const HELD_OUT: Floor = Floor {
-    precision: 0.97,
-    coverage: 0.75,
-};
+const HALVES: [Half; 2] = [
+    Half {
+        name: "looked at while the grammar was worked on",
+        of: |world| world.tuned,
+        precision: 1.0,
+        coverage: 0.95,
+        is_shown: true,
+    },
+    Half {
+        name: "held out",
+        of: |world| world.held_out,
+        precision: 0.97,
+        coverage: 0.8,
+        is_shown: false,
+    },
+];
 
 /// A schema and the questions about it.
 struct World {
@@ -154,9 +166,10 @@ impl Score {
         share(self.right, self.answerable)
     }
 
-    fn check(&self, half: &str, floor: &Floor, is_shown: bool) -> bool {
+    fn print(&self, half: &Half) {
         println!(
-            "{half}: precision {:.3}, coverage {:.3} ({} right, {} wrong, {} of {} not answered)",
+            "{}: precision {:.3}, coverage {:.3} ({} right, {} wrong, {} of {} not answered)",
+            half.name,
             self.precision(),
             self.coverage(),
             self.right,
@@ -164,14 +177,13 @@ impl Score {
             self.declined.len(),
             self.answerable
         );
-        if is_shown {
+        if half.is_shown {
             for (what, questions) in [("wrong", &self.wrong), ("not answered", &self.declined)] {
                 for question in questions {
-                    println!("{half}, {what}: {question}");
+                    println!("{what}: {question}");
                 }
             }
         }
-        self.precision() >= floor.precision && self.coverage() >= floor.coverage
     }
 }
 
@@ -184,29 +196,42 @@ fn share(part: usize, whole: usize) -> f64 {
     }
 }
 
+fn questions(half: &Half) -> usize {
+    let counts = WORLDS
+        .iter()
+        .map(|world| files::read((half.of)(world)).len());
+    counts.sum()
+}
+
 #[test]
 fn what_is_answered_is_right_and_most_is_answered() {
-    let (mut tuned, mut held_out) = (Score::default(), Score::default());
+    let mut scores = [Score::default(), Score::default()];
     for world in &WORLDS {
         let served = Served::new(world);
-        for (score, file) in [(&mut tuned, world.tuned), (&mut held_out, world.held_out)] {
-            for question in files::read(file) {
+        for (half, score) in HALVES.iter().zip(&mut scores) {
+            for question in files::read((half.of)(world)) {
                 score.add(&served, &question);
             }
         }
     }
-    let is_tuned_good = tuned.check("tuned", &TUNED, true);
-    let is_held_out_good = held_out.check("held out", &HELD_OUT, false);
-    assert!(is_tuned_good && is_held_out_good, "below a floor");
+    let page = std::fs::read_to_string(repository().join("docs/questions.md")).unwrap();
+    for (half, score) in HALVES.iter().zip(&scores) {
+        score.print(half);
+        let (precision, coverage) = (score.precision(), score.coverage());
+        assert!(precision >= half.precision, "{}: {precision}", half.name);
+        assert!(coverage >= half.coverage, "{}: {coverage}", half.name);
+        let (name, count) = (half.name, questions(half));
+        let line = format!("| {name} | {count} | {precision:.2} | {coverage:.2} |");
+        assert!(
+            page.contains(&line),
+            "docs/questions.md does not say {line}"
+        );
+    }
 }
 
 #[test]
 fn there_are_at_least_150_questions_and_half_of_them_are_held_out() {
-    let count = |file: fn(&World) -> &'static str| {
-        let counts = WORLDS.iter().map(|world| files::read(file(world)).len());
-        counts.sum::<usize>()
-    };
-    let (tuned, held_out) = (count(|world| world.tuned), count(|world| world.held_out));
+    let [tuned, held_out] = HALVES.each_ref().map(questions);
     assert!(tuned + held_out >= 150, "{tuned} + {held_out}");
-    assert!(held_out * 5 >= tuned * 4, "{tuned} and {held_out}");
+    assert!(held_out >= tuned, "{held_out} and {tuned}");
 }
