@@ -19,6 +19,9 @@ mod postgres;
 mod server;
 mod setup;
 mod sql;
+/// A server of models; model-client's own tests have it, too.
+#[path = "../../crates/model-client/tests/stub/mod.rs"]
+pub mod stub;
 pub mod wait;
 
 pub use client::{Client, Request, Response};

@@ -8,6 +8,7 @@ mod demo;
 mod gate;
 mod health;
 mod listen;
+mod models;
 mod serve;
 mod signals;
 mod tls;

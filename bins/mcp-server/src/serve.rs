@@ -22,6 +22,7 @@ use crate::{
     gate::{OpenGate, TokenGate},
     health::Check,
     listen::Listeners,
+    models,
     signals::Signals,
     tls,
 };
@@ -76,9 +77,15 @@ fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<Toolbox> {
         held_bytes: config.limits.held_bytes,
         held_time: config.limits.held_time,
     };
+    settings.questions.schema_bytes = config.limits.schema_bytes;
+    if let Some(llm) = &config.llm {
+        settings.questions.answer_tokens = llm.max_tokens;
+    }
     settings.written_rows = config.limits.written_rows;
     settings.tools_change = config.tools.file.is_some();
     settings.enabled = config.tools.enabled.clone();
+    settings.embedder = models::embedder(config)?.map(Arc::new);
+    settings.chat = models::chat(config)?.map(Arc::new);
     Toolbox::new(settings).map_err(|error| anyhow::anyhow!("tools.enabled: {error}"))
 }
 
@@ -225,7 +232,12 @@ fn service(config: &Config, toolbox: Toolbox) -> Arc<Service<Toolbox>> {
         .iter()
         .map(|database| database.connect_timeout)
         .max();
+    let embedding = config.embedding.as_ref().map(|made| made.model.timeout);
+    // A model that answers with a query that fails is asked once more.
+    let answering = config.llm.as_ref().map(|llm| 2 * llm.model.timeout);
     let request_timeout = config.limits.statement_timeout
+        + embedding.unwrap_or_default()
+        + answering.unwrap_or_default()
         + config.limits.connection_wait
         + 2 * connecting.unwrap_or_default()
         + Duration::from_secs(10);

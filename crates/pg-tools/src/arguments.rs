@@ -93,6 +93,44 @@ impl Arguments {
             })
     }
 
+    /// Takes a number between 0 and 1, or `default` when none is given.
+    pub(crate) fn share(&mut self, name: &'static str, default: f64) -> Result<f64, String> {
+        let Some(value) = self.take(name) else {
+            return Ok(default);
+        };
+        let number = match &value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        number
+            .filter(|number| (0.0..=1.0).contains(number))
+            .ok_or_else(|| format!("{name} must be a number from 0 to 1"))
+    }
+
+    /// Takes a list of texts that may be left out; one text counts as a list of one.
+    pub(crate) fn optional_texts(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<Vec<String>>, String> {
+        let wrong = || format!("{name} must be a list of texts");
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(vec![text])),
+            Some(Value::Array(items)) => {
+                let text = |item: Value| item.as_str().map(str::to_owned).ok_or_else(wrong);
+                let texts: Vec<_> = items.into_iter().map(text).collect::<Result<_, _>>()?;
+                Ok(Some(texts).filter(|texts| !texts.is_empty()))
+            }
+            Some(_) => Err(wrong()),
+        }
+    }
+
+    /// Takes a value of any form that may be left out.
+    pub(crate) fn optional_value(&mut self, name: &'static str) -> Option<Value> {
+        self.take(name)
+    }
+
     /// Ends the reading.
     ///
     /// # Errors

@@ -51,18 +51,24 @@ mod fence;
 mod handler;
 mod nearest;
 mod prompts;
+mod questions;
 mod read_only;
 mod render;
 mod resources;
 mod schema;
 mod settings;
 mod shelf;
+/// The server of models that model-client's own tests have.
+#[cfg(test)]
+#[path = "../../model-client/tests/stub/mod.rs"]
+mod stub;
 mod tools;
 mod writing;
 
 pub use agent::{Access, Agent, Policy};
 pub use custom::{CustomParameter, CustomTool, CustomToolError, CustomTools};
 pub use handler::Toolbox;
+pub use questions::QuestionLimits;
 pub use read_only::{DangerousRoles, Guards, QueryLimits};
 pub use settings::{Settings, SettingsError};
 pub use tools::Paging;

@@ -1,6 +1,10 @@
 //! What the tools are set up with.
 
-use crate::{Guards, Paging, QueryLimits};
+use std::sync::Arc;
+
+use model_client::{Chat, Embedder};
+
+use crate::{Guards, Paging, QueryLimits, QuestionLimits};
 
 /// What the tools are set up with; more may be added, so begin with `Settings::default()`.
 #[non_exhaustive]
@@ -15,6 +19,12 @@ pub struct Settings {
     pub written_rows: u64,
     /// The opt-in tools that are switched on, by name.
     pub enabled: Vec<String>,
+    /// The model that makes vectors of texts, if there is one.
+    pub embedder: Option<Arc<Embedder>>,
+    /// The model that answers texts, if there is one.
+    pub chat: Option<Arc<Chat>>,
+    /// What a question in plain words may use up beside its query.
+    pub questions: QuestionLimits,
     /// Whether there may be custom tools, which clients are told of when they change.
     pub tools_change: bool,
 }
@@ -28,6 +38,9 @@ impl Default for Settings {
             paging: Paging::default(),
             written_rows: 1_000,
             enabled: Vec::new(),
+            embedder: None,
+            chat: None,
+            questions: QuestionLimits::default(),
             tools_change: false,
         }
     }

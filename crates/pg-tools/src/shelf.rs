@@ -45,6 +45,16 @@ impl Shelf {
         })
     }
 
+    /// Puts out these tools and no others.
+    #[cfg(test)]
+    pub(crate) fn of_tools(tools: Vec<Arc<dyn Tool>>) -> Self {
+        Shelf {
+            tools: tools.into_iter().map(Shelved::new).collect(),
+            custom: RwLock::new(Arc::new([])),
+            means: Means::new(Settings::default()),
+        }
+    }
+
     /// Gives the tools that an agent may use: those that it sees are those that it can call.
     pub(crate) fn of(&self, agent: &Agent) -> Vec<Arc<Shelved>> {
         let mut tools = self.all();

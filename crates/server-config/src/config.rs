@@ -12,6 +12,7 @@ use crate::{
     database::{self, Database},
     file,
     keys::SERVER_KEYS,
+    models::{self, Embedding, Llm},
     pgpass,
     problems::Problems,
     settings::{Place, Settings},
@@ -63,6 +64,10 @@ pub struct Config {
     pub limits: Limits,
     /// Which tools there are.
     pub tools: Tools,
+    /// The model that answers texts, if there is one.
+    pub llm: Option<Llm>,
+    /// The model that makes vectors, if there is one.
+    pub embedding: Option<Embedding>,
     /// What should be mended although it does not stop the start.
     pub warnings: Vec<String>,
 }
@@ -141,6 +146,8 @@ pub struct Limits {
     pub connection_wait: Duration,
     /// Bytes of rows read ahead for one token.
     pub held_bytes: usize,
+    /// Bytes of the tables' description that a model gets with a question.
+    pub schema_bytes: usize,
     /// How long such rows are good.
     pub held_time: Duration,
     /// Rows that one statement may change.
@@ -185,8 +192,11 @@ impl Config {
                 &mut problems,
             ));
         }
-        let warnings = fill_passwords(&mut databases, &sources.environment);
+        let mut warnings = fill_passwords(&mut databases, &sources.environment);
         let http = http(&settings, &mut problems);
+        let llm = models::llm(&settings, &sources.environment, &mut problems);
+        let embedding = models::embedding(&settings, &sources.environment, &mut problems);
+        warnings.extend(models::warnings(llm.as_ref(), embedding.as_ref()));
         let config = Config {
             file,
             http,
@@ -202,6 +212,7 @@ impl Config {
                 waiting_calls: size(settings.count("limits.waiting_calls")),
                 connection_wait: settings.span("limits.connection_wait"),
                 held_bytes: size(settings.count("limits.held_bytes")),
+                schema_bytes: size(settings.count("limits.schema_bytes")),
                 held_time: settings.span("limits.held_time"),
                 written_rows: settings.count("limits.written_rows"),
                 follow_interval: settings.span("limits.follow_interval"),
@@ -210,6 +221,8 @@ impl Config {
                 enabled: settings.texts("tools.enabled"),
                 file: settings.text("tools.file").map(PathBuf::from),
             },
+            llm,
+            embedding,
             warnings,
         };
         problems.into_result(config)

@@ -43,6 +43,12 @@ pub const SSL_MODES: &[&str] = &[
     "verify-full",
 ];
 
+/// Whose interfaces a model that answers texts may have.
+pub const LLM_PROVIDERS: &[&str] = &["anthropic", "openai", "ollama"];
+
+/// Whose interfaces a model that makes vectors may have.
+pub const EMBEDDING_PROVIDERS: &[&str] = &["openai", "voyage", "ollama"];
+
 /// The keys that stand once in a file.
 #[rustfmt::skip]
 pub const SERVER_KEYS: &[Key] = &[
@@ -76,8 +82,35 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.held_time", Kind::Span, "60s", None, "how long those rows are good"),
     key("limits.written_rows", Kind::Count(1, 1_000_000_000), "1000", None, "rows that one statement of a tool that writes may change"),
     key("limits.follow_interval", Kind::Span, "5s", None, "how often it is looked, on the token's own connection, whether a table that a client follows has changed"),
+    key("limits.schema_bytes", Kind::Count(1_024, 1 << 24), "65536", None, "the largest description of the tables that a model gets with a question; the nearest tables come first"),
     key("tools.enabled", Kind::Texts, "", Some("PGEDGE_TOOLS_ENABLED"), "opt-in tools that are switched on, by name"),
     key("tools.file", Kind::Text, "", Some("PGEDGE_TOOLS_FILE"), "a file of custom tools; read again when it changes"),
+    key("llm.provider", Kind::Choice(LLM_PROVIDERS), "", Some("PGEDGE_LLM_PROVIDER"), "whose interface the model that answers texts has; `openai` is that of many servers; without it there is no such model"),
+    key("llm.model", Kind::Text, "", Some("PGEDGE_LLM_MODEL"), "the model's name; required with a provider"),
+    key("llm.url", Kind::Text, "", Some("PGEDGE_LLM_URL"), "its address, such as `https://models.example.com/v1`; default: the provider's own, for ollama `http://localhost:11434`"),
+    key("llm.key_env", Kind::Text, "", None, "the variable that holds the key; default: `ANTHROPIC_API_KEY` or `OPENAI_API_KEY`, when `url` is not given"),
+    key("llm.key_file", Kind::Text, "", None, "a file that holds the key, instead of a variable"),
+    key("llm.ca_file", Kind::Text, "", None, "certificates to trust, PEM; default: the system's"),
+    key("llm.timeout", Kind::Span, "60s", None, "time for a call with all its attempts"),
+    key("llm.connect_timeout", Kind::Span, "5s", None, "time for opening a connection"),
+    key("llm.answer_bytes", Kind::Count(1_024, 1 << 30), "16777216", None, "the largest answer of the server"),
+    key("llm.retries", Kind::Count(0, 10), "2", None, "further attempts when the server is busy, fails or cannot be reached"),
+    key("llm.longest_wait", Kind::Span, "10s", None, "the longest wait between two attempts; a server that asks for more is not waited for"),
+    key("llm.idle_timeout", Kind::Span, "60s", None, "how long an unused connection is kept"),
+    key("llm.max_tokens", Kind::Count(16, 1_000_000), "2048", None, "tokens that an answer may have"),
+    key("embedding.provider", Kind::Choice(EMBEDDING_PROVIDERS), "", Some("PGEDGE_EMBEDDING_PROVIDER"), "whose interface the model that makes vectors has; `openai` is that of many servers; without it there is no such model"),
+    key("embedding.model", Kind::Text, "", Some("PGEDGE_EMBEDDING_MODEL"), "the model's name; required with a provider"),
+    key("embedding.url", Kind::Text, "", Some("PGEDGE_EMBEDDING_URL"), "its address, such as `https://models.example.com/v1`; default: the provider's own, for ollama `http://localhost:11434`"),
+    key("embedding.key_env", Kind::Text, "", None, "the variable that holds the key; default: `OPENAI_API_KEY` or `VOYAGE_API_KEY`, when `url` is not given"),
+    key("embedding.key_file", Kind::Text, "", None, "a file that holds the key, instead of a variable"),
+    key("embedding.ca_file", Kind::Text, "", None, "certificates to trust, PEM; default: the system's"),
+    key("embedding.timeout", Kind::Span, "30s", None, "time for a call with all its attempts"),
+    key("embedding.connect_timeout", Kind::Span, "5s", None, "time for opening a connection"),
+    key("embedding.answer_bytes", Kind::Count(1_024, 1 << 30), "16777216", None, "the largest answer of the server"),
+    key("embedding.retries", Kind::Count(0, 10), "2", None, "further attempts when the server is busy, fails or cannot be reached"),
+    key("embedding.longest_wait", Kind::Span, "10s", None, "the longest wait between two attempts; a server that asks for more is not waited for"),
+    key("embedding.idle_timeout", Kind::Span, "60s", None, "how long an unused connection is kept"),
+    key("embedding.dimensions", Kind::Count(1, 65_535), "", None, "dimensions that its vectors must have; default: what the model makes"),
 ];
 
 /// The keys of an entry of `databases:`.

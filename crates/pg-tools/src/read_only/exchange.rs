@@ -120,12 +120,100 @@ async fn plan(
     // Without ANALYZE, PostgreSQL counts the blocks of planning only.
     let buffers = buffers && analyze;
     let before = format!("EXPLAIN (FORMAT JSON, ANALYZE {analyze}, BUFFERS {buffers})\n");
+    plan_as(lease, &before, statement).await
+}
+
+/// Runs an `EXPLAIN` that ends where the statement begins.
+async fn plan_as(
+    lease: &Lease,
+    before: &str,
+    statement: &Statement<'_>,
+) -> Result<String, ReadError> {
     let sql = format!("{before}{}", statement.text());
     let rows = lease.query_typed(&sql, &[]).await;
-    let rows = rows.map_err(|error| ReadError::of_statement(error, length(&before)))?;
+    let rows = rows.map_err(|error| ReadError::of_statement(error, length(before)))?;
     let row = rows.first().ok_or(ReadError::Unreadable)?;
     let Json(text) = row.try_get(0).map_err(ReadError::Lost)?;
     Ok(text)
+}
+
+/// Indexes that are thought to be there.
+pub(super) struct Imagination<'a> {
+    /// The schema of hypopg, quoted.
+    pub(super) hypopg: Option<&'a str>,
+    /// `CREATE INDEX` for each.
+    pub(super) indexes: &'a [String],
+}
+
+/// An index that exists in one session's imagination.
+#[derive(Clone, Debug)]
+pub(crate) struct Imagined {
+    /// What it is called in plans.
+    pub(crate) name: String,
+    /// How large it would be.
+    pub(crate) size_bytes: i64,
+}
+
+/// Has a checked statement planned as if indexes were there, one step after the other: what a
+/// pipeline sends ahead would be planned after the end of the transaction.
+///
+/// What hypopg imagines is the session's and outlives a rollback, so it is forgotten before the
+/// connection is given back, or the connection is not.
+pub(super) async fn what_if(
+    lease: Lease,
+    begin: &str,
+    statement: &Statement<'_>,
+    imagination: &Imagination<'_>,
+    limits: QueryLimits,
+) -> Result<(Vec<Imagined>, String), ReadError> {
+    let plan = async {
+        let begun = lease.batch_execute(begin).await;
+        begun.map_err(ReadError::NeverBegan)?;
+        for probe in [Probe::alone(statement), Probe::inside(statement)] {
+            probe.judge(lease.prepare(&probe.sql).await)?;
+        }
+        let imagined = imagine(&lease, imagination).await?;
+        // hypopg does nothing in an EXPLAIN that as much as mentions ANALYZE.
+        let before = "EXPLAIN (FORMAT JSON, VERBOSE)\n";
+        Ok((imagined, plan_as(&lease, before, statement).await?))
+    };
+    let forget = imagination.hypopg.map_or_else(String::new, |schema| {
+        format!("; SELECT {schema}.hypopg_reset()")
+    });
+    let whole = async {
+        let planned = plan.await;
+        let ended = lease.batch_execute(&format!("{END}{forget}")).await;
+        (planned, ended.is_ok())
+    };
+    let (planned, is_clean) = tokio::time::timeout(limits.statement_timeout + GRACE, whole)
+        .await
+        .map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
+    if is_clean {
+        lease.give_back();
+    }
+    planned
+}
+
+async fn imagine(lease: &Lease, imagination: &Imagination<'_>) -> Result<Vec<Imagined>, ReadError> {
+    let Some(schema) = imagination.hypopg else {
+        return Ok(Vec::new());
+    };
+    let sql = format!(
+        "SELECT i.indexname::pg_catalog.text, {schema}.hypopg_relation_size(i.indexrelid)::pg_catalog.int8 \
+         FROM {schema}.hypopg_create_index($1) i"
+    );
+    let mut imagined = Vec::new();
+    for index in imagination.indexes {
+        let rows = lease.query_typed(&sql, &[(index, Type::TEXT)]).await;
+        let rows = rows.map_err(|error| ReadError::of_statement(error, 0))?;
+        let row = rows.first().ok_or(ReadError::Unreadable)?;
+        let unreadable = |_| ReadError::Unreadable;
+        imagined.push(Imagined {
+            name: row.try_get(0).map_err(unreadable)?,
+            size_bytes: row.try_get(1).map_err(unreadable)?,
+        });
+    }
+    Ok(imagined)
 }
 
 /// Runs a statement of ours, in one round trip.

@@ -80,6 +80,28 @@ impl ReadError {
         }
     }
 
+    /// Whether PostgreSQL's parser could make nothing of the text, so that it is no SQL at all.
+    ///
+    /// SQLSTATE 42601 alone does not say so: it is also given for statements that parse but make no
+    /// sense. The routine that reports it does, in every language that PostgreSQL speaks.
+    pub(crate) fn is_not_sql(&self) -> bool {
+        match self {
+            ReadError::Database(db, 0) => {
+                *db.code() == SqlState::SYNTAX_ERROR && db.routine() == Some("scanner_yyerror")
+            }
+            _ => false,
+        }
+    }
+
+    /// Says whether another query may do better, so that its writer can mend it.
+    pub(crate) fn is_about_the_query(&self) -> bool {
+        match self {
+            ReadError::Refused(_) | ReadError::NotAQuery(_) | ReadError::RowTooLarge { .. } => true,
+            ReadError::Database(..) | ReadError::Misnamed { .. } => !self.is_timeout(),
+            _ => false,
+        }
+    }
+
     /// Says whether PostgreSQL's own words are told, which may quote what the database holds.
     pub(crate) fn is_of_postgresql(&self) -> bool {
         match self {
@@ -162,7 +184,7 @@ fn explain_database(db: &DbError, prefix: u32) -> String {
         }
     }
     if *db.code() == SqlState::SYNTAX_ERROR && db.hint().is_none() {
-        text.push_str("\nHINT: write one SQL query; a question in plain words is not understood");
+        text.push_str("\nHINT: write one SQL query");
     }
     text
 }

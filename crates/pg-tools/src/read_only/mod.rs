@@ -26,7 +26,10 @@ mod typename;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-pub(crate) use exchange::{Column, ColumnKind, Cut, GRACE, Page, Parameter, Rows, columns};
+use exchange::Imagination;
+pub(crate) use exchange::{
+    Column, ColumnKind, Cut, GRACE, Imagined, Page, Parameter, Rows, columns,
+};
 pub(crate) use failure::ReadError;
 use futures_util::{FutureExt, TryFutureExt};
 pub use guard::{DangerousRoles, Guards};
@@ -111,6 +114,25 @@ impl Reader {
         .await
     }
 
+    /// Has PostgreSQL plan a query that somebody wrote as if indexes were there that are not; the
+    /// answer is what hypopg made of them, and the text of the plan's JSON.
+    ///
+    /// `hypopg` is the schema of the extension, quoted; without it no index can be imagined.
+    pub(crate) async fn what_if(
+        &self,
+        agent: &Agent,
+        text: &str,
+        hypopg: Option<&str>,
+        indexes: &[String],
+    ) -> Result<(Vec<Imagined>, String), ReadError> {
+        let statement = &Statement::check(text)?;
+        let imagine = &Imagination { hypopg, indexes };
+        self.leased(agent, Some(statement), |lease, guard| async move {
+            exchange::what_if(lease, &guard.begin, statement, imagine, self.limits).await
+        })
+        .await
+    }
+
     /// Runs a query of ours, which may take parameters.
     pub(crate) async fn ask(
         &self,
@@ -120,6 +142,26 @@ impl Reader {
     ) -> Result<Vec<Row>, ReadError> {
         self.leased(agent, None, |lease, guard| async move {
             exchange::ask(lease, &guard.begin, sql, parameters, self.limits).await
+        })
+        .await
+    }
+
+    /// Runs a query of ours after setting things for its transaction alone.
+    ///
+    /// The settings are ours too: names and values are not quoted here.
+    pub(crate) async fn ask_with(
+        &self,
+        agent: &Agent,
+        settings: &[(&str, String)],
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, ReadError> {
+        let set = |(name, value): &(&str, String)| format!("; SET LOCAL {name} = {value}");
+        let settings: String = settings.iter().map(set).collect();
+        let settings = &settings;
+        self.leased(agent, None, |lease, guard| async move {
+            let begin = format!("{}{settings}", guard.begin);
+            exchange::ask(lease, &begin, sql, parameters, self.limits).await
         })
         .await
     }

@@ -1,27 +1,37 @@
 //! What every tool is, in the toolbox's own terms, and which there are.
 
+mod advise_indexes;
+mod analyze_health;
 mod count_rows;
 mod custom_query;
 #[cfg(test)]
 mod example;
 mod execute_explain;
 mod execute_write;
+mod generate_embedding;
 mod get_schema_info;
 mod list_databases;
 mod query_database;
 mod read_resource;
+mod similarity_search;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod top_queries;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod trial;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
+use model_client::{Chat, Embedder};
 use serde_json::value::RawValue;
 
 use crate::{
     Agent, Settings,
     arguments::Arguments,
     client::{Client, Unanswered},
+    questions::{QuestionLimits, Questions},
     read_only::Reader,
     resources::Resources,
     writing::Writer,
@@ -38,11 +48,22 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
         Arc::new(query_database::QueryDatabase::new(
             reader.clone(),
             means.paging,
+            Questions::new(reader.clone(), means.chat.clone(), means.questions),
         )),
         Arc::new(get_schema_info::GetSchemaInfo(reader.clone())),
         Arc::new(count_rows::CountRows(reader.clone())),
         Arc::new(execute_explain::ExecuteExplain(reader.clone())),
+        Arc::new(similarity_search::SimilaritySearch {
+            reader: reader.clone(),
+            embedder: means.embedder.clone(),
+        }),
         Arc::new(list_databases::ListDatabases(reader.clone())),
+        Arc::new(analyze_health::AnalyzeHealth::new(reader.clone())),
+        Arc::new(advise_indexes::AdviseIndexes(reader.clone())),
+        Arc::new(top_queries::TopQueries(reader.clone())),
+        Arc::new(generate_embedding::GenerateEmbedding {
+            embedder: means.embedder.clone(),
+        }),
         Arc::new(read_resource::ReadResource(means.resources.clone())),
         Arc::new(execute_write::ExecuteWrite(means.writer.clone())),
         #[cfg(test)]
@@ -55,7 +76,10 @@ pub(crate) struct Means {
     pub(crate) reader: Arc<Reader>,
     pub(crate) writer: Arc<Writer>,
     pub(crate) paging: Paging,
+    pub(crate) embedder: Option<Arc<Embedder>>,
     pub(crate) resources: Arc<Resources>,
+    pub(crate) chat: Option<Arc<Chat>>,
+    pub(crate) questions: QuestionLimits,
 }
 
 impl Means {
@@ -65,6 +89,9 @@ impl Means {
             limits,
             written_rows,
             paging,
+            chat,
+            questions,
+            embedder,
             ..
         } = settings;
         let reader = Arc::new(Reader { guards, limits });
@@ -76,6 +103,9 @@ impl Means {
             }),
             reader,
             paging,
+            chat,
+            questions,
+            embedder,
         }
     }
 }
@@ -112,7 +142,6 @@ pub(crate) enum Effect {
     /// Reads the database, and nothing else.
     Reads,
     /// Changes nothing, but asks a service outside of the database.
-    #[allow(dead_code)] // none of the tools that are here now
     Asks,
     /// Changes what is in the database.
     Writes,
@@ -255,6 +284,11 @@ impl From<String> for Failure {
     fn from(message: String) -> Self {
         Failure::told(message)
     }
+}
+
+/// Passes on why a model gave nothing, which may quote its server.
+pub(crate) fn quoted(error: model_client::ModelError) -> Failure {
+    Failure::Quoted(format!("ERROR: {error}"))
 }
 
 /// Quotes a name as an SQL identifier.

@@ -5,13 +5,14 @@ mod held;
 
 use std::{sync::Arc, time::Instant};
 
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
 use crate::{
     Agent,
     arguments::Arguments,
-    read_only::{self, Cut, Page, Reader, Rows},
+    questions::{Answered, Asked, Questions},
+    read_only::{self, Cut, Page, ReadError, Reader, Rows},
     render,
 };
 use cursor::Cursor;
@@ -26,14 +27,14 @@ const LARGEST_OFFSET: u64 = i64::MAX as u64;
 const ROWS_AHEAD: u32 = 10_000;
 
 /// What the rows of a query are.
-pub(super) const OUTPUT_SCHEMA: &str = r#"{"type":"object","properties":{"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"There are more rows than these"},"next_cursor":{"type":"string"}},"required":["columns","rows","row_count","truncated"]}"#;
+pub(super) const OUTPUT_SCHEMA: &str = r#"{"type":"object","properties":{"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"There are more rows than these"},"next_cursor":{"type":"string"},"sql":{"type":"string","description":"What a question was run as"}},"required":["columns","rows","row_count","truncated"]}"#;
 
 const DEFINITION: Definition<'_> = Definition {
     name: "query_database",
     title: "Query the database",
     description: "Runs one SQL query (SELECT, VALUES, TABLE or WITH) in a read-only transaction and returns the rows. \
-        Values come as psql shows them; NULL is NULL. To page, use ORDER BY and call again with the cursor.",
-    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query"},"limit":{"type":"integer","minimum":1,"maximum":1000,"default":100,"description":"Rows at most"},"offset":{"type":"integer","minimum":0,"default":0,"description":"Rows to leave out first"},"cursor":{"type":"string","description":"next_cursor of the page before, with the same query"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["query"],"additionalProperties":false}"#,
+        A simple question in English is translated, and the answer holds its SQL. Values come as psql shows them; NULL is NULL. To page, use ORDER BY and call again with the cursor.",
+    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query, or a simple question in English"},"limit":{"type":"integer","minimum":1,"maximum":1000,"default":100,"description":"Rows at most"},"offset":{"type":"integer","minimum":0,"default":0,"description":"Rows to leave out first"},"cursor":{"type":"string","description":"next_cursor of the page before, with the same query"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["query"],"additionalProperties":false}"#,
     output_schema: OUTPUT_SCHEMA,
     effect: Effect::Reads,
     offer: Offer::Usual,
@@ -43,20 +44,30 @@ const DEFINITION: Definition<'_> = Definition {
 pub(crate) struct QueryDatabase {
     reader: Arc<Reader>,
     held: Held,
+    questions: Questions,
 }
 
 impl QueryDatabase {
-    pub(crate) fn new(reader: Arc<Reader>, paging: Paging) -> Self {
+    pub(crate) fn new(reader: Arc<Reader>, paging: Paging, questions: Questions) -> Self {
         QueryDatabase {
             reader,
             held: Held::new(paging),
+            questions,
         }
     }
 }
 
 impl Tool for QueryDatabase {
     fn definition(&self) -> Definition<'_> {
-        DEFINITION
+        let effect = if self.questions.asks_a_service() {
+            Effect::Asks
+        } else {
+            Effect::Reads
+        };
+        Definition {
+            effect,
+            ..DEFINITION
+        }
     }
 
     fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a> {
@@ -103,19 +114,36 @@ impl Request {
 impl QueryDatabase {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
         let agent = &call.on_database()?;
-        let request = Request::read(call.arguments, agent.database())?;
+        let mut request = Request::read(call.arguments, agent.database())?;
+        let mut question = None;
         let (rows, is_sure) = match &request.cursor {
-            None => (
-                self.reader
-                    .query(agent, &request.query, request.page)
-                    .await?,
-                true,
-            ),
+            None => match self.page(agent, &request).await {
+                Ok(rows) => (rows, true),
+                Err(syntax) if syntax.is_not_sql() => {
+                    let asked = Asked {
+                        agent,
+                        client: call.client,
+                        text: &request.query,
+                        page: request.page,
+                        syntax,
+                    };
+                    let Answered { sql, rows, told } = self.questions.answer(asked).await?;
+                    request.query = sql;
+                    question = Some(told);
+                    (rows, true)
+                }
+                Err(error) => return Err(error.into()),
+            },
             Some(cursor) => self.go_on(agent, &request, cursor).await?,
         };
         let next = next(&rows, &request, agent);
-        let mut found = Found::raw(structured(&rows, next.as_deref())).data(render::text(&rows));
-        if let Some(note) = note(&rows, request.page, next.as_deref()) {
+        let sql = question.as_ref().map(|_| request.query.as_str());
+        let structured = structured(&rows, next.as_deref(), sql);
+        let mut found = Found::raw(structured).data(render::text(&rows));
+        if let (Some(told), Some(sql)) = (&question, sql) {
+            found = found.data(format!("{told}\nSQL:\n{sql}"));
+        }
+        if let Some(note) = note(&rows, request.page, next.as_deref(), sql.is_some()) {
             found = found.said(note);
         }
         if !is_sure {
@@ -124,6 +152,10 @@ impl QueryDatabase {
             );
         }
         Ok(found)
+    }
+
+    async fn page(&self, agent: &Agent, request: &Request) -> Result<Rows, ReadError> {
+        self.reader.query(agent, &request.query, request.page).await
     }
 
     /// Gives the page after a cursor, and whether it follows the one before for sure.
@@ -179,19 +211,24 @@ fn next(rows: &Rows, request: &Request, agent: &Agent) -> Option<String> {
         .then(|| Cursor::after(offset, agent.database(), &request.query, last).text())
 }
 
-fn structured(rows: &Rows, next: Option<&str>) -> Box<RawValue> {
+fn structured(rows: &Rows, next: Option<&str>, sql: Option<&str>) -> Box<RawValue> {
     let structured = render::structured(rows);
-    match (next, structured.get().strip_suffix('}')) {
-        (Some(next), Some(open)) => {
-            let text = format!("{open},\"next_cursor\":\"{next}\"}}");
-            RawValue::from_string(text).expect("a cursor needs no escapes")
+    let more = [("next_cursor", next), ("sql", sql)];
+    let more: Vec<_> = more
+        .into_iter()
+        .filter_map(|(name, text)| Some(format!(",\"{name}\":{}", Value::from(text?))))
+        .collect();
+    match structured.get().strip_suffix('}') {
+        Some(open) if !more.is_empty() => {
+            let text = format!("{open}{}}}", more.concat());
+            RawValue::from_string(text).expect("every part is written as JSON")
         }
         _ => structured,
     }
 }
 
 /// Says in words what the rows alone do not.
-fn note(rows: &Rows, page: Page, next: Option<&str>) -> Option<String> {
+fn note(rows: &Rows, page: Page, next: Option<&str>, is_question: bool) -> Option<String> {
     let count = rows.rows.len();
     let why = match rows.cut {
         None if count == 0 => return Some("(0 rows)".into()),
@@ -202,6 +239,9 @@ fn note(rows: &Rows, page: Page, next: Option<&str>) -> Option<String> {
         }
     };
     let step = match next {
+        Some(next) if is_question => {
+            format!("call again with the SQL above as query and cursor {next}")
+        }
         Some(next) => format!("call again with the same query and cursor {next}"),
         None => {
             let offset = page.offset.saturating_add(count as u64);
