@@ -128,6 +128,8 @@ pub struct Limits {
     pub waiting_calls: usize,
     /// How long such a call waits.
     pub connection_wait: Duration,
+    /// Statements that a connection keeps prepared; with fewer than 8 none is.
+    pub prepared_statements: usize,
 }
 
 impl Config {
@@ -182,6 +184,7 @@ impl Config {
                 running_calls: size(settings.count("limits.running_calls")),
                 waiting_calls: size(settings.count("limits.waiting_calls")),
                 connection_wait: settings.span("limits.connection_wait"),
+                prepared_statements: size(settings.count("limits.prepared_statements")),
             },
             warnings,
         };

@@ -72,6 +72,7 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.running_calls", Kind::Count(1, 100_000), "256", None, "requests of one token that run at once"),
     key("limits.waiting_calls", Kind::Count(1, 100_000), "64", None, "calls of one token that may wait for one of its connections"),
     key("limits.connection_wait", Kind::Span, "5s", None, "how long a call waits for a connection"),
+    key("limits.prepared_statements", Kind::Count(0, 10_000), "32", None, "statements that a connection keeps prepared; with fewer than 8 none is"),
 ];
 
 /// The keys of an entry of `databases:`.
