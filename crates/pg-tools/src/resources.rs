@@ -183,10 +183,10 @@ impl Resources {
                     .await?;
                 let tables = rows.iter().map(|row| {
                     let (schema, name): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-                    Ok(json!({ "schema": schema, "name": name }))
+                    Ok::<_, tokio_postgres::Error>(json!({ "schema": schema, "name": name }))
                 });
                 let tables: Vec<Value> =
-                    tables.collect::<Result<_, _>>().map_err(ReadError::Lost)?;
+                    tables.collect::<Result<_, _>>().map_err(ReadError::lost)?;
                 Ok(Some(json!({ "tables": tables })))
             }
             Some(Address::Table { schema, table }) => {
@@ -200,7 +200,7 @@ impl Resources {
         let text = rows.first().map(|row| row.try_get::<_, &str>(0));
         let text = text
             .ok_or(ReadError::Unreadable)?
-            .map_err(ReadError::Lost)?;
+            .map_err(ReadError::lost)?;
         serde_json::from_str(text).map_err(|_| Failure::told("PostgreSQL gave no JSON"))
     }
 

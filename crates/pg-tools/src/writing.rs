@@ -13,7 +13,7 @@ use tokio_postgres::{Row, types::FromSqlOwned};
 use crate::{
     Agent, QueryLimits,
     read_only::{
-        Cut, GRACE, Guard, Parameter, ReadError, Reader, Rows, Statement, columns, fields,
+        Cut, GRACE, Gathered, Guard, Parameter, ReadError, Reader, Rows, Statement, columns, fields,
     },
 };
 
@@ -83,7 +83,7 @@ async fn transact(
         lease.prepare(text),
         lease.prepare(&as_change),
     );
-    begun.map_err(ReadError::NeverBegan)?;
+    begun.map_err(ReadError::never_began)?;
     let described = alone.map_err(|error| ReadError::of_statement(error, 0))?;
     if described.params().len() != parameters.len() {
         return Err(ReadError::refused(
@@ -100,11 +100,11 @@ async fn transact(
             rows: None,
         }
     } else {
-        let (affected, rows, cut) = returned(lease, text, parameters, most_rows, limits).await?;
-        let columns = columns(&described);
+        let (affected, mut rows) = returned(lease, text, parameters, most_rows, limits).await?;
+        rows.columns = columns(&described);
         Written {
             affected,
-            rows: Some(Rows { columns, rows, cut }),
+            rows: Some(rows),
         }
     };
     if written.affected > most_rows {
@@ -117,8 +117,6 @@ async fn transact(
     Ok(written)
 }
 
-type Returned = (u64, Vec<Vec<Option<String>>>, Option<Cut>);
-
 /// Runs a statement with `RETURNING`. Every row is counted, those beyond a result's size are not kept.
 async fn returned(
     lease: &Lease,
@@ -126,7 +124,7 @@ async fn returned(
     parameters: &[Parameter<'_>],
     most_rows: u64,
     limits: QueryLimits,
-) -> Result<Returned, ReadError> {
+) -> Result<(u64, Rows), ReadError> {
     let most_bytes = limits.result_bytes;
     let sql = format!(
         "WITH q AS (\n{text}\n) SELECT CASE WHEN pg_catalog.octet_length(r) <= {most_bytes} THEN r END \
@@ -137,7 +135,7 @@ async fn returned(
         .iter()
         .map(|(value, kind)| (*value, kind.clone()));
     let mut stream = pin!(lease.query_typed_raw(&sql, given).await.map_err(failed)?);
-    let (mut affected, mut bytes, mut rows, mut cut) = (0, 0, Vec::new(), None);
+    let (mut affected, mut bytes, mut rows, mut cut) = (0, 0, Gathered::default(), None);
     while let Some(row) = stream.next().await {
         affected += 1;
         if affected > most_rows {
@@ -146,14 +144,15 @@ async fn returned(
         match first::<Option<String>>(&row.map_err(failed)?)? {
             Some(text) if cut.is_none() && bytes + text.len() <= most_bytes => {
                 bytes += text.len();
-                rows.push(fields(&text).ok_or(ReadError::Unreadable)?);
+                let row = fields(&text).ok_or(ReadError::Unreadable)?;
+                rows.push_values(row.iter().map(Option::as_deref));
             }
             _ => cut = Some(Cut::Bytes),
         }
     }
-    Ok((affected, rows, cut))
+    Ok((affected, rows.finish(cut)?))
 }
 
 fn first<T: FromSqlOwned>(row: &Row) -> Result<T, ReadError> {
-    row.try_get(0).map_err(ReadError::Lost)
+    row.try_get(0).map_err(ReadError::lost)
 }

@@ -154,6 +154,8 @@ pub struct Limits {
     pub written_rows: u64,
     /// How often a followed table is looked at.
     pub follow_interval: Duration,
+    /// Statements that a connection keeps prepared; with fewer than 8 none is.
+    pub prepared_statements: usize,
 }
 
 impl Config {
@@ -216,6 +218,7 @@ impl Config {
                 held_time: settings.span("limits.held_time"),
                 written_rows: settings.count("limits.written_rows"),
                 follow_interval: settings.span("limits.follow_interval"),
+                prepared_statements: size(settings.count("limits.prepared_statements")),
             },
             tools: Tools {
                 enabled: settings.texts("tools.enabled"),

@@ -83,6 +83,7 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.written_rows", Kind::Count(1, 1_000_000_000), "1000", None, "rows that one statement of a tool that writes may change"),
     key("limits.follow_interval", Kind::Span, "5s", None, "how often it is looked, on the token's own connection, whether a table that a client follows has changed"),
     key("limits.schema_bytes", Kind::Count(1_024, 1 << 24), "65536", None, "the largest description of the tables that a model gets with a question; the nearest tables come first"),
+    key("limits.prepared_statements", Kind::Count(0, 10_000), "32", None, "statements that a connection keeps prepared; with fewer than 8 none is"),
     key("tools.enabled", Kind::Texts, "", Some("PGEDGE_TOOLS_ENABLED"), "opt-in tools that are switched on, by name"),
     key("tools.file", Kind::Text, "", Some("PGEDGE_TOOLS_FILE"), "a file of custom tools; read again when it changes"),
     key("llm.provider", Kind::Choice(LLM_PROVIDERS), "", Some("PGEDGE_LLM_PROVIDER"), "whose interface the model that answers texts has; `openai` is that of many servers; without it there is no such model"),

@@ -1,26 +1,42 @@
-//! Opens connections for a deadpool pool, and ends them with their session.
+//! Opens connections for a pool, and ends them with their session.
 
-use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{hash::RandomState, path::PathBuf, sync::Arc, time::Duration};
 
-use deadpool_postgres::Connect;
+use bytes::BytesMut;
+use deadpool::managed::{self, Metrics, RecycleError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::{net::UnixStream, runtime::Handle, task::JoinHandle};
-use tokio_postgres::{
-    CancelToken, Client, Config, Connection, Error, NoTls, config::Host, tls::TlsStream,
-};
+use tokio_postgres::{CancelToken, Client, Config, Error, NoTls, config::Host, tls::TlsStream};
 use tokio_util::task::TaskTracker;
 
-use crate::{metered::Metered, session::Ending, wire::Wire};
+use crate::{exchange::Means, session::Ending, statements::Statements, wire::Wire};
 
 /// How long a cancel request may take; the connection is closed afterwards in any case.
 const CANCEL_TIME: Duration = Duration::from_secs(1);
 
 /// Opens connections of one session to one database.
-#[derive(Clone)]
 pub(crate) struct Connector {
+    pub(crate) config: Config,
     pub(crate) wire: Wire,
+    /// The key of the names of prepared statements.
+    pub(crate) names: RandomState,
+    /// How many statements a connection may have prepared.
+    pub(crate) prepared_statements: usize,
     pub(crate) ending: Ending,
     pub(crate) canceller: Arc<Canceller>,
+}
+
+/// One connection, for one exchange at a time. Dropping it closes it at once.
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    pub(crate) means: Means,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// Cancels statements on one database.
@@ -91,28 +107,49 @@ fn socket_path(config: &Config) -> Option<PathBuf> {
     }
 }
 
-type Opened = Result<(Client, JoinHandle<()>), Error>;
+impl managed::Manager for Connector {
+    type Type = Connection;
+    type Error = Error;
 
-impl Connect for Connector {
-    fn connect(&self, config: &Config) -> Pin<Box<dyn Future<Output = Opened> + Send + '_>> {
-        let config = config.clone();
-        Box::pin(async move {
-            match &self.canceller.socket {
-                None => {
-                    let (client, connection) = config.connect(self.wire.clone()).await?;
-                    Ok(self.drive(client, connection))
-                }
-                Some(path) => match UnixStream::connect(path).await {
-                    Ok(stream) => {
-                        let metered = Metered::new(stream, self.wire.allowance());
-                        let (client, connection) = config.connect_raw(metered, NoTls).await?;
-                        Ok(self.drive(client, connection))
-                    }
-                    // tokio-postgres makes its own kind of error of the same failure.
-                    Err(_) => Err(unreachable(&config).await),
-                },
+    async fn create(&self) -> Result<Connection, Error> {
+        let wire = self.wire.anew();
+        let (client, task) = match &self.canceller.socket {
+            None => {
+                let (client, connection) = self.config.connect(wire.clone()).await?;
+                self.drive(client, connection)
             }
+            Some(path) => match wire.open_socket(path).await {
+                Ok(stream) => {
+                    let (client, connection) = self.config.connect_raw(stream, NoTls).await?;
+                    self.drive(client, connection)
+                }
+                // tokio-postgres makes its own kind of error of the same failure.
+                Err(_) => return Err(unreachable(&self.config).await),
+            },
+        };
+        let lender = wire
+            .take_opened()
+            .ok_or_else(Error::__private_api_timeout)?;
+        Ok(Connection {
+            client,
+            means: Means {
+                lender,
+                statements: Statements::new(self.names.clone(), self.prepared_statements),
+                buffer: BytesMut::new(),
+            },
+            task,
         })
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut Connection,
+        _: &Metrics,
+    ) -> Result<(), RecycleError<Error>> {
+        if connection.client.is_closed() {
+            return Err(RecycleError::message("the connection is closed"));
+        }
+        Ok(())
     }
 }
 
@@ -125,15 +162,17 @@ async fn unreachable(config: &Config) -> Error {
 
 impl Connector {
     /// Runs a connection until it ends, its owner drops it or its session is closed.
-    fn drive<S, T>(&self, client: Client, connection: Connection<S, T>) -> (Client, JoinHandle<()>)
+    fn drive<S, T>(
+        &self,
+        client: Client,
+        connection: tokio_postgres::Connection<S, T>,
+    ) -> (Client, JoinHandle<()>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         T: TlsStream + Unpin + Send + 'static,
     {
         let token = client.cancel_token();
-        let Connector {
-            ending, canceller, ..
-        } = self.clone();
+        let (ending, canceller) = (self.ending.clone(), self.canceller.clone());
         let task = tokio::spawn(async move {
             tokio::select! {
                 ended = connection => {

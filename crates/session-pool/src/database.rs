@@ -47,6 +47,8 @@ pub struct Limits {
     pub wait: Duration,
     /// Bytes that PostgreSQL may answer to one exchange; a connection over it is closed.
     pub exchange_bytes: u64,
+    /// Statements that one connection keeps prepared; fewer than 8 are as good as none.
+    pub prepared_statements: usize,
 }
 
 impl Default for Limits {
@@ -55,6 +57,7 @@ impl Default for Limits {
             waiting: 64,
             wait: Duration::from_secs(5),
             exchange_bytes: 16 << 20,
+            prepared_statements: 32,
         }
     }
 }

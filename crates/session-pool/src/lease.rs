@@ -1,12 +1,15 @@
 //! One connection for one exchange.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{io, ops::Deref, sync::Arc, time::Duration};
 
-use deadpool_postgres::Object;
+use deadpool::managed::Object;
 use tokio::runtime::Handle;
 use tokio_postgres::{Client, Error};
 
-use crate::connect::Canceller;
+use crate::{
+    connect::{Canceller, Connection, Connector},
+    exchange::{Exchange, Step},
+};
 
 /// What makes a connection as good as new, as one simple query.
 ///
@@ -15,6 +18,8 @@ use crate::connect::Canceller;
 /// the client library keeps some of its own.
 pub const SCRUB: &str = "ROLLBACK; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; \
      SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
+
+const HAS_CONNECTION: &str = "a lease has its connection until it is given back";
 
 /// Why there is no connection to be had.
 #[derive(Debug, thiserror::Error)]
@@ -63,13 +68,13 @@ pub enum LeaseError {
 /// statement, and what the connection was left in is not known.
 pub struct Lease {
     /// Taken only by `give_back` and `drop`.
-    object: Option<Object>,
+    object: Option<Object<Connector>>,
     canceller: Arc<Canceller>,
     runtime: Handle,
 }
 
 impl Lease {
-    pub(crate) fn new(object: Object, canceller: Arc<Canceller>) -> Self {
+    pub(crate) fn new(object: Object<Connector>, canceller: Arc<Canceller>) -> Self {
         Lease {
             object: Some(object),
             canceller,
@@ -81,7 +86,31 @@ impl Lease {
     ///
     /// The caller vouches that [`SCRUB`] was the last thing it ran, and that it ended well.
     pub fn give_back(mut self) {
-        drop(self.object.take());
+        // What was left half way is closed instead.
+        if !self.connection().means.lender.is_abandoned() {
+            drop(self.object.take());
+        }
+    }
+
+    /// Sends statements to be run in one round trip; a row with more bytes than `largest_row` ends
+    /// it, and the connection with it.
+    ///
+    /// Waits for what was asked before by other means. The statements must not change the session
+    /// beyond their transaction, or [`Lease::scrub`] must follow.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn exchange(
+        &mut self,
+        steps: &[Step<'_>],
+        largest_row: usize,
+    ) -> io::Result<Exchange<'_>> {
+        let object = self.object.as_mut().expect(HAS_CONNECTION);
+        object.means.exchange(steps, largest_row).await
+    }
+
+    fn connection(&self) -> &Connection {
+        self.object.as_ref().expect(HAS_CONNECTION)
     }
 
     /// Runs [`SCRUB`] and puts the connection back.
@@ -99,9 +128,7 @@ impl Deref for Lease {
     type Target = Client;
 
     fn deref(&self) -> &Client {
-        self.object
-            .as_ref()
-            .expect("a lease has its connection until it is given back")
+        &self.connection().client
     }
 }
 
@@ -111,11 +138,12 @@ impl Drop for Lease {
             return;
         };
         // Leaves the pool, so that it can be replaced at once.
-        let client = Object::take(object);
-        if client.is_closed() {
+        let connection = Object::take(object);
+        let (client, lender) = (&connection.client, &connection.means.lender);
+        if client.is_closed() && !lender.is_abandoned() {
             return;
         }
         let token = client.cancel_token();
-        self.canceller.cancel(token, client, &self.runtime);
+        self.canceller.cancel(token, connection, &self.runtime);
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    hash::RandomState,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -10,9 +11,9 @@ use std::{
     time::Duration,
 };
 
-use deadpool_postgres::{
-    Manager, ManagerConfig, Pool, PoolConfig, PoolError, RecyclingMethod, Runtime, TimeoutType,
-    Timeouts,
+use deadpool::{
+    Runtime,
+    managed::{self, PoolConfig, TimeoutType, Timeouts},
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -23,6 +24,9 @@ use crate::{
     sessions::Inner,
     wire::Wire,
 };
+
+type Pool = managed::Pool<Connector>;
+type PoolError = managed::PoolError<tokio_postgres::Error>;
 
 /// A handle on one id's connections; clones are the same session.
 ///
@@ -35,6 +39,8 @@ pub(crate) struct Shared {
     id: String,
     databases: Arc<[Database]>,
     limits: Limits,
+    /// The key of the names of prepared statements.
+    names: RandomState,
     cancels: TaskTracker,
     ended: watch::Sender<bool>,
     waiting: AtomicUsize,
@@ -75,6 +81,7 @@ impl Session {
             id: id.to_owned(),
             databases: common.databases.clone(),
             limits: common.limits,
+            names: common.names.clone(),
             cancels: common.cancels.clone(),
             ended: watch::Sender::new(false),
             waiting: AtomicUsize::new(0),
@@ -154,14 +161,14 @@ impl Session {
         ));
         wire.route(&mut config, canceller.uses_socket());
         let connector = Connector {
+            config,
             wire,
+            names: self.0.names.clone(),
+            prepared_statements: self.0.limits.prepared_statements,
             ending: Ending(self.0.ended.subscribe()),
             canceller: canceller.clone(),
         };
-        let recycling = ManagerConfig {
-            recycling_method: RecyclingMethod::Fast,
-        };
-        let pool = Pool::builder(Manager::from_connect(config, connector, recycling))
+        let pool = Pool::builder(connector)
             .config(PoolConfig {
                 max_size: database.max_connections,
                 timeouts: Timeouts {

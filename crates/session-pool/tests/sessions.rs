@@ -1,6 +1,8 @@
 //! Sessions against a real PostgreSQL: who sees what, and how it ends.
 #![allow(clippy::unwrap_used)]
 
+mod exchanges;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,

@@ -14,7 +14,7 @@ use std::{
 
 use session_pool::Lease;
 
-use super::{failure::ReadError, posture::Posture, statement::Statement};
+use super::{failure::ReadError, posture::Posture, statement::Statement, typename::TypeNames};
 
 /// How long a list is good for; an extension may be created meanwhile.
 const FRESH: Duration = Duration::from_secs(60);
@@ -143,27 +143,29 @@ impl Guards {
         );
         let begin = |mode: &str| {
             let timeout = statement_timeout.as_millis();
-            let begin =
-                format!("BEGIN TRANSACTION {mode}; SET LOCAL statement_timeout = {timeout}");
+            let mut begin = vec![
+                format!("BEGIN TRANSACTION {mode}"),
+                format!("SET LOCAL statement_timeout = {timeout}"),
+            ];
             if watches.is_ok() {
-                format!("{begin}; {WATCH_CLIENT}")
-            } else {
-                begin
+                begin.push(WATCH_CLIENT.to_owned());
             }
+            begin
         };
-        let posture = posture.map_err(ReadError::NeverBegan)?;
+        let posture = posture.map_err(ReadError::never_began)?;
         judge(database, &posture, &allowance.dangerous)?;
         let mut denied: HashSet<String> = TAKE_SQL.iter().map(|name| (*name).to_owned()).collect();
-        for row in volatile.map_err(ReadError::NeverBegan)? {
-            denied.insert(row.try_get(0).map_err(ReadError::NeverBegan)?);
+        for row in volatile.map_err(ReadError::never_began)? {
+            denied.insert(row.try_get(0).map_err(ReadError::never_began)?);
         }
         denied.retain(|name| {
             !HARMLESS.contains(&name.as_str()) && !allowance.functions.contains(name)
         });
         let guard = Arc::new(Guard {
             begin: begin("READ ONLY"),
-            begin_writing: begin("READ WRITE"),
+            begin_writing: begin("READ WRITE").join("; "),
             denied,
+            types: TypeNames::default(),
         });
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.insert(database.to_owned(), (Instant::now(), guard.clone()));
@@ -204,10 +206,12 @@ fn judge(database: &str, posture: &Posture, dangerous: &DangerousRoles) -> Resul
 
 /// What holds for one database.
 pub(crate) struct Guard {
-    /// Begins a transaction in which nothing can be changed, with its time limit.
-    pub(super) begin: String,
+    /// Begins a transaction in which nothing can be changed, with its time limit; one statement each.
+    pub(super) begin: Vec<String>,
     /// Begins a transaction that is to be kept, with the same limit.
     pub(crate) begin_writing: String,
+    /// The names of the database's types.
+    pub(super) types: TypeNames,
     denied: HashSet<String>,
 }
 

@@ -1,9 +1,7 @@
 //! The tables and columns that come nearest to a name that is not there.
 
-use tokio_postgres::{
-    error::{DbError, SqlState},
-    types::Type,
-};
+use session_pool::Complaint;
+use tokio_postgres::{error::SqlState, types::Type};
 
 use super::{ReadError, Reader, failure::position, statement::Statement};
 use crate::{Agent, nearest::nearest_few};
@@ -69,7 +67,7 @@ impl Reader {
 }
 
 /// Reads the name that PostgreSQL points at: the last part of `a.b."C"`.
-fn wrong_name(db: &DbError, prefix: u32, text: &str) -> Option<String> {
+fn wrong_name(db: &Complaint, prefix: u32, text: &str) -> Option<String> {
     if *db.code() != SqlState::UNDEFINED_TABLE && *db.code() != SqlState::UNDEFINED_COLUMN {
         return None;
     }

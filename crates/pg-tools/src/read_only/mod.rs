@@ -4,7 +4,7 @@
 //!
 //! 1. the text itself ([`statement`]): bounded, with no escapes that hide names;
 //! 2. the names in it ([`guard`]): no function whose effects a rollback does not undo;
-//! 3. PostgreSQL's grammar ([`exchange`]): the text stands alone as one statement and inside
+//! 3. PostgreSQL's grammar ([`query`]): the text stands alone as one statement and inside
 //!    `SELECT .. FROM ( .. )`, which nothing but a plain query does;
 //! 4. a `READ ONLY` transaction;
 //! 5. which is always rolled back, and the connection scrubbed.
@@ -16,6 +16,7 @@ mod failure;
 mod guard;
 mod misnamed;
 mod posture;
+mod query;
 mod record;
 mod rows;
 mod statement;
@@ -27,12 +28,11 @@ mod typename;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use exchange::Imagination;
-pub(crate) use exchange::{
-    Column, ColumnKind, Cut, GRACE, Imagined, Page, Parameter, Rows, columns,
-};
+pub(crate) use exchange::{GRACE, Imagined, Parameter};
 pub(crate) use failure::ReadError;
 use futures_util::{FutureExt, TryFutureExt};
 pub use guard::{DangerousRoles, Guards};
+pub(crate) use rows::{Column, ColumnKind, Cut, Gathered, Page, Rows};
 use session_pool::Lease;
 use tokio_postgres::Row;
 
@@ -40,6 +40,7 @@ use crate::Agent;
 pub(crate) use guard::Guard;
 pub(crate) use record::fields;
 pub(crate) use statement::Statement;
+pub(crate) use typename::columns;
 
 /// What one query may use up.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +94,7 @@ impl Reader {
     ) -> Result<Rows, ReadError> {
         let statement = &Statement::check(text)?;
         self.leased(agent, Some(statement), |lease, guard| async move {
-            exchange::query(lease, &guard.begin, statement, page, self.limits).await
+            query::query(lease, &guard, statement, page, self.limits).await
         })
         .or_else(|error| self.name_nearest(agent, text, error).map(Err))
         .await
@@ -108,7 +109,14 @@ impl Reader {
     ) -> Result<String, ReadError> {
         let statement = &Statement::check(text)?;
         self.leased(agent, Some(statement), |lease, guard| async move {
-            exchange::explain(lease, &guard.begin, statement, options, self.limits).await
+            exchange::explain(
+                lease,
+                &guard.begin.join("; "),
+                statement,
+                options,
+                self.limits,
+            )
+            .await
         })
         .or_else(|error| self.name_nearest(agent, text, error).map(Err))
         .await
@@ -128,7 +136,8 @@ impl Reader {
         let statement = &Statement::check(text)?;
         let imagine = &Imagination { hypopg, indexes };
         self.leased(agent, Some(statement), |lease, guard| async move {
-            exchange::what_if(lease, &guard.begin, statement, imagine, self.limits).await
+            let begin = guard.begin.join("; ");
+            exchange::what_if(lease, &begin, statement, imagine, self.limits).await
         })
         .await
     }
@@ -141,7 +150,7 @@ impl Reader {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, ReadError> {
         self.leased(agent, None, |lease, guard| async move {
-            exchange::ask(lease, &guard.begin, sql, parameters, self.limits).await
+            exchange::ask(lease, &guard.begin.join("; "), sql, parameters, self.limits).await
         })
         .await
     }
@@ -160,7 +169,7 @@ impl Reader {
         let settings: String = settings.iter().map(set).collect();
         let settings = &settings;
         self.leased(agent, None, |lease, guard| async move {
-            let begin = format!("{}{settings}", guard.begin);
+            let begin = format!("{}{settings}", guard.begin.join("; "));
             exchange::ask(lease, &begin, sql, parameters, self.limits).await
         })
         .await

@@ -108,10 +108,7 @@ impl CountRows {
                 failure
             }
         })?;
-        let count = rows
-            .rows
-            .first()
-            .and_then(|row| row.first()?.as_deref()?.parse().ok());
+        let count = rows.first_value().and_then(|value| value.parse().ok());
         count.ok_or_else(|| Failure::told("PostgreSQL gave no count"))
     }
 

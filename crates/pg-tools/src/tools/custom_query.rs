@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Agent,
     custom::{CustomTool, Described},
-    read_only::{Cut, Parameter, ReadError, Reader, Rows, fields},
+    read_only::{Cut, Gathered, Parameter, ReadError, Reader, Rows, fields},
     render,
     writing::Writer,
 };
@@ -120,32 +120,35 @@ impl CustomQuery {
     async fn read(&self, agent: &Agent, parameters: &[Parameter<'_>]) -> Result<Rows, Failure> {
         let most_bytes = self.reader.limits.result_bytes;
         let found = self.reader.ask(agent, &self.wrapped, parameters).await?;
-        let (mut rows, mut bytes, mut cut) = (Vec::new(), 0, None);
+        let (mut rows, mut bytes, mut cut) = (Gathered::default(), 0, None);
+        let columns = self.described.columns.clone();
         for row in &found {
-            let text: Option<&str> = row.try_get(0).map_err(ReadError::Lost)?;
+            let text: Option<&str> = row.try_get(0).map_err(ReadError::lost)?;
             bytes += text.map_or(most_bytes + 1, str::len);
             let Some(text) = text.filter(|_| bytes <= most_bytes) else {
                 cut = Some(Cut::Bytes);
                 break;
             };
-            if rows.len() == self.tool.max_rows as usize {
+            if rows.count() == self.tool.max_rows as usize {
                 cut = Some(Cut::Limit);
                 break;
             }
-            rows.push(fields(text).ok_or(ReadError::Unreadable)?);
+            let row = fields(text).ok_or(ReadError::Unreadable)?;
+            if row.len() != columns.len().max(1) {
+                return Err(Failure::told(
+                    "the tables of this tool have changed since it was prepared; the operator must touch the file of custom tools",
+                ));
+            }
+            rows.push_values(row.iter().map(Option::as_deref));
         }
-        let columns = self.described.columns.clone();
-        if rows.iter().any(|row| row.len() != columns.len().max(1)) {
-            return Err(Failure::told(
-                "the tables of this tool have changed since it was prepared; the operator must touch the file of custom tools",
-            ));
-        }
-        Ok(Rows { columns, rows, cut })
+        let mut rows = rows.finish(cut)?;
+        rows.columns = columns;
+        Ok(rows)
     }
 }
 
 fn note(rows: &Rows) -> Option<String> {
-    let count = rows.rows.len();
+    let count = rows.count();
     match rows.cut {
         None if count == 0 => Some("(0 rows)".into()),
         None => None,

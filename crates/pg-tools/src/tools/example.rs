@@ -45,9 +45,9 @@ impl LargestTables {
         let rows = self.0.ask(agent, LARGEST, &[(&limit, Type::INT8)]).await?;
         let tables: Vec<(String, i64)> = rows
             .iter()
-            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .map(|row| Ok::<_, tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?)))
             .collect::<Result<_, _>>()
-            .map_err(ReadError::Lost)?;
+            .map_err(ReadError::lost)?;
         let lines = tables
             .iter()
             .map(|(name, bytes)| format!("{name}\t{bytes}"));

@@ -69,7 +69,7 @@ pub(super) fn found(written: &Written) -> Found {
         if rows.cut.is_some() {
             found = found.said(format!(
                 "({} of them shown: they are too large together)",
-                rows.rows.len()
+                rows.count()
             ));
         }
     }

@@ -184,9 +184,9 @@ impl QueryDatabase {
             offset: cursor.offset - 1,
         };
         let rows = Arc::new(self.reader.query(agent, &request.query, ahead).await?);
-        let is_sure = rows.rows.first().is_some_and(|row| cursor.follows(row));
+        let is_sure = rows.row(0).is_some_and(|row| cursor.follows(&row));
         let page = rows.part(1, limit);
-        if page.rows.is_empty() && page.cut.is_some() {
+        if page.count() == 0 && page.cut.is_some() {
             // The row before took all the bytes that a result may have.
             let page = self
                 .reader
@@ -194,7 +194,7 @@ impl QueryDatabase {
                 .await?;
             return Ok((page, is_sure));
         }
-        if rows.rows.len() > limit + 1 {
+        if rows.count() > limit + 1 {
             self.held
                 .hold(agent.name(), key, ahead.offset, rows, Instant::now());
         }
@@ -205,8 +205,8 @@ impl QueryDatabase {
 /// Makes the cursor of the page after these rows, if there is one and the rows have an order.
 fn next(rows: &Rows, request: &Request, agent: &Agent) -> Option<String> {
     rows.cut?;
-    let last = rows.rows.last()?;
-    let offset = request.page.offset.checked_add(rows.rows.len() as u64)?;
+    let last = &rows.row(rows.count().checked_sub(1)?)?;
+    let offset = request.page.offset.checked_add(rows.count() as u64)?;
     read_only::is_ordered(&request.query)
         .then(|| Cursor::after(offset, agent.database(), &request.query, last).text())
 }
@@ -229,7 +229,7 @@ fn structured(rows: &Rows, next: Option<&str>, sql: Option<&str>) -> Box<RawValu
 
 /// Says in words what the rows alone do not.
 fn note(rows: &Rows, page: Page, next: Option<&str>, is_question: bool) -> Option<String> {
-    let count = rows.rows.len();
+    let count = rows.count();
     let why = match rows.cut {
         None if count == 0 => return Some("(0 rows)".into()),
         None => return None,

@@ -114,7 +114,7 @@ impl Held {
 
 impl Batch {
     fn has(&self, offset: u64) -> bool {
-        let end = self.first + self.rows.rows.len() as u64;
+        let end = self.first + self.rows.count() as u64;
         (self.first..end).contains(&offset)
     }
 }
@@ -122,6 +122,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::read_only::Gathered;
 
     const LIMITS: Paging = Paging {
         held_bytes: 1_000,
@@ -136,16 +137,18 @@ mod tests {
     }
 
     fn rows(count: usize) -> Arc<Rows> {
-        let rows = (0..count).map(|n| vec![Some(n.to_string())]).collect();
-        Arc::new(Rows {
-            columns: Vec::new(),
-            rows,
-            cut: None,
-        })
+        let mut gathered = Gathered::default();
+        for value in (0..count).map(|n| format!("{n:16}")) {
+            gathered.push_values([Some(&*value)]);
+        }
+        Arc::new(gathered.finish(None).expect("it is UTF-8"))
     }
 
     fn values(page: Option<Rows>) -> Option<Vec<String>> {
-        page.map(|page| page.rows.into_iter().flatten().flatten().collect())
+        page.map(|page| {
+            let values = page.rows().flatten().flatten();
+            values.map(|value| value.trim().to_owned()).collect()
+        })
     }
 
     #[test]
