@@ -76,8 +76,11 @@ fn stated(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>
 fn always(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     for start in led(lexicon, at) {
         for state in lexicon.states(start, None) {
-            if state.what == State::Always {
-                moves.push((start + state.took, draft.clone()));
+            let end = start + state.took;
+            // "Opened and closed today" says when it was opened.
+            let is_joined = lexicon.any(end, &["and", "or", "but", ","]).is_some();
+            if state.what == State::Always && !is_joined {
+                moves.push((end, draft.clone()));
             }
         }
     }
@@ -257,7 +260,10 @@ fn counted(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
 fn told(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     let places = led(lexicon, at);
     for (phrase, comparison, about) in TELLING {
-        for end in places.iter().filter_map(|at| lexicon.says(*at, phrase)) {
+        // Where there is a column of that name, the word is its name and not a verb.
+        let is_verb = |end: &usize| lexicon.own_columns(end - 1).is_empty();
+        let ends = places.iter().filter_map(|at| lexicon.says(*at, phrase));
+        for end in ends.filter(is_verb) {
             let quantities = match comparison {
                 Some(comparison) => number(lexicon, end)
                     .map(|number| (end + 1, *comparison, number))
@@ -265,14 +271,14 @@ fn told(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) 
                     .collect(),
                 None => quantity(lexicon, end),
             };
-            for column in lexicon.columns_about(about) {
+            for column in lexicon.columns_meant(about) {
                 let between = between(lexicon, end, column).filter(|_| comparison.is_none());
                 if let Some((end, filter)) = between {
                     add(draft, end, 0, filter, moves);
                 }
             }
             for (end, comparison, number) in quantities {
-                for column in lexicon.columns_about(about) {
+                for column in lexicon.columns_meant(about) {
                     let end = past_unit(lexicon, end, column);
                     let filter = Filter::Compare(column, comparison, number.clone());
                     add(draft, end, 0, filter, moves);
@@ -457,7 +463,8 @@ fn referring(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mo
             let Some(number) = number(lexicon, place) else {
                 continue;
             };
-            if let Some(column) = referring_column(lexicon, parent.what) {
+            let column = referring_column(lexicon, parent.what);
+            if let Some(column) = column.filter(|column| is_number(lexicon, *column)) {
                 let filter = Filter::Compare(column, Comparison::Equal, number);
                 add(draft, place + 1, parent.cost, filter, moves);
             }
@@ -465,7 +472,7 @@ fn referring(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mo
     }
 }
 
-/// The table's own column that refers, where numbers identify what it refers to.
+/// The table's own column that refers.
 fn referring_column(lexicon: &Lexicon<'_>, via: usize) -> Option<ColumnRef> {
     let [name] = &lexicon.table.foreign_keys[via].columns[..] else {
         return None;
@@ -474,7 +481,7 @@ fn referring_column(lexicon: &Lexicon<'_>, via: usize) -> Option<ColumnRef> {
         via: None,
         column: lexicon.table.column(name)?,
     };
-    is_number(lexicon, column).then_some(column)
+    Some(column)
 }
 
 /// "from active users": the rows that are referred to, of which more is said.
@@ -530,6 +537,13 @@ fn present(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
                 continue;
             };
             let end = lexicon.any(end, &["any", "an", "a"]).unwrap_or(end);
+            for parent in lexicon.parents(end) {
+                let column = referring_column(lexicon, parent.what);
+                if let Some(column) = column.filter(|at| lexicon.column(*at).is_nullable) {
+                    let filter = Filter::Present(column, *is_present);
+                    add(draft, end + parent.took, parent.cost, filter, moves);
+                }
+            }
             for column in lexicon.own_columns(end) {
                 let it = lexicon.column(column.what);
                 // No quantity may be none or zero.
