@@ -342,3 +342,30 @@ fn a_wrong_custom_tool_stops_the_start() {
         assert!(said.stderr.contains(part), "no {part:?} in {}", said.stderr);
     }
 }
+
+#[test]
+fn the_documented_custom_tool_works_on_the_shop() {
+    let page = include_str!("../../docs/configuration.md");
+    let example = page
+        .split("```yaml\n")
+        .find(|block| block.starts_with("tools:"))
+        .and_then(|block| block.split("```").next())
+        .unwrap();
+    let database = Database::fresh();
+    let mut setup = setup(&database);
+    setup.config["tools"] = json!({ "file": setup.file("tools.yaml", example) });
+    let mut server = Conversation::start(&setup);
+    server.initialize();
+    let customer = database
+        .superuser()
+        .value("select user_id from shop.orders where status = 'delivered' limit 1");
+    let customer: i64 = customer.parse().unwrap();
+    let arguments = json!({ "customer": customer, "status": "delivered" });
+    let called = json!({ "name": "orders_of_customer", "arguments": arguments });
+    let answer = Answer::read(&server.ask(1, "tools/call", called));
+    assert_eq!(
+        answer.structured["rows"][0][1], "delivered",
+        "{}",
+        answer.text
+    );
+}

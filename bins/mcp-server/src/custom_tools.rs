@@ -1,6 +1,7 @@
 //! The file of custom tools, followed while the server runs.
 
 use std::{
+    io::Read,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -15,6 +16,9 @@ use crate::announce;
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How much of the file is compared; a larger one is refused when it is read.
+const MOST_BYTES: u64 = 2 << 20;
 
 /// No token can have this id, as no id of a token begins with a parenthesis.
 const SESSION: &str = "(custom tools)";
@@ -57,7 +61,7 @@ impl ToolFile {
             default_database: first.name.clone(),
             tools: toolbox.custom_tools(),
             session: sessions.open(SESSION, None),
-            seen: std::fs::read(path).ok(),
+            seen: read(path).await,
             is_waiting: false,
         };
         match file.load().await {
@@ -149,9 +153,16 @@ impl ToolFile {
 /// Reads the file beside the runtime's threads; `None` while it is not there, as in a replacement.
 async fn read(path: &Path) -> Option<Vec<u8>> {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || std::fs::read(path).ok())
+    tokio::task::spawn_blocking(move || bytes(&path))
         .await
         .ok()?
+}
+
+fn bytes(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).ok()?;
+    file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// Follows a file, if there is one, until the other future ends.

@@ -180,7 +180,11 @@ impl Shelf {
             _ = lease.scrub().await;
             Ok(described)
         };
-        self.means.reader.leased(agent, None, run).await
+        let limit = self.means.reader.limits.statement_timeout;
+        let described = self.means.reader.leased(agent, None, run);
+        tokio::time::timeout(limit, described)
+            .await
+            .unwrap_or(Err(ReadError::TimedOut(limit)))
     }
 }
 
