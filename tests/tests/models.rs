@@ -54,7 +54,7 @@ fn a_question_is_embedded_and_the_nearest_products_are_found() {
         "select id from shop.products order by embedding <=> '{:?}'::vector, id limit 1",
         warm("")
     ));
-    let by_distance = results.iter().find(|row| row["rank_by_distance"] == 1);
+    let by_distance = results.iter().find(|row| row["distance_rank"] == 1);
     assert_eq!(
         by_distance.unwrap()["values"]["id"],
         nearest,

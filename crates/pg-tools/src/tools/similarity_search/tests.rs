@@ -319,7 +319,7 @@ async fn a_text_is_embedded_and_its_words_are_looked_for_too() {
         first["values"]["body"].as_str().unwrap().contains("stove"),
         "{text}"
     );
-    assert!(first["rank_by_words"].is_u64(), "{text}");
+    assert!(first["word_rank"].is_u64(), "{text}");
     assert!(structured["index"] == "documents_ann", "{text}");
 
     let (text, structured) = trial
@@ -419,7 +419,7 @@ async fn an_answer_has_no_more_tokens_than_it_may_have() {
             "{format} {tokens}: {}",
             text.len() / 4
         );
-        assert!(data < 4 * tokens + 200, "{format} {tokens}: {data}");
+        assert!(data < tokens + tokens / 4, "{format} {tokens}: {data}");
         assert_eq!(structured["truncated"], true, "{format} {tokens}");
         assert!(text.contains("max_output_tokens"), "{text}");
     }
