@@ -255,6 +255,37 @@ fn what_only_looks_tempting_is_answered() {
 }
 
 #[test]
+fn no_word_is_passed_over() {
+    let schema = temptations();
+    for question in [
+        "list all tickets",
+        "how many new tickets are there",
+        "show me the 5 latest tickets that are not new",
+        "tickets opened in March 2024 per month",
+        "number of tickets per assignee",
+        "average price of products in stock",
+        "top 3 products by price",
+        "products with price between 10 and 20 sorted by cost descending",
+        "employees in Sales with more than 2 tickets",
+        "which product is the cheapest",
+        "tickets of assignee 7 opened last week",
+        "different departments of employees",
+    ] {
+        assert!(translate(question, &schema).is_ok(), "{question}");
+        let words: Vec<&str> = question.split(' ').collect();
+        for place in 0..=words.len() {
+            for strange in ["zorkish", "without", "delete", "or", "why"] {
+                let mut more = words.clone();
+                more.insert(place, strange);
+                let more = more.join(" ");
+                let found = translate(&more, &schema);
+                assert!(found.is_err(), "{more}: {found:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn two_tables_of_one_name_are_not_told_apart() {
     let mut twice = schema("users", vec![]);
     let mut other = twice.tables[0].clone();
