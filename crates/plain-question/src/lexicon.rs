@@ -35,6 +35,7 @@ pub(crate) enum State {
 
 /// A question's words, and the table that they may be about with its neighbours.
 pub(crate) struct Lexicon<'a> {
+    asked: Asked<'a>,
     pub(crate) words: &'a [Word],
     pub(crate) index: usize,
     pub(crate) table: &'a Table,
@@ -77,6 +78,7 @@ impl<'a> Lexicon<'a> {
             })
         });
         Lexicon {
+            asked,
             words,
             index,
             table,
@@ -84,6 +86,16 @@ impl<'a> Lexicon<'a> {
             scopes: std::iter::once(own).chain(parents).collect(),
             children: children(asked, index),
         }
+    }
+
+    /// The same question as one about the rows that refer to these.
+    pub(crate) fn of_children(&self, children: &Children) -> Self {
+        Lexicon::new(self.asked, children.table)
+    }
+
+    /// The tables whose rows refer to these.
+    pub(crate) fn all_children(&self) -> impl Iterator<Item = &Children> {
+        self.children.iter().map(|(children, _)| children)
     }
 
     /// The column that a reference leads to.
@@ -352,7 +364,9 @@ fn children(asked: Asked<'_>, index: usize) -> Vec<(Children, &Terms)> {
     for (table, child) in asked.schema.tables.iter().enumerate() {
         for (key, foreign) in child.foreign_keys.iter().enumerate() {
             if foreign.schema == parent.schema && foreign.table == parent.name {
-                found.push((Children { table, key }, &asked.names.table(table).noun));
+                let states = Vec::new();
+                let children = Children { table, key, states };
+                found.push((children, &asked.names.table(table).noun));
             }
         }
     }

@@ -6,7 +6,7 @@ use super::{Draft, Move, Rule};
 use crate::dates;
 use crate::lexicon::{Lexicon, State};
 use crate::names::{cost, is_participle};
-use crate::query::{ColumnRef, Comparison, Filter, Literal};
+use crate::query::{Children, ColumnRef, Comparison, Filter, Literal};
 use crate::schema::Kind;
 use crate::words::{self, Word};
 
@@ -582,11 +582,8 @@ fn related(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
             relate(lexicon, end, draft, (Comparison::Equal, 0), moves);
         }
         if let Some(end) = lexicon.any(start, &["with", "having", "have", "has"]) {
-            if lexicon
-                .children(end)
-                .iter()
-                .any(|hit| lexicon.words[end + hit.took - 1].is_plural())
-            {
+            let mut named = children(lexicon, end).into_iter();
+            if named.any(|(end, ..)| lexicon.words[end - 1].is_plural()) {
                 relate(lexicon, end, draft, (Comparison::AtLeast, 1), moves);
             }
             for (place, comparison, number) in quantity(lexicon, end) {
@@ -607,8 +604,31 @@ fn relate(
     (comparison, count): (Comparison, u64),
     moves: &mut Vec<Move>,
 ) {
-    for child in lexicon.children(at) {
-        let filter = Filter::Children(child.what, comparison, count);
-        add(draft, at + child.took, child.cost, filter, moves);
+    for (end, children, cost) in children(lexicon, at) {
+        let filter = Filter::Children(children, comparison, count);
+        add(draft, end, cost, filter, moves);
     }
+}
+
+/// Rows that refer to these at a place, perhaps with their state: "returned orders". Where they end,
+/// which they are, and the cost.
+fn children(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Children, u32)> {
+    let mut found: Vec<_> = lexicon
+        .children(at)
+        .into_iter()
+        .map(|hit| (at + hit.took, hit.what, hit.cost))
+        .collect();
+    for all in lexicon.all_children() {
+        let own = lexicon.of_children(all);
+        for (end, state) in described(&own, at, None, true) {
+            for noun in own.subjects(end) {
+                let children = Children {
+                    states: vec![state.clone()],
+                    ..all.clone()
+                };
+                found.push((end + noun.took, children, noun.cost));
+            }
+        }
+    }
+    found
 }
