@@ -126,7 +126,7 @@ impl<H: Handler> Service<H> {
                 };
                 Ok(self.write(&asking, &discovery, listed))
             }
-            Method::Listen => self.listen(&asking, arrival.closing.clone()).await,
+            Method::Listen => self.listen(&asking, arrival).await,
             Method::ListTools => {
                 let tools = handler.tools(&asking.scope.principal);
                 let (items, next_cursor) =

@@ -18,7 +18,7 @@ use crate::model::{Capabilities, Object};
 use crate::outbox::Outbox;
 use crate::params;
 use crate::rounds::Asking;
-use crate::service::{Conversation, Service};
+use crate::service::{Arrival, Channel, Conversation, Service};
 use crate::session::{OpenStream, Session};
 
 /// What a client wants to be told, and what it will be told.
@@ -66,7 +66,7 @@ impl<H: Handler> Service<H> {
     pub(crate) async fn listen(
         &self,
         asking: &Asking<'_, H::Principal>,
-        closing: Option<watch::Receiver<bool>>,
+        arrival: &Arrival<H::Principal>,
     ) -> Result<Vec<u8>, Failure> {
         let id = &asking.request.id;
         let wanted: Filter = params::required("notifications", asking.params.notifications)?;
@@ -115,7 +115,14 @@ impl<H: Handler> Service<H> {
         tokio::select! {
             () = tell_changes => {}
             () = look => {}
-            () = closed(closing) => {}
+            () = closed(arrival.closing.clone()) => {}
+        }
+        if let Channel::Stdio(_) = arrival.channel {
+            // Where streams share one pipe, the end of one is told (2026-07-28, notifications/cancelled).
+            asking.outbox.send(jsonrpc::write_notification(
+                "notifications/cancelled",
+                &json!({ "requestId": id }),
+            ));
         }
         let mut reply = self.reply(&crate::model::Empty, asking.scope.revision, None);
         reply.subscription = Some(id);

@@ -217,7 +217,7 @@ impl<H: Handler> Service<H> {
     ) -> Result<(), Failure> {
         if revision.is_none_or(|revision| revision > Revision::V2025_03_26) {
             return Err(Failure::malformed(
-                "only 2024-11-05 and 2025-03-26 have batches",
+                "only 2024-11-05 and 2025-03-26 have batches: name one in MCP-Protocol-Version or `initialize`",
             ));
         }
         if !(1..=self.options.max_batch).contains(&length) {

@@ -336,7 +336,7 @@ async fn health_needs_no_token() {
         .await;
     assert_eq!(
         (reply.status, reply.json()),
-        (200, json!({ "status": "ok", "tools": 5 }))
+        (200, json!({ "status": "ok", "tools": 6 }))
     );
 }
 
@@ -496,6 +496,15 @@ async fn revocation_ends_a_running_request_with_401() {
             .unwrap()
             .contains("invalid_token")
     );
+}
+
+#[tokio::test]
+async fn an_answer_that_is_ready_when_the_rights_end_is_not_sent() {
+    let server = start(Options::default()).await;
+    let reply = server
+        .call("", "tools/call", json!({ "name": "resign" }))
+        .await;
+    assert_eq!(reply.status, 401, "{reply:?}");
 }
 
 #[tokio::test]

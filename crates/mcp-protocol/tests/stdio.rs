@@ -39,11 +39,11 @@ fn start(options: Options) -> Pipe {
 
 fn start_handler<H: Handler<Principal = Holder>>(handler: H, options: Options) -> Pipe {
     let (ours, theirs) = tokio::io::duplex(1024);
-    let (revoke, revoked) = watch::channel(false);
+    let revoke = watch::Sender::new(false);
     let (reader, writer) = tokio::io::split(theirs);
     let principal = Holder {
         name: "alice",
-        revoked,
+        revoked: revoke.clone(),
     };
     let service = Arc::new(Service::new(handler));
     let serving = tokio::spawn(stdio::serve(reader, writer, service, principal, options));
@@ -340,6 +340,9 @@ async fn listeners_share_the_pipe_and_are_dismissed_at_its_end() {
     pipe.send(&modern(2, "tools/list", json!({}))).await;
     assert_eq!(pipe.next().await.unwrap()["id"], 2);
     pipe.close().await;
+    let told = pipe.next().await.unwrap();
+    assert_eq!(told["method"], "notifications/cancelled");
+    assert_eq!(told["params"], json!({ "requestId": "l" }));
     let last = pipe.next().await.unwrap();
     assert_eq!(last["id"], "l");
     assert_eq!(

@@ -1,7 +1,7 @@
 //! The request pipeline, from bytes of a connection to bytes of a reply: it never panics, never
 //! hangs, and never answers with a fault of the server.
 //!
-//! `cargo +nightly fuzz run pipeline` in `crates/mcp-protocol`.
+//! `scripts/fuzz.sh SECONDS` runs it.
 #![no_main]
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{HeaderMap, HeaderValue};
@@ -97,10 +98,15 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                 _ => reply::method_not_allowed(METHODS),
             }
         };
-        tokio::select! {
+        let reply = tokio::select! {
             biased;
-            () = principal.revoked() => self.unauthorized(&Refusal::Unknown),
-            reply = take => reply,
+            () = principal.revoked() => None,
+            reply = take => Some(reply),
+        };
+        // The rights may have ended while the reply was made, which then tells of nothing but that.
+        match reply {
+            Some(reply) if principal.revoked().now_or_never().is_none() => reply,
+            _ => self.unauthorized(&Refusal::Unknown),
         }
     }
 
@@ -309,8 +315,10 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     /// Reads a body within its limits of size and time.
     async fn read(&self, mut body: Incoming) -> Result<Bytes, Failure> {
         let limit = self.options.max_body_bytes;
-        let too_long =
-            || Failure::malformed("the body is longer than the server takes").status(413);
+        let too_long = || {
+            let message = format!("the body is longer than {limit} bytes; send less at once");
+            Failure::malformed(message).status(413)
+        };
         if body.size_hint().lower() > limit as u64 {
             return Err(too_long());
         }

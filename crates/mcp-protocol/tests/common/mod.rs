@@ -27,7 +27,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Holder {
     pub name: &'static str,
-    pub revoked: watch::Receiver<bool>,
+    pub revoked: watch::Sender<bool>,
 }
 
 impl Principal for Holder {
@@ -36,7 +36,7 @@ impl Principal for Holder {
     }
 
     async fn revoked(&self) {
-        let mut revoked = self.revoked.clone();
+        let mut revoked = self.revoked.subscribe();
         if revoked.wait_for(|revoked| *revoked).await.is_err() {
             std::future::pending().await
         }
@@ -69,11 +69,11 @@ impl Authenticate for Tokens {
         match credentials.bearer()? {
             "alice-token" => Ok(Holder {
                 name: "alice",
-                revoked: self.alice.subscribe(),
+                revoked: self.alice.clone(),
             }),
             "bob-token" => Ok(Holder {
                 name: "bob",
-                revoked: self.bob.subscribe(),
+                revoked: self.bob.clone(),
             }),
             "expired-token" => Err(Refusal::Expired),
             "busy-token" => Err(Refusal::TooManyFailures {
@@ -116,6 +116,11 @@ impl Fixture {
             echo,
             Tool::new("wait", "Waits for ever.", any()),
             Tool::new("panic", "Panics.", any()),
+            Tool::new(
+                "resign",
+                "Takes its caller's rights away, then answers.",
+                any(),
+            ),
             Tool::new("steps", "Tells its progress and logs.", any()),
             Tool::new("flood", "Returns more than any socket buffers.", any()),
         ];
@@ -185,6 +190,10 @@ impl Handler for Fixture {
                 std::future::pending().await
             }
             "panic" => panic!("as the test asked"),
+            "resign" => {
+                context.principal().revoked.send_replace(true);
+                Ok(ToolResult::text("too late"))
+            }
             "flood" => Ok(ToolResult::text("x".repeat(64 * 1024 * 1024))),
             _ => {
                 context.progress(1.0, Some(2.0), Some("half"));

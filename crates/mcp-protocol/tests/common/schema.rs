@@ -11,13 +11,13 @@ pub struct Official {
     definitions: Map<String, Value>,
 }
 
-/// Where the official schemas stand: in `shared/reference/schemas`, beside the repository.
-const FOLDER: &str = "../../../shared/reference/schemas";
-
 impl Official {
+    /// Reads it from the folder that `MCP_SCHEMAS` names.
     pub fn read(revision: &'static str) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDER);
-        let path = folder.join(format!("{revision}.json"));
+        let folder = std::env::var_os("MCP_SCHEMAS").unwrap_or_else(|| {
+            panic!("MCP_SCHEMAS names no folder; scripts/check-official.sh sets it")
+        });
+        let path = Path::new(&folder).join(format!("{revision}.json"));
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| {
             panic!(
                 "the official schema is missing at {}: {error}",
