@@ -38,11 +38,14 @@ pub enum SetUpError {
     Tls(#[from] rustls::Error),
 }
 
-/// Why a call gave nothing. Its text names the fix where there is one.
+/// Why a call gave nothing.
+///
+/// Its text is for whoever asked, and names the fix where there is one. Hosts, and what a server says
+/// of its customer's account when it is busy, are for the operator's log: they are in `Debug` alone.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// No connection, or it was lost before the answer was whole.
-    #[error("{provider} cannot be reached at {host}: {reason}")]
+    #[error("{provider} cannot be reached: {reason}")]
     Unreachable {
         /// Who was called.
         provider: &'static str,
@@ -82,7 +85,7 @@ pub enum ModelError {
         message: String,
     },
     /// The server takes no more requests for now (429, 529).
-    #[error("{provider} takes no more requests for now (HTTP {status}{}){message}; try again later", asked(.wait))]
+    #[error("{provider} takes no more requests for now (HTTP {status}{}); try again later", asked(.wait))]
     Busy {
         /// Who was called.
         provider: &'static str,
@@ -94,7 +97,7 @@ pub enum ModelError {
         message: String,
     },
     /// The server failed (5xx).
-    #[error("{provider} failed (HTTP {status}){message}")]
+    #[error("{provider} failed (HTTP {status})")]
     Failed {
         /// Who was called.
         provider: &'static str,

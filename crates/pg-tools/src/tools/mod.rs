@@ -286,8 +286,9 @@ impl From<String> for Failure {
     }
 }
 
-/// Passes on why a model gave nothing, which may quote its server.
+/// Passes on why a model gave nothing, which may quote its server; the log gets the whole story.
 pub(crate) fn quoted(error: model_client::ModelError) -> Failure {
+    tracing::warn!(?error, "a model gave nothing");
     Failure::Quoted(format!("ERROR: {error}"))
 }
 

@@ -94,7 +94,8 @@ fn places(candidates: &[Candidate]) -> Vec<Place> {
     .collect()
 }
 
-/// Gives each candidate its rank by a value, the smallest first, equals alike; none to one without.
+/// Gives each candidate its rank by a value, the smallest first; none to one without. Equals share
+/// the last of their places: a word that all rows have says nothing for any of them.
 fn ranks(
     candidates: &[Candidate],
     value: impl Fn(&Candidate) -> Option<f64>,
@@ -106,7 +107,7 @@ fn ranks(
         .iter()
         .map(|candidate| {
             let own = value(candidate)?;
-            Some(1 + sorted.partition_point(|other| *other < own))
+            Some(sorted.partition_point(|other| *other <= own))
         })
         .collect()
 }
@@ -148,12 +149,22 @@ mod tests {
     }
 
     #[test]
-    fn equals_share_a_rank() {
+    fn equals_share_the_last_of_their_ranks() {
         let candidates = [0.5, 0.1, 0.5, 0.9].map(|distance| candidate(Some(distance), None));
         assert_eq!(
             ranks(&candidates, |candidate| candidate.distance),
-            [Some(2), Some(1), Some(2), Some(4)]
+            [Some(3), Some(1), Some(3), Some(4)]
         );
+    }
+
+    #[test]
+    fn a_word_that_all_rows_have_does_not_hide_the_rare_one() {
+        // All have the common word; the last one has the rare word too, and is the farthest.
+        let mut candidates: Vec<_> = (0..60)
+            .map(|number| candidate(Some(f64::from(number)), Some(0.1)))
+            .collect();
+        candidates[59].weight = Some(0.2);
+        assert!(order(&pick(&candidates, 3, 1.0)).contains(&59));
     }
 
     #[test]
