@@ -122,7 +122,14 @@ impl Teller<'_> {
     }
 
     fn child(&self, children: &Children) -> String {
-        self.schema.tables[children.table].name.clone()
+        let table = &self.schema.tables[children.table];
+        let own = Teller {
+            schema: self.schema,
+            table,
+        };
+        let states = children.states.iter();
+        let states = states.map(|state| format!(" where {}", own.filter(state)));
+        format!("{}{}", table.name, states.collect::<String>())
     }
 
     fn column(&self, at: ColumnRef) -> String {

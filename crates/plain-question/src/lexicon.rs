@@ -35,6 +35,7 @@ pub(crate) enum State {
 
 /// A question's words, and the table that they may be about with its neighbours.
 pub(crate) struct Lexicon<'a> {
+    asked: Asked<'a>,
     pub(crate) words: &'a [Word],
     pub(crate) index: usize,
     pub(crate) table: &'a Table,
@@ -77,6 +78,7 @@ impl<'a> Lexicon<'a> {
             })
         });
         Lexicon {
+            asked,
             words,
             index,
             table,
@@ -84,6 +86,16 @@ impl<'a> Lexicon<'a> {
             scopes: std::iter::once(own).chain(parents).collect(),
             children: children(asked, index),
         }
+    }
+
+    /// The same question as one about the rows that refer to these.
+    pub(crate) fn of_children(&self, children: &Children) -> Self {
+        Lexicon::new(self.asked, children.table)
+    }
+
+    /// The tables whose rows refer to these.
+    pub(crate) fn all_children(&self) -> impl Iterator<Item = &Children> {
+        self.children.iter().map(|(children, _)| children)
     }
 
     /// The column that a reference leads to.
@@ -235,9 +247,7 @@ impl<'a> Lexicon<'a> {
             cost: 0,
         });
         let mut found: Vec<_> = values.collect();
-        let Some(word) = self.words.get(at).filter(|w| w.kind == words::Kind::Plain) else {
-            return found;
-        };
+        let words = self.words.get(at..).unwrap_or_default();
         let scope = self.scope(via);
         for (column, names) in scope.names.columns.iter().enumerate() {
             let (at, it) = (ColumnRef { via, column }, &scope.table.columns[column]);
@@ -246,15 +256,19 @@ impl<'a> Lexicon<'a> {
                 _ if it.is_nullable => State::Happened(at, is),
                 _ => State::Always,
             };
-            if let Some(is) = names.state.as_ref().and_then(|name| truth(word, name)) {
-                // What has always happened has no opposite.
-                if is || state(is) != State::Always {
-                    found.push(Hit {
-                        took: 1,
-                        what: state(is),
-                        cost: 0,
-                    });
-                }
+            let Some(name) = &names.state else { continue };
+            let Some(is) = truth(words, name) else {
+                continue;
+            };
+            // What has always happened has no opposite; and "unpaid" is not clear where "paid" is a
+            // status as well.
+            let is_clear = is || (state(is) != State::Always && !scope.holds(name));
+            if is_clear {
+                found.push(Hit {
+                    took: name.len(),
+                    what: state(is),
+                    cost: 0,
+                });
             }
         }
         found
@@ -284,6 +298,15 @@ impl<'a> Lexicon<'a> {
         Some(ColumnRef { via: None, column })
     }
 
+    /// The columns that the first of these words tells that any column is named by.
+    pub(crate) fn columns_meant(&self, about: &[&str]) -> Vec<ColumnRef> {
+        let columns = about.iter().map(|word| self.columns_about(&[word]));
+        columns
+            .into_iter()
+            .find(|columns| !columns.is_empty())
+            .unwrap_or_default()
+    }
+
     /// The table's own columns whose names have one of the words, and that are no keys.
     pub(crate) fn columns_about(&self, about: &[&str]) -> Vec<ColumnRef> {
         let columns = self.table.columns.iter().enumerate();
@@ -307,6 +330,13 @@ impl<'a> Lexicon<'a> {
 }
 
 impl Scope<'_> {
+    /// Whether a column is known to hold this.
+    fn holds(&self, stems: &[String]) -> bool {
+        let columns = self.table.columns.iter();
+        let mut values = columns.flat_map(|column| &column.values);
+        values.any(|value| parts(value) == stems)
+    }
+
     fn extra(&self, mentioned: &[usize]) -> u32 {
         match self.via {
             Some(via) if !mentioned.contains(&via) => cost::OTHER_TABLE,
@@ -334,7 +364,9 @@ fn children(asked: Asked<'_>, index: usize) -> Vec<(Children, &Terms)> {
     for (table, child) in asked.schema.tables.iter().enumerate() {
         for (key, foreign) in child.foreign_keys.iter().enumerate() {
             if foreign.schema == parent.schema && foreign.table == parent.name {
-                found.push((Children { table, key }, &asked.names.table(table).noun));
+                let states = Vec::new();
+                let children = Children { table, key, states };
+                found.push((children, &asked.names.table(table).noun));
             }
         }
     }

@@ -33,8 +33,8 @@ pub(crate) struct TableNames {
 /// The names of a column and of what it holds.
 pub(crate) struct ColumnNames {
     pub(crate) terms: Terms,
-    /// The word that states what it records.
-    pub(crate) state: Option<String>,
+    /// The words that state what it records, of which there are several only for a boolean.
+    pub(crate) state: Option<Vec<String>>,
     /// Its values, each as stems; none of one that the question cannot mean.
     pub(crate) values: Vec<Vec<String>>,
 }
@@ -200,18 +200,16 @@ fn without_marks<'a>(column: &Column, name: &'a [String]) -> &'a [String] {
     }
 }
 
-/// The word that states what the column records, if it is one.
-fn state_name(column: &Column) -> Option<String> {
+/// The words that state what the column records, if they do.
+fn state_name(column: &Column) -> Option<Vec<String>> {
     let name = parts(&column.name);
-    let [word] = without_marks(column, &name) else {
-        return None;
-    };
-    let states = match column.kind {
-        Kind::Boolean => true,
-        Kind::Date => is_participle(word),
+    let words = without_marks(column, &name);
+    let states = match (column.kind, words) {
+        (Kind::Boolean, _) => true,
+        (Kind::Date, [word]) => is_participle(word),
         _ => false,
     };
-    states.then(|| word.clone())
+    states.then(|| words.to_vec())
 }
 
 /// Whether the word tells what has happened to something.
@@ -219,12 +217,21 @@ pub(crate) fn is_participle(word: &str) -> bool {
     word.ends_with("ed") || word.ends_with("en") || PARTICIPLES.contains(&word)
 }
 
-/// Whether the word says that the state is so, or that it is not.
-pub(crate) fn truth(word: &Word, name: &str) -> Option<bool> {
-    if word.stem == name {
+/// Whether words say that the state is so, or that it is not.
+pub(crate) fn truth(words: &[Word], name: &[String]) -> Option<bool> {
+    let is_plain = |word: &Word| word.kind == crate::words::Kind::Plain;
+    let is_said = words.len() >= name.len()
+        && words
+            .iter()
+            .zip(name)
+            .all(|(word, part)| is_plain(word) && word.stem == *part);
+    if is_said {
         return Some(true);
     }
-    let is_negated = |prefix: &&str| word.stem.strip_prefix(*prefix) == Some(name);
+    let (Some(word), [name]) = (words.first().filter(|word| is_plain(word)), name) else {
+        return None;
+    };
+    let is_negated = |prefix: &&str| word.stem.strip_prefix(*prefix) == Some(name.as_str());
     let is_opposite = OPPOSITES.iter().any(|(one, other)| {
         (*one == word.stem && *other == name) || (*other == word.stem && *one == name)
     });

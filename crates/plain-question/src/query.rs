@@ -79,6 +79,8 @@ pub(crate) struct Children {
     pub(crate) table: usize,
     /// Which of that table's foreign keys refers.
     pub(crate) key: usize,
+    /// What is said of them, by columns of their own.
+    pub(crate) states: Vec<Filter>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -11,7 +11,13 @@ const LABELS: [&str; 6] = ["name", "title", "full_name", "fullname", "label", "e
 
 /// Writes the query.
 pub(crate) fn write(query: &Query, schema: &Schema) -> String {
-    Writer { query, schema }.select()
+    let alias = "t";
+    Writer {
+        query,
+        schema,
+        alias,
+    }
+    .select()
 }
 
 /// Quotes a name.
@@ -37,6 +43,8 @@ pub(crate) fn table_name(table: &Table) -> String {
 struct Writer<'a> {
     query: &'a Query,
     schema: &'a Schema,
+    /// What the query's own table is called in it.
+    alias: &'a str,
 }
 
 impl<'a> Writer<'a> {
@@ -227,17 +235,42 @@ impl<'a> Writer<'a> {
     }
 
     fn column(&self, at: ColumnRef) -> String {
-        let alias = at.via.map_or("t".to_owned(), |via| format!("p{via}"));
+        let alias = at
+            .via
+            .map_or(self.alias.to_owned(), |via| format!("p{via}"));
         format!("{alias}.{}", identifier(self.name(at)))
     }
 
     fn count(&self, children: &Children) -> String {
+        format!("(SELECT count(*) {})", self.those(children))
+    }
+
+    fn exists(&self, children: &Children) -> String {
+        format!("EXISTS (SELECT {})", self.those(children))
+    }
+
+    /// The rows that refer to this one, from `FROM` on.
+    fn those(&self, children: &Children) -> String {
         let child = &self.schema.tables[children.table];
-        format!(
-            "(SELECT count(*) FROM {} AS c WHERE {})",
-            table_name(child),
-            refers(&child.foreign_keys[children.key])
-        )
+        let query = Query {
+            table: children.table,
+            ask: Ask::Count,
+            filters: children.states.clone(),
+            groups: Vec::new(),
+            order: Vec::new(),
+            limit: None,
+        };
+        let own = Writer {
+            query: &query,
+            schema: self.schema,
+            alias: "c",
+        };
+        let states = query.filters.iter().map(|state| own.condition(state));
+        let conditions: Vec<_> = std::iter::once(refers(&child.foreign_keys[children.key]))
+            .chain(states)
+            .collect();
+        let table = table_name(child);
+        format!("FROM {table} AS c WHERE {}", conditions.join(" AND "))
     }
 
     fn condition(&self, filter: &Filter) -> String {
@@ -267,15 +300,6 @@ impl<'a> Writer<'a> {
                 format!("{} {} {count}", self.count(children), sign(*comparison))
             }
         }
-    }
-
-    fn exists(&self, children: &Children) -> String {
-        let child = &self.schema.tables[children.table];
-        format!(
-            "EXISTS (SELECT FROM {} AS c WHERE {})",
-            table_name(child),
-            refers(&child.foreign_keys[children.key])
-        )
     }
 
     fn one_of(&self, column: ColumnRef, values: &[String], is: bool) -> String {

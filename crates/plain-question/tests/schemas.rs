@@ -1,7 +1,7 @@
 //! The same questions on schemas whose makers had other habits.
 #![allow(clippy::unwrap_used)]
 
-use plain_question::{Column, Kind, Reason, Schema, Table, translate};
+use plain_question::{Column, ForeignKey, Kind, Reason, Schema, Table, translate};
 
 fn column(name: &str, kind: Kind) -> Column {
     Column {
@@ -151,6 +151,137 @@ fn a_state_can_be_denied() {
             Some(expected),
             "{question}"
         );
+    }
+}
+
+/// Tickets and invoices, with what tempts a reader to guess.
+fn temptations() -> Schema {
+    let owner = ForeignKey {
+        columns: vec!["assignee_id".into()],
+        schema: "app".into(),
+        table: "employees".into(),
+        targets: vec!["id".into()],
+    };
+    let mut tickets = schema(
+        "tickets",
+        vec![
+            maybe(column("assignee_id", Kind::Number)),
+            column("opened_at", Kind::Date),
+            maybe(column("closed_at", Kind::Date)),
+            holding(column("status", Kind::Text), &["new", "closed"]),
+        ],
+    );
+    tickets.tables[0].foreign_keys.push(owner);
+    let others = [
+        schema(
+            "employees",
+            vec![holding(
+                column("department", Kind::Text),
+                &["Sales", "Support"],
+            )],
+        ),
+        schema(
+            "invoices",
+            vec![
+                column("total", Kind::Number),
+                maybe(column("paid_at", Kind::Date)),
+                holding(column("state", Kind::Text), &["paid", "void"]),
+            ],
+        ),
+        schema(
+            "products",
+            vec![
+                column("price", Kind::Number),
+                column("cost", Kind::Number),
+                column("in_stock", Kind::Boolean),
+            ],
+        ),
+    ];
+    tickets
+        .tables
+        .extend(others.into_iter().flat_map(|other| other.tables));
+    tickets
+}
+
+#[test]
+fn what_tempts_to_guess_is_declined() {
+    let schema = temptations();
+    for question in [
+        // A time and a status.
+        "closed tickets",
+        "tickets that are not closed",
+        "unpaid invoices",
+        // When they were opened is said as well.
+        "tickets opened and closed today",
+        // A column or a sum; counted or summed up.
+        "total of invoices",
+        "total invoices",
+        // Groups or an order.
+        "products by price",
+        // A department, and not its people.
+        "sales",
+        // Price or cost.
+        "products over 100",
+    ] {
+        let found = translate(question, &schema);
+        assert!(found.is_err(), "{question}: {found:?}");
+    }
+}
+
+#[test]
+fn what_only_looks_tempting_is_answered() {
+    let schema = temptations();
+    for (question, expected) in [
+        (
+            "tickets closed today",
+            "t.\"closed_at\" >= current_date AND t.\"closed_at\" < current_date + 1",
+        ),
+        ("tickets without an assignee", "t.\"assignee_id\" IS NULL"),
+        ("products in stock", "t.\"in_stock\""),
+        ("products that are not in stock", "NOT t.\"in_stock\""),
+        ("products cheaper than 50", "t.\"price\" < 50"),
+        (
+            "products with price over 100 and cost under 50",
+            "t.\"price\" > 100\n  AND t.\"cost\" < 50",
+        ),
+        ("sales employees", "t.\"department\" = 'Sales'"),
+    ] {
+        assert_eq!(
+            condition(question, &schema).as_deref(),
+            Some(expected),
+            "{question}"
+        );
+    }
+}
+
+#[test]
+fn no_word_is_passed_over() {
+    let schema = temptations();
+    for question in [
+        "list all tickets",
+        "how many new tickets are there",
+        "show me the 5 latest tickets that are not new",
+        "tickets opened in March 2024 per month",
+        "number of tickets per assignee",
+        "average price of products in stock",
+        "top 3 products by price",
+        "products with price between 10 and 20 sorted by cost descending",
+        "employees in Sales with more than 2 tickets",
+        "which product is the cheapest",
+        "tickets of assignee 7 opened last week",
+        "different departments of employees",
+    ] {
+        assert!(translate(question, &schema).is_ok(), "{question}");
+        let words: Vec<&str> = question.split(' ').collect();
+        for place in 0..=words.len() {
+            for strange in ["zorkish", "without", "delete", "or", "why"] {
+                let mut more = words.clone();
+                more.insert(place, strange);
+                let more = more.join(" ");
+                let found = translate(&more, &schema);
+                assert!(found.is_err(), "{more}: {found:?}");
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Draft, Move, Rule};
 use crate::dates;
 use crate::lexicon::{Lexicon, State};
 use crate::names::{cost, is_participle};
-use crate::query::{ColumnRef, Comparison, Filter, Literal};
+use crate::query::{Children, ColumnRef, Comparison, Filter, Literal};
 use crate::schema::Kind;
 use crate::words::{self, Word};
 
@@ -76,8 +76,11 @@ fn stated(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>
 fn always(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     for start in led(lexicon, at) {
         for state in lexicon.states(start, None) {
-            if state.what == State::Always {
-                moves.push((start + state.took, draft.clone()));
+            let end = start + state.took;
+            // "Opened and closed today" says when it was opened.
+            let is_joined = lexicon.any(end, &["and", "or", "but", ","]).is_some();
+            if state.what == State::Always && !is_joined {
+                moves.push((end, draft.clone()));
             }
         }
     }
@@ -257,7 +260,10 @@ fn counted(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
 fn told(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     let places = led(lexicon, at);
     for (phrase, comparison, about) in TELLING {
-        for end in places.iter().filter_map(|at| lexicon.says(*at, phrase)) {
+        // Where there is a column of that name, the word is its name and not a verb.
+        let is_verb = |end: &usize| lexicon.own_columns(end - 1).is_empty();
+        let ends = places.iter().filter_map(|at| lexicon.says(*at, phrase));
+        for end in ends.filter(is_verb) {
             let quantities = match comparison {
                 Some(comparison) => number(lexicon, end)
                     .map(|number| (end + 1, *comparison, number))
@@ -265,14 +271,14 @@ fn told(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) 
                     .collect(),
                 None => quantity(lexicon, end),
             };
-            for column in lexicon.columns_about(about) {
+            for column in lexicon.columns_meant(about) {
                 let between = between(lexicon, end, column).filter(|_| comparison.is_none());
                 if let Some((end, filter)) = between {
                     add(draft, end, 0, filter, moves);
                 }
             }
             for (end, comparison, number) in quantities {
-                for column in lexicon.columns_about(about) {
+                for column in lexicon.columns_meant(about) {
                     let end = past_unit(lexicon, end, column);
                     let filter = Filter::Compare(column, comparison, number.clone());
                     add(draft, end, 0, filter, moves);
@@ -457,7 +463,8 @@ fn referring(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mo
             let Some(number) = number(lexicon, place) else {
                 continue;
             };
-            if let Some(column) = referring_column(lexicon, parent.what) {
+            let column = referring_column(lexicon, parent.what);
+            if let Some(column) = column.filter(|column| is_number(lexicon, *column)) {
                 let filter = Filter::Compare(column, Comparison::Equal, number);
                 add(draft, place + 1, parent.cost, filter, moves);
             }
@@ -465,7 +472,7 @@ fn referring(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mo
     }
 }
 
-/// The table's own column that refers, where numbers identify what it refers to.
+/// The table's own column that refers.
 fn referring_column(lexicon: &Lexicon<'_>, via: usize) -> Option<ColumnRef> {
     let [name] = &lexicon.table.foreign_keys[via].columns[..] else {
         return None;
@@ -474,7 +481,7 @@ fn referring_column(lexicon: &Lexicon<'_>, via: usize) -> Option<ColumnRef> {
         via: None,
         column: lexicon.table.column(name)?,
     };
-    is_number(lexicon, column).then_some(column)
+    Some(column)
 }
 
 /// "from active users": the rows that are referred to, of which more is said.
@@ -530,6 +537,13 @@ fn present(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
                 continue;
             };
             let end = lexicon.any(end, &["any", "an", "a"]).unwrap_or(end);
+            for parent in lexicon.parents(end) {
+                let column = referring_column(lexicon, parent.what);
+                if let Some(column) = column.filter(|at| lexicon.column(*at).is_nullable) {
+                    let filter = Filter::Present(column, *is_present);
+                    add(draft, end + parent.took, parent.cost, filter, moves);
+                }
+            }
             for column in lexicon.own_columns(end) {
                 let it = lexicon.column(column.what);
                 // No quantity may be none or zero.
@@ -568,11 +582,8 @@ fn related(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
             relate(lexicon, end, draft, (Comparison::Equal, 0), moves);
         }
         if let Some(end) = lexicon.any(start, &["with", "having", "have", "has"]) {
-            if lexicon
-                .children(end)
-                .iter()
-                .any(|hit| lexicon.words[end + hit.took - 1].is_plural())
-            {
+            let mut named = children(lexicon, end).into_iter();
+            if named.any(|(end, ..)| lexicon.words[end - 1].is_plural()) {
                 relate(lexicon, end, draft, (Comparison::AtLeast, 1), moves);
             }
             for (place, comparison, number) in quantity(lexicon, end) {
@@ -593,8 +604,31 @@ fn relate(
     (comparison, count): (Comparison, u64),
     moves: &mut Vec<Move>,
 ) {
-    for child in lexicon.children(at) {
-        let filter = Filter::Children(child.what, comparison, count);
-        add(draft, at + child.took, child.cost, filter, moves);
+    for (end, children, cost) in children(lexicon, at) {
+        let filter = Filter::Children(children, comparison, count);
+        add(draft, end, cost, filter, moves);
     }
+}
+
+/// Rows that refer to these at a place, perhaps with their state: "returned orders". Where they end,
+/// which they are, and the cost.
+fn children(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Children, u32)> {
+    let mut found: Vec<_> = lexicon
+        .children(at)
+        .into_iter()
+        .map(|hit| (at + hit.took, hit.what, hit.cost))
+        .collect();
+    for all in lexicon.all_children() {
+        let own = lexicon.of_children(all);
+        for (end, state) in described(&own, at, None, true) {
+            for noun in own.subjects(end) {
+                let children = Children {
+                    states: vec![state.clone()],
+                    ..all.clone()
+                };
+                found.push((end + noun.took, children, noun.cost));
+            }
+        }
+    }
+    found
 }

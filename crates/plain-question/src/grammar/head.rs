@@ -1,7 +1,7 @@
 //! What stands before the noun and is the noun: what is asked, of what, and which of them.
 
 use super::phrases::{
-    AGGREGATES, ARTICLES, COUNT, DISTINCT, LIST, PEOPLE, RECENCY, SHOW, SUPERLATIVES,
+    AGGREGATES, AMOUNTS, ARTICLES, COUNT, DISTINCT, LIST, PEOPLE, RECENCY, SHOW, SUPERLATIVES,
 };
 use super::{Draft, Move, Number, Opening, Phase, Rank, Rule, filters};
 use crate::lexicon::{Hit, Lexicon, State};
@@ -61,8 +61,9 @@ fn counting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mov
     if let Some(end) = lexicon.any(at, COUNT) {
         count(end, 0);
     }
-    // "Total users" is a count, unless users are a column to be summed up.
-    if let Some(end) = lexicon.says(at, "total") {
+    // "Total users" is a count, unless there is something to be summed up.
+    let end = lexicon.says(at, "total");
+    if let Some(end) = end.filter(|_| lexicon.columns_about(AMOUNTS).is_empty()) {
         count(end, cost::IMPLIED_TABLE);
     }
 }
@@ -130,6 +131,13 @@ fn projecting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<M
 
 fn project(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     let at = lexicon.any(at, &["the"]).unwrap_or(at);
+    // "Total of invoices" may be a column or a sum.
+    if AGGREGATES
+        .iter()
+        .any(|(word, _)| lexicon.says(at, word).is_some())
+    {
+        return;
+    }
     for column in lexicon.own_columns(at) {
         let mut next = draft.clone().paying(column.cost);
         match &mut next.ask {
@@ -214,7 +222,7 @@ pub(super) fn superlatives(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Colu
         .filter_map(|(phrase, about, descending)| {
             Some((
                 lexicon.says(at, phrase)?,
-                lexicon.columns_about(about),
+                lexicon.columns_meant(about),
                 *descending,
             ))
         });

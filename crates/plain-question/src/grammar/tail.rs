@@ -1,6 +1,6 @@
 //! What arranges the rows, after the noun: groups, order, the first ones.
 
-use super::filters::{before_having, led};
+use super::filters::{before_having, is_quantity, led};
 use super::head::{ranked, recencies, superlatives, times};
 use super::phrases::{DIRECTIONS, ENDINGS, FIRST, PER, RANKS, SORTED};
 use super::{Draft, Move, Opening, Phase, Rank, Rule};
@@ -92,7 +92,8 @@ fn by(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
 fn group(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     let is_free = draft.order.is_empty() && draft.limit.is_none();
     let mut draft = draft.clone().at(Phase::Tail);
-    if draft.ask.is_none() && is_free {
+    let is_implied = draft.ask.is_none();
+    if is_implied && is_free {
         // "Users per country" are counted.
         draft.ask = Some(Ask::Count);
     }
@@ -100,8 +101,10 @@ fn group(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
         return;
     }
     for column in lexicon.columns(at, &draft.mentioned) {
+        // "Products by price" are more likely to be in order than counted.
+        let is_order = is_implied && is_quantity(lexicon, column.what);
         let is_divided = lexicon.column(column.what).kind != Kind::Other;
-        if is_divided {
+        if is_divided && !is_order {
             let next = grouped(
                 &draft.clone().paying(column.cost),
                 Group::Column(column.what),
