@@ -182,12 +182,13 @@ async fn transact(
 async fn end(lease: &mut Lease) -> bool {
     let ended = async {
         let mut exchange = lease.exchange(&[ROLLBACK, UNLOCK], usize::MAX).await?;
-        loop {
-            match exchange.next().await? {
-                Answer::Ready { in_transaction } => return Ok::<_, io::Error>(!in_transaction),
-                _ => return Ok(false),
+        let answer = exchange.next().await?;
+        Ok::<_, io::Error>(matches!(
+            answer,
+            Answer::Ready {
+                in_transaction: false
             }
-        }
+        ))
     };
     ended.await.unwrap_or(false)
 }
