@@ -128,6 +128,8 @@ pub struct Limits {
     pub waiting_calls: usize,
     /// How long such a call waits.
     pub connection_wait: Duration,
+    /// Connections to one PostgreSQL server of all tokens together; `None` is what the server takes.
+    pub max_connections_total: Option<usize>,
 }
 
 impl Config {
@@ -182,6 +184,10 @@ impl Config {
                 running_calls: size(settings.count("limits.running_calls")),
                 waiting_calls: size(settings.count("limits.waiting_calls")),
                 connection_wait: settings.span("limits.connection_wait"),
+                max_connections_total: match settings.count("limits.max_connections_total") {
+                    0 => None,
+                    most => Some(size(most)),
+                },
             },
             warnings,
         };
