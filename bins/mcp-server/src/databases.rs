@@ -55,6 +55,7 @@ pub(crate) fn limits(config: &Config) -> Limits {
         exchange_bytes: (config.limits.result_bytes as u64)
             .saturating_mul(ANSWER_OVER_RESULT)
             .max(1 << 20),
+        prepared_statements: config.limits.prepared_statements,
     }
 }
 

@@ -12,23 +12,20 @@ const SAFE_INTEGER: u64 = (1 << 53) - 1;
 /// NULL is `NULL` and an empty text is nothing. Tabs and line breaks inside a value are written as
 /// `\t`, `\n` and `\r`, so that a row is a line.
 pub(crate) fn text(rows: &Rows) -> String {
-    let mut out = String::new();
+    let mut out = String::with_capacity(rows.size());
     for (index, column) in rows.columns.iter().enumerate() {
         if index > 0 {
             out.push('\t');
         }
         push_cell(&mut out, &column.name);
     }
-    for row in &rows.rows {
+    for row in rows.rows() {
         out.push('\n');
-        for (index, value) in row.iter().take(rows.columns.len()).enumerate() {
+        for (index, value) in row.enumerate() {
             if index > 0 {
                 out.push('\t');
             }
-            match value {
-                Some(value) => push_cell(&mut out, value),
-                None => out.push_str("NULL"),
-            }
+            push_cell(&mut out, value.unwrap_or("NULL"));
         }
     }
     out
@@ -65,18 +62,18 @@ pub(crate) fn structured(rows: &Rows) -> Box<RawValue> {
         out.push('}');
     }
     out.push_str("],\"rows\":[");
-    for (index, row) in rows.rows.iter().enumerate() {
+    for (index, row) in rows.rows().enumerate() {
         out.push_str(if index > 0 { ",[" } else { "[" });
-        for (index, (value, column)) in row.iter().zip(&rows.columns).enumerate() {
+        for (index, (value, column)) in row.zip(&rows.columns).enumerate() {
             if index > 0 {
                 out.push(',');
             }
-            push_value(&mut out, value.as_deref(), column.kind);
+            push_value(&mut out, value, column.kind);
         }
         out.push(']');
     }
     out.push_str("],\"row_count\":");
-    out.push_str(&rows.rows.len().to_string());
+    out.push_str(&rows.count().to_string());
     out.push_str(",\"truncated\":");
     out.push_str(if rows.cut.is_some() {
         "true}"
@@ -125,22 +122,31 @@ fn push_text(out: &mut String, value: &str) {
 
 #[cfg(test)]
 mod tests {
+    use session_pool::Row;
+
     use super::*;
     use crate::read_only::{Column, Cut};
 
     fn rows(kind: ColumnKind, values: &[Option<&str>]) -> Rows {
-        Rows {
-            columns: vec![Column {
-                name: "a\tb".into(),
-                type_name: "t".into(),
-                kind,
-            }],
-            rows: values
-                .iter()
-                .map(|value| vec![value.map(str::to_owned)])
-                .collect(),
-            cut: None,
+        let mut rows = Rows::default();
+        rows.columns.push(Column {
+            name: "a\tb".into(),
+            type_name: "t".into(),
+            kind,
+        });
+        for value in values {
+            let mut body = vec![0, 1];
+            match value {
+                None => body.extend_from_slice(&[0xff; 4]),
+                Some(value) => {
+                    let length = u32::try_from(value.len()).expect("short");
+                    body.extend_from_slice(&length.to_be_bytes());
+                    body.extend_from_slice(value.as_bytes());
+                }
+            }
+            rows.push(Row::new(&body)).expect("a row");
         }
+        rows
     }
 
     #[test]

@@ -130,6 +130,8 @@ pub struct Limits {
     pub connection_wait: Duration,
     /// Connections to one PostgreSQL server of all tokens together; `None` is what the server takes.
     pub max_connections_total: Option<usize>,
+    /// Statements that a connection keeps prepared; with fewer than 8 none is.
+    pub prepared_statements: usize,
 }
 
 impl Config {
@@ -188,6 +190,7 @@ impl Config {
                     0 => None,
                     most => Some(size(most)),
                 },
+                prepared_statements: size(settings.count("limits.prepared_statements")),
             },
             warnings,
         };

@@ -1,7 +1,8 @@
 //! Opens connections for a pool, and ends them with their session.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{hash::RandomState, path::PathBuf, sync::Arc, time::Duration};
 
+use bytes::BytesMut;
 use deadpool::managed::{self, Metrics, RecycleError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::{
@@ -11,14 +12,16 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_postgres::{
-    CancelToken, Client, Config, Error, NoTls, config::Host, error::SqlState, tls::TlsStream,
+    CancelToken, Client, Config, Error, NoTls, SimpleQueryMessage, config::Host, error::SqlState,
+    tls::TlsStream,
 };
 use tokio_util::task::TaskTracker;
 
 use crate::{
     budget::{Grant, Place, Stake},
-    metered::Metered,
+    exchange::Means,
     session::Ending,
+    statements::Statements,
     wire::Wire,
 };
 
@@ -40,6 +43,10 @@ pub(crate) struct Connector {
     pub(crate) connect_timeout: Duration,
     pub(crate) stake: Arc<Stake>,
     pub(crate) wire: Wire,
+    /// The key of the names of prepared statements.
+    pub(crate) names: RandomState,
+    /// How many statements a connection may have prepared.
+    pub(crate) prepared_statements: usize,
     pub(crate) ending: Ending,
     pub(crate) canceller: Arc<Canceller>,
 }
@@ -48,6 +55,7 @@ pub(crate) struct Connector {
 pub(crate) struct Connection {
     pub(crate) client: Client,
     pub(crate) opened: Instant,
+    pub(crate) means: Means,
     task: JoinHandle<()>,
 }
 
@@ -192,23 +200,35 @@ impl Connector {
 
     /// Connects, and takes the place once it is connected.
     async fn connect(&self, place: &mut Option<Place>) -> Result<Connection, Error> {
-        let connection = match &self.canceller.socket {
+        let wire = self.wire.anew();
+        let (client, task) = match &self.canceller.socket {
             None => {
-                let (client, connection) = self.config.connect(self.wire.clone()).await?;
+                let (client, connection) = self.config.connect(wire.clone()).await?;
                 self.drive(client, connection, place.take())
             }
-            Some(path) => match UnixStream::connect(path).await {
+            Some(path) => match wire.open_socket(path).await {
                 Ok(stream) => {
-                    let metered = Metered::new(stream, self.wire.allowance());
-                    let (client, connection) = self.config.connect_raw(metered, NoTls).await?;
+                    let (client, connection) = self.config.connect_raw(stream, NoTls).await?;
                     self.drive(client, connection, place.take())
                 }
                 // tokio-postgres makes its own kind of error of the same failure.
                 Err(_) => return Err(unreachable(&self.config).await),
             },
         };
-        self.size_the_budget(&connection.client).await;
-        Ok(connection)
+        let lender = wire
+            .take_opened()
+            .ok_or_else(Error::__private_api_timeout)?;
+        self.size_the_budget(&client).await;
+        Ok(Connection {
+            client,
+            opened: Instant::now(),
+            means: Means {
+                lender,
+                statements: Statements::new(self.names.clone(), self.prepared_statements),
+                buffer: BytesMut::new(),
+            },
+            task,
+        })
     }
 
     /// Asks the server how many connections it takes, if that is to be known and is not.
@@ -216,18 +236,25 @@ impl Connector {
         let Some(question) = self.stake.budget().question() else {
             return;
         };
-        let told = client.query_one(MOST_CONNECTIONS, &[]).await;
-        match told.and_then(|row| row.try_get::<_, i32>(0)) {
-            Ok(most) => {
-                let most = usize::try_from(most).unwrap_or(0);
+        // Nothing is prepared for it, which a pooler between here and there might lose.
+        match client.simple_query(MOST_CONNECTIONS).await.map(number) {
+            Ok(Some(most)) => {
                 // Some for people who must see what is going on, and for other programs.
                 question.answer(most - (most / 10).max(2).min(most));
             }
+            Ok(None) => tracing::warn!("PostgreSQL did not say how many connections it takes"),
             Err(error) => {
                 tracing::warn!(reason = %brief(&error), "PostgreSQL did not say how many connections it takes");
             }
         }
     }
+}
+
+fn number(messages: Vec<SimpleQueryMessage>) -> Option<usize> {
+    messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+        _ => None,
+    })
 }
 
 /// Connections that are not kept for superusers and the like.
@@ -249,7 +276,7 @@ impl Connector {
         client: Client,
         connection: tokio_postgres::Connection<S, T>,
         place: Option<Place>,
-    ) -> Connection
+    ) -> (Client, JoinHandle<()>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         T: TlsStream + Unpin + Send + 'static,
@@ -266,11 +293,7 @@ impl Connector {
                 () = ending.ended() => canceller.cancel(token, place, &Handle::current()),
             }
         });
-        Connection {
-            client,
-            opened: Instant::now(),
-            task,
-        }
+        (client, task)
     }
 }
 

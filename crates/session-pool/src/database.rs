@@ -50,6 +50,8 @@ pub struct Limits {
     pub max_connections_total: Option<usize>,
     /// Bytes that PostgreSQL may answer to one exchange; a connection over it is closed.
     pub exchange_bytes: u64,
+    /// Statements that one connection keeps prepared; fewer than 8 are as good as none.
+    pub prepared_statements: usize,
 }
 
 impl Default for Limits {
@@ -59,6 +61,7 @@ impl Default for Limits {
             wait: Duration::from_secs(5),
             max_connections_total: None,
             exchange_bytes: 16 << 20,
+            prepared_statements: 32,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One connection for one exchange.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{io, ops::Deref, sync::Arc, time::Duration};
 
 use deadpool::managed::Object;
 use tokio::runtime::Handle;
@@ -9,9 +9,8 @@ use tokio_postgres::{Client, Error};
 use crate::{
     budget::Stake,
     connect::{Canceller, Connection, Connector},
+    exchange::{Exchange, Step},
 };
-
-const HAS_CONNECTION: &str = "a lease has its connection until it is given back";
 
 /// What makes a connection as good as new, as one simple query.
 ///
@@ -20,6 +19,8 @@ const HAS_CONNECTION: &str = "a lease has its connection until it is given back"
 /// the client library keeps some of its own.
 pub const SCRUB: &str = "ROLLBACK; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; \
      SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
+
+const HAS_CONNECTION: &str = "a lease has its connection until it is given back";
 
 /// Why there is no connection to be had.
 #[derive(Debug, thiserror::Error)]
@@ -101,9 +102,30 @@ impl Lease {
     ///
     /// The caller vouches that [`SCRUB`] was the last thing it ran, and that it ended well.
     pub fn give_back(mut self) {
+        // What was left half way is closed instead.
+        if self.connection().means.lender.is_abandoned() {
+            return;
+        }
         if let Some(object) = self.object.take() {
             self.stake.give_back(object);
         }
+    }
+
+    /// Sends statements to be run in one round trip; a row with more bytes than `largest_row` ends
+    /// it, and the connection with it.
+    ///
+    /// Waits for what was asked before by other means. The statements must not change the session
+    /// beyond their transaction, or [`Lease::scrub`] must follow.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn exchange(
+        &mut self,
+        steps: &[Step<'_>],
+        largest_row: usize,
+    ) -> io::Result<Exchange<'_>> {
+        let object = self.object.as_mut().expect(HAS_CONNECTION);
+        object.means.exchange(steps, largest_row).await
     }
 
     fn connection(&self) -> &Connection {
@@ -136,10 +158,11 @@ impl Drop for Lease {
         };
         // Leaves the pool, so that it can be replaced at once.
         let connection = Object::take(object);
-        if connection.client.is_closed() {
+        let (client, lender) = (&connection.client, &connection.means.lender);
+        if client.is_closed() && !lender.is_abandoned() {
             return;
         }
-        let token = connection.client.cancel_token();
+        let token = client.cancel_token();
         self.canceller.cancel(token, connection, &self.runtime);
     }
 }

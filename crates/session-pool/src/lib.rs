@@ -30,17 +30,24 @@
 //! ```
 
 mod budget;
+mod complaint;
 mod connect;
 mod database;
 mod deadline;
+mod exchange;
+mod frames;
 mod lease;
 mod metered;
 mod session;
 mod sessions;
+mod shared;
+mod statements;
 mod tls;
 mod wire;
 
+pub use complaint::Complaint;
 pub use database::{Database, Limits};
+pub use exchange::{Answer, Column, Exchange, Row, Step};
 pub use lease::{Lease, LeaseError, SCRUB};
 pub use session::Session;
 pub use sessions::Sessions;

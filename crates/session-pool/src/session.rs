@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    hash::RandomState,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     /// The budget of each database's server.
     budgets: Arc<[Arc<Budget>]>,
     limits: Limits,
+    /// The key of the names of prepared statements.
+    names: RandomState,
     cancels: TaskTracker,
     ended: watch::Sender<bool>,
     waiting: AtomicUsize,
@@ -83,6 +86,7 @@ impl Session {
             databases: common.databases.clone(),
             budgets: common.budgets.clone(),
             limits: common.limits,
+            names: common.names.clone(),
             cancels: common.cancels.clone(),
             ended: watch::Sender::new(false),
             waiting: AtomicUsize::new(0),
@@ -173,6 +177,8 @@ impl Session {
             connect_timeout: database.connect_timeout,
             stake: stake.clone(),
             wire,
+            names: self.0.names.clone(),
+            prepared_statements: self.0.limits.prepared_statements,
             ending: Ending(self.0.ended.subscribe()),
             canceller: canceller.clone(),
         };

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::RandomState,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, SystemTime},
@@ -40,6 +41,8 @@ pub(crate) struct Inner {
     pub(crate) budgets: Arc<[Arc<Budget>]>,
     pub(crate) limits: Limits,
     clock: Clock,
+    /// The key of the names of prepared statements: a name means the same text on all connections.
+    pub(crate) names: RandomState,
     /// The cancel requests that are on their way.
     pub(crate) cancels: TaskTracker,
     /// Held for a few lines, never while waiting.
@@ -77,6 +80,7 @@ impl Sessions {
             databases,
             limits,
             clock: Arc::new(clock),
+            names: RandomState::new(),
             cancels: TaskTracker::new(),
             table: Mutex::default(),
             earlier: Arc::default(),

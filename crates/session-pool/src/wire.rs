@@ -7,11 +7,16 @@
 use std::{
     future::Future,
     io,
+    path::Path,
     pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::UnixStream,
+};
 use tokio_postgres::{
     Config, Socket,
     config::{SslMode, SslNegotiation},
@@ -19,7 +24,14 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{Tls, metered::Metered};
+use crate::{
+    Tls,
+    metered::Metered,
+    shared::{Lender, Shared},
+};
+
+/// What a connection runs on.
+pub(crate) type Stream = Metered<Line>;
 
 /// The eight bytes of an SSLRequest: its length and its code.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
@@ -29,11 +41,43 @@ const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 pub(crate) struct Wire {
     tls: Tls,
     allowance: u64,
+    /// The last stream that was opened. Written by one connector at a time, see [`Wire::anew`].
+    opened: Arc<Mutex<Option<Lender<Stream>>>>,
 }
 
 impl Wire {
     pub(crate) fn new(tls: Tls, allowance: u64) -> Self {
-        Wire { tls, allowance }
+        Wire {
+            tls,
+            allowance,
+            opened: Arc::default(),
+        }
+    }
+
+    /// The same wire for one more connection.
+    pub(crate) fn anew(&self) -> Self {
+        Wire::new(self.tls.clone(), self.allowance)
+    }
+
+    /// Gives the means to borrow the stream that was opened last. When there are several hosts, that
+    /// is the one that the client library stayed with.
+    pub(crate) fn take_opened(&self) -> Option<Lender<Stream>> {
+        self.opened
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// Opens a Unix socket.
+    pub(crate) async fn open_socket(&self, path: &Path) -> io::Result<Shared<Stream>> {
+        let stream = UnixStream::connect(path).await?;
+        Ok(self.share(Line::Unix(stream)))
+    }
+
+    fn share(&self, line: Line) -> Shared<Stream> {
+        let shared = Shared::new(Metered::new(line, self.allowance));
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared.lender());
+        shared
     }
 
     /// Makes tokio-postgres hand the untouched socket to this connector; it never asks for TLS on
@@ -47,14 +91,10 @@ impl Wire {
                 .ssl_negotiation(SslNegotiation::Direct);
         }
     }
-
-    pub(crate) fn allowance(&self) -> u64 {
-        self.allowance
-    }
 }
 
 impl MakeTlsConnect<Socket> for Wire {
-    type Stream = Metered<Line>;
+    type Stream = Shared<Stream>;
     type TlsConnect = Opening;
     type Error = io::Error;
 
@@ -68,8 +108,7 @@ impl MakeTlsConnect<Socket> for Wire {
             .map_err(io::Error::other)?;
         Ok(Opening {
             connector,
-            required: self.tls.required,
-            allowance: self.allowance,
+            wire: self.clone(),
         })
     }
 }
@@ -80,22 +119,21 @@ type RustlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 /// One connection that is being opened.
 pub(crate) struct Opening {
     connector: Option<RustlsConnect>,
-    required: bool,
-    allowance: u64,
+    wire: Wire,
 }
 
 impl TlsConnect<Socket> for Opening {
-    type Stream = Metered<Line>;
+    type Stream = Shared<Stream>;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Metered<Line>>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Shared<Stream>>> + Send>>;
 
     fn connect(self, socket: Socket) -> Self::Future {
         Box::pin(async move {
             let line = match self.connector {
                 None => Line::Plain(socket),
-                Some(connector) => secure(socket, connector, self.required).await?,
+                Some(connector) => secure(socket, connector, self.wire.tls.required).await?,
             };
-            Ok(Metered::new(line, self.allowance))
+            Ok(self.wire.share(line))
         })
     }
 }
@@ -123,12 +161,13 @@ async fn secure(mut socket: Socket, connector: RustlsConnect, required: bool) ->
 pub(crate) enum Line {
     Plain(Socket),
     Secure(Box<RustlsStream>),
+    Unix(UnixStream),
 }
 
-impl TlsStream for Metered<Line> {
+impl TlsStream for Stream {
     fn channel_binding(&self) -> ChannelBinding {
         match self.inner() {
-            Line::Plain(_) => ChannelBinding::none(),
+            Line::Plain(_) | Line::Unix(_) => ChannelBinding::none(),
             Line::Secure(stream) => stream.channel_binding(),
         }
     }
@@ -143,6 +182,7 @@ impl AsyncRead for Line {
         match self.get_mut() {
             Line::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Line::Secure(stream) => Pin::new(stream).poll_read(context, buffer),
+            Line::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
@@ -156,6 +196,7 @@ impl AsyncWrite for Line {
         match self.get_mut() {
             Line::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Line::Secure(stream) => Pin::new(stream).poll_write(context, bytes),
+            Line::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -163,6 +204,7 @@ impl AsyncWrite for Line {
         match self.get_mut() {
             Line::Plain(stream) => Pin::new(stream).poll_flush(context),
             Line::Secure(stream) => Pin::new(stream).poll_flush(context),
+            Line::Unix(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
@@ -170,6 +212,7 @@ impl AsyncWrite for Line {
         match self.get_mut() {
             Line::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Line::Secure(stream) => Pin::new(stream).poll_shutdown(context),
+            Line::Unix(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

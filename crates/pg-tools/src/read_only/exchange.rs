@@ -1,18 +1,24 @@
 //! One pipelined exchange with PostgreSQL: begin, check, run, roll back, scrub.
+//!
+//! For what runs now and then; [`query`](super::query) is the hot path.
 
-use std::{future::Future, pin::pin};
+use std::future::Future;
 
-use futures_util::{StreamExt, future::join_all, join};
+use futures_util::{future::join_all, join};
 use session_pool::Lease;
 use tokio_postgres::{
     Error, Row, Statement as Prepared,
     types::{FromSql, ToSql, Type},
 };
 
-use super::{Explain, QueryLimits, failure::ReadError, record, statement::Statement, typename};
+use super::{
+    Explain, QueryLimits,
+    failure::{PARAMETERS, ReadError},
+    statement::Statement,
+};
 
 /// How much longer than PostgreSQL's own limit an exchange may take, before it is cancelled from here.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
+pub(super) const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Ends the transaction and gives back what a rollback leaves of it.
 ///
@@ -20,78 +26,8 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
 /// in a session (settings, the role, listeners, temporary tables) a rolled-back transaction undoes.
 const END: &str = "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()";
 
-/// Which rows of a result are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Page {
-    /// How many rows at most.
-    pub(crate) limit: u32,
-    /// How many rows to leave out before them.
-    pub(crate) offset: u64,
-}
-
-/// A column of a result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Column {
-    pub(crate) name: String,
-    /// The type's name as in SQL.
-    pub(crate) type_name: String,
-    pub(crate) kind: ColumnKind,
-}
-
-/// What a column's values are in JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ColumnKind {
-    /// `t` or `f`.
-    Boolean,
-    /// A whole number.
-    Integer,
-    /// A floating-point number, or one of `NaN` and the infinities.
-    Float,
-    /// Anything else: the text as it is.
-    Text,
-}
-
-/// A result, or the first part of it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Rows {
-    pub(crate) columns: Vec<Column>,
-    /// Each value as `psql` shows it; `None` is NULL.
-    pub(crate) rows: Vec<Vec<Option<String>>>,
-    /// Why there are more rows than these, if there are.
-    pub(crate) cut: Option<Cut>,
-}
-
-/// Why a result was cut off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
-    /// The page is full.
-    Limit,
-    /// The values have too many bytes together.
-    Bytes,
-}
-
 /// A value for `$1` and so on.
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
-
-/// Runs a checked statement, in one round trip.
-pub(super) async fn query(
-    lease: Lease,
-    begin: &str,
-    statement: &Statement<'_>,
-    page: Page,
-    limits: QueryLimits,
-) -> Result<Rows, ReadError> {
-    let wrapped = Wrapped::new(statement, page, limits.result_bytes);
-    let probes = [Probe::alone(statement)];
-    let work = collect(&lease, &wrapped, page, limits);
-    let done = transact(&lease, begin, &probes, work, limits).await?;
-    if done.is_clean {
-        lease.give_back();
-    }
-    let (described, (rows, cut)) = done.result?;
-    let columns = described.first().map(columns).unwrap_or_default();
-    Ok(Rows { columns, rows, cut })
-}
 
 /// Has a checked statement planned, in one round trip; gives the text of PostgreSQL's JSON.
 ///
@@ -124,7 +60,7 @@ async fn plan(
     let rows = lease.query_typed(&sql, &[]).await;
     let rows = rows.map_err(|error| ReadError::of_statement(error, length(&before)))?;
     let row = rows.first().ok_or(ReadError::Unreadable)?;
-    let Json(text) = row.try_get(0).map_err(ReadError::Lost)?;
+    let Json(text) = row.try_get(0).map_err(ReadError::lost)?;
     Ok(text)
 }
 
@@ -185,9 +121,7 @@ impl Probe {
         if prepared.params().is_empty() {
             Ok(prepared)
         } else {
-            Err(ReadError::refused(
-                "the query has parameters such as $1; write the values themselves",
-            ))
+            Err(ReadError::refused(PARAMETERS))
         }
     }
 }
@@ -224,7 +158,7 @@ async fn transact<T>(
         tokio::time::timeout(limits.statement_timeout + GRACE, pipeline)
             .await
             .map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
-    let result = begun.map_err(ReadError::NeverBegan).and_then(|()| {
+    let result = begun.map_err(ReadError::never_began).and_then(|()| {
         let judged = probes
             .iter()
             .zip(described)
@@ -237,7 +171,8 @@ async fn transact<T>(
     })
 }
 
-fn length(text: &str) -> u32 {
+/// Counts characters, as PostgreSQL's positions do.
+pub(super) fn length(text: &str) -> u32 {
     u32::try_from(text.chars().count()).unwrap_or(u32::MAX)
 }
 
@@ -251,111 +186,5 @@ impl<'a> FromSql<'a> for Json {
 
     fn accepts(kind: &Type) -> bool {
         *kind == Type::JSON
-    }
-}
-
-/// A statement inside one of ours.
-struct Wrapped {
-    sql: String,
-    /// Characters before the statement, by which PostgreSQL's positions are off.
-    prefix: u32,
-}
-
-impl Wrapped {
-    /// The line breaks keep a comment at the statement's end from swallowing what follows it.
-    ///
-    /// The inner `LIMIT` tells the planner how much is wanted, and keeps it from computing the row's
-    /// text twice. A row that is too large stays in PostgreSQL; its size is sent in its place.
-    fn new(statement: &Statement<'_>, page: Page, result_bytes: usize) -> Self {
-        let before = format!(
-            "SELECT CASE WHEN pg_catalog.octet_length(r) <= {result_bytes} THEN r END, \
-             CASE WHEN pg_catalog.octet_length(r) > {result_bytes} \
-             THEN pg_catalog.octet_length(r) END \
-             FROM (SELECT ROW(q.*)::pg_catalog.text AS r FROM (\n"
-        );
-        let sql = format!(
-            "{before}{}\n) q LIMIT {} OFFSET {}) page",
-            statement.text(),
-            u64::from(page.limit) + 1,
-            page.offset
-        );
-        Wrapped {
-            sql,
-            prefix: length(&before),
-        }
-    }
-}
-
-type Values = Vec<Vec<Option<String>>>;
-
-/// Runs the wrapped statement and reads rows until one of the limits.
-async fn collect(
-    lease: &Lease,
-    wrapped: &Wrapped,
-    page: Page,
-    limits: QueryLimits,
-) -> Result<(Values, Option<Cut>), ReadError> {
-    let parameters = std::iter::empty::<(&(dyn ToSql + Sync), Type)>();
-    let stream = lease
-        .query_typed_raw(&wrapped.sql, parameters)
-        .await
-        .map_err(|error| ReadError::of_wrapping(error, wrapped.prefix))?;
-    let mut stream = pin!(stream);
-    let mut rows = Vec::new();
-    let mut bytes = 0_usize;
-    while let Some(row) = stream.next().await {
-        let row = row.map_err(|error| ReadError::of_statement(error, wrapped.prefix))?;
-        if rows.len() == page.limit as usize {
-            return Ok((rows, Some(Cut::Limit)));
-        }
-        let text = match text_of(&row)? {
-            Ok(text) => text,
-            Err(size) if rows.is_empty() => {
-                return Err(ReadError::RowTooLarge {
-                    size,
-                    limit: limits.result_bytes,
-                });
-            }
-            Err(_) => return Ok((rows, Some(Cut::Bytes))),
-        };
-        bytes += text.len();
-        if bytes > limits.result_bytes && !rows.is_empty() {
-            return Ok((rows, Some(Cut::Bytes)));
-        }
-        rows.push(record::fields(text).ok_or(ReadError::Unreadable)?);
-    }
-    Ok((rows, None))
-}
-
-/// Reads a row's text, or its size when it is too large.
-fn text_of(row: &Row) -> Result<Result<&str, i32>, ReadError> {
-    let lost = |error: Error| ReadError::of_statement(error, 0);
-    match row.try_get::<_, Option<&str>>(0).map_err(lost)? {
-        Some(text) => Ok(Ok(text)),
-        None => Ok(Err(row
-            .try_get::<_, Option<i32>>(1)
-            .map_err(lost)?
-            .unwrap_or(i32::MAX))),
-    }
-}
-
-fn columns(prepared: &Prepared) -> Vec<Column> {
-    prepared
-        .columns()
-        .iter()
-        .map(|column| Column {
-            name: column.name().to_owned(),
-            type_name: typename::name(column.type_()),
-            kind: kind(column.type_()),
-        })
-        .collect()
-}
-
-fn kind(kind: &Type) -> ColumnKind {
-    match *kind {
-        Type::BOOL => ColumnKind::Boolean,
-        Type::INT2 | Type::INT4 | Type::INT8 | Type::OID => ColumnKind::Integer,
-        Type::FLOAT4 | Type::FLOAT8 => ColumnKind::Float,
-        _ => ColumnKind::Text,
     }
 }

@@ -1,15 +1,19 @@
 //! Why a query has no result, in words that help whoever wrote it.
 
-use std::{error::Error as _, fmt::Write as _, time::Duration};
+use std::{error::Error as _, fmt::Write as _, io, time::Duration};
 
-use session_pool::LeaseError;
+use session_pool::{Complaint, LeaseError};
 use tokio_postgres::{
     Error,
-    error::{DbError, ErrorPosition, SqlState},
+    error::{ErrorPosition, SqlState},
 };
 
 /// The longest part of PostgreSQL's answer that is passed on, in bytes; it may quote its input.
 const LONGEST: usize = 2_000;
+
+/// What is wrong with `$1` in a query.
+pub(super) const PARAMETERS: &str =
+    "the query has parameters such as $1; write the values themselves";
 
 /// Why a query has no result.
 #[derive(Debug, thiserror::Error)]
@@ -22,16 +26,16 @@ pub(crate) enum ReadError {
     NoConnection(#[from] LeaseError),
     /// The connection was lost before anything ran.
     #[error("the connection to the database was lost before the query ran")]
-    NeverBegan(#[source] Error),
+    NeverBegan(#[source] Cause),
     /// The connection was lost while the query ran.
     #[error("the connection to the database was lost while the query ran")]
-    Lost(#[source] Error),
+    Lost(#[source] Cause),
     /// PostgreSQL refused it; the number is the length of what we put before the query.
     #[error("PostgreSQL refused the query")]
-    Database(Box<DbError>, u32),
+    Database(Box<Complaint>, u32),
     /// PostgreSQL took it alone, but not as a query inside another.
     #[error("the statement is not a plain query")]
-    NotAQuery(Box<DbError>),
+    NotAQuery(Box<Complaint>),
     /// It ran for too long.
     #[error("the query did not finish within {} ms", .0.as_millis())]
     TimedOut(Duration),
@@ -39,7 +43,7 @@ pub(crate) enum ReadError {
     #[error("the first row has {size} bytes; a result may have {limit}")]
     RowTooLarge {
         /// Bytes of the row.
-        size: i32,
+        size: usize,
         /// Bytes that a result may have.
         limit: usize,
     },
@@ -48,27 +52,78 @@ pub(crate) enum ReadError {
     Unreadable,
 }
 
+/// Why a connection is lost, in words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Cause(String);
+
+impl From<Error> for Cause {
+    fn from(error: Error) -> Self {
+        Cause(told(&error))
+    }
+}
+
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Self {
+        Cause(error.to_string())
+    }
+}
+
+impl From<Complaint> for Cause {
+    fn from(complaint: Complaint) -> Self {
+        let (message, code) = (short(complaint.message()), complaint.code().code());
+        Cause(format!("{message} (SQLSTATE {code})"))
+    }
+}
+
 impl ReadError {
     pub(super) fn refused(message: impl Into<String>) -> Self {
         ReadError::Refused(message.into())
     }
 
+    /// The connection was of no use from the beginning.
+    pub(super) fn never_began(cause: impl Into<Cause>) -> Self {
+        ReadError::NeverBegan(cause.into())
+    }
+
+    /// The connection was lost half way.
+    pub(super) fn lost(cause: impl Into<Cause>) -> Self {
+        ReadError::Lost(cause.into())
+    }
+
     /// Sorts an error that the statement itself met, `prefix` characters into what was sent.
     pub(super) fn of_statement(error: Error, prefix: u32) -> Self {
         match error.as_db_error() {
-            Some(db) => ReadError::Database(Box::new(db.clone()), prefix),
-            None => ReadError::Lost(error),
+            Some(db) => ReadError::of_complaint(db.into(), prefix),
+            None => ReadError::lost(error),
         }
     }
 
     /// Sorts an error that came up when the statement was put inside ours.
-    ///
-    /// By then PostgreSQL has parsed the statement alone, so that a syntax error says that it is no
-    /// query; and this is how it refuses a `WITH` that writes.
     pub(super) fn of_wrapping(error: Error, prefix: u32) -> Self {
         match error.as_db_error() {
-            Some(db) if is_about_form(db) => ReadError::NotAQuery(Box::new(db.clone())),
-            _ => ReadError::of_statement(error, prefix),
+            Some(db) => ReadError::of_form(db.into(), prefix),
+            None => ReadError::lost(error),
+        }
+    }
+
+    /// Takes what PostgreSQL said of the statement, `prefix` characters into what was sent.
+    pub(super) fn of_complaint(complaint: Complaint, prefix: u32) -> Self {
+        ReadError::Database(Box::new(complaint), prefix)
+    }
+
+    /// Takes what PostgreSQL said of the statement inside ours.
+    ///
+    /// By then PostgreSQL has parsed the statement alone, so that a syntax error says that it is no
+    /// query; and this is how it refuses a `WITH` that writes. We give no parameters, so that a
+    /// statement that has some breaks the protocol.
+    pub(super) fn of_form(complaint: Complaint, prefix: u32) -> Self {
+        match complaint.code() {
+            code if *code == SqlState::PROTOCOL_VIOLATION => ReadError::refused(PARAMETERS),
+            code if *code == SqlState::SYNTAX_ERROR || *code == SqlState::FEATURE_NOT_SUPPORTED => {
+                ReadError::NotAQuery(Box::new(complaint))
+            }
+            _ => ReadError::of_complaint(complaint, prefix),
         }
     }
 
@@ -91,19 +146,18 @@ impl ReadError {
                     "ERROR: {self}\nHINT: select fewer columns, or parts of them with left() or substring()"
                 )
             }
-            ReadError::NoConnection(LeaseError::Unreachable { source, .. })
-            | ReadError::NeverBegan(source)
-            | ReadError::Lost(source) => format!("ERROR: {self}: {}", cause(source)),
+            ReadError::NoConnection(LeaseError::Unreachable { source, .. }) => {
+                format!("ERROR: {self}: {}", told(source))
+            }
+            ReadError::NeverBegan(cause) | ReadError::Lost(cause) => {
+                format!("ERROR: {self}: {cause}")
+            }
             other => format!("ERROR: {other}"),
         }
     }
 }
 
-fn is_about_form(db: &DbError) -> bool {
-    *db.code() == SqlState::SYNTAX_ERROR || *db.code() == SqlState::FEATURE_NOT_SUPPORTED
-}
-
-fn explain_database(db: &DbError, prefix: u32) -> String {
+fn explain_database(db: &Complaint, prefix: u32) -> String {
     let mut text = format!(
         "ERROR: {}\nSQLSTATE: {}",
         short(db.message()),
@@ -119,7 +173,7 @@ fn explain_database(db: &DbError, prefix: u32) -> String {
     for (label, part) in [
         ("DETAIL", db.detail()),
         ("HINT", db.hint()),
-        ("CONTEXT", db.where_()),
+        ("CONTEXT", db.context()),
     ] {
         if let Some(part) = part {
             _ = write!(text, "\n{label}: {}", short(part));
@@ -132,9 +186,9 @@ fn explain_database(db: &DbError, prefix: u32) -> String {
 }
 
 /// Tells the cause of a lost or refused connection. It never holds a connection string.
-fn cause(error: &Error) -> String {
+fn told(error: &Error) -> String {
     if let Some(db) = error.as_db_error() {
-        return format!("{} (SQLSTATE {})", short(db.message()), db.code().code());
+        return Cause::from(Complaint::from(db)).0;
     }
     match error.source() {
         Some(source) => format!("{error}: {source}"),

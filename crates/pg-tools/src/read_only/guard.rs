@@ -14,7 +14,7 @@ use std::{
 
 use session_pool::Lease;
 
-use super::{failure::ReadError, posture::Posture, statement::Statement};
+use super::{failure::ReadError, posture::Posture, statement::Statement, typename::TypeNames};
 
 /// How long a list is good for; an extension may be created meanwhile.
 const FRESH: Duration = Duration::from_secs(60);
@@ -141,24 +141,31 @@ impl Guards {
             lease.query_typed(VOLATILE, &[]),
             lease.batch_execute(WATCH_CLIENT),
         );
-        let mut begin = format!(
-            "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = {}",
-            statement_timeout.as_millis()
-        );
+        let mut begin = vec![
+            "BEGIN TRANSACTION READ ONLY".to_owned(),
+            format!(
+                "SET LOCAL statement_timeout = {}",
+                statement_timeout.as_millis()
+            ),
+        ];
         if watches.is_ok() {
-            begin.push_str("; ");
-            begin.push_str(WATCH_CLIENT);
+            begin.push(WATCH_CLIENT.to_owned());
         }
-        let posture = posture.map_err(ReadError::NeverBegan)?;
+        let posture = posture.map_err(ReadError::never_began)?;
         judge(database, &posture, &allowance.dangerous)?;
         let mut denied: HashSet<String> = TAKE_SQL.iter().map(|name| (*name).to_owned()).collect();
-        for row in volatile.map_err(ReadError::NeverBegan)? {
-            denied.insert(row.try_get(0).map_err(ReadError::NeverBegan)?);
+        for row in volatile.map_err(ReadError::never_began)? {
+            denied.insert(row.try_get(0).map_err(ReadError::never_began)?);
         }
         denied.retain(|name| {
             !HARMLESS.contains(&name.as_str()) && !allowance.functions.contains(name)
         });
-        let guard = Arc::new(Guard { begin, denied });
+        let types = TypeNames::default();
+        let guard = Arc::new(Guard {
+            begin,
+            denied,
+            types,
+        });
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.insert(database.to_owned(), (Instant::now(), guard.clone()));
         Ok(guard)
@@ -198,8 +205,10 @@ fn judge(database: &str, posture: &Posture, dangerous: &DangerousRoles) -> Resul
 
 /// What holds for one database.
 pub(super) struct Guard {
-    /// Begins a transaction in which nothing can be changed, with its time limit.
-    pub(super) begin: String,
+    /// Begins a transaction in which nothing can be changed, with its time limit; one statement each.
+    pub(super) begin: Vec<String>,
+    /// The names of the database's types.
+    pub(super) types: TypeNames,
     denied: HashSet<String>,
 }
 

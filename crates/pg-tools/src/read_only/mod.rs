@@ -4,7 +4,7 @@
 //!
 //! 1. the text itself ([`statement`]): bounded, with no escapes that hide names;
 //! 2. the names in it ([`guard`]): no function whose effects a rollback does not undo;
-//! 3. PostgreSQL's grammar ([`exchange`]): the text stands alone as one statement and inside
+//! 3. PostgreSQL's grammar ([`query`]): the text stands alone as one statement and inside
 //!    `SELECT .. FROM ( .. )`, which nothing but a plain query does;
 //! 4. a `READ ONLY` transaction;
 //! 5. which is always rolled back, and the connection scrubbed.
@@ -15,7 +15,7 @@ mod exchange;
 mod failure;
 mod guard;
 mod posture;
-mod record;
+mod query;
 mod statement;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -24,11 +24,12 @@ mod typename;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-#[cfg(test)]
-pub(crate) use exchange::Column;
-pub(crate) use exchange::{ColumnKind, Cut, Page, Parameter, Rows};
+pub(crate) use exchange::Parameter;
 pub(crate) use failure::ReadError;
 pub use guard::{DangerousRoles, Guards};
+#[cfg(test)]
+pub(crate) use query::Column;
+pub(crate) use query::{ColumnKind, Cut, Page, Rows};
 use session_pool::Lease;
 use tokio_postgres::Row;
 
@@ -83,7 +84,7 @@ impl Reader {
     ) -> Result<Rows, ReadError> {
         let statement = &Statement::check(text)?;
         self.leased(agent, Some(statement), |lease, guard| async move {
-            exchange::query(lease, &guard.begin, statement, page, self.limits).await
+            query::query(lease, &guard, statement, page, self.limits).await
         })
         .await
     }
@@ -97,7 +98,14 @@ impl Reader {
     ) -> Result<String, ReadError> {
         let statement = &Statement::check(text)?;
         self.leased(agent, Some(statement), |lease, guard| async move {
-            exchange::explain(lease, &guard.begin, statement, options, self.limits).await
+            exchange::explain(
+                lease,
+                &guard.begin.join("; "),
+                statement,
+                options,
+                self.limits,
+            )
+            .await
         })
         .await
     }
@@ -110,7 +118,7 @@ impl Reader {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, ReadError> {
         self.leased(agent, None, |lease, guard| async move {
-            exchange::ask(lease, &guard.begin, sql, parameters, self.limits).await
+            exchange::ask(lease, &guard.begin.join("; "), sql, parameters, self.limits).await
         })
         .await
     }

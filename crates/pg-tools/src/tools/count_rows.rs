@@ -103,10 +103,7 @@ impl CountRows {
     async fn count(&self, agent: &Agent, request: &Request) -> Result<u64, Failure> {
         let sql = format!("SELECT count(*) FROM {}{}", request.table, request.filter());
         let rows = self.0.query(agent, &sql, ONE_ROW).await?;
-        let count = rows
-            .rows
-            .first()
-            .and_then(|row| row.first()?.as_deref()?.parse().ok());
+        let count = rows.first_value().and_then(|value| value.parse().ok());
         count.ok_or_else(|| Failure("ERROR: PostgreSQL gave no count".into()))
     }
 

@@ -79,7 +79,7 @@ impl QueryDatabase {
 
 /// Says in words what the rows alone do not.
 fn note(rows: &Rows, page: Page) -> Option<String> {
-    let count = rows.rows.len();
+    let count = rows.count();
     let next = page.offset.saturating_add(count as u64);
     match rows.cut {
         None if count == 0 => Some("(0 rows)".into()),

@@ -1,0 +1,426 @@
+//! One exchange with PostgreSQL: several statements sent at once, their answers read as they come.
+//!
+//! It speaks the extended protocol (PostgreSQL documentation, section 55.2.3) with one `Sync` at the
+//! end, so that all of it costs one write, one read and one "ready"; after a statement that fails
+//! PostgreSQL skips the others. Values come as text, written by their types' own output functions.
+
+use std::io;
+
+use bytes::{Buf, BytesMut};
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::{
+    IsNull,
+    message::{backend, frontend},
+};
+
+use crate::{
+    Complaint,
+    shared::{Lender, Loan},
+    statements::{Name, Plan, Statements, Use},
+    wire::Stream,
+};
+
+/// What is asked of PostgreSQL in one step of an exchange; each text is one statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// Runs a statement that every exchange has; what it gives is not wanted.
+    Run(&'a str),
+    /// Has a text parsed, alone. Left out when the step after it is prepared already, which says
+    /// that this one passed before.
+    Check(&'a str),
+    /// Runs a statement that may be new, and gives its columns and rows.
+    Query(&'a str),
+}
+
+/// A part of an answer.
+#[derive(Debug)]
+pub enum Answer<'a> {
+    /// What columns the rows of a [`Step::Query`] have.
+    Columns(Vec<Column>),
+    /// A row of it.
+    Row(Row<'a>),
+    /// A row is larger than wanted. It is not read, and neither is what follows it: drop the lease.
+    Oversized {
+        /// The bytes of the row's values, about.
+        bytes: usize,
+    },
+    /// A step failed, and the ones after it were skipped.
+    Refused {
+        /// The step's place, from 0 on.
+        step: usize,
+        /// Why.
+        complaint: Complaint,
+        /// Whether only the statement's having been prepared earlier stood in the way. It is
+        /// forgotten; the same exchange will do it anew.
+        is_stale: bool,
+    },
+    /// The exchange is over.
+    Ready {
+        /// Whether a transaction is still open.
+        in_transaction: bool,
+    },
+}
+
+/// A column as PostgreSQL describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// The type's number in `pg_type`.
+    pub type_oid: u32,
+}
+
+/// A row as PostgreSQL sends it.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a>(&'a [u8]);
+
+impl<'a> Row<'a> {
+    /// Takes the body of a `DataRow` message.
+    #[must_use]
+    pub fn new(body: &'a [u8]) -> Self {
+        Row(body)
+    }
+
+    /// The bytes that [`Row::new`] takes.
+    #[must_use]
+    pub fn body(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Counts the bytes of its values.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.len().saturating_sub(2 + 4 * self.count())
+    }
+
+    fn count(&self) -> usize {
+        match self.0 {
+            [high, low, ..] => usize::from(u16::from_be_bytes([*high, *low])),
+            _ => 0,
+        }
+    }
+
+    /// Goes through its values, in text; `None` is NULL. A row in no known form is an error.
+    pub fn values(&self) -> impl Iterator<Item = io::Result<Option<&'a [u8]>>> + use<'a> {
+        let mut rest = self.0.get(2..).unwrap_or_default();
+        (0..self.count()).map(move |_| {
+            let (value, after) = split_value(rest).ok_or_else(malformed)?;
+            rest = after;
+            Ok(value)
+        })
+    }
+}
+
+/// Splits a value off: its length, or -1 for NULL, and its bytes.
+fn split_value(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    match i32::from_be_bytes(*length) {
+        -1 => Some((None, rest)),
+        length => {
+            let (value, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+            Some((Some(value), rest))
+        }
+    }
+}
+
+fn malformed() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "PostgreSQL sent a message in an unknown form",
+    )
+}
+
+/// The means of a connection to hold exchanges.
+#[derive(Clone)]
+pub(crate) struct Means {
+    pub(crate) lender: Lender<Stream>,
+    pub(crate) statements: Statements,
+    pub(crate) buffer: BytesMut,
+}
+
+/// How much is read at once; a buffer that has grown past `LARGEST_KEPT` is not kept.
+const READ_SIZE: usize = 8 << 10;
+const LARGEST_READ: usize = 64 << 10;
+const LARGEST_KEPT: usize = 64 << 10;
+/// The head of a message: its kind and its length.
+const HEAD: usize = 5;
+
+/// An exchange that was sent. Read it to [`Answer::Ready`]; dropped before, it leaves a connection
+/// that is of no use.
+pub struct Exchange<'a> {
+    statements: &'a mut Statements,
+    buffer: &'a mut BytesMut,
+    /// Gone when the exchange is over.
+    loan: Option<Loan<Stream>>,
+    largest_row: usize,
+    /// What was sent, as far as it has an answer of its own.
+    steps: Vec<Sent>,
+    /// The step that the next message belongs to.
+    current: usize,
+    /// Bytes of the message that was handed out last.
+    handed: usize,
+    read_size: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Sent {
+    /// The step's place in what the caller gave.
+    step: usize,
+    is_check: bool,
+    has_rows: bool,
+    prepares: Option<Name>,
+    prepared: Option<Name>,
+}
+
+impl Means {
+    /// Sends steps; a row with more bytes than `largest_row` ends it.
+    pub(crate) async fn exchange(
+        &mut self,
+        steps: &[Step<'_>],
+        largest_row: usize,
+    ) -> io::Result<Exchange<'_>> {
+        let mut loan = self.lender.borrow().await?;
+        self.buffer.clear();
+        let sent = write(&mut self.buffer, &mut self.statements, steps)?;
+        loan.send(&self.buffer).await?;
+        self.buffer.clear();
+        Ok(Exchange {
+            statements: &mut self.statements,
+            buffer: &mut self.buffer,
+            loan: Some(loan),
+            largest_row,
+            steps: sent,
+            current: 0,
+            handed: 0,
+            read_size: READ_SIZE,
+        })
+    }
+}
+
+/// Writes all messages of an exchange.
+fn write(
+    out: &mut BytesMut,
+    statements: &mut Statements,
+    steps: &[Step<'_>],
+) -> io::Result<Vec<Sent>> {
+    for name in statements.evicted() {
+        frontend::close(b'S', &name.text(), out)?;
+    }
+    let mut sent = Vec::with_capacity(steps.len());
+    let mut checks = Vec::new();
+    for (step, what) in steps.iter().enumerate() {
+        let (text, expected) = match what {
+            Step::Check(text) => {
+                checks.push((step, *text));
+                continue;
+            }
+            Step::Run(text) => (*text, Use::Always),
+            Step::Query(text) => (*text, Use::Maybe),
+        };
+        let plan = statements.plan(text, expected);
+        let checks = std::mem::take(&mut checks);
+        let (name, prepares, prepared) = match plan {
+            Plan::Prepared(name) => (name.text(), None, Some(name)),
+            Plan::Prepare(name) => (name.text(), Some(name), None),
+            Plan::Once => (String::new(), None, None),
+        };
+        if prepared.is_none() {
+            for (step, text) in checks {
+                frontend::parse("", text, [], out)?;
+                sent.push(Sent {
+                    step,
+                    is_check: true,
+                    has_rows: false,
+                    prepares: None,
+                    prepared: None,
+                });
+            }
+            frontend::parse(&name, text, [], out)?;
+        }
+        bind(&name, out)?;
+        let has_rows = matches!(what, Step::Query(_));
+        if has_rows {
+            frontend::describe(b'P', "", out)?;
+        }
+        frontend::execute("", 0, out)?;
+        sent.push(Sent {
+            step,
+            is_check: false,
+            has_rows,
+            prepares,
+            prepared,
+        });
+    }
+    frontend::sync(out);
+    Ok(sent)
+}
+
+/// Binds a statement without parameters, whose results shall come as text.
+fn bind(statement: &str, out: &mut BytesMut) -> io::Result<()> {
+    let none = std::iter::empty::<()>;
+    frontend::bind(
+        "",
+        statement,
+        std::iter::empty(),
+        none(),
+        |(), _| Ok(IsNull::Yes),
+        std::iter::empty(),
+        out,
+    )
+    .map_err(|error| match error {
+        frontend::BindError::Conversion(cause) => io::Error::other(cause),
+        frontend::BindError::Serialization(error) => error,
+    })
+}
+
+impl Exchange<'_> {
+    /// Says whether PostgreSQL has run the first step.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.current > 0
+    }
+
+    /// Waits for the next part of the answer; after [`Answer::Ready`] there is none.
+    ///
+    /// # Errors
+    /// When the connection is lost, or the answer is longer than the limits allow; the connection is
+    /// of no use then.
+    pub async fn next(&mut self) -> io::Result<Answer<'_>> {
+        if self.loan.is_none() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        self.buffer.advance(std::mem::take(&mut self.handed));
+        loop {
+            let (kind, length) = self.message().await?;
+            let is_row = kind == b'D' && self.has_rows();
+            if is_row && length > self.largest_row {
+                return self.oversized(length).await;
+            }
+            while self.buffer.len() < HEAD + length {
+                self.receive(HEAD + length).await?;
+            }
+            match kind {
+                b'D' if is_row => {
+                    self.handed = HEAD + length;
+                    return Ok(Answer::Row(Row(&self.buffer[HEAD..HEAD + length])));
+                }
+                b'T' => return self.columns(),
+                b'E' => return self.refused(),
+                b'Z' => return self.ready(),
+                b'1' => self.parsed(),
+                b'C' | b'I' => self.current += 1,
+                // Bound, closed, without rows, rows that nobody wants, and what PostgreSQL says unasked.
+                b'2' | b'3' | b'n' | b'D' | b'N' | b'S' | b'A' => {}
+                _ => return Err(malformed()),
+            }
+            self.buffer.advance(HEAD + length);
+        }
+    }
+
+    fn has_rows(&self) -> bool {
+        let sent = self.steps.get(self.current);
+        sent.is_some_and(|sent| sent.has_rows)
+    }
+
+    /// Waits for the head of a message; gives its kind and the length of its body.
+    async fn message(&mut self) -> io::Result<(u8, usize)> {
+        loop {
+            if let Some(head) = backend::Header::parse(self.buffer)? {
+                let length = usize::try_from(head.len() - 4).map_err(|_| malformed())?;
+                return Ok((head.tag(), length));
+            }
+            self.receive(HEAD).await?;
+        }
+    }
+
+    /// Receives some bytes, into a buffer that will hold `wanted`.
+    async fn receive(&mut self, wanted: usize) -> io::Result<()> {
+        let loan = self.loan.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let missing = wanted.saturating_sub(self.buffer.len());
+        self.buffer
+            .reserve(missing.min(LARGEST_READ).max(self.read_size));
+        let before = self.buffer.len();
+        loan.receive(self.buffer).await?;
+        if self.buffer.len() - before >= self.read_size {
+            self.read_size = LARGEST_READ;
+        }
+        Ok(())
+    }
+
+    async fn oversized(&mut self, length: usize) -> io::Result<Answer<'_>> {
+        while self.buffer.len() < HEAD + 2 {
+            self.receive(HEAD + 2).await?;
+        }
+        let count = u16::from_be_bytes([self.buffer[HEAD], self.buffer[HEAD + 1]]);
+        self.loan = None;
+        let bytes = length.saturating_sub(2 + 4 * usize::from(count));
+        Ok(Answer::Oversized { bytes })
+    }
+
+    fn parsed(&mut self) {
+        if let Some(sent) = self.steps.get_mut(self.current) {
+            sent.prepares = None;
+            self.current += usize::from(sent.is_check);
+        }
+    }
+
+    fn columns(&mut self) -> io::Result<Answer<'static>> {
+        let Some(backend::Message::RowDescription(body)) = backend::Message::parse(self.buffer)?
+        else {
+            return Err(malformed());
+        };
+        let columns = body.fields().map(|field| {
+            Ok(Column {
+                name: field.name().to_owned(),
+                type_oid: field.type_oid(),
+            })
+        });
+        columns.collect().map(Answer::Columns)
+    }
+
+    fn refused(&mut self) -> io::Result<Answer<'static>> {
+        let Some(backend::Message::ErrorResponse(body)) = backend::Message::parse(self.buffer)?
+        else {
+            return Err(malformed());
+        };
+        let complaint = Complaint::read(&body);
+        // What was to be prepared by the skipped steps was not.
+        for unprepared in self.steps.iter().filter_map(|sent| sent.prepares) {
+            self.statements.forget(unprepared);
+        }
+        let sent = self.steps.get(self.current);
+        let is_stale = match complaint.code().code() {
+            // PostgreSQL does not know a name, or knows it already: something stands between.
+            "26000" | "42P05" => {
+                self.statements.give_up();
+                true
+            }
+            // The prepared statement has other columns now.
+            "0A000" => sent.and_then(|sent| sent.prepared).is_some_and(|name| {
+                self.statements.evict(name);
+                true
+            }),
+            _ => false,
+        };
+        Ok(Answer::Refused {
+            step: sent.map_or(0, |sent| sent.step),
+            complaint,
+            is_stale,
+        })
+    }
+
+    fn ready(&mut self) -> io::Result<Answer<'static>> {
+        let Some(backend::Message::ReadyForQuery(body)) = backend::Message::parse(self.buffer)?
+        else {
+            return Err(malformed());
+        };
+        let loan = self.loan.take().ok_or(io::ErrorKind::NotConnected)?;
+        loan.give_back(self.buffer);
+        if self.buffer.capacity() > LARGEST_KEPT {
+            *self.buffer = BytesMut::new();
+        }
+        Ok(Answer::Ready {
+            in_transaction: body.status() != b'I',
+        })
+    }
+}

@@ -1,0 +1,289 @@
+//! One stream with two users, who take turns.
+//!
+//! The client library owns the stream: it logs in and answers for everything that is not a hot path.
+//! Between two of its exchanges a lease may borrow the stream and speak the protocol itself, without
+//! a task and a channel in between, and with what the library has no way to ask for (results as
+//! text, several statements in one go). Whoever wants to borrow waits until the library has neither
+//! a message half way nor an answer to come.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::tls::{ChannelBinding, TlsStream};
+use tokio_util::io::poll_read_buf;
+
+use crate::frames::Frames;
+
+/// The client's messages that PostgreSQL answers by saying that it is ready.
+const ASKS: &[u8] = b"SQF";
+/// How PostgreSQL says that.
+const READY: &[u8] = b"Z";
+
+/// The owner's end of the stream. Dropping it closes the stream for the borrower, too.
+pub(crate) struct Shared<S>(Lender<S>);
+
+/// The means to borrow the stream.
+pub(crate) struct Lender<S>(Arc<Mutex<State<S>>>);
+
+/// Held for one operation on the stream, never while waiting.
+struct State<S> {
+    /// `None` when the owner has gone.
+    stream: Option<S>,
+    sent: Frames,
+    received: Frames,
+    /// How often PostgreSQL is still to say that it is ready.
+    awaited: usize,
+    turn: Turn,
+    /// Read by a borrower, but meant for the owner.
+    unread: BytesMut,
+    /// The owner's task. A stream wakes only who polled it last, so that the owner has to be woken
+    /// after each loan, or would not see the server hang up.
+    owner: Option<Waker>,
+    /// Who waits to borrow.
+    borrower: Option<Waker>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Owner,
+    Borrower,
+    /// A borrower left half way: what comes next belongs to nobody.
+    Nobody,
+}
+
+impl<S> Clone for Lender<S> {
+    fn clone(&self) -> Self {
+        Lender(self.0.clone())
+    }
+}
+
+impl<S> Shared<S> {
+    /// Takes a stream on which nothing was sent yet.
+    pub(crate) fn new(stream: S) -> Self {
+        Shared(Lender(Arc::new(Mutex::new(State {
+            stream: Some(stream),
+            sent: Frames::untyped_first(),
+            received: Frames::typed(),
+            // The end of the login.
+            awaited: 1,
+            turn: Turn::Owner,
+            unread: BytesMut::new(),
+            owner: None,
+            borrower: None,
+        }))))
+    }
+
+    pub(crate) fn lender(&self) -> Lender<S> {
+        self.0.clone()
+    }
+}
+
+impl<S> Lender<S> {
+    /// Borrows the stream when the owner is between two exchanges.
+    pub(crate) async fn borrow(&self) -> io::Result<Loan<S>> {
+        std::future::poll_fn(|context| self.poll_borrow(context)).await
+    }
+
+    fn poll_borrow(&self, context: &mut Context<'_>) -> Poll<io::Result<Loan<S>>> {
+        let mut state = self.lock();
+        if state.stream.is_none() || state.turn != Turn::Owner {
+            return Poll::Ready(Err(gone()));
+        }
+        if !state.is_quiet() {
+            state.borrower = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        state.turn = Turn::Borrower;
+        Poll::Ready(Ok(Loan {
+            lender: self.clone(),
+            is_over: false,
+        }))
+    }
+
+    /// Says whether a borrower left half way.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.lock().turn == Turn::Nobody
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S> State<S> {
+    /// Says whether neither side has anything half way or to come.
+    fn is_quiet(&self) -> bool {
+        self.awaited == 0
+            && self.unread.is_empty()
+            && self.sent.is_between()
+            && self.received.is_between()
+    }
+
+    fn wake_borrower(&mut self) {
+        if let Some(waker) = self.borrower.take() {
+            waker.wake();
+        }
+    }
+
+    /// Gives the owner its stream, or makes it wait for its turn.
+    fn owned(&mut self, context: &Context<'_>) -> Poll<io::Result<&mut S>> {
+        match &mut self.owner {
+            Some(waker) => waker.clone_from(context.waker()),
+            empty => *empty = Some(context.waker().clone()),
+        }
+        match (self.turn, &mut self.stream) {
+            (Turn::Owner, Some(stream)) => Poll::Ready(Ok(stream)),
+            (Turn::Borrower, Some(_)) => Poll::Pending,
+            _ => Poll::Ready(Err(gone())),
+        }
+    }
+
+    /// Notes what the owner received.
+    fn pass_received(&mut self, bytes: &[u8]) {
+        let ready = self.received.pass(bytes, READY);
+        self.awaited = self.awaited.saturating_sub(ready);
+        if self.is_quiet() {
+            self.wake_borrower();
+        }
+    }
+
+    fn borrowed(&mut self) -> io::Result<&mut S> {
+        self.stream.as_mut().ok_or_else(gone)
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the connection is closed")
+}
+
+/// The stream, for one exchange. Dropped before [`Loan::give_back`], the connection is of no use any
+/// more.
+pub(crate) struct Loan<S> {
+    lender: Lender<S>,
+    is_over: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Loan<S> {
+    /// Sends all of it.
+    pub(crate) async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        std::future::poll_fn(|context| {
+            let mut state = self.lender.lock();
+            let mut stream = Pin::new(state.borrowed()?);
+            while !bytes.is_empty() {
+                match stream.as_mut().poll_write(context, bytes)? {
+                    Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(count) => bytes = &bytes[count..],
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            stream.poll_flush(context)
+        })
+        .await
+    }
+
+    /// Receives some bytes, at least one.
+    pub(crate) async fn receive(&mut self, into: &mut BytesMut) -> io::Result<()> {
+        std::future::poll_fn(|context| {
+            let mut state = self.lender.lock();
+            let stream = Pin::new(state.borrowed()?);
+            match poll_read_buf(stream, context, into)? {
+                Poll::Ready(0) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Poll::Ready(_) => Poll::Ready(Ok(())),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+impl<S> Loan<S> {
+    /// Lets the owner go on; `unread` was received and belongs to no exchange.
+    pub(crate) fn give_back(mut self, unread: &mut BytesMut) {
+        self.is_over = true;
+        let mut state = self.lender.lock();
+        state.unread = unread.split();
+        state.turn = Turn::Owner;
+        if let Some(waker) = &state.owner {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl<S> Drop for Loan<S> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.lender.lock().turn = Turn::Nobody;
+        }
+    }
+}
+
+impl<S> Drop for Shared<S> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.stream = None;
+        state.wake_borrower();
+    }
+}
+
+impl<S: TlsStream + Unpin> TlsStream for Shared<S> {
+    fn channel_binding(&self) -> ChannelBinding {
+        let state = self.0.lock();
+        state
+            .stream
+            .as_ref()
+            .map_or_else(ChannelBinding::none, TlsStream::channel_binding)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Shared<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut state = self.0.lock();
+        let state = &mut *state;
+        let before = buffer.filled().len();
+        let unread = state.unread.len().min(buffer.remaining());
+        let stream = ready!(state.owned(context))?;
+        if unread == 0 {
+            ready!(Pin::new(stream).poll_read(context, buffer))?;
+        } else {
+            buffer.put_slice(&state.unread.split_to(unread));
+        }
+        state.pass_received(&buffer.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Shared<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut state = self.0.lock();
+        let stream = ready!(state.owned(context))?;
+        let count = ready!(Pin::new(stream).poll_write(context, bytes))?;
+        state.awaited += state.sent.pass(&bytes[..count], ASKS);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.0.lock();
+        let stream = ready!(state.owned(context))?;
+        Pin::new(stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.0.lock();
+        let stream = ready!(state.owned(context))?;
+        Pin::new(stream).poll_shutdown(context)
+    }
+}
