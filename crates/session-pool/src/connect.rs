@@ -6,7 +6,6 @@ use bytes::BytesMut;
 use deadpool::managed::{self, Metrics, RecycleError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::{
-    net::UnixStream,
     runtime::Handle,
     task::JoinHandle,
     time::{Instant, sleep, timeout, timeout_at},
@@ -128,8 +127,8 @@ impl Canceller {
 
     async fn send(&self, token: &CancelToken) -> Result<(), Error> {
         match &self.socket {
-            None => token.cancel_query(self.wire.clone()).await,
-            Some(path) => match UnixStream::connect(path).await {
+            None => token.cancel_query(self.wire.for_cancelling()).await,
+            Some(path) => match self.wire.for_cancelling().open_socket(path).await {
                 Ok(stream) => token.cancel_query_raw(stream, NoTls).await,
                 // The server has gone, and the statement with it.
                 Err(_) => Ok(()),
@@ -284,13 +283,16 @@ impl Connector {
         let token = client.cancel_token();
         let (ending, canceller) = (self.ending.clone(), self.canceller.clone());
         let task = tokio::spawn(async move {
+            let mut connection = Box::pin(connection);
             tokio::select! {
-                ended = connection => {
+                ended = &mut connection => {
                     if let Err(error) = ended {
                         tracing::debug!(reason = %brief(&error), "a connection to PostgreSQL ended");
                     }
                 }
-                () = ending.ended() => canceller.cancel(token, place, &Handle::current()),
+                () = ending.ended() => {
+                    canceller.cancel(token, (connection, place), &Handle::current());
+                }
             }
         });
         (client, task)
