@@ -213,7 +213,10 @@ fn service(config: &Config, toolbox: Toolbox) -> Arc<Service<Toolbox>> {
     let connecting = config
         .databases
         .iter()
-        .map(|database| database.connect_timeout)
+        .map(|database| {
+            let hosts = u32::try_from(1 + database.other_hosts.len()).unwrap_or(u32::MAX);
+            database.connect_timeout.saturating_mul(hosts)
+        })
         .max();
     let request_timeout = config.limits.statement_timeout
         + config.limits.connection_wait

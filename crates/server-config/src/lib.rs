@@ -24,6 +24,7 @@ pub mod arguments;
 mod config;
 mod database;
 mod file;
+mod hosts;
 pub mod keys;
 mod pgpass;
 mod problems;
@@ -33,5 +34,6 @@ mod value;
 
 pub use config::{CONFIG_FILE_NAME, Config, Http, Limits, Sources, TOKEN_FILE_NAME, Tls};
 pub use database::{Database, Password, SslMode};
+pub use hosts::{Host, TargetSession};
 pub use problems::{Problem, Problems};
 pub use value::{Kind, Value};

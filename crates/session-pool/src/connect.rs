@@ -17,6 +17,7 @@ use tokio_postgres::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    TargetSession,
     budget::{Grant, Place, Stake},
     exchange::Means,
     session::Ending,
@@ -37,8 +38,10 @@ tokio::task_local! {
 
 /// Opens connections of one session to one database.
 pub(crate) struct Connector {
-    pub(crate) config: Config,
-    /// Time for opening one.
+    /// The hosts, in the order in which they are tried.
+    pub(crate) configs: Vec<Config>,
+    pub(crate) target: TargetSession,
+    /// Time for opening one on one host.
     pub(crate) connect_timeout: Duration,
     pub(crate) stake: Arc<Stake>,
     pub(crate) wire: Wire,
@@ -73,6 +76,9 @@ pub(crate) enum ConnectError {
     /// PostgreSQL did not answer in time.
     #[error("PostgreSQL did not answer in time")]
     Silent,
+    /// All hosts are of the other kind.
+    #[error("no host is of the kind that is wanted")]
+    Unsuitable,
     /// PostgreSQL could not be reached, or refused.
     #[error(transparent)]
     Refused(#[from] Error),
@@ -177,15 +183,14 @@ impl Connector {
     /// Opens a connection on a place. A server that has none to spare, since other programs hold
     /// them or one that was just closed is still ending, is asked again while there is time.
     async fn open(&self, place: Place, until: Instant) -> Result<Connection, ConnectError> {
-        let mut place = Some(place);
+        let place = Arc::new(place);
         let mut pause = FULL_PAUSE;
         loop {
-            let opened = timeout(self.connect_timeout, self.connect(&mut place)).await;
-            let error = match opened.map_err(|_| ConnectError::Silent)? {
-                Ok(connection) => return Ok(connection),
-                Err(error) => error,
+            let error = match self.find(&place).await {
+                Err(ConnectError::Refused(error)) => error,
+                found => return found,
             };
-            if error.code() != Some(&SqlState::TOO_MANY_CONNECTIONS) || place.is_none() {
+            if error.code() != Some(&SqlState::TOO_MANY_CONNECTIONS) {
                 return Err(error.into());
             }
             self.stake.budget().reclaim();
@@ -197,28 +202,56 @@ impl Connector {
         }
     }
 
-    /// Connects, and takes the place once it is connected.
-    async fn connect(&self, place: &mut Option<Place>) -> Result<Connection, Error> {
+    /// Connects to the first host that will do.
+    async fn find(&self, place: &Arc<Place>) -> Result<Connection, ConnectError> {
+        let mut error = ConnectError::Unsuitable;
+        for wanted in self.target.rounds() {
+            for config in &self.configs {
+                let connecting = self.connect(config, *wanted, place);
+                match timeout(self.connect_timeout, connecting).await {
+                    Ok(Ok(Some(connection))) => return Ok(connection),
+                    Ok(Ok(None)) => {}
+                    Ok(Err(refused)) => error = refused.into(),
+                    Err(_) => error = ConnectError::Silent,
+                }
+            }
+        }
+        Err(error)
+    }
+
+    /// Connects to a host; gives nothing when it is of another kind than wanted.
+    async fn connect(
+        &self,
+        config: &Config,
+        wanted: TargetSession,
+        place: &Arc<Place>,
+    ) -> Result<Option<Connection>, Error> {
         let wire = self.wire.anew();
         let (client, task) = match &self.canceller.socket {
             None => {
-                let (client, connection) = self.config.connect(wire.clone()).await?;
-                self.drive(client, connection, place.take())
+                let (client, connection) = config.connect(wire.clone()).await?;
+                self.drive(client, connection, place.clone())
             }
             Some(path) => match wire.open_socket(path).await {
                 Ok(stream) => {
-                    let (client, connection) = self.config.connect_raw(stream, NoTls).await?;
-                    self.drive(client, connection, place.take())
+                    let (client, connection) = config.connect_raw(stream, NoTls).await?;
+                    self.drive(client, connection, place.clone())
                 }
                 // tokio-postgres makes its own kind of error of the same failure.
-                Err(_) => return Err(unreachable(&self.config).await),
+                Err(_) => return Err(unreachable(config).await),
             },
         };
+        if wanted != TargetSession::Any {
+            let (is_standby, is_read_only) = kind(&client).await?;
+            if !wanted.takes(is_standby, is_read_only) {
+                return Ok(None);
+            }
+        }
         let lender = wire
             .take_opened()
             .ok_or_else(Error::__private_api_timeout)?;
         self.size_the_budget(&client).await;
-        Ok(Connection {
+        Ok(Some(Connection {
             client,
             opened: Instant::now(),
             means: Means {
@@ -227,7 +260,7 @@ impl Connector {
                 buffer: BytesMut::new(),
             },
             task,
-        })
+        }))
     }
 
     /// Asks the server how many connections it takes, if that is to be known and is not.
@@ -247,6 +280,18 @@ impl Connector {
             }
         }
     }
+}
+
+/// Says whether a server is a standby, and whether its transactions are read-only.
+async fn kind(client: &Client) -> Result<(bool, bool), Error> {
+    const KIND: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
+         pg_catalog.pg_is_in_recovery() OR pg_catalog.current_setting('default_transaction_read_only') = 'on'";
+    let messages = client.simple_query(KIND).await?;
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some((row.get(0) == Some("t"), row.get(1) == Some("t"))),
+        _ => None,
+    });
+    Ok(row.unwrap_or_default())
 }
 
 fn number(messages: Vec<SimpleQueryMessage>) -> Option<usize> {
@@ -274,7 +319,7 @@ impl Connector {
         &self,
         client: Client,
         connection: tokio_postgres::Connection<S, T>,
-        place: Option<Place>,
+        place: Arc<Place>,
     ) -> (Client, JoinHandle<()>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -60,6 +60,12 @@ pub enum LeaseError {
         /// What went wrong.
         source: Error,
     },
+    /// All of its hosts answer, and none is of the kind that is wanted.
+    #[error("no host of database \"{database}\" is of the kind that target_session_attrs asks for")]
+    Unsuitable {
+        /// The database's configured name.
+        database: String,
+    },
     /// PostgreSQL did not answer in time.
     #[error("database \"{database}\" did not answer within {} ms", waited.as_millis())]
     Silent {

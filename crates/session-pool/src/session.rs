@@ -162,18 +162,22 @@ impl Session {
 
     fn build(&self, database: &Database, budget: &Arc<Budget>) -> Result<DatabasePool, LeaseError> {
         let wire = Wire::new(database.tls.clone(), self.0.limits.exchange_bytes);
-        let mut config = database.config.clone();
-        config.application_name(format!("mcp/{}", self.0.id));
-        config.connect_timeout(database.connect_timeout);
         let canceller = Arc::new(Canceller::new(
-            &config,
+            &database.config,
             wire.clone(),
             self.0.cancels.clone(),
         ));
-        wire.route(&mut config, canceller.uses_socket());
+        let mut configs = vec![database.config.clone()];
+        configs.extend_from_slice(&database.fallbacks);
+        for config in &mut configs {
+            config.application_name(format!("mcp/{}", self.0.id));
+            config.connect_timeout(database.connect_timeout);
+            wire.route(config, canceller.uses_socket());
+        }
         let stake = Stake::new(budget);
         let connector = Connector {
-            config,
+            configs,
+            target: database.target,
             connect_timeout: database.connect_timeout,
             stake: stake.clone(),
             wire,
@@ -235,6 +239,9 @@ impl Session {
             PoolError::Backend(ConnectError::Refused(source)) => LeaseError::Unreachable {
                 database: database.to_owned(),
                 source,
+            },
+            PoolError::Backend(ConnectError::Unsuitable) => LeaseError::Unsuitable {
+                database: database.to_owned(),
             },
             PoolError::Backend(ConnectError::Full) => LeaseError::Full {
                 database: database.to_owned(),

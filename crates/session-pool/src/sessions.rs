@@ -183,15 +183,19 @@ fn budgets(databases: &[Database], size: Option<usize>) -> Arc<[Arc<Budget>]> {
 }
 
 /// What tells one server from another.
-type Server<'a> = (&'a [Host], &'a [IpAddr], &'a [u16]);
+type Server<'a> = Vec<(&'a [Host], &'a [IpAddr], &'a [u16])>;
 
 fn server(database: &Database) -> Server<'_> {
-    let config = &database.config;
-    (
-        config.get_hosts(),
-        config.get_hostaddrs(),
-        config.get_ports(),
-    )
+    std::iter::once(&database.config)
+        .chain(&database.fallbacks)
+        .map(|config| {
+            (
+                config.get_hosts(),
+                config.get_hostaddrs(),
+                config.get_ports(),
+            )
+        })
+        .collect()
 }
 
 /// Ends sessions at their deadlines and closes idle connections, until all handles are gone.
