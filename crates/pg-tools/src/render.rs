@@ -12,7 +12,7 @@ const SAFE_INTEGER: u64 = (1 << 53) - 1;
 /// NULL is `NULL` and an empty text is nothing. Tabs and line breaks inside a value are written as
 /// `\t`, `\n` and `\r`, so that a row is a line.
 pub(crate) fn text(rows: &Rows) -> String {
-    let mut out = String::with_capacity(rows.size());
+    let mut out = String::with_capacity(rows.size() + rows.value_count() + 64);
     for (index, column) in rows.columns.iter().enumerate() {
         if index > 0 {
             out.push('\t');
@@ -32,6 +32,9 @@ pub(crate) fn text(rows: &Rows) -> String {
 }
 
 fn push_cell(out: &mut String, value: &str) {
+    if !has_any(value, |byte| matches!(byte, b'\t' | b'\n' | b'\r')) {
+        return out.push_str(value);
+    }
     let mut rest = value;
     while let Some(at) = rest.find(['\t', '\n', '\r']) {
         out.push_str(&rest[..at]);
@@ -45,12 +48,18 @@ fn push_cell(out: &mut String, value: &str) {
     out.push_str(rest);
 }
 
+/// Says whether any byte is of a kind. It goes over all of them, which compilers make wide steps of.
+fn has_any(value: &str, kind: impl Fn(u8) -> bool) -> bool {
+    value.bytes().fold(false, |found, byte| found | kind(byte))
+}
+
 /// Writes `{"columns":[{"name","type"}],"rows":[[..]],"row_count":n,"truncated":b}`.
 ///
 /// Booleans and numbers are JSON's own where every reader keeps them exactly; all else is a text as
 /// `psql` shows it, NULL is `null`.
 pub(crate) fn structured(rows: &Rows) -> Box<RawValue> {
-    let mut out = String::from("{\"columns\":[");
+    let mut out = String::with_capacity(rows.size() + 4 * rows.value_count() + 512);
+    out.push_str("{\"columns\":[");
     for (index, column) in rows.columns.iter().enumerate() {
         if index > 0 {
             out.push(',');
@@ -98,25 +107,38 @@ fn push_value(out: &mut String, value: Option<&str>, kind: ColumnKind) {
 
 fn is_safe_integer(value: &str) -> bool {
     let magnitude = value.strip_prefix('-').unwrap_or(value);
-    magnitude
-        .parse::<u64>()
-        .is_ok_and(|number| number <= SAFE_INTEGER)
+    let is_plain = magnitude == "0" || !magnitude.starts_with(['0', '+']);
+    is_plain
+        && magnitude
+            .parse::<u64>()
+            .is_ok_and(|number| number <= SAFE_INTEGER)
 }
 
+/// Says whether a text is a number as JSON writes it (RFC 8259, section 6).
 fn is_json_number(value: &str) -> bool {
-    value.ends_with(|last: char| last.is_ascii_digit())
-        && serde_json::from_str::<&RawValue>(value).is_ok_and(|raw| raw.get() == value)
-        && !value.starts_with('"')
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let unsigned = value.strip_prefix('-').unwrap_or(value);
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (unsigned, None),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (mantissa, None),
+    };
+    digits(whole)
+        && (whole == "0" || !whole.starts_with('0'))
+        && fraction.is_none_or(digits)
+        && exponent.is_none_or(|text| digits(text.strip_prefix(['+', '-']).unwrap_or(text)))
 }
 
 fn push_text(out: &mut String, value: &str) {
-    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-    if value.bytes().all(plain) {
+    if has_any(value, |byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        out.push_str(&serde_json::Value::from(value).to_string());
+    } else {
         out.push('"');
         out.push_str(value);
         out.push('"');
-    } else {
-        out.push_str(&serde_json::Value::from(value).to_string());
     }
 }
 
@@ -125,15 +147,10 @@ mod tests {
     use session_pool::Row;
 
     use super::*;
-    use crate::read_only::{Column, Cut};
+    use crate::read_only::{Column, Cut, Gathered};
 
     fn rows(kind: ColumnKind, values: &[Option<&str>]) -> Rows {
-        let mut rows = Rows::default();
-        rows.columns.push(Column {
-            name: "a\tb".into(),
-            type_name: "t".into(),
-            kind,
-        });
+        let mut gathered = Gathered::default();
         for value in values {
             let mut body = vec![0, 1];
             match value {
@@ -144,8 +161,14 @@ mod tests {
                     body.extend_from_slice(value.as_bytes());
                 }
             }
-            rows.push(Row::new(&body)).expect("a row");
+            gathered.push(Row::new(&body)).expect("a row");
         }
+        let mut rows = gathered.finish(None).expect("texts");
+        rows.columns.push(Column {
+            name: "a\tb".into(),
+            type_name: "t".into(),
+            kind,
+        });
         rows
     }
 
@@ -174,6 +197,15 @@ mod tests {
             ),
             (ColumnKind::Float, "1e-05", "1e-05"),
             (ColumnKind::Float, "-0", "-0"),
+            (ColumnKind::Float, "1e+20", "1e+20"),
+            (ColumnKind::Float, "12.5", "12.5"),
+            (ColumnKind::Float, "1.", "\"1.\""),
+            (ColumnKind::Float, "01", "\"01\""),
+            (ColumnKind::Float, "1e", "\"1e\""),
+            (ColumnKind::Float, "", "\"\""),
+            (ColumnKind::Integer, "007", "\"007\""),
+            (ColumnKind::Integer, "+7", "\"+7\""),
+            (ColumnKind::Integer, "-0", "-0"),
             (ColumnKind::Float, "NaN", "\"NaN\""),
             (ColumnKind::Float, "-Infinity", "\"-Infinity\""),
             (ColumnKind::Boolean, "t", "true"),

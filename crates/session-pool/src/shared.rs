@@ -45,7 +45,7 @@ struct State<S> {
     /// The owner's task. A stream wakes only who polled it last, so that the owner has to be woken
     /// after each loan, or would not see the server hang up.
     owner: Option<Waker>,
-    /// Who waits to borrow.
+    /// Who waits to borrow, or has borrowed and has to learn when the owner goes.
     borrower: Option<Waker>,
 }
 
@@ -96,7 +96,7 @@ impl<S> Lender<S> {
             return Poll::Ready(Err(gone()));
         }
         if !state.is_quiet() {
-            state.borrower = Some(context.waker().clone());
+            remember(&mut state.borrower, context);
             return Poll::Pending;
         }
         state.turn = Turn::Borrower;
@@ -133,10 +133,7 @@ impl<S> State<S> {
 
     /// Gives the owner its stream, or makes it wait for its turn.
     fn owned(&mut self, context: &Context<'_>) -> Poll<io::Result<&mut S>> {
-        match &mut self.owner {
-            Some(waker) => waker.clone_from(context.waker()),
-            empty => *empty = Some(context.waker().clone()),
-        }
+        remember(&mut self.owner, context);
         match (self.turn, &mut self.stream) {
             (Turn::Owner, Some(stream)) => Poll::Ready(Ok(stream)),
             (Turn::Borrower, Some(_)) => Poll::Pending,
@@ -153,8 +150,17 @@ impl<S> State<S> {
         }
     }
 
-    fn borrowed(&mut self) -> io::Result<&mut S> {
+    /// Gives the borrower its stream, for as long as the owner has not gone.
+    fn borrowed(&mut self, context: &Context<'_>) -> io::Result<&mut S> {
+        remember(&mut self.borrower, context);
         self.stream.as_mut().ok_or_else(gone)
+    }
+}
+
+fn remember(waker: &mut Option<Waker>, context: &Context<'_>) {
+    match waker {
+        Some(waker) => waker.clone_from(context.waker()),
+        empty => *empty = Some(context.waker().clone()),
     }
 }
 
@@ -174,7 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Loan<S> {
     pub(crate) async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         std::future::poll_fn(|context| {
             let mut state = self.lender.lock();
-            let mut stream = Pin::new(state.borrowed()?);
+            let mut stream = Pin::new(state.borrowed(context)?);
             while !bytes.is_empty() {
                 match stream.as_mut().poll_write(context, bytes)? {
                     Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -191,7 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Loan<S> {
     pub(crate) async fn receive(&mut self, into: &mut BytesMut) -> io::Result<()> {
         std::future::poll_fn(|context| {
             let mut state = self.lender.lock();
-            let stream = Pin::new(state.borrowed()?);
+            let stream = Pin::new(state.borrowed(context)?);
             match poll_read_buf(stream, context, into)? {
                 Poll::Ready(0) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 Poll::Ready(_) => Poll::Ready(Ok(())),
@@ -206,11 +212,15 @@ impl<S> Loan<S> {
     /// Lets the owner go on; `unread` was received and belongs to no exchange.
     pub(crate) fn give_back(mut self, unread: &mut BytesMut) {
         self.is_over = true;
-        let mut state = self.lender.lock();
-        state.unread = unread.split();
-        state.turn = Turn::Owner;
-        if let Some(waker) = &state.owner {
-            waker.wake_by_ref();
+        let owner = {
+            let mut state = self.lender.lock();
+            state.unread = unread.split();
+            state.turn = Turn::Owner;
+            state.owner.clone()
+        };
+        // Outside of the lock: a runtime that is shutting down drops whom it should wake.
+        if let Some(waker) = owner {
+            waker.wake();
         }
     }
 }
@@ -225,9 +235,14 @@ impl<S> Drop for Loan<S> {
 
 impl<S> Drop for Shared<S> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.stream = None;
-        state.wake_borrower();
+        let (stream, borrower) = {
+            let mut state = self.0.lock();
+            (state.stream.take(), state.borrower.take())
+        };
+        drop(stream);
+        if let Some(waker) = borrower {
+            waker.wake();
+        }
     }
 }
 

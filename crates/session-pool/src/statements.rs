@@ -56,7 +56,7 @@ pub(crate) struct Name(u64);
 
 impl Name {
     pub(crate) fn text(self) -> String {
-        format!("s{:016x}", self.0)
+        format!("q{:016x}", self.0)
     }
 }
 

@@ -16,6 +16,7 @@ mod failure;
 mod guard;
 mod posture;
 mod query;
+mod rows;
 mod statement;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -28,8 +29,8 @@ pub(crate) use exchange::Parameter;
 pub(crate) use failure::ReadError;
 pub use guard::{DangerousRoles, Guards};
 #[cfg(test)]
-pub(crate) use query::Column;
-pub(crate) use query::{ColumnKind, Cut, Page, Rows};
+pub(crate) use rows::{Column, Gathered};
+pub(crate) use rows::{ColumnKind, Cut, Page, Rows};
 use session_pool::Lease;
 use tokio_postgres::Row;
 

@@ -14,6 +14,7 @@ use super::{
     exchange::{GRACE, length},
     failure::ReadError,
     guard::Guard,
+    rows::{Cut, Gathered, Page, Rows},
     statement::Statement,
 };
 
@@ -28,103 +29,6 @@ const ROLLBACK: Step<'_> = Step::Run("ROLLBACK");
 /// of which PostgreSQL has at most 1,664.
 const ROW_OVERHEAD: usize = 2 + 4 * 1_664;
 
-/// Which rows of a result are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Page {
-    /// How many rows at most.
-    pub(crate) limit: u32,
-    /// How many rows to leave out before them.
-    pub(crate) offset: u64,
-}
-
-/// A column of a result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Column {
-    pub(crate) name: String,
-    /// The type's name as in SQL.
-    pub(crate) type_name: String,
-    pub(crate) kind: ColumnKind,
-}
-
-/// What a column's values are in JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ColumnKind {
-    /// `t` or `f`.
-    Boolean,
-    /// A whole number.
-    Integer,
-    /// A floating-point number, or one of `NaN` and the infinities.
-    Float,
-    /// Anything else: the text as it is.
-    Text,
-}
-
-/// A result, or the first part of it.
-#[derive(Debug, Default)]
-pub(crate) struct Rows {
-    pub(crate) columns: Vec<Column>,
-    /// Why there are more rows than these, if there are.
-    pub(crate) cut: Option<Cut>,
-    /// The rows as PostgreSQL sent them, one after the other.
-    sent: Vec<u8>,
-    /// Where each row ends.
-    ends: Vec<usize>,
-}
-
-impl Rows {
-    /// Counts the rows.
-    pub(crate) fn count(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Counts the bytes that the rows have together, about.
-    pub(crate) fn size(&self) -> usize {
-        self.sent.len()
-    }
-
-    /// Goes through the rows; each value is as `psql` shows it, or `None` for NULL.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = impl Iterator<Item = Option<&str>>> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        let bodies = starts
-            .zip(&self.ends)
-            .map(|(start, end)| &self.sent[start..*end]);
-        // Every row was read once when it was taken.
-        bodies.map(|body| {
-            Row::new(body)
-                .values()
-                .map(|value| text(value).unwrap_or_default())
-        })
-    }
-
-    /// Gives the first value of the first row.
-    pub(crate) fn first_value(&self) -> Option<&str> {
-        self.rows().next()?.next()?
-    }
-
-    /// Adds a row; one whose values are not texts in UTF-8 is an error.
-    pub(crate) fn push(&mut self, row: Row<'_>) -> io::Result<()> {
-        row.values().try_for_each(|value| text(value).map(|_| ()))?;
-        self.sent.extend_from_slice(row.body());
-        self.ends.push(self.sent.len());
-        Ok(())
-    }
-}
-
-fn text(value: io::Result<Option<&[u8]>>) -> io::Result<Option<&str>> {
-    value?
-        .map(|value| std::str::from_utf8(value).map_err(io::Error::other))
-        .transpose()
-}
-
-/// Why a result was cut off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
-    /// The page is full.
-    Limit,
-    /// The values have too many bytes together.
-    Bytes,
-}
-
 /// Runs a checked statement, in one round trip; one that fails, or that was prepared and has changed,
 /// takes one more.
 pub(super) async fn query(
@@ -134,10 +38,15 @@ pub(super) async fn query(
     page: Page,
     limits: QueryLimits,
 ) -> Result<Rows, ReadError> {
-    let wrapped = Wrapped::new(statement, page);
+    let mut wrapped = Wrapped::new(statement, page);
     let run = async {
         let mut done = transact(&mut lease, guard, &wrapped, limits).await?;
-        if done.is_stale {
+        for _ in 0..RETRIES {
+            match done.retry {
+                Some(Retry::Anew) => {}
+                Some(Retry::ByItself) => wrapped.by_itself(statement),
+                None => break,
+            }
             done = transact(&mut lease, guard, &wrapped, limits).await?;
         }
         let Done {
@@ -146,16 +55,15 @@ pub(super) async fn query(
             is_clean,
             ..
         } = done;
-        if !is_clean {
-            let columns = guard.types.columns(&described);
-            return result.map(|rows| Rows { columns, ..rows });
+        if is_clean {
+            if result.is_ok() {
+                guard.types.learn(&lease, &described).await?;
+            }
+            lease.give_back();
         }
-        if result.is_ok() {
-            guard.types.learn(&lease, &described).await?;
-        }
-        lease.give_back();
-        let columns = guard.types.columns(&described);
-        result.map(|rows| Rows { columns, ..rows })
+        let mut rows = result?;
+        rows.columns = guard.types.columns(&described);
+        Ok(rows)
     };
     tokio::time::timeout(limits.statement_timeout + GRACE, run)
         .await
@@ -163,35 +71,57 @@ pub(super) async fn query(
 }
 
 /// A statement alone, and inside one of ours.
-struct Wrapped<'a> {
-    alone: &'a str,
+struct Wrapped {
+    alone: String,
+    /// Whether it is alone behind [`PREPARE`].
+    is_prepare: bool,
     inside: String,
     page: Page,
 }
 
+/// Has PostgreSQL's grammar judge the text alone, for this is parsed and never run: what `PREPARE`
+/// takes after `AS` is one whole statement, and nothing comes after it. Looking up the names in it is
+/// left to the parse of the statement inside ours, so that it is not done twice.
+const PREPARE: &str = "PREPARE q AS\n";
 /// The line breaks keep a comment at the statement's end from swallowing what follows it.
 const BEFORE: &str = "SELECT * FROM (\n";
 
-impl<'a> Wrapped<'a> {
+impl Wrapped {
     /// The `LIMIT` tells the planner how much is wanted.
-    fn new(statement: &Statement<'a>, page: Page) -> Self {
-        let alone = statement.text();
+    fn new(statement: &Statement<'_>, page: Page) -> Self {
+        let text = statement.text();
         let (limit, offset) = (u64::from(page.limit) + 1, page.offset);
-        let inside = format!("{BEFORE}{alone}\n) q LIMIT {limit} OFFSET {offset}");
         Wrapped {
-            alone,
-            inside,
+            alone: format!("{PREPARE}{text}"),
+            is_prepare: true,
+            inside: format!("{BEFORE}{text}\n) q LIMIT {limit} OFFSET {offset}"),
             page,
         }
     }
+
+    /// Has the text parsed by itself, which says exactly what is wrong with it.
+    fn by_itself(&mut self, statement: &Statement<'_>) {
+        statement.text().clone_into(&mut self.alone);
+        self.is_prepare = false;
+    }
 }
+
+/// How a statement that failed is to be run once more.
+enum Retry {
+    /// As before: what was prepared in the past stood in the way.
+    Anew,
+    /// Parsed by itself first: its form was refused, and that tells why.
+    ByItself,
+}
+
+/// At most once for each reason.
+const RETRIES: usize = 2;
 
 /// What came of a transaction.
 struct Done {
     /// Whether the connection is as good as new.
     is_clean: bool,
-    /// Whether it should be tried once more.
-    is_stale: bool,
+    retry: Option<Retry>,
     described: Vec<session_pool::Column>,
     result: Result<Rows, ReadError>,
 }
@@ -203,13 +133,13 @@ struct Done {
 async fn transact(
     lease: &mut Lease,
     guard: &Guard,
-    wrapped: &Wrapped<'_>,
+    wrapped: &Wrapped,
     limits: QueryLimits,
 ) -> Result<Done, ReadError> {
     let mut steps: Vec<Step<'_>> = guard.begin.iter().map(|text| Step::Run(text)).collect();
     let begun = steps.len();
     steps.extend([
-        Step::Check(wrapped.alone),
+        Step::Check(&wrapped.alone),
         Step::Query(&wrapped.inside),
         UNLOCK,
         ROLLBACK,
@@ -232,14 +162,20 @@ async fn transact(
         Some(refused) if *refused.complaint.code() == SqlState::QUERY_CANCELED => false,
         Some(_) => end(lease).await,
     };
-    let is_stale = reading
-        .refused
-        .as_ref()
-        .is_some_and(|refused| refused.is_stale);
+    let refused = reading.refused.as_ref();
+    let is_stale = refused.is_some_and(|refused| refused.is_stale);
+    let is_unchecked = refused.is_some_and(|refused| refused.step == begun);
     let (described, result) = reading.judge(begun);
+    let is_about_form = is_unchecked || matches!(result, Err(ReadError::NotAQuery(_)));
+    let retry = match () {
+        () if !is_clean => None,
+        () if is_stale => Some(Retry::Anew),
+        () if is_about_form && wrapped.is_prepare => Some(Retry::ByItself),
+        () => None,
+    };
     Ok(Done {
         is_clean,
-        is_stale: is_stale && is_clean,
+        retry,
         described,
         result,
     })
@@ -249,19 +185,21 @@ async fn transact(
 async fn end(lease: &mut Lease) -> bool {
     let ended = async {
         let mut exchange = lease.exchange(&[ROLLBACK, UNLOCK], usize::MAX).await?;
-        loop {
-            match exchange.next().await? {
-                Answer::Ready { in_transaction } => return Ok::<_, io::Error>(!in_transaction),
-                _ => return Ok(false),
+        let answer = exchange.next().await?;
+        Ok::<_, io::Error>(matches!(
+            answer,
+            Answer::Ready {
+                in_transaction: false
             }
-        }
+        ))
     };
     ended.await.unwrap_or(false)
 }
 
 /// What was read of an answer.
 struct Reading {
-    rows: Rows,
+    rows: Gathered,
+    cut: Option<Cut>,
     /// Nothing before PostgreSQL has taken the statement.
     described: Option<Vec<session_pool::Column>>,
     refused: Option<Refused>,
@@ -282,7 +220,8 @@ struct Refused {
 impl Reading {
     fn new(most_rows: u32, most_bytes: usize) -> Self {
         Reading {
-            rows: Rows::default(),
+            rows: Gathered::default(),
+            cut: None,
             described: None,
             refused: None,
             bytes: 0,
@@ -320,7 +259,7 @@ impl Reading {
 
     /// Says whether what is still to come makes no difference.
     fn is_settled(&self) -> bool {
-        self.rows.cut.is_some() || self.too_large.is_some()
+        self.cut.is_some() || self.too_large.is_some()
     }
 
     /// Takes a row, until one of the limits.
@@ -329,7 +268,7 @@ impl Reading {
             return Ok(());
         }
         if self.rows.count() == self.most_rows {
-            self.rows.cut = Some(Cut::Limit);
+            self.cut = Some(Cut::Limit);
             return Ok(());
         }
         let size = row.size();
@@ -346,8 +285,8 @@ impl Reading {
         match self.rows.count() {
             _ if self.is_settled() => {}
             0 => self.too_large = Some(size),
-            count if count == self.most_rows => self.rows.cut = Some(Cut::Limit),
-            _ => self.rows.cut = Some(Cut::Bytes),
+            count if count == self.most_rows => self.cut = Some(Cut::Limit),
+            _ => self.cut = Some(Cut::Bytes),
         }
     }
 
@@ -369,7 +308,7 @@ impl Reading {
                     size,
                     limit: self.most_bytes,
                 }),
-                None => Ok(self.rows),
+                None => self.rows.finish(self.cut),
             },
         };
         (self.described.unwrap_or_default(), result)

@@ -10,7 +10,7 @@ use tokio_postgres::types::{Kind, Type};
 
 use super::{
     failure::ReadError,
-    query::{Column, ColumnKind},
+    rows::{Column, ColumnKind},
 };
 
 /// The types whose SQL name is not the catalogue's.

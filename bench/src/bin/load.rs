@@ -1,0 +1,197 @@
+//! A client in a closed loop: each of its connections calls, checks the answer, and calls again.
+//! Prints one line of JSON.
+
+use std::time::{Duration, Instant};
+
+use bench::{Arguments, Random, cpu_us, resident_kib};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::LocalSet,
+};
+
+/// Rows of the table.
+const KEYS: u64 = 99_000;
+
+#[derive(Clone)]
+struct Call {
+    address: String,
+    token: String,
+    body: String,
+    /// What must be in the answer; `{id}` and `{last}` stand for the first and the last key.
+    expected: Vec<String>,
+    rows: u64,
+}
+
+fn main() {
+    let arguments = Arguments::of_process();
+    let rows = arguments.number("--rows", 1);
+    let columns = "id, name, email, country, score, created_at";
+    let query = match (arguments.text("--method", "tools/call").as_str(), rows) {
+        ("tools/call", 1) => format!("select {columns} from users where id = {{id}}"),
+        ("tools/call", _) => format!("select {columns} from users where id between {{id}} and {{last}}"),
+        _ => String::new(),
+    };
+    let body = if query.is_empty() {
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#.to_owned()
+    } else {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"query_database","arguments":{{"query":"{query}","limit":1000}}}}}}"#
+        )
+    };
+    let expected = ["user{id}@example.com", "user{last}@example.com"];
+    let call = Call {
+        address: arguments.text("--address", ""),
+        token: arguments.text("--token", "token"),
+        expected: expected.map(str::to_owned).into_iter().filter(|_| !query.is_empty()).collect(),
+        body,
+        rows,
+    };
+    assert!(call.address.starts_with("127.0.0.1:"), "loopback only");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    if arguments.number("--until-first", 0) > 0 {
+        return until_first(&runtime, &call);
+    }
+    LocalSet::new().block_on(&runtime, measure(&arguments, &call));
+}
+
+/// Calls until the first right answer; prints how long that took, in ms.
+fn until_first(runtime: &tokio::runtime::Runtime, call: &Call) {
+    let begin = Instant::now();
+    loop {
+        let answered = runtime.block_on(async { Client::open(call).await?.call(7).await });
+        if answered.is_ok() {
+            return println!("{:.1}", begin.elapsed().as_secs_f64() * 1e3);
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "no answer: {answered:?}");
+        std::thread::sleep(Duration::from_micros(300));
+    }
+}
+
+async fn measure(arguments: &Arguments, call: &Call) {
+    let connections = arguments.number("--connections", 1);
+    let (server, postgres) = (arguments.number("--server", 0), arguments.number("--postgres", 0));
+    let warm = Duration::from_millis(arguments.number("--warm-ms", 300));
+    let time = Duration::from_millis(arguments.number("--ms", 1_000));
+    let from = Instant::now() + warm;
+    let until = from + time;
+    let clients = (0..connections).map(|number| {
+        let call = call.clone();
+        tokio::task::spawn_local(async move { call_until(&call, number, from, until).await })
+    });
+    let clients: Vec<_> = clients.collect();
+    tokio::time::sleep_until(from.into()).await;
+    let before = (cpu_us(server), cpu_us(postgres));
+    tokio::time::sleep_until(until.into()).await;
+    let after = (cpu_us(server), cpu_us(postgres));
+    let memory = resident_kib(server);
+    let (mut latencies, mut error) = (Vec::new(), None);
+    for client in clients {
+        let (some, failed) = client.await.expect("no panic");
+        latencies.extend(some);
+        error = error.or(failed);
+    }
+    latencies.sort_unstable();
+    #[allow(clippy::cast_precision_loss)]
+    let count = latencies.len().max(1) as f64;
+    let at = |part: usize| latencies.get(latencies.len() * part / 100).copied().unwrap_or(0);
+    println!(
+        "{}",
+        serde_json::json!({
+            "rate": count / time.as_secs_f64(), "p50_us": at(50), "p99_us": at(99),
+            "server_us": (after.0 - before.0) / count, "postgres_us": (after.1 - before.1) / count,
+            "memory_kib": memory, "error": error,
+        })
+    );
+}
+
+/// Calls until a time; gives how long each call took, in us, and what went wrong.
+async fn call_until(call: &Call, seed: u64, from: Instant, until: Instant) -> (Vec<u128>, Option<String>) {
+    let mut latencies = Vec::new();
+    let mut random = Random::new(seed);
+    let mut client = match Client::open(call).await {
+        Ok(client) => client,
+        Err(error) => return (latencies, Some(error)),
+    };
+    while Instant::now() < until {
+        let begin = Instant::now();
+        if let Err(error) = client.call(random.up_to(KEYS)).await {
+            return (latencies, Some(error));
+        }
+        if begin >= from && Instant::now() <= until {
+            latencies.push(begin.elapsed().as_micros());
+        }
+    }
+    (latencies, None)
+}
+
+struct Client<'a> {
+    call: &'a Call,
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Client<'a> {
+    async fn open(call: &'a Call) -> Result<Self, String> {
+        let stream = TcpStream::connect(&call.address).await.map_err(|error| error.to_string())?;
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        Ok(Client { call, stream, buffer: Vec::with_capacity(64 << 10) })
+    }
+
+    async fn call(&mut self, id: u64) -> Result<(), String> {
+        let last = (id + self.call.rows - 1).to_string();
+        let fill = |text: &str| text.replace("{id}", &id.to_string()).replace("{last}", &last);
+        let body = fill(&self.call.body);
+        let Call { address, token, .. } = self.call;
+        let request = format!(
+            "POST /mcp/v1 HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+             Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2025-06-18\r\n\
+             Authorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
+        let answer = self.answer().await?;
+        let told = || String::from_utf8_lossy(&answer[..answer.len().min(300)]).into_owned();
+        let text = std::str::from_utf8(&answer).map_err(|_| told())?;
+        if self.call.expected.iter().all(|part| text.contains(&fill(part))) {
+            Ok(())
+        } else {
+            Err(told())
+        }
+    }
+
+    /// Reads one response, which says its length.
+    async fn answer(&mut self) -> Result<Vec<u8>, String> {
+        self.buffer.clear();
+        let mut end = None;
+        loop {
+            let read = self.stream.read_buf(&mut self.buffer).await.map_err(|error| error.to_string())?;
+            if read == 0 {
+                return Err("the server hung up".into());
+            }
+            if end.is_none() {
+                end = end_of_response(&self.buffer)?;
+            }
+            if let Some((body, end)) = end
+                && self.buffer.len() >= end
+            {
+                return Ok(self.buffer[body..end].to_vec());
+            }
+        }
+    }
+}
+
+/// Tells where a response's body begins and ends, once its head is there.
+fn end_of_response(bytes: &[u8]) -> Result<Option<(usize, usize)>, String> {
+    let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let head = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
+    if !head.starts_with("http/1.1 200") {
+        return Err(head);
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let length: usize = length.and_then(|length| length.trim().parse().ok()).ok_or("no length")?;
+    Ok(Some((head.len() + 4, head.len() + 4 + length)))
+}

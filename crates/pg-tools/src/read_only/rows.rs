@@ -1,0 +1,146 @@
+//! Results, as PostgreSQL's own text of each value.
+
+use std::io;
+
+use session_pool::Row;
+
+use super::failure::ReadError;
+
+/// Which rows of a result are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    /// How many rows at most.
+    pub(crate) limit: u32,
+    /// How many rows to leave out before them.
+    pub(crate) offset: u64,
+}
+
+/// A column of a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    /// The type's name as in SQL.
+    pub(crate) type_name: String,
+    pub(crate) kind: ColumnKind,
+}
+
+/// What a column's values are in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ColumnKind {
+    /// `t` or `f`.
+    Boolean,
+    /// A whole number.
+    Integer,
+    /// A floating-point number, or one of `NaN` and the infinities.
+    Float,
+    /// Anything else: the text as it is.
+    Text,
+}
+
+/// Why a result was cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The page is full.
+    Limit,
+    /// The values have too many bytes together.
+    Bytes,
+}
+
+/// A result, or the first part of it.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    pub(crate) columns: Vec<Column>,
+    /// Why there are more rows than these, if there are.
+    pub(crate) cut: Option<Cut>,
+    /// All values, one after the other, each as `psql` shows it.
+    text: String,
+    values: Vec<ValueEnd>,
+    count: usize,
+}
+
+/// Where a value ends in the text of all; a NULL is empty and marked.
+#[derive(Clone, Copy, Debug)]
+struct ValueEnd {
+    at: u32,
+    is_null: bool,
+}
+
+impl Rows {
+    /// Counts the rows.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Counts the bytes that the values have together.
+    pub(crate) fn size(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Counts the values.
+    pub(crate) fn value_count(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Goes through the rows; a value is `None` when it is NULL.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = impl Iterator<Item = Option<&str>>> {
+        let width = self.values.len().checked_div(self.count).unwrap_or(0);
+        (0..self.count).map(move |row| {
+            let first = row * width;
+            let before = first.checked_sub(1).map(|before| self.values[before].at);
+            let mut start = before.unwrap_or(0) as usize;
+            self.values[first..first + width].iter().map(move |value| {
+                let from = std::mem::replace(&mut start, value.at as usize);
+                (!value.is_null).then(|| self.text.get(from..start).unwrap_or_default())
+            })
+        })
+    }
+
+    /// Gives the first value of the first row.
+    pub(crate) fn first_value(&self) -> Option<&str> {
+        self.rows().next()?.next()?
+    }
+}
+
+/// Rows that are still coming in.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    bytes: Vec<u8>,
+    values: Vec<ValueEnd>,
+    count: usize,
+}
+
+impl Gathered {
+    /// Counts the rows.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Adds a row. One in no known form, or of another width than those before, is an error.
+    pub(crate) fn push(&mut self, row: Row<'_>) -> io::Result<()> {
+        let before = self.values.len();
+        for value in row.values() {
+            let value = value?;
+            self.bytes.extend_from_slice(value.unwrap_or_default());
+            self.values.push(ValueEnd {
+                at: u32::try_from(self.bytes.len()).map_err(io::Error::other)?,
+                is_null: value.is_none(),
+            });
+        }
+        if self.count * (self.values.len() - before) != before {
+            return Err(io::Error::other("rows have different numbers of values"));
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Makes a result of it; what is not UTF-8 is an error.
+    pub(crate) fn finish(self, cut: Option<Cut>) -> Result<Rows, ReadError> {
+        Ok(Rows {
+            columns: Vec::new(),
+            cut,
+            text: String::from_utf8(self.bytes).map_err(|_| ReadError::Unreadable)?,
+            values: self.values,
+            count: self.count,
+        })
+    }
+}

@@ -1,0 +1,320 @@
+//! Exchanges that a lease holds by itself, beside what the client library does.
+
+use session_pool::{Answer, Complaint, Step};
+
+use super::*;
+
+/// What came of an exchange.
+#[derive(Debug, Default)]
+struct Outcome {
+    columns: Vec<String>,
+    rows: Vec<Vec<Option<String>>>,
+    refused: Option<(usize, Complaint, bool)>,
+    in_transaction: bool,
+}
+
+async fn exchange(lease: &mut Lease, steps: &[Step<'_>]) -> std::io::Result<Outcome> {
+    let mut exchange = lease.exchange(steps, usize::MAX).await?;
+    let mut outcome = Outcome::default();
+    loop {
+        match exchange.next().await? {
+            Answer::Columns(columns) => {
+                outcome.columns = columns.into_iter().map(|column| column.name).collect();
+            }
+            Answer::Row(row) => {
+                let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
+                let values = row.values().map(|value| value.unwrap().map(text));
+                outcome.rows.push(values.collect());
+            }
+            Answer::Oversized { .. } => panic!("no row is larger than everything"),
+            Answer::Refused {
+                step,
+                complaint,
+                is_stale,
+            } => outcome.refused = Some((step, complaint, is_stale)),
+            Answer::Ready { in_transaction } => {
+                outcome.in_transaction = in_transaction;
+                return Ok(outcome);
+            }
+        }
+    }
+}
+
+/// The values of a query's only row.
+async fn row(lease: &mut Lease, text: &str) -> Vec<Option<String>> {
+    let outcome = exchange(lease, &[Step::Query(text)]).await.unwrap();
+    assert!(outcome.refused.is_none(), "{text}: {:?}", outcome.refused);
+    outcome.rows.into_iter().next().unwrap()
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+#[tokio::test]
+async fn an_exchange_runs_its_steps_in_order_and_gives_texts() {
+    let session = sessions().open("steps", None);
+    let mut lease = session.lease("main").await.unwrap();
+    let outcome = exchange(
+        &mut lease,
+        &[
+            Step::Run("BEGIN READ ONLY"),
+            Step::Check("SELECT 1 AS alone"),
+            Step::Query("SELECT 1.50 AS a, NULL AS b, '' AS c, true AS d, now() = now() AS e"),
+            Step::Run("SELECT pg_catalog.pg_advisory_unlock_all()"),
+            Step::Run("ROLLBACK"),
+        ],
+    )
+    .await
+    .unwrap();
+    assert_eq!(outcome.columns, ["a", "b", "c", "d", "e"]);
+    let expected = [some("1.50"), None, some(""), some("t"), some("t")];
+    assert_eq!(outcome.rows, [expected]);
+    assert!(outcome.refused.is_none() && !outcome.in_transaction);
+}
+
+#[tokio::test]
+async fn a_step_that_fails_skips_the_others_and_leaves_the_connection_usable() {
+    let session = sessions().open("fails", None);
+    let mut lease = session.lease("main").await.unwrap();
+    for (steps, failed, code) in [
+        (
+            [Step::Query("SELECT 1/0"), Step::Run("CREATE TABLE no ()")],
+            1,
+            "22012",
+        ),
+        ([Step::Check("SELEKT"), Step::Query("SELECT 1")], 1, "42601"),
+        (
+            [Step::Check("SELECT 1; SELECT 2"), Step::Query("SELECT 1")],
+            1,
+            "42601",
+        ),
+        (
+            [Step::Check("SELECT 1"), Step::Query("SELECT nothing")],
+            2,
+            "42703",
+        ),
+    ] {
+        let steps = [&[Step::Run("BEGIN")], &steps[..]].concat();
+        let outcome = exchange(&mut lease, &steps).await.unwrap();
+        let (step, complaint, is_stale) = outcome.refused.unwrap();
+        assert_eq!((step, complaint.code().code()), (failed, code));
+        assert!(outcome.in_transaction && !is_stale);
+        let outcome = exchange(&mut lease, &[Step::Run("ROLLBACK")])
+            .await
+            .unwrap();
+        assert!(!outcome.in_transaction);
+    }
+    let table = "SELECT count(*) FROM pg_class WHERE relname = 'no'";
+    assert_eq!(row(&mut lease, table).await, [some("0")]);
+}
+
+#[tokio::test]
+async fn a_repeated_statement_is_prepared_and_never_answers_from_the_past() {
+    let observer = observer().await;
+    let ddl = async |sql: &str| observer.batch_execute(sql).await.unwrap();
+    ddl("CREATE TABLE changing (a int); INSERT INTO changing VALUES (1)").await;
+    let session = sessions().open("repeated", None);
+    let mut lease = session.lease("main").await.unwrap();
+    let query = "SELECT * FROM changing";
+    let prepared =
+        "SELECT count(*) FROM pg_prepared_statements WHERE statement = 'SELECT * FROM changing'";
+    let mut counts = Vec::new();
+    for _ in 0..3 {
+        assert_eq!(row(&mut lease, query).await, [some("1")]);
+        counts.push(
+            lease
+                .query_one(prepared, &[])
+                .await
+                .unwrap()
+                .get::<_, i64>(0),
+        );
+    }
+    assert_eq!(counts, [0, 1, 1]);
+
+    ddl("ALTER TABLE changing ADD b text DEFAULT 'x'").await;
+    let outcome = exchange(&mut lease, &[Step::Query(query)]).await.unwrap();
+    let (_, complaint, is_stale) = outcome.refused.unwrap();
+    assert_eq!((complaint.code().code(), is_stale), ("0A000", true));
+    for _ in 0..3 {
+        assert_eq!(row(&mut lease, query).await, [some("1"), some("x")]);
+    }
+
+    ddl("DROP TABLE changing; CREATE TABLE changing (a int, b text); INSERT INTO changing VALUES (2)").await;
+    assert_eq!(row(&mut lease, query).await, [some("2"), None]);
+    ddl("CREATE SCHEMA other; CREATE TABLE other.changing AS SELECT 3 AS a, 'o' AS b").await;
+    lease
+        .batch_execute("SET search_path = other")
+        .await
+        .unwrap();
+    assert_eq!(row(&mut lease, query).await, [some("3"), some("o")]);
+    ddl("DROP TABLE other.changing, changing").await;
+    let outcome = exchange(&mut lease, &[Step::Query(query)]).await.unwrap();
+    let (_, complaint, is_stale) = outcome.refused.unwrap();
+    assert_eq!((complaint.code().code(), is_stale), ("42P01", false));
+}
+
+#[tokio::test]
+async fn statements_that_postgresql_lost_are_run_without_names() {
+    let session = sessions().open("lost", None);
+    let mut lease = session.lease("main").await.unwrap();
+    let steps = [
+        Step::Run("BEGIN"),
+        Step::Query("SELECT 7"),
+        Step::Run("ROLLBACK"),
+    ];
+    exchange(&mut lease, &steps).await.unwrap();
+    lease.batch_execute("DEALLOCATE ALL").await.unwrap();
+    let outcome = exchange(&mut lease, &steps).await.unwrap();
+    let (step, complaint, is_stale) = outcome.refused.unwrap();
+    assert_eq!(
+        (step, complaint.code().code(), is_stale),
+        (0, "26000", true)
+    );
+    for _ in 0..3 {
+        let outcome = exchange(&mut lease, &steps).await.unwrap();
+        assert_eq!(outcome.rows, [[some("7")]]);
+    }
+}
+
+#[tokio::test]
+async fn the_number_of_prepared_statements_has_a_limit() {
+    let limits = Limits {
+        prepared_statements: 8,
+        ..Limits::default()
+    };
+    let sessions = Sessions::new([database(socket_config())], limits);
+    let session = sessions.open("many", None);
+    let mut lease = session.lease("main").await.unwrap();
+    for number in 0..40 {
+        for _ in 0..2 {
+            let value = number.to_string();
+            assert_eq!(
+                row(&mut lease, &format!("SELECT {value}")).await,
+                [Some(value)]
+            );
+        }
+    }
+    let count: i64 = lease
+        .query_one(
+            "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'q%'",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    // One more that was pushed out goes with the next exchange.
+    assert!((8..=9).contains(&count), "{count} are prepared");
+}
+
+#[tokio::test]
+async fn exchanges_and_the_client_library_take_turns() {
+    let session = sessions().open("turns", None);
+    let mut lease = session.lease("main").await.unwrap();
+    for number in 0..50 {
+        // Dropping a prepared statement makes the library close it, whenever it gets to that.
+        let prepared = lease.prepare("SELECT 1").await.unwrap();
+        drop(prepared);
+        let query = format!("SELECT {number}, pg_backend_pid() > 0");
+        assert_eq!(
+            row(&mut lease, &query).await,
+            [Some(number.to_string()), some("t")]
+        );
+        let (one, two) = tokio::join!(
+            lease.query_one("SELECT 1", &[]),
+            lease.query_one("SELECT 2", &[])
+        );
+        assert_eq!(
+            (one.unwrap().get::<_, i32>(0), two.unwrap().get::<_, i32>(0)),
+            (1, 2)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_large_answer_comes_whole_over_tls() {
+    let tls = Tls::new(Verification::Host, Some(&server().authority)).unwrap();
+    let mut config = tcp_config("localhost");
+    config.hostaddr("127.0.0.1".parse().unwrap());
+    let sessions = Sessions::new([Database::new("main", config, tls)], Limits::default());
+    let session = sessions.open("large", None);
+    let mut lease = session.lease("main").await.unwrap();
+    let query = "SELECT g, repeat('é', 500) FROM generate_series(1, 5000) g";
+    let outcome = exchange(&mut lease, &[Step::Query(query)]).await.unwrap();
+    assert_eq!(outcome.rows.len(), 5_000);
+    for (index, row) in outcome.rows.iter().enumerate() {
+        assert_eq!(row[0], Some((index + 1).to_string()));
+        assert_eq!(row[1].as_ref().unwrap().len(), 1_000);
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_is_too_large_ends_the_connection_and_not_the_session() {
+    let session = sessions().open("oversized", None);
+    let mut lease = session.lease("main").await.unwrap();
+    let first = pid(&lease).await;
+    let steps = [Step::Query("SELECT repeat('x', 1000000)")];
+    let mut exchange = lease.exchange(&steps, 1_000).await.unwrap();
+    assert!(matches!(exchange.next().await.unwrap(), Answer::Columns(_)));
+    let Answer::Oversized { bytes } = exchange.next().await.unwrap() else {
+        panic!("it is larger");
+    };
+    assert_eq!(bytes, 1_000_000);
+    assert!(exchange.next().await.is_err());
+    // Giving it back does not help.
+    lease.give_back();
+    assert_ne!(pid(&session.lease("main").await.unwrap()).await, first);
+}
+
+#[tokio::test]
+async fn an_exchange_that_is_dropped_is_cancelled_in_postgresql() {
+    let session = sessions().open("dropped-exchange", None);
+    let mut lease = session.lease("main").await.unwrap();
+    let observer = observer().await;
+    let steps = [Step::Query("SELECT pg_sleep(60)")];
+    let call = tokio::spawn(async move { exchange(&mut lease, &steps).await });
+    running(&observer, "dropped-exchange", "pg_sleep").await;
+    call.abort();
+    assert!(gone(&observer, "dropped-exchange").await < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn closing_a_session_ends_its_exchanges_at_once() {
+    let sessions = sessions();
+    let session = sessions.open("closed-exchange", None);
+    let mut lease = session.lease("main").await.unwrap();
+    let observer = observer().await;
+    let steps = [Step::Query("SELECT pg_sleep(60)")];
+    let call = tokio::spawn(async move { exchange(&mut lease, &steps).await });
+    running(&observer, "closed-exchange", "pg_sleep").await;
+    sessions.close("closed-exchange");
+    let took = gone(&observer, "closed-exchange").await;
+    assert!(took < Duration::from_millis(100), "took {took:?}");
+    assert!(call.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn the_end_of_an_idle_connection_is_noticed_after_an_exchange() {
+    let session = sessions().open("idle-end", None);
+    let observer = observer().await;
+    let mut lease = session.lease("main").await.unwrap();
+    let Some(first) = &row(&mut lease, "SELECT pg_backend_pid()").await[0] else {
+        panic!("a backend has a number");
+    };
+    lease.give_back();
+    observer
+        .batch_execute(&format!("SELECT pg_terminate_backend({first})"))
+        .await
+        .unwrap();
+    gone(&observer, "idle-end").await;
+    let mut outcomes = Vec::new();
+    for _ in 0..2 {
+        let mut lease = session.lease("main").await.unwrap();
+        outcomes.push(
+            exchange(&mut lease, &[Step::Query("SELECT 1")])
+                .await
+                .is_ok(),
+        );
+    }
+    assert!(outcomes[1], "a dead connection came back");
+}
