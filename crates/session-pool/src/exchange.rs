@@ -141,7 +141,7 @@ pub(crate) struct Means {
 /// How much is read at once; a buffer that has grown past `LARGEST_KEPT` is not kept.
 const READ_SIZE: usize = 8 << 10;
 const LARGEST_READ: usize = 64 << 10;
-const LARGEST_KEPT: usize = 64 << 10;
+const LARGEST_KEPT: usize = 16 << 10;
 /// The head of a message: its kind and its length.
 const HEAD: usize = 5;
 
@@ -422,5 +422,49 @@ impl Exchange<'_> {
         Ok(Answer::Ready {
             in_transaction: body.status() != b'I',
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives the values of a row as far as they can be read, and says whether all could.
+    fn read(body: &[u8]) -> (Vec<Option<&[u8]>>, bool) {
+        let values: Vec<_> = Row::new(body).values().collect();
+        let is_whole = values.iter().all(Result::is_ok);
+        (
+            values.into_iter().filter_map(Result::ok).collect(),
+            is_whole,
+        )
+    }
+
+    #[test]
+    fn a_row_gives_its_values() {
+        for (body, expected, size) in [
+            (&b"\0\0"[..], vec![], 0),
+            (b"\0\x01\xff\xff\xff\xff", vec![None], 0),
+            (
+                b"\0\x02\0\0\0\0\0\0\0\x02ab",
+                vec![Some(&b""[..]), Some(b"ab")],
+                2,
+            ),
+        ] {
+            assert_eq!(read(body), (expected, true), "{body:?}");
+            assert_eq!(Row::new(body).size(), size, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_cut_off_or_lies_is_an_error() {
+        for body in [
+            &b"\0\x01"[..],
+            b"\0\x01\0\0\0",
+            b"\0\x01\0\0\0\x02a",
+            b"\0\x01\xff\xff\xff\xfe",
+            b"\0\x01\x7f\xff\xff\xffabc",
+        ] {
+            assert!(!read(body).1, "{body:?}");
+        }
     }
 }

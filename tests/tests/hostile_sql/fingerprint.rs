@@ -33,7 +33,7 @@ const PARTS: &[(&str, &str)] = &[
     ("replication slots", "select count(*)::text from pg_replication_slots"),
     ("replication origins", "select count(*)::text from pg_replication_origin"),
     ("advisory locks", "select count(*)::text from pg_locks l join pg_database d on d.oid = l.database where locktype = 'advisory' and datname = current_database()"),
-    ("table locks of others", "select count(*)::text from pg_locks l join pg_database d on d.oid = l.database where datname = current_database() and locktype = 'relation' and mode not in ('AccessShareLock') and pid <> pg_backend_pid()"),
+    ("table locks of others", "select count(*)::text from pg_locks l join pg_database d on d.oid = l.database join pg_stat_activity a on a.pid = l.pid where d.datname = current_database() and locktype = 'relation' and mode not in ('AccessShareLock') and l.pid <> pg_backend_pid() and backend_type <> 'autovacuum worker'"),
     ("open transactions", "select count(*)::text from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and application_name like 'mcp/%' and state like 'idle in transaction%'"),
     ("settings of roles and databases", "select count(*) || coalesce(md5(string_agg(setconfig::text, ',' order by setdatabase, setrole)), '') from pg_db_role_setting where setdatabase = (select oid from pg_database where datname = current_database()) or setrole in (select oid from pg_roles where rolname like current_database() || '%')"),
     ("this run's roles", "select count(*) || md5(string_agg(a::text, ',' order by oid)) from pg_authid a where rolname like current_database() || '%'"),
