@@ -21,8 +21,9 @@ use crate::{
     budget::{Grant, Place, Stake},
     exchange::Means,
     session::Ending,
+    shared::Lender,
     statements::Statements,
-    wire::Wire,
+    wire::{Stream, Wire},
 };
 
 /// How long a cancel request may take; the connection is closed afterwards in any case.
@@ -227,15 +228,15 @@ impl Connector {
         place: &Arc<Place>,
     ) -> Result<Option<Connection>, Error> {
         let wire = self.wire.anew();
-        let (client, task) = match &self.canceller.socket {
+        let (client, lender, task) = match &self.canceller.socket {
             None => {
                 let (client, connection) = config.connect(wire.clone()).await?;
-                self.drive(client, connection, place.clone())
+                self.drive(&wire, client, connection, place)?
             }
             Some(path) => match wire.open_socket(path).await {
                 Ok(stream) => {
                     let (client, connection) = config.connect_raw(stream, NoTls).await?;
-                    self.drive(client, connection, place.clone())
+                    self.drive(&wire, client, connection, place)?
                 }
                 // tokio-postgres makes its own kind of error of the same failure.
                 Err(_) => return Err(unreachable(config).await),
@@ -247,9 +248,6 @@ impl Connector {
                 return Ok(None);
             }
         }
-        let lender = wire
-            .take_opened()
-            .ok_or_else(Error::__private_api_timeout)?;
         self.size_the_budget(&client).await;
         Ok(Some(Connection {
             client,
@@ -317,32 +315,40 @@ impl Connector {
     /// Runs a connection until it ends, its owner drops it or its session is closed.
     fn drive<S, T>(
         &self,
+        wire: &Wire,
         client: Client,
         connection: tokio_postgres::Connection<S, T>,
-        place: Arc<Place>,
-    ) -> (Client, JoinHandle<()>)
+        place: &Arc<Place>,
+    ) -> Result<Driven, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         T: TlsStream + Unpin + Send + 'static,
     {
+        let lender = wire
+            .take_opened()
+            .ok_or_else(Error::__private_api_timeout)?;
         let token = client.cancel_token();
         let (ending, canceller) = (self.ending.clone(), self.canceller.clone());
+        let (line, place) = (lender.clone(), place.clone());
         let task = tokio::spawn(async move {
-            let mut connection = Box::pin(connection);
             tokio::select! {
-                ended = &mut connection => {
+                ended = connection => {
                     if let Err(error) = ended {
                         tracing::debug!(reason = %brief(&error), "a connection to PostgreSQL ended");
                     }
                 }
+                // Whoever uses the connection finds it gone at once. The line itself stays open until
+                // the cancel request has been passed on.
                 () = ending.ended() => {
-                    canceller.cancel(token, (connection, place), &Handle::current());
+                    canceller.cancel(token, (line.cut(), place), &Handle::current());
                 }
             }
         });
-        (client, task)
+        Ok((client, lender, task))
     }
 }
+
+type Driven = (Client, Lender<Stream>, JoinHandle<()>);
 
 /// An error without what PostgreSQL said in it, which may quote data.
 fn brief(error: &Error) -> String {
