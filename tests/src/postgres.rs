@@ -153,6 +153,15 @@ impl Postgres {
         cluster.resume().unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// Starts the server again as a standby that has lost its primary: it only reads.
+    pub fn become_standby(&mut self) {
+        let data = self.superuser("postgres").value("show data_directory");
+        self.halt();
+        let signal = Path::new(&data).join("standby.signal");
+        std::fs::write(signal, "").expect("the folder is ours");
+        self.resume();
+    }
+
     /// Whether databases have to be dropped after use: a private server goes as a whole.
     pub(crate) fn is_lent(&self) -> bool {
         self.cluster.is_none()

@@ -46,6 +46,29 @@ fn a_client_that_hangs_up_has_its_statement_cancelled() {
 }
 
 #[test]
+fn a_statement_that_runs_out_of_time_ends_with_its_connection() {
+    let database = Database::fresh();
+    let observer = database.superuser();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    setup.config["limits"] = json!({ "statement_timeout": "1s" });
+    let token = setup.add_token();
+    let server = setup.start();
+    let mut client = server.client();
+    client.send_only(&sleep(&token)).unwrap();
+    wait::until("the statement runs", Duration::from_secs(10), || {
+        sleepers(&observer) == 1
+    });
+    let response = client.receive().unwrap();
+    assert!(response.text().contains("57014"), "{}", response.text());
+    assert_eq!(sleepers(&observer), 0);
+    let connections = "select count(*) from pg_stat_activity where application_name like 'mcp/%' and datname = current_database()";
+    wait::until("its connection is closed", Duration::from_secs(2), || {
+        observer.value(connections) == "0"
+    });
+    assert_eq!(server.query(&token, "SELECT 1").value(), 1);
+}
+
+#[test]
 fn many_clients_that_hang_up_at_once_leave_the_pool_whole() {
     let database = Database::fresh();
     let observer = database.superuser();

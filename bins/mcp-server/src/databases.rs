@@ -2,8 +2,8 @@
 
 use anyhow::Context;
 use pg_tools::{DangerousRoles, Guards};
-use server_config::{Config, Database as Configured, SslMode};
-use session_pool::{Database, Limits, Tls, Verification};
+use server_config::{Config, Database as Configured, SslMode, TargetSession as Wanted};
+use session_pool::{Database, Limits, TargetSession, Tls, Verification};
 
 /// How much larger than a result an answer of PostgreSQL may be: quoting doubles a value at worst,
 /// and rows carry some bytes of their own.
@@ -15,30 +15,22 @@ pub(crate) fn describe(config: &Config) -> anyhow::Result<Vec<Database>> {
 }
 
 fn describe_one(configured: &Configured) -> anyhow::Result<Database> {
-    let mut login = tokio_postgres::Config::new();
-    login
-        .host(&configured.host)
-        .port(configured.port)
-        .user(&configured.user)
-        .dbname(&configured.database)
-        .keepalives_idle(std::time::Duration::from_secs(30))
-        .tcp_user_timeout(std::time::Duration::from_secs(30));
-    if let Some(password) = &configured.password {
-        login.password(password.expose());
-    }
-    let verification = match configured.sslmode {
-        SslMode::Disable => None,
-        SslMode::Prefer => Some(Verification::Opportunistic),
-        SslMode::Require => Some(Verification::Encrypted),
-        SslMode::VerifyCa => Some(Verification::Authority),
-        SslMode::VerifyFull => Some(Verification::Host),
-    };
-    let tls = match verification {
-        None => Tls::disabled(),
-        Some(verification) => Tls::new(verification, configured.sslrootcert.as_deref())
-            .with_context(|| format!("database \"{}\"", configured.name))?,
-    };
+    let tls = tls(configured)?;
+    let login = login(configured, &configured.host, configured.port);
     let mut database = Database::new(&configured.name, login, tls);
+    database.fallbacks = configured
+        .other_hosts
+        .iter()
+        .map(|host| self::login(configured, &host.name, host.port))
+        .collect();
+    database.target = match configured.target_session_attrs {
+        Wanted::Any => TargetSession::Any,
+        Wanted::ReadWrite => TargetSession::ReadWrite,
+        Wanted::ReadOnly => TargetSession::ReadOnly,
+        Wanted::Primary => TargetSession::Primary,
+        Wanted::Standby => TargetSession::Standby,
+        Wanted::PreferStandby => TargetSession::PreferStandby,
+    };
     database.connect_timeout = configured.connect_timeout;
     database.max_connections = configured.pool_max_conns;
     database.min_idle = configured.pool_min_conns;
@@ -46,11 +38,42 @@ fn describe_one(configured: &Configured) -> anyhow::Result<Database> {
     Ok(database)
 }
 
+fn login(configured: &Configured, host: &str, port: u16) -> tokio_postgres::Config {
+    let mut login = tokio_postgres::Config::new();
+    login
+        .host(host)
+        .port(port)
+        .user(&configured.user)
+        .dbname(&configured.database)
+        .keepalives_idle(std::time::Duration::from_secs(30))
+        .tcp_user_timeout(std::time::Duration::from_secs(30));
+    if let Some(password) = &configured.password {
+        login.password(password.expose());
+    }
+    login
+}
+
+fn tls(configured: &Configured) -> anyhow::Result<Tls> {
+    let verification = match configured.sslmode {
+        SslMode::Disable => None,
+        SslMode::Prefer => Some(Verification::Opportunistic),
+        SslMode::Require => Some(Verification::Encrypted),
+        SslMode::VerifyCa => Some(Verification::Authority),
+        SslMode::VerifyFull => Some(Verification::Host),
+    };
+    match verification {
+        None => Ok(Tls::disabled()),
+        Some(verification) => Tls::new(verification, configured.sslrootcert.as_deref())
+            .with_context(|| format!("database \"{}\"", configured.name)),
+    }
+}
+
 /// Turns the configured limits into those of a session.
 pub(crate) fn limits(config: &Config) -> Limits {
     Limits {
         waiting: config.limits.waiting_calls,
         wait: config.limits.connection_wait,
+        max_connections_total: config.limits.max_connections_total,
         exchange_bytes: (config.limits.result_bytes as u64)
             .saturating_mul(ANSWER_OVER_RESULT)
             .max(1 << 20),

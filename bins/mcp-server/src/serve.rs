@@ -230,7 +230,10 @@ fn service(config: &Config, toolbox: Toolbox) -> Arc<Service<Toolbox>> {
     let connecting = config
         .databases
         .iter()
-        .map(|database| database.connect_timeout)
+        .map(|database| {
+            let hosts = u32::try_from(1 + database.other_hosts.len()).unwrap_or(u32::MAX);
+            database.connect_timeout.saturating_mul(hosts)
+        })
         .max();
     let embedding = config.embedding.as_ref().map(|made| made.model.timeout);
     // A model that answers with a query that fails is asked once more.

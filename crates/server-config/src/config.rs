@@ -154,6 +154,8 @@ pub struct Limits {
     pub written_rows: u64,
     /// How often a followed table is looked at.
     pub follow_interval: Duration,
+    /// Connections to one PostgreSQL server of all tokens together; `None` is what the server takes.
+    pub max_connections_total: Option<usize>,
     /// Statements that a connection keeps prepared; with fewer than 8 none is.
     pub prepared_statements: usize,
 }
@@ -218,6 +220,10 @@ impl Config {
                 held_time: settings.span("limits.held_time"),
                 written_rows: settings.count("limits.written_rows"),
                 follow_interval: settings.span("limits.follow_interval"),
+                max_connections_total: match settings.count("limits.max_connections_total") {
+                    0 => None,
+                    most => Some(size(most)),
+                },
                 prepared_statements: size(settings.count("limits.prepared_statements")),
             },
             tools: Tools {

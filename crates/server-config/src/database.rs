@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Tree};
 use zeroize::Zeroizing;
 
 use crate::{
+    hosts::{self, Host, TargetSession},
     keys::DATABASE_KEYS,
     problems::Problems,
     settings::{Place, Settings},
@@ -72,10 +73,14 @@ impl SslMode {
 pub struct Database {
     /// The name that tokens are bound to.
     pub name: String,
-    /// Host name, address, or the folder of a Unix socket.
+    /// Host name, address, or the folder of a Unix socket; the first one of several.
     pub host: String,
-    /// Port.
+    /// Its port.
     pub port: u16,
+    /// The hosts that are tried after it, in this order.
+    pub other_hosts: Vec<Host>,
+    /// Which of them is wanted.
+    pub target_session_attrs: TargetSession,
     /// The database's name in PostgreSQL.
     pub database: String,
     /// The role to log in as.
@@ -86,7 +91,7 @@ pub struct Database {
     pub sslmode: SslMode,
     /// Certificates to trust, PEM.
     pub sslrootcert: Option<PathBuf>,
-    /// Time for opening a connection.
+    /// Time for opening a connection, on each host.
     pub connect_timeout: Duration,
     /// Connections of one token at most.
     pub pool_max_conns: usize,
@@ -192,7 +197,7 @@ pub(crate) fn from_environment(
             .map_err(|message| problems.add("DATABASE_URL", message))
             .ok();
     }
-    const STANDARD: [(&str, &str); 7] = [
+    const STANDARD: [(&str, &str); 8] = [
         ("PGHOST", "host"),
         ("PGPORT", "port"),
         ("PGDATABASE", "database"),
@@ -200,6 +205,7 @@ pub(crate) fn from_environment(
         ("PGPASSWORD", "password"),
         ("PGSSLMODE", "sslmode"),
         ("PGSSLROOTCERT", "sslrootcert"),
+        ("PGTARGETSESSIONATTRS", "target_session_attrs"),
     ];
     let mut map = Map::new();
     for (variable, path) in STANDARD {
@@ -264,10 +270,22 @@ fn build(
             format!("must not be larger than pool_max_conns ({most})"),
         );
     }
+    let port = u16::try_from(settings.count("port")).unwrap_or(5432);
+    let hosts = hosts::read(settings.text("host").unwrap_or("localhost"), port);
+    let mut hosts = hosts
+        .map_err(|message| problems.add(place("host"), message))
+        .ok()?
+        .into_iter();
+    let first = hosts.next()?;
     Some(Database {
         name,
-        host: settings.text("host").unwrap_or("localhost").to_owned(),
-        port: u16::try_from(settings.count("port")).unwrap_or(5432),
+        host: first.name,
+        port: first.port,
+        other_hosts: hosts.collect(),
+        target_session_attrs: settings
+            .text("target_session_attrs")
+            .and_then(TargetSession::from_word)
+            .unwrap_or_default(),
         database: settings.text("database").unwrap_or(&user).to_owned(),
         user,
         password: settings

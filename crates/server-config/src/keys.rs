@@ -1,6 +1,6 @@
 //! The table of every key: what it takes, its default, its variable and what it is for.
 
-use crate::value::Kind;
+use crate::{hosts::TARGET_SESSIONS, value::Kind};
 
 /// One key of the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +83,7 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.written_rows", Kind::Count(1, 1_000_000_000), "1000", None, "rows that one statement of a tool that writes may change"),
     key("limits.follow_interval", Kind::Span, "5s", None, "how often it is looked, on the token's own connection, whether a table that a client follows has changed"),
     key("limits.schema_bytes", Kind::Count(1_024, 1 << 24), "65536", None, "the largest description of the tables that a model gets with a question; the nearest tables come first"),
+    key("limits.max_connections_total", Kind::Count(1, 100_000), "", None, "connections to one PostgreSQL server at most, of all tokens together; default: what the server takes, less a tenth"),
     key("limits.prepared_statements", Kind::Count(0, 10_000), "32", None, "statements that a connection keeps prepared; with fewer than 8 none is"),
     key("tools.enabled", Kind::Texts, "", Some("PGEDGE_TOOLS_ENABLED"), "opt-in tools that are switched on, by name"),
     key("tools.file", Kind::Text, "", Some("PGEDGE_TOOLS_FILE"), "a file of custom tools; read again when it changes"),
@@ -118,14 +119,15 @@ pub const SERVER_KEYS: &[Key] = &[
 #[rustfmt::skip]
 pub const DATABASE_KEYS: &[Key] = &[
     key("name", Kind::Text, "", None, "the name that tokens are bound to; required, unique"),
-    key("host", Kind::Text, "localhost", Some("PGEDGE_DB_HOST"), "host name, address, or the folder of a Unix socket"),
+    key("host", Kind::Text, "localhost", Some("PGEDGE_DB_HOST"), "host name, address, or the folder of a Unix socket; or several hosts, as `db1,db2:5433`, that are tried in this order"),
     key("port", Kind::Count(1, 65_535), "5432", Some("PGEDGE_DB_PORT"), "port"),
     key("database", Kind::Text, "", Some("PGEDGE_DB_NAME"), "the database's name; default: the user's name"),
     key("user", Kind::Text, "", Some("PGEDGE_DB_USER"), "the role to log in as; required"),
     key("password", Kind::Secret, "", Some("PGEDGE_DB_PASSWORD"), "the password; without it `~/.pgpass` is asked"),
     key("sslmode", Kind::Choice(SSL_MODES), "prefer", Some("PGEDGE_DB_SSLMODE"), "as in libpq"),
     key("sslrootcert", Kind::Text, "", None, "certificates to trust for verify-ca and verify-full, PEM; default: the system's"),
-    key("connect_timeout", Kind::Span, "5s", None, "time for opening a connection"),
+    key("target_session_attrs", Kind::Choice(TARGET_SESSIONS), "any", Some("PGEDGE_DB_TARGET_SESSION_ATTRS"), "which of several hosts is wanted, as in libpq"),
+    key("connect_timeout", Kind::Span, "5s", None, "time for opening a connection, on each host"),
     key("pool_max_conns", Kind::Count(1, 10_000), "4", None, "connections of one token to this database at most"),
     key("pool_min_conns", Kind::Count(0, 10_000), "0", None, "idle connections of one token that are kept"),
     key("pool_max_conn_idle_time", Kind::Span, "60s", None, "how long a connection beyond those stays idle before it is closed"),

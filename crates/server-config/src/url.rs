@@ -46,7 +46,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<(&'static str, Value)>, String> {
 
 fn split_server(server: &str) -> Result<(&str, &str), String> {
     if server.contains(',') {
-        return Err("names several hosts; give one".into());
+        return Ok((server, ""));
     }
     match server.strip_prefix('[') {
         Some(rest) => {
@@ -139,6 +139,20 @@ mod tests {
     }
 
     #[test]
+    fn several_hosts_keep_their_order_and_ports() {
+        let text = "postgres://ann@h1,h2:5433,[::1]:5434/shop?target_session_attrs=primary";
+        let database = Database::from_url("d", text).expect("valid");
+        let others: Vec<_> = database
+            .other_hosts
+            .iter()
+            .map(|host| (host.name.as_str(), host.port))
+            .collect();
+        assert_eq!((database.host.as_str(), database.port), ("h1", 5432));
+        assert_eq!(others, [("h2", 5433), ("::1", 5434)]);
+        assert_eq!(database.target_session_attrs, crate::TargetSession::Primary);
+    }
+
+    #[test]
     fn a_wrong_url_is_refused_without_being_quoted() {
         for (text, hint) in [
             ("mysql://ann:hunter2@h/d", "PostgreSQL URL"),
@@ -147,7 +161,8 @@ mod tests {
             ("postgres://ann:hunter2@h/d?sslmode=hunter2", "sslmode"),
             ("postgres://ann:hunter2%zz@h/d", "password"),
             ("postgres://:hunter2@h/d", "user"),
-            ("postgres://ann:hunter2@h1,h2/d", "several hosts"),
+            ("postgres://ann:hunter2@h1,/d", "empty place"),
+            ("postgres://ann:hunter2@h1,h2:0/d", "port"),
         ] {
             let message = Database::from_url("default", text).expect_err(text);
             assert!(message.contains(hint), "{text}: {message}");

@@ -5,18 +5,46 @@ use std::{hash::RandomState, path::PathBuf, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use deadpool::managed::{self, Metrics, RecycleError};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::{net::UnixStream, runtime::Handle, task::JoinHandle};
-use tokio_postgres::{CancelToken, Client, Config, Error, NoTls, config::Host, tls::TlsStream};
+use tokio::{
+    runtime::Handle,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+use tokio_postgres::{
+    CancelToken, Client, Config, Error, NoTls, SimpleQueryMessage, config::Host, error::SqlState,
+    tls::TlsStream,
+};
 use tokio_util::task::TaskTracker;
 
-use crate::{exchange::Means, session::Ending, statements::Statements, wire::Wire};
+use crate::{
+    TargetSession,
+    budget::{Grant, Place, Stake},
+    exchange::Means,
+    session::Ending,
+    shared::Lender,
+    statements::Statements,
+    wire::{Stream, Wire},
+};
 
 /// How long a cancel request may take; the connection is closed afterwards in any case.
 const CANCEL_TIME: Duration = Duration::from_secs(1);
 
+/// How soon a server is asked again that has no connection to spare; it doubles each time.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
+
+tokio::task_local! {
+    /// Until when a lease may wait for its connection, before that is opened.
+    pub(crate) static PATIENCE: Instant;
+}
+
 /// Opens connections of one session to one database.
 pub(crate) struct Connector {
-    pub(crate) config: Config,
+    /// The hosts, in the order in which they are tried.
+    pub(crate) configs: Vec<Config>,
+    pub(crate) target: TargetSession,
+    /// Time for opening one on one host.
+    pub(crate) connect_timeout: Duration,
+    pub(crate) stake: Arc<Stake>,
     pub(crate) wire: Wire,
     /// The key of the names of prepared statements.
     pub(crate) names: RandomState,
@@ -29,6 +57,7 @@ pub(crate) struct Connector {
 /// One connection, for one exchange at a time. Dropping it closes it at once.
 pub(crate) struct Connection {
     pub(crate) client: Client,
+    pub(crate) opened: Instant,
     pub(crate) means: Means,
     task: JoinHandle<()>,
 }
@@ -37,6 +66,23 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Why a connection could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// All that may be open together are.
+    #[error("no connection came free")]
+    Full,
+    /// PostgreSQL did not answer in time.
+    #[error("PostgreSQL did not answer in time")]
+    Silent,
+    /// All hosts are of the other kind.
+    #[error("no host is of the kind that is wanted")]
+    Unsuitable,
+    /// PostgreSQL could not be reached, or refused.
+    #[error(transparent)]
+    Refused(#[from] Error),
 }
 
 /// Cancels statements on one database.
@@ -88,8 +134,8 @@ impl Canceller {
 
     async fn send(&self, token: &CancelToken) -> Result<(), Error> {
         match &self.socket {
-            None => token.cancel_query(self.wire.clone()).await,
-            Some(path) => match UnixStream::connect(path).await {
+            None => token.cancel_query(self.wire.for_cancelling()).await,
+            Some(path) => match self.wire.for_cancelling().open_socket(path).await {
                 Ok(stream) => token.cancel_query_raw(stream, NoTls).await,
                 // The server has gone, and the statement with it.
                 Err(_) => Ok(()),
@@ -109,49 +155,155 @@ fn socket_path(config: &Config) -> Option<PathBuf> {
 
 impl managed::Manager for Connector {
     type Type = Connection;
-    type Error = Error;
+    type Error = ConnectError;
 
-    async fn create(&self) -> Result<Connection, Error> {
-        let wire = self.wire.anew();
-        let (client, task) = match &self.canceller.socket {
-            None => {
-                let (client, connection) = self.config.connect(wire.clone()).await?;
-                self.drive(client, connection)
-            }
-            Some(path) => match wire.open_socket(path).await {
-                Ok(stream) => {
-                    let (client, connection) = self.config.connect_raw(stream, NoTls).await?;
-                    self.drive(client, connection)
-                }
-                // tokio-postgres makes its own kind of error of the same failure.
-                Err(_) => return Err(unreachable(&self.config).await),
-            },
-        };
-        let lender = wire
-            .take_opened()
-            .ok_or_else(Error::__private_api_timeout)?;
-        Ok(Connection {
-            client,
-            means: Means {
-                lender,
-                statements: Statements::new(self.names.clone(), self.prepared_statements),
-                buffer: BytesMut::new(),
-            },
-            task,
-        })
+    async fn create(&self) -> Result<Connection, ConnectError> {
+        let until = PATIENCE
+            .try_with(|until| *until)
+            .unwrap_or_else(|_| Instant::now());
+        match timeout_at(until, self.stake.grant()).await {
+            Ok(Some(Grant::Connection(connection))) => Ok(*connection),
+            // Seldom, and large: a lease should not have to hold the state of a login.
+            Ok(Some(Grant::Place(place))) => Box::pin(self.open(place, until)).await,
+            Ok(None) | Err(_) => Err(ConnectError::Full),
+        }
     }
 
     async fn recycle(
         &self,
         connection: &mut Connection,
         _: &Metrics,
-    ) -> Result<(), RecycleError<Error>> {
+    ) -> Result<(), RecycleError<ConnectError>> {
         if connection.client.is_closed() {
             return Err(RecycleError::message("the connection is closed"));
         }
         Ok(())
     }
 }
+
+impl Connector {
+    /// Opens a connection on a place. A server that has none to spare, since other programs hold
+    /// them or one that was just closed is still ending, is asked again while there is time.
+    async fn open(&self, place: Place, until: Instant) -> Result<Connection, ConnectError> {
+        let place = Arc::new(place);
+        let mut pause = FULL_PAUSE;
+        loop {
+            let error = match self.find(&place).await {
+                Err(ConnectError::Refused(error)) => error,
+                found => return found,
+            };
+            if error.code() != Some(&SqlState::TOO_MANY_CONNECTIONS) {
+                return Err(error.into());
+            }
+            self.stake.budget().reclaim();
+            if Instant::now() + pause >= until {
+                return Err(ConnectError::Full);
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+    }
+
+    /// Connects to the first host that will do.
+    async fn find(&self, place: &Arc<Place>) -> Result<Connection, ConnectError> {
+        let mut error = ConnectError::Unsuitable;
+        for wanted in self.target.rounds() {
+            for config in &self.configs {
+                let connecting = self.connect(config, *wanted, place);
+                match timeout(self.connect_timeout, connecting).await {
+                    Ok(Ok(Some(connection))) => return Ok(connection),
+                    Ok(Ok(None)) => {}
+                    Ok(Err(refused)) => error = refused.into(),
+                    Err(_) => error = ConnectError::Silent,
+                }
+            }
+        }
+        Err(error)
+    }
+
+    /// Connects to a host; gives nothing when it is of another kind than wanted.
+    async fn connect(
+        &self,
+        config: &Config,
+        wanted: TargetSession,
+        place: &Arc<Place>,
+    ) -> Result<Option<Connection>, Error> {
+        let wire = self.wire.anew();
+        let (client, lender, task) = match &self.canceller.socket {
+            None => {
+                let (client, connection) = config.connect(wire.clone()).await?;
+                self.drive(&wire, client, connection, place)?
+            }
+            Some(path) => match wire.open_socket(path).await {
+                Ok(stream) => {
+                    let (client, connection) = config.connect_raw(stream, NoTls).await?;
+                    self.drive(&wire, client, connection, place)?
+                }
+                // tokio-postgres makes its own kind of error of the same failure.
+                Err(_) => return Err(unreachable(config).await),
+            },
+        };
+        if wanted != TargetSession::Any {
+            let (is_standby, is_read_only) = kind(&client).await?;
+            if !wanted.takes(is_standby, is_read_only) {
+                return Ok(None);
+            }
+        }
+        self.size_the_budget(&client).await;
+        Ok(Some(Connection {
+            client,
+            opened: Instant::now(),
+            means: Means {
+                lender,
+                statements: Statements::new(self.names.clone(), self.prepared_statements),
+                buffer: BytesMut::new(),
+            },
+            task,
+        }))
+    }
+
+    /// Asks the server how many connections it takes, if that is to be known and is not.
+    async fn size_the_budget(&self, client: &Client) {
+        let Some(question) = self.stake.budget().question() else {
+            return;
+        };
+        // Nothing is prepared for it, which a pooler between here and there might lose.
+        match client.simple_query(MOST_CONNECTIONS).await.map(number) {
+            Ok(Some(most)) => {
+                // Some for people who must see what is going on, and for other programs.
+                question.answer(most - (most / 10).max(2).min(most));
+            }
+            Ok(None) => tracing::warn!("PostgreSQL did not say how many connections it takes"),
+            Err(error) => {
+                tracing::warn!(reason = %brief(&error), "PostgreSQL did not say how many connections it takes");
+            }
+        }
+    }
+}
+
+/// Says whether a server is a standby, and whether its transactions are read-only.
+async fn kind(client: &Client) -> Result<(bool, bool), Error> {
+    const KIND: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
+         pg_catalog.pg_is_in_recovery() OR pg_catalog.current_setting('default_transaction_read_only') = 'on'";
+    let messages = client.simple_query(KIND).await?;
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some((row.get(0) == Some("t"), row.get(1) == Some("t"))),
+        _ => None,
+    });
+    Ok(row.unwrap_or_default())
+}
+
+fn number(messages: Vec<SimpleQueryMessage>) -> Option<usize> {
+    messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+        _ => None,
+    })
+}
+
+/// Connections that are not kept for superusers and the like.
+const MOST_CONNECTIONS: &str = "SELECT pg_catalog.current_setting('max_connections')::pg_catalog.int4 \
+     - pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int4 \
+     - coalesce(pg_catalog.current_setting('reserved_connections', true)::pg_catalog.int4, 0)";
 
 async fn unreachable(config: &Config) -> Error {
     match config.connect(NoTls).await {
@@ -164,15 +316,21 @@ impl Connector {
     /// Runs a connection until it ends, its owner drops it or its session is closed.
     fn drive<S, T>(
         &self,
+        wire: &Wire,
         client: Client,
         connection: tokio_postgres::Connection<S, T>,
-    ) -> (Client, JoinHandle<()>)
+        place: &Arc<Place>,
+    ) -> Result<Driven, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         T: TlsStream + Unpin + Send + 'static,
     {
+        let lender = wire
+            .take_opened()
+            .ok_or_else(Error::__private_api_timeout)?;
         let token = client.cancel_token();
         let (ending, canceller) = (self.ending.clone(), self.canceller.clone());
+        let (line, place) = (lender.clone(), place.clone());
         let task = tokio::spawn(async move {
             tokio::select! {
                 ended = connection => {
@@ -180,12 +338,18 @@ impl Connector {
                         tracing::debug!(reason = %brief(&error), "a connection to PostgreSQL ended");
                     }
                 }
-                () = ending.ended() => canceller.cancel(token, (), &Handle::current()),
+                // Whoever uses the connection finds it gone at once. The line itself stays open until
+                // the cancel request has been passed on.
+                () = ending.ended() => {
+                    canceller.cancel(token, (line.cut(), place), &Handle::current());
+                }
             }
         });
-        (client, task)
+        Ok((client, lender, task))
     }
 }
+
+type Driven = (Client, Lender<Stream>, JoinHandle<()>);
 
 /// An error without what PostgreSQL said in it, which may quote data.
 fn brief(error: &Error) -> String {

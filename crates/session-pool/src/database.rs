@@ -11,9 +11,13 @@ pub struct Database {
     pub name: String,
     /// Where it is and as whom to log in. TLS is `tls`'s business, not this value's.
     pub config: tokio_postgres::Config,
+    /// Where it is, too: the same for each further host, in the order in which they are tried.
+    pub fallbacks: Vec<tokio_postgres::Config>,
+    /// Which of these servers is wanted.
+    pub target: TargetSession,
     /// How the wire is protected.
     pub tls: Tls,
-    /// Time for opening a connection, from the first packet to the first answer.
+    /// Time for opening a connection to one host, from the first packet to the first answer.
     pub connect_timeout: Duration,
     /// Connections of one session at most.
     pub max_connections: usize,
@@ -29,11 +33,57 @@ impl Database {
         Database {
             name: name.into(),
             config,
+            fallbacks: Vec::new(),
+            target: TargetSession::Any,
             tls,
             connect_timeout: Duration::from_secs(5),
             max_connections: 4,
             min_idle: 0,
             idle_time: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Which server of several is wanted, as libpq's `target_session_attrs` (PostgreSQL documentation,
+/// section 34.1.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TargetSession {
+    /// The first that lets one in.
+    #[default]
+    Any,
+    /// One whose transactions may write.
+    ReadWrite,
+    /// One whose transactions may not.
+    ReadOnly,
+    /// One that is not a standby.
+    Primary,
+    /// One that is.
+    Standby,
+    /// A standby, or any if there is none.
+    PreferStandby,
+}
+
+impl TargetSession {
+    /// What is asked for, one after the other, until something is found.
+    pub(crate) fn rounds(self) -> &'static [TargetSession] {
+        match self {
+            TargetSession::Any => &[TargetSession::Any],
+            TargetSession::ReadWrite => &[TargetSession::ReadWrite],
+            TargetSession::ReadOnly => &[TargetSession::ReadOnly],
+            TargetSession::Primary => &[TargetSession::Primary],
+            TargetSession::Standby => &[TargetSession::Standby],
+            TargetSession::PreferStandby => &[TargetSession::Standby, TargetSession::Any],
+        }
+    }
+
+    /// Says whether a server will do.
+    pub(crate) fn takes(self, is_standby: bool, is_read_only: bool) -> bool {
+        match self {
+            TargetSession::Any | TargetSession::PreferStandby => true,
+            TargetSession::ReadWrite => !is_read_only,
+            TargetSession::ReadOnly => is_read_only,
+            TargetSession::Primary => !is_standby,
+            TargetSession::Standby => is_standby,
         }
     }
 }
@@ -45,6 +95,9 @@ pub struct Limits {
     pub waiting: usize,
     /// How long a lease waits for a connection to come free.
     pub wait: Duration,
+    /// Connections to one PostgreSQL server at most, of all sessions together. `None` asks the
+    /// server once how many it takes, and leaves a tenth of them to others.
+    pub max_connections_total: Option<usize>,
     /// Bytes that PostgreSQL may answer to one exchange; a connection over it is closed.
     pub exchange_bytes: u64,
     /// Statements that one connection keeps prepared; fewer than 8 are as good as none.
@@ -56,6 +109,7 @@ impl Default for Limits {
         Limits {
             waiting: 64,
             wait: Duration::from_secs(5),
+            max_connections_total: None,
             exchange_bytes: 16 << 20,
             prepared_statements: 32,
         }

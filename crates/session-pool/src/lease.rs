@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use tokio_postgres::{Client, Error};
 
 use crate::{
+    budget::Stake,
     connect::{Canceller, Connection, Connector},
     exchange::{Exchange, Step},
 };
@@ -36,6 +37,15 @@ pub enum LeaseError {
         /// How long the lease waited.
         waited: Duration,
     },
+    /// All connections that may be open together, for all sessions, were busy for as long as one
+    /// may wait.
+    #[error("all connections to database \"{database}\" were busy with other tokens for {} ms; try again in a few seconds", waited.as_millis())]
+    Full {
+        /// The database's configured name.
+        database: String,
+        /// How long the lease waited.
+        waited: Duration,
+    },
     /// Too many leases of the session are waiting already.
     #[error("{limit} calls of this token are waiting for a connection already; try again later")]
     QueueFull {
@@ -49,6 +59,12 @@ pub enum LeaseError {
         database: String,
         /// What went wrong.
         source: Error,
+    },
+    /// All of its hosts answer, and none is of the kind that is wanted.
+    #[error("no host of database \"{database}\" is of the kind that target_session_attrs asks for")]
+    Unsuitable {
+        /// The database's configured name.
+        database: String,
     },
     /// PostgreSQL did not answer in time.
     #[error("database \"{database}\" did not answer within {} ms", waited.as_millis())]
@@ -69,14 +85,20 @@ pub enum LeaseError {
 pub struct Lease {
     /// Taken only by `give_back` and `drop`.
     object: Option<Object<Connector>>,
+    stake: Arc<Stake>,
     canceller: Arc<Canceller>,
     runtime: Handle,
 }
 
 impl Lease {
-    pub(crate) fn new(object: Object<Connector>, canceller: Arc<Canceller>) -> Self {
+    pub(crate) fn new(
+        object: Object<Connector>,
+        stake: Arc<Stake>,
+        canceller: Arc<Canceller>,
+    ) -> Self {
         Lease {
             object: Some(object),
+            stake,
             canceller,
             runtime: Handle::current(),
         }
@@ -87,8 +109,11 @@ impl Lease {
     /// The caller vouches that [`SCRUB`] was the last thing it ran, and that it ended well.
     pub fn give_back(mut self) {
         // What was left half way is closed instead.
-        if !self.connection().means.lender.is_abandoned() {
-            drop(self.object.take());
+        if self.connection().means.lender.is_abandoned() {
+            return;
+        }
+        if let Some(object) = self.object.take() {
+            self.stake.give_back(object);
         }
     }
 

@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+mod budget;
 mod complaint;
 mod connect;
 mod database;
@@ -45,7 +46,7 @@ mod tls;
 mod wire;
 
 pub use complaint::Complaint;
-pub use database::{Database, Limits};
+pub use database::{Database, Limits, TargetSession};
 pub use exchange::{Answer, Column, Exchange, Row, Step};
 pub use lease::{Lease, LeaseError, SCRUB};
 pub use session::Session;

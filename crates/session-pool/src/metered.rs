@@ -16,6 +16,7 @@ pub(crate) struct Metered<S> {
     inner: S,
     allowance: u64,
     used: u64,
+    ends_second: bool,
 }
 
 impl<S> Metered<S> {
@@ -24,6 +25,15 @@ impl<S> Metered<S> {
             inner,
             allowance,
             used: 0,
+            ends_second: false,
+        }
+    }
+
+    /// Has shutting down wait until the other side has ended.
+    pub(crate) fn ending_second(self) -> Self {
+        Metered {
+            ends_second: true,
+            ..self
         }
     }
 
@@ -49,7 +59,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -64,6 +74,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.ends_second {
+            let mut bytes = [0; 64];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let read = ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer));
+            self.ends_second = read.is_ok() && !buffer.filled().is_empty();
+        }
         Pin::new(&mut self.inner).poll_shutdown(context)
     }
 }
@@ -93,5 +109,17 @@ mod tests {
             .await
             .expect_err("one byte too many");
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[tokio::test]
+    async fn the_second_to_end_waits_for_the_first() {
+        let (near, mut far) = duplex(64);
+        let mut metered = Metered::new(near, 10).ending_second();
+        let mut ending = Box::pin(metered.shutdown());
+        far.write_all(b"not yet").await.expect("open");
+        let early = futures_util::poll!(&mut ending);
+        assert!(early.is_pending(), "{early:?}");
+        far.shutdown().await.expect("open");
+        ending.await.expect("both have ended");
     }
 }

@@ -111,6 +111,18 @@ impl<S> Lender<S> {
         self.lock().turn == Turn::Nobody
     }
 
+    /// Takes the stream from both users, who find it gone. It stays open as long as it is kept.
+    pub(crate) fn cut(&self) -> Option<S> {
+        let (stream, borrower) = {
+            let mut state = self.lock();
+            (state.stream.take(), state.borrower.take())
+        };
+        if let Some(waker) = borrower {
+            waker.wake();
+        }
+        stream
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<S>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -235,14 +247,7 @@ impl<S> Drop for Loan<S> {
 
 impl<S> Drop for Shared<S> {
     fn drop(&mut self) {
-        let (stream, borrower) = {
-            let mut state = self.0.lock();
-            (state.stream.take(), state.borrower.take())
-        };
-        drop(stream);
-        if let Some(waker) = borrower {
-            waker.wake();
-        }
+        drop(self.0.cut());
     }
 }
 

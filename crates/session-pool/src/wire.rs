@@ -41,6 +41,8 @@ const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 pub(crate) struct Wire {
     tls: Tls,
     allowance: u64,
+    /// Whether streams wait for the server to end first.
+    ends_second: bool,
     /// The last stream that was opened. Written by one connector at a time, see [`Wire::anew`].
     opened: Arc<Mutex<Option<Lender<Stream>>>>,
 }
@@ -50,6 +52,7 @@ impl Wire {
         Wire {
             tls,
             allowance,
+            ends_second: false,
             opened: Arc::default(),
         }
     }
@@ -57,6 +60,15 @@ impl Wire {
     /// The same wire for one more connection.
     pub(crate) fn anew(&self) -> Self {
         Wire::new(self.tls.clone(), self.allowance)
+    }
+
+    /// The same wire for a cancel request, which the server answers by hanging up once it has passed
+    /// it on. Who hangs up first has it dropped by some poolers.
+    pub(crate) fn for_cancelling(&self) -> Self {
+        Wire {
+            ends_second: true,
+            ..self.anew()
+        }
     }
 
     /// Gives the means to borrow the stream that was opened last. When there are several hosts, that
@@ -75,7 +87,12 @@ impl Wire {
     }
 
     fn share(&self, line: Line) -> Shared<Stream> {
-        let shared = Shared::new(Metered::new(line, self.allowance));
+        let metered = Metered::new(line, self.allowance);
+        let shared = Shared::new(if self.ends_second {
+            metered.ending_second()
+        } else {
+            metered
+        });
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared.lender());
         shared
     }

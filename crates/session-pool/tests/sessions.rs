@@ -658,3 +658,22 @@ async fn a_connection_that_the_server_ended_is_not_handed_out() {
     }
     assert!(outcomes[1], "a dead connection came back");
 }
+
+#[tokio::test]
+async fn a_connection_whose_reset_fails_is_not_used_again() {
+    let mut only = database(socket_config());
+    only.max_connections = 1;
+    let sessions = Sessions::new([only], Limits::default());
+    let session = sessions.open("unreset", None);
+    let lease = session.lease("main").await.unwrap();
+    let first = pid(&lease).await;
+    let observer = observer().await;
+    observer
+        .execute("SELECT pg_terminate_backend($1)", &[&first])
+        .await
+        .unwrap();
+    gone(&observer, "unreset").await;
+    assert!(lease.scrub().await.is_err());
+    let lease = session.lease("main").await.unwrap();
+    assert_ne!(pid(&lease).await, first);
+}

@@ -7,6 +7,7 @@
 use std::io;
 
 use session_pool::{Answer, Complaint, Exchange, Lease, Row, Step};
+use tokio_postgres::error::SqlState;
 
 use super::{
     QueryLimits,
@@ -157,6 +158,8 @@ async fn transact(
     };
     let is_clean = match &reading.refused {
         None => ended,
+        // What was cancelled may be cancelled once more, by a request that is still on its way.
+        Some(refused) if *refused.complaint.code() == SqlState::QUERY_CANCELED => false,
         Some(_) => end(lease).await,
     };
     let refused = reading.refused.as_ref();

@@ -1,0 +1,131 @@
+//! Several hosts in one text, as `db1,db2:5433,[::1]:5434`.
+
+/// A host and its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Name or address.
+    pub name: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// Which server of several is wanted, as libpq's `target_session_attrs`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TargetSession {
+    /// The first that lets one in.
+    #[default]
+    Any,
+    /// One whose transactions may write.
+    ReadWrite,
+    /// One whose transactions may not.
+    ReadOnly,
+    /// One that is not a standby.
+    Primary,
+    /// One that is.
+    Standby,
+    /// A standby, or any if there is none.
+    PreferStandby,
+}
+
+/// The words that `target_session_attrs` takes, as libpq spells them.
+pub(crate) const TARGET_SESSIONS: &[&str] = &[
+    "any",
+    "read-write",
+    "read-only",
+    "primary",
+    "standby",
+    "prefer-standby",
+];
+
+impl TargetSession {
+    /// Reads libpq's word for it.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "any" => TargetSession::Any,
+            "read-write" => TargetSession::ReadWrite,
+            "read-only" => TargetSession::ReadOnly,
+            "primary" => TargetSession::Primary,
+            "standby" => TargetSession::Standby,
+            "prefer-standby" => TargetSession::PreferStandby,
+            _ => return None,
+        })
+    }
+}
+
+/// Takes a text apart; a host that names no port has `port`. The folder of a socket stands alone.
+pub(crate) fn read(text: &str, port: u16) -> Result<Vec<Host>, String> {
+    if text.starts_with('/') && !text.contains(',') {
+        return Ok(vec![Host {
+            name: text.to_owned(),
+            port,
+        }]);
+    }
+    text.split(',').map(|one| host(one.trim(), port)).collect()
+}
+
+fn host(text: &str, default: u16) -> Result<Host, String> {
+    let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) => (address, port.strip_prefix(':')),
+        None if text.matches(':').count() == 1 => {
+            let (name, port) = text.split_once(':').unwrap_or((text, ""));
+            (name, Some(port))
+        }
+        None => (text, None),
+    };
+    if name.is_empty() {
+        return Err("has an empty place among its hosts".into());
+    }
+    if name.starts_with('/') {
+        return Err("names the folder of a socket beside other hosts; it stands alone".into());
+    }
+    let port = match port {
+        None => default,
+        Some(port) => port
+            .parse()
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(|| format!("has a wrong port for {}", name.escape_debug()))?,
+    };
+    Ok(Host {
+        name: name.to_owned(),
+        port,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_have_ports_of_their_own_or_the_common_one() {
+        let hosts = read("db1, db2:5433,[::1]:5434,fe80::1", 5000).expect("valid");
+        let shown: Vec<_> = hosts.iter().map(|h| (h.name.as_str(), h.port)).collect();
+        assert_eq!(
+            shown,
+            [
+                ("db1", 5000),
+                ("db2", 5433),
+                ("::1", 5434),
+                ("fe80::1", 5000)
+            ]
+        );
+        assert_eq!(read("db1:5433", 1).expect("valid")[0].port, 5433);
+        assert_eq!(read("::1", 5433).expect("valid")[0].port, 5433);
+        assert_eq!(read("/var/run", 1).expect("valid")[0].name, "/var/run");
+    }
+
+    #[test]
+    fn what_names_no_host_is_refused() {
+        for text in ["a,,b", "a:0,b", "a:x,b", "a:,b", "/tmp,b", ",", "a:70000,b"] {
+            assert!(read(text, 5432).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_word_of_the_key_is_read() {
+        for word in TARGET_SESSIONS {
+            assert!(TargetSession::from_word(word).is_some(), "{word}");
+        }
+    }
+}

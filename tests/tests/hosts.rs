@@ -1,0 +1,119 @@
+//! A database on several hosts: who is asked, and what happens when one is down.
+#![allow(clippy::unwrap_used)]
+
+use end_to_end::{Postgres, Setup, wait};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const PASSWORD: &str = "canary-password-hosts";
+
+/// A server with the role `reader`.
+fn postgres() -> Postgres {
+    let postgres = Postgres::private();
+    let script = format!("create role reader login password '{PASSWORD}'");
+    postgres.superuser("postgres").run(&script);
+    postgres
+}
+
+fn entry(hosts: &[&Postgres], wanted: &str) -> Value {
+    let hosts: Vec<String> = hosts
+        .iter()
+        .map(|one| format!("127.0.0.1:{}", one.port))
+        .collect();
+    json!({
+        "name": wanted,
+        "host": hosts.join(","),
+        "database": "postgres",
+        "user": "reader",
+        "password": PASSWORD,
+        "target_session_attrs": wanted,
+    })
+}
+
+/// Starts a server with one database for each kind that may be wanted, and asks each where it is.
+fn ports_asked(hosts: &[&Postgres]) -> Vec<(&'static str, Option<u16>)> {
+    const WANTED: [&str; 6] = [
+        "any",
+        "read-write",
+        "read-only",
+        "primary",
+        "standby",
+        "prefer-standby",
+    ];
+    let mut setup = Setup::new(WANTED.map(|wanted| entry(hosts, wanted)));
+    let tokens = WANTED.map(|wanted| setup.add_token_for(wanted));
+    let server = setup.start();
+    let ask = |token| {
+        let answer = server.query(token, "SELECT current_setting('port')");
+        if answer.is_error {
+            return None;
+        }
+        answer.value().as_str().unwrap().parse().ok()
+    };
+    WANTED.into_iter().zip(tokens.iter().map(ask)).collect()
+}
+
+#[test]
+fn the_host_of_the_wanted_kind_is_asked() {
+    let (primary, mut standby) = (postgres(), postgres());
+    standby.become_standby();
+    let (up, down) = (Some(primary.port), Some(standby.port));
+    for hosts in [[&standby, &primary], [&primary, &standby]] {
+        let first = Some(hosts[0].port);
+        assert_eq!(
+            ports_asked(&hosts),
+            [
+                ("any", first),
+                ("read-write", up),
+                ("read-only", down),
+                ("primary", up),
+                ("standby", down),
+                ("prefer-standby", down),
+            ]
+        );
+    }
+    // Without a standby only those fail that insist on one.
+    assert_eq!(
+        ports_asked(&[&primary]),
+        [
+            ("any", up),
+            ("read-write", up),
+            ("read-only", None),
+            ("primary", up),
+            ("standby", None),
+            ("prefer-standby", up),
+        ]
+    );
+}
+
+#[test]
+fn when_a_host_goes_down_the_next_one_serves() {
+    let (mut first, second) = (postgres(), postgres());
+    let mut setup = Setup::new([entry(&[&first, &second], "any")]);
+    let token = setup.add_token();
+    let server = setup.start();
+    let port = "SELECT current_setting('port')";
+    assert_eq!(
+        server.query(&token, port).value(),
+        &json!(first.port.to_string())
+    );
+    first.halt();
+    wait::until("the second host serves", Duration::from_secs(10), || {
+        let answer = server.query(&token, port);
+        !answer.is_error && answer.value() == &json!(second.port.to_string())
+    });
+    first.resume();
+    let (other, standby) = (setup.add_token(), "read-only");
+    assert_eq!(
+        server.query(&other, port).value(),
+        &json!(first.port.to_string())
+    );
+    setup.config["databases"] = json!([entry(&[&first, &second], standby)]);
+    let server = setup.start();
+    let answer = server.query(&token, port);
+    assert!(
+        answer.is_error && answer.text.contains("target_session_attrs"),
+        "{}",
+        answer.text
+    );
+}

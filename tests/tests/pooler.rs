@@ -1,0 +1,175 @@
+//! Between the server and PostgreSQL stands PgBouncer, which gives each transaction another connection.
+#![allow(clippy::unwrap_used)]
+
+use std::fs::{self, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use end_to_end::{Database, Request, Setup, Sql, Token, wait};
+use serde_json::{Value, json};
+
+/// A PgBouncer in transaction mode, with fewer connections to PostgreSQL than it has clients.
+struct Pooler {
+    process: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+fn program() -> PathBuf {
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&search).collect();
+    folders.push("/usr/sbin".into());
+    folders
+        .into_iter()
+        .map(|folder| folder.join("pgbouncer"))
+        .find(|path| path.is_file())
+        .expect("pgbouncer is missing; `./run test` installs it")
+}
+
+impl Pooler {
+    fn start(database: &Database<'_>) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("mcp-pooler-")
+            .tempdir_in("/tmp")
+            .unwrap();
+        // As root it changes its user, who has to reach the files.
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let users = folder.path().join("users.txt");
+        let reader = &database.reader;
+        fs::write(
+            &users,
+            format!("\"{}\" \"{}\"\n", reader.role, reader.password),
+        )
+        .unwrap();
+        let user = if rustix::process::geteuid().is_root() {
+            "user = nobody\n"
+        } else {
+            ""
+        };
+        let config = folder.path().join("pgbouncer.ini");
+        let text = format!(
+            "[databases]\n{name} = host={host} port={server} dbname={name}\n\
+             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n{user}\
+             auth_type = scram-sha-256\nauth_file = {users}\npool_mode = transaction\n\
+             default_pool_size = 3\nmax_client_conn = 100\n",
+            name = database.name,
+            host = database.postgres.host,
+            server = database.postgres.port,
+            users = users.display(),
+        );
+        fs::write(&config, text).unwrap();
+        let process = Command::new(program())
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pooler = Self {
+            process,
+            port,
+            _folder: folder,
+        };
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host("127.0.0.1")
+            .port(port)
+            .user(&reader.role)
+            .password(&reader.password)
+            .dbname(&database.name);
+        wait::until("PgBouncer answers", Duration::from_secs(10), || {
+            Sql::connect(&config).is_ok()
+        });
+        pooler
+    }
+
+    fn entry(&self, database: &Database<'_>) -> Value {
+        let mut entry = database.entry("shop", &database.reader);
+        entry["host"] = json!("127.0.0.1");
+        entry["port"] = json!(self.port);
+        entry
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn every_tool_works_through_a_pooler_in_transaction_mode() {
+    for prepared_statements in [None, Some(0)] {
+        let database = Database::fresh();
+        let pooler = Pooler::start(&database);
+        let mut setup = Setup::new([pooler.entry(&database)]);
+        if let Some(count) = prepared_statements {
+            setup.config["limits"] = json!({ "prepared_statements": count });
+        }
+        let tokens: Vec<Token> = (0..3).map(|_| setup.add_token()).collect();
+        let server = setup.start();
+        std::thread::scope(|scope| {
+            for caller in 0..12 {
+                let (server, token) = (&server, &tokens[caller % 3]);
+                scope.spawn(move || {
+                    for round in 0..15 {
+                        let sql = format!("SELECT count(*), {} FROM shop.products", round % 3);
+                        let answer = server.query(token, &sql);
+                        assert_eq!(answer.value(), 200, "{}", answer.text);
+                        let wrong = server.query(token, "SELECT 1/0");
+                        assert!(wrong.text.contains("22012"), "{}", wrong.text);
+                        for (tool, arguments) in [
+                            (
+                                "count_rows",
+                                json!({ "table": "products", "schema": "shop" }),
+                            ),
+                            ("get_schema_info", json!({ "schema_name": "shop" })),
+                            (
+                                "execute_explain",
+                                json!({ "query": "SELECT * FROM shop.products" }),
+                            ),
+                        ] {
+                            let answer = server.call(token, tool, arguments);
+                            assert!(!answer.is_error, "{tool}: {}", answer.text);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(!server.log.to_string().contains("26000"), "{}", server.log);
+    }
+}
+
+#[test]
+fn a_client_that_hangs_up_ends_its_statement_through_a_pooler() {
+    let database = Database::fresh();
+    let pooler = Pooler::start(&database);
+    let mut setup = Setup::new([pooler.entry(&database)]);
+    let token = setup.add_token();
+    let server = setup.start();
+    let observer = database.superuser();
+    let running = || {
+        let sql = "select count(*) from pg_stat_activity where datname = current_database() \
+                   and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()";
+        observer.value(sql) == "1"
+    };
+    let request = Request::json(&json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": { "name": "query_database", "arguments": { "query": "SELECT pg_sleep(25)" } },
+    }));
+    let mut client = server.client();
+    client.send_only(&request.bearer(&token.secret)).unwrap();
+    wait::until("the statement runs", Duration::from_secs(10), running);
+    client.hang_up();
+    wait::until("it is cancelled", Duration::from_secs(3), || !running());
+    assert_eq!(server.query(&token, "SELECT 1").value(), 1);
+}
