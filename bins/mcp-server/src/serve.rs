@@ -8,7 +8,7 @@ use mcp_protocol::{
     http::{AllowedHosts, Options, Server},
     stdio,
 };
-use pg_tools::{Agent, QueryLimits, Toolbox};
+use pg_tools::{Agent, Paging, QueryLimits, Settings, Toolbox};
 use server_config::Config;
 use session_pool::Sessions;
 use time::OffsetDateTime;
@@ -63,18 +63,30 @@ fn sessions(config: &Config) -> anyhow::Result<(Sessions, &str)> {
     Ok((sessions, &first.name))
 }
 
-fn toolbox(config: &Config, only_loopback: bool) -> Toolbox {
-    let limits = QueryLimits {
+fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<Toolbox> {
+    let mut settings = Settings::default();
+    settings.guards = databases::guards(config, only_loopback);
+    settings.limits = QueryLimits {
         statement_timeout: config.limits.statement_timeout,
         result_bytes: config.limits.result_bytes,
     };
-    Toolbox::new(databases::guards(config, only_loopback), limits)
+    settings.paging = Paging {
+        held_bytes: config.limits.held_bytes,
+        held_time: config.limits.held_time,
+    };
+    settings.enabled = config.tools.enabled.clone();
+    Toolbox::new(settings).map_err(|error| anyhow::anyhow!("tools.enabled: {error}"))
+}
+
+/// Names the databases: whoever needs no token may use them all.
+fn names(config: &Config) -> impl Iterator<Item = &str> {
+    config.databases.iter().map(|database| &*database.name)
 }
 
 async fn over_stdio(config: &Config, mut signals: Signals) -> anyhow::Result<()> {
     let (sessions, first) = sessions(config)?;
-    let service = service(config, toolbox(config, true));
-    let agent = Agent::new(sessions.open(STDIO_SESSION, None), first);
+    let service = service(config, toolbox(config, true)?);
+    let agent = Agent::new(sessions.open(STDIO_SESSION, None), first).with_databases(names(config));
     let options = stdio::Options {
         max_line_bytes: config.http.max_body_bytes,
         ..stdio::Options::default()
@@ -114,7 +126,7 @@ pub(crate) async fn http(
     }
     let options = options(config)?;
     let (sessions, first) = sessions(config)?;
-    let toolbox = toolbox(config, only_loopback);
+    let toolbox = toolbox(config, only_loopback)?;
     if config.http.auth_enabled {
         let file = TokenFile::new(&config.token_file);
         tidy(&file)?;
@@ -129,7 +141,8 @@ pub(crate) async fn http(
         )
         .await;
     } else {
-        let agent = Agent::new(sessions.open(ANONYMOUS_SESSION, None), first);
+        let agent =
+            Agent::new(sessions.open(ANONYMOUS_SESSION, None), first).with_databases(names(config));
         let toolbox = with_check(config, toolbox, Check::new(&sessions, None));
         listen(
             listeners,

@@ -1,17 +1,23 @@
 //! The toolbox as MCP sees it: the only place that knows the protocol crate.
 
-use std::{future::Future, pin::Pin, sync::Arc};
-
-use mcp_protocol::{
-    CallError, Context, Handler, Health, Principal, Schema, ServerInfo, Tool as Listed,
-    ToolAnnotations, ToolCall, ToolResult,
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
 };
 
+use mcp_protocol::{
+    CallError, Content, Context, Handler, Health, InputRequest, InputResponse, Object, Principal,
+    Schema, ServerInfo, Tool as Listed, ToolAnnotations, ToolCall, ToolResult,
+};
+use serde_json::{Value, json};
+
 use crate::{
-    Agent, Guards, QueryLimits,
+    Agent, Settings, SettingsError,
     arguments::Arguments,
-    read_only::Reader,
-    tools::{self, Definition, Outcome, Tool},
+    client::{Client, Question, Unanswered},
+    shelf::Shelf,
+    tools::{Call, Definition, Effect, Failure, Found, Text},
 };
 
 /// What an agent should know before its first call.
@@ -34,17 +40,21 @@ type HealthCheck = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Health> + Send>> 
 /// All tools, for an MCP service to serve.
 pub struct Toolbox {
     server: ServerInfo,
-    tools: Vec<Box<dyn Tool>>,
+    shelf: Shelf,
+    /// What every tool of the shelf is listed as, in its order.
     listed: Arc<[Listed]>,
     health: Option<HealthCheck>,
 }
 
 impl Toolbox {
     /// Makes the tools.
-    #[must_use]
-    pub fn new(guards: Guards, limits: QueryLimits) -> Self {
-        let tools = tools::catalogue(&Arc::new(Reader { guards, limits }));
-        let listed = tools.iter().map(|tool| list(&tool.definition())).collect();
+    ///
+    /// # Errors
+    /// When a setting asks for what there is not.
+    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+        let shelf = Shelf::new(settings)?;
+        let listed = shelf.all().iter().map(|tool| list(&tool.definition()));
+        let listed = listed.collect();
         let server = ServerInfo {
             name: "mcp-server".into(),
             title: Some("PostgreSQL".into()),
@@ -52,12 +62,12 @@ impl Toolbox {
             instructions: Some(INSTRUCTIONS.into()),
             ..ServerInfo::default()
         };
-        Toolbox {
+        Ok(Toolbox {
             server,
-            tools,
+            shelf,
             listed,
             health: None,
-        }
+        })
     }
 
     /// Answers `GET /health` with what `check` says.
@@ -71,22 +81,27 @@ impl Toolbox {
     }
 }
 
-fn list(definition: &Definition) -> Listed {
+fn list(definition: &Definition<'_>) -> Listed {
     let schema = "the schemas of the tools are valid, which a test proves";
     let mut listed = Listed::new(
-        definition.name,
-        definition.description,
+        definition.name.to_owned(),
+        definition.description.to_owned(),
         Schema::input(definition.input_schema).expect(schema),
     );
-    listed.title = Some(definition.title.into());
+    listed.title = Some(definition.title.to_owned().into());
     listed.output_schema = Some(Schema::output(definition.output_schema).expect(schema));
-    listed.annotations = ToolAnnotations {
-        read_only_hint: Some(true),
-        destructive_hint: Some(false),
-        idempotent_hint: Some(true),
-        open_world_hint: Some(false),
-    };
+    listed.annotations = annotations(definition.effect);
     listed
+}
+
+fn annotations(effect: Effect) -> ToolAnnotations {
+    let writes = effect == Effect::Writes;
+    ToolAnnotations {
+        read_only_hint: Some(!writes),
+        destructive_hint: Some(writes),
+        idempotent_hint: Some(!writes),
+        open_world_hint: Some(effect == Effect::Asks),
+    }
 }
 
 impl Handler for Toolbox {
@@ -96,8 +111,12 @@ impl Handler for Toolbox {
         &self.server
     }
 
-    fn tools(&self, _: &Agent) -> Arc<[Listed]> {
-        self.listed.clone()
+    fn tools(&self, agent: &Agent) -> Arc<[Listed]> {
+        let seen: Vec<_> = self.shelf.of(agent).collect();
+        if seen.len() == self.listed.len() {
+            return self.listed.clone();
+        }
+        seen.iter().map(|tool| list(&tool.definition())).collect()
     }
 
     async fn call_tool(
@@ -105,26 +124,24 @@ impl Handler for Toolbox {
         call: ToolCall,
         context: Context<Agent>,
     ) -> Result<ToolResult, CallError> {
+        let agent = context.principal();
         let unknown =
             || CallError::InvalidParams(format!("unknown tool \"{}\"", call.name.escape_debug()));
-        let tool = self
-            .tools
-            .iter()
-            .find(|tool| tool.definition().name == call.name)
-            .ok_or_else(unknown)?;
+        let tool = self.shelf.find(agent, &call.name).ok_or_else(unknown)?;
         let given = call
             .arguments()
             .map_err(|error| CallError::InvalidParams(format!("arguments: {error}")))?;
-        Ok(
-            match tool.call(context.principal(), Arguments::new(given)).await {
-                Outcome::Failed(text) => ToolResult::error(text),
-                Outcome::Done { texts, structured } => ToolResult {
-                    content: texts.into_iter().map(mcp_protocol::Content::text).collect(),
-                    structured: Some(structured),
-                    ..ToolResult::default()
-                },
-            },
-        )
+        let client = Caller::new(&context);
+        let call = Call {
+            agent,
+            arguments: Arguments::new(given),
+            client: &client,
+        };
+        match tool.call(call).await {
+            Ok(found) => Ok(result(found)),
+            Err(Failure::Told(text)) => Ok(ToolResult::error(text)),
+            Err(Failure::Unanswered(_)) => Err(client.asked()),
+        }
     }
 
     async fn health(&self) -> Health {
@@ -135,15 +152,133 @@ impl Handler for Toolbox {
     }
 }
 
+fn result(found: Found) -> ToolResult {
+    let texts = found.texts.into_iter().map(|text| match text {
+        Text::Said(text) | Text::Data(text) => Content::text(text),
+    });
+    ToolResult {
+        content: texts.collect(),
+        structured: Some(found.structured),
+        ..ToolResult::default()
+    }
+}
+
+/// The program that a call comes from.
+#[allow(dead_code)] // no tool that is here now asks
+struct Caller<'a> {
+    context: &'a Context<Agent>,
+    /// What the protocol wants to be returned, when something was asked.
+    asked: Mutex<Option<CallError>>,
+}
+
+impl<'a> Caller<'a> {
+    fn new(context: &'a Context<Agent>) -> Self {
+        Caller {
+            context,
+            asked: Mutex::default(),
+        }
+    }
+
+    /// Gives the error by which the client is asked.
+    fn asked(self) -> CallError {
+        let asked = self.asked.into_inner();
+        let asked = asked.unwrap_or_else(PoisonError::into_inner);
+        asked.unwrap_or_else(|| CallError::Internal("a tool waits, but asked nothing".into()))
+    }
+}
+
+impl Client for Caller<'_> {
+    fn has_model(&self) -> bool {
+        self.context.client().sampling
+    }
+
+    fn ask_model(&self, key: &str, question: &Question) -> Result<String, Unanswered> {
+        match self.context.ask(key, message(question)) {
+            Ok(InputResponse::Message(message)) => Ok(words(&message)),
+            // An answer of another kind is none.
+            Ok(_) => Ok(String::new()),
+            Err(asked) => {
+                let mut place = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+                *place = Some(asked);
+                Err(Unanswered(()))
+            }
+        }
+    }
+
+    fn progress(&self, done: f64, total: Option<f64>, message: &str) {
+        self.context.progress(done, total, Some(message));
+    }
+}
+
+/// Writes a question as the parameters of `sampling/createMessage`.
+#[allow(dead_code)] // no tool that is here now asks
+fn message(question: &Question) -> InputRequest {
+    let params = json!({
+        "messages": [{ "role": "user", "content": { "type": "text", "text": question.text } }],
+        "systemPrompt": question.system,
+        "maxTokens": question.max_tokens,
+    });
+    match params {
+        Value::Object(params) => InputRequest::Message(params),
+        _ => unreachable!("an object was written"),
+    }
+}
+
+/// Takes the words out of a model's message, whose content is one block or, since 2025-11-25, several.
+#[allow(dead_code)] // no tool that is here now asks
+fn words(message: &Object) -> String {
+    let content = message.get("content").unwrap_or(&Value::Null);
+    let blocks = content
+        .as_array()
+        .map_or(std::slice::from_ref(content), Vec::as_slice);
+    let texts = blocks
+        .iter()
+        .filter_map(|block| block.get("text")?.as_str());
+    texts.collect()
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
     fn every_tool_can_be_listed_once() {
-        let toolbox = Toolbox::new(Guards::default(), QueryLimits::default());
+        let toolbox = Toolbox::new(Settings::default()).unwrap();
         let names: std::collections::HashSet<_> =
             toolbox.listed.iter().map(|tool| &tool.name).collect();
-        assert_eq!(names.len(), toolbox.tools.len());
+        assert_eq!(names.len(), toolbox.shelf.all().len());
+    }
+
+    #[test]
+    fn an_unknown_tool_cannot_be_switched_on() {
+        let settings = Settings {
+            enabled: vec!["exequte_write".into()],
+            ..Settings::default()
+        };
+        let error = Toolbox::new(settings).err().unwrap();
+        assert!(
+            error
+                .to_string()
+                .contains("no opt-in tool \"exequte_write\""),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_models_words_are_found_in_every_form_of_content() {
+        for (content, expected) in [
+            (json!({ "type": "text", "text": "a" }), "a"),
+            (
+                json!([{ "type": "text", "text": "a" }, { "type": "image" }, { "type": "text", "text": "b" }]),
+                "ab",
+            ),
+            (json!([]), ""),
+            (json!("a"), ""),
+            (Value::Null, ""),
+        ] {
+            let message = Object::from_iter([("content".to_owned(), content.clone())]);
+            assert_eq!(words(&message), expected, "{content}");
+        }
     }
 }

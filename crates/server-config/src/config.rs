@@ -61,6 +61,8 @@ pub struct Config {
     pub databases: Vec<Database>,
     /// What a call may use up.
     pub limits: Limits,
+    /// Which tools there are.
+    pub tools: Tools,
     /// What should be mended although it does not stop the start.
     pub warnings: Vec<String>,
 }
@@ -115,6 +117,13 @@ pub struct Tls {
     pub chain_file: Option<PathBuf>,
 }
 
+/// Which tools there are.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// The opt-in tools that are switched on.
+    pub enabled: Vec<String>,
+}
+
 /// What a call may use up.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -128,6 +137,10 @@ pub struct Limits {
     pub waiting_calls: usize,
     /// How long such a call waits.
     pub connection_wait: Duration,
+    /// Bytes of rows read ahead for one token.
+    pub held_bytes: usize,
+    /// How long such rows are good.
+    pub held_time: Duration,
 }
 
 impl Config {
@@ -182,6 +195,11 @@ impl Config {
                 running_calls: size(settings.count("limits.running_calls")),
                 waiting_calls: size(settings.count("limits.waiting_calls")),
                 connection_wait: settings.span("limits.connection_wait"),
+                held_bytes: size(settings.count("limits.held_bytes")),
+                held_time: settings.span("limits.held_time"),
+            },
+            tools: Tools {
+                enabled: settings.texts("tools.enabled"),
             },
             warnings,
         };

@@ -72,6 +72,9 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.running_calls", Kind::Count(1, 100_000), "256", None, "requests of one token that run at once"),
     key("limits.waiting_calls", Kind::Count(1, 100_000), "64", None, "calls of one token that may wait for one of its connections"),
     key("limits.connection_wait", Kind::Span, "5s", None, "how long a call waits for a connection"),
+    key("limits.held_bytes", Kind::Count(0, 1 << 30), "4194304", None, "rows read ahead for a token that pages through a result; 0 reads none ahead"),
+    key("limits.held_time", Kind::Span, "60s", None, "how long those rows are good"),
+    key("tools.enabled", Kind::Texts, "", Some("PGEDGE_TOOLS_ENABLED"), "opt-in tools that are switched on, by name"),
 ];
 
 /// The keys of an entry of `databases:`.

@@ -31,7 +31,7 @@ mod settings;
 mod url;
 mod value;
 
-pub use config::{CONFIG_FILE_NAME, Config, Http, Limits, Sources, TOKEN_FILE_NAME, Tls};
+pub use config::{CONFIG_FILE_NAME, Config, Http, Limits, Sources, TOKEN_FILE_NAME, Tls, Tools};
 pub use database::{Database, Password, SslMode};
 pub use problems::{Problem, Problems};
 pub use value::{Kind, Value};

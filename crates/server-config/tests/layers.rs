@@ -90,7 +90,7 @@ fn every_problem_is_reported_at_once_with_its_place_and_fix() {
         "http.adress: unknown key; did you mean `address`?",
         "http.enabled: must be true or false",
         "http.auth: must be a map",
-        "colour: unknown key; known here: http, limits, databases",
+        "colour: unknown key; known here: http, limits, tools, databases",
         "databses: unknown key; did you mean `databases`?",
         "databases[0] (a).usr: unknown key; did you mean `user`?",
         "databases[0] (a).port: must be a whole number from 1 to 65535, not 70000",

@@ -72,6 +72,15 @@ impl ReadError {
         }
     }
 
+    /// Says whether the query ran for too long.
+    pub(crate) fn is_timeout(&self) -> bool {
+        match self {
+            ReadError::TimedOut(_) => true,
+            ReadError::Database(db, _) => *db.code() == SqlState::QUERY_CANCELED,
+            _ => false,
+        }
+    }
+
     /// Says what happened and what to do, for the model that wrote the query.
     pub(crate) fn explain(&self) -> String {
         match self {

@@ -16,6 +16,7 @@ mod failure;
 mod guard;
 mod posture;
 mod record;
+mod rows;
 mod statement;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -53,6 +54,11 @@ impl Default for QueryLimits {
             result_bytes: 1 << 20,
         }
     }
+}
+
+/// Says whether a query's result has an order of its own, as far as that can be seen.
+pub(crate) fn is_ordered(text: &str) -> bool {
+    Statement::check(text).is_ok_and(|statement| statement.is_ordered())
 }
 
 /// Reads from the databases of agents, and cannot do anything else.

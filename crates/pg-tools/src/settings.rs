@@ -1,0 +1,41 @@
+//! What the tools are set up with.
+
+use crate::{Guards, Paging, QueryLimits};
+
+/// What the tools are set up with; more may be added, so begin with `Settings::default()`.
+#[derive(Default)]
+#[non_exhaustive]
+pub struct Settings {
+    /// What queries may do on each database.
+    pub guards: Guards,
+    /// What one query may use up.
+    pub limits: QueryLimits,
+    /// How much is held for an agent that pages through a result.
+    pub paging: Paging,
+    /// The opt-in tools that are switched on, by name.
+    pub enabled: Vec<String>,
+}
+
+/// Why there is no toolbox with these settings.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// A tool is to be switched on that is not one of the opt-in ones.
+    #[error("there is no opt-in tool \"{}\"{}", name.escape_debug(), told(known, nearest))]
+    UnknownTool {
+        /// The name.
+        name: String,
+        /// The opt-in tool that was probably meant.
+        nearest: Option<String>,
+        /// All opt-in tools.
+        known: Vec<String>,
+    },
+}
+
+fn told(known: &[String], nearest: &Option<String>) -> String {
+    match nearest {
+        Some(nearest) => format!("; did you mean \"{nearest}\"?"),
+        None if known.is_empty() => "; there are none".into(),
+        None => format!("; there are {}", known.join(", ")),
+    }
+}
