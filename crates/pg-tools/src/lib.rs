@@ -46,10 +46,12 @@ mod arguments;
 #[allow(clippy::unwrap_used)]
 mod bench;
 mod client;
+mod fence;
 mod handler;
 mod nearest;
 mod read_only;
 mod render;
+mod schema;
 mod settings;
 mod shelf;
 mod tools;

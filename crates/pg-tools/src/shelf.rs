@@ -1,16 +1,27 @@
-//! Which tools there are, and which of them an agent sees.
+//! Which tools there are, which of them an agent sees, and the one way to call them.
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use crate::{
     Agent, Settings, SettingsError,
+    arguments::Arguments,
+    client::Client,
     nearest::nearest,
-    tools::{self, Means, Offer, Tool},
+    schema,
+    tools::{self, Call, Failure, Found, Means, Offer, Tool},
 };
 
 /// The tools that are offered, in the order in which clients see them.
 pub(crate) struct Shelf {
-    tools: Vec<Arc<dyn Tool>>,
+    tools: Vec<Shelved>,
+}
+
+/// A tool with what it takes, read once.
+pub(crate) struct Shelved {
+    pub(crate) tool: Arc<dyn Tool>,
+    takes: Value,
 }
 
 impl Shelf {
@@ -23,24 +34,54 @@ impl Shelf {
             let definition = tool.definition();
             definition.offer == Offer::Usual || enabled.iter().any(|name| name == definition.name)
         });
-        Ok(Shelf { tools })
+        Ok(Shelf {
+            tools: tools.into_iter().map(Shelved::new).collect(),
+        })
     }
 
     /// Gives the tools that an agent may use: those that it sees are those that it can call.
-    pub(crate) fn of<'a>(&'a self, agent: &'a Agent) -> impl Iterator<Item = &'a Arc<dyn Tool>> {
+    pub(crate) fn of<'a>(&'a self, agent: &'a Agent) -> impl Iterator<Item = &'a Shelved> {
         self.tools
             .iter()
-            .filter(|tool| agent.may_use(&tool.definition()))
+            .filter(|shelved| agent.may_use(&shelved.tool.definition()))
     }
 
     /// Finds a tool that an agent may use.
-    pub(crate) fn find<'a>(&'a self, agent: &'a Agent, name: &str) -> Option<&'a Arc<dyn Tool>> {
-        self.of(agent).find(|tool| tool.definition().name == name)
+    pub(crate) fn find<'a>(&'a self, agent: &'a Agent, name: &str) -> Option<&'a Shelved> {
+        self.of(agent)
+            .find(|shelved| shelved.tool.definition().name == name)
     }
 
     /// Gives all tools.
-    pub(crate) fn all(&self) -> &[Arc<dyn Tool>] {
+    pub(crate) fn all(&self) -> &[Shelved] {
         &self.tools
+    }
+}
+
+impl Shelved {
+    fn new(tool: Arc<dyn Tool>) -> Self {
+        let takes = serde_json::from_str(tool.definition().input_schema);
+        Shelved {
+            takes: takes.expect("the schemas of the tools are valid, which a test proves"),
+            tool,
+        }
+    }
+
+    /// Calls the tool with arguments that fit what clients were told.
+    pub(crate) async fn call(
+        &self,
+        agent: &Agent,
+        given: Map<String, Value>,
+        client: &dyn Client,
+    ) -> Result<Found, Failure> {
+        schema::check(&self.takes, &given)?;
+        let arguments = Arguments::new(given);
+        let call = Call {
+            agent,
+            arguments,
+            client,
+        };
+        self.tool.call(call).await
     }
 }
 

@@ -29,6 +29,14 @@ pub(crate) enum ReadError {
     /// PostgreSQL refused it; the number is the length of what we put before the query.
     #[error("PostgreSQL refused the query")]
     Database(Box<DbError>, u32),
+    /// PostgreSQL refused it for a name that is not there.
+    #[error("{source}")]
+    Misnamed {
+        /// What PostgreSQL said.
+        source: Box<ReadError>,
+        /// The names that come nearest to the wrong one.
+        nearest: Vec<String>,
+    },
     /// PostgreSQL took it alone, but not as a query inside another.
     #[error("the statement is not a plain query")]
     NotAQuery(Box<DbError>),
@@ -72,6 +80,18 @@ impl ReadError {
         }
     }
 
+    /// Says whether PostgreSQL's own words are told, which may quote what the database holds.
+    pub(crate) fn is_of_postgresql(&self) -> bool {
+        match self {
+            ReadError::Database(..)
+            | ReadError::Misnamed { .. }
+            | ReadError::NeverBegan(_)
+            | ReadError::Lost(_) => true,
+            ReadError::NoConnection(cause) => matches!(cause, LeaseError::Unreachable { .. }),
+            _ => false,
+        }
+    }
+
     /// Says whether the query ran for too long.
     pub(crate) fn is_timeout(&self) -> bool {
         match self {
@@ -85,6 +105,9 @@ impl ReadError {
     pub(crate) fn explain(&self) -> String {
         match self {
             ReadError::Database(db, prefix) => explain_database(db, *prefix),
+            ReadError::Misnamed { source, nearest } => {
+                format!("{}\nNEAREST: {}", source.explain(), nearest.join(", "))
+            }
             ReadError::NotAQuery(db) => format!(
                 "ERROR: only one plain query is run here: SELECT, VALUES, TABLE, or WITH ending in one of them\n\
                  SQLSTATE: {}\n\
@@ -112,17 +135,21 @@ fn is_about_form(db: &DbError) -> bool {
     *db.code() == SqlState::SYNTAX_ERROR || *db.code() == SqlState::FEATURE_NOT_SUPPORTED
 }
 
+/// Gives where in the query PostgreSQL found the mistake, in characters from 1 on.
+pub(super) fn position(db: &DbError, prefix: u32) -> Option<u32> {
+    match db.position() {
+        Some(ErrorPosition::Original(at)) => at.checked_sub(prefix).filter(|at| *at > 0),
+        _ => None,
+    }
+}
+
 fn explain_database(db: &DbError, prefix: u32) -> String {
     let mut text = format!(
         "ERROR: {}\nSQLSTATE: {}",
         short(db.message()),
         db.code().code()
     );
-    let position = match db.position() {
-        Some(ErrorPosition::Original(at)) => at.checked_sub(prefix).filter(|at| *at > 0),
-        _ => None,
-    };
-    if let Some(at) = position {
+    if let Some(at) = position(db, prefix) {
         _ = write!(text, "\nPOSITION: {at}");
     }
     for (label, part) in [

@@ -14,6 +14,7 @@
 mod exchange;
 mod failure;
 mod guard;
+mod misnamed;
 mod posture;
 mod record;
 mod rows;
@@ -29,6 +30,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 pub(crate) use exchange::Column;
 pub(crate) use exchange::{ColumnKind, Cut, Page, Parameter, Rows};
 pub(crate) use failure::ReadError;
+use futures_util::{FutureExt, TryFutureExt};
 pub use guard::{DangerousRoles, Guards};
 use session_pool::Lease;
 use tokio_postgres::Row;
@@ -91,6 +93,7 @@ impl Reader {
         self.leased(agent, Some(statement), |lease, guard| async move {
             exchange::query(lease, &guard.begin, statement, page, self.limits).await
         })
+        .or_else(|error| self.name_nearest(agent, text, error).map(Err))
         .await
     }
 
@@ -105,6 +108,7 @@ impl Reader {
         self.leased(agent, Some(statement), |lease, guard| async move {
             exchange::explain(lease, &guard.begin, statement, options, self.limits).await
         })
+        .or_else(|error| self.name_nearest(agent, text, error).map(Err))
         .await
     }
 

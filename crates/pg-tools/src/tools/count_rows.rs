@@ -100,12 +100,13 @@ impl CountRows {
     async fn count(&self, agent: &Agent, request: &Request) -> Result<u64, Failure> {
         let sql = format!("SELECT count(*) FROM {}{}", request.table, request.filter());
         let rows = self.0.query(agent, &sql, ONE_ROW).await.map_err(|error| {
-            let hint = if error.is_timeout() {
-                "\nHINT: the table is large: call again with estimate true"
+            let is_timeout = error.is_timeout();
+            let failure = Failure::from(error);
+            if is_timeout {
+                failure.hint("the table is large: call again with estimate true")
             } else {
-                ""
-            };
-            Failure::Told(error.explain() + hint)
+                failure
+            }
         })?;
         let count = rows
             .rows

@@ -184,6 +184,8 @@ impl Found {
 pub(crate) enum Failure {
     /// As the model reads it, with what to do about it.
     Told(String),
+    /// As PostgreSQL says it, which may quote what the database holds.
+    Quoted(String),
     /// The client was asked something, and the tool is run again with the answer.
     Unanswered(Unanswered),
 }
@@ -195,9 +197,25 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Adds what to do about it.
+    pub(crate) fn hint(self, hint: &str) -> Self {
+        match self {
+            Failure::Told(text) => Failure::Told(format!("{text}\nHINT: {hint}")),
+            Failure::Quoted(text) => Failure::Quoted(format!("{text}\nHINT: {hint}")),
+            unanswered => unanswered,
+        }
+    }
+}
+
 impl From<crate::read_only::ReadError> for Failure {
     fn from(error: crate::read_only::ReadError) -> Self {
-        Failure::Told(error.explain())
+        let text = error.explain();
+        if error.is_of_postgresql() {
+            Failure::Quoted(text)
+        } else {
+            Failure::Told(text)
+        }
     }
 }
 

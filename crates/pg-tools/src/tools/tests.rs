@@ -31,13 +31,9 @@ impl Caller {
         let Value::Object(given) = arguments else {
             panic!("arguments are an object")
         };
-        let call = Call {
-            agent: &self.agent,
-            arguments: Arguments::new(given),
-            client: &Silent,
-        };
-        match self.shelf.find(&self.agent, tool).unwrap().call(call).await {
-            Err(Failure::Told(text)) => Err(text),
+        let tool = self.shelf.find(&self.agent, tool).unwrap();
+        match tool.call(&self.agent, given, &Silent).await {
+            Err(Failure::Told(text) | Failure::Quoted(text)) => Err(text),
             Err(Failure::Unanswered(_)) => panic!("nothing can be asked"),
             Ok(found) => {
                 let texts = found.texts.into_iter().map(|text| match text {
@@ -701,4 +697,68 @@ async fn every_kind_of_relation_and_every_part_is_shown() {
         .batch_execute("DROP SCHEMA kinds CASCADE; DROP EXTENSION file_fdw CASCADE")
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn the_nearest_names_are_told_for_one_that_is_not_there() {
+    let caller = reader();
+    for (query, nearest) in [
+        ("SELECT * FROM userz", "NEAREST: users"),
+        (" SELECT * FROM shop.order_item", "NEAREST: order_items"),
+        ("SELECT nam, 'é' FROM users", "NEAREST: users.name"),
+        (
+            "SELECT 'é', u.emial FROM shop.users u",
+            "NEAREST: users.email",
+        ),
+        (
+            "SELECT quantty FROM order_items JOIN products p ON p.id = product_id",
+            "NEAREST: order_items.quantity",
+        ),
+    ] {
+        let failure = caller
+            .failed("query_database", json!({"query": query}))
+            .await;
+        assert!(failure.contains(nearest), "{query}: {failure}");
+        let failure = caller
+            .failed("execute_explain", json!({"query": query}))
+            .await;
+        assert!(failure.contains(nearest), "{query}: {failure}");
+    }
+    let failure = caller
+        .failed("query_database", json!({"query": "SELECT * FROM xqzwv"}))
+        .await;
+    assert!(!failure.contains("NEAREST"), "{failure}");
+    let failure = caller.failed("count_rows", json!({"table": "userz"})).await;
+    assert!(failure.contains("NEAREST: users"), "{failure}");
+}
+
+/// Goes through a schema and all schemas in it.
+fn each_schema(schema: &Value, see: &mut impl FnMut(&Value)) {
+    see(schema);
+    let properties = schema.get("properties").and_then(Value::as_object);
+    for inner in properties
+        .into_iter()
+        .flat_map(|map| map.values())
+        .chain(schema.get("items"))
+    {
+        each_schema(inner, see);
+    }
+}
+
+#[test]
+fn input_schemas_use_only_what_is_checked() {
+    for shelved in Shelf::new(Settings::default()).unwrap().all() {
+        let definition = shelved.tool.definition();
+        let schema: Value = serde_json::from_str(definition.input_schema).unwrap();
+        assert_eq!(schema["additionalProperties"], false, "{}", definition.name);
+        each_schema(&schema, &mut |schema| {
+            for keyword in schema.as_object().unwrap().keys() {
+                assert!(
+                    crate::schema::KEYWORDS.contains(&&**keyword),
+                    "{}: {keyword}",
+                    definition.name
+                );
+            }
+        });
+    }
 }
