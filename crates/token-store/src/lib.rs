@@ -60,6 +60,7 @@
 mod expiry;
 mod file;
 mod format;
+mod policy;
 mod secret;
 mod selector;
 mod set;
@@ -73,10 +74,14 @@ pub use file::{
     Warning,
 };
 pub use format::{FormatError, Problem};
+pub use policy::{
+    Access, ByteSize, FIELDS, InvalidNetwork, InvalidPolicy, InvalidQuantity, LIMITS, Limit,
+    Limits, Login, Names, Network, Networks, PasswordSource, Policy, Role, RoleName, Span,
+};
 pub use secret::{RandomError, Secret, TokenHash};
 pub use selector::{SelectError, Selector};
-pub use set::{Changes, Duplicate, Refusal, TokenSet};
-pub use token::{InvalidId, Token, TokenId};
+pub use set::{Accepted, Changes, Duplicate, Refusal, TokenSet};
+pub use token::{InvalidId, Previous, Token, TokenId};
 
 #[doc(hidden)]
 pub use format::readers;

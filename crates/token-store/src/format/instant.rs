@@ -5,10 +5,22 @@ use time::{
     format_description::well_known::Rfc3339,
 };
 
+use super::Problem;
+
 /// Why a text is not a moment in time.
 pub(super) enum NoInstant {
     Malformed,
     Naive,
+}
+
+impl NoInstant {
+    /// Says so of a field.
+    pub(super) fn of(self, field: &'static str) -> Problem {
+        match self {
+            Self::Malformed => Problem::Time(field),
+            Self::Naive => Problem::NaiveTime(field),
+        }
+    }
 }
 
 pub(super) fn parse(text: &str) -> Result<OffsetDateTime, NoInstant> {
