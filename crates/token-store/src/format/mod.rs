@@ -5,7 +5,7 @@
 mod entry;
 mod error;
 mod flow;
-mod instant;
+pub(crate) mod instant;
 mod policy;
 mod scan;
 mod write;
