@@ -189,11 +189,12 @@ impl Line {
         } = self.tokens;
         let action = match self.tokens.remove_token {
             Some(selector) => Some(TokenAction::Remove(selector)),
-            None if list_tokens => Some(TokenAction::List),
+            None if list_tokens => Some(TokenAction::List { unused: None }),
             None if add_token => Some(TokenAction::Add(Add {
                 note: self.tokens.token_note,
-                database: self.tokens.token_database,
+                databases: self.tokens.token_database.into_iter().collect(),
                 expiry: self.tokens.token_expiry,
+                ..Add::default()
             })),
             None => None,
         };

@@ -1,10 +1,10 @@
 //! Making a token: asked for, committed to the file, then shown.
 
 use server_config::{Config, Sources};
-use token_store::{EditError, NewToken, Secret, Token, TokenFile};
+use token_store::{EditError, NewToken, Policy, Secret, Token, TokenFile};
 
 use crate::{
-    command::Add,
+    command::{Add, lay},
     failure::Failure,
     json, prompt,
     text::{self, DatabaseShown},
@@ -26,23 +26,18 @@ pub(crate) fn run(
         .into_iter()
         .map(|database| database.name)
         .collect();
-    if let Some(name) = add.database.as_ref().filter(|name| !names.contains(name)) {
-        return Err(Failure::UnknownDatabase {
-            name: name.clone(),
-            known: names,
-        });
-    }
+    configured(&add.databases, &names)?;
+    let mut policy = Policy::default();
+    lay(&add.policy, &mut policy)?;
     let asked = prompt::complete(add, &names, world)?;
-    let length = asked.note.chars().count();
-    if length > MAX_NOTE {
-        return Err(Failure::LongNote(length));
-    }
+    short(&asked.note)?;
     let file = TokenFile::new(config.token_file);
     let now = world.now();
     let new = NewToken {
         note: asked.note,
-        database: asked.database,
+        databases: asked.databases,
         expires_at: asked.expiry.end(now)?,
+        policy,
     };
     let secret = world.new_secret()?;
     let made = file.edit(|draft| Ok::<_, EditError>(draft.create(&secret, new, now)?))?;
@@ -50,7 +45,7 @@ pub(crate) fn run(
     let shown = if json {
         json::added(&made.value, &secret)
     } else {
-        let database = match (&made.value.database, names.first()) {
+        let database = match (made.value.database(), names.first()) {
             (Some(name), _) => DatabaseShown::Bound(name),
             (None, Some(first)) => DatabaseShown::Default(first),
             (None, None) => DatabaseShown::First,
@@ -58,6 +53,25 @@ pub(crate) fn run(
         text::added(&made.value, &secret, &database)
     };
     show(&shown, &file, &made.value, &secret, world)
+}
+
+/// Refuses a database that is not configured.
+pub(crate) fn configured(asked: &[String], known: &[String]) -> Result<(), Failure> {
+    match asked.iter().find(|name| !known.contains(name)) {
+        None => Ok(()),
+        Some(name) => Err(Failure::UnknownDatabase {
+            name: name.clone(),
+            known: known.to_vec(),
+        }),
+    }
+}
+
+/// Refuses a note that is too long.
+pub(crate) fn short(note: &str) -> Result<(), Failure> {
+    match note.chars().count() {
+        length if length > MAX_NOTE => Err(Failure::LongNote(length)),
+        _ => Ok(()),
+    }
 }
 
 /// Prints the token, the only time ever. A token that nobody could read is removed again.

@@ -1,9 +1,11 @@
 //! Why a command could not do what was asked.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use server_config::Problems;
-use token_store::{EditError, ExpiryError, LoadError, RandomError, SelectError, TokenId};
+use token_store::{
+    EditError, ExpiryError, InvalidPolicy, LoadError, RandomError, SelectError, TokenId,
+};
 
 use crate::{text, world::Exit};
 
@@ -25,6 +27,22 @@ pub(crate) enum Failure {
     UnknownDatabase { name: String, known: Vec<String> },
     #[error("the note has {0} characters, more than 1000; write a shorter one")]
     LongNote(usize),
+    #[error(transparent)]
+    Policy(#[from] InvalidPolicy),
+    #[error("the databases are not different names; name each one once")]
+    Databases,
+    #[error("nothing to change is given; `mcp-token edit --help` shows what can be")]
+    NothingToChange,
+    #[error("the token is not accepted: {0}")]
+    NotAccepted(&'static str),
+    #[error(
+        "no token on standard input; pipe it in, such as `printf %s \"$TOKEN\" | mcp-token verify`"
+    )]
+    NoToken,
+    #[error("{0} does not exist; name the token file with --token-file")]
+    NoFile(PathBuf),
+    #[error("{0} problem(s) found")]
+    Problems(usize),
     #[error("{}", selection(.0))]
     Selection(#[from] SelectError),
     #[error("failed to read the answer: {0}")]
@@ -33,6 +51,16 @@ pub(crate) enum Failure {
     Output(io::Error),
     #[error("failed to print the token: {0}; it was removed again")]
     NotShown(io::Error),
+    #[error("failed to print the new secret: {0}; the token has its old one again")]
+    NotRotated(io::Error),
+    #[error(
+        "failed to print the new secret: {shown}; the old one could not be put back ({restored}), so run `mcp-token rotate {id}`"
+    )]
+    NotRotatedNorRestored {
+        shown: io::Error,
+        restored: Box<Failure>,
+        id: TokenId,
+    },
     #[error(
         "failed to print the token: {shown}; it could not be removed again ({removed}), so run `mcp-token remove {id}`"
     )]
@@ -46,7 +74,10 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::NoExpiry => Exit::Usage,
+            Self::NoExpiry | Self::Policy(_) | Self::Databases | Self::NothingToChange => {
+                Exit::Usage
+            }
+            Self::NotAccepted(_) => Exit::Refused,
             _ => Exit::Failed,
         }
     }
@@ -64,7 +95,7 @@ fn selection(error: &SelectError) -> String {
     let SelectError::Ambiguous(found) = error else {
         return error.to_string();
     };
-    let mut message = format!("{error}; nothing was removed:");
+    let mut message = format!("{error}; nothing was done:");
     for token in found {
         message.push_str(&format!(
             "\n  {}  {}  {}",

@@ -31,6 +31,12 @@ pub enum SelectError {
 }
 
 impl Selector {
+    /// Returns the text. It may be a token that somebody gave in the wrong place, so it is not for messages.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// Finds the one token that is meant.
     ///
     /// # Errors
