@@ -61,6 +61,18 @@ impl Conversation {
     }
 }
 
+impl Conversation {
+    /// Sends a request and receives its answer.
+    fn ask(&mut self, id: u32, method: &str, params: Value) -> Value {
+        self.send(
+            &json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string(),
+        );
+        let answer = self.receive();
+        assert_eq!(answer["id"], id, "{answer}");
+        answer
+    }
+}
+
 impl Drop for Conversation {
     fn drop(&mut self) {
         let _ = self.process.kill();
@@ -162,4 +174,100 @@ fn the_end_of_input_ends_the_server() {
         server.process.try_wait().unwrap()
     });
     assert_eq!(status.code(), Some(0));
+}
+
+const USERS: &str = "pg://schema/shop/users";
+
+#[test]
+fn a_change_of_a_table_is_told_to_who_subscribed_to_it() {
+    let database = Database::fresh();
+    let owner = database.superuser();
+    let mut setup = setup(&database);
+    setup.config["limits"] = json!({ "follow_interval": "20ms" });
+    let mut server = Conversation::start(&setup);
+    server.initialize();
+    let answer = server.ask(1, "resources/subscribe", json!({ "uri": USERS }));
+    assert_eq!(answer["result"], json!({}));
+    owner.run(
+        "ALTER TABLE shop.orders ADD COLUMN other int; ALTER TABLE shop.users ADD COLUMN fresh int",
+    );
+    let told = server.receive();
+    assert_eq!(
+        (&told["method"], &told["params"]["uri"]),
+        (&json!("notifications/resources/updated"), &json!(USERS))
+    );
+    let read = server.ask(2, "resources/read", json!({ "uri": USERS }));
+    assert!(
+        read["result"]["contents"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("\"fresh\""),
+        "{read}"
+    );
+    server.ask(3, "resources/unsubscribe", json!({ "uri": USERS }));
+    owner.run("ALTER TABLE shop.users DROP COLUMN fresh");
+    // Whatever is told now would come before this answer, which takes several intervals.
+    let waited =
+        json!({ "name": "query_database", "arguments": { "query": "SELECT pg_sleep(0.2)" } });
+    server.ask(4, "tools/call", waited);
+}
+
+#[test]
+fn a_stream_of_the_newest_revision_tells_it_too() {
+    let database = Database::fresh();
+    let owner = database.superuser();
+    let mut setup = setup(&database);
+    setup.config["limits"] = json!({ "follow_interval": "20ms" });
+    let mut server = Conversation::start(&setup);
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {}
+    });
+    let params = json!({ "notifications": { "resourceSubscriptions": [USERS, "pg://schema"] }, "_meta": meta });
+    server.send(
+        &json!({ "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params })
+            .to_string(),
+    );
+    assert_eq!(
+        server.receive()["method"],
+        "notifications/subscriptions/acknowledged"
+    );
+    owner.run("CREATE TABLE shop.fresh (a int)");
+    assert_eq!(server.receive()["params"]["uri"], "pg://schema");
+}
+
+#[test]
+fn a_prompt_needs_its_required_arguments_and_a_table_is_completed() {
+    let database = Database::fresh();
+    let setup = setup(&database);
+    let mut server = Conversation::start(&setup);
+    server.initialize();
+    let names = server.ask(1, "prompts/list", json!({}));
+    assert_eq!(names["result"]["prompts"].as_array().unwrap().len(), 4);
+    for arguments in [json!({}), json!({ "requirements": " " })] {
+        let params = json!({ "name": "design-schema", "arguments": arguments });
+        assert_eq!(
+            server.ask(2, "prompts/get", params)["error"]["code"],
+            -32602
+        );
+    }
+    let params = json!({ "name": "design-schema", "arguments": { "requirements": "a library" } });
+    let text = server.ask(3, "prompts/get", params);
+    let text = text["result"]["messages"][0]["content"]["text"]
+        .as_str()
+        .unwrap();
+    assert!(text.contains("for this: a library"), "{text}");
+
+    let params = json!({
+        "ref": { "type": "ref/resource", "uri": "pg://schema/{schema}/{table}" },
+        "argument": { "name": "table", "value": "us" },
+        "context": { "arguments": { "schema": "shop" } }
+    });
+    let completed = server.ask(4, "completion/complete", params);
+    assert_eq!(
+        completed["result"]["completion"]["values"],
+        json!(["users"])
+    );
+    let unknown = server.ask(5, "resources/read", json!({ "uri": "pg://nothing" }));
+    assert_eq!(unknown["error"]["code"], -32002);
 }

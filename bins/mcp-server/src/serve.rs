@@ -74,6 +74,7 @@ fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<Toolbox> {
         held_bytes: config.limits.held_bytes,
         held_time: config.limits.held_time,
     };
+    settings.written_rows = config.limits.written_rows;
     settings.enabled = config.tools.enabled.clone();
     Toolbox::new(settings).map_err(|error| anyhow::anyhow!("tools.enabled: {error}"))
 }
@@ -237,6 +238,7 @@ fn service(config: &Config, toolbox: Toolbox) -> Arc<Service<Toolbox>> {
         session_idle_timeout: config.http.session_idle_timeout,
         max_sessions_per_principal: config.http.max_sessions_per_token,
         max_requests_per_principal: config.limits.running_calls,
+        follow_interval: config.limits.follow_interval,
         ..ServiceOptions::default()
     };
     Arc::new(Service::with_options(toolbox, options))

@@ -49,12 +49,15 @@ mod client;
 mod fence;
 mod handler;
 mod nearest;
+mod prompts;
 mod read_only;
 mod render;
+mod resources;
 mod schema;
 mod settings;
 mod shelf;
 mod tools;
+mod writing;
 
 pub use agent::{Access, Agent, Policy};
 pub use handler::Toolbox;

@@ -3,7 +3,6 @@
 use crate::{Guards, Paging, QueryLimits};
 
 /// What the tools are set up with; more may be added, so begin with `Settings::default()`.
-#[derive(Default)]
 #[non_exhaustive]
 pub struct Settings {
     /// What queries may do on each database.
@@ -12,8 +11,23 @@ pub struct Settings {
     pub limits: QueryLimits,
     /// How much is held for an agent that pages through a result.
     pub paging: Paging,
+    /// Rows that one statement of a tool that writes may change.
+    pub written_rows: u64,
     /// The opt-in tools that are switched on, by name.
     pub enabled: Vec<String>,
+}
+
+impl Default for Settings {
+    /// The usual tools with usual limits; a statement may change 1,000 rows.
+    fn default() -> Self {
+        Settings {
+            guards: Guards::default(),
+            limits: QueryLimits::default(),
+            paging: Paging::default(),
+            written_rows: 1_000,
+            enabled: Vec::new(),
+        }
+    }
 }
 
 /// Why there is no toolbox with these settings.

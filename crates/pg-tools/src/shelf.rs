@@ -9,6 +9,7 @@ use crate::{
     arguments::Arguments,
     client::Client,
     nearest::nearest,
+    resources::Resources,
     schema,
     tools::{self, Call, Failure, Found, Means, Offer, Tool},
 };
@@ -16,6 +17,8 @@ use crate::{
 /// The tools that are offered, in the order in which clients see them.
 pub(crate) struct Shelf {
     tools: Vec<Shelved>,
+    /// What can be read beside them.
+    pub(crate) resources: Arc<Resources>,
 }
 
 /// A tool with what it takes, read once.
@@ -28,7 +31,8 @@ impl Shelf {
     /// Puts out the usual tools and those that are switched on.
     pub(crate) fn new(mut settings: Settings) -> Result<Self, SettingsError> {
         let enabled = std::mem::take(&mut settings.enabled);
-        let mut tools = tools::catalogue(&Means::new(settings));
+        let means = Means::new(settings);
+        let mut tools = tools::catalogue(&means);
         check(&enabled, &tools)?;
         tools.retain(|tool| {
             let definition = tool.definition();
@@ -36,6 +40,7 @@ impl Shelf {
         });
         Ok(Shelf {
             tools: tools.into_iter().map(Shelved::new).collect(),
+            resources: means.resources,
         })
     }
 

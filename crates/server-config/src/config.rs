@@ -141,6 +141,10 @@ pub struct Limits {
     pub held_bytes: usize,
     /// How long such rows are good.
     pub held_time: Duration,
+    /// Rows that one statement may change.
+    pub written_rows: u64,
+    /// How often a followed table is looked at.
+    pub follow_interval: Duration,
 }
 
 impl Config {
@@ -197,6 +201,8 @@ impl Config {
                 connection_wait: settings.span("limits.connection_wait"),
                 held_bytes: size(settings.count("limits.held_bytes")),
                 held_time: settings.span("limits.held_time"),
+                written_rows: settings.count("limits.written_rows"),
+                follow_interval: settings.span("limits.follow_interval"),
             },
             tools: Tools {
                 enabled: settings.texts("tools.enabled"),

@@ -140,7 +140,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         let Some(place) = session.open_stream() else {
             return reply::refuse(409, "the session has its stream already");
         };
-        let exchange = self.service.stream(session, place, closing);
+        let exchange = self
+            .service
+            .stream(session, place, principal.clone(), closing);
         self.events(None, exchange, principal)
     }
 

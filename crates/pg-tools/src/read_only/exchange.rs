@@ -12,7 +12,7 @@ use tokio_postgres::{
 use super::{Explain, QueryLimits, failure::ReadError, record, statement::Statement, typename};
 
 /// How much longer than PostgreSQL's own limit an exchange may take, before it is cancelled from here.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
+pub(crate) const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Ends the transaction and gives back what a rollback leaves of it.
 ///
@@ -339,7 +339,7 @@ fn text_of(row: &Row) -> Result<Result<&str, i32>, ReadError> {
     }
 }
 
-fn columns(prepared: &Prepared) -> Vec<Column> {
+pub(crate) fn columns(prepared: &Prepared) -> Vec<Column> {
     prepared
         .columns()
         .iter()

@@ -57,12 +57,12 @@ pub(crate) enum ReadError {
 }
 
 impl ReadError {
-    pub(super) fn refused(message: impl Into<String>) -> Self {
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
         ReadError::Refused(message.into())
     }
 
     /// Sorts an error that the statement itself met, `prefix` characters into what was sent.
-    pub(super) fn of_statement(error: Error, prefix: u32) -> Self {
+    pub(crate) fn of_statement(error: Error, prefix: u32) -> Self {
         match error.as_db_error() {
             Some(db) => ReadError::Database(Box::new(db.clone()), prefix),
             None => ReadError::Lost(error),

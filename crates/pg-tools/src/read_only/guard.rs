@@ -141,14 +141,16 @@ impl Guards {
             lease.query_typed(VOLATILE, &[]),
             lease.batch_execute(WATCH_CLIENT),
         );
-        let mut begin = format!(
-            "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = {}",
-            statement_timeout.as_millis()
-        );
-        if watches.is_ok() {
-            begin.push_str("; ");
-            begin.push_str(WATCH_CLIENT);
-        }
+        let begin = |mode: &str| {
+            let timeout = statement_timeout.as_millis();
+            let begin =
+                format!("BEGIN TRANSACTION {mode}; SET LOCAL statement_timeout = {timeout}");
+            if watches.is_ok() {
+                format!("{begin}; {WATCH_CLIENT}")
+            } else {
+                begin
+            }
+        };
         let posture = posture.map_err(ReadError::NeverBegan)?;
         judge(database, &posture, &allowance.dangerous)?;
         let mut denied: HashSet<String> = TAKE_SQL.iter().map(|name| (*name).to_owned()).collect();
@@ -158,7 +160,11 @@ impl Guards {
         denied.retain(|name| {
             !HARMLESS.contains(&name.as_str()) && !allowance.functions.contains(name)
         });
-        let guard = Arc::new(Guard { begin, denied });
+        let guard = Arc::new(Guard {
+            begin: begin("READ ONLY"),
+            begin_writing: begin("READ WRITE"),
+            denied,
+        });
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.insert(database.to_owned(), (Instant::now(), guard.clone()));
         Ok(guard)
@@ -197,9 +203,11 @@ fn judge(database: &str, posture: &Posture, dangerous: &DangerousRoles) -> Resul
 }
 
 /// What holds for one database.
-pub(super) struct Guard {
+pub(crate) struct Guard {
     /// Begins a transaction in which nothing can be changed, with its time limit.
     pub(super) begin: String,
+    /// Begins a transaction that is to be kept, with the same limit.
+    pub(crate) begin_writing: String,
     denied: HashSet<String>,
 }
 

@@ -31,7 +31,7 @@ const COLUMNS: &str = "SELECT DISTINCT c.relname::text || '.' || a.attname::text
 impl Reader {
     /// Adds the nearest names to an error about a name. What was asked for failed already, so that
     /// nothing is lost when the names cannot be had.
-    pub(super) async fn name_nearest(
+    pub(crate) async fn name_nearest(
         &self,
         agent: &Agent,
         text: &str,

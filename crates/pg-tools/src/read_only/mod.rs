@@ -28,7 +28,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 #[cfg(test)]
 pub(crate) use exchange::Column;
-pub(crate) use exchange::{ColumnKind, Cut, Page, Parameter, Rows};
+pub(crate) use exchange::{ColumnKind, Cut, GRACE, Page, Parameter, Rows, columns};
 pub(crate) use failure::ReadError;
 use futures_util::{FutureExt, TryFutureExt};
 pub use guard::{DangerousRoles, Guards};
@@ -36,8 +36,9 @@ use session_pool::Lease;
 use tokio_postgres::Row;
 
 use crate::Agent;
-use guard::Guard;
-use statement::Statement;
+pub(crate) use guard::Guard;
+pub(crate) use record::fields;
+pub(crate) use statement::Statement;
 
 /// What one query may use up.
 #[derive(Clone, Copy, Debug)]
@@ -128,7 +129,7 @@ impl Reader {
     /// Leases a connection and hands it on with the database's guard, once that has let the statement
     /// pass. Takes a second connection when the first was dead before anything ran on it, as after a
     /// restart of the server.
-    async fn leased<T, F: Future<Output = Result<T, ReadError>>>(
+    pub(crate) async fn leased<T, F: Future<Output = Result<T, ReadError>>>(
         &self,
         agent: &Agent,
         statement: Option<&Statement<'_>>,

@@ -6,7 +6,7 @@
 /// Splits the text of a row into its fields; `None` is NULL.
 ///
 /// Gives nothing when the text is not a row in that form.
-pub(super) fn fields(text: &str) -> Option<Vec<Option<String>>> {
+pub(crate) fn fields(text: &str) -> Option<Vec<Option<String>>> {
     let inside = text.strip_prefix('(')?.strip_suffix(')')?;
     let mut fields = Vec::new();
     let mut rest = inside;

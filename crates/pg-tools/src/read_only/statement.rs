@@ -7,14 +7,14 @@ const LONGEST: usize = 64 * 1024;
 
 /// A query's text that is fit to be wrapped.
 #[derive(Debug)]
-pub(super) struct Statement<'a>(&'a str);
+pub(crate) struct Statement<'a>(&'a str);
 
 impl<'a> Statement<'a> {
     /// Checks the text, and leaves off the semicolon that people end a statement with.
     ///
     /// # Errors
     /// [`ReadError::Refused`] with what to write instead.
-    pub(super) fn check(text: &'a str) -> Result<Self, ReadError> {
+    pub(crate) fn check(text: &'a str) -> Result<Self, ReadError> {
         if text.len() > LONGEST {
             return Err(ReadError::refused(format!(
                 "the query has {} bytes; at most {LONGEST} are taken",
@@ -40,7 +40,7 @@ impl<'a> Statement<'a> {
         Ok(Statement(statement))
     }
 
-    pub(super) fn text(&self) -> &'a str {
+    pub(crate) fn text(&self) -> &'a str {
         self.0
     }
 

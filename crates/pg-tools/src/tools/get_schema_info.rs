@@ -47,6 +47,24 @@ impl Tool for GetSchemaInfo {
     }
 }
 
+/// Gives the structured form of one relation; `None` when the role may not read any of that name.
+pub(crate) async fn schema_of(
+    reader: &Arc<Reader>,
+    agent: &Agent,
+    schema: &str,
+    table: &str,
+) -> Result<Option<Value>, Failure> {
+    let request = Request {
+        schema: Some(schema.to_owned()),
+        table: Some(table.to_owned()),
+        search: None,
+        vectors: false,
+        compact: false,
+    };
+    let listing = GetSchemaInfo(reader.clone()).list(agent, &request).await?;
+    Ok(listing.tables.into_iter().next())
+}
+
 struct Request {
     schema: Option<String>,
     table: Option<String>,

@@ -1,10 +1,14 @@
 //! What every tool is, in the toolbox's own terms, and which there are.
 
 mod count_rows;
+#[cfg(test)]
+mod example;
 mod execute_explain;
+mod execute_write;
 mod get_schema_info;
 mod list_databases;
 mod query_database;
+mod read_resource;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -18,8 +22,11 @@ use crate::{
     arguments::Arguments,
     client::{Client, Unanswered},
     read_only::Reader,
+    resources::Resources,
+    writing::Writer,
 };
 
+pub(crate) use get_schema_info::schema_of;
 pub use query_database::Paging;
 
 /// Every tool, in the order in which clients see them.
@@ -34,13 +41,19 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
         Arc::new(count_rows::CountRows(reader.clone())),
         Arc::new(execute_explain::ExecuteExplain(reader.clone())),
         Arc::new(list_databases::ListDatabases(reader.clone())),
+        Arc::new(read_resource::ReadResource(means.resources.clone())),
+        Arc::new(execute_write::ExecuteWrite(means.writer.clone())),
+        #[cfg(test)]
+        Arc::new(example::LargestTables(reader.clone())),
     ]
 }
 
 /// What tools work with.
 pub(crate) struct Means {
     pub(crate) reader: Arc<Reader>,
+    pub(crate) writer: Arc<Writer>,
     pub(crate) paging: Paging,
+    pub(crate) resources: Arc<Resources>,
 }
 
 impl Means {
@@ -48,11 +61,18 @@ impl Means {
         let Settings {
             guards,
             limits,
+            written_rows,
             paging,
             ..
         } = settings;
+        let reader = Arc::new(Reader { guards, limits });
         Means {
-            reader: Arc::new(Reader { guards, limits }),
+            resources: Arc::new(Resources::new(reader.clone())),
+            writer: Arc::new(Writer {
+                reader: reader.clone(),
+                most_rows: written_rows,
+            }),
+            reader,
             paging,
         }
     }
@@ -88,7 +108,6 @@ pub(crate) enum Effect {
     #[allow(dead_code)] // none of the tools that are here now
     Asks,
     /// Changes what is in the database.
-    #[allow(dead_code)] // none of the tools that are here now
     Writes,
 }
 
@@ -98,7 +117,6 @@ pub(crate) enum Offer {
     /// Always.
     Usual,
     /// When the operator has switched it on.
-    #[allow(dead_code)] // none of the tools that are here now
     OptIn,
 }
 

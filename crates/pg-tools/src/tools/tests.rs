@@ -23,7 +23,7 @@ impl Caller {
         Caller {
             _sessions: sessions,
             agent,
-            shelf: Shelf::new(Settings::default()).unwrap(),
+            shelf: Shelf::new(everything()).unwrap(),
         }
     }
 
@@ -32,17 +32,17 @@ impl Caller {
             panic!("arguments are an object")
         };
         let tool = self.shelf.find(&self.agent, tool).unwrap();
+        let promised = tool.tool.definition().output_schema;
         match tool.call(&self.agent, given, &Silent).await {
             Err(Failure::Told(text) | Failure::Quoted(text)) => Err(text),
             Err(Failure::Unanswered(_)) => panic!("nothing can be asked"),
             Ok(found) => {
+                let structured: Value = serde_json::from_str(found.structured.get()).unwrap();
+                conform(&serde_json::from_str(promised).unwrap(), &structured, "");
                 let texts = found.texts.into_iter().map(|text| match text {
                     Text::Said(text) | Text::Data(text) => text,
                 });
-                Ok((
-                    texts.collect(),
-                    serde_json::from_str(found.structured.get()).unwrap(),
-                ))
+                Ok((texts.collect(), structured))
             }
         }
     }
@@ -57,6 +57,54 @@ impl Caller {
         match self.call(tool, arguments.clone()).await {
             Ok((texts, _)) => panic!("{tool} {arguments}: answered {texts:?}"),
             Err(error) => error,
+        }
+    }
+}
+
+/// The settings with every opt-in tool switched on.
+fn everything() -> Settings {
+    let all = catalogue(&Means::new(Settings::default()));
+    let opt_in = all.iter().map(|tool| tool.definition());
+    let opt_in = opt_in.filter(|tool| tool.offer == Offer::OptIn);
+    Settings {
+        enabled: opt_in.map(|tool| tool.name.to_owned()).collect(),
+        ..Settings::default()
+    }
+}
+
+/// Holds a result against what its tool promised; every result of these tests goes through here.
+fn conform(schema: &Value, value: &Value, place: &str) {
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(one) => vec![one],
+        Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
+        _ => panic!("{place}: a schema without a type"),
+    };
+    let is = |name: &&str| match *name {
+        "string" => value.is_string(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        other => panic!("{place}: unknown type {other}"),
+    };
+    assert!(types.iter().any(is), "{place}: {value} is not of {types:?}");
+    for name in schema["required"].as_array().into_iter().flatten() {
+        let name = name.as_str().unwrap();
+        assert!(
+            value.get(name).is_some(),
+            "{place}: {name} is missing in {value}"
+        );
+    }
+    for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+        if let Some(value) = value.get(name) {
+            conform(inner, value, &format!("{place}/{name}"));
+        }
+    }
+    if let Some(items) = schema.get("items") {
+        for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+            conform(items, item, &format!("{place}/{index}"));
         }
     }
 }
@@ -747,7 +795,7 @@ fn each_schema(schema: &Value, see: &mut impl FnMut(&Value)) {
 
 #[test]
 fn input_schemas_use_only_what_is_checked() {
-    for shelved in Shelf::new(Settings::default()).unwrap().all() {
+    for shelved in Shelf::new(everything()).unwrap().all() {
         let definition = shelved.tool.definition();
         let schema: Value = serde_json::from_str(definition.input_schema).unwrap();
         assert_eq!(schema["additionalProperties"], false, "{}", definition.name);
@@ -761,4 +809,477 @@ fn input_schemas_use_only_what_is_checked() {
             }
         });
     }
+}
+
+#[tokio::test]
+async fn resources_are_listed_and_read() {
+    let caller = reader();
+    let (texts, structured) = caller.done("read_resource", json!({"list": true})).await;
+    assert_eq!(structured["resources"].as_array().unwrap().len(), 4);
+    assert!(
+        texts[0].contains("pg://schema/{schema}/{table}: "),
+        "{}",
+        texts[0]
+    );
+
+    let read = async |uri: &str| {
+        caller.done("read_resource", json!({"uri": uri})).await.1["content"].take()
+    };
+    let system = read("pg://system_info").await;
+    assert_eq!(
+        (&system["user"], &system["name"]),
+        (&json!("shop_reader"), &json!("shop"))
+    );
+    assert!(system["version_number"].as_i64().unwrap() >= 140_000);
+    let settings = read("pg://settings").await;
+    assert!(
+        settings["changed"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| one["name"] == "TimeZone" || one["name"] == "port"),
+        "{settings}"
+    );
+    assert!(settings["default"]["work_mem"].is_string());
+    let schema = read("pg://schema").await;
+    assert!(
+        schema["tables"]
+            .as_array()
+            .unwrap()
+            .contains(&json!({"schema": "shop", "name": "users"}))
+    );
+    let table = read("pg://schema/shop/order_items").await;
+    assert_eq!(table["columns"][0]["name"], "order_id");
+    for (arguments, part) in [
+        (
+            json!({"uri": "pg://schema/shop/nothing"}),
+            "there is no resource",
+        ),
+        (json!({"uri": "pg://nothing"}), "pg://system_info"),
+        (json!({}), "uri is missing"),
+    ] {
+        let failure = caller.failed("read_resource", arguments.clone()).await;
+        assert!(failure.contains(part), "{arguments}: {failure}");
+    }
+}
+
+#[tokio::test]
+async fn a_tables_address_is_completed_from_what_the_role_may_read() {
+    let caller = reader();
+    let complete = async |argument, begun, schema| {
+        caller
+            .shelf
+            .resources
+            .complete(&caller.agent, argument, begun, schema)
+            .await
+            .ok()
+            .unwrap()
+    };
+    assert_eq!(complete("schema", "SH", None).await, ["shop"]);
+    assert_eq!(
+        complete("table", "order", Some("shop")).await,
+        ["order_items", "order_totals", "orders"]
+    );
+    assert_eq!(complete("table", "order", Some("nothing")).await, [""; 0]);
+    assert_eq!(complete("other", "", None).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_tables_version_changes_with_everything_that_the_schema_shows() {
+    let caller = Caller::new(cluster().superuser());
+    let owner = superuser(cluster()).await;
+    owner
+        .batch_execute("CREATE SCHEMA versions; CREATE TABLE versions.t (a int); CREATE TABLE versions.u (a int)")
+        .await
+        .unwrap();
+    let version = async |uri: &str| {
+        caller
+            .shelf
+            .resources
+            .version(&caller.agent, uri)
+            .await
+            .unwrap()
+    };
+    let (uri, other) = ("pg://schema/versions/t", "pg://schema/versions/u");
+    let (mut before, other_before) = (version(uri).await, version(other).await);
+    for statement in [
+        "ALTER TABLE versions.t ADD COLUMN b text",
+        "ALTER TABLE versions.t ALTER b SET DEFAULT 'x'",
+        "ALTER TABLE versions.t ALTER b SET DEFAULT 'y'",
+        "ALTER TABLE versions.t ADD CHECK (a > 0)",
+        "CREATE INDEX ON versions.t (b)",
+        "COMMENT ON COLUMN versions.t.b IS 'note'",
+        "COMMENT ON TABLE versions.t IS 'note'",
+        "ALTER TABLE versions.t RENAME b TO c",
+        "ALTER TABLE versions.t DROP COLUMN c",
+        "GRANT SELECT ON versions.t TO shop_reader",
+        "DROP TABLE versions.t",
+        "CREATE TABLE versions.t (a int)",
+    ] {
+        owner.batch_execute(statement).await.unwrap();
+        let now = version(uri).await;
+        assert_ne!(now, before, "{statement}");
+        before = now;
+    }
+    for statement in [
+        "INSERT INTO versions.t VALUES (1)",
+        "VACUUM ANALYZE versions.t",
+    ] {
+        owner.batch_execute(statement).await.unwrap();
+        assert_eq!(version(uri).await, before, "{statement}");
+    }
+    assert_eq!(version(other).await, other_before);
+    assert!(
+        caller
+            .shelf
+            .resources
+            .version(&caller.agent, "pg://settings")
+            .await
+            .is_none()
+    );
+    owner
+        .batch_execute("DROP SCHEMA versions CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn results_keep_their_promise_however_odd_the_values() {
+    let caller = reader();
+    for (query, limit, rows) in [
+        ("SELECT 1 AS a WHERE false", 5, json!([])),
+        (
+            "SELECT NULL::int, NULL::text, NULL::float8, NULL::bool",
+            5,
+            json!([[null, null, null, null]]),
+        ),
+        (
+            "SELECT 'NaN'::float8, 'Infinity'::float4, '-Infinity'::float8, 'NaN'::numeric",
+            5,
+            json!([["NaN", "Infinity", "-Infinity", "NaN"]]),
+        ),
+        (
+            "SELECT 9007199254740991, 9007199254740992, -9223372036854775808",
+            5,
+            json!([[
+                9_007_199_254_740_991_i64,
+                "9007199254740992",
+                "-9223372036854775808"
+            ]]),
+        ),
+        (
+            "SELECT g FROM generate_series(1, 9) g ORDER BY g",
+            2,
+            json!([[1], [2]]),
+        ),
+        (
+            "SELECT g FROM generate_series(1, 9) g",
+            2,
+            json!([[1], [2]]),
+        ),
+        ("SELECT FROM generate_series(1, 2)", 5, json!([[], []])),
+        (
+            "SELECT '{\"a\": 1}'::json, ARRAY[1, NULL], '\\x00'::bytea",
+            5,
+            json!([["{\"a\": 1}", "{1,NULL}", "\\x00"]]),
+        ),
+    ] {
+        let (_, structured) = caller
+            .done("query_database", json!({"query": query, "limit": limit}))
+            .await;
+        assert_eq!(structured["rows"], rows, "{query}");
+        let explained = json!({"query": query, "format": "json"});
+        caller.done("execute_explain", explained).await;
+    }
+    caller
+        .done("count_rows", json!({"table": "users", "where": "false"}))
+        .await;
+    caller
+        .done(
+            "count_rows",
+            json!({"table": "users", "where": "false", "estimate": true}),
+        )
+        .await;
+    caller.done("get_schema_info", json!({})).await;
+    caller
+        .done(
+            "get_schema_info",
+            json!({"compact": true, "search": "order"}),
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn the_page_on_adding_a_tool_can_be_followed() {
+    let page = include_str!("../../../../docs/adding-a-tool.md");
+    let file = include_str!("example.rs");
+    assert!(
+        page.contains(&format!("```rust\n{file}```\n")),
+        "the page shows another file"
+    );
+    let names = |settings| -> Vec<String> {
+        let shelf = Shelf::new(settings).unwrap();
+        shelf
+            .all()
+            .iter()
+            .map(|shelved| shelved.tool.definition().name.to_owned())
+            .collect()
+    };
+    let name = "largest_tables".to_owned();
+    assert!(
+        !names(Settings::default()).contains(&name),
+        "it has to be switched on"
+    );
+    assert!(names(everything()).contains(&name));
+
+    let caller = reader();
+    let (texts, structured) = caller.done("largest_tables", json!({"limit": 3})).await;
+    assert_eq!(structured["tables"][0]["name"], "page_views");
+    assert_eq!(texts[0].lines().count(), 3);
+    let failure = caller.failed("largest_tables", json!({"limit": 0})).await;
+    assert!(
+        failure.contains("limit must be a whole number from 1 to 100"),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_sees_and_calls_only_what_its_policy_allows() {
+    let mut caller = reader();
+    let policy = crate::Policy {
+        tools: Some(["count_rows".to_owned(), "largest_tables".to_owned()].into()),
+        ..crate::Policy::default()
+    };
+    caller.agent = caller.agent.clone().with_policy(policy);
+    let seen: Vec<_> = caller
+        .shelf
+        .of(&caller.agent)
+        .map(|shelved| shelved.tool.definition().name.to_owned())
+        .collect();
+    assert_eq!(seen, ["count_rows", "largest_tables"]);
+    assert!(caller.shelf.find(&caller.agent, "query_database").is_none());
+}
+
+#[tokio::test]
+async fn only_databases_that_the_agent_may_use_can_be_named() {
+    let mut caller = reader();
+    let arguments = |database: &str| json!({"query": "SELECT 1", "database": database});
+    caller.done("query_database", arguments("shop")).await;
+    let failure = caller.failed("query_database", arguments("hr")).await;
+    assert!(
+        failure.contains("may not use a database \"hr\"; it may use shop"),
+        "{failure}"
+    );
+    // Configured nowhere, so that it cannot be reached.
+    caller.agent = caller.agent.clone().with_databases(["shop", "hr"]);
+    let failure = caller.failed("query_database", arguments("hr")).await;
+    assert!(
+        failure.contains("no database named \"hr\" is configured"),
+        "{failure}"
+    );
+    let (_, structured) = caller.done("list_databases", json!({})).await;
+    let states: Vec<_> = structured["databases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            (
+                one["name"].as_str().unwrap(),
+                &one["current"],
+                &one["reachable"],
+            )
+        })
+        .collect();
+    assert_eq!(
+        states,
+        [
+            ("shop", &json!(true), &json!(true)),
+            ("hr", &json!(false), &json!(false))
+        ]
+    );
+}
+
+/// Somebody who may write, on tables of their own.
+async fn writer(schema: &str) -> (Caller, tokio_postgres::Client) {
+    let mut caller = Caller::new(cluster().superuser());
+    let policy = crate::Policy {
+        access: crate::Access::Write,
+        ..crate::Policy::default()
+    };
+    caller.agent = caller.agent.clone().with_policy(policy);
+    let owner = superuser(cluster()).await;
+    owner
+        .batch_execute(&format!(
+            "CREATE SCHEMA {schema}; CREATE TABLE {schema}.t (id int PRIMARY KEY, note text); \
+             INSERT INTO {schema}.t SELECT g, 'n' || g FROM generate_series(1, 200) g"
+        ))
+        .await
+        .unwrap();
+    (caller, owner)
+}
+
+#[tokio::test]
+async fn only_who_may_write_sees_the_tool_that_does() {
+    let caller = reader();
+    assert!(caller.shelf.find(&caller.agent, "execute_write").is_none());
+    let (caller, owner) = writer("seen").await;
+    assert!(caller.shelf.find(&caller.agent, "execute_write").is_some());
+    owner
+        .batch_execute("DROP SCHEMA seen CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_change_is_kept_and_counted() {
+    let (caller, owner) = writer("kept").await;
+    for (query, affected, rows) in [
+        (
+            "INSERT INTO kept.t VALUES (1000, NULL), (1001, 'x')",
+            2,
+            None,
+        ),
+        (
+            "UPDATE kept.t SET note = 'y' WHERE id >= 1000 RETURNING id, note; -- done",
+            2,
+            Some(json!([[1000, "y"], [1001, "y"]])),
+        ),
+        (
+            "WITH old AS (SELECT 1001 AS id) DELETE FROM kept.t USING old WHERE t.id = old.id",
+            1,
+            None,
+        ),
+        (
+            "DELETE FROM kept.t WHERE false RETURNING *",
+            0,
+            Some(json!([])),
+        ),
+        (
+            "INSERT INTO kept.t VALUES (1, 'z') ON CONFLICT (id) DO UPDATE SET note = 'z'",
+            1,
+            None,
+        ),
+    ] {
+        let (texts, structured) = caller.done("execute_write", json!({"query": query})).await;
+        assert_eq!(structured["affected_rows"], affected, "{query}");
+        assert_eq!(structured.get("rows"), rows.as_ref(), "{query}");
+        assert_eq!(texts[0], format!("{affected} rows affected"));
+    }
+    let row = owner
+        .query_one(
+            "SELECT count(*), (SELECT note FROM kept.t WHERE id = 1) FROM kept.t",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, &str>(1)), (201, "z"));
+    owner
+        .batch_execute("DROP SCHEMA kept CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_change_of_too_many_rows_or_of_another_kind_changes_nothing() {
+    let (caller, owner) = writer("unchanged").await;
+    let state = "SELECT md5(string_agg(t::text, ',' ORDER BY id)) FROM unchanged.t t";
+    let before: String = owner.query_one(state, &[]).await.unwrap().get(0);
+    for (query, part) in [
+        ("UPDATE unchanged.t SET note = 'x'", "more than 100 rows"),
+        ("DELETE FROM unchanged.t RETURNING *", "more than 100 rows"),
+        ("INSERT INTO unchanged.t VALUES (1, 'x')", "23505"),
+        (
+            "UPDATE unchanged.t SET nte = 'x' WHERE id = 1",
+            "NEAREST: t.note",
+        ),
+        (
+            "UPDATE unchanged.t SET note = $1 WHERE id = 1",
+            "parameters",
+        ),
+        (
+            "DELETE FROM unchanged.t WHERE id = 1; DELETE FROM unchanged.t",
+            "multiple commands",
+        ),
+        (
+            "DELETE FROM unchanged.t WHERE id = 1) SELECT 1; --",
+            "42601",
+        ),
+        (
+            "WITH d AS (DELETE FROM unchanged.t WHERE id = 1 RETURNING *) SELECT * FROM d",
+            "only one INSERT",
+        ),
+        ("SELECT 1", "only one INSERT"),
+        ("TRUNCATE unchanged.t", "only one INSERT"),
+        ("DROP TABLE unchanged.t", "only one INSERT"),
+        ("CREATE TABLE unchanged.u AS SELECT 1", "only one INSERT"),
+        ("COMMIT", "only one INSERT"),
+        ("SET ROLE postgres", "only one INSERT"),
+        ("COPY unchanged.t FROM PROGRAM 'true'", "only one INSERT"),
+        (
+            "DO $$BEGIN DELETE FROM unchanged.t; END$$",
+            "only one INSERT",
+        ),
+        (
+            "DELETE FROM unchanged.t WHERE pg_terminate_backend(1)",
+            "may not appear",
+        ),
+    ] {
+        let failure = caller
+            .failed("execute_write", json!({"query": query}))
+            .await;
+        assert!(failure.contains(part), "{query}: {failure}");
+    }
+    let after: String = owner.query_one(state, &[]).await.unwrap().get(0);
+    assert_eq!(before, after);
+    let arguments = json!({"query": "UPDATE unchanged.t SET note = note || 'x'", "max_rows": 200});
+    let (_, structured) = caller.done("execute_write", arguments).await;
+    assert_eq!(structured["affected_rows"], 200);
+    // The connection is as good as new, and what reads still only reads.
+    caller
+        .failed(
+            "query_database",
+            json!({"query": "WITH d AS (DELETE FROM unchanged.t RETURNING *) SELECT * FROM d"}),
+        )
+        .await;
+    owner
+        .batch_execute("DROP SCHEMA unchanged CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_change_changes_nothing() {
+    let (caller, owner) = writer("dropped").await;
+    let arguments = json!({"query": "UPDATE dropped.t SET note = 'x' FROM (SELECT pg_sleep(99)) s WHERE id = 1"});
+    let active = async || -> i64 {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(99)) s%' AND state = 'active' AND pid <> pg_backend_pid()";
+        owner.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    {
+        let mut call = std::pin::pin!(caller.call("execute_write", arguments));
+        while active().await == 0 {
+            tokio::select! {
+                done = &mut call => panic!("the call ended: {done:?}"),
+                () = tokio::time::sleep(std::time::Duration::from_millis(5)) => {}
+            }
+        }
+    }
+    let begin = std::time::Instant::now();
+    while active().await > 0 {
+        assert!(
+            begin.elapsed() < std::time::Duration::from_secs(2),
+            "still running"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let note: String = owner
+        .query_one("SELECT note FROM dropped.t WHERE id = 1", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(note, "n1");
+    owner
+        .batch_execute("DROP SCHEMA dropped CASCADE")
+        .await
+        .unwrap();
 }
