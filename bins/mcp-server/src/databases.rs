@@ -51,6 +51,7 @@ pub(crate) fn limits(config: &Config) -> Limits {
     Limits {
         waiting: config.limits.waiting_calls,
         wait: config.limits.connection_wait,
+        max_connections_total: config.limits.max_connections_total,
         exchange_bytes: (config.limits.result_bytes as u64)
             .saturating_mul(ANSWER_OVER_RESULT)
             .max(1 << 20),

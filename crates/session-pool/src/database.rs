@@ -45,6 +45,9 @@ pub struct Limits {
     pub waiting: usize,
     /// How long a lease waits for a connection to come free.
     pub wait: Duration,
+    /// Connections to one PostgreSQL server at most, of all sessions together. `None` asks the
+    /// server once how many it takes, and leaves a tenth of them to others.
+    pub max_connections_total: Option<usize>,
     /// Bytes that PostgreSQL may answer to one exchange; a connection over it is closed.
     pub exchange_bytes: u64,
 }
@@ -54,6 +57,7 @@ impl Default for Limits {
         Limits {
             waiting: 64,
             wait: Duration::from_secs(5),
+            max_connections_total: None,
             exchange_bytes: 16 << 20,
         }
     }

@@ -2,11 +2,16 @@
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
-use deadpool_postgres::Object;
+use deadpool::managed::Object;
 use tokio::runtime::Handle;
 use tokio_postgres::{Client, Error};
 
-use crate::connect::Canceller;
+use crate::{
+    budget::Stake,
+    connect::{Canceller, Connection, Connector},
+};
+
+const HAS_CONNECTION: &str = "a lease has its connection until it is given back";
 
 /// What makes a connection as good as new, as one simple query.
 ///
@@ -28,6 +33,15 @@ pub enum LeaseError {
     /// All connections of the session were busy for as long as one may wait.
     #[error("all connections of this token were busy for {} ms; try again, or run fewer calls at once", waited.as_millis())]
     Busy {
+        /// How long the lease waited.
+        waited: Duration,
+    },
+    /// All connections that may be open together, for all sessions, were busy for as long as one
+    /// may wait.
+    #[error("all connections to database \"{database}\" were busy with other tokens for {} ms; try again in a few seconds", waited.as_millis())]
+    Full {
+        /// The database's configured name.
+        database: String,
         /// How long the lease waited.
         waited: Duration,
     },
@@ -63,15 +77,21 @@ pub enum LeaseError {
 /// statement, and what the connection was left in is not known.
 pub struct Lease {
     /// Taken only by `give_back` and `drop`.
-    object: Option<Object>,
+    object: Option<Object<Connector>>,
+    stake: Arc<Stake>,
     canceller: Arc<Canceller>,
     runtime: Handle,
 }
 
 impl Lease {
-    pub(crate) fn new(object: Object, canceller: Arc<Canceller>) -> Self {
+    pub(crate) fn new(
+        object: Object<Connector>,
+        stake: Arc<Stake>,
+        canceller: Arc<Canceller>,
+    ) -> Self {
         Lease {
             object: Some(object),
+            stake,
             canceller,
             runtime: Handle::current(),
         }
@@ -81,7 +101,13 @@ impl Lease {
     ///
     /// The caller vouches that [`SCRUB`] was the last thing it ran, and that it ended well.
     pub fn give_back(mut self) {
-        drop(self.object.take());
+        if let Some(object) = self.object.take() {
+            self.stake.give_back(object);
+        }
+    }
+
+    fn connection(&self) -> &Connection {
+        self.object.as_ref().expect(HAS_CONNECTION)
     }
 
     /// Runs [`SCRUB`] and puts the connection back.
@@ -99,9 +125,7 @@ impl Deref for Lease {
     type Target = Client;
 
     fn deref(&self) -> &Client {
-        self.object
-            .as_ref()
-            .expect("a lease has its connection until it is given back")
+        &self.connection().client
     }
 }
 
@@ -111,11 +135,11 @@ impl Drop for Lease {
             return;
         };
         // Leaves the pool, so that it can be replaced at once.
-        let client = Object::take(object);
-        if client.is_closed() {
+        let connection = Object::take(object);
+        if connection.client.is_closed() {
             return;
         }
-        let token = client.cancel_token();
-        self.canceller.cancel(token, client, &self.runtime);
+        let token = connection.client.cancel_token();
+        self.canceller.cancel(token, connection, &self.runtime);
     }
 }

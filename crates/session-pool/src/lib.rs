@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+mod budget;
 mod connect;
 mod database;
 mod deadline;

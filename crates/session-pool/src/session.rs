@@ -10,19 +10,23 @@ use std::{
     time::Duration,
 };
 
-use deadpool_postgres::{
-    Manager, ManagerConfig, Pool, PoolConfig, PoolError, RecyclingMethod, Runtime, TimeoutType,
-    Timeouts,
+use deadpool::{
+    Runtime,
+    managed::{self, PoolConfig, TimeoutType, Timeouts},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::task::TaskTracker;
 
 use crate::{
     Database, Lease, LeaseError, Limits,
-    connect::{Canceller, Connector},
+    budget::{Budget, Stake},
+    connect::{Canceller, ConnectError, Connector, PATIENCE},
     sessions::Inner,
     wire::Wire,
 };
+
+type Pool = managed::Pool<Connector>;
+type PoolError = managed::PoolError<ConnectError>;
 
 /// A handle on one id's connections; clones are the same session.
 ///
@@ -34,6 +38,8 @@ pub struct Session(Arc<Shared>);
 pub(crate) struct Shared {
     id: String,
     databases: Arc<[Database]>,
+    /// The budget of each database's server.
+    budgets: Arc<[Arc<Budget>]>,
     limits: Limits,
     cancels: TaskTracker,
     ended: watch::Sender<bool>,
@@ -45,6 +51,7 @@ pub(crate) struct Shared {
 #[derive(Clone)]
 struct DatabasePool {
     pool: Pool,
+    stake: Arc<Stake>,
     canceller: Arc<Canceller>,
 }
 
@@ -74,6 +81,7 @@ impl Session {
         Session(Arc::new(Shared {
             id: id.to_owned(),
             databases: common.databases.clone(),
+            budgets: common.budgets.clone(),
             limits: common.limits,
             cancels: common.cancels.clone(),
             ended: watch::Sender::new(false),
@@ -107,14 +115,20 @@ impl Session {
     /// # Errors
     /// See [`LeaseError`]; none of them waits longer than the limits say.
     pub async fn lease(&self, database: &str) -> Result<Lease, LeaseError> {
-        let DatabasePool { pool, canceller } = self.pool(database)?;
-        let _place = self.queue(&pool)?;
+        let DatabasePool {
+            pool,
+            stake,
+            canceller,
+        } = self.pool(database)?;
+        let _queued = self.queue(&pool)?;
+        let _watch = stake.watch();
+        let until = Instant::now() + self.0.limits.wait;
         tokio::select! {
             biased;
             () = self.closed() => Err(LeaseError::Closed),
-            taken = pool.get() => match taken {
+            taken = PATIENCE.scope(until, pool.get()) => match taken {
                 Ok(_) if self.is_closed() => Err(LeaseError::Closed),
-                Ok(object) => Ok(Lease::new(object, canceller)),
+                Ok(object) => Ok(Lease::new(object, stake.clone(), canceller)),
                 Err(error) => Err(self.refusal(database, error)),
             }
         }
@@ -137,12 +151,12 @@ impl Session {
         if let Some(pool) = pools.get(&index) {
             return Ok(pool.clone());
         }
-        let pool = self.build(&shared.databases[index])?;
+        let pool = self.build(&shared.databases[index], &shared.budgets[index])?;
         pools.insert(index, pool.clone());
         Ok(pool)
     }
 
-    fn build(&self, database: &Database) -> Result<DatabasePool, LeaseError> {
+    fn build(&self, database: &Database, budget: &Arc<Budget>) -> Result<DatabasePool, LeaseError> {
         let wire = Wire::new(database.tls.clone(), self.0.limits.exchange_bytes);
         let mut config = database.config.clone();
         config.application_name(format!("mcp/{}", self.0.id));
@@ -153,28 +167,35 @@ impl Session {
             self.0.cancels.clone(),
         ));
         wire.route(&mut config, canceller.uses_socket());
+        let stake = Stake::new(budget);
         let connector = Connector {
+            config,
+            connect_timeout: database.connect_timeout,
+            stake: stake.clone(),
             wire,
             ending: Ending(self.0.ended.subscribe()),
             canceller: canceller.clone(),
         };
-        let recycling = ManagerConfig {
-            recycling_method: RecyclingMethod::Fast,
-        };
-        let pool = Pool::builder(Manager::from_connect(config, connector, recycling))
+        let pool = Pool::builder(connector)
             .config(PoolConfig {
                 max_size: database.max_connections,
                 timeouts: Timeouts {
                     wait: Some(self.0.limits.wait),
-                    create: Some(database.connect_timeout),
-                    recycle: Some(database.connect_timeout),
+                    // The connector has limits of its own.
+                    create: None,
+                    recycle: None,
                 },
                 ..PoolConfig::default()
             })
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|_| LeaseError::Closed)?;
-        Ok(DatabasePool { pool, canceller })
+        stake.belongs_to(pool.weak());
+        Ok(DatabasePool {
+            pool,
+            stake,
+            canceller,
+        })
     }
 
     /// Takes a place in the queue for a connection, when one has to queue.
@@ -205,9 +226,13 @@ impl Session {
             PoolError::Timeout(TimeoutType::Wait) => LeaseError::Busy {
                 waited: self.0.limits.wait,
             },
-            PoolError::Backend(source) => LeaseError::Unreachable {
+            PoolError::Backend(ConnectError::Refused(source)) => LeaseError::Unreachable {
                 database: database.to_owned(),
                 source,
+            },
+            PoolError::Backend(ConnectError::Full) => LeaseError::Full {
+                database: database.to_owned(),
+                waited: self.0.limits.wait,
             },
             _ => LeaseError::Silent {
                 database: database.to_owned(),

@@ -2,15 +2,18 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
 
 use tokio::{sync::Notify, time::MissedTickBehavior};
+use tokio_postgres::config::Host;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     Database, Limits, Session,
+    budget::Budget,
     deadline::{Deadlines, Due},
 };
 
@@ -33,6 +36,8 @@ pub struct Sessions {
 /// What all sessions have in common.
 pub(crate) struct Inner {
     pub(crate) databases: Arc<[Database]>,
+    /// The budget of each database's server, in the same order.
+    pub(crate) budgets: Arc<[Arc<Budget>]>,
     pub(crate) limits: Limits,
     clock: Clock,
     /// The cancel requests that are on their way.
@@ -66,8 +71,10 @@ impl Sessions {
         limits: Limits,
         clock: impl Fn() -> SystemTime + Send + Sync + 'static,
     ) -> Self {
+        let databases: Arc<[Database]> = databases.into_iter().collect();
         let inner = Arc::new(Inner {
-            databases: databases.into_iter().collect(),
+            budgets: budgets(&databases, limits.max_connections_total),
+            databases,
             limits,
             clock: Arc::new(clock),
             cancels: TaskTracker::new(),
@@ -157,6 +164,30 @@ impl Sessions {
             .iter()
             .map(|database| database.name.as_str())
     }
+}
+
+/// Makes a budget for each server; databases at the same hosts and ports share one.
+fn budgets(databases: &[Database], size: Option<usize>) -> Arc<[Arc<Budget>]> {
+    let mut known: Vec<(Server<'_>, Arc<Budget>)> = Vec::new();
+    for database in databases {
+        let server = server(database);
+        let found = known.iter().find(|(other, _)| *other == server);
+        let budget = found.map_or_else(|| Budget::new(size), |(_, budget)| budget.clone());
+        known.push((server, budget));
+    }
+    known.into_iter().map(|(_, budget)| budget).collect()
+}
+
+/// What tells one server from another.
+type Server<'a> = (&'a [Host], &'a [IpAddr], &'a [u16]);
+
+fn server(database: &Database) -> Server<'_> {
+    let config = &database.config;
+    (
+        config.get_hosts(),
+        config.get_hostaddrs(),
+        config.get_ports(),
+    )
 }
 
 /// Ends sessions at their deadlines and closes idle connections, until all handles are gone.
