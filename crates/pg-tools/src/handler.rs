@@ -4,6 +4,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use mcp_protocol::{
@@ -19,6 +20,7 @@ use crate::{
     Agent, Settings, SettingsError,
     client::{Client, Question, Unanswered},
     fence,
+    meter::TooFast,
     prompts::{PROMPTS, Prompt},
     resources::{self, Described, LISTED, TEMPLATE},
     shelf::Shelf,
@@ -35,7 +37,7 @@ impl Principal for Agent {
     }
 
     async fn revoked(&self) {
-        self.session().closed().await;
+        self.ended().await;
     }
 }
 
@@ -153,6 +155,10 @@ impl Handler for Toolbox {
         let given = call
             .arguments()
             .map_err(|error| CallError::InvalidParams(format!("arguments: {error}")))?;
+        let _running = match agent.begin_call(Instant::now()) {
+            Ok(running) => running,
+            Err(too_fast) => return Ok(ToolResult::error(format!("ERROR: {too_fast}"))),
+        };
         let client = Caller::new(&context);
         match tool.call(agent, given, &client).await {
             Ok(found) => Ok(result(found)),
@@ -165,16 +171,22 @@ impl Handler for Toolbox {
     async fn list_resources(
         &self,
         _: PageRequest,
-        _: Context<Agent>,
+        context: Context<Agent>,
     ) -> Result<Page<Resource>, CallError> {
+        if !context.principal().may_read_resources() {
+            return Ok(Page::whole(Vec::new()));
+        }
         Ok(Page::whole(LISTED.iter().map(list_resource).collect()))
     }
 
     async fn list_resource_templates(
         &self,
         _: PageRequest,
-        _: Context<Agent>,
+        context: Context<Agent>,
     ) -> Result<Page<ResourceTemplate>, CallError> {
+        if !context.principal().may_read_resources() {
+            return Ok(Page::whole(Vec::new()));
+        }
         Ok(Page::whole(vec![list_template(&TEMPLATE)]))
     }
 
@@ -183,7 +195,12 @@ impl Handler for Toolbox {
         uri: String,
         context: Context<Agent>,
     ) -> Result<Vec<ResourceContents>, CallError> {
-        let read = self.shelf.resources.read(context.principal(), &uri).await;
+        let agent = context.principal();
+        if !agent.may_read_resources() {
+            return Err(CallError::NotFound(uri));
+        }
+        let _running = agent.begin_call(Instant::now()).map_err(of_haste)?;
+        let read = self.shelf.resources.read(agent, &uri).await;
         let Some(content) = read.map_err(of_failure)? else {
             return Err(CallError::NotFound(uri));
         };
@@ -195,6 +212,9 @@ impl Handler for Toolbox {
     }
 
     async fn resource_version(&self, uri: &str, agent: &Agent) -> Option<String> {
+        if !agent.may_read_resources() {
+            return None;
+        }
         self.shelf.resources.version(agent, uri).await
     }
 
@@ -233,14 +253,16 @@ impl Handler for Toolbox {
     ) -> Result<Completion, CallError> {
         let is_table =
             matches!(&call.reference, Reference::Template { uri } if uri == TEMPLATE.uri);
-        if !is_table {
+        let agent = context.principal();
+        if !is_table || !agent.may_read_resources() {
             return Ok(Completion::default());
         }
+        let _running = agent.begin_call(Instant::now()).map_err(of_haste)?;
         let schema = call.known.get("schema").map(String::as_str);
-        let names =
-            self.shelf
-                .resources
-                .complete(context.principal(), &call.argument, &call.value, schema);
+        let names = self
+            .shelf
+            .resources
+            .complete(agent, &call.argument, &call.value, schema);
         let values = names.await.map_err(of_failure)?;
         Ok(Completion {
             total: Some(values.len() as u64),
@@ -292,6 +314,11 @@ fn list_prompt(prompt: &Prompt) -> ListedPrompt {
         arguments: arguments.collect(),
         ..ListedPrompt::default()
     }
+}
+
+/// Where a request other than a tool's call comes too fast, the client reads when to try again.
+fn of_haste(too_fast: TooFast) -> CallError {
+    of_failure(Failure::told(too_fast))
 }
 
 /// Where a request other than a tool's call fails, the client reads why as an error of ours.

@@ -48,6 +48,7 @@ mod bench;
 mod client;
 mod fence;
 mod handler;
+mod meter;
 mod nearest;
 mod prompts;
 mod read_only;
@@ -59,8 +60,9 @@ mod shelf;
 mod tools;
 mod writing;
 
-pub use agent::{Access, Agent, Policy};
+pub use agent::{Access, Agent, Policy, Role};
 pub use handler::Toolbox;
+pub use meter::{Meter, Pace};
 pub use read_only::{DangerousRoles, Guards, QueryLimits};
 pub use settings::{Settings, SettingsError};
 pub use tools::Paging;

@@ -137,7 +137,6 @@ pub struct Limits {
     pub waiting_calls: usize,
     /// How long such a call waits.
     pub connection_wait: Duration,
-<<<<<<< HEAD
     /// Bytes of rows read ahead for one token.
     pub held_bytes: usize,
     /// How long such rows are good.
@@ -146,10 +145,8 @@ pub struct Limits {
     pub written_rows: u64,
     /// How often a followed table is looked at.
     pub follow_interval: Duration,
-=======
     /// Connections to one PostgreSQL server of all tokens together; `None` is what the server takes.
     pub max_connections_total: Option<usize>,
->>>>>>> connections
 }
 
 impl Config {
@@ -204,20 +201,17 @@ impl Config {
                 running_calls: size(settings.count("limits.running_calls")),
                 waiting_calls: size(settings.count("limits.waiting_calls")),
                 connection_wait: settings.span("limits.connection_wait"),
-<<<<<<< HEAD
                 held_bytes: size(settings.count("limits.held_bytes")),
                 held_time: settings.span("limits.held_time"),
                 written_rows: settings.count("limits.written_rows"),
                 follow_interval: settings.span("limits.follow_interval"),
-            },
-            tools: Tools {
-                enabled: settings.texts("tools.enabled"),
-=======
                 max_connections_total: match settings.count("limits.max_connections_total") {
                     0 => None,
                     most => Some(size(most)),
                 },
->>>>>>> connections
+            },
+            tools: Tools {
+                enabled: settings.texts("tools.enabled"),
             },
             warnings,
         };

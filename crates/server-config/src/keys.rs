@@ -72,15 +72,12 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.running_calls", Kind::Count(1, 100_000), "256", None, "requests of one token that run at once"),
     key("limits.waiting_calls", Kind::Count(1, 100_000), "64", None, "calls of one token that may wait for one of its connections"),
     key("limits.connection_wait", Kind::Span, "5s", None, "how long a call waits for a connection"),
-<<<<<<< HEAD
     key("limits.held_bytes", Kind::Count(0, 1 << 30), "4194304", None, "rows read ahead for a token that pages through a result; 0 reads none ahead"),
     key("limits.held_time", Kind::Span, "60s", None, "how long those rows are good"),
     key("limits.written_rows", Kind::Count(1, 1_000_000_000), "1000", None, "rows that one statement of a tool that writes may change"),
     key("limits.follow_interval", Kind::Span, "5s", None, "how often it is looked, on the token's own connection, whether a table that a client follows has changed"),
     key("tools.enabled", Kind::Texts, "", Some("PGEDGE_TOOLS_ENABLED"), "opt-in tools that are switched on, by name"),
-=======
     key("limits.max_connections_total", Kind::Count(1, 100_000), "", None, "connections to one PostgreSQL server at most, of all tokens together; default: what the server takes, less a tenth"),
->>>>>>> connections
 ];
 
 /// The keys of an entry of `databases:`.

@@ -224,7 +224,7 @@ async fn transact<T>(
         tokio::time::timeout(limits.statement_timeout + GRACE, pipeline)
             .await
             .map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
-    let result = begun.map_err(ReadError::NeverBegan).and_then(|()| {
+    let result = begun.map_err(ReadError::of_beginning).and_then(|()| {
         let judged = probes
             .iter()
             .zip(described)

@@ -61,6 +61,19 @@ impl ReadError {
         ReadError::Refused(message.into())
     }
 
+    /// Sorts an error that the beginning of a transaction met: PostgreSQL's own is about the role or
+    /// the settings of the policy, and nothing has run.
+    pub(crate) fn of_beginning(error: Error) -> Self {
+        match error.as_db_error() {
+            Some(db) if !error.is_closed() => ReadError::refused(format!(
+                "PostgreSQL refused what the token's policy asks for: {} (SQLSTATE {}); the operator must grant the role, or change the token",
+                short(db.message()),
+                db.code().code()
+            )),
+            _ => ReadError::NeverBegan(error),
+        }
+    }
+
     /// Sorts an error that the statement itself met, `prefix` characters into what was sent.
     pub(crate) fn of_statement(error: Error, prefix: u32) -> Self {
         match error.as_db_error() {

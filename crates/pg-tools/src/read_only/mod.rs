@@ -92,7 +92,8 @@ impl Reader {
     ) -> Result<Rows, ReadError> {
         let statement = &Statement::check(text)?;
         self.leased(agent, Some(statement), |lease, guard| async move {
-            exchange::query(lease, &guard.begin, statement, page, self.limits).await
+            let limits = agent.limits(self.limits);
+            exchange::query(lease, &guard.begin, statement, page, limits).await
         })
         .or_else(|error| self.name_nearest(agent, text, error).map(Err))
         .await
@@ -107,7 +108,8 @@ impl Reader {
     ) -> Result<String, ReadError> {
         let statement = &Statement::check(text)?;
         self.leased(agent, Some(statement), |lease, guard| async move {
-            exchange::explain(lease, &guard.begin, statement, options, self.limits).await
+            let limits = agent.limits(self.limits);
+            exchange::explain(lease, &guard.begin, statement, options, limits).await
         })
         .or_else(|error| self.name_nearest(agent, text, error).map(Err))
         .await
@@ -121,7 +123,8 @@ impl Reader {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, ReadError> {
         self.leased(agent, None, |lease, guard| async move {
-            exchange::ask(lease, &guard.begin, sql, parameters, self.limits).await
+            let limits = agent.limits(self.limits);
+            exchange::ask(lease, &guard.begin, sql, parameters, limits).await
         })
         .await
     }
@@ -141,11 +144,17 @@ impl Reader {
                 Some(guard) => guard,
                 None => self.load_guard(agent, &lease).await?,
             };
+            if let Err(refusal) = self.guards.admit(agent, &lease).await {
+                if matches!(refusal, ReadError::Refused(_)) {
+                    lease.give_back();
+                }
+                return Err(refusal);
+            }
             if let Some(Err(refusal)) = statement.map(|statement| guard.check(statement)) {
                 lease.give_back();
                 return Err(refusal);
             }
-            run(lease, guard).await
+            run(lease, guard.of(agent, self.limits)).await
         };
         match attempt().await {
             Err(ReadError::NeverBegan(_)) => attempt().await,

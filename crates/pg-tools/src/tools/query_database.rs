@@ -100,7 +100,9 @@ impl Request {
 impl QueryDatabase {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
         let agent = &call.on_database()?;
-        let request = Request::read(call.arguments, agent.database())?;
+        let mut request = Request::read(call.arguments, agent.database())?;
+        let limit = agent.most_rows(request.page.limit.into());
+        request.page.limit = u32::try_from(limit).expect("at most MOST_ROWS");
         let (rows, is_sure) = match &request.cursor {
             None => (
                 self.reader
@@ -110,6 +112,7 @@ impl QueryDatabase {
             ),
             Some(cursor) => self.go_on(agent, &request, cursor).await?,
         };
+        agent.count_rows(rows.rows.len());
         let next = next(&rows, &request, agent);
         let mut found = Found::raw(structured(&rows, next.as_deref())).data(render::text(&rows));
         if let Some(note) = note(&rows, request.page, next.as_deref()) {
