@@ -19,7 +19,9 @@ use crate::{
     announce, databases,
     gate::{OpenGate, TokenGate},
     health::Check,
+    holders::Usual,
     listen::Listeners,
+    record::Record,
     signals::Signals,
     tls,
 };
@@ -79,6 +81,15 @@ fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<Toolbox> {
     Toolbox::new(settings).map_err(|error| anyhow::anyhow!("tools.enabled: {error}"))
 }
 
+/// Says what tokens have whose entries say nothing.
+fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
+    Usual {
+        databases: names(config).map(Arc::from).collect(),
+        tools: toolbox.names().map(str::to_owned).collect(),
+        calls_per_minute: config.limits.calls_per_minute,
+    }
+}
+
 /// Names the databases: whoever needs no token may use them all.
 fn names(config: &Config) -> impl Iterator<Item = &str> {
     config.databases.iter().map(|database| &*database.name)
@@ -131,7 +142,10 @@ pub(crate) async fn http(
     if config.http.auth_enabled {
         let file = TokenFile::new(&config.token_file);
         tidy(&file)?;
-        let gate = TokenGate::open(file, sessions.clone(), first)?;
+        let gate = TokenGate::open(file, sessions.clone(), usual(config, &toolbox))?;
+        let record = Record::new(gate.door(), &config.token_file);
+        let mut keeping = JoinSet::new();
+        keeping.spawn(record.clone().keep());
         let toolbox = with_check(config, toolbox, Check::new(&sessions, Some(gate.door())));
         listen(
             listeners,
@@ -141,6 +155,8 @@ pub(crate) async fn http(
             ready,
         )
         .await;
+        keeping.shutdown().await;
+        record.write().await;
     } else {
         let agent =
             Agent::new(sessions.open(ANONYMOUS_SESSION, None), first).with_databases(names(config));

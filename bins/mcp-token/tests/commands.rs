@@ -444,7 +444,9 @@ fn json_has_the_documented_fields() {
     let listed = bench.run_with(Action::List { unused: None }, true, None);
     assert_eq!(
         listed.stdout,
-        format!("{{\"tokens\":[{{{record},\"status\":\"valid\",\"last_used\":null}}],\"total\":1}}\n")
+        format!(
+            "{{\"tokens\":[{{{record},\"status\":\"valid\",\"last_used\":null}}],\"total\":1}}\n"
+        )
     );
     let removed = bench.run_with(remove("token-1730283330"), true, None);
     assert_eq!(removed.stdout, format!("{{\"removed\":{{{record}}}}}\n"));

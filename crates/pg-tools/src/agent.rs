@@ -251,7 +251,7 @@ impl Agent {
             .then(|| format!("SET LOCAL statement_timeout = {}", timeout.as_millis()));
         let role = match &self.policy.role {
             Role::Configured | Role::Login(_) => None,
-            // Quoted, so that a role named "none" is no word for going back.
+            // "none" would mean no other role, quoted or not; but a role that is no role has been refused.
             Role::Set(name) => Some(format!("SET LOCAL ROLE {}", identifier(name))),
         };
         timeout.into_iter().chain(role).collect()

@@ -82,6 +82,11 @@ impl Toolbox {
         })
     }
 
+    /// Names the tools that are offered.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.listed.iter().map(|tool| &*tool.name)
+    }
+
     /// Answers `GET /health` with what `check` says.
     #[must_use]
     pub fn with_health<F>(mut self, check: impl Fn() -> F + Send + Sync + 'static) -> Self

@@ -40,7 +40,7 @@ mod sessions;
 mod tls;
 mod wire;
 
-pub use database::{Database, Limits};
+pub use database::{Database, Limits, Login, Terms};
 pub use lease::{Lease, LeaseError, SCRUB};
 pub use session::Session;
 pub use sessions::Sessions;

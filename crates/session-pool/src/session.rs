@@ -18,7 +18,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    Database, Lease, LeaseError, Limits,
+    Database, Lease, LeaseError, Limits, Login, Terms,
     budget::{Budget, Stake},
     connect::{Canceller, ConnectError, Connector, PATIENCE},
     sessions::Inner,
@@ -42,6 +42,9 @@ pub(crate) struct Shared {
     budgets: Arc<[Arc<Budget>]>,
     limits: Limits,
     cancels: TaskTracker,
+    login: Option<Arc<Login>>,
+    /// Connections to each database at most. A pool that is made reads it under the lock of `pools`.
+    connections: AtomicUsize,
     ended: watch::Sender<bool>,
     waiting: AtomicUsize,
     /// The pools that have been used. Guards nothing else, and is held for a look-up only.
@@ -77,13 +80,15 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    pub(crate) fn new(id: &str, common: &Inner) -> Self {
+    pub(crate) fn new(id: &str, terms: &Terms, common: &Inner) -> Self {
         Session(Arc::new(Shared {
             id: id.to_owned(),
             databases: common.databases.clone(),
             budgets: common.budgets.clone(),
             limits: common.limits,
             cancels: common.cancels.clone(),
+            login: terms.login.clone(),
+            connections: AtomicUsize::new(most(terms)),
             ended: watch::Sender::new(false),
             waiting: AtomicUsize::new(0),
             pools: Mutex::new(HashMap::new()),
@@ -158,7 +163,7 @@ impl Session {
 
     fn build(&self, database: &Database, budget: &Arc<Budget>) -> Result<DatabasePool, LeaseError> {
         let wire = Wire::new(database.tls.clone(), self.0.limits.exchange_bytes);
-        let mut config = database.config.clone();
+        let mut config = database.config_for(self.0.login.as_deref());
         config.application_name(format!("mcp/{}", self.0.id));
         config.connect_timeout(database.connect_timeout);
         let canceller = Arc::new(Canceller::new(
@@ -178,7 +183,7 @@ impl Session {
         };
         let pool = Pool::builder(connector)
             .config(PoolConfig {
-                max_size: database.max_connections,
+                max_size: self.most_connections(database),
                 timeouts: Timeouts {
                     wait: Some(self.0.limits.wait),
                     // The connector has limits of its own.
@@ -196,6 +201,28 @@ impl Session {
             stake,
             canceller,
         })
+    }
+
+    fn most_connections(&self, database: &Database) -> usize {
+        let own = self.0.connections.load(Ordering::Acquire);
+        database.max_connections.min(own)
+    }
+
+    /// Puts terms in force that differ in numbers only; says whether that was possible. Connections
+    /// beyond a lower number are closed when they come back.
+    pub(crate) fn adapt(&self, terms: &Terms) -> bool {
+        if self.0.login != terms.login {
+            return false;
+        }
+        let pools = self.0.lock();
+        self.0.connections.store(most(terms), Ordering::Release);
+        for (index, pool) in pools.iter() {
+            let size = self.most_connections(&self.0.databases[*index]);
+            if pool.pool.status().max_size != size {
+                pool.pool.resize(size);
+            }
+        }
+        true
     }
 
     /// Takes a place in the queue for a connection, when one has to queue.
@@ -290,6 +317,10 @@ impl Session {
     pub(crate) fn is_same(&self, other: &Weak<Shared>) -> bool {
         std::ptr::eq(Arc::as_ptr(&self.0), other.as_ptr())
     }
+}
+
+fn most(terms: &Terms) -> usize {
+    terms.connections.unwrap_or(usize::MAX).max(1)
 }
 
 impl Shared {

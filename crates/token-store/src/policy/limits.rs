@@ -15,7 +15,7 @@ pub struct Limits {
     pub statement_timeout: Option<Span>,
     /// Calls of tools that run at once.
     pub concurrent: Option<NonZeroU32>,
-    /// Calls of tools in any minute.
+    /// Calls of tools a minute.
     pub calls_per_minute: Option<NonZeroU32>,
     /// Connections to each database.
     pub connections: Option<NonZeroU32>,

@@ -70,7 +70,7 @@ pub enum PasswordSource {
     File(PathBuf),
 }
 
-/// The name of a PostgreSQL role: 1 to 63 bytes without control characters.
+/// The name of a PostgreSQL role: 1 to 63 bytes without control characters, not `none` or `public`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleName(Box<str>);
 
@@ -96,8 +96,7 @@ pub struct InvalidPolicy {
 
 pub(crate) const NAMES: &str =
     "must be a list of names, each once, such as [first, second]; delete the line to name none";
-pub(crate) const ROLE_NAME: &str =
-    "must be the name of a PostgreSQL role: 1 to 63 bytes without control characters";
+pub(crate) const ROLE_NAME: &str = "must be the name of a PostgreSQL role: 1 to 63 bytes without control characters, not none or public";
 pub(crate) const ROLE: &str = "must be {user: NAME}, with password_env: VARIABLE or password_file: PATH beside it; for a role to switch to write set_role";
 pub(crate) const TWO_ROLES: &str =
     "cannot stand beside `role`: log in as one role, or switch to one; delete one of the two";
@@ -238,7 +237,9 @@ impl RoleName {
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let fits = (1..=63).contains(&text.len()) && !text.contains(char::is_control);
-        (fits && !text.trim().is_empty()).then(|| Self(text.into()))
+        // PostgreSQL has no roles of these names: they mean no role, and all.
+        let is_reserved = matches!(text, "none" | "public");
+        (fits && !is_reserved && !text.trim().is_empty()).then(|| Self(text.into()))
     }
 
     /// Returns the text.
