@@ -4,6 +4,7 @@ mod announce;
 mod command_line;
 mod databases;
 mod demo;
+mod effective;
 mod gate;
 mod health;
 mod holders;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let done = match command_line::read() {
         Action::Serve(sources) => serve(&sources),
         Action::Demo(options) => demo::run(&options),
+        Action::Show(show, sources) => effective::run(&show, &sources),
         Action::Tokens(command, sources) => return tokens(&command, &sources),
     };
     match done {

@@ -46,7 +46,7 @@ pub(crate) async fn run(config: &Config, signals: Signals) -> anyhow::Result<()>
 }
 
 /// Makes the sessions, on the configured databases, and names the first of these.
-fn sessions(config: &Config) -> anyhow::Result<(Sessions, &str)> {
+pub(crate) fn sessions(config: &Config) -> anyhow::Result<(Sessions, &str)> {
     for warning in &config.warnings {
         announce!("WARNING: {warning}");
     }
@@ -65,7 +65,7 @@ fn sessions(config: &Config) -> anyhow::Result<(Sessions, &str)> {
     Ok((sessions, &first.name))
 }
 
-fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<Toolbox> {
+pub(crate) fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<Toolbox> {
     let mut settings = Settings::default();
     settings.guards = databases::guards(config, only_loopback);
     settings.limits = QueryLimits {
@@ -82,7 +82,7 @@ fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<Toolbox> {
 }
 
 /// Says what tokens have whose entries say nothing.
-fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
+pub(crate) fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
     Usual {
         databases: names(config).map(Arc::from).collect(),
         tools: toolbox.names().map(str::to_owned).collect(),

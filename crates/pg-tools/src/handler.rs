@@ -17,13 +17,14 @@ use mcp_protocol::{
 use serde_json::{Value, json};
 
 use crate::{
-    Agent, Settings, SettingsError,
+    Agent, Settings, SettingsError, Survey,
     client::{Client, Question, Unanswered},
     fence,
     meter::TooFast,
     prompts::{PROMPTS, Prompt},
     resources::{self, Described, LISTED, TEMPLATE},
     shelf::Shelf,
+    survey,
     tools::{Definition, Effect, Failure, Found, Text},
 };
 
@@ -85,6 +86,11 @@ impl Toolbox {
     /// Names the tools that are offered.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.listed.iter().map(|tool| &*tool.name)
+    }
+
+    /// Asks an agent's databases what it really can do.
+    pub async fn survey(&self, agent: &Agent) -> Survey {
+        survey::survey(agent, &self.shelf.reader, &self.shelf).await
     }
 
     /// Answers `GET /health` with what `check` says.

@@ -57,6 +57,7 @@ mod resources;
 mod schema;
 mod settings;
 mod shelf;
+mod survey;
 mod tools;
 mod writing;
 
@@ -65,4 +66,5 @@ pub use handler::Toolbox;
 pub use meter::{Meter, Pace};
 pub use read_only::{DangerousRoles, Guards, QueryLimits};
 pub use settings::{Settings, SettingsError};
+pub use survey::{Survey, Surveyed};
 pub use tools::Paging;

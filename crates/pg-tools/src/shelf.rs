@@ -9,9 +9,10 @@ use crate::{
     arguments::Arguments,
     client::Client,
     nearest::nearest,
+    read_only::Reader,
     resources::Resources,
     schema,
-    tools::{self, Call, Failure, Found, Means, Offer, Tool},
+    tools::{self, Call, Effect, Failure, Found, Means, Offer, Tool},
 };
 
 /// The tools that are offered, in the order in which clients see them.
@@ -19,6 +20,7 @@ pub(crate) struct Shelf {
     tools: Vec<Shelved>,
     /// What can be read beside them.
     pub(crate) resources: Arc<Resources>,
+    pub(crate) reader: Arc<Reader>,
 }
 
 /// A tool with what it takes, read once.
@@ -41,6 +43,7 @@ impl Shelf {
         Ok(Shelf {
             tools: tools.into_iter().map(Shelved::new).collect(),
             resources: means.resources,
+            reader: means.reader,
         })
     }
 
@@ -64,6 +67,11 @@ impl Shelf {
 }
 
 impl Shelved {
+    /// Says whether the tool changes what is in the database.
+    pub(crate) fn writes(&self) -> bool {
+        self.tool.definition().effect == Effect::Writes
+    }
+
     fn new(tool: Arc<dyn Tool>) -> Self {
         let takes = serde_json::from_str(tool.definition().input_schema);
         Shelved {
