@@ -505,6 +505,170 @@ fn a_set_role_cannot_be_left_by_any_statement() {
 }
 
 #[test]
+fn a_token_with_a_list_of_schemas_reads_no_table_of_another() {
+    let mut world = World::new();
+    let admin = world.database.superuser();
+    let reader = world.database.reader.role.clone();
+    admin.run(&format!(
+        "create schema secret; grant usage on schema secret, public to {reader};
+         create table secret.t as select 'canary' as word, 1 as a; analyze secret.t;
+         create view public.over_secret as select * from secret.t;
+         create view public.over_shop as select count(*) as n from shop.orders;
+         create table public.own as select 1 as a;
+         create table public.parent (a int) partition by list (a);
+         create table public.part partition of public.parent for values in (1);
+         grant select on secret.t, public.over_secret, public.over_shop, public.own, public.parent to {reader};
+         grant select on secret.t to {reader}"
+    ));
+    let token = world.token(&["--schemas", "public,shop"]);
+    let free = world.token(&[]);
+    let server = world.setup.start();
+    assert!(
+        server
+            .query(&free, "SELECT * FROM secret.t")
+            .text
+            .contains("canary")
+    );
+    for allowed in [
+        "SELECT * FROM own",
+        "SELECT * FROM public.own, shop.orders LIMIT 1",
+        "SELECT * FROM over_shop",
+        "SELECT * FROM parent",
+        "SELECT 1",
+        "SELECT relname FROM pg_class LIMIT 1",
+        "SELECT table_name FROM information_schema.tables LIMIT 1",
+        "WITH secret AS (SELECT 1 AS t) SELECT t FROM secret",
+        "SELECT 'secret.t'",
+    ] {
+        let answer = server.query(&token, allowed);
+        assert!(!answer.is_error, "{allowed}: {}", answer.text);
+    }
+    for hostile in [
+        "SELECT * FROM secret.t",
+        "TABLE secret.t",
+        "SELECT * FROM \"secret\".\"t\"",
+        "SELECT (SELECT word FROM secret.t)",
+        "SELECT 1 WHERE EXISTS (SELECT FROM secret.t WHERE word LIKE 'c%')",
+        "WITH x AS (SELECT * FROM secret.t) SELECT 1",
+        "SELECT 1 FROM own LEFT JOIN secret.t USING (a)",
+        "SELECT 1 FROM secret.t WHERE false",
+        "SELECT CAST((SELECT word FROM secret.t) AS int)",
+        "SELECT 1 / (SELECT 0 FROM secret.t)",
+        "SELECT * FROM over_secret",
+        "SELECT (r).word FROM (SELECT t AS r FROM secret.t t) q",
+        "SELECT 1 UNION ALL SELECT a FROM secret.t",
+        "SELECT most_common_vals, histogram_bounds FROM pg_stats",
+        "SELECT * FROM pg_catalog.pg_stats_ext",
+        "SELECT query FROM pg_stat_activity",
+        "SELECT query_to_xml('select * from secret.t', true, true, '')",
+        "SELECT set_config('mcp.schemas', '', true)",
+        "SELECT 1; SELECT * FROM secret.t",
+    ] {
+        let answer = server.query(&token, hostile);
+        assert!(answer.is_error, "{hostile}: {}", answer.text);
+        assert!(
+            !answer.text.contains("canary"),
+            "{hostile}: {}",
+            answer.text
+        );
+    }
+    refused(
+        &server.query(&token, "SELECT * FROM secret.t"),
+        "may not use secret.t; it may use the schemas public, shop",
+    );
+    for (tool, arguments) in [
+        ("count_rows", json!({ "table": "t", "schema": "secret" })),
+        (
+            "count_rows",
+            json!({ "table": "t", "schema": "secret", "estimate": true }),
+        ),
+        (
+            "execute_explain",
+            json!({ "query": "SELECT * FROM secret.t" }),
+        ),
+    ] {
+        let answer = server.call(&token, tool, arguments);
+        assert!(answer.is_error, "{tool}: {}", answer.text);
+    }
+    for (arguments, there) in [
+        (json!({}), true),
+        (json!({ "schema_name": "secret" }), false),
+    ] {
+        let answer = server.call(&token, "get_schema_info", arguments);
+        assert!(!answer.text.contains("secret.t"), "{}", answer.text);
+        assert_eq!(answer.text.contains("orders"), there, "{}", answer.text);
+    }
+    let read = |uri: &str| {
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": { "uri": uri } });
+        server.post(&token, &message).text()
+    };
+    assert!(read("pg://schema").contains("orders") && !read("pg://schema").contains("secret.t"));
+    assert!(!read("pg://schema/secret/t").contains("word"));
+    assert!(
+        read("pg://schema/shop/orders").contains("placed")
+            || read("pg://schema/shop/orders").contains("column")
+    );
+}
+
+#[test]
+fn show_effective_tells_what_a_token_can_and_can_not_do() {
+    let mut world = World::new();
+    world.setup.config["tools"] = json!({ "enabled": ["execute_write"] });
+    let admin = world.database.superuser();
+    let reader = world.database.reader.role.clone();
+    admin.run(&format!("create table public.own as select 1 as a; create table shop.hidden as select 1 as a; grant usage on schema public to {reader}; grant select on public.own to {reader}"));
+    let token = world.token(&[
+        "--tools",
+        "query_database,count_rows",
+        "--schemas",
+        "shop",
+        "--rows",
+        "7",
+        "--allow-from",
+        "10.0.0.0/8",
+        "--database",
+        "shop",
+    ]);
+    let words = ["show", &token.id, "--effective"];
+    let text = world.run(&words);
+    for expected in [
+        "Policy: access read; tools query_database, count_rows",
+        "Tools: query_database, count_rows\n",
+        "Tools that it can NOT use: get_schema_info, ",
+        "Databases that it can NOT use: other, third\n",
+        "rows 7; bytes 1048576; statement_timeout_ms 30000; concurrent 256; calls_per_minute unlimited; connections 4",
+        "It can NOT be used but from 10.0.0.0/8",
+        "shop.orders",
+        "  It can NOT change any rows\n",
+        "  It can NOT read 2 tables: public.own, shop.hidden\n",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in:\n{text}");
+    }
+    assert!(text.contains(&format!("as {reader}:")), "{text}");
+    let json: Value =
+        serde_json::from_str(&world.run(&[&words[..], &["--json"]].concat())).unwrap();
+    assert_eq!(json["id"], token.id.as_str());
+    assert_eq!(json["effective"]["limits"]["rows"], 7);
+    assert_eq!(
+        json["effective"]["databases"][0]["refused"],
+        json!(["public.own", "shop.hidden"])
+    );
+    world.edit(&token, &["--set-role", "no_such_role"]);
+    let text = world.run(&words);
+    assert!(
+        text.contains("Database shop can NOT be used: ERROR: the role \"no_such_role\""),
+        "{text}"
+    );
+    let said = world.setup.mcp_token(&["show", "nobody", "--effective"]);
+    assert_eq!(said.code, 1, "{}", said.stderr);
+    assert!(
+        said.stderr.contains("no token has this id"),
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
 fn a_token_logs_in_with_credentials_of_its_own_or_not_at_all() {
     let mut world = World::new();
     let own = world.database.role("own", "");

@@ -4,9 +4,10 @@ use server_config::{Config, Sources};
 use token_store::{EditError, NewToken, Policy, Secret, Token, TokenFile};
 
 use crate::{
-    command::{Add, lay},
+    command::{Add, CreateRole, lay},
     failure::Failure,
     json, prompt,
+    role::{self, Script},
     text::{self, DatabaseShown},
     world::World,
 };
@@ -23,15 +24,21 @@ pub(crate) fn run(
     let config = Config::load(sources)?;
     let names: Vec<String> = config
         .databases
-        .into_iter()
-        .map(|database| database.name)
+        .iter()
+        .map(|database| database.name.clone())
         .collect();
     configured(&add.databases, &names)?;
     let mut policy = Policy::default();
     lay(&add.policy, &mut policy)?;
+    if add.create_role.is_some() && policy.role.is_some() {
+        return Err(Failure::TwoRoles);
+    }
+    if add.create_role.is_some() && names.is_empty() {
+        return Err(Failure::NoDatabase);
+    }
     let asked = prompt::complete(add, &names, world)?;
     short(&asked.note)?;
-    let file = TokenFile::new(config.token_file);
+    let file = TokenFile::new(config.token_file.clone());
     let now = world.now();
     let new = NewToken {
         note: asked.note,
@@ -40,19 +47,43 @@ pub(crate) fn run(
         policy,
     };
     let secret = world.new_secret()?;
-    let made = file.edit(|draft| Ok::<_, EditError>(draft.create(&secret, new, now)?))?;
+    let made = file.edit(|draft| {
+        let token = draft.create(&secret, new, now).map_err(EditError::from)?;
+        if add.create_role.is_none() {
+            return Ok((token, None));
+        }
+        let password = world.new_secret()?;
+        let (token, script) = role::prepare(draft, &token, &config, &password)?;
+        Ok::<_, Failure>((token, Some(script)))
+    })?;
     world.warn(&made.warnings);
+    let (token, script) = made.value;
+    if let (Some(CreateRole::Apply), Some(script)) = (add.create_role, &script)
+        && let Err(failure) = script.apply()
+    {
+        script.discard();
+        remove(&file, &secret)?;
+        return Err(failure);
+    }
+    let sql = match add.create_role {
+        Some(CreateRole::Print) => script.as_ref().map(Script::text),
+        _ => None,
+    };
     let shown = if json {
-        json::added(&made.value, &secret)
+        json::added(&token, &secret, sql.as_deref())
     } else {
-        let database = match (made.value.database(), names.first()) {
+        let database = match (token.database(), names.first()) {
             (Some(name), _) => DatabaseShown::Bound(name),
             (None, Some(first)) => DatabaseShown::Default(first),
             (None, None) => DatabaseShown::First,
         };
-        text::added(&made.value, &secret, &database)
+        text::added(&token, &secret, &database) + &sql.map(text::sql).unwrap_or_default()
     };
-    show(&shown, &file, &made.value, &secret, world)
+    let done = show(&shown, &file, &token, &secret, world);
+    if let (Err(_), Some(script)) = (&done, &script) {
+        script.discard();
+    }
+    done
 }
 
 /// Refuses a database that is not configured.
@@ -85,13 +116,19 @@ fn show(
     let Err(shown) = world.print(text) else {
         return Ok(());
     };
-    let hash = secret.hash();
-    match file.edit(|draft| Ok::<_, EditError>(draft.remove_where(|other| other.hash == hash))) {
-        Ok(_) => Err(Failure::NotShown(shown)),
-        Err(error) => Err(Failure::NotShownNorRemoved {
+    match remove(file, secret) {
+        Ok(()) => Err(Failure::NotShown(shown)),
+        Err(removed) => Err(Failure::NotShownNorRemoved {
             shown,
-            removed: Box::new(error.into()),
+            removed: Box::new(removed),
             id: token.id.clone(),
         }),
     }
+}
+
+/// Removes the token of a secret that nobody has got.
+fn remove(file: &TokenFile, secret: &Secret) -> Result<(), Failure> {
+    let hash = secret.hash();
+    file.edit(|draft| Ok::<_, EditError>(draft.remove_where(|other| other.hash == hash)))?;
+    Ok(())
 }

@@ -41,6 +41,22 @@ pub(crate) enum Failure {
     NoToken,
     #[error("{0} does not exist; name the token file with --token-file")]
     NoFile(PathBuf),
+    #[error("failed to keep the password of the role: {0}")]
+    Password(io::Error),
+    #[error("the token's id is too long for the name of a role; give it a role with --role")]
+    RoleName,
+    #[error("--create-role makes a role of the token's own; leave --role and --set-role out")]
+    TwoRoles,
+    #[error(
+        "no database is configured in which the role could be made; add one under `databases:`"
+    )]
+    NoDatabase,
+    #[error(
+        "failed to run psql: {0}; install PostgreSQL's client programs (apt-get install postgresql-client), or leave --apply out and run the SQL yourself"
+    )]
+    Psql(io::Error),
+    #[error("the role was not made in the database \"{}\": {}; the token was removed again", text::printable(.database), text::printable(.reason))]
+    NotApplied { database: String, reason: String },
     #[error("{0} problem(s) found")]
     Problems(usize),
     #[error("{}", selection(.0))]
@@ -74,9 +90,11 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::NoExpiry | Self::Policy(_) | Self::Databases | Self::NothingToChange => {
-                Exit::Usage
-            }
+            Self::NoExpiry
+            | Self::Policy(_)
+            | Self::Databases
+            | Self::NothingToChange
+            | Self::TwoRoles => Exit::Usage,
             Self::NotAccepted(_) => Exit::Refused,
             _ => Exit::Failed,
         }

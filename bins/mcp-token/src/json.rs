@@ -5,10 +5,13 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use token_store::{LIMITS, Names, PasswordSource, Policy, Role, Secret, Token, Usage};
 
 /// A new token, or a new secret of one.
-pub(crate) fn added(token: &Token, secret: &Secret) -> String {
+pub(crate) fn added(token: &Token, secret: &Secret, sql: Option<&str>) -> String {
     let mut object = Map::new();
     object.insert("token".into(), secret.expose().into());
     object.extend(record(token));
+    if let Some(sql) = sql {
+        object.insert("create_role".into(), sql.into());
+    }
     line(&Value::Object(object))
 }
 

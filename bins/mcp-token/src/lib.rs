@@ -31,6 +31,7 @@ mod list;
 mod options;
 mod prompt;
 mod remove;
+mod role;
 mod rotate;
 mod text;
 mod verify;

@@ -25,7 +25,7 @@ pub(crate) fn run(
     world.warn(&rotated.warnings);
     let (before, after) = rotated.value;
     let text = if json {
-        json::added(&after, &secret)
+        json::added(&after, &secret, None)
     } else {
         text::rotated(&after, &secret)
     };

@@ -48,6 +48,13 @@ pub(crate) fn added(token: &Token, secret: &Secret, database: &DatabaseShown<'_>
     )
 }
 
+/// Shows the SQL that makes a token's role; it holds a verifier of the password only.
+pub(crate) fn sql(sql: String) -> String {
+    format!(
+        "\nRun this with psql, as a role that may create roles and grant these rights:\n\n{sql}"
+    )
+}
+
 pub(crate) fn rotated(token: &Token, secret: &Secret) -> String {
     let until = match &token.previous {
         Some(previous) => format!("until {} UTC", stamp(previous.until, SECOND)),

@@ -254,6 +254,22 @@ impl Agent {
             // "none" would mean no other role, quoted or not; but a role that is no role has been refused.
             Role::Set(name) => Some(format!("SET LOCAL ROLE {}", identifier(name))),
         };
-        timeout.into_iter().chain(role).collect()
+        // For the queries of our own about the catalogue; a statement cannot set it, as it cannot set the role.
+        let schemas = self.policy.schemas.as_ref().map(|schemas| {
+            let names: Vec<String> = schemas.iter().map(|name| array_item(name)).collect();
+            let list = literal(&format!("{{{}}}", names.join(",")));
+            format!("SET LOCAL mcp.schemas = {list}")
+        });
+        timeout.into_iter().chain(role).chain(schemas).collect()
     }
+}
+
+/// Writes an item of an array (PostgreSQL documentation, section 8.15.6).
+fn array_item(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Writes a text as an SQL literal that means the same whatever the server's settings are.
+fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }

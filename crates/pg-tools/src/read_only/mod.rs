@@ -154,7 +154,21 @@ impl Reader {
                 lease.give_back();
                 return Err(refusal);
             }
-            run(lease, guard.of(agent, self.limits)).await
+            let guard = guard.of(agent, self.limits);
+            if let Some((statement, schemas)) = statement.zip(agent.schemas()) {
+                let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
+                let limits = agent.limits(self.limits);
+                let begin = &guard.begin;
+                let (is_clean, within) =
+                    exchange::stay_within(&lease, begin, statement, &schemas, limits).await;
+                if let Err(refusal) = within {
+                    if is_clean {
+                        lease.give_back();
+                    }
+                    return Err(refusal);
+                }
+            }
+            run(lease, guard).await
         };
         match attempt().await {
             Err(ReadError::NeverBegan(_)) => attempt().await,
