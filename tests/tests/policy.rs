@@ -669,6 +669,123 @@ fn show_effective_tells_what_a_token_can_and_can_not_do() {
 }
 
 #[test]
+fn a_role_of_a_tokens_own_is_made_with_no_more_rights_than_it_needs() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new();
+    let admin = world.database.role("admin", "superuser");
+    let words = [
+        "add",
+        "--expiry",
+        "90d",
+        "--schemas",
+        "shop",
+        "--connections",
+        "2",
+        "--database",
+        "shop",
+        "--create-role",
+    ];
+    let apply = |world: &World, password: &str| {
+        let mut command = world
+            .setup
+            .command("mcp-token", &[&words[..], &["--apply"]].concat());
+        command
+            .env("PGUSER", &admin.role)
+            .env("PGPASSWORD", password);
+        end_to_end::binaries::run(command)
+    };
+    let failed = apply(&world, "wrong");
+    assert_eq!(failed.code, 1);
+    assert!(
+        failed.stderr.contains("the token was removed again"),
+        "{}",
+        failed.stderr
+    );
+    assert!(world.run(&["list"]).contains("Total tokens: 0"));
+    let roles = std::path::PathBuf::from(format!("{}.roles", world.setup.token_file().display()));
+    assert_eq!(std::fs::read_dir(&roles).unwrap().count(), 0);
+
+    let said = apply(&world, &admin.password);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let token = Token::read(&said.stdout);
+    let role = format!("mcp_{}", token.id.replace('-', "_"));
+    let file = roles.join(format!("{role}.password"));
+    let password = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert!(!said.stdout.contains(password.trim()));
+    let observer = world.database.superuser();
+    let attributes = format!(
+        "select concat_ws(' ', rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls, rolinherit, rolconnlimit, rolvaliduntil > now() + interval '89 days', rolvaliduntil < now() + interval '91 days') from pg_roles where rolname = '{role}'"
+    );
+    assert_eq!(observer.value(&attributes), "f f f f f f 2 t t");
+    let stored = format!(
+        "select rolpassword like 'SCRAM-SHA-256$%' from pg_authid where rolname = '{role}'"
+    );
+    assert_eq!(observer.value(&stored), "t");
+    let mut server = world.setup.start();
+    server.keep_secret(password.trim());
+    assert!(current_user(&server, &token).text.contains(&role));
+    assert!(
+        !server
+            .query(&token, "SELECT * FROM orders LIMIT 1")
+            .is_error
+    );
+    let rights = format!(
+        "select count(*) from information_schema.role_table_grants where grantee = '{role}' and privilege_type <> 'SELECT'"
+    );
+    assert_eq!(observer.value(&rights), "0");
+
+    // Printed, the same holds for another token, and nothing is made.
+    let printed = world.run(&[&words[..], &["--access", "write", "--json"]].concat());
+    let printed: Value = serde_json::from_str(&printed).unwrap();
+    let sql = printed["create_role"].as_str().unwrap();
+    let other = printed["policy"]["role"]["user"].as_str().unwrap();
+    assert_ne!(other, role);
+    for expected in [
+        format!("CREATE ROLE {other} LOGIN NOSUPERUSER"),
+        "CONNECTION LIMIT 2 VALID UNTIL '".into(),
+        format!(
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \"shop\" TO {other};"
+        ),
+        "PASSWORD 'SCRAM-SHA-256$".into(),
+    ] {
+        assert!(sql.contains(&expected), "{expected} is not in:\n{sql}");
+    }
+    let exists = format!("select count(*) from pg_roles where rolname = '{other}'");
+    assert_eq!(observer.value(&exists), "0");
+    let script = world.setup.file("role.sql", sql);
+    let done = std::process::Command::new("psql")
+        .args([
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            &world.database.postgres.host,
+            "-p",
+            &world.database.postgres.port.to_string(),
+        ])
+        .args(["-d", "postgres", "-f", script.to_str().unwrap()])
+        .env("PGUSER", &admin.role)
+        .env("PGPASSWORD", &admin.password)
+        .output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    assert_eq!(observer.value(&exists), "1");
+    drop(server);
+    for role in [role.as_str(), other] {
+        observer.run(&format!("drop owned by {role}; drop role {role}"));
+    }
+}
+
+#[test]
 fn a_token_logs_in_with_credentials_of_its_own_or_not_at_all() {
     let mut world = World::new();
     let own = world.database.role("own", "");
