@@ -226,7 +226,8 @@ impl Handler for Toolbox {
         if !agent.may_read_resources() {
             return None;
         }
-        self.shelf.resources.version(agent, uri).await
+        // On the heap: the futures of a follower's stream would nest too deep for the compiler.
+        Box::pin(self.shelf.resources.version(agent, uri)).await
     }
 
     fn prompts(&self, _: &Agent) -> Arc<[ListedPrompt]> {
