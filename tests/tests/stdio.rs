@@ -271,3 +271,101 @@ fn a_prompt_needs_its_required_arguments_and_a_table_is_completed() {
     let unknown = server.ask(5, "resources/read", json!({ "uri": "pg://nothing" }));
     assert_eq!(unknown["error"]["code"], -32002);
 }
+
+fn custom_tool(name: &str, sql: &str) -> String {
+    format!(
+        "tools:\n  - name: {name}\n    description: A custom tool.\n    sql: {sql}\n    parameters: [{{name: id, type: integer}}]\n"
+    )
+}
+
+#[test]
+fn custom_tools_are_offered_and_exchanged_when_their_file_changes() {
+    let database = Database::fresh();
+    let mut setup = setup(&database);
+    let file = setup.file(
+        "tools.yaml",
+        &custom_tool("first", "SELECT name FROM users WHERE id = $1"),
+    );
+    setup.config["tools"] = json!({ "file": file });
+    let mut server = Conversation::start(&setup);
+    server.initialize();
+    let names = |server: &mut Conversation, id| -> Vec<String> {
+        let listed = server.ask(id, "tools/list", json!({}));
+        let listed = listed["result"]["tools"].as_array().unwrap();
+        listed
+            .iter()
+            .skip(6)
+            .map(|tool| tool["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(&mut server, 1), ["first"]);
+    let called = json!({ "name": "first", "arguments": { "id": 1 } });
+    let answer = Answer::read(&server.ask(2, "tools/call", called));
+    assert!(
+        !answer.is_error && answer.text.starts_with("name\n"),
+        "{}",
+        answer.text
+    );
+
+    // What is wrong changes nothing; it is looked at before what comes after it.
+    setup.file(
+        "tools.yaml",
+        &custom_tool("wrong", "SELECT nam FROM users WHERE id = $1"),
+    );
+    let waited =
+        json!({ "name": "query_database", "arguments": { "query": "SELECT pg_sleep(1.5)" } });
+    server.ask(3, "tools/call", waited);
+    assert_eq!(names(&mut server, 4), ["first"]);
+    setup.file(
+        "tools.yaml",
+        &custom_tool("second", "SELECT email FROM users WHERE id = $1"),
+    );
+    assert_eq!(
+        server.receive()["method"],
+        "notifications/tools/list_changed"
+    );
+    assert_eq!(names(&mut server, 5), ["second"]);
+}
+
+#[test]
+fn a_wrong_custom_tool_stops_the_start() {
+    let database = Database::fresh();
+    let mut setup = setup(&database);
+    let file = setup.file(
+        "tools.yaml",
+        &custom_tool("wrong", "SELECT nam FROM users WHERE id = $1"),
+    );
+    setup.config["tools"] = json!({ "file": file });
+    let said = end_to_end::binaries::run(setup.command("mcp-server", &[]));
+    assert_eq!(said.code, 1, "{}", said.stderr);
+    for part in ["tools.yaml", "tool \"wrong\"", "42703"] {
+        assert!(said.stderr.contains(part), "no {part:?} in {}", said.stderr);
+    }
+}
+
+#[test]
+fn the_documented_custom_tool_works_on_the_shop() {
+    let page = include_str!("../../docs/configuration.md");
+    let example = page
+        .split("```yaml\n")
+        .find(|block| block.starts_with("tools:"))
+        .and_then(|block| block.split("```").next())
+        .unwrap();
+    let database = Database::fresh();
+    let mut setup = setup(&database);
+    setup.config["tools"] = json!({ "file": setup.file("tools.yaml", example) });
+    let mut server = Conversation::start(&setup);
+    server.initialize();
+    let customer = database
+        .superuser()
+        .value("select user_id from shop.orders where status = 'delivered' limit 1");
+    let customer: i64 = customer.parse().unwrap();
+    let arguments = json!({ "customer": customer, "status": "delivered" });
+    let called = json!({ "name": "orders_of_customer", "arguments": arguments });
+    let answer = Answer::read(&server.ask(1, "tools/call", called));
+    assert_eq!(
+        answer.structured["rows"][0][1], "delivered",
+        "{}",
+        answer.text
+    );
+}

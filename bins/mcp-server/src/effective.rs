@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use server_config::{Config, Sources};
 use token_store::{Limits, Token, TokenFile};
 
-use crate::{command_line::ShowToken, holders::Holders, on_runtime, serve, start_log};
+use crate::{
+    command_line::ShowToken, custom_tools::ToolFile, holders::Holders, on_runtime, serve, start_log,
+};
 
 /// Tables that are named one by one.
 const MOST_NAMED: usize = 50;
@@ -49,9 +51,10 @@ fn shown(show: &ShowToken, sources: &Sources) -> anyhow::Result<String> {
     };
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let mut stdin = io::empty();
-    let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, false);
-    let exit = mcp_token::run(&command, sources, &mut world);
-    drop(world);
+    let exit = {
+        let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, false);
+        mcp_token::run(&command, sources, &mut world)
+    };
     if exit != Exit::Done {
         bail!("{}", String::from_utf8_lossy(&stderr).trim_end());
     }
@@ -61,6 +64,9 @@ fn shown(show: &ShowToken, sources: &Sources) -> anyhow::Result<String> {
 async fn survey(config: &Config, token: Arc<Token>) -> anyhow::Result<Survey> {
     let (sessions, _) = serve::sessions(config)?;
     let toolbox = serve::toolbox(config, true)?;
+    if let Err(error) = ToolFile::open(config, &toolbox, &sessions).await {
+        crate::announce!("warning: the custom tools are not known: {error:#}");
+    }
     let holders = Holders::new(serve::usual(config, &toolbox));
     for lacking in holders.lacking(&token) {
         crate::announce!("warning: {lacking}");

@@ -23,8 +23,8 @@ const LONGEST_PASSWORD: u64 = 4_096;
 pub(crate) struct Usual {
     /// All configured databases, the default one first.
     pub(crate) databases: Vec<Arc<str>>,
-    /// The tools that are offered.
-    pub(crate) tools: BTreeSet<String>,
+    /// The tools that are offered, as far as they stay the same.
+    pub(crate) tools: Option<BTreeSet<String>>,
     /// Calls a minute; `None` is any number.
     pub(crate) calls_per_minute: Option<u32>,
 }
@@ -132,9 +132,10 @@ impl Holders {
         let databases = databases
             .filter(|name| !self.usual.databases.iter().any(|known| **known == **name))
             .map(|name| format!("its database \"{}\" is not configured", name.escape_debug()));
+        let offered = self.usual.tools.as_ref();
         let tools = token.policy.tools.iter().flat_map(|names| names.iter());
         let tools = tools
-            .filter(|name| !self.usual.tools.contains(*name))
+            .filter(|name| offered.is_some_and(|offered| !offered.contains(*name)))
             .map(|name| format!("its tool \"{}\" is not offered", name.escape_debug()));
         databases.chain(tools).collect()
     }

@@ -2,6 +2,7 @@
 
 mod announce;
 mod command_line;
+mod custom_tools;
 mod databases;
 mod demo;
 mod effective;

@@ -16,7 +16,9 @@ use token_store::TokenFile;
 use tokio::task::JoinSet;
 
 use crate::{
-    announce, databases,
+    announce,
+    custom_tools::{self, ToolFile},
+    databases,
     gate::{OpenGate, TokenGate},
     health::Check,
     holders::Usual,
@@ -77,6 +79,7 @@ pub(crate) fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<To
         held_time: config.limits.held_time,
     };
     settings.written_rows = config.limits.written_rows;
+    settings.tools_change = config.tools.file.is_some();
     settings.enabled = config.tools.enabled.clone();
     Toolbox::new(settings).map_err(|error| anyhow::anyhow!("tools.enabled: {error}"))
 }
@@ -85,7 +88,11 @@ pub(crate) fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<To
 pub(crate) fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
     Usual {
         databases: names(config).map(Arc::from).collect(),
-        tools: toolbox.names().map(str::to_owned).collect(),
+        // Those of a file may be others in a moment.
+        tools: match &config.tools.file {
+            None => Some(toolbox.names().into_iter().collect()),
+            Some(_) => None,
+        },
         calls_per_minute: config.limits.calls_per_minute,
     }
 }
@@ -97,7 +104,9 @@ fn names(config: &Config) -> impl Iterator<Item = &str> {
 
 async fn over_stdio(config: &Config, mut signals: Signals) -> anyhow::Result<()> {
     let (sessions, first) = sessions(config)?;
-    let service = service(config, toolbox(config, true)?);
+    let toolbox = toolbox(config, true)?;
+    let tool_file = ToolFile::open(config, &toolbox, &sessions).await?;
+    let service = service(config, toolbox);
     let agent = Agent::new(sessions.open(STDIO_SESSION, None), first).with_databases(names(config));
     let options = stdio::Options {
         max_line_bytes: config.http.max_body_bytes,
@@ -106,12 +115,12 @@ async fn over_stdio(config: &Config, mut signals: Signals) -> anyhow::Result<()>
     let serving = stdio::serve(
         tokio::io::stdin(),
         tokio::io::stdout(),
-        service,
+        service.clone(),
         agent,
         options,
     );
     let served = tokio::select! {
-        served = serving => served,
+        served = custom_tools::beside(tool_file, &service, serving) => served,
         () = signals.stop() => Ok(()),
     };
     sessions.finish().await;
@@ -139,6 +148,7 @@ pub(crate) async fn http(
     let options = options(config)?;
     let (sessions, first) = sessions(config)?;
     let toolbox = toolbox(config, only_loopback)?;
+    let tool_file = ToolFile::open(config, &toolbox, &sessions).await?;
     if config.http.auth_enabled {
         let file = TokenFile::new(&config.token_file);
         tidy(&file)?;
@@ -146,29 +156,19 @@ pub(crate) async fn http(
         let record = Record::new(gate.door(), &config.token_file);
         let mut keeping = JoinSet::new();
         keeping.spawn(record.clone().keep());
-        let toolbox = with_check(config, toolbox, Check::new(&sessions, Some(gate.door())));
-        listen(
-            listeners,
-            Server::new(toolbox, gate, options),
-            scheme(config),
-            signals,
-            ready,
-        )
-        .await;
+        let service = with_check(config, toolbox, Check::new(&sessions, Some(gate.door())));
+        let server = Server::new(service.clone(), gate, options);
+        let listening = listen(listeners, server, scheme(config), signals, ready);
+        custom_tools::beside(tool_file, &service, listening).await;
         keeping.shutdown().await;
         record.write().await;
     } else {
         let agent =
             Agent::new(sessions.open(ANONYMOUS_SESSION, None), first).with_databases(names(config));
-        let toolbox = with_check(config, toolbox, Check::new(&sessions, None));
-        listen(
-            listeners,
-            Server::new(toolbox, OpenGate { agent }, options),
-            scheme(config),
-            signals,
-            ready,
-        )
-        .await;
+        let service = with_check(config, toolbox, Check::new(&sessions, None));
+        let server = Server::new(service.clone(), OpenGate { agent }, options);
+        let listening = listen(listeners, server, scheme(config), signals, ready);
+        custom_tools::beside(tool_file, &service, listening).await;
     }
     sessions.finish().await;
     Ok(())

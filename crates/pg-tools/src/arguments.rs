@@ -22,6 +22,11 @@ impl Arguments {
         self.given.remove(name).filter(|value| !value.is_null())
     }
 
+    /// Takes whatever is given.
+    pub(crate) fn value(&mut self, name: &str) -> Option<Value> {
+        self.given.remove(name)
+    }
+
     /// Takes a text that must be given.
     pub(crate) fn text(&mut self, name: &'static str) -> Result<String, String> {
         match self.take(name) {

@@ -1,6 +1,7 @@
 //! The toolbox as MCP sees it: the only place that knows the protocol crate.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -17,13 +18,13 @@ use mcp_protocol::{
 use serde_json::{Value, json};
 
 use crate::{
-    Agent, Settings, SettingsError, Survey,
+    Agent, CustomTools, Settings, SettingsError, Survey,
     client::{Client, Question, Unanswered},
     fence,
     meter::TooFast,
     prompts::{PROMPTS, Prompt},
     resources::{self, Described, LISTED, TEMPLATE},
-    shelf::Shelf,
+    shelf::{Shelf, Shelved},
     survey,
     tools::{Definition, Effect, Failure, Found, Text},
 };
@@ -48,10 +49,10 @@ type HealthCheck = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Health> + Send>> 
 /// All tools, for an MCP service to serve.
 pub struct Toolbox {
     server: ServerInfo,
-    shelf: Shelf,
-    /// What every tool of the shelf is listed as, in its order.
-    listed: Arc<[Listed]>,
+    shelf: Arc<Shelf>,
+    lists: Lists,
     prompts: Arc<[ListedPrompt]>,
+    tools_change: bool,
     health: Option<HealthCheck>,
 }
 
@@ -61,12 +62,8 @@ impl Toolbox {
     /// # Errors
     /// When a setting asks for what there is not.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
-        let shelf = Shelf::new(settings)?;
-        let listed = shelf
-            .all()
-            .iter()
-            .map(|shelved| list(&shelved.tool.definition()));
-        let listed = listed.collect();
+        let tools_change = settings.tools_change;
+        let shelf = Arc::new(Shelf::new(settings)?);
         let server = ServerInfo {
             name: "mcp-server".into(),
             title: Some("PostgreSQL".into()),
@@ -77,20 +74,31 @@ impl Toolbox {
         Ok(Toolbox {
             server,
             shelf,
-            listed,
+            lists: Lists::default(),
             prompts: PROMPTS.iter().map(list_prompt).collect(),
+            tools_change,
             health: None,
         })
     }
 
-    /// Names the tools that are offered.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.listed.iter().map(|tool| &*tool.name)
+    /// Names the tools that are offered now.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let all = self.shelf.all();
+        all.iter()
+            .map(|shelved| shelved.tool.definition().name.to_owned())
+            .collect()
     }
 
     /// Asks an agent's databases what it really can do.
     pub async fn survey(&self, agent: &Agent) -> Survey {
-        survey::survey(agent, &self.shelf.reader, &self.shelf).await
+        survey::survey(agent, &self.shelf).await
+    }
+
+    /// The custom tools, of which there are none yet.
+    #[must_use]
+    pub fn custom_tools(&self) -> CustomTools {
+        CustomTools(self.shelf.clone())
     }
 
     /// Answers `GET /health` with what `check` says.
@@ -101,6 +109,44 @@ impl Toolbox {
     {
         self.health = Some(Box::new(move || Box::pin(check())));
         self
+    }
+}
+
+/// The lists that agents see: most see the same, and each of their calls asks for it.
+#[derive(Default)]
+struct Lists {
+    /// Locked for a look-up or an entry, never while waiting.
+    known: Mutex<VecDeque<List>>,
+}
+
+struct List {
+    tools: Vec<Arc<Shelved>>,
+    listed: Arc<[Listed]>,
+}
+
+impl Lists {
+    /// As many policies as are likely to be in use at once; another list is made anew.
+    const MOST: usize = 64;
+
+    fn of(&self, seen: Vec<Arc<Shelved>>) -> Arc<[Listed]> {
+        let same = |known: &[Arc<Shelved>]| {
+            known.len() == seen.len() && known.iter().zip(&seen).all(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known().iter().find(|known| same(&known.tools)) {
+            return known.listed.clone();
+        }
+        let listed = seen.iter().map(|shelved| list(&shelved.tool.definition()));
+        let listed: Arc<[Listed]> = listed.collect();
+        let mut known = known();
+        known.push_back(List {
+            tools: seen,
+            listed: listed.clone(),
+        });
+        if known.len() > Self::MOST {
+            known.pop_front();
+        }
+        listed
     }
 }
 
@@ -140,18 +186,13 @@ impl Handler for Toolbox {
             resource_subscriptions: true,
             prompts: true,
             completions: true,
+            list_changed: self.tools_change,
             ..Capabilities::default()
         }
     }
 
     fn tools(&self, agent: &Agent) -> Arc<[Listed]> {
-        let seen: Vec<_> = self.shelf.of(agent).collect();
-        if seen.len() == self.listed.len() {
-            return self.listed.clone();
-        }
-        seen.iter()
-            .map(|shelved| list(&shelved.tool.definition()))
-            .collect()
+        self.lists.of(self.shelf.of(agent))
     }
 
     async fn call_tool(
@@ -211,7 +252,7 @@ impl Handler for Toolbox {
             return Err(CallError::NotFound(uri));
         }
         let _running = agent.begin_call(Instant::now()).map_err(of_haste)?;
-        let read = self.shelf.resources.read(agent, &uri).await;
+        let read = self.shelf.means.resources.read(agent, &uri).await;
         let Some(content) = read.map_err(of_failure)? else {
             return Err(CallError::NotFound(uri));
         };
@@ -227,7 +268,7 @@ impl Handler for Toolbox {
             return None;
         }
         // On the heap: the futures of a follower's stream would nest too deep for the compiler.
-        Box::pin(self.shelf.resources.version(agent, uri)).await
+        Box::pin(self.shelf.means.resources.version(agent, uri)).await
     }
 
     fn prompts(&self, _: &Agent) -> Arc<[ListedPrompt]> {
@@ -271,10 +312,8 @@ impl Handler for Toolbox {
         }
         let _running = agent.begin_call(Instant::now()).map_err(of_haste)?;
         let schema = call.known.get("schema").map(String::as_str);
-        let names = self
-            .shelf
-            .resources
-            .complete(agent, &call.argument, &call.value, schema);
+        let resources = &self.shelf.means.resources;
+        let names = resources.complete(agent, &call.argument, &call.value, schema);
         let values = names.await.map_err(of_failure)?;
         Ok(Completion {
             total: Some(values.len() as u64),
@@ -440,9 +479,15 @@ mod tests {
     #[test]
     fn every_tool_can_be_listed_once() {
         let toolbox = Toolbox::new(Settings::default()).unwrap();
-        let names: std::collections::HashSet<_> =
-            toolbox.listed.iter().map(|tool| &tool.name).collect();
-        assert_eq!(names.len(), toolbox.shelf.all().len());
+        let all = toolbox.shelf.all();
+        let listed = toolbox.lists.of(all.clone());
+        let names: std::collections::HashSet<_> = listed.iter().map(|tool| &tool.name).collect();
+        assert_eq!(names.len(), all.len());
+        assert!(
+            Arc::ptr_eq(&listed, &toolbox.lists.of(all.clone())),
+            "made once"
+        );
+        assert_eq!(toolbox.lists.of(all[1..].to_vec()).len(), all.len() - 1);
     }
 
     #[test]

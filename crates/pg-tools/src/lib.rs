@@ -46,6 +46,7 @@ mod arguments;
 #[allow(clippy::unwrap_used)]
 mod bench;
 mod client;
+mod custom;
 mod fence;
 mod handler;
 mod meter;
@@ -62,6 +63,7 @@ mod tools;
 mod writing;
 
 pub use agent::{Access, Agent, Policy, Role};
+pub use custom::{CustomParameter, CustomTool, CustomToolError, CustomTools};
 pub use handler::Toolbox;
 pub use meter::{Meter, Pace};
 pub use read_only::{DangerousRoles, Guards, QueryLimits};

@@ -15,6 +15,8 @@ pub struct Settings {
     pub written_rows: u64,
     /// The opt-in tools that are switched on, by name.
     pub enabled: Vec<String>,
+    /// Whether there may be custom tools, which clients are told of when they change.
+    pub tools_change: bool,
 }
 
 impl Default for Settings {
@@ -26,6 +28,7 @@ impl Default for Settings {
             paging: Paging::default(),
             written_rows: 1_000,
             enabled: Vec::new(),
+            tools_change: false,
         }
     }
 }

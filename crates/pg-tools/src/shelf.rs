@@ -1,6 +1,6 @@
 //! Which tools there are, which of them an agent sees, and the one way to call them.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::{Map, Value};
 
@@ -9,18 +9,16 @@ use crate::{
     arguments::Arguments,
     client::Client,
     nearest::nearest,
-    read_only::Reader,
-    resources::Resources,
     schema,
     tools::{self, Call, Effect, Failure, Found, Means, Offer, Tool},
 };
 
 /// The tools that are offered, in the order in which clients see them.
 pub(crate) struct Shelf {
-    tools: Vec<Shelved>,
-    /// What can be read beside them.
-    pub(crate) resources: Arc<Resources>,
-    pub(crate) reader: Arc<Reader>,
+    tools: Vec<Arc<Shelved>>,
+    /// Those that come after them, and may be others later. Locked for one look or assignment.
+    custom: RwLock<Arc<[Arc<Shelved>]>>,
+    pub(crate) means: Means,
 }
 
 /// A tool with what it takes, read once.
@@ -42,27 +40,56 @@ impl Shelf {
         });
         Ok(Shelf {
             tools: tools.into_iter().map(Shelved::new).collect(),
-            resources: means.resources,
-            reader: means.reader,
+            custom: RwLock::new(Arc::new([])),
+            means,
         })
     }
 
     /// Gives the tools that an agent may use: those that it sees are those that it can call.
-    pub(crate) fn of<'a>(&'a self, agent: &'a Agent) -> impl Iterator<Item = &'a Shelved> {
-        self.tools
-            .iter()
-            .filter(|shelved| agent.may_use(&shelved.tool.definition()))
+    pub(crate) fn of(&self, agent: &Agent) -> Vec<Arc<Shelved>> {
+        let mut tools = self.all();
+        tools.retain(|shelved| shelved.is_for(agent));
+        tools
     }
 
     /// Finds a tool that an agent may use.
-    pub(crate) fn find<'a>(&'a self, agent: &'a Agent, name: &str) -> Option<&'a Shelved> {
-        self.of(agent)
-            .find(|shelved| shelved.tool.definition().name == name)
+    pub(crate) fn find(&self, agent: &Agent, name: &str) -> Option<Arc<Shelved>> {
+        let is_it = |shelved: &&Arc<Shelved>| {
+            shelved.tool.definition().name == name && shelved.is_for(agent)
+        };
+        let custom = self.present_custom();
+        self.tools.iter().chain(&*custom).find(is_it).cloned()
     }
 
     /// Gives all tools.
-    pub(crate) fn all(&self) -> &[Shelved] {
-        &self.tools
+    pub(crate) fn all(&self) -> Vec<Arc<Shelved>> {
+        self.tools
+            .iter()
+            .chain(&*self.present_custom())
+            .cloned()
+            .collect()
+    }
+
+    /// Names the tools that are always the same.
+    pub(crate) fn fixed_names(&self) -> Vec<String> {
+        let names = self
+            .tools
+            .iter()
+            .map(|shelved| shelved.tool.definition().name.to_owned());
+        names.collect()
+    }
+
+    /// Offers these in place of the custom tools before.
+    pub(crate) fn put_custom(&self, tools: Vec<Arc<dyn Tool>>) {
+        let tools = tools.into_iter().map(Shelved::new).collect();
+        *self.custom.write().unwrap_or_else(PoisonError::into_inner) = tools;
+    }
+
+    fn present_custom(&self) -> Arc<[Arc<Shelved>]> {
+        self.custom
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -72,12 +99,16 @@ impl Shelved {
         self.tool.definition().effect == Effect::Writes
     }
 
-    fn new(tool: Arc<dyn Tool>) -> Self {
+    fn new(tool: Arc<dyn Tool>) -> Arc<Self> {
         let takes = serde_json::from_str(tool.definition().input_schema);
-        Shelved {
+        Arc::new(Shelved {
             takes: takes.expect("the schemas of the tools are valid, which a test proves"),
             tool,
-        }
+        })
+    }
+
+    pub(crate) fn is_for(&self, agent: &Agent) -> bool {
+        agent.may_use(&self.tool.definition()) && self.tool.is_for(agent)
     }
 
     /// Calls the tool with arguments that fit what clients were told.

@@ -1,11 +1,13 @@
 //! What an agent really can do, asked from its databases.
 
+use std::sync::Arc;
+
 use tokio_postgres::Row;
 
 use crate::{
     Agent,
     read_only::{ReadError, Reader},
-    shelf::Shelf,
+    shelf::{Shelf, Shelved},
 };
 
 /// Relations that are looked at in one database.
@@ -62,15 +64,18 @@ pub struct Surveyed {
 }
 
 /// Looks at all of an agent's databases.
-pub(crate) async fn survey(agent: &Agent, reader: &Reader, shelf: &Shelf) -> Survey {
-    let writes = shelf.of(agent).any(|shelved| shelved.writes());
+pub(crate) async fn survey(agent: &Agent, shelf: &Shelf) -> Survey {
+    let reader = &*shelf.means.reader;
     let (mine, others): (Vec<_>, Vec<_>) = shelf
         .all()
-        .iter()
-        .map(|shelved| shelved.tool.definition())
-        .partition(|tool| agent.may_use(tool));
-    let names = |tools: Vec<crate::tools::Definition<'_>>| {
-        tools.iter().map(|tool| tool.name.to_owned()).collect()
+        .into_iter()
+        .partition(|shelved| shelved.is_for(agent));
+    let writes = mine.iter().any(|shelved| shelved.writes());
+    let names = |tools: Vec<Arc<Shelved>>| {
+        let names = tools
+            .iter()
+            .map(|shelved| shelved.tool.definition().name.to_owned());
+        names.collect()
     };
     let databases = agent
         .databases()

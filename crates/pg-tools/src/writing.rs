@@ -56,7 +56,7 @@ impl Writer {
                 let done = done.map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
                 if !matches!(done, Err(ReadError::NeverBegan(_) | ReadError::Lost(_))) {
                     // Ends the transaction of a failed one; a lease that stays dirty is closed.
-                    _ = lease.scrub().await;
+                    _ = tokio::time::timeout(GRACE, lease.scrub()).await;
                 }
                 done
             })

@@ -122,6 +122,8 @@ pub struct Tls {
 pub struct Tools {
     /// The opt-in tools that are switched on.
     pub enabled: Vec<String>,
+    /// The file of custom tools.
+    pub file: Option<PathBuf>,
 }
 
 /// What a call may use up.
@@ -217,6 +219,7 @@ impl Config {
             },
             tools: Tools {
                 enabled: settings.texts("tools.enabled"),
+                file: settings.text("tools.file").map(PathBuf::from),
             },
             warnings,
         };

@@ -79,6 +79,7 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.follow_interval", Kind::Span, "5s", None, "how often it is looked, on the token's own connection, whether a table that a client follows has changed"),
     key("tools.enabled", Kind::Texts, "", Some("PGEDGE_TOOLS_ENABLED"), "opt-in tools that are switched on, by name"),
     key("limits.max_connections_total", Kind::Count(1, 100_000), "", None, "connections to one PostgreSQL server at most, of all tokens together; default: what the server takes, less a tenth"),
+    key("tools.file", Kind::Text, "", Some("PGEDGE_TOOLS_FILE"), "a file of custom tools; read again when it changes"),
 ];
 
 /// The keys of an entry of `databases:`.
@@ -100,6 +101,30 @@ pub const DATABASE_KEYS: &[Key] = &[
     key("allow_functions", Kind::Texts, "", None, "functions with side effects that queries may call nevertheless"),
 ];
 
+/// The types that a custom tool's parameter can have, as in JSON Schema.
+pub const PARAMETER_TYPES: &[&str] = &["string", "integer", "number", "boolean", "array"];
+
+/// The keys of an entry of `tools:` in the file of custom tools, beside `parameters`.
+#[rustfmt::skip]
+pub const TOOL_KEYS: &[Key] = &[
+    key("name", Kind::Text, "", None, "the name that it is called by: letters, digits, `_`, `.`, `-`; required, unique"),
+    key("title", Kind::Text, "", None, "the name that people read; default: the name"),
+    key("description", Kind::Text, "", None, "what it does, for the model; required"),
+    key("database", Kind::Text, "", None, "the database that it runs on; default: the first. Tokens that may not use that one do not see the tool"),
+    key("sql", Kind::Text, "", None, "one statement, with `$1` for the first parameter; required"),
+    key("read_only", Kind::Switch, "true", None, "whether it only reads; one that does not is for tokens that may write"),
+    key("max_rows", Kind::Count(1, 10_000), "100", None, "rows that it gives or, when it writes, changes at most"),
+];
+
+/// The keys of an entry of a custom tool's `parameters`, in the order of `$1`, `$2` and so on.
+#[rustfmt::skip]
+pub const PARAMETER_KEYS: &[Key] = &[
+    key("name", Kind::Text, "", None, "the name of the argument; required"),
+    key("type", Kind::Choice(PARAMETER_TYPES), "string", None, "its type in JSON; PostgreSQL reads it as the type that the SQL wants"),
+    key("description", Kind::Text, "", None, "what it is, for the model"),
+    key("required", Kind::Switch, "true", None, "whether it must be given; what is not given is NULL"),
+];
+
 /// Finds the key that somebody probably meant, if one is near.
 #[must_use]
 pub fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
@@ -119,6 +144,8 @@ mod tests {
         for key in SERVER_KEYS
             .iter()
             .chain(DATABASE_KEYS)
+            .chain(TOOL_KEYS)
+            .chain(PARAMETER_KEYS)
             .filter(|key| !key.default.is_empty())
         {
             assert!(key.kind.read_text(key.default).is_some(), "{}", key.path);

@@ -22,6 +22,7 @@
 
 pub mod arguments;
 mod config;
+mod custom_tools;
 mod database;
 mod file;
 pub mod keys;
@@ -32,6 +33,7 @@ mod url;
 mod value;
 
 pub use config::{CONFIG_FILE_NAME, Config, Http, Limits, Sources, TOKEN_FILE_NAME, Tls, Tools};
+pub use custom_tools::{CustomTool, ToolParameter};
 pub use database::{Database, Password, SslMode};
 pub use problems::{Problem, Problems};
 pub use value::{Kind, Value};

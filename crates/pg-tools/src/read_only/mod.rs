@@ -26,9 +26,7 @@ mod typename;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-#[cfg(test)]
-pub(crate) use exchange::Column;
-pub(crate) use exchange::{ColumnKind, Cut, GRACE, Page, Parameter, Rows, columns};
+pub(crate) use exchange::{Column, ColumnKind, Cut, GRACE, Page, Parameter, Rows, columns};
 pub(crate) use failure::ReadError;
 use futures_util::{FutureExt, TryFutureExt};
 pub use guard::{DangerousRoles, Guards};
@@ -155,24 +153,57 @@ impl Reader {
                 return Err(refusal);
             }
             let guard = guard.of(agent, self.limits);
-            if let Some((statement, schemas)) = statement.zip(agent.schemas()) {
-                let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
-                let limits = agent.limits(self.limits);
-                let begin = &guard.begin;
-                let (is_clean, within) =
-                    exchange::stay_within(&lease, begin, statement, &schemas, limits).await;
-                if let Err(refusal) = within {
-                    if is_clean {
-                        lease.give_back();
-                    }
-                    return Err(refusal);
-                }
-            }
+            let lease = match statement {
+                Some(statement) => self.within(agent, lease, &guard, statement).await?,
+                None => lease,
+            };
             run(lease, guard).await
         };
         match attempt().await {
             Err(ReadError::NeverBegan(_)) => attempt().await,
             result => result,
+        }
+    }
+
+    /// Refuses a statement of the operator's that names a relation outside of the agent's schemas, if it
+    /// has a list of them.
+    pub(crate) async fn stay_within(&self, agent: &Agent, text: &str) -> Result<(), ReadError> {
+        if agent.schemas().is_none() {
+            return Ok(());
+        }
+        let statement = &Statement::check(text)?;
+        self.leased(agent, None, |lease, guard| async move {
+            let lease = self.within(agent, lease, &guard, statement).await?;
+            lease.give_back();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Hands the lease back when the statement names relations of the agent's schemas only.
+    async fn within(
+        &self,
+        agent: &Agent,
+        lease: Lease,
+        guard: &Guard,
+        statement: &Statement<'_>,
+    ) -> Result<Lease, ReadError> {
+        let Some(schemas) = agent.schemas() else {
+            return Ok(lease);
+        };
+        let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
+        let limits = agent.limits(self.limits);
+        let begin = &guard.begin;
+        let (is_clean, within) =
+            exchange::stay_within(&lease, begin, statement, &schemas, limits).await;
+        match within {
+            Ok(()) => Ok(lease),
+            Err(refusal) => {
+                if is_clean {
+                    lease.give_back();
+                }
+                Err(refusal)
+            }
         }
     }
 

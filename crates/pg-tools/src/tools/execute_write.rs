@@ -12,12 +12,15 @@ use crate::{
 
 const USUAL_ROWS: u64 = 100;
 
+/// What a change is told as.
+pub(super) const OUTPUT_SCHEMA: &str = r#"{"type":"object","properties":{"affected_rows":{"type":"integer"},"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"Not all returned rows are shown"}},"required":["affected_rows"]}"#;
+
 const DEFINITION: Definition<'_> = Definition {
     name: "execute_write",
     title: "Change rows",
     description: "Runs one INSERT, UPDATE or DELETE, which may have RETURNING, and keeps it. When it changes more than max_rows, nothing is changed.",
     input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One statement"},"max_rows":{"type":"integer","minimum":0,"default":100},"database":{"type":"string"}},"required":["query"],"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"affected_rows":{"type":"integer"},"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"Not all returned rows are shown"}},"required":["affected_rows"]}"#,
+    output_schema: OUTPUT_SCHEMA,
     effect: Effect::Writes,
     offer: Offer::OptIn,
 };
@@ -49,7 +52,7 @@ impl ExecuteWrite {
 }
 
 /// Tells what was changed.
-pub(crate) fn found(written: &Written) -> Found {
+pub(super) fn found(written: &Written) -> Found {
     let affected = written.affected;
     let rows = written.rows.as_ref();
     let structured = rows.map_or_else(

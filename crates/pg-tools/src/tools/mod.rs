@@ -1,6 +1,7 @@
 //! What every tool is, in the toolbox's own terms, and which there are.
 
 mod count_rows;
+mod custom_query;
 #[cfg(test)]
 mod example;
 mod execute_explain;
@@ -26,6 +27,7 @@ use crate::{
     writing::Writer,
 };
 
+pub(crate) use custom_query::CustomQuery;
 pub(crate) use get_schema_info::schema_of;
 pub use query_database::Paging;
 
@@ -82,6 +84,11 @@ impl Means {
 pub(crate) trait Tool: Send + Sync {
     /// What clients are told.
     fn definition(&self) -> Definition<'_>;
+
+    /// Says whether an agent can have any use of it.
+    fn is_for(&self, _agent: &Agent) -> bool {
+        true
+    }
 
     /// Does it. Dropping the future cancels what runs in PostgreSQL.
     fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a>;

@@ -25,13 +25,16 @@ const LARGEST_OFFSET: u64 = i64::MAX as u64;
 /// How many rows are read ahead for whoever asks for a second page; their bytes have a limit, too.
 const ROWS_AHEAD: u32 = 10_000;
 
+/// What the rows of a query are.
+pub(super) const OUTPUT_SCHEMA: &str = r#"{"type":"object","properties":{"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"There are more rows than these"},"next_cursor":{"type":"string"}},"required":["columns","rows","row_count","truncated"]}"#;
+
 const DEFINITION: Definition<'_> = Definition {
     name: "query_database",
     title: "Query the database",
     description: "Runs one SQL query (SELECT, VALUES, TABLE or WITH) in a read-only transaction and returns the rows. \
         Values come as psql shows them; NULL is NULL. To page, use ORDER BY and call again with the cursor.",
     input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query"},"limit":{"type":"integer","minimum":1,"maximum":1000,"default":100,"description":"Rows at most"},"offset":{"type":"integer","minimum":0,"default":0,"description":"Rows to leave out first"},"cursor":{"type":"string","description":"next_cursor of the page before, with the same query"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["query"],"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"There are more rows than these"},"next_cursor":{"type":"string"}},"required":["columns","rows","row_count","truncated"]}"#,
+    output_schema: OUTPUT_SCHEMA,
     effect: Effect::Reads,
     offer: Offer::Usual,
 };
