@@ -21,8 +21,10 @@ use crate::{
     databases,
     gate::{OpenGate, TokenGate},
     health::Check,
+    holders::Usual,
     listen::Listeners,
     models,
+    record::Record,
     signals::Signals,
     tls,
 };
@@ -47,7 +49,7 @@ pub(crate) async fn run(config: &Config, signals: Signals) -> anyhow::Result<()>
 }
 
 /// Makes the sessions, on the configured databases, and names the first of these.
-fn sessions(config: &Config) -> anyhow::Result<(Sessions, &str)> {
+pub(crate) fn sessions(config: &Config) -> anyhow::Result<(Sessions, &str)> {
     for warning in &config.warnings {
         announce!("WARNING: {warning}");
     }
@@ -66,7 +68,7 @@ fn sessions(config: &Config) -> anyhow::Result<(Sessions, &str)> {
     Ok((sessions, &first.name))
 }
 
-fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<Toolbox> {
+pub(crate) fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<Toolbox> {
     let mut settings = Settings::default();
     settings.guards = databases::guards(config, only_loopback);
     settings.limits = QueryLimits {
@@ -87,6 +89,19 @@ fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<Toolbox> {
     settings.embedder = models::embedder(config)?.map(Arc::new);
     settings.chat = models::chat(config)?.map(Arc::new);
     Toolbox::new(settings).map_err(|error| anyhow::anyhow!("tools.enabled: {error}"))
+}
+
+/// Says what tokens have whose entries say nothing.
+pub(crate) fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
+    Usual {
+        databases: names(config).map(Arc::from).collect(),
+        // Those of a file may be others in a moment.
+        tools: match &config.tools.file {
+            None => Some(toolbox.names().into_iter().collect()),
+            Some(_) => None,
+        },
+        calls_per_minute: config.limits.calls_per_minute,
+    }
 }
 
 /// Names the databases: whoever needs no token may use them all.
@@ -144,11 +159,16 @@ pub(crate) async fn http(
     if config.http.auth_enabled {
         let file = TokenFile::new(&config.token_file);
         tidy(&file)?;
-        let gate = TokenGate::open(file, sessions.clone(), first)?;
+        let gate = TokenGate::open(file, sessions.clone(), usual(config, &toolbox))?;
+        let record = Record::new(gate.door(), &config.token_file);
+        let mut keeping = JoinSet::new();
+        keeping.spawn(record.clone().keep());
         let service = with_check(config, toolbox, Check::new(&sessions, Some(gate.door())));
         let server = Server::new(service.clone(), gate, options);
         let listening = listen(listeners, server, scheme(config), signals, ready);
         custom_tools::beside(tool_file, &service, listening).await;
+        keeping.shutdown().await;
+        record.write().await;
     } else {
         let agent =
             Agent::new(sessions.open(ANONYMOUS_SESSION, None), first).with_databases(names(config));

@@ -5,6 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use mcp_protocol::{
@@ -17,12 +18,14 @@ use mcp_protocol::{
 use serde_json::{Value, json};
 
 use crate::{
-    Agent, CustomTools, Settings, SettingsError,
+    Agent, CustomTools, Settings, SettingsError, Survey,
     client::{Client, Question, Unanswered},
     fence,
+    meter::TooFast,
     prompts::{PROMPTS, Prompt},
     resources::{self, Described, LISTED, TEMPLATE},
     shelf::{Shelf, Shelved},
+    survey,
     tools::{Definition, Effect, Failure, Found, Text},
 };
 
@@ -36,7 +39,7 @@ impl Principal for Agent {
     }
 
     async fn revoked(&self) {
-        self.session().closed().await;
+        self.ended().await;
     }
 }
 
@@ -76,6 +79,20 @@ impl Toolbox {
             tools_change,
             health: None,
         })
+    }
+
+    /// Names the tools that are offered now.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let all = self.shelf.all();
+        all.iter()
+            .map(|shelved| shelved.tool.definition().name.to_owned())
+            .collect()
+    }
+
+    /// Asks an agent's databases what it really can do.
+    pub async fn survey(&self, agent: &Agent) -> Survey {
+        survey::survey(agent, &self.shelf).await
     }
 
     /// The custom tools, of which there are none yet.
@@ -190,6 +207,10 @@ impl Handler for Toolbox {
         let given = call
             .arguments()
             .map_err(|error| CallError::InvalidParams(format!("arguments: {error}")))?;
+        let _running = match agent.begin_call(Instant::now()) {
+            Ok(running) => running,
+            Err(too_fast) => return Ok(ToolResult::error(format!("ERROR: {too_fast}"))),
+        };
         let client = Caller::new(&context);
         match tool.call(agent, given, &client).await {
             Ok(found) => Ok(result(found)),
@@ -202,16 +223,22 @@ impl Handler for Toolbox {
     async fn list_resources(
         &self,
         _: PageRequest,
-        _: Context<Agent>,
+        context: Context<Agent>,
     ) -> Result<Page<Resource>, CallError> {
+        if !context.principal().may_read_resources() {
+            return Ok(Page::whole(Vec::new()));
+        }
         Ok(Page::whole(LISTED.iter().map(list_resource).collect()))
     }
 
     async fn list_resource_templates(
         &self,
         _: PageRequest,
-        _: Context<Agent>,
+        context: Context<Agent>,
     ) -> Result<Page<ResourceTemplate>, CallError> {
+        if !context.principal().may_read_resources() {
+            return Ok(Page::whole(Vec::new()));
+        }
         Ok(Page::whole(vec![list_template(&TEMPLATE)]))
     }
 
@@ -220,12 +247,12 @@ impl Handler for Toolbox {
         uri: String,
         context: Context<Agent>,
     ) -> Result<Vec<ResourceContents>, CallError> {
-        let read = self
-            .shelf
-            .means
-            .resources
-            .read(context.principal(), &uri)
-            .await;
+        let agent = context.principal();
+        if !agent.may_read_resources() {
+            return Err(CallError::NotFound(uri));
+        }
+        let _running = agent.begin_call(Instant::now()).map_err(of_haste)?;
+        let read = self.shelf.means.resources.read(agent, &uri).await;
         let Some(content) = read.map_err(of_failure)? else {
             return Err(CallError::NotFound(uri));
         };
@@ -237,7 +264,11 @@ impl Handler for Toolbox {
     }
 
     async fn resource_version(&self, uri: &str, agent: &Agent) -> Option<String> {
-        self.shelf.means.resources.version(agent, uri).await
+        if !agent.may_read_resources() {
+            return None;
+        }
+        // On the heap: the futures of a follower's stream would nest too deep for the compiler.
+        Box::pin(self.shelf.means.resources.version(agent, uri)).await
     }
 
     fn prompts(&self, _: &Agent) -> Arc<[ListedPrompt]> {
@@ -275,16 +306,14 @@ impl Handler for Toolbox {
     ) -> Result<Completion, CallError> {
         let is_table =
             matches!(&call.reference, Reference::Template { uri } if uri == TEMPLATE.uri);
-        if !is_table {
+        let agent = context.principal();
+        if !is_table || !agent.may_read_resources() {
             return Ok(Completion::default());
         }
+        let _running = agent.begin_call(Instant::now()).map_err(of_haste)?;
         let schema = call.known.get("schema").map(String::as_str);
-        let names = self.shelf.means.resources.complete(
-            context.principal(),
-            &call.argument,
-            &call.value,
-            schema,
-        );
+        let resources = &self.shelf.means.resources;
+        let names = resources.complete(agent, &call.argument, &call.value, schema);
         let values = names.await.map_err(of_failure)?;
         Ok(Completion {
             total: Some(values.len() as u64),
@@ -336,6 +365,11 @@ fn list_prompt(prompt: &Prompt) -> ListedPrompt {
         arguments: arguments.collect(),
         ..ListedPrompt::default()
     }
+}
+
+/// Where a request other than a tool's call comes too fast, the client reads when to try again.
+fn of_haste(too_fast: TooFast) -> CallError {
+    of_failure(Failure::told(too_fast))
 }
 
 /// Where a request other than a tool's call fails, the client reads why as an error of ours.

@@ -49,6 +49,7 @@ mod client;
 mod custom;
 mod fence;
 mod handler;
+mod meter;
 mod nearest;
 mod prompts;
 mod questions;
@@ -62,13 +63,16 @@ mod shelf;
 #[cfg(test)]
 #[path = "../../model-client/tests/stub/mod.rs"]
 mod stub;
+mod survey;
 mod tools;
 mod writing;
 
-pub use agent::{Access, Agent, Policy};
+pub use agent::{Access, Agent, Policy, Role};
 pub use custom::{CustomParameter, CustomTool, CustomToolError, CustomTools};
 pub use handler::Toolbox;
+pub use meter::{Meter, Pace};
 pub use questions::QuestionLimits;
 pub use read_only::{DangerousRoles, Guards, QueryLimits};
 pub use settings::{Settings, SettingsError};
+pub use survey::{Survey, Surveyed};
 pub use tools::Paging;

@@ -86,6 +86,7 @@ const VERSION: &str = "WITH relation AS ( \
        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
          AND ($1::text IS NULL OR n.nspname = $1) AND ($2::text IS NULL OR c.relname = $2) \
+         AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true) \
      ), part(written) AS ( \
        SELECT pg_catalog.concat(oid, '.', xmin, relname, nspname, nspacl) FROM relation \
        UNION ALL SELECT pg_catalog.concat(a.attrelid, '.', a.attnum, '.', a.xmin) FROM relation r \
@@ -107,6 +108,7 @@ const NAMES: &str = "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_
        AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
        AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT') \
        AND ($1::text IS NULL OR n.nspname = $1) \
+       AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true) \
      ORDER BY 1, 2 LIMIT 5000";
 
 /// The resources.

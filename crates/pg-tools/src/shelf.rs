@@ -10,7 +10,7 @@ use crate::{
     client::Client,
     nearest::nearest,
     schema,
-    tools::{self, Call, Failure, Found, Means, Offer, Tool},
+    tools::{self, Call, Effect, Failure, Found, Means, Offer, Tool},
 };
 
 /// The tools that are offered, in the order in which clients see them.
@@ -104,6 +104,11 @@ impl Shelf {
 }
 
 impl Shelved {
+    /// Says whether the tool changes what is in the database.
+    pub(crate) fn writes(&self) -> bool {
+        self.tool.definition().effect == Effect::Writes
+    }
+
     fn new(tool: Arc<dyn Tool>) -> Arc<Self> {
         let takes = serde_json::from_str(tool.definition().input_schema);
         Arc::new(Shelved {
@@ -112,7 +117,7 @@ impl Shelved {
         })
     }
 
-    fn is_for(&self, agent: &Agent) -> bool {
+    pub(crate) fn is_for(&self, agent: &Agent) -> bool {
         agent.may_use(&self.tool.definition()) && self.tool.is_for(agent)
     }
 

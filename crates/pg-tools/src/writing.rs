@@ -47,8 +47,8 @@ impl Writer {
         most_rows: u64,
     ) -> Result<Written, ReadError> {
         let statement = &Statement::check(text)?;
-        let most_rows = most_rows.min(self.most_rows);
-        let limits = self.reader.limits;
+        let most_rows = agent.most_rows(most_rows.min(self.most_rows));
+        let limits = agent.limits(self.reader.limits);
         self.reader
             .leased(agent, Some(statement), |lease, guard| async move {
                 let work = transact(&lease, &guard, statement, parameters, most_rows, limits);
@@ -83,7 +83,7 @@ async fn transact(
         lease.prepare(text),
         lease.prepare(&as_change),
     );
-    begun.map_err(ReadError::never_began)?;
+    begun.map_err(ReadError::of_beginning)?;
     let described = alone.map_err(|error| ReadError::of_statement(error, 0))?;
     if described.params().len() != parameters.len() {
         return Err(ReadError::refused(

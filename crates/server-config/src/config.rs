@@ -140,6 +140,8 @@ pub struct Limits {
     pub result_bytes: usize,
     /// Requests of one token that run at once.
     pub running_calls: usize,
+    /// Calls of tools of one token a minute; `None` is any number.
+    pub calls_per_minute: Option<u32>,
     /// Calls of one token that may wait for a connection.
     pub waiting_calls: usize,
     /// How long such a call waits.
@@ -213,6 +215,9 @@ impl Config {
                 statement_timeout: settings.span("limits.statement_timeout"),
                 result_bytes: size(settings.count("limits.result_bytes")),
                 running_calls: size(settings.count("limits.running_calls")),
+                calls_per_minute: u32::try_from(settings.count("limits.calls_per_minute"))
+                    .ok()
+                    .filter(|calls| *calls > 0),
                 waiting_calls: size(settings.count("limits.waiting_calls")),
                 connection_wait: settings.span("limits.connection_wait"),
                 held_bytes: size(settings.count("limits.held_bytes")),

@@ -171,6 +171,58 @@ pub(super) async fn ask(
     done.result.map(|(_, rows)| rows)
 }
 
+/// The relations that this transaction has locked and that are in none of the schemas $1.
+///
+/// PostgreSQL locks whatever a statement names while it parses it, and what the views in it stand
+/// for. The catalogues are for everybody, but for those that hold samples of rows or others' statements.
+const OUTSIDE: &str = "SELECT n.nspname::text || '.' || c.relname::text \
+     FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation \
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' \
+       AND (l.database = 0 OR l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())) \
+       AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname::text <> ALL ($1) \
+       AND (n.nspname NOT IN ('pg_catalog', 'information_schema') \
+            OR c.relname IN ('pg_stats', 'pg_stats_ext', 'pg_stats_ext_exprs', 'pg_statistic', 'pg_statistic_ext_data', \
+                             'pg_stat_activity', 'pg_largeobject', 'pg_largeobject_metadata', 'pg_prepared_statements', 'pg_cursors')) \
+       AND n.nspname !~ '^pg_(toast|temp_)' \
+     ORDER BY 1 LIMIT 1";
+
+/// Has PostgreSQL parse a statement, and refuses it when it names a relation outside of `schemas`.
+///
+/// Gives whether the connection is as good as new beside what was found.
+pub(super) async fn stay_within(
+    lease: &Lease,
+    begin: &str,
+    statement: &Statement<'_>,
+    schemas: &[&str],
+    limits: QueryLimits,
+) -> (bool, Result<(), ReadError>) {
+    let parameters: [Parameter<'_>; 1] = [(&schemas, Type::TEXT_ARRAY)];
+    let work = async {
+        let (parsed, outside) = join!(
+            lease.prepare(statement.text()),
+            lease.query_typed(OUTSIDE, &parameters),
+        );
+        parsed.map_err(|error| ReadError::of_statement(error, 0))?;
+        outside.map_err(|error| ReadError::of_statement(error, 0))
+    };
+    let done = match transact(lease, begin, &[], work, limits).await {
+        Ok(done) => done,
+        Err(error) => return (false, Err(error)),
+    };
+    let judged = done.result.and_then(|(_, rows)| match rows.first() {
+        None => Ok(()),
+        Some(row) => {
+            let relation: String = row.try_get(0).map_err(ReadError::lost)?;
+            Err(ReadError::refused(format!(
+                "this token may not use {relation}; it may use the schemas {}, and views over these",
+                schemas.join(", ")
+            )))
+        }
+    });
+    (done.is_clean, judged)
+}
+
 /// A text that PostgreSQL must be able to parse, and how far into it the user's own text begins.
 struct Probe {
     sql: String,
@@ -246,7 +298,7 @@ async fn transact<T>(
         tokio::time::timeout(limits.statement_timeout + GRACE, pipeline)
             .await
             .map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
-    let result = begun.map_err(ReadError::never_began).and_then(|()| {
+    let result = begun.map_err(ReadError::of_beginning).and_then(|()| {
         let judged = probes
             .iter()
             .zip(described)

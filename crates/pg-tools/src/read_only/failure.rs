@@ -99,6 +99,27 @@ impl ReadError {
         ReadError::Lost(cause.into())
     }
 
+    /// Sorts an error that the beginning of a transaction met.
+    pub(crate) fn of_beginning(error: Error) -> Self {
+        match error.as_db_error() {
+            Some(db) if !error.is_closed() => ReadError::of_first_step(db.into()),
+            _ => ReadError::never_began(error),
+        }
+    }
+
+    /// Takes what PostgreSQL said of the beginning of a transaction: it is about the role or the
+    /// settings of the policy, unless the server or the connection is at its end; nothing has run.
+    pub(super) fn of_first_step(complaint: Complaint) -> Self {
+        let code = complaint.code().code();
+        if ["08", "57"].iter().any(|class| code.starts_with(class)) {
+            return ReadError::never_began(complaint);
+        }
+        ReadError::refused(format!(
+            "PostgreSQL refused what the token's policy asks for: {} (SQLSTATE {code}); the operator must grant the role, or change the token",
+            short(complaint.message())
+        ))
+    }
+
     /// Sorts an error that the statement itself met, `prefix` characters into what was sent.
     pub(crate) fn of_statement(error: Error, prefix: u32) -> Self {
         match error.as_db_error() {

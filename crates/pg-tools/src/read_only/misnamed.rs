@@ -15,15 +15,18 @@ const RELATIONS: &str = "SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) 
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
        AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT') \
+       AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true) \
      ORDER BY 1 LIMIT 5000";
 
 /// The columns that the role may read of the relations that a query names.
 const COLUMNS: &str = "SELECT DISTINCT c.relname::text || '.' || a.attname::text, a.attname::text \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid \
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped \
        AND pg_catalog.lower(c.relname::text) = ANY ($1) \
        AND pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE') \
        AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') \
+       AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true) \
      ORDER BY 1 LIMIT 5000";
 
 impl Reader {

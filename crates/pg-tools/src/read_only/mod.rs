@@ -94,7 +94,8 @@ impl Reader {
     ) -> Result<Rows, ReadError> {
         let statement = &Statement::check(text)?;
         self.leased(agent, Some(statement), |lease, guard| async move {
-            query::query(lease, &guard, statement, page, self.limits).await
+            let limits = agent.limits(self.limits);
+            query::query(lease, &guard, statement, page, limits).await
         })
         .or_else(|error| self.name_nearest(agent, text, error).map(Err))
         .await
@@ -109,14 +110,8 @@ impl Reader {
     ) -> Result<String, ReadError> {
         let statement = &Statement::check(text)?;
         self.leased(agent, Some(statement), |lease, guard| async move {
-            exchange::explain(
-                lease,
-                &guard.begin.join("; "),
-                statement,
-                options,
-                self.limits,
-            )
-            .await
+            let (begin, limits) = (guard.begin.join("; "), agent.limits(self.limits));
+            exchange::explain(lease, &begin, statement, options, limits).await
         })
         .or_else(|error| self.name_nearest(agent, text, error).map(Err))
         .await
@@ -137,7 +132,7 @@ impl Reader {
         let imagine = &Imagination { hypopg, indexes };
         self.leased(agent, Some(statement), |lease, guard| async move {
             let begin = guard.begin.join("; ");
-            exchange::what_if(lease, &begin, statement, imagine, self.limits).await
+            exchange::what_if(lease, &begin, statement, imagine, agent.limits(self.limits)).await
         })
         .await
     }
@@ -150,7 +145,8 @@ impl Reader {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, ReadError> {
         self.leased(agent, None, |lease, guard| async move {
-            exchange::ask(lease, &guard.begin.join("; "), sql, parameters, self.limits).await
+            let (begin, limits) = (guard.begin.join("; "), agent.limits(self.limits));
+            exchange::ask(lease, &begin, sql, parameters, limits).await
         })
         .await
     }
@@ -170,7 +166,7 @@ impl Reader {
         let settings = &settings;
         self.leased(agent, None, |lease, guard| async move {
             let begin = format!("{}{settings}", guard.begin.join("; "));
-            exchange::ask(lease, &begin, sql, parameters, self.limits).await
+            exchange::ask(lease, &begin, sql, parameters, agent.limits(self.limits)).await
         })
         .await
     }
@@ -190,15 +186,68 @@ impl Reader {
                 Some(guard) => guard,
                 None => self.load_guard(agent, &lease).await?,
             };
+            if let Err(refusal) = self.guards.admit(agent, &lease).await {
+                if matches!(refusal, ReadError::Refused(_)) {
+                    lease.give_back();
+                }
+                return Err(refusal);
+            }
             if let Some(Err(refusal)) = statement.map(|statement| guard.check(statement)) {
                 lease.give_back();
                 return Err(refusal);
             }
+            let guard = guard.of(agent, self.limits);
+            let lease = match statement {
+                Some(statement) => self.within(agent, lease, &guard, statement).await?,
+                None => lease,
+            };
             run(lease, guard).await
         };
         match attempt().await {
             Err(ReadError::NeverBegan(_)) => attempt().await,
             result => result,
+        }
+    }
+
+    /// Refuses a statement of the operator's that names a relation outside of the agent's schemas, if it
+    /// has a list of them.
+    pub(crate) async fn stay_within(&self, agent: &Agent, text: &str) -> Result<(), ReadError> {
+        if agent.schemas().is_none() {
+            return Ok(());
+        }
+        let statement = &Statement::check(text)?;
+        self.leased(agent, None, |lease, guard| async move {
+            let lease = self.within(agent, lease, &guard, statement).await?;
+            lease.give_back();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Hands the lease back when the statement names relations of the agent's schemas only.
+    async fn within(
+        &self,
+        agent: &Agent,
+        lease: Lease,
+        guard: &Guard,
+        statement: &Statement<'_>,
+    ) -> Result<Lease, ReadError> {
+        let Some(schemas) = agent.schemas() else {
+            return Ok(lease);
+        };
+        let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
+        let limits = agent.limits(self.limits);
+        let begin = &guard.begin;
+        let (is_clean, within) =
+            exchange::stay_within(&lease, &begin.join("; "), statement, &schemas, limits).await;
+        match within {
+            Ok(()) => Ok(lease),
+            Err(refusal) => {
+                if is_clean {
+                    lease.give_back();
+                }
+                Err(refusal)
+            }
         }
     }
 

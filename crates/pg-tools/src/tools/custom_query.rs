@@ -83,6 +83,7 @@ impl CustomQuery {
         let agent = call.agent.on(&self.tool.database);
         let agent =
             &agent.ok_or_else(|| Failure::told("this token may not use the tool's database"))?;
+        self.reader.stay_within(agent, &self.described.sql).await?;
         let values: Vec<TextValue> = self
             .tool
             .parameters
@@ -118,7 +119,8 @@ impl CustomQuery {
     }
 
     async fn read(&self, agent: &Agent, parameters: &[Parameter<'_>]) -> Result<Rows, Failure> {
-        let most_bytes = self.reader.limits.result_bytes;
+        let most_bytes = agent.limits(self.reader.limits).result_bytes;
+        let most_rows = agent.most_rows(self.tool.max_rows.into());
         let found = self.reader.ask(agent, &self.wrapped, parameters).await?;
         let (mut rows, mut bytes, mut cut) = (Gathered::default(), 0, None);
         let columns = self.described.columns.clone();
@@ -129,7 +131,7 @@ impl CustomQuery {
                 cut = Some(Cut::Bytes);
                 break;
             };
-            if rows.count() == self.tool.max_rows as usize {
+            if rows.count() as u64 == most_rows {
                 cut = Some(Cut::Limit);
                 break;
             }
@@ -141,6 +143,7 @@ impl CustomQuery {
             }
             rows.push_values(row.iter().map(Option::as_deref));
         }
+        agent.count_rows(rows.count());
         let mut rows = rows.finish(cut)?;
         rows.columns = columns;
         Ok(rows)

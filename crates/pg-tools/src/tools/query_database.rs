@@ -116,6 +116,8 @@ impl QueryDatabase {
         let agent = &call.on_database()?;
         let mut request = Request::read(call.arguments, agent.database())?;
         let mut question = None;
+        let limit = agent.most_rows(request.page.limit.into());
+        request.page.limit = u32::try_from(limit).expect("at most MOST_ROWS");
         let (rows, is_sure) = match &request.cursor {
             None => match self.page(agent, &request).await {
                 Ok(rows) => (rows, true),
@@ -136,6 +138,7 @@ impl QueryDatabase {
             },
             Some(cursor) => self.go_on(agent, &request, cursor).await?,
         };
+        agent.count_rows(rows.count());
         let next = next(&rows, &request, agent);
         let sql = question.as_ref().map(|_| request.query.as_str());
         let structured = structured(&rows, next.as_deref(), sql);

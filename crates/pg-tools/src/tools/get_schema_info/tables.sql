@@ -10,6 +10,7 @@ WITH relation AS (
     LEFT JOIN pg_catalog.pg_description s
            ON s.objoid = c.oid AND s.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objsubid = 0
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+      AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true)
       AND NOT c.relispartition
       AND n.nspname <> 'information_schema'
       AND n.nspname !~ '^pg_'
