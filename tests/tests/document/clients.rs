@@ -158,17 +158,27 @@ fn curl_initializes_a_connection() {
 }
 
 #[test]
-fn curl_asks_a_question_and_gets_an_answer_that_helps() {
+fn curl_asks_a_question_and_gets_the_active_users() {
     let (world, server) = over_https();
     let answer = curl(&world, &server, CURL_QUERY);
     assert_eq!(answer["id"], 2);
     let result = &answer["result"];
-    let text = result["content"][0]["text"]
-        .as_str()
-        .unwrap_or_else(|| panic!("{answer}"));
-    // A question that is not SQL is answered by an error that says what to write.
-    assert_eq!(result["isError"], true, "{answer}");
-    assert!(text.contains("write one SQL query"), "{text}");
+    assert_ne!(result["isError"], true, "{answer}");
+    let blocks = result["content"].as_array().unwrap();
+    let texts: Vec<&str> = blocks
+        .iter()
+        .filter_map(|block| block["text"].as_str())
+        .collect();
+    let rows: Vec<&str> = texts[0]
+        .lines()
+        .filter(|line| line.contains("@northpass.example"))
+        .collect();
+    assert_eq!(rows.len(), 100, "{answer}");
+    assert!(rows.iter().all(|row| row.split('\t').nth(4) == Some("t")));
+    assert!(
+        texts.iter().any(|text| text.contains("SELECT")),
+        "the answer does not say what was run: {answer}"
+    );
 }
 
 #[test]

@@ -263,7 +263,8 @@ pub(crate) const PROBES: &[&str] = &[
 /// Texts that are not one query; some are not even SQL.
 #[rustfmt::skip]
 pub(crate) const NO_QUERIES: &[&str] = &[
-    "Show me all active users",
+    "Delete all users",
+    "Show me all active users; then drop them",
     "SELECT 1; DROP TABLE target.plain",
     "SELECT 1;; SELECT 2",
     "SELECT 'unterminated",
