@@ -9,9 +9,7 @@ use bench::Arguments;
 use bytes::{BufMut, Bytes, BytesMut};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
 use http_body_util::{BodyExt, Full};
-use hyper::{
-    Request, Response, body::Incoming, header, server::conn::http1, service::service_fn,
-};
+use hyper::{Request, Response, body::Incoming, header, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -58,7 +56,10 @@ async fn main() {
     let config: tokio_postgres::Config = arguments.text("--pg", "").parse().expect("a connection");
     let recycling_method = RecyclingMethod::Fast;
     let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method });
-    let pool = Pool::builder(manager).max_size(CONNECTIONS).build().expect("a pool");
+    let pool = Pool::builder(manager)
+        .max_size(CONNECTIONS)
+        .build()
+        .expect("a pool");
     let token = Sha256::digest(arguments.text("--token", "token")).into();
     let ideal = Arc::new(Ideal {
         tokens: HashMap::from([(token, pool)]),
@@ -66,7 +67,9 @@ async fn main() {
         constant: (mode == "constant").then(|| vec![b'x'; bytes].into()),
     });
     let address = arguments.text("--listen", "127.0.0.1:0");
-    let listener = tokio::net::TcpListener::bind(address).await.expect("an address");
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .expect("an address");
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             continue;
@@ -78,7 +81,9 @@ async fn main() {
                 let ideal = ideal.clone();
                 async move { Ok::<_, Infallible>(ideal.answer(request).await) }
             });
-            _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -98,12 +103,18 @@ impl Ideal {
     }
 
     async fn call(&self, headers: &header::HeaderMap, body: &[u8]) -> Bytes {
-        let presented = headers.get(header::AUTHORIZATION).expect("a token").as_bytes();
+        let presented = headers
+            .get(header::AUTHORIZATION)
+            .expect("a token")
+            .as_bytes();
         let presented = presented.strip_prefix(b"Bearer ").expect("a bearer");
         let hash: [u8; 32] = Sha256::digest(presented).into();
         let pool = self.tokens.get(&hash).expect("a known token");
         let message: Message<'_> = serde_json::from_slice(body).expect("a call");
-        let rows = self.run(pool, &message.params.arguments.query).await.expect("rows");
+        let rows = self
+            .run(pool, &message.params.arguments.query)
+            .await
+            .expect("rows");
         let mut out = BytesMut::with_capacity(1024);
         out.put_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
         out.put_slice(message.id.get().as_bytes());

@@ -29,7 +29,9 @@ fn main() {
     let columns = "id, name, email, country, score, created_at";
     let query = match (arguments.text("--method", "tools/call").as_str(), rows) {
         ("tools/call", 1) => format!("select {columns} from users where id = {{id}}"),
-        ("tools/call", _) => format!("select {columns} from users where id between {{id}} and {{last}}"),
+        ("tools/call", _) => {
+            format!("select {columns} from users where id between {{id}} and {{last}}")
+        }
         _ => String::new(),
     };
     let body = if query.is_empty() {
@@ -43,12 +45,18 @@ fn main() {
     let call = Call {
         address: arguments.text("--address", ""),
         token: arguments.text("--token", "token"),
-        expected: expected.map(str::to_owned).into_iter().filter(|_| !query.is_empty()).collect(),
+        expected: expected
+            .map(str::to_owned)
+            .into_iter()
+            .filter(|_| !query.is_empty())
+            .collect(),
         body,
         rows,
     };
     assert!(call.address.starts_with("127.0.0.1:"), "loopback only");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.expect("a runtime");
     if arguments.number("--until-first", 0) > 0 {
         return until_first(&runtime, &call);
@@ -64,14 +72,20 @@ fn until_first(runtime: &tokio::runtime::Runtime, call: &Call) {
         if answered.is_ok() {
             return println!("{:.1}", begin.elapsed().as_secs_f64() * 1e3);
         }
-        assert!(begin.elapsed() < Duration::from_secs(20), "no answer: {answered:?}");
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "no answer: {answered:?}"
+        );
         std::thread::sleep(Duration::from_micros(300));
     }
 }
 
 async fn measure(arguments: &Arguments, call: &Call) {
     let connections = arguments.number("--connections", 1);
-    let (server, postgres) = (arguments.number("--server", 0), arguments.number("--postgres", 0));
+    let (server, postgres) = (
+        arguments.number("--server", 0),
+        arguments.number("--postgres", 0),
+    );
     let warm = Duration::from_millis(arguments.number("--warm-ms", 300));
     let time = Duration::from_millis(arguments.number("--ms", 1_000));
     let from = Instant::now() + warm;
@@ -95,7 +109,12 @@ async fn measure(arguments: &Arguments, call: &Call) {
     latencies.sort_unstable();
     #[allow(clippy::cast_precision_loss)]
     let count = latencies.len().max(1) as f64;
-    let at = |part: usize| latencies.get(latencies.len() * part / 100).copied().unwrap_or(0);
+    let at = |part: usize| {
+        latencies
+            .get(latencies.len() * part / 100)
+            .copied()
+            .unwrap_or(0)
+    };
     println!(
         "{}",
         serde_json::json!({
@@ -107,7 +126,12 @@ async fn measure(arguments: &Arguments, call: &Call) {
 }
 
 /// Calls until a time; gives how long each call took, in us, and what went wrong.
-async fn call_until(call: &Call, seed: u64, from: Instant, until: Instant) -> (Vec<u128>, Option<String>) {
+async fn call_until(
+    call: &Call,
+    seed: u64,
+    from: Instant,
+    until: Instant,
+) -> (Vec<u128>, Option<String>) {
     let mut latencies = Vec::new();
     let mut random = Random::new(seed);
     let mut client = match Client::open(call).await {
@@ -134,14 +158,25 @@ struct Client<'a> {
 
 impl<'a> Client<'a> {
     async fn open(call: &'a Call) -> Result<Self, String> {
-        let stream = TcpStream::connect(&call.address).await.map_err(|error| error.to_string())?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        Ok(Client { call, stream, buffer: Vec::with_capacity(64 << 10) })
+        let stream = TcpStream::connect(&call.address)
+            .await
+            .map_err(|error| error.to_string())?;
+        stream
+            .set_nodelay(true)
+            .map_err(|error| error.to_string())?;
+        Ok(Client {
+            call,
+            stream,
+            buffer: Vec::with_capacity(64 << 10),
+        })
     }
 
     async fn call(&mut self, id: u64) -> Result<(), String> {
         let last = (id + self.call.rows - 1).to_string();
-        let fill = |text: &str| text.replace("{id}", &id.to_string()).replace("{last}", &last);
+        let fill = |text: &str| {
+            text.replace("{id}", &id.to_string())
+                .replace("{last}", &last)
+        };
         let body = fill(&self.call.body);
         let Call { address, token, .. } = self.call;
         let request = format!(
@@ -150,11 +185,19 @@ impl<'a> Client<'a> {
              Authorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        self.stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
+        self.stream
+            .write_all(request.as_bytes())
+            .await
+            .map_err(|error| error.to_string())?;
         let answer = self.answer().await?;
         let told = || String::from_utf8_lossy(&answer[..answer.len().min(300)]).into_owned();
         let text = std::str::from_utf8(&answer).map_err(|_| told())?;
-        if self.call.expected.iter().all(|part| text.contains(&fill(part))) {
+        if self
+            .call
+            .expected
+            .iter()
+            .all(|part| text.contains(&fill(part)))
+        {
             Ok(())
         } else {
             Err(told())
@@ -166,7 +209,11 @@ impl<'a> Client<'a> {
         self.buffer.clear();
         let mut end = None;
         loop {
-            let read = self.stream.read_buf(&mut self.buffer).await.map_err(|error| error.to_string())?;
+            let read = self
+                .stream
+                .read_buf(&mut self.buffer)
+                .await
+                .map_err(|error| error.to_string())?;
             if read == 0 {
                 return Err("the server hung up".into());
             }
@@ -191,7 +238,11 @@ fn end_of_response(bytes: &[u8]) -> Result<Option<(usize, usize)>, String> {
     if !head.starts_with("http/1.1 200") {
         return Err(head);
     }
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-    let length: usize = length.and_then(|length| length.trim().parse().ok()).ok_or("no length")?;
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:"));
+    let length: usize = length
+        .and_then(|length| length.trim().parse().ok())
+        .ok_or("no length")?;
     Ok(Some((head.len() + 4, head.len() + 4 + length)))
 }

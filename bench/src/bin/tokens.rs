@@ -9,7 +9,9 @@ use time::OffsetDateTime;
 use token_store::{Secret, Token, TokenId, TokenSet};
 
 fn main() {
-    println!("| tokens | look-up | reload of a file | memory a token |\n| ---: | ---: | ---: | ---: |");
+    println!(
+        "| tokens | look-up | reload of a file | memory a token |\n| ---: | ---: | ---: | ---: |"
+    );
     for count in [10, 10_000, 100_000, 1_000_000] {
         let before = bench::resident_kib(u64::from(std::process::id()));
         let (set, secrets) = tokens(count);
@@ -72,7 +74,8 @@ fn contention() {
                 scope.spawn(move || {
                     for _ in 0..LOOK_UPS / threads * 16 {
                         let now = OffsetDateTime::UNIX_EPOCH;
-                        black_box(set.authenticate(black_box(secret.expose()), now)).expect("known");
+                        black_box(set.authenticate(black_box(secret.expose()), now))
+                            .expect("known");
                     }
                 });
             }
@@ -81,7 +84,11 @@ fn contention() {
         let look_ups = (LOOK_UPS * 16) as f64;
         (bench::cpu_us(pid) - before) * 1e3 / look_ups
     };
-    println!("\nCPU a look-up with 1 thread {:.0} ns, with 64 threads {:.0} ns", cost(1), cost(64));
+    println!(
+        "\nCPU a look-up with 1 thread {:.0} ns, with 64 threads {:.0} ns",
+        cost(1),
+        cost(64)
+    );
 }
 
 fn median(rounds: usize, mut measure: impl FnMut() -> Duration) -> Duration {

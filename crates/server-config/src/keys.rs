@@ -70,7 +70,7 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.statement_timeout", Kind::Span, "30s", None, "time for one statement; it is cancelled after that"),
     key("limits.result_bytes", Kind::Count(1_024, 1 << 30), "1048576", None, "the largest result; rows past it are cut off and `truncated` is set"),
     key("limits.running_calls", Kind::Count(1, 100_000), "256", None, "requests of one token that run at once"),
-    key("limits.waiting_calls", Kind::Count(1, 100_000), "64", None, "calls of one token that may wait for one of its connections"),
+    key("limits.waiting_calls", Kind::Count(1, 100_000), "256", None, "calls of one token that may wait for one of its connections"),
     key("limits.connection_wait", Kind::Span, "5s", None, "how long a call waits for a connection"),
     key("limits.max_connections_total", Kind::Count(1, 100_000), "", None, "connections to one PostgreSQL server at most, of all tokens together; default: what the server takes, less a tenth"),
     key("limits.prepared_statements", Kind::Count(0, 10_000), "32", None, "statements that a connection keeps prepared; with fewer than 8 none is"),
