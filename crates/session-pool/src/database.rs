@@ -1,6 +1,6 @@
 //! What a database is to a session, and what a session may use up.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::Tls;
 
@@ -113,5 +113,47 @@ impl Default for Limits {
             exchange_bytes: 16 << 20,
             prepared_statements: 32,
         }
+    }
+}
+
+/// What a session has of its own, beside what its databases say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Connections to each database at most, where that is less than the database allows.
+    pub connections: Option<usize>,
+    /// The role to log in as, in the place of the databases' own.
+    pub login: Option<Arc<Login>>,
+}
+
+/// The credentials of a role.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The role.
+    pub user: String,
+    /// Its password, where PostgreSQL asks for one. There is no other that is tried instead.
+    pub password: Option<String>,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Login")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// Describes its hosts as a login of a session's own sees them: with its credentials and none else.
+    pub(crate) fn configs_for(&self, login: Option<&Login>) -> Vec<tokio_postgres::Config> {
+        let mut configs = vec![self.config.clone()];
+        configs.extend_from_slice(&self.fallbacks);
+        if let Some(login) = login {
+            for config in &mut configs {
+                config.user(&login.user);
+                // An empty one answers when PostgreSQL asks although there should be none: it is refused.
+                config.password(login.password.as_deref().unwrap_or_default());
+            }
+        }
+        configs
     }
 }

@@ -46,7 +46,7 @@ mod tls;
 mod wire;
 
 pub use complaint::Complaint;
-pub use database::{Database, Limits, TargetSession};
+pub use database::{Database, Limits, Login, TargetSession, Terms};
 pub use exchange::{Answer, Column, Exchange, Row, Step};
 pub use lease::{Lease, LeaseError, SCRUB};
 pub use session::Session;

@@ -19,7 +19,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    Database, Lease, LeaseError, Limits,
+    Database, Lease, LeaseError, Limits, Login, Terms,
     budget::{Budget, Stake},
     connect::{Canceller, ConnectError, Connector, PATIENCE},
     sessions::Inner,
@@ -45,6 +45,9 @@ pub(crate) struct Shared {
     /// The key of the names of prepared statements.
     names: RandomState,
     cancels: TaskTracker,
+    login: Option<Arc<Login>>,
+    /// Connections to each database at most. A pool that is made reads it under the lock of `pools`.
+    connections: AtomicUsize,
     ended: watch::Sender<bool>,
     waiting: AtomicUsize,
     /// The pools that have been used. Guards nothing else, and is held for a look-up only.
@@ -80,7 +83,7 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    pub(crate) fn new(id: &str, common: &Inner) -> Self {
+    pub(crate) fn new(id: &str, terms: &Terms, common: &Inner) -> Self {
         Session(Arc::new(Shared {
             id: id.to_owned(),
             databases: common.databases.clone(),
@@ -88,6 +91,8 @@ impl Session {
             limits: common.limits,
             names: common.names.clone(),
             cancels: common.cancels.clone(),
+            login: terms.login.clone(),
+            connections: AtomicUsize::new(most(terms)),
             ended: watch::Sender::new(false),
             waiting: AtomicUsize::new(0),
             pools: Mutex::new(HashMap::new()),
@@ -167,8 +172,7 @@ impl Session {
             wire.clone(),
             self.0.cancels.clone(),
         ));
-        let mut configs = vec![database.config.clone()];
-        configs.extend_from_slice(&database.fallbacks);
+        let mut configs = database.configs_for(self.0.login.as_deref());
         for config in &mut configs {
             config.application_name(format!("mcp/{}", self.0.id));
             config.connect_timeout(database.connect_timeout);
@@ -188,7 +192,7 @@ impl Session {
         };
         let pool = Pool::builder(connector)
             .config(PoolConfig {
-                max_size: database.max_connections,
+                max_size: self.most_connections(database),
                 timeouts: Timeouts {
                     wait: Some(self.0.limits.wait),
                     // The connector has limits of its own.
@@ -206,6 +210,28 @@ impl Session {
             stake,
             canceller,
         })
+    }
+
+    fn most_connections(&self, database: &Database) -> usize {
+        let own = self.0.connections.load(Ordering::Acquire);
+        database.max_connections.min(own)
+    }
+
+    /// Puts terms in force that differ in numbers only; says whether that was possible. Connections
+    /// beyond a lower number are closed when they come back.
+    pub(crate) fn adapt(&self, terms: &Terms) -> bool {
+        if self.0.login != terms.login {
+            return false;
+        }
+        let pools = self.0.lock();
+        self.0.connections.store(most(terms), Ordering::Release);
+        for (index, pool) in pools.iter() {
+            let size = self.most_connections(&self.0.databases[*index]);
+            if pool.pool.status().max_size != size {
+                pool.pool.resize(size);
+            }
+        }
+        true
     }
 
     /// Takes a place in the queue for a connection, when one has to queue.
@@ -303,6 +329,10 @@ impl Session {
     pub(crate) fn is_same(&self, other: &Weak<Shared>) -> bool {
         std::ptr::eq(Arc::as_ptr(&self.0), other.as_ptr())
     }
+}
+
+fn most(terms: &Terms) -> usize {
+    terms.connections.unwrap_or(usize::MAX).max(1)
 }
 
 impl Shared {

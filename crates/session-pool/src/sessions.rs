@@ -13,7 +13,7 @@ use tokio_postgres::config::Host;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    Database, Limits, Session,
+    Database, Limits, Session, Terms,
     budget::Budget,
     deadline::{Deadlines, Due},
 };
@@ -60,6 +60,7 @@ struct Table {
 struct Entry {
     session: Session,
     deadline: Option<SystemTime>,
+    terms: Terms,
 }
 
 impl Sessions {
@@ -94,7 +95,27 @@ impl Sessions {
     /// At `deadline` the session is closed. A later call with another deadline moves it. Costs a
     /// look-up; connections are opened by [`Session::lease`].
     pub fn open(&self, id: &str, deadline: Option<SystemTime>) -> Session {
+        self.open_on(id, deadline, &Terms::default())
+    }
+
+    /// Gives the session of an id as [`Sessions::open`] does, on terms of its own.
+    ///
+    /// Another number of connections is in force from then on. Another login ends the session that
+    /// there is, and a new one begins.
+    pub fn open_on(&self, id: &str, deadline: Option<SystemTime>, terms: &Terms) -> Session {
         let mut table = self.inner.lock();
+        let other = |entry: &mut Entry| {
+            if entry.terms == *terms {
+                return false;
+            }
+            entry.terms.clone_from(terms);
+            !entry.session.adapt(terms)
+        };
+        let ended = if table.open.get_mut(id).is_some_and(other) {
+            table.open.remove(id)
+        } else {
+            None
+        };
         let Table { open, deadlines } = &mut *table;
         let entry = match open.get_mut(id) {
             Some(entry) if entry.deadline == deadline => return entry.session.clone(),
@@ -103,9 +124,12 @@ impl Sessions {
                 entry
             }
             None => {
-                let session = Session::new(id, &self.inner);
-                open.entry(id.to_owned())
-                    .or_insert(Entry { session, deadline })
+                let session = Session::new(id, terms, &self.inner);
+                open.entry(id.to_owned()).or_insert(Entry {
+                    session,
+                    deadline,
+                    terms: terms.clone(),
+                })
             }
         };
         let session = entry.session.clone();
@@ -117,6 +141,9 @@ impl Sessions {
             })
         });
         drop(table);
+        if let Some(ended) = ended {
+            ended.session.end();
+        }
         if earlier {
             self.inner.earlier.notify_one();
         }
@@ -125,8 +152,14 @@ impl Sessions {
 
     /// Moves the deadline of an id's session, if it has one.
     pub fn move_deadline(&self, id: &str, deadline: Option<SystemTime>) {
-        if self.inner.lock().open.contains_key(id) {
-            self.open(id, deadline);
+        let terms = self
+            .inner
+            .lock()
+            .open
+            .get(id)
+            .map(|entry| entry.terms.clone());
+        if let Some(terms) = terms {
+            self.open_on(id, deadline, &terms);
         }
     }
 

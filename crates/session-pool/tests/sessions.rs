@@ -14,7 +14,9 @@ use std::{
 };
 
 use private_postgres::{Cluster, Identity, Network, Options, Programs, Search};
-use session_pool::{Database, Lease, LeaseError, Limits, Sessions, Tls, Verification};
+use session_pool::{
+    Database, Lease, LeaseError, Limits, Login, Sessions, Terms, Tls, Verification,
+};
 use tokio_postgres::{Client, Config, NoTls, error::SqlState};
 
 const PASSWORD: &str = "correct horse";
@@ -681,4 +683,84 @@ async fn a_connection_whose_reset_fails_is_not_used_again() {
     assert!(lease.scrub().await.is_err());
     let lease = session.lease("main").await.unwrap();
     assert_ne!(pid(&lease).await, first);
+}
+
+fn tcp_sessions() -> Sessions {
+    let mut config = Config::new();
+    config
+        .host("127.0.0.1")
+        .port(server().cluster.port())
+        .user("postgres")
+        .password("of the configured role")
+        .dbname("postgres");
+    // The host that answers is the second one.
+    let mut database = Database::new("db", config.clone(), Tls::disabled());
+    database.config = {
+        let mut nobody = Config::new();
+        nobody
+            .host("127.0.0.1")
+            .port(1)
+            .user("postgres")
+            .dbname("postgres");
+        nobody
+    };
+    database.fallbacks = vec![config];
+    Sessions::new([database], Limits::default())
+}
+
+fn as_reader(password: Option<&str>) -> Terms {
+    Terms {
+        login: Some(Arc::new(Login {
+            user: "reader".into(),
+            password: password.map(str::to_owned),
+        })),
+        ..Terms::default()
+    }
+}
+
+#[tokio::test]
+async fn a_session_logs_in_with_its_own_credentials_and_no_others() {
+    let sessions = tcp_sessions();
+    let own = sessions.open_on("own", None, &as_reader(Some(PASSWORD)));
+    let lease = own.lease("db").await.unwrap();
+    let row = lease
+        .query_one("SELECT session_user::text", &[])
+        .await
+        .unwrap();
+    assert_eq!(row.get::<_, String>(0), "reader");
+    for password in [None, Some("wrong"), Some("of the configured role")] {
+        let terms = as_reader(password);
+        assert!(!format!("{terms:?}").contains("of the"), "{terms:?}");
+        let session = sessions.open_on("other", None, &terms);
+        assert!(
+            matches!(
+                session.lease("db").await,
+                Err(LeaseError::Unreachable { .. })
+            ),
+            "{password:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn another_login_ends_the_session_and_another_number_does_not() {
+    let sessions = tcp_sessions();
+    let terms = |connections| Terms {
+        connections: Some(connections),
+        ..as_reader(Some(PASSWORD))
+    };
+    let session = sessions.open_on("one", None, &terms(1));
+    let lease = session.lease("db").await.unwrap();
+    for connections in [2, 1, 3] {
+        let again = sessions.open_on("one", None, &terms(connections));
+        assert!(!again.is_closed() && !session.is_closed());
+    }
+    let second = session.lease("db").await.unwrap();
+    lease.scrub().await.unwrap();
+    second.scrub().await.unwrap();
+    // A deadline that is moved leaves the terms as they are.
+    sessions.move_deadline("one", Some(SystemTime::now() + Duration::from_secs(60)));
+    assert!(!session.is_closed());
+    let other = sessions.open_on("one", None, &Terms::default());
+    assert!(session.is_closed() && !other.is_closed());
 }
