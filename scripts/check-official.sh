@@ -61,7 +61,8 @@ passes_everything() { # $1: bearer token or nothing
 }
 
 # What the suite asks of a server that has none of its fixtures.
-without_fixtures='server-initialize ping tools-list dns-rebinding-protection server-sse-multiple-streams
+without_fixtures='server-initialize ping tools-list resources-list prompts-list caching dns-rebinding-protection
+    sep-2164-resource-not-found server-sse-multiple-streams
     server-session-lifecycle server-sse-polling http-header-validation'
 
 passes_without_fixtures() { # $1: bearer token

@@ -19,12 +19,15 @@ mod postgres;
 mod server;
 mod setup;
 mod sql;
+/// A server of models; model-client's own tests have it, too.
+#[path = "../../crates/model-client/tests/stub/mod.rs"]
+pub mod stub;
 pub mod wait;
 
 pub use client::{Client, Request, Response};
 pub use database::{Database, Login};
 pub use log::Log;
 pub use postgres::{Postgres, programs};
-pub use server::{Answer, Server};
+pub use server::{Answer, Server, unfenced};
 pub use setup::{Setup, Token};
 pub use sql::{Sql, SqlError};

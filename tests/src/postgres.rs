@@ -44,6 +44,26 @@ impl Postgres {
         Self::start(settings)
     }
 
+    /// The server with pgvector that all tests of this process share.
+    pub fn with_vector() -> &'static Self {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let folder = std::env::var_os("PG_VECTOR_BINDIR").unwrap_or_else(|| {
+                panic!(
+                    "PG_VECTOR_BINDIR does not name PostgreSQL's programs with pgvector; `./run test` sets it, \
+                     and so does: export PG_VECTOR_BINDIR=$(env -u PG_BINDIR scripts/setup-postgres.sh --vector)"
+                )
+            });
+            let search = Search {
+                bin_dir: Some(folder.into()),
+                path: None,
+            };
+            let programs = Programs::find(&search).unwrap_or_else(|error| panic!("{error}"));
+            let options = options_of(programs);
+            Self::of(Cluster::start(options).unwrap_or_else(|error| panic!("{error}")))
+        })
+    }
+
     /// A private server that offers TLS, and takes TCP connections from no one who does not use it.
     pub fn with_tls(pair: &Pair) -> Self {
         let mut options = options();
@@ -159,6 +179,10 @@ pub fn programs() -> Programs {
 }
 
 fn options() -> Options {
+    options_of(programs())
+}
+
+fn options_of(programs: Programs) -> Options {
     static SWEPT: OnceLock<()> = OnceLock::new();
     // Not in target/: as root, PostgreSQL runs as another user, who may not reach the checkout.
     let parent = Path::new("/tmp");
@@ -168,7 +192,7 @@ fn options() -> Options {
         .unwrap()
         .as_nanos();
     let folder = parent.join(format!("{FOLDER_PREFIX}{}-{moment}", std::process::id()));
-    let mut options = Options::throwaway(programs(), folder)
+    let mut options = Options::throwaway(programs, folder)
         .setting("max_connections", "300")
         .setting("max_prepared_transactions", "10");
     options.network = Network::Loopback;

@@ -29,7 +29,7 @@ pub struct Server {
 pub struct Answer {
     /// Whether the tool says that it failed.
     pub is_error: bool,
-    /// Its text.
+    /// Its text, without the fences around data.
     pub text: String,
     /// Its structured content; null where there is none.
     pub structured: Value,
@@ -172,8 +172,22 @@ pub(crate) fn call(tool: &str, arguments: Value) -> Value {
     })
 }
 
+/// What stands between the two lines of a fence, or the text as it is where there are none.
+///
+/// # Panics
+/// When a fence is not closed, or closed before its end.
+pub fn unfenced(text: &str) -> &str {
+    let Some(rest) = text.strip_prefix("<data-") else {
+        return text;
+    };
+    let (marker, inside) = rest.split_once(">\n").expect("the fence's first line");
+    let end = format!("\n</data-{marker}>");
+    assert_eq!(text.matches(&end).count(), 1, "{text}");
+    inside.strip_suffix(&end).expect("the fence's last line")
+}
+
 impl Answer {
-    /// Reads the answer to `tools/call`.
+    /// Reads the answer to `tools/call`; data without its fence.
     pub fn read(message: &Value) -> Self {
         let result = &message["result"];
         assert!(result.is_object(), "no result in {message}");
@@ -182,6 +196,7 @@ impl Answer {
             is_error: result["isError"].as_bool().unwrap_or(false),
             text: texts
                 .filter_map(|content| content["text"].as_str())
+                .map(unfenced)
                 .collect(),
             structured: result["structuredContent"].clone(),
         }

@@ -14,6 +14,7 @@ const ARROWS: [(&str, &[&str]); 4] = [
         &[
             "mcp-protocol",
             "mcp-token",
+            "model-client",
             "pg-tools",
             "private-postgres",
             "server-config",
@@ -22,13 +23,22 @@ const ARROWS: [(&str, &[&str]); 4] = [
         ],
     ),
     ("mcp-token", &["server-config", "token-store"]),
-    ("pg-tools", &["mcp-protocol", "session-pool"]),
+    (
+        "pg-tools",
+        &[
+            "mcp-protocol",
+            "model-client",
+            "plain-question",
+            "session-pool",
+        ],
+    ),
     (
         "end-to-end",
         &[
             "mcp-protocol",
             "mcp-server",
             "mcp-token",
+            "model-client",
             "pg-tools",
             "private-postgres",
             "server-config",
@@ -139,6 +149,8 @@ fn what_must_be_light_is_not_built_from_what_is_heavy() {
         ("server-config", &["tokio", "hyper", "clap"]),
         ("session-pool", &["hyper", "serde_json"]),
         ("mcp-protocol", &["tokio-postgres", "deadpool"]),
+        ("plain-question", &["tokio", "tokio-postgres", "serde_json"]),
+        ("model-client", &["tokio-postgres", "deadpool"]),
         ("private-postgres", &["tokio", "tokio-postgres"]),
     ] {
         let crates = built_from(package);

@@ -61,6 +61,18 @@ impl Conversation {
     }
 }
 
+impl Conversation {
+    /// Sends a request and receives its answer.
+    fn ask(&mut self, id: u32, method: &str, params: Value) -> Value {
+        self.send(
+            &json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string(),
+        );
+        let answer = self.receive();
+        assert_eq!(answer["id"], id, "{answer}");
+        answer
+    }
+}
+
 impl Drop for Conversation {
     fn drop(&mut self) {
         let _ = self.process.kill();
@@ -162,4 +174,198 @@ fn the_end_of_input_ends_the_server() {
         server.process.try_wait().unwrap()
     });
     assert_eq!(status.code(), Some(0));
+}
+
+const USERS: &str = "pg://schema/shop/users";
+
+#[test]
+fn a_change_of_a_table_is_told_to_who_subscribed_to_it() {
+    let database = Database::fresh();
+    let owner = database.superuser();
+    let mut setup = setup(&database);
+    setup.config["limits"] = json!({ "follow_interval": "20ms" });
+    let mut server = Conversation::start(&setup);
+    server.initialize();
+    let answer = server.ask(1, "resources/subscribe", json!({ "uri": USERS }));
+    assert_eq!(answer["result"], json!({}));
+    owner.run(
+        "ALTER TABLE shop.orders ADD COLUMN other int; ALTER TABLE shop.users ADD COLUMN fresh int",
+    );
+    let told = server.receive();
+    assert_eq!(
+        (&told["method"], &told["params"]["uri"]),
+        (&json!("notifications/resources/updated"), &json!(USERS))
+    );
+    let read = server.ask(2, "resources/read", json!({ "uri": USERS }));
+    assert!(
+        read["result"]["contents"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("\"fresh\""),
+        "{read}"
+    );
+    server.ask(3, "resources/unsubscribe", json!({ "uri": USERS }));
+    owner.run("ALTER TABLE shop.users DROP COLUMN fresh");
+    // Whatever is told now would come before this answer, which takes several intervals.
+    let waited =
+        json!({ "name": "query_database", "arguments": { "query": "SELECT pg_sleep(0.2)" } });
+    server.ask(4, "tools/call", waited);
+}
+
+#[test]
+fn a_stream_of_the_newest_revision_tells_it_too() {
+    let database = Database::fresh();
+    let owner = database.superuser();
+    let mut setup = setup(&database);
+    setup.config["limits"] = json!({ "follow_interval": "20ms" });
+    let mut server = Conversation::start(&setup);
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {}
+    });
+    let params = json!({ "notifications": { "resourceSubscriptions": [USERS, "pg://schema"] }, "_meta": meta });
+    server.send(
+        &json!({ "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params })
+            .to_string(),
+    );
+    assert_eq!(
+        server.receive()["method"],
+        "notifications/subscriptions/acknowledged"
+    );
+    owner.run("CREATE TABLE shop.fresh (a int)");
+    assert_eq!(server.receive()["params"]["uri"], "pg://schema");
+}
+
+#[test]
+fn a_prompt_needs_its_required_arguments_and_a_table_is_completed() {
+    let database = Database::fresh();
+    let setup = setup(&database);
+    let mut server = Conversation::start(&setup);
+    server.initialize();
+    let names = server.ask(1, "prompts/list", json!({}));
+    assert_eq!(names["result"]["prompts"].as_array().unwrap().len(), 4);
+    for arguments in [json!({}), json!({ "requirements": " " })] {
+        let params = json!({ "name": "design-schema", "arguments": arguments });
+        assert_eq!(
+            server.ask(2, "prompts/get", params)["error"]["code"],
+            -32602
+        );
+    }
+    let params = json!({ "name": "design-schema", "arguments": { "requirements": "a library" } });
+    let text = server.ask(3, "prompts/get", params);
+    let text = text["result"]["messages"][0]["content"]["text"]
+        .as_str()
+        .unwrap();
+    assert!(text.contains("for this: a library"), "{text}");
+
+    let params = json!({
+        "ref": { "type": "ref/resource", "uri": "pg://schema/{schema}/{table}" },
+        "argument": { "name": "table", "value": "us" },
+        "context": { "arguments": { "schema": "shop" } }
+    });
+    let completed = server.ask(4, "completion/complete", params);
+    assert_eq!(
+        completed["result"]["completion"]["values"],
+        json!(["users"])
+    );
+    let unknown = server.ask(5, "resources/read", json!({ "uri": "pg://nothing" }));
+    assert_eq!(unknown["error"]["code"], -32002);
+}
+
+fn custom_tool(name: &str, sql: &str) -> String {
+    format!(
+        "tools:\n  - name: {name}\n    description: A custom tool.\n    sql: {sql}\n    parameters: [{{name: id, type: integer}}]\n"
+    )
+}
+
+#[test]
+fn custom_tools_are_offered_and_exchanged_when_their_file_changes() {
+    let database = Database::fresh();
+    let mut setup = setup(&database);
+    let file = setup.file(
+        "tools.yaml",
+        &custom_tool("first", "SELECT name FROM users WHERE id = $1"),
+    );
+    setup.config["tools"] = json!({ "file": file });
+    let mut server = Conversation::start(&setup);
+    server.initialize();
+    let names = |server: &mut Conversation, id| -> Vec<String> {
+        let listed = server.ask(id, "tools/list", json!({}));
+        let listed = listed["result"]["tools"].as_array().unwrap();
+        listed
+            .iter()
+            .skip(6)
+            .map(|tool| tool["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(&mut server, 1), ["first"]);
+    let called = json!({ "name": "first", "arguments": { "id": 1 } });
+    let answer = Answer::read(&server.ask(2, "tools/call", called));
+    assert!(
+        !answer.is_error && answer.text.starts_with("name\n"),
+        "{}",
+        answer.text
+    );
+
+    // What is wrong changes nothing; it is looked at before what comes after it.
+    setup.file(
+        "tools.yaml",
+        &custom_tool("wrong", "SELECT nam FROM users WHERE id = $1"),
+    );
+    let waited =
+        json!({ "name": "query_database", "arguments": { "query": "SELECT pg_sleep(1.5)" } });
+    server.ask(3, "tools/call", waited);
+    assert_eq!(names(&mut server, 4), ["first"]);
+    setup.file(
+        "tools.yaml",
+        &custom_tool("second", "SELECT email FROM users WHERE id = $1"),
+    );
+    assert_eq!(
+        server.receive()["method"],
+        "notifications/tools/list_changed"
+    );
+    assert_eq!(names(&mut server, 5), ["second"]);
+}
+
+#[test]
+fn a_wrong_custom_tool_stops_the_start() {
+    let database = Database::fresh();
+    let mut setup = setup(&database);
+    let file = setup.file(
+        "tools.yaml",
+        &custom_tool("wrong", "SELECT nam FROM users WHERE id = $1"),
+    );
+    setup.config["tools"] = json!({ "file": file });
+    let said = end_to_end::binaries::run(setup.command("mcp-server", &[]));
+    assert_eq!(said.code, 1, "{}", said.stderr);
+    for part in ["tools.yaml", "tool \"wrong\"", "42703"] {
+        assert!(said.stderr.contains(part), "no {part:?} in {}", said.stderr);
+    }
+}
+
+#[test]
+fn the_documented_custom_tool_works_on_the_shop() {
+    let page = include_str!("../../docs/configuration.md");
+    let example = page
+        .split("```yaml\n")
+        .find(|block| block.starts_with("tools:"))
+        .and_then(|block| block.split("```").next())
+        .unwrap();
+    let database = Database::fresh();
+    let mut setup = setup(&database);
+    setup.config["tools"] = json!({ "file": setup.file("tools.yaml", example) });
+    let mut server = Conversation::start(&setup);
+    server.initialize();
+    let customer = database
+        .superuser()
+        .value("select user_id from shop.orders where status = 'delivered' limit 1");
+    let customer: i64 = customer.parse().unwrap();
+    let arguments = json!({ "customer": customer, "status": "delivered" });
+    let called = json!({ "name": "orders_of_customer", "arguments": arguments });
+    let answer = Answer::read(&server.ask(1, "tools/call", called));
+    assert_eq!(
+        answer.structured["rows"][0][1], "delivered",
+        "{}",
+        answer.text
+    );
 }

@@ -116,6 +116,28 @@ struct Tokens {
 enum Verb {
     /// Set up a private PostgreSQL with a sample shop, make a token and serve on this machine
     Demo(Demo),
+    /// Show a token and ask its databases what it really can do, and what not
+    ShowToken(ShowToken),
+}
+
+/// Which token is to be shown.
+#[derive(Debug, Args)]
+pub(crate) struct ShowToken {
+    /// The whole id, or at least 8 first digits of the hash
+    #[arg(value_name = "ID|HASH-PREFIX")]
+    pub(crate) token: Selector,
+
+    /// The configuration file [default: pgedge-postgres-mcp.yaml beside the binary]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// The token file [default: what the configuration says]
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What the demo is to do.
@@ -142,6 +164,8 @@ pub(crate) enum Action {
     Tokens(TokenCommand, Sources),
     /// Show what this is.
     Demo(Demo),
+    /// Show what a token really can do.
+    Show(ShowToken, Sources),
 }
 
 /// Reads the program's command line; ends the program after help, version or a mistake.
@@ -169,8 +193,8 @@ where
 
 /// Lists the long options that take a value.
 fn options_with_value(command: &clap::Command) -> Vec<String> {
-    command
-        .get_arguments()
+    let all = std::iter::once(command).chain(command.get_subcommands());
+    all.flat_map(clap::Command::get_arguments)
         .filter(|option| option.get_action().takes_values())
         .filter_map(|option| option.get_long().map(str::to_owned))
         .collect()
@@ -178,8 +202,13 @@ fn options_with_value(command: &clap::Command) -> Vec<String> {
 
 impl Line {
     fn action(self) -> Action {
-        if let Some(Verb::Demo(demo)) = self.verb {
-            return Action::Demo(demo);
+        match self.verb {
+            Some(Verb::Demo(demo)) => return Action::Demo(demo),
+            Some(Verb::ShowToken(mut show)) => {
+                let (config, token_file) = (show.config.take(), show.token_file.take());
+                return Action::Show(show, sources(config, token_file, self.serving));
+            }
+            None => {}
         }
         let Tokens {
             add_token,
@@ -189,11 +218,12 @@ impl Line {
         } = self.tokens;
         let action = match self.tokens.remove_token {
             Some(selector) => Some(TokenAction::Remove(selector)),
-            None if list_tokens => Some(TokenAction::List),
+            None if list_tokens => Some(TokenAction::List { unused: None }),
             None if add_token => Some(TokenAction::Add(Add {
                 note: self.tokens.token_note,
-                database: self.tokens.token_database,
+                databases: self.tokens.token_database.into_iter().collect(),
                 expiry: self.tokens.token_expiry,
+                ..Add::default()
             })),
             None => None,
         };
@@ -255,6 +285,7 @@ mod tests {
             "mcp-server --remove-token=b3f805a4c2 --json",
             "mcp-server -config=c.yaml -http",
             "mcp-server demo --reset",
+            "mcp-server show-token token-1 -config c.yaml -json",
         ] {
             assert!(parse(words(line)).is_ok(), "{line}");
         }

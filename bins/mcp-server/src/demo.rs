@@ -10,7 +10,7 @@ use anyhow::Context;
 use private_postgres::{Cluster, Options, Programs, Search, sample};
 use server_config::{CONFIG_FILE_NAME, Config, Sources, TOKEN_FILE_NAME};
 use time::{Duration, OffsetDateTime};
-use token_store::{EditError, NewToken, Secret, TokenFile};
+use token_store::{EditError, Names, NewToken, Secret, TokenFile};
 use tokio_postgres::NoTls;
 
 use crate::{
@@ -158,11 +158,9 @@ impl Home {
         let now = OffsetDateTime::now_utc();
         let new = NewToken {
             note: "demo".into(),
-            database: config
-                .databases
-                .first()
-                .map(|database| database.name.clone()),
+            databases: Names::new(config.databases.first().map(|first| &*first.name)),
             expires_at: Some(now + TOKEN_LIFE),
+            ..NewToken::default()
         };
         TokenFile::new(self.token_file())
             .edit(|draft| draft.create(&secret, new, now).map_err(EditError::from))?;

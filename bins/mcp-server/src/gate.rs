@@ -7,7 +7,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
     },
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use mcp_protocol::{Authenticate, Credentials, Refusal};
@@ -15,11 +15,17 @@ use pg_tools::Agent;
 use session_pool::Sessions;
 use time::OffsetDateTime;
 use token_store::{
-    Changes, Refusal as TokenRefusal, Token, TokenFile, TokenSet,
+    Accepted, Changes, Previous, Refusal as TokenRefusal, Token, TokenFile, TokenSet,
     watch::{TokenWatch, Update, WatchError},
 };
 
-use crate::announce;
+use crate::{
+    announce,
+    holders::{Holder, Holders, Usual},
+};
+
+/// How often a token whose entry changes meanwhile is looked up again.
+const ATTEMPTS: usize = 5;
 
 /// Lets in whoever presents a token of the file, onto the session of that token.
 pub(crate) struct TokenGate {
@@ -28,16 +34,16 @@ pub(crate) struct TokenGate {
 }
 
 impl TokenGate {
-    /// Follows a token file; `default` is the database of tokens that are bound to none.
+    /// Follows a token file; `usual` is what tokens have whose entries say nothing.
     pub(crate) fn open(
         file: TokenFile,
         sessions: Sessions,
-        default: &str,
+        usual: Usual,
     ) -> Result<Self, WatchError> {
         let door = Arc::new(Door {
             state: RwLock::default(),
+            holders: Holders::new(usual),
             sessions,
-            default: default.into(),
             latest: AtomicI64::new(i64::MIN),
         });
         let (publisher, path) = (door.clone(), file.path().to_owned());
@@ -49,7 +55,7 @@ impl TokenGate {
         Ok(TokenGate { door, watch })
     }
 
-    /// A handle for the health check.
+    /// A handle for the health check and for the record of who came.
     pub(crate) fn door(&self) -> Arc<Door> {
         self.door.clone()
     }
@@ -61,7 +67,7 @@ impl Authenticate for TokenGate {
     async fn authenticate(
         &self,
         credentials: Credentials<'_>,
-        _: IpAddr,
+        peer: IpAddr,
     ) -> Result<Agent, Refusal> {
         let presented = credentials.bearer()?;
         if let Err(stale) = self.watch.fresh().await {
@@ -70,7 +76,9 @@ impl Authenticate for TokenGate {
                 "the token file has changed and cannot be read; try again in a moment",
             ));
         }
-        self.door.admit(presented, OffsetDateTime::now_utc())
+        self.door
+            .admit(presented, peer, OffsetDateTime::now_utc())
+            .await
     }
 }
 
@@ -79,8 +87,8 @@ pub(crate) struct Door {
     /// Held for reading while a session is opened, so that publishing a new set waits for it and then
     /// finds that session to close.
     state: RwLock<State>,
+    holders: Holders,
     sessions: Sessions,
-    default: Arc<str>,
     /// The latest time that was seen, in seconds: a clock set back revives no token.
     latest: AtomicI64,
 }
@@ -92,28 +100,68 @@ struct State {
     failure: Option<String>,
 }
 
+/// What became of a look at the door.
+enum Look {
+    Admitted(Agent),
+    /// The token is used for the first time since its entry was read.
+    Unprepared(Arc<Token>),
+}
+
 impl Door {
-    fn admit(&self, presented: &str, now: OffsetDateTime) -> Result<Agent, Refusal> {
+    async fn admit(
+        &self,
+        presented: &str,
+        peer: IpAddr,
+        now: OffsetDateTime,
+    ) -> Result<Agent, Refusal> {
         let latest = self
             .latest
             .fetch_max(now.unix_timestamp(), Ordering::AcqRel);
         let now = OffsetDateTime::from_unix_timestamp(latest).map_or(now, |latest| latest.max(now));
+        for _ in 0..ATTEMPTS {
+            match self.look(presented, peer, now)? {
+                Look::Admitted(agent) => return Ok(agent),
+                // A password may have to be read, for which nobody else should wait.
+                Look::Unprepared(token) => self.holders.prepare(token).await?,
+            }
+        }
+        Err(Refusal::Unavailable(
+            "the token's entry changes all the time; try again in a moment",
+        ))
+    }
+
+    fn look(&self, presented: &str, peer: IpAddr, now: OffsetDateTime) -> Result<Look, Refusal> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let token = state
-            .tokens
-            .authenticate(presented, now)
-            .map_err(|refusal| match refusal {
-                TokenRefusal::Unknown => Refusal::Unknown,
-                TokenRefusal::Expired(_) => Refusal::Expired,
-            })?;
-        let session = self.sessions.open(token.id.as_str(), deadline(token));
-        let database = token
-            .database
-            .as_deref()
-            .map_or_else(|| self.default.clone(), Arc::from);
-        // An id may be given again once its token was removed; a hash is not.
-        let name = format!("{}.{}", token.id, token.hash.prefix());
-        Ok(Agent::new(session, database).named(name))
+        let accepted =
+            state
+                .tokens
+                .authenticate(presented, now)
+                .map_err(|refusal| match refusal {
+                    TokenRefusal::Unknown => Refusal::Unknown,
+                    TokenRefusal::Expired(_) | TokenRefusal::Replaced(_) => Refusal::Expired,
+                })?;
+        let networks = accepted.policy.allow_from.as_ref();
+        if networks.is_some_and(|networks| !networks.contains(peer)) {
+            tracing::warn!(token = %accepted.id, %peer, "refused: the token may not be used from there");
+            return Err(Refusal::Forbidden(
+                "forbidden: this token may not be used from this address",
+            ));
+        }
+        let Some(holder) = self.holders.of(accepted.token) else {
+            return Ok(Look::Unprepared(Arc::clone(accepted.token)));
+        };
+        holder.came(now, peer);
+        Ok(Look::Admitted(self.agent(&holder, &accepted, now)))
+    }
+
+    fn agent(&self, holder: &Holder, accepted: &Accepted<'_>, now: OffsetDateTime) -> Agent {
+        let id = accepted.id.as_str();
+        let session = self.sessions.open_on(id, deadline(accepted), &holder.terms);
+        let ends = accepted.replaced_from.map(|until| {
+            let left = until - now;
+            Instant::now() + std::time::Duration::try_from(left).unwrap_or_default()
+        });
+        holder.agent(session).ending_at(ends)
     }
 
     /// Puts a new state of the file in force; ends what lost its rights before it returns.
@@ -151,20 +199,47 @@ impl Door {
     }
 
     fn replace(&self, tokens: Arc<TokenSet>, changes: &Changes) {
+        self.warn(changes);
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = State {
             tokens,
             failure: None,
         };
         for token in &changes.removed {
+            self.holders.forget(&token.id);
             self.sessions.close(token.id.as_str());
         }
+        let wall = OffsetDateTime::now_utc();
         for (before, now) in &changes.changed {
-            if before.id != now.id || before.database != now.database {
+            if before.id != now.id {
+                self.holders.forget(&before.id);
+            }
+            if before.id != now.id || takes_something(before, now, wall) {
                 self.sessions.close(before.id.as_str());
             } else {
                 self.sessions.move_deadline(now.id.as_str(), deadline(now));
             }
         }
+    }
+
+    /// Tells of entries that ask for what the server does not have: they are in force, and narrow.
+    fn warn(&self, changes: &Changes) {
+        let changed = changes.changed.iter().map(|(_, now)| now);
+        for token in changes.added.iter().chain(changed) {
+            for lacking in self.holders.lacking(token) {
+                announce!("[AUTH] WARNING: {}: {lacking}", token.id);
+            }
+        }
+    }
+
+    /// The tokens in force.
+    pub(crate) fn tokens(&self) -> Arc<TokenSet> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&state.tokens)
+    }
+
+    /// Who came, and what they did.
+    pub(crate) fn holders(&self) -> &Holders {
+        &self.holders
     }
 
     /// Says why the token file that is there now is not in force, if it is not.
@@ -179,6 +254,26 @@ impl Door {
 
 fn deadline(token: &Token) -> Option<SystemTime> {
     token.expires_at.map(SystemTime::from)
+}
+
+/// Says whether a change of a token's entry takes away something that it may be using: then what runs must end.
+///
+/// What only gives, and what limits new calls, leaves running ones alone.
+fn takes_something(before: &Token, now: &Token, wall: OffsetDateTime) -> bool {
+    let loses_database = match (&before.databases, &now.databases) {
+        (Some(before), Some(now)) => before.first() != now.first() || !now.covers(before),
+        (before, now) => before != now,
+    };
+    let still_accepted = |old: &Previous| {
+        let previous = now.previous.as_ref();
+        let kept = previous.is_some_and(|kept| kept.hash == old.hash && kept.until >= old.until);
+        kept || now.hash == old.hash
+    };
+    let loses_secret = before
+        .previous
+        .as_ref()
+        .is_some_and(|old| wall < old.until && !still_accepted(old));
+    loses_database || loses_secret || !now.policy.covers(&before.policy)
 }
 
 /// Names what changed, as `1 added: token-1; 2 removed: token-2, token-3`.
@@ -219,5 +314,130 @@ impl Authenticate for OpenGate {
 
     async fn authenticate(&self, _: Credentials<'_>, _: IpAddr) -> Result<Agent, Refusal> {
         Ok(self.agent.clone())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use time::{Duration, macros::datetime};
+    use token_store::{Names, TokenHash, TokenId};
+
+    const WALL: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
+
+    fn token(change: impl FnOnce(&mut Token)) -> Token {
+        let hash = TokenHash::of("now");
+        let mut token = Token::new(TokenId::numbered(1), hash, WALL - Duration::days(1));
+        change(&mut token);
+        token
+    }
+
+    fn with(settings: &[(&str, &str)]) -> Token {
+        token(|token| {
+            let policy = Arc::make_mut(&mut token.policy);
+            for (field, text) in settings {
+                policy.set(field, Some(text)).unwrap();
+            }
+        })
+    }
+
+    fn on(databases: &[&str]) -> Token {
+        token(|token| token.databases = Names::new(databases.iter().copied()))
+    }
+
+    fn replaced(old: &str, left: Duration) -> Token {
+        token(|token| {
+            let (hash, until) = (TokenHash::of(old), WALL + left);
+            token.previous = Some(Box::new(Previous { hash, until }));
+        })
+    }
+
+    #[test]
+    fn only_a_change_that_takes_something_ends_what_runs() {
+        let day = Duration::days(1);
+        let table = [
+            ("nothing", with(&[]), with(&[]), false),
+            (
+                "a note",
+                with(&[]),
+                token(|token| token.note = "x".into()),
+                false,
+            ),
+            ("a limit", with(&[]), with(&[("limits.rows", "1")]), false),
+            (
+                "more tools",
+                with(&[("tools", "a")]),
+                with(&[("tools", "a,b")]),
+                false,
+            ),
+            ("all tools", with(&[("tools", "a")]), with(&[]), false),
+            (
+                "fewer tools",
+                with(&[("tools", "a,b")]),
+                with(&[("tools", "a")]),
+                true,
+            ),
+            ("a list of tools", with(&[]), with(&[("tools", "a")]), true),
+            ("writing", with(&[]), with(&[("access", "write")]), false),
+            ("no writing", with(&[("access", "write")]), with(&[]), true),
+            (
+                "a schema less",
+                with(&[("schemas", "a,b")]),
+                with(&[("schemas", "b")]),
+                true,
+            ),
+            (
+                "a wider net",
+                with(&[("allow_from", "10.1.0.0/16")]),
+                with(&[("allow_from", "10.0.0.0/8")]),
+                false,
+            ),
+            (
+                "a closer net",
+                with(&[("allow_from", "10.0.0.0/8")]),
+                with(&[("allow_from", "10.1.0.0/16")]),
+                true,
+            ),
+            ("a role", with(&[]), with(&[("set_role", "a")]), true),
+            (
+                "another role",
+                with(&[("set_role", "b")]),
+                with(&[("set_role", "a")]),
+                true,
+            ),
+            ("a database more", on(&["a"]), on(&["a", "b"]), false),
+            ("another first", on(&["a", "b"]), on(&["b", "a"]), true),
+            ("a database less", on(&["a", "b"]), on(&["a"]), true),
+            ("bound", with(&[]), on(&["a"]), true),
+            ("an old secret", with(&[]), replaced("old", day), false),
+            (
+                "the old secret ended",
+                replaced("old", day),
+                with(&[]),
+                true,
+            ),
+            (
+                "the old secret ends sooner",
+                replaced("old", 2 * day),
+                replaced("old", day),
+                true,
+            ),
+            (
+                "the old secret ends later",
+                replaced("old", day),
+                replaced("old", 2 * day),
+                false,
+            ),
+            (
+                "an ended one tidied up",
+                replaced("old", -day),
+                with(&[]),
+                false,
+            ),
+        ];
+        for (name, before, now, ends) in table {
+            assert_eq!(takes_something(&before, &now, WALL), ends, "{name}");
+        }
     }
 }

@@ -2,11 +2,16 @@
 
 mod announce;
 mod command_line;
+mod custom_tools;
 mod databases;
 mod demo;
+mod effective;
 mod gate;
 mod health;
+mod holders;
 mod listen;
+mod models;
+mod record;
 mod serve;
 mod signals;
 mod tls;
@@ -26,6 +31,7 @@ fn main() -> ExitCode {
     let done = match command_line::read() {
         Action::Serve(sources) => serve(&sources),
         Action::Demo(options) => demo::run(&options),
+        Action::Show(show, sources) => effective::run(&show, &sources),
         Action::Tokens(command, sources) => return tokens(&command, &sources),
     };
     match done {

@@ -8,7 +8,7 @@ use mcp_protocol::{
     http::{AllowedHosts, Options, Server},
     stdio,
 };
-use pg_tools::{Agent, QueryLimits, Toolbox};
+use pg_tools::{Agent, Paging, QueryLimits, Settings, Toolbox};
 use server_config::Config;
 use session_pool::Sessions;
 use time::OffsetDateTime;
@@ -16,10 +16,15 @@ use token_store::TokenFile;
 use tokio::task::JoinSet;
 
 use crate::{
-    announce, databases,
+    announce,
+    custom_tools::{self, ToolFile},
+    databases,
     gate::{OpenGate, TokenGate},
     health::Check,
+    holders::Usual,
     listen::Listeners,
+    models,
+    record::Record,
     signals::Signals,
     tls,
 };
@@ -44,7 +49,7 @@ pub(crate) async fn run(config: &Config, signals: Signals) -> anyhow::Result<()>
 }
 
 /// Makes the sessions, on the configured databases, and names the first of these.
-fn sessions(config: &Config) -> anyhow::Result<(Sessions, &str)> {
+pub(crate) fn sessions(config: &Config) -> anyhow::Result<(Sessions, &str)> {
     for warning in &config.warnings {
         announce!("WARNING: {warning}");
     }
@@ -63,18 +68,53 @@ fn sessions(config: &Config) -> anyhow::Result<(Sessions, &str)> {
     Ok((sessions, &first.name))
 }
 
-fn toolbox(config: &Config, only_loopback: bool) -> Toolbox {
-    let limits = QueryLimits {
+pub(crate) fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<Toolbox> {
+    let mut settings = Settings::default();
+    settings.guards = databases::guards(config, only_loopback);
+    settings.limits = QueryLimits {
         statement_timeout: config.limits.statement_timeout,
         result_bytes: config.limits.result_bytes,
     };
-    Toolbox::new(databases::guards(config, only_loopback), limits)
+    settings.paging = Paging {
+        held_bytes: config.limits.held_bytes,
+        held_time: config.limits.held_time,
+    };
+    settings.questions.schema_bytes = config.limits.schema_bytes;
+    if let Some(llm) = &config.llm {
+        settings.questions.answer_tokens = llm.max_tokens;
+    }
+    settings.written_rows = config.limits.written_rows;
+    settings.tools_change = config.tools.file.is_some();
+    settings.enabled = config.tools.enabled.clone();
+    settings.embedder = models::embedder(config)?.map(Arc::new);
+    settings.chat = models::chat(config)?.map(Arc::new);
+    Toolbox::new(settings).map_err(|error| anyhow::anyhow!("tools.enabled: {error}"))
+}
+
+/// Says what tokens have whose entries say nothing.
+pub(crate) fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
+    Usual {
+        databases: names(config).map(Arc::from).collect(),
+        // Those of a file may be others in a moment.
+        tools: match &config.tools.file {
+            None => Some(toolbox.names().into_iter().collect()),
+            Some(_) => None,
+        },
+        calls_per_minute: config.limits.calls_per_minute,
+    }
+}
+
+/// Names the databases: whoever needs no token may use them all.
+fn names(config: &Config) -> impl Iterator<Item = &str> {
+    config.databases.iter().map(|database| &*database.name)
 }
 
 async fn over_stdio(config: &Config, mut signals: Signals) -> anyhow::Result<()> {
     let (sessions, first) = sessions(config)?;
-    let service = service(config, toolbox(config, true));
-    let agent = Agent::new(sessions.open(STDIO_SESSION, None), first);
+    let toolbox = toolbox(config, true)?;
+    let tool_file = ToolFile::open(config, &toolbox, &sessions).await?;
+    let service = service(config, toolbox);
+    let agent = Agent::new(sessions.open(STDIO_SESSION, None), first).with_databases(names(config));
     let options = stdio::Options {
         max_line_bytes: config.http.max_body_bytes,
         ..stdio::Options::default()
@@ -82,12 +122,12 @@ async fn over_stdio(config: &Config, mut signals: Signals) -> anyhow::Result<()>
     let serving = stdio::serve(
         tokio::io::stdin(),
         tokio::io::stdout(),
-        service,
+        service.clone(),
         agent,
         options,
     );
     let served = tokio::select! {
-        served = serving => served,
+        served = custom_tools::beside(tool_file, &service, serving) => served,
         () = signals.stop() => Ok(()),
     };
     sessions.finish().await;
@@ -114,31 +154,28 @@ pub(crate) async fn http(
     }
     let options = options(config)?;
     let (sessions, first) = sessions(config)?;
-    let toolbox = toolbox(config, only_loopback);
+    let toolbox = toolbox(config, only_loopback)?;
+    let tool_file = ToolFile::open(config, &toolbox, &sessions).await?;
     if config.http.auth_enabled {
         let file = TokenFile::new(&config.token_file);
         tidy(&file)?;
-        let gate = TokenGate::open(file, sessions.clone(), first)?;
-        let toolbox = with_check(config, toolbox, Check::new(&sessions, Some(gate.door())));
-        listen(
-            listeners,
-            Server::new(toolbox, gate, options),
-            scheme(config),
-            signals,
-            ready,
-        )
-        .await;
+        let gate = TokenGate::open(file, sessions.clone(), usual(config, &toolbox))?;
+        let record = Record::new(gate.door(), &config.token_file);
+        let mut keeping = JoinSet::new();
+        keeping.spawn(record.clone().keep());
+        let service = with_check(config, toolbox, Check::new(&sessions, Some(gate.door())));
+        let server = Server::new(service.clone(), gate, options);
+        let listening = listen(listeners, server, scheme(config), signals, ready);
+        custom_tools::beside(tool_file, &service, listening).await;
+        keeping.shutdown().await;
+        record.write().await;
     } else {
-        let agent = Agent::new(sessions.open(ANONYMOUS_SESSION, None), first);
-        let toolbox = with_check(config, toolbox, Check::new(&sessions, None));
-        listen(
-            listeners,
-            Server::new(toolbox, OpenGate { agent }, options),
-            scheme(config),
-            signals,
-            ready,
-        )
-        .await;
+        let agent =
+            Agent::new(sessions.open(ANONYMOUS_SESSION, None), first).with_databases(names(config));
+        let service = with_check(config, toolbox, Check::new(&sessions, None));
+        let server = Server::new(service.clone(), OpenGate { agent }, options);
+        let listening = listen(listeners, server, scheme(config), signals, ready);
+        custom_tools::beside(tool_file, &service, listening).await;
     }
     sessions.finish().await;
     Ok(())
@@ -218,7 +255,12 @@ fn service(config: &Config, toolbox: Toolbox) -> Arc<Service<Toolbox>> {
             database.connect_timeout.saturating_mul(hosts)
         })
         .max();
+    let embedding = config.embedding.as_ref().map(|made| made.model.timeout);
+    // A model that answers with a query that fails is asked once more.
+    let answering = config.llm.as_ref().map(|llm| 2 * llm.model.timeout);
     let request_timeout = config.limits.statement_timeout
+        + embedding.unwrap_or_default()
+        + answering.unwrap_or_default()
         + config.limits.connection_wait
         + 2 * connecting.unwrap_or_default()
         + Duration::from_secs(10);
@@ -227,6 +269,7 @@ fn service(config: &Config, toolbox: Toolbox) -> Arc<Service<Toolbox>> {
         session_idle_timeout: config.http.session_idle_timeout,
         max_sessions_per_principal: config.http.max_sessions_per_token,
         max_requests_per_principal: config.limits.running_calls,
+        follow_interval: config.limits.follow_interval,
         ..ServiceOptions::default()
     };
     Arc::new(Service::with_options(toolbox, options))

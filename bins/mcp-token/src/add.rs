@@ -1,12 +1,13 @@
 //! Making a token: asked for, committed to the file, then shown.
 
 use server_config::{Config, Sources};
-use token_store::{EditError, NewToken, Secret, Token, TokenFile};
+use token_store::{EditError, NewToken, Policy, Secret, Token, TokenFile};
 
 use crate::{
-    command::Add,
+    command::{Add, CreateRole, lay},
     failure::Failure,
     json, prompt,
+    role::{self, Script},
     text::{self, DatabaseShown},
     world::World,
 };
@@ -23,41 +24,85 @@ pub(crate) fn run(
     let config = Config::load(sources)?;
     let names: Vec<String> = config
         .databases
-        .into_iter()
-        .map(|database| database.name)
+        .iter()
+        .map(|database| database.name.clone())
         .collect();
-    if let Some(name) = add.database.as_ref().filter(|name| !names.contains(name)) {
-        return Err(Failure::UnknownDatabase {
-            name: name.clone(),
-            known: names,
-        });
+    configured(&add.databases, &names)?;
+    let mut policy = Policy::default();
+    lay(&add.policy, &mut policy)?;
+    if add.create_role.is_some() && policy.role.is_some() {
+        return Err(Failure::TwoRoles);
+    }
+    if add.create_role.is_some() && names.is_empty() {
+        return Err(Failure::NoDatabase);
     }
     let asked = prompt::complete(add, &names, world)?;
-    let length = asked.note.chars().count();
-    if length > MAX_NOTE {
-        return Err(Failure::LongNote(length));
-    }
-    let file = TokenFile::new(config.token_file);
+    short(&asked.note)?;
+    let file = TokenFile::new(config.token_file.clone());
     let now = world.now();
     let new = NewToken {
         note: asked.note,
-        database: asked.database,
+        databases: asked.databases,
         expires_at: asked.expiry.end(now)?,
+        policy,
     };
     let secret = world.new_secret()?;
-    let made = file.edit(|draft| Ok::<_, EditError>(draft.create(&secret, new, now)?))?;
+    let made = file.edit(|draft| {
+        let token = draft.create(&secret, new, now).map_err(EditError::from)?;
+        if add.create_role.is_none() {
+            return Ok((token, None));
+        }
+        let password = world.new_secret()?;
+        let (token, script) = role::prepare(draft, &token, &config, &password)?;
+        Ok::<_, Failure>((token, Some(script)))
+    })?;
     world.warn(&made.warnings);
+    let (token, script) = made.value;
+    if let (Some(CreateRole::Apply), Some(script)) = (add.create_role, &script)
+        && let Err(failure) = script.apply()
+    {
+        script.discard();
+        remove(&file, &secret)?;
+        return Err(failure);
+    }
+    let sql = match add.create_role {
+        Some(CreateRole::Print) => script.as_ref().map(Script::text),
+        _ => None,
+    };
     let shown = if json {
-        json::added(&made.value, &secret)
+        json::added(&token, &secret, sql.as_deref())
     } else {
-        let database = match (&made.value.database, names.first()) {
+        let database = match (token.database(), names.first()) {
             (Some(name), _) => DatabaseShown::Bound(name),
             (None, Some(first)) => DatabaseShown::Default(first),
             (None, None) => DatabaseShown::First,
         };
-        text::added(&made.value, &secret, &database)
+        text::added(&token, &secret, &database) + &sql.map(text::sql).unwrap_or_default()
     };
-    show(&shown, &file, &made.value, &secret, world)
+    let done = show(&shown, &file, &token, &secret, world);
+    if let (Err(_), Some(script)) = (&done, &script) {
+        script.discard();
+    }
+    done
+}
+
+/// Refuses a database that is not configured.
+pub(crate) fn configured(asked: &[String], known: &[String]) -> Result<(), Failure> {
+    match asked.iter().find(|name| !known.contains(name)) {
+        None => Ok(()),
+        Some(name) => Err(Failure::UnknownDatabase {
+            name: name.clone(),
+            known: known.to_vec(),
+        }),
+    }
+}
+
+/// Refuses a note that is too long.
+pub(crate) fn short(note: &str) -> Result<(), Failure> {
+    match note.chars().count() {
+        length if length > MAX_NOTE => Err(Failure::LongNote(length)),
+        _ => Ok(()),
+    }
 }
 
 /// Prints the token, the only time ever. A token that nobody could read is removed again.
@@ -71,13 +116,19 @@ fn show(
     let Err(shown) = world.print(text) else {
         return Ok(());
     };
-    let hash = secret.hash();
-    match file.edit(|draft| Ok::<_, EditError>(draft.remove_where(|other| other.hash == hash))) {
-        Ok(_) => Err(Failure::NotShown(shown)),
-        Err(error) => Err(Failure::NotShownNorRemoved {
+    match remove(file, secret) {
+        Ok(()) => Err(Failure::NotShown(shown)),
+        Err(removed) => Err(Failure::NotShownNorRemoved {
             shown,
-            removed: Box::new(error.into()),
+            removed: Box::new(removed),
             id: token.id.clone(),
         }),
     }
+}
+
+/// Removes the token of a secret that nobody has got.
+fn remove(file: &TokenFile, secret: &Secret) -> Result<(), Failure> {
+    let hash = secret.hash();
+    file.edit(|draft| Ok::<_, EditError>(draft.remove_where(|other| other.hash == hash)))?;
+    Ok(())
 }

@@ -6,14 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use server_config::{Sources, arguments::double_dashes};
 use token_store::{Expiry, Selector};
 
-use crate::command::{Action, Add, Command};
-
-/// The long options that take a value.
-const WITH_VALUE: [&str; 5] = ["config", "token-file", "note", "database", "expiry"];
+use crate::{
+    command::{Action, Add, Command, CreateRole, Edit, Grace},
+    options::PolicyOptions,
+};
 
 /// A command line that has been understood.
 #[derive(Clone, Debug)]
@@ -22,9 +22,10 @@ pub struct Call {
     pub command: Command,
     config_file: Option<PathBuf>,
     token_file: Option<PathBuf>,
+    effective: bool,
 }
 
-/// Makes, lists and removes the API tokens of mcp-server.
+/// Makes, shows, changes and removes the API tokens of mcp-server.
 #[derive(Parser)]
 #[command(name = "mcp-token", version, propagate_version = true)]
 struct Line {
@@ -54,21 +55,78 @@ enum Verb {
         /// What you want to remember about it
         #[arg(long, allow_hyphen_values = true)]
         note: Option<String>,
-        /// The configured database to bind it to [default: the first one]
-        #[arg(long, allow_hyphen_values = true)]
-        database: Option<String>,
+        /// The configured database to bind it to; several times for several, the one that it is on first [default: the first one]
+        #[arg(long = "database", value_name = "DATABASE", allow_hyphen_values = true)]
+        databases: Vec<String>,
         /// How long it lives
         #[arg(long, allow_hyphen_values = true, help = format!("How long it lives: {}", Expiry::accepted()))]
         expiry: Option<Expiry>,
+        /// Print the SQL that makes a role of its own, with no more rights than it needs
+        #[arg(long)]
+        create_role: bool,
+        /// Run that SQL with psql, as whom its variables say (PGHOST, PGUSER, PGPASSWORD or ~/.pgpass)
+        #[arg(long, requires = "create_role")]
+        apply: bool,
+        #[command(flatten)]
+        policy: PolicyOptions,
     },
     /// Show all tokens, without their text
-    List,
+    List {
+        /// Only those that have not been used for so long, such as 90d
+        #[arg(long, value_name = "TIME")]
+        unused: Option<Expiry>,
+    },
+    /// Show a token and what it may do
+    Show {
+        #[command(flatten)]
+        which: Which,
+        /// Ask its databases what it really can do and what not; mcp-server beside this program does
+        #[arg(long)]
+        effective: bool,
+    },
+    /// Give a token a new secret and show it, once; the old one is accepted for a while yet
+    Rotate {
+        #[command(flatten)]
+        which: Which,
+        /// How long the old secret is accepted: 24h, 7d, or none [default: 24h]
+        #[arg(long, value_name = "TIME")]
+        grace: Option<Grace>,
+    },
+    /// Change a token's note, databases, expiry or policy; running servers follow at once
+    Edit {
+        #[command(flatten)]
+        which: Which,
+        /// What you want to remember about it
+        #[arg(long, allow_hyphen_values = true)]
+        note: Option<String>,
+        /// The configured database to bind it to; several times for several; `default` for the first one
+        #[arg(long = "database", value_name = "DATABASE", allow_hyphen_values = true)]
+        databases: Vec<String>,
+        /// How long it lives from now on
+        #[arg(long, allow_hyphen_values = true, help = format!("How long it lives from now on: {}", Expiry::accepted()))]
+        expiry: Option<Expiry>,
+        /// End the secret that it had before its last rotation
+        #[arg(long)]
+        end_previous: bool,
+        #[command(flatten)]
+        policy: PolicyOptions,
+    },
     /// Remove a token; running servers refuse it at once
     Remove {
-        /// The whole id, or at least 8 first digits of the hash
-        #[arg(value_name = "ID|HASH-PREFIX")]
-        token: Selector,
+        #[command(flatten)]
+        which: Which,
     },
+    /// Read a token from standard input and say whose it is: exit code 0 when it is accepted, 3 when not
+    Verify,
+    /// Check the token file and the configuration, as for a pre-commit hook: exit code 1 when something is wrong
+    Check,
+}
+
+#[derive(Args)]
+struct Which {
+    /// The whole id, or at least 8 first digits of the hash
+    #[arg(value_name = "ID|HASH-PREFIX")]
+    token: Selector,
 }
 
 impl Call {
@@ -81,20 +139,17 @@ impl Call {
         I: IntoIterator,
         I::Item: Into<OsString>,
     {
-        let line = Line::try_parse_from(double_dashes(line, &WITH_VALUE))?;
-        let action = match line.verb {
-            Verb::Add {
-                note,
-                database,
-                expiry,
-            } => Action::Add(Add {
-                note,
-                database,
-                expiry,
-            }),
-            Verb::List => Action::List,
-            Verb::Remove { token } => Action::Remove(token),
-        };
+        let valued = options_with_value();
+        let valued: Vec<&str> = valued.iter().map(String::as_str).collect();
+        let line = Line::try_parse_from(double_dashes(line, &valued))?;
+        let effective = matches!(
+            line.verb,
+            Verb::Show {
+                effective: true,
+                ..
+            }
+        );
+        let action = line.verb.action();
         Ok(Self {
             command: Command {
                 action,
@@ -102,7 +157,33 @@ impl Call {
             },
             config_file: line.common.config,
             token_file: line.common.token_file,
+            effective,
         })
+    }
+
+    /// Gives the line by which `mcp-server` answers instead, when the databases have to be asked; this program has no
+    /// connection to any.
+    #[must_use]
+    pub fn delegated(&self) -> Option<Vec<OsString>> {
+        let Action::Show(selector) = &self.command.action else {
+            return None;
+        };
+        if !self.effective {
+            return None;
+        }
+        let mut line: Vec<OsString> = vec!["show-token".into(), selector.as_str().into()];
+        for (option, file) in [
+            ("--config", &self.config_file),
+            ("--token-file", &self.token_file),
+        ] {
+            if let Some(file) = file {
+                line.extend([option.into(), file.clone().into_os_string()]);
+            }
+        }
+        if self.command.json {
+            line.push("--json".into());
+        }
+        Some(line)
     }
 
     /// Says where the configuration comes from: flags, these variables, and files beside this program.
@@ -124,6 +205,64 @@ impl Call {
             config_file: self.config_file.clone(),
             token_file: self.token_file.clone(),
             ..Sources::default()
+        }
+    }
+}
+
+/// Lists the long options that take a value.
+fn options_with_value() -> Vec<String> {
+    let line = Line::command();
+    let all = std::iter::once(&line).chain(line.get_subcommands());
+    all.flat_map(clap::Command::get_arguments)
+        .filter(|option| option.get_action().takes_values())
+        .filter_map(|option| option.get_long().map(str::to_owned))
+        .collect()
+}
+
+impl Verb {
+    fn action(self) -> Action {
+        match self {
+            Verb::Add {
+                note,
+                databases,
+                expiry,
+                create_role,
+                apply,
+                policy,
+            } => Action::Add(Add {
+                note,
+                databases,
+                expiry,
+                policy: policy.settings(),
+                create_role: match (create_role, apply) {
+                    (false, _) => None,
+                    (true, false) => Some(CreateRole::Print),
+                    (true, true) => Some(CreateRole::Apply),
+                },
+            }),
+            Verb::List { unused } => Action::List { unused },
+            Verb::Show { which, .. } => Action::Show(which.token),
+            Verb::Rotate { which, grace } => Action::Rotate(which.token, grace.unwrap_or_default()),
+            Verb::Edit {
+                which,
+                note,
+                databases,
+                expiry,
+                end_previous,
+                policy,
+            } => Action::Edit(
+                which.token,
+                Edit {
+                    note,
+                    databases,
+                    expiry,
+                    policy: policy.settings(),
+                    end_previous,
+                },
+            ),
+            Verb::Remove { which } => Action::Remove(which.token),
+            Verb::Verify => Action::Verify,
+            Verb::Check => Action::Check,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What can be asked for.
 
-use token_store::{Expiry, Selector};
+use std::{num::NonZeroU32, str::FromStr};
+
+use time::OffsetDateTime;
+use token_store::{Expiry, ExpiryError, InvalidPolicy, Policy, Selector};
 
 /// A command, however it was spelled.
 #[derive(Clone, Debug)]
@@ -16,10 +19,23 @@ pub struct Command {
 pub enum Action {
     /// Make a token.
     Add(Add),
-    /// Show all tokens.
-    List,
+    /// Show all tokens, or those that have not been used for so long.
+    List {
+        /// How long.
+        unused: Option<Expiry>,
+    },
+    /// Show the token that is meant.
+    Show(Selector),
+    /// Give the token that is meant a new secret.
+    Rotate(Selector, Grace),
+    /// Change the token that is meant.
+    Edit(Selector, Edit),
     /// Remove the token that is meant.
     Remove(Selector),
+    /// Read a token and say whose it is and whether it is accepted.
+    Verify,
+    /// Check the token file and the configuration.
+    Check,
 }
 
 /// What is given for a new token. What is missing is prompted for on a terminal.
@@ -27,8 +43,110 @@ pub enum Action {
 pub struct Add {
     /// What a person wants to remember about it.
     pub note: Option<String>,
-    /// The configured database to bind it to.
-    pub database: Option<String>,
+    /// The configured databases to bind it to, the one that it is on first.
+    pub databases: Vec<String>,
     /// How long it lives.
     pub expiry: Option<Expiry>,
+    /// What it may do and use up.
+    pub policy: Vec<Setting>,
+    /// The role of its own that is to be made for it, if there is to be one.
+    pub create_role: Option<CreateRole>,
+}
+
+/// How a role of a token's own is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateRole {
+    /// Its script is printed.
+    Print,
+    /// Its script is run.
+    Apply,
+}
+
+/// What is to change about a token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edit {
+    /// Its note.
+    pub note: Option<String>,
+    /// Its databases; `default` alone for the first configured one.
+    pub databases: Vec<String>,
+    /// How long it lives from now on.
+    pub expiry: Option<Expiry>,
+    /// What it may do and use up.
+    pub policy: Vec<Setting>,
+    /// End the secret that it had before.
+    pub end_previous: bool,
+}
+
+/// One field of a policy that is to have a value, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The field, as [`Policy::set`] names it.
+    pub field: &'static str,
+    /// Its text; `None` takes it back.
+    pub value: Option<String>,
+}
+
+/// Lays settings down on a policy.
+pub(crate) fn lay(settings: &[Setting], policy: &mut Policy) -> Result<(), InvalidPolicy> {
+    for setting in settings {
+        policy.set(setting.field, setting.value.as_deref())?;
+    }
+    Ok(())
+}
+
+/// How long the old secret of a rotated token is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grace {
+    /// Not a moment.
+    None,
+    /// For so long.
+    For(Expiry),
+}
+
+impl Grace {
+    /// Computes until when.
+    pub(crate) fn until(self, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, ExpiryError> {
+        match self {
+            Self::None => Ok(None),
+            Self::For(time) => time.end(now),
+        }
+    }
+}
+
+/// A day.
+impl Default for Grace {
+    fn default() -> Self {
+        Self::For(Expiry::After(NonZeroU32::MIN, &token_store::UNITS[1]))
+    }
+}
+
+impl FromStr for Grace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            "never" => {
+                Err("the old secret must end: give a time such as 24h or 7d, or none".into())
+            }
+            time => time
+                .parse()
+                .map(Self::For)
+                .map_err(|error: ExpiryError| error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_grace_is_a_day() {
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let end = Grace::default().until(now);
+        assert_eq!(end, Ok(Some(now + time::Duration::hours(24))));
+        assert_eq!(Ok(Grace::None), "none".parse());
+        assert!("never".parse::<Grace>().is_err());
+    }
 }

@@ -1,9 +1,11 @@
 //! Why a command could not do what was asked.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use server_config::Problems;
-use token_store::{EditError, ExpiryError, LoadError, RandomError, SelectError, TokenId};
+use token_store::{
+    EditError, ExpiryError, InvalidPolicy, LoadError, RandomError, SelectError, TokenId,
+};
 
 use crate::{text, world::Exit};
 
@@ -25,6 +27,38 @@ pub(crate) enum Failure {
     UnknownDatabase { name: String, known: Vec<String> },
     #[error("the note has {0} characters, more than 1000; write a shorter one")]
     LongNote(usize),
+    #[error(transparent)]
+    Policy(#[from] InvalidPolicy),
+    #[error("the databases are not different names; name each one once")]
+    Databases,
+    #[error("nothing to change is given; `mcp-token edit --help` shows what can be")]
+    NothingToChange,
+    #[error("the token is not accepted: {0}")]
+    NotAccepted(&'static str),
+    #[error(
+        "no token on standard input; pipe it in, such as `printf %s \"$TOKEN\" | mcp-token verify`"
+    )]
+    NoToken,
+    #[error("{0} does not exist; name the token file with --token-file")]
+    NoFile(PathBuf),
+    #[error("failed to keep the password of the role: {0}")]
+    Password(io::Error),
+    #[error("the token's id is too long for the name of a role; give it a role with --role")]
+    RoleName,
+    #[error("--create-role makes a role of the token's own; leave --role and --set-role out")]
+    TwoRoles,
+    #[error(
+        "no database is configured in which the role could be made; add one under `databases:`"
+    )]
+    NoDatabase,
+    #[error(
+        "failed to run psql: {0}; install PostgreSQL's client programs (apt-get install postgresql-client), or leave --apply out and run the SQL yourself"
+    )]
+    Psql(io::Error),
+    #[error("the role was not made in the database \"{}\": {}; the token was removed again", text::printable(.database), text::printable(.reason))]
+    NotApplied { database: String, reason: String },
+    #[error("{0} problem(s) found")]
+    Problems(usize),
     #[error("{}", selection(.0))]
     Selection(#[from] SelectError),
     #[error("failed to read the answer: {0}")]
@@ -33,6 +67,16 @@ pub(crate) enum Failure {
     Output(io::Error),
     #[error("failed to print the token: {0}; it was removed again")]
     NotShown(io::Error),
+    #[error("failed to print the new secret: {0}; the token has its old one again")]
+    NotRotated(io::Error),
+    #[error(
+        "failed to print the new secret: {shown}; the old one could not be put back ({restored}), so run `mcp-token rotate {id}`"
+    )]
+    NotRotatedNorRestored {
+        shown: io::Error,
+        restored: Box<Failure>,
+        id: TokenId,
+    },
     #[error(
         "failed to print the token: {shown}; it could not be removed again ({removed}), so run `mcp-token remove {id}`"
     )]
@@ -46,7 +90,12 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::NoExpiry => Exit::Usage,
+            Self::NoExpiry
+            | Self::Policy(_)
+            | Self::Databases
+            | Self::NothingToChange
+            | Self::TwoRoles => Exit::Usage,
+            Self::NotAccepted(_) => Exit::Refused,
             _ => Exit::Failed,
         }
     }
@@ -64,7 +113,7 @@ fn selection(error: &SelectError) -> String {
     let SelectError::Ambiguous(found) = error else {
         return error.to_string();
     };
-    let mut message = format!("{error}; nothing was removed:");
+    let mut message = format!("{error}; nothing was done:");
     for token in found {
         message.push_str(&format!(
             "\n  {}  {}  {}",

@@ -2,30 +2,116 @@
 
 use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use token_store::{Secret, Token, TokenSet};
+use token_store::{LIMITS, Names, PasswordSource, Policy, Role, Secret, Token, Usage};
 
-pub(crate) fn added(token: &Token, secret: &Secret) -> String {
+/// A new token, or a new secret of one.
+pub(crate) fn added(token: &Token, secret: &Secret, sql: Option<&str>) -> String {
     let mut object = Map::new();
     object.insert("token".into(), secret.expose().into());
     object.extend(record(token));
+    if let Some(sql) = sql {
+        object.insert("create_role".into(), sql.into());
+    }
     line(&Value::Object(object))
 }
 
-pub(crate) fn list(set: &TokenSet, now: OffsetDateTime) -> String {
-    let tokens: Vec<Value> = set
+pub(crate) fn list(tokens: &[(&Token, Option<&Usage>)], now: OffsetDateTime) -> String {
+    let listed = tokens
         .iter()
-        .map(|token| {
-            let mut object = record(token);
-            let status = if token.is_expired(now) {
-                "expired"
-            } else {
-                "valid"
-            };
-            object.insert("status".into(), status.into());
-            Value::Object(object)
-        })
-        .collect();
-    line(&json!({ "tokens": tokens, "total": set.len() }))
+        .map(|(token, usage)| status(token, *usage, now));
+    let listed: Vec<Value> = listed.map(Value::Object).collect();
+    line(&json!({ "tokens": listed, "total": tokens.len() }))
+}
+
+pub(crate) fn shown(token: &Token, usage: Option<&Usage>, now: OffsetDateTime) -> String {
+    line(&Value::Object(status(token, usage, now)))
+}
+
+pub(crate) fn edited(token: &Token, now: OffsetDateTime) -> String {
+    line(&json!({ "changed": status(token, None, now) }))
+}
+
+pub(crate) fn verified(token: Option<&Token>, state: &str) -> String {
+    line(&json!({
+        "id": token.map(|token| token.id.as_str()),
+        "state": state,
+        "expires_at": token.and_then(|token| token.expires_at).map(stamp),
+    }))
+}
+
+pub(crate) fn checked(errors: &[String], warnings: &[String]) -> String {
+    line(&json!({ "valid": errors.is_empty(), "errors": errors, "warnings": warnings }))
+}
+
+fn status(token: &Token, usage: Option<&Usage>, now: OffsetDateTime) -> Map<String, Value> {
+    let mut object = record(token);
+    let status = if token.is_expired(now) {
+        "expired"
+    } else {
+        "valid"
+    };
+    object.insert("status".into(), status.into());
+    object.insert("last_used".into(), usage.map_or(Value::Null, used));
+    object
+}
+
+fn used(usage: &Usage) -> Value {
+    json!({
+        "at": stamp(usage.at),
+        "address": usage.address.map(|address| address.to_string()),
+        "client": usage.client,
+        "calls": usage.calls,
+        "rows": usage.rows,
+    })
+}
+
+/// Names what a policy sets, as the file does.
+fn policy(policy: &Policy) -> Value {
+    let mut object = Map::new();
+    object.insert("access".into(), policy.access.word().into());
+    match &policy.role {
+        None => {}
+        Some(Role::Set(role)) => _ = object.insert("set_role".into(), role.as_str().into()),
+        Some(Role::Login(login)) => {
+            let mut role = Map::new();
+            role.insert("user".into(), login.user.as_str().into());
+            match &login.password {
+                None => {}
+                Some(PasswordSource::Environment(variable)) => {
+                    role.insert("password_env".into(), (**variable).into());
+                }
+                Some(PasswordSource::File(path)) => {
+                    role.insert("password_file".into(), path.to_string_lossy().into());
+                }
+            }
+            object.insert("role".into(), role.into());
+        }
+    }
+    for (field, names) in [("tools", &policy.tools), ("schemas", &policy.schemas)] {
+        if let Some(names) = names {
+            object.insert(field.into(), listed(names));
+        }
+    }
+    let limits = LIMITS.iter().filter_map(|limit| {
+        let text = limit.text(&policy.limits)?;
+        Some((
+            limit.name.to_owned(),
+            text.parse().map_or(text.into(), |count: u64| count.into()),
+        ))
+    });
+    let limits: Map<String, Value> = limits.collect();
+    if !limits.is_empty() {
+        object.insert("limits".into(), limits.into());
+    }
+    if let Some(networks) = &policy.allow_from {
+        let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+        object.insert("allow_from".into(), networks.into());
+    }
+    object.into()
+}
+
+fn listed(names: &Names) -> Value {
+    names.iter().collect()
 }
 
 pub(crate) fn removed(token: &Token) -> String {
@@ -36,10 +122,20 @@ fn record(token: &Token) -> Map<String, Value> {
     let mut object = Map::new();
     object.insert("id".into(), token.id.as_str().into());
     object.insert("note".into(), token.note.as_str().into());
-    object.insert("database".into(), token.database.as_deref().into());
+    object.insert("database".into(), token.database().into());
+    object.insert(
+        "databases".into(),
+        token.databases.as_ref().map_or(Value::Null, listed),
+    );
     object.insert("hash_prefix".into(), token.hash.prefix().into());
     object.insert("created_at".into(), stamp(token.created_at).into());
     object.insert("expires_at".into(), token.expires_at.map(stamp).into());
+    let previous = token.previous.as_ref();
+    object.insert(
+        "previous_until".into(),
+        previous.map(|previous| stamp(previous.until)).into(),
+    );
+    object.insert("policy".into(), policy(&token.policy));
     object
 }
 

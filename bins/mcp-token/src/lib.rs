@@ -1,4 +1,4 @@
-//! The commands that make, list and remove API tokens, as `mcp-token` and `mcp-server` run them.
+//! The commands that make, show, change and remove API tokens, as `mcp-token` and `mcp-server` run them.
 //!
 //! [`run`] takes what the outside is as a [`World`]: input, output, clock and randomness. So the same code serves two programs,
 //! and a test needs no process:
@@ -22,16 +22,24 @@
 
 mod add;
 mod call;
+mod check;
 mod command;
+mod edit;
 mod failure;
 mod json;
+mod list;
+mod options;
 mod prompt;
 mod remove;
+mod role;
+mod rotate;
 mod text;
+mod verify;
 mod world;
 
 pub use call::Call;
-pub use command::{Action, Add, Command};
+pub use command::{Action, Add, Command, CreateRole, Edit, Grace, Setting};
+pub use options::PolicyOptions;
 pub use world::{Exit, World};
 
 use failure::Failure;
@@ -42,8 +50,15 @@ use token_store::TokenFile;
 pub fn run(command: &Command, sources: &Sources, world: &mut World<'_>) -> Exit {
     let outcome = match &command.action {
         Action::Add(add) => add::run(add, command.json, sources, world),
-        Action::List => list(command.json, sources, world),
+        Action::List { unused } => list::all(*unused, command.json, sources, world),
+        Action::Show(selector) => list::one(selector, command.json, sources, world),
+        Action::Rotate(selector, grace) => {
+            rotate::run(selector, *grace, command.json, sources, world)
+        }
+        Action::Edit(selector, edit) => edit::run(selector, edit, command.json, sources, world),
         Action::Remove(selector) => remove::run(selector, command.json, sources, world),
+        Action::Verify => verify::run(command.json, sources, world),
+        Action::Check => check::run(command.json, sources, world),
     };
     match outcome {
         Ok(()) => Exit::Done,
@@ -52,18 +67,6 @@ pub fn run(command: &Command, sources: &Sources, world: &mut World<'_>) -> Exit 
             failure.exit()
         }
     }
-}
-
-fn list(json: bool, sources: &Sources, world: &mut World<'_>) -> Result<(), Failure> {
-    let loaded = token_file(sources)?.load()?;
-    world.warn(&loaded.warnings);
-    let now = world.now();
-    let text = if json {
-        json::list(&loaded.set, now)
-    } else {
-        text::list(&loaded.set, now)
-    };
-    world.print(&text).map_err(Failure::Output)
 }
 
 /// Finds the token file. When a flag names it the rest of the configuration is not asked: a mistake there must not keep a

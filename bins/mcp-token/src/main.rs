@@ -1,11 +1,22 @@
-//! `mcp-token`: makes, lists and removes API tokens. All of it is in the library, which `mcp-server` shares.
+//! `mcp-token`: makes, shows, changes and removes API tokens. All of it is in the library, which `mcp-server` shares.
 
-use std::{io, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode},
+};
 
 use mcp_token::{Call, World};
 
+/// The program that can ask databases.
+const SERVER: &str = "mcp-server";
+
 fn main() -> ExitCode {
     let call = Call::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    if let Some(line) = call.delegated() {
+        return delegate(line);
+    }
     let variables = std::env::vars_os();
     let sources = call.sources(variables, std::env::current_exe());
     let input = io::stdin();
@@ -13,4 +24,19 @@ fn main() -> ExitCode {
     let terminal = io::IsTerminal::is_terminal(&stdin);
     let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, terminal);
     mcp_token::run(&call.command, &sources, &mut world).into()
+}
+
+/// Becomes `mcp-server`, which is beside this program or on the path.
+fn delegate(line: Vec<OsString>) -> ExitCode {
+    let beside = std::env::current_exe().map(|program| program.with_file_name(SERVER));
+    let program = beside.ok().filter(|path| path.exists());
+    let error = Command::new(program.unwrap_or_else(|| SERVER.into()))
+        .args(line)
+        .exec();
+    // Without a standard error there is nobody left to tell.
+    let _ = writeln!(
+        io::stderr(),
+        "error: failed to run {SERVER}: {error}; --effective needs it beside this program or on the path"
+    );
+    ExitCode::FAILURE
 }

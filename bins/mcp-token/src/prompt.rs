@@ -1,13 +1,13 @@
 //! Asking a person for what was not given.
 
-use token_store::Expiry;
+use token_store::{Expiry, Names};
 
 use crate::{command::Add, failure::Failure, text, world::World};
 
 /// All that a new token needs.
 pub(crate) struct Complete {
     pub(crate) note: String,
-    pub(crate) database: Option<String>,
+    pub(crate) databases: Option<Names>,
     pub(crate) expiry: Expiry,
 }
 
@@ -17,10 +17,14 @@ pub(crate) fn complete(
     databases: &[String],
     world: &mut World<'_>,
 ) -> Result<Complete, Failure> {
+    let given = match add.databases.as_slice() {
+        [] => None,
+        names => Some(listed(names)?),
+    };
     if !world.terminal {
         return Ok(Complete {
             note: add.note.clone().unwrap_or_default(),
-            database: add.database.clone(),
+            databases: given,
             expiry: add.expiry.ok_or(Failure::NoExpiry)?,
         });
     }
@@ -28,10 +32,12 @@ pub(crate) fn complete(
         Some(note) => note.clone(),
         None => ask(world, "Note, such as \"Production API\" (optional): ")?.unwrap_or_default(),
     };
-    let database = match &add.database {
-        Some(name) => Some(name.clone()),
-        None if databases.len() > 1 => database(databases, world)?,
-        None => None,
+    let databases = match given {
+        None if databases.len() > 1 => match database(databases, world)? {
+            Some(name) => Some(listed(&[name])?),
+            None => None,
+        },
+        given => given,
     };
     let expiry = match add.expiry {
         Some(expiry) => expiry,
@@ -39,9 +45,14 @@ pub(crate) fn complete(
     };
     Ok(Complete {
         note,
-        database,
+        databases,
         expiry,
     })
+}
+
+/// Takes names, each of which may stand once.
+pub(crate) fn listed(names: &[String]) -> Result<Names, Failure> {
+    Names::new(names.iter().map(String::as_str)).ok_or(Failure::Databases)
 }
 
 /// Asks until the answer is a name, a number or blank. A name wins over a number.

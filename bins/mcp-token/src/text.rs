@@ -5,7 +5,7 @@ use std::fmt::Write;
 use time::{
     OffsetDateTime, format_description::StaticFormatDescription, macros::format_description,
 };
-use token_store::{Secret, Token, TokenSet};
+use token_store::{LIMITS, PasswordSource, Policy, Role, Secret, Token, Usage};
 
 const DATE: StaticFormatDescription = format_description!("[year]-[month]-[day]");
 const SECOND: StaticFormatDescription =
@@ -48,27 +48,117 @@ pub(crate) fn added(token: &Token, secret: &Secret, database: &DatabaseShown<'_>
     )
 }
 
-pub(crate) fn list(set: &TokenSet, now: OffsetDateTime) -> String {
+/// Shows the SQL that makes a token's role; it holds a verifier of the password only.
+pub(crate) fn sql(sql: String) -> String {
+    format!(
+        "\nRun this with psql, as a role that may create roles and grant these rights:\n\n{sql}"
+    )
+}
+
+pub(crate) fn rotated(token: &Token, secret: &Secret) -> String {
+    let until = match &token.previous {
+        Some(previous) => format!("until {} UTC", stamp(previous.until, SECOND)),
+        None => "not any more".into(),
+    };
+    format!(
+        "Token rotated successfully:\nToken: {secret}\n{facts}Old secret accepted: {until}\n\n\
+         Store this token securely. It cannot be retrieved later.\n",
+        secret = secret.expose(),
+        facts = facts(token),
+    )
+}
+
+/// Shows tokens with how each was used, if that is known.
+pub(crate) fn list(tokens: &[(&Token, Option<&Usage>)], now: OffsetDateTime) -> String {
     let mut out = String::from("API Tokens:\n===========\n\n");
-    for token in set.iter() {
-        out.push_str(&facts(token));
-        let expires = token
-            .expires_at
-            .map_or_else(|| "Never".to_owned(), |end| stamp(end, SECOND));
-        let status = if token.is_expired(now) {
-            "Expired"
-        } else {
-            "Valid"
-        };
-        // Writing to a String cannot fail.
-        let _ = write!(
+    for (token, usage) in tokens {
+        out.push_str(&shown(token, *usage, now));
+        out.push('\n');
+    }
+    out.push_str(&format!("Total tokens: {}\n", tokens.len()));
+    out
+}
+
+/// Shows a token with all that is known of it.
+pub(crate) fn shown(token: &Token, usage: Option<&Usage>, now: OffsetDateTime) -> String {
+    let mut out = facts(token);
+    let expires = token
+        .expires_at
+        .map_or_else(|| "Never".to_owned(), |end| stamp(end, SECOND));
+    let status = if token.is_expired(now) {
+        "Expired"
+    } else {
+        "Valid"
+    };
+    // Writing to a String cannot fail.
+    let _ = write!(
+        out,
+        "Created: {}\nExpires: {expires}\nStatus: {status}\n",
+        stamp(token.created_at, SECOND)
+    );
+    if let Some(previous) = token.previous.as_ref().filter(|old| now < old.until) {
+        let _ = writeln!(
             out,
-            "Created: {}\nExpires: {expires}\nStatus: {status}\n\n",
-            stamp(token.created_at, SECOND)
+            "Old secret accepted until: {}",
+            stamp(previous.until, SECOND)
         );
     }
-    out.push_str(&format!("Total tokens: {}\n", set.len()));
+    if let Some(usage) = usage {
+        let _ = writeln!(out, "Last used: {}", used(usage));
+    }
+    if !token.policy.is_empty() {
+        let _ = writeln!(out, "Policy: {}", policy(&token.policy));
+    }
     out
+}
+
+fn used(usage: &Usage) -> String {
+    let mut text = stamp(usage.at, SECOND);
+    if let Some(address) = usage.address {
+        text.push_str(&format!(" from {address}"));
+    }
+    if !usage.client.is_empty() {
+        text.push_str(&format!(" by {}", printable(&usage.client)));
+    }
+    text + &format!(" ({} calls, {} rows in all)", usage.calls, usage.rows)
+}
+
+/// Writes a policy on one line.
+fn policy(policy: &Policy) -> String {
+    let mut parts = vec![format!("access {}", policy.access.word())];
+    match &policy.role {
+        None => {}
+        Some(Role::Set(role)) => parts.push(format!("set_role {}", printable(role.as_str()))),
+        Some(Role::Login(login)) => {
+            let password = match &login.password {
+                None => "no password".into(),
+                Some(PasswordSource::Environment(variable)) => format!("password in ${variable}"),
+                Some(PasswordSource::File(path)) => {
+                    format!("password in {}", printable(&path.to_string_lossy()))
+                }
+            };
+            let user = printable(login.user.as_str());
+            parts.push(format!("role {user} ({password})"));
+        }
+    }
+    for (field, names) in [("tools", &policy.tools), ("schemas", &policy.schemas)] {
+        if let Some(names) = names {
+            parts.push(format!("{field} {}", printable(&names.to_string())));
+        }
+    }
+    let limits = LIMITS.iter().filter_map(|limit| {
+        let text = limit.text(&policy.limits)?;
+        Some(format!("{} {text}", limit.name))
+    });
+    parts.extend(limits);
+    if let Some(networks) = &policy.allow_from {
+        parts.push(format!("allow_from {networks}"));
+    }
+    parts.join("; ")
+}
+
+pub(crate) fn edited(token: &Token, now: OffsetDateTime) -> String {
+    format!("Token changed successfully:\n{}", shown(token, None, now))
 }
 
 pub(crate) fn removed(token: &Token) -> String {
@@ -77,8 +167,13 @@ pub(crate) fn removed(token: &Token) -> String {
 
 /// The lines by which a person recognises a token.
 fn facts(token: &Token) -> String {
-    let database = token.database.as_ref().map_or_else(String::new, |name| {
-        format!("Database: {}\n", printable(name))
+    let database = token.databases.as_ref().map_or_else(String::new, |names| {
+        let label = if names.iter().len() == 1 {
+            "Database"
+        } else {
+            "Databases"
+        };
+        format!("{label}: {}\n", printable(&names.to_string()))
     });
     format!(
         "ID: {}\nNote: {}\n{database}Hash (first 12 chars): {}...\n",

@@ -90,6 +90,8 @@ pub enum Exit {
     Failed,
     /// It was asked wrongly: 2.
     Usage,
+    /// The token that was to be verified is not accepted: 3.
+    Refused,
 }
 
 impl From<Exit> for ExitCode {
@@ -98,6 +100,7 @@ impl From<Exit> for ExitCode {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Usage => 2,
+            Exit::Refused => 3,
         })
     }
 }

@@ -98,8 +98,9 @@ impl Bench {
 fn add(note: &str, database: Option<&str>, expiry: &str) -> Action {
     Action::Add(Add {
         note: Some(note.into()),
-        database: database.map(str::to_owned),
+        databases: database.map(str::to_owned).into_iter().collect(),
         expiry: Some(expiry.parse().unwrap()),
+        ..Add::default()
     })
 }
 
@@ -148,7 +149,7 @@ The generated token is shown only once. Save it immediately!
         .replace("51f7ccaf56fe", &secret().unwrap().hash().prefix())
     );
     let token = bench.only_token();
-    assert_eq!(token.database.as_deref(), Some("staging"));
+    assert_eq!(token.database(), Some("staging"));
     assert_eq!(token.created_at, datetime!(2024-10-30 10:15:30 UTC));
 }
 
@@ -181,7 +182,7 @@ fn without_a_database_the_first_configured_one_is_the_default() {
         "{}",
         result.stdout
     );
-    assert_eq!(bench.only_token().database, None);
+    assert_eq!(bench.only_token().database(), None);
 }
 
 #[test]
@@ -210,7 +211,7 @@ fn a_named_token_file_can_be_listed_and_cleaned_whatever_the_configuration_says(
     let mut bench = Bench::new("databses: []\n");
     bench.write(THREE);
     bench.sources.token_file = Some(bench.file());
-    assert_eq!(bench.run(Action::List).exit, Exit::Done);
+    assert_eq!(bench.run(Action::List { unused: None }).exit, Exit::Done);
     assert_eq!(bench.run(remove("old")).exit, Exit::Done);
 }
 
@@ -240,7 +241,7 @@ fn a_person_is_asked_for_note_database_and_expiry() {
     assert!(result.stdout.starts_with("Token created successfully:\n"));
     let token = bench.only_token();
     assert_eq!(
-        (token.note.as_str(), token.database.as_deref()),
+        (token.note.as_str(), token.database()),
         ("Dev Environment", Some("staging"))
     );
 }
@@ -257,11 +258,7 @@ fn a_database_is_chosen_by_name_before_number_and_blank_is_the_default() {
     ] {
         let bench = Bench::with_databases();
         bench.ask(&format!("\n{answer}\nnever\n"));
-        assert_eq!(
-            bench.only_token().database.as_deref(),
-            database,
-            "{answer:?}"
-        );
+        assert_eq!(bench.only_token().database(), database, "{answer:?}");
     }
 }
 
@@ -278,7 +275,7 @@ fn a_wrong_answer_is_explained_and_asked_again() {
         4
     );
     assert!(result.stderr.contains("use 180d"));
-    assert_eq!(bench.only_token().database.as_deref(), Some("main"));
+    assert_eq!(bench.only_token().database(), Some("main"));
 }
 
 #[test]
@@ -326,7 +323,7 @@ fn a_note_that_is_too_long_is_refused() {
 fn list_shows_a_block_for_each_token_in_order_of_creation() {
     let bench = Bench::new("");
     bench.write(THREE);
-    let result = bench.run(Action::List);
+    let result = bench.run(Action::List { unused: None });
     assert_eq!((result.exit, result.stderr.as_str()), (Exit::Done, ""));
     assert_eq!(
         result.stdout,
@@ -362,7 +359,7 @@ Total tokens: 3
 
 #[test]
 fn a_missing_file_lists_no_tokens() {
-    let result = Bench::new("").run(Action::List);
+    let result = Bench::new("").run(Action::List { unused: None });
     assert_eq!(result.exit, Exit::Done);
     assert_eq!(
         result.stdout,
@@ -436,17 +433,20 @@ fn json_has_the_documented_fields() {
     let added = bench.run_with(add("a \"b\"\n", Some("main"), "90d"), true, None);
     let prefix = secret().unwrap().hash().prefix();
     let record = format!(
-        "\"id\":\"token-1730283330\",\"note\":\"a \\\"b\\\"\\n\",\"database\":\"main\",\"hash_prefix\":\"{prefix}\",\
-         \"created_at\":\"2024-10-30T10:15:30Z\",\"expires_at\":\"2025-01-28T10:15:30Z\""
+        "\"id\":\"token-1730283330\",\"note\":\"a \\\"b\\\"\\n\",\"database\":\"main\",\"databases\":[\"main\"],\"hash_prefix\":\"{prefix}\",\
+         \"created_at\":\"2024-10-30T10:15:30Z\",\"expires_at\":\"2025-01-28T10:15:30Z\",\
+         \"previous_until\":null,\"policy\":{{\"access\":\"read\"}}"
     );
     assert_eq!(
         added.stdout,
         format!("{{\"token\":\"O9ms9jqTfUdy-DIjvpFWeqd_yH_NEj7me0mgOnOjGdQ=\",{record}}}\n")
     );
-    let listed = bench.run_with(Action::List, true, None);
+    let listed = bench.run_with(Action::List { unused: None }, true, None);
     assert_eq!(
         listed.stdout,
-        format!("{{\"tokens\":[{{{record},\"status\":\"valid\"}}],\"total\":1}}\n")
+        format!(
+            "{{\"tokens\":[{{{record},\"status\":\"valid\",\"last_used\":null}}],\"total\":1}}\n"
+        )
     );
     let removed = bench.run_with(remove("token-1730283330"), true, None);
     assert_eq!(removed.stdout, format!("{{\"removed\":{{{record}}}}}\n"));
@@ -456,7 +456,11 @@ fn json_has_the_documented_fields() {
 fn a_broken_file_is_named_with_its_line_and_stays_as_it_is() {
     let bench = Bench::new("");
     bench.write("tokens:\n- id: a\n  hash: x\n");
-    for action in [Action::List, remove("a"), add("", None, "1d")] {
+    for action in [
+        Action::List { unused: None },
+        remove("a"),
+        add("", None, "1d"),
+    ] {
         let result = bench.run(action);
         assert_eq!(result.exit, Exit::Failed);
         assert!(
@@ -477,7 +481,7 @@ fn a_wide_mode_is_a_warning_and_the_command_goes_on() {
     bench.write(THREE);
     let wide = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     fs::set_permissions(bench.file(), wide).unwrap();
-    let result = bench.run(Action::List);
+    let result = bench.run(Action::List { unused: None });
     assert_eq!(result.exit, Exit::Done);
     assert!(
         result.stderr.starts_with("warning: ") && result.stderr.contains("chmod 600"),
@@ -529,8 +533,8 @@ fn the_command_line_is_read_with_one_dash_or_two() {
             panic!("{line} is no add");
         };
         assert_eq!(
-            (add.note.as_deref(), add.database.as_deref()),
-            (Some("-x"), Some("staging")),
+            (add.note.as_deref(), add.databases.as_slice()),
+            (Some("-x"), ["staging".to_owned()].as_slice()),
             "{line}"
         );
         assert_eq!(add.expiry.unwrap().to_string(), "90d", "{line}");

@@ -96,6 +96,8 @@ pub enum Refusal {
         /// How long the peer should wait; rounded up to whole seconds.
         retry_after: Duration,
     },
+    /// They are good, but not for this request: 403. The text is shown to the client.
+    Forbidden(&'static str),
     /// They cannot be checked now: 503. The text is shown to the client.
     Unavailable(&'static str),
 }
@@ -104,6 +106,7 @@ impl Refusal {
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::Missing | Self::Malformed | Self::Unknown | Self::Expired => 401,
+            Self::Forbidden(_) => 403,
             Self::TooManyFailures { .. } => 429,
             Self::Unavailable(_) => 503,
         }
@@ -123,7 +126,7 @@ impl Refusal {
             Self::TooManyFailures { .. } => {
                 "too many failed attempts from this address; wait and retry"
             }
-            Self::Unavailable(reason) => reason,
+            Self::Forbidden(reason) | Self::Unavailable(reason) => reason,
         }
     }
 }

@@ -165,15 +165,16 @@ impl<H: Handler> Service<H> {
                 self.finish(&asking, outcome.map(ReadResult), Some(Duration::ZERO))
             }
             Method::Subscribe => {
-                let uri = params::required("uri", params.uri)?;
+                let uri: String = params::required("uri", params.uri)?;
                 let session = asking.scope.session.as_ref().ok_or_else(session_needed)?;
-                session.subscribe(uri)?;
+                let version = self.version(&uri, &asking.scope.principal).await;
+                session.subscribe(uri, version)?;
                 Ok(self.write(&asking, &Empty, None))
             }
             Method::Unsubscribe => {
                 let uri: String = params::required("uri", params.uri)?;
                 let session = asking.scope.session.as_ref().ok_or_else(session_needed)?;
-                session.unsubscribe(&uri);
+                session.followed.remove(&uri);
                 Ok(self.write(&asking, &Empty, None))
             }
             Method::ListPrompts => {

@@ -206,7 +206,9 @@ fn mismatch(message: String) -> Failure {
 fn unsupported(requested: &str) -> Failure {
     Failure::new(
         UNSUPPORTED_VERSION,
-        format!("the revision `{requested}` is not served this way"),
+        format!(
+            "there is no revision `{requested}` for requests without `initialize`; see `supported`"
+        ),
     )
     .data(json!({ "supported": Revision::modern_names(), "requested": requested }))
     .status(400)

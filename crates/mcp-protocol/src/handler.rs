@@ -71,6 +71,20 @@ pub trait Handler: Send + Sync + 'static {
         async { Err(CallError::NotFound(uri)) }
     }
 
+    /// Gives a short text that is another one whenever a resource holds something else, and `None`
+    /// where that cannot be told now. It is asked every [`ServiceOptions::follow_interval`] while a
+    /// client of `principal` follows the resource; what else is known of changes goes through
+    /// [`Changes`](crate::Changes).
+    ///
+    /// [`ServiceOptions::follow_interval`]: crate::ServiceOptions::follow_interval
+    fn resource_version(
+        &self,
+        _uri: &str,
+        _principal: &Self::Principal,
+    ) -> impl Future<Output = Option<String>> + Send {
+        async { None }
+    }
+
     /// Lists the prompts that `principal` may see, in an order that stays. Only these can be got.
     fn prompts(&self, _principal: &Self::Principal) -> Arc<[Prompt]> {
         Arc::new([])

@@ -114,6 +114,7 @@ mod cursor;
 mod dispatch;
 mod era;
 mod exchange;
+mod followed;
 mod handler;
 pub mod http;
 mod input;

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::auth::Principal;
 use crate::changes::Change;
 use crate::exchange::{Answer, Exchange};
+use crate::followed::{self, Followed};
 use crate::handler::Handler;
 use crate::jsonrpc::{self, Failure, Id};
 use crate::model::{Capabilities, Object};
@@ -19,9 +20,6 @@ use crate::params;
 use crate::rounds::Asking;
 use crate::service::{Arrival, Channel, Conversation, Service};
 use crate::session::{OpenStream, Session};
-
-/// How many resources one stream may follow.
-const MAX_RESOURCES: usize = 1000;
 
 /// What a client wants to be told, and what it will be told.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -72,7 +70,7 @@ impl<H: Handler> Service<H> {
     ) -> Result<Vec<u8>, Failure> {
         let id = &asking.request.id;
         let wanted: Filter = params::required("notifications", asking.params.notifications)?;
-        if wanted.resource_subscriptions.len() > MAX_RESOURCES {
+        if wanted.resource_subscriptions.len() > followed::MOST {
             return Err(Failure::invalid_params("too many resources for one stream"));
         }
         if asking.outbox.is_closed() {
@@ -90,12 +88,18 @@ impl<H: Handler> Service<H> {
             })?;
         let mut follower = self.changes.follow();
         let filter = wanted.within(&self.handler.capabilities());
+        // Whoever reads the acknowledgement may rely on being told of what changes from then on.
+        let followed = Arc::new(Followed::default());
+        for uri in &filter.resource_subscriptions {
+            let version = self.version(uri, &asking.scope.principal).await;
+            followed.add(uri.clone(), version);
+        }
         let acknowledged = json!({ "_meta": subscription(id), "notifications": &filter });
         asking.outbox.send(jsonrpc::write_notification(
             "notifications/subscriptions/acknowledged",
             &acknowledged,
         ));
-        let tell = async {
+        let tell_changes = async {
             loop {
                 let change = follower.next().await;
                 if filter.passes(&change) {
@@ -103,8 +107,14 @@ impl<H: Handler> Service<H> {
                 }
             }
         };
+        let look = self.look(
+            &asking.scope.principal,
+            || Some(Arc::clone(&followed)),
+            |change| tell(&asking.outbox, change, Some(id)),
+        );
         tokio::select! {
-            () = tell => {}
+            () = tell_changes => {}
+            () = look => {}
             () = closed(arrival.closing.clone()) => {}
         }
         if let Channel::Stdio(_) = arrival.channel {
@@ -121,25 +131,33 @@ impl<H: Handler> Service<H> {
 
     /// Tells a session over HTTP what it subscribed to, until it ends or the transport closes.
     pub(crate) fn stream(
-        &self,
+        self: &Arc<Self>,
         session: Arc<Session>,
         place: OpenStream,
+        principal: H::Principal,
         closing: watch::Receiver<bool>,
     ) -> Exchange {
         let outbox = Arc::new(Outbox::default());
         let sender = Arc::clone(&outbox);
         let mut follower = self.changes.follow();
         let offered = self.handler.capabilities();
+        let service = Arc::clone(self);
         Exchange::new(outbox, async move {
             let _place = place;
-            let tell = async {
+            let tell_changes = async {
                 loop {
                     let change = follower.next().await;
                     tell_session(&sender, &session, &offered, &change);
                 }
             };
+            let look = service.look(
+                &principal,
+                || Some(Arc::clone(&session.followed)),
+                |change| tell(&sender, change, None),
+            );
             tokio::select! {
-                () = tell => {}
+                () = tell_changes => {}
+                () = look => {}
                 () = session.ended() => {}
                 () = closed(Some(closing)) => {}
             }
@@ -152,19 +170,63 @@ impl<H: Handler> Service<H> {
     }
 
     /// Tells a conversation over stdio what its session subscribed to, once it has one.
-    pub(crate) fn unsolicited(&self, conversation: Conversation) -> Exchange {
+    pub(crate) fn unsolicited(
+        self: &Arc<Self>,
+        conversation: Conversation,
+        principal: H::Principal,
+    ) -> Exchange {
         let outbox = Arc::new(Outbox::default());
         let sender = Arc::clone(&outbox);
         let mut follower = self.changes.follow();
         let offered = self.handler.capabilities();
+        let service = Arc::clone(self);
         Exchange::new(outbox, async move {
-            loop {
-                let change = follower.next().await;
-                if let Some(session) = conversation.session() {
-                    tell_session(&sender, &session, &offered, &change);
+            let tell_changes = async {
+                loop {
+                    let change = follower.next().await;
+                    if let Some(session) = conversation.session() {
+                        tell_session(&sender, &session, &offered, &change);
+                    }
                 }
+            };
+            let look = service.look(
+                &principal,
+                || Some(Arc::clone(&conversation.session()?.followed)),
+                |change| tell(&sender, change, None),
+            );
+            tokio::select! {
+                answer = tell_changes => answer,
+                answer = look => answer,
             }
         })
+    }
+
+    /// Looks every so often at what somebody follows, and tells what has changed. Never ends.
+    async fn look<T>(
+        &self,
+        principal: &H::Principal,
+        followed: impl Fn() -> Option<Arc<Followed>>,
+        tell: impl Fn(&Change),
+    ) -> T {
+        loop {
+            tokio::time::sleep(self.options.follow_interval).await;
+            let Some(followed) = followed() else {
+                continue;
+            };
+            for uri in followed.uris() {
+                if let Some(version) = self.version(&uri, principal).await
+                    && followed.has_changed(&uri, version)
+                {
+                    tell(&Change::Resource(uri.into()));
+                }
+            }
+        }
+    }
+
+    /// Gives what a resource is like now, if that can be told in time.
+    pub(crate) async fn version(&self, uri: &str, principal: &H::Principal) -> Option<String> {
+        let version = self.handler.resource_version(uri, principal);
+        self.limited(async { Ok(version.await) }).await.ok()?.ok()?
     }
 }
 
@@ -173,7 +235,7 @@ fn tell_session(outbox: &Outbox, session: &Session, offered: &Capabilities, chan
         Change::Tools => offered.tools && offered.list_changed,
         Change::Prompts => offered.prompts && offered.list_changed,
         Change::Resources => offered.resources && offered.list_changed,
-        Change::Resource(uri) => session.is_subscribed(uri),
+        Change::Resource(uri) => session.followed.contains(uri),
     };
     if wanted {
         tell(outbox, change, None);

@@ -68,6 +68,8 @@ pub struct ServiceOptions {
     pub max_requests_per_principal: usize,
     /// How many streams of changes (`subscriptions/listen`) a principal may have open.
     pub max_streams_per_principal: usize,
+    /// How often it is looked whether a resource that a client follows has changed.
+    pub follow_interval: Duration,
     /// How long clients may keep lists and descriptions (`ttlMs`).
     pub list_lifetime: Duration,
     /// How long a task and its result are kept.
@@ -88,6 +90,7 @@ impl Default for ServiceOptions {
             max_sessions_per_principal: 64,
             max_requests_per_principal: 256,
             max_streams_per_principal: 32,
+            follow_interval: Duration::from_secs(5),
             list_lifetime: Duration::from_secs(60),
             task_lifetime: Duration::from_secs(60 * 60),
             max_tasks_per_principal: 64,
@@ -214,7 +217,7 @@ impl<H: Handler> Service<H> {
     ) -> Result<(), Failure> {
         if revision.is_none_or(|revision| revision > Revision::V2025_03_26) {
             return Err(Failure::malformed(
-                "only 2024-11-05 and 2025-03-26 have batches",
+                "only 2024-11-05 and 2025-03-26 have batches: name one in MCP-Protocol-Version or `initialize`",
             ));
         }
         if !(1..=self.options.max_batch).contains(&length) {

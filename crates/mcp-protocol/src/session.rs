@@ -1,6 +1,6 @@
 //! Sessions: what a handshake of the older revisions agreed on, and whose it is.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,12 +11,10 @@ use tokio::time::Instant;
 
 use crate::client::ClientCapabilities;
 use crate::context::LogLevel;
+use crate::followed::Followed;
 use crate::jsonrpc::{self, Failure, Id, Response};
 use crate::outbox::Outbox;
 use crate::revision::Revision;
-
-/// How many resources one session may subscribe to.
-const MAX_SUBSCRIPTIONS: usize = 1000;
 
 /// A client's answer to a request of the server: a result or an error.
 pub(crate) type Outcome = Result<Box<RawValue>, Box<RawValue>>;
@@ -29,6 +27,8 @@ pub(crate) struct Session {
     owner: String,
     pub(crate) revision: Revision,
     pub(crate) client: ClientCapabilities,
+    /// The resources that it subscribed to.
+    pub(crate) followed: Arc<Followed>,
     // Held for one look-up or assignment.
     state: Mutex<State>,
     ended: watch::Sender<bool>,
@@ -37,7 +37,6 @@ pub(crate) struct Session {
 #[derive(Debug)]
 struct State {
     log_level: LogLevel,
-    subscriptions: HashSet<String>,
     running: HashMap<Id, oneshot::Sender<()>>,
     asked: HashMap<u64, oneshot::Sender<Outcome>>,
     last_asked: u64,
@@ -52,9 +51,9 @@ impl Session {
             owner: owner.to_owned(),
             revision,
             client,
+            followed: Arc::default(),
             state: Mutex::new(State {
                 log_level: LogLevel::Info,
-                subscriptions: HashSet::new(),
                 running: HashMap::new(),
                 asked: HashMap::new(),
                 last_asked: 0,
@@ -73,23 +72,15 @@ impl Session {
         self.lock().log_level = level;
     }
 
-    pub(crate) fn subscribe(&self, uri: String) -> Result<(), Failure> {
-        let mut state = self.lock();
-        if state.subscriptions.len() >= MAX_SUBSCRIPTIONS {
-            return Err(Failure::invalid_params(
+    /// Subscribes to a resource, which has this version now.
+    pub(crate) fn subscribe(&self, uri: String, version: Option<String>) -> Result<(), Failure> {
+        if self.followed.add(uri, version) {
+            Ok(())
+        } else {
+            Err(Failure::invalid_params(
                 "this session has too many subscriptions",
-            ));
+            ))
         }
-        state.subscriptions.insert(uri);
-        Ok(())
-    }
-
-    pub(crate) fn unsubscribe(&self, uri: &str) {
-        self.lock().subscriptions.remove(uri);
-    }
-
-    pub(crate) fn is_subscribed(&self, uri: &str) -> bool {
-        self.lock().subscriptions.contains(uri)
     }
 
     /// Enters a running request, so that it can be cancelled until the guard is dropped.

@@ -114,7 +114,7 @@ enum Running {
 impl<H: Handler> Peer<H> {
     fn new(service: Arc<Service<H>>, principal: H::Principal, options: Options) -> Self {
         let conversation = Conversation::default();
-        let unsolicited = service.unsolicited(conversation.clone());
+        let unsolicited = service.unsolicited(conversation.clone(), principal.clone());
         let closing = watch::channel(false).0;
         Self {
             service,

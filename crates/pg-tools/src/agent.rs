@@ -1,8 +1,18 @@
 //! Who calls, and what they may use.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use session_pool::Session;
+
+use crate::{
+    Pace, QueryLimits,
+    meter::{Meter, Running, TooFast},
+    tools::{Definition, Effect, identifier},
+};
 
 /// The holder of a token, with connections of its own.
 #[derive(Clone, Debug)]
@@ -10,6 +20,65 @@ pub struct Agent {
     name: Arc<str>,
     session: Session,
     database: Arc<str>,
+    databases: Arc<[Arc<str>]>,
+    policy: Arc<Policy>,
+    meter: Arc<Meter>,
+    /// When the agent loses its rights although its session goes on.
+    ends: Option<Instant>,
+}
+
+/// What an agent may do beside reading the databases that it may use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether it may change anything.
+    pub access: Access,
+    /// The only tools that it may use; `None` is all that are offered.
+    pub tools: Option<BTreeSet<String>>,
+    /// The only schemas whose tables it may use; `None` is all that its role may.
+    pub schemas: Option<BTreeSet<String>>,
+    /// As whom its statements run.
+    pub role: Role,
+    /// Rows of one result at most, where that is less than a tool allows.
+    pub rows: Option<u32>,
+    /// Bytes of one result at most, where that is less than the toolbox allows.
+    pub result_bytes: Option<usize>,
+    /// Time for one statement, where that is less than the toolbox allows.
+    pub statement_timeout: Option<Duration>,
+    /// How often it may call.
+    pub pace: Pace,
+}
+
+/// As whom an agent's statements run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// As the role that the database is configured with.
+    #[default]
+    Configured,
+    /// As the role of this name, as which the session logs in.
+    Login(String),
+    /// As the role of this name, which every transaction becomes first and no statement can leave.
+    Set(String),
+}
+
+impl Role {
+    /// Tells agents on one database apart that run as different roles.
+    pub(crate) fn key(&self) -> (u8, &str) {
+        match self {
+            Role::Configured => (0, ""),
+            Role::Login(name) => (1, name),
+            Role::Set(name) => (2, name),
+        }
+    }
+}
+
+/// Whether an agent may change anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// It reads.
+    #[default]
+    Read,
+    /// It may use the tools that write, where the operator has switched them on.
+    Write,
 }
 
 impl Agent {
@@ -17,10 +86,15 @@ impl Agent {
     /// to. The agent is called as its session is.
     pub fn new(session: Session, database: impl Into<Arc<str>>) -> Self {
         let name = session.id().into();
+        let database = database.into();
         Agent {
             name,
             session,
-            database: database.into(),
+            databases: [database.clone()].into(),
+            database,
+            policy: Arc::default(),
+            meter: Arc::default(),
+            ends: None,
         }
     }
 
@@ -31,6 +105,48 @@ impl Agent {
         Agent {
             name: name.into(),
             ..self
+        }
+    }
+
+    /// Lets the agent name other databases, too; its own stays the one that it uses unless it does.
+    #[must_use]
+    pub fn with_databases(mut self, others: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
+        let own = self.database.clone();
+        let others = others.into_iter().map(Into::into);
+        let others = others.filter(|name| *name != own);
+        self.databases = std::iter::once(own.clone()).chain(others).collect();
+        self
+    }
+
+    /// Says what the agent may do.
+    #[must_use]
+    pub fn with_policy(self, policy: impl Into<Arc<Policy>>) -> Self {
+        Agent {
+            policy: policy.into(),
+            ..self
+        }
+    }
+
+    /// Counts the agent's calls with those of others that hold the same meter.
+    #[must_use]
+    pub fn with_meter(self, meter: Arc<Meter>) -> Self {
+        Agent { meter, ..self }
+    }
+
+    /// Says when the agent loses its rights, if that is before its session is closed.
+    #[must_use]
+    pub fn ending_at(self, ends: Option<Instant>) -> Self {
+        Agent { ends, ..self }
+    }
+
+    /// Waits until the agent has lost its rights.
+    pub async fn ended(&self) {
+        let Some(ends) = self.ends else {
+            return self.session.closed().await;
+        };
+        tokio::select! {
+            () = self.session.closed() => {}
+            () = tokio::time::sleep_until(ends.into()) => {}
         }
     }
 
@@ -46,9 +162,114 @@ impl Agent {
         &self.session
     }
 
-    /// The configured name of the database that the agent is bound to.
+    /// The configured name of the database that the agent's calls run on.
     #[must_use]
     pub fn database(&self) -> &str {
         &self.database
     }
+
+    /// All databases that the agent may use, its own first.
+    pub fn databases(&self) -> impl Iterator<Item = &str> {
+        self.databases.iter().map(|name| &**name)
+    }
+
+    /// The same agent on another of the databases that it may use; `None` for any other name.
+    #[must_use]
+    pub fn on(&self, database: &str) -> Option<Self> {
+        let name = self.databases.iter().find(|name| ***name == *database)?;
+        Some(Agent {
+            database: name.clone(),
+            ..self.clone()
+        })
+    }
+
+    /// Says whether the agent may use a tool. The only place that does: what it may not use is
+    /// neither listed for it nor called.
+    pub(crate) fn may_use(&self, tool: &Definition<'_>) -> bool {
+        let listed = |tools: &BTreeSet<String>| tools.contains(tool.name);
+        let may_have_the_effect = match tool.effect {
+            Effect::Reads | Effect::Asks => true,
+            Effect::Writes => self.policy.access == Access::Write,
+        };
+        may_have_the_effect && self.policy.tools.as_ref().is_none_or(listed)
+    }
+
+    /// Says whether the agent may read resources as its client does: like the tool that does it for
+    /// clients that cannot.
+    pub(crate) fn may_read_resources(&self) -> bool {
+        let tools = self.policy.tools.as_ref();
+        tools.is_none_or(|tools| tools.contains("read_resource"))
+    }
+
+    /// Begins a call, if the agent may call now.
+    pub(crate) fn begin_call(&self, now: Instant) -> Result<Running, TooFast> {
+        self.meter.begin(self.policy.pace, now)
+    }
+
+    /// Counts rows that were returned.
+    pub(crate) fn count_rows(&self, rows: usize) {
+        self.meter.add_rows(rows);
+    }
+
+    /// As whom the agent's statements run.
+    pub(crate) fn role(&self) -> &Role {
+        &self.policy.role
+    }
+
+    /// The only schemas that the agent may use, if there is a list.
+    pub(crate) fn schemas(&self) -> Option<&BTreeSet<String>> {
+        self.policy.schemas.as_ref()
+    }
+
+    /// Rows of one result, where `usual` is what a tool allows.
+    pub(crate) fn most_rows(&self, usual: u64) -> u64 {
+        self.policy
+            .rows
+            .map_or(usual, |rows| usual.min(rows.into()))
+    }
+
+    /// What one query of the agent may use up: a policy narrows what is usual.
+    pub(crate) fn limits(&self, usual: QueryLimits) -> QueryLimits {
+        let Policy {
+            statement_timeout,
+            result_bytes,
+            ..
+        } = *self.policy;
+        QueryLimits {
+            statement_timeout: statement_timeout.map_or(usual.statement_timeout, |own| {
+                own.min(usual.statement_timeout)
+            }),
+            result_bytes: result_bytes
+                .map_or(usual.result_bytes, |own| own.min(usual.result_bytes)),
+        }
+    }
+
+    /// What the agent's transactions begin with, after what all on its database begin with.
+    pub(crate) fn opening(&self, usual: QueryLimits) -> Vec<String> {
+        let timeout = self.limits(usual).statement_timeout;
+        let timeout = (timeout < usual.statement_timeout)
+            .then(|| format!("SET LOCAL statement_timeout = {}", timeout.as_millis()));
+        let role = match &self.policy.role {
+            Role::Configured | Role::Login(_) => None,
+            // "none" would mean no other role, quoted or not; but a role that is no role has been refused.
+            Role::Set(name) => Some(format!("SET LOCAL ROLE {}", identifier(name))),
+        };
+        // For the queries of our own about the catalogue; a statement cannot set it, as it cannot set the role.
+        let schemas = self.policy.schemas.as_ref().map(|schemas| {
+            let names: Vec<String> = schemas.iter().map(|name| array_item(name)).collect();
+            let list = literal(&format!("{{{}}}", names.join(",")));
+            format!("SET LOCAL mcp.schemas = {list}")
+        });
+        timeout.into_iter().chain(role).chain(schemas).collect()
+    }
+}
+
+/// Writes an item of an array (PostgreSQL documentation, section 8.15.6).
+fn array_item(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Writes a text as an SQL literal that means the same whatever the server's settings are.
+fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }

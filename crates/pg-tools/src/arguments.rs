@@ -1,4 +1,5 @@
-//! A call's arguments, read one by one with messages that name the fix.
+//! A call's arguments, read one by one with messages that name the fix. By then they fit the schema
+//! that clients were shown.
 
 use serde_json::{Map, Value};
 
@@ -19,6 +20,11 @@ impl Arguments {
     fn take(&mut self, name: &'static str) -> Option<Value> {
         self.known.push(name);
         self.given.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Takes whatever is given.
+    pub(crate) fn value(&mut self, name: &str) -> Option<Value> {
+        self.given.remove(name)
     }
 
     /// Takes a text that must be given.
@@ -44,7 +50,6 @@ impl Arguments {
         match self.take(name) {
             None => Ok(default),
             Some(Value::Bool(on)) => Ok(on),
-            Some(Value::String(text)) if text == "true" || text == "false" => Ok(text == "true"),
             Some(_) => Err(format!("{name} must be true or false")),
         }
     }
@@ -66,7 +71,7 @@ impl Arguments {
         }
     }
 
-    /// Takes a whole number, or `default` when none is given. Models often send numbers as texts.
+    /// Takes a whole number, or `default` when none is given.
     pub(crate) fn number(
         &mut self,
         name: &'static str,
@@ -78,7 +83,6 @@ impl Arguments {
         };
         let number = match &value {
             Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
-            Value::String(text) => text.parse().ok(),
             _ => None,
         };
         number
@@ -87,6 +91,44 @@ impl Arguments {
                 let (least, most) = (bounds.start(), bounds.end());
                 format!("{name} must be a whole number from {least} to {most}")
             })
+    }
+
+    /// Takes a number between 0 and 1, or `default` when none is given.
+    pub(crate) fn share(&mut self, name: &'static str, default: f64) -> Result<f64, String> {
+        let Some(value) = self.take(name) else {
+            return Ok(default);
+        };
+        let number = match &value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        number
+            .filter(|number| (0.0..=1.0).contains(number))
+            .ok_or_else(|| format!("{name} must be a number from 0 to 1"))
+    }
+
+    /// Takes a list of texts that may be left out; one text counts as a list of one.
+    pub(crate) fn optional_texts(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<Vec<String>>, String> {
+        let wrong = || format!("{name} must be a list of texts");
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(vec![text])),
+            Some(Value::Array(items)) => {
+                let text = |item: Value| item.as_str().map(str::to_owned).ok_or_else(wrong);
+                let texts: Vec<_> = items.into_iter().map(text).collect::<Result<_, _>>()?;
+                Ok(Some(texts).filter(|texts| !texts.is_empty()))
+            }
+            Some(_) => Err(wrong()),
+        }
+    }
+
+    /// Takes a value of any form that may be left out.
+    pub(crate) fn optional_value(&mut self, name: &'static str) -> Option<Value> {
+        self.take(name)
     }
 
     /// Ends the reading.
@@ -129,7 +171,7 @@ mod tests {
             (r#"{"n":null}"#, Ok(100)),
             (r#"{"n":1}"#, Ok(1)),
             (r#"{"n":1000.0}"#, Ok(1000)),
-            (r#"{"n":"7"}"#, Ok(7)),
+            (r#"{"n":"7"}"#, Err(())),
             (r#"{"n":0}"#, Err(())),
             (r#"{"n":1001}"#, Err(())),
             (r#"{"n":-1}"#, Err(())),

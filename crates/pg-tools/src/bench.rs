@@ -24,31 +24,79 @@ pub(crate) fn cluster() -> &'static Cluster {
             path: std::env::var_os("PATH"),
         };
         let programs = Programs::find(&search).unwrap_or_else(|error| panic!("{error}"));
-        let root = tempfile::Builder::new()
-            .prefix("pg-tools-")
-            .tempdir_in("/tmp")
-            .unwrap();
-        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o711)).unwrap();
-        let cluster =
-            Cluster::start(Options::throwaway(programs, root.path().join("cluster"))).unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .unwrap();
-                runtime.block_on(async {
-                    superuser(&cluster)
-                        .await
-                        .batch_execute(sample::SHOP)
-                        .await
-                        .unwrap();
-                });
-            });
-        });
-        (cluster, root)
+        start(programs, &[])
     });
     cluster
+}
+
+/// As [`cluster`], with pg_stat_statements counting, and with nobody that mends things meanwhile.
+pub(crate) fn counting_cluster() -> &'static Cluster {
+    static SERVER: OnceLock<(Cluster, tempfile::TempDir)> = OnceLock::new();
+    let (cluster, _) = SERVER.get_or_init(|| {
+        let search = Search {
+            bin_dir: std::env::var_os("PG_BINDIR").map(Into::into),
+            path: std::env::var_os("PATH"),
+        };
+        let programs = Programs::find(&search).unwrap_or_else(|error| panic!("{error}"));
+        start(
+            programs,
+            &[
+                ("shared_preload_libraries", "pg_stat_statements"),
+                ("max_prepared_transactions", "5"),
+                ("autovacuum", "off"),
+            ],
+        )
+    });
+    cluster
+}
+
+/// As [`cluster`], of programs that have pgvector.
+pub(crate) fn vector_cluster() -> &'static Cluster {
+    static SERVER: OnceLock<(Cluster, tempfile::TempDir)> = OnceLock::new();
+    let (cluster, _) = SERVER.get_or_init(|| {
+        let folder = std::env::var_os("PG_VECTOR_BINDIR").unwrap_or_else(|| {
+            panic!(
+                "PG_VECTOR_BINDIR does not name PostgreSQL's programs with pgvector; `./run test` sets it, \
+                 and so does: export PG_VECTOR_BINDIR=$(env -u PG_BINDIR scripts/setup-postgres.sh --vector)"
+            )
+        });
+        let search = Search {
+            bin_dir: Some(folder.into()),
+            path: None,
+        };
+        let programs = Programs::find(&search).unwrap_or_else(|error| panic!("{error}"));
+        start(programs, &[])
+    });
+    cluster
+}
+
+fn start(programs: Programs, settings: &[(&str, &str)]) -> (Cluster, tempfile::TempDir) {
+    let root = tempfile::Builder::new()
+        .prefix("pg-tools-")
+        .tempdir_in("/tmp")
+        .unwrap();
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let mut options = Options::throwaway(programs, root.path().join("cluster"));
+    for (name, value) in settings {
+        options = options.setting(name, value);
+    }
+    let cluster = Cluster::start(options).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                superuser(&cluster)
+                    .await
+                    .batch_execute(sample::SHOP)
+                    .await
+                    .unwrap();
+            });
+        });
+    });
+    (cluster, root)
 }
 
 /// A connection that sees and may do everything.
@@ -63,12 +111,14 @@ pub(crate) async fn superuser(cluster: &Cluster) -> Client {
 
 /// An agent with a session of its own, logged in as a role.
 pub(crate) fn agent(role: &str) -> (Sessions, Agent) {
+    agent_of(cluster(), role)
+}
+
+/// An agent of a certain server.
+pub(crate) fn agent_of(cluster: &Cluster, role: &str) -> (Sessions, Agent) {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let mut config: tokio_postgres::Config = cluster()
-        .connection("postgres")
-        .to_string()
-        .parse()
-        .unwrap();
+    let mut config: tokio_postgres::Config =
+        cluster.connection("postgres").to_string().parse().unwrap();
     config.user(role);
     let sessions = Sessions::new(
         [Database::new("shop", config, Tls::disabled())],

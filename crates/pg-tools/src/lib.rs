@@ -9,7 +9,7 @@
 //! ```no_run
 //! use std::sync::Arc;
 //! use mcp_protocol::{Authenticate, Credentials, Refusal, Service, http};
-//! use pg_tools::{Agent, Guards, QueryLimits, Toolbox};
+//! use pg_tools::{Agent, Settings, Toolbox};
 //! use session_pool::{Database, Limits, Sessions, Tls};
 //!
 //! /// Everybody is one and the same; a real service looks credentials up.
@@ -27,11 +27,11 @@
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> std::io::Result<()> {
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut config = tokio_postgres::Config::new();
 //! config.host("localhost").user("reader").dbname("shop");
 //! let sessions = Sessions::new([Database::new("shop", config, Tls::disabled())], Limits::default());
-//! let toolbox = Toolbox::new(Guards::default(), QueryLimits::default());
+//! let toolbox = Toolbox::new(Settings::default())?;
 //! let service = Arc::new(Service::new(toolbox));
 //! let server = http::Server::new(service, Anyone(sessions), http::Options::default());
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
@@ -45,11 +45,34 @@ mod arguments;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod bench;
+mod client;
+mod custom;
+mod fence;
 mod handler;
+mod meter;
+mod nearest;
+mod prompts;
+mod questions;
 mod read_only;
 mod render;
+mod resources;
+mod schema;
+mod settings;
+mod shelf;
+/// The server of models that model-client's own tests have.
+#[cfg(test)]
+#[path = "../../model-client/tests/stub/mod.rs"]
+mod stub;
+mod survey;
 mod tools;
+mod writing;
 
-pub use agent::Agent;
+pub use agent::{Access, Agent, Policy, Role};
+pub use custom::{CustomParameter, CustomTool, CustomToolError, CustomTools};
 pub use handler::Toolbox;
+pub use meter::{Meter, Pace};
+pub use questions::QuestionLimits;
 pub use read_only::{DangerousRoles, Guards, QueryLimits};
+pub use settings::{Settings, SettingsError};
+pub use survey::{Survey, Surveyed};
+pub use tools::Paging;

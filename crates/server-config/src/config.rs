@@ -12,6 +12,7 @@ use crate::{
     database::{self, Database},
     file,
     keys::SERVER_KEYS,
+    models::{self, Embedding, Llm},
     pgpass,
     problems::Problems,
     settings::{Place, Settings},
@@ -61,6 +62,12 @@ pub struct Config {
     pub databases: Vec<Database>,
     /// What a call may use up.
     pub limits: Limits,
+    /// Which tools there are.
+    pub tools: Tools,
+    /// The model that answers texts, if there is one.
+    pub llm: Option<Llm>,
+    /// The model that makes vectors, if there is one.
+    pub embedding: Option<Embedding>,
     /// What should be mended although it does not stop the start.
     pub warnings: Vec<String>,
 }
@@ -115,6 +122,15 @@ pub struct Tls {
     pub chain_file: Option<PathBuf>,
 }
 
+/// Which tools there are.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// The opt-in tools that are switched on.
+    pub enabled: Vec<String>,
+    /// The file of custom tools.
+    pub file: Option<PathBuf>,
+}
+
 /// What a call may use up.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -124,10 +140,22 @@ pub struct Limits {
     pub result_bytes: usize,
     /// Requests of one token that run at once.
     pub running_calls: usize,
+    /// Calls of tools of one token a minute; `None` is any number.
+    pub calls_per_minute: Option<u32>,
     /// Calls of one token that may wait for a connection.
     pub waiting_calls: usize,
     /// How long such a call waits.
     pub connection_wait: Duration,
+    /// Bytes of rows read ahead for one token.
+    pub held_bytes: usize,
+    /// Bytes of the tables' description that a model gets with a question.
+    pub schema_bytes: usize,
+    /// How long such rows are good.
+    pub held_time: Duration,
+    /// Rows that one statement may change.
+    pub written_rows: u64,
+    /// How often a followed table is looked at.
+    pub follow_interval: Duration,
     /// Connections to one PostgreSQL server of all tokens together; `None` is what the server takes.
     pub max_connections_total: Option<usize>,
     /// Statements that a connection keeps prepared; with fewer than 8 none is.
@@ -170,8 +198,11 @@ impl Config {
                 &mut problems,
             ));
         }
-        let warnings = fill_passwords(&mut databases, &sources.environment);
+        let mut warnings = fill_passwords(&mut databases, &sources.environment);
         let http = http(&settings, &mut problems);
+        let llm = models::llm(&settings, &sources.environment, &mut problems);
+        let embedding = models::embedding(&settings, &sources.environment, &mut problems);
+        warnings.extend(models::warnings(llm.as_ref(), embedding.as_ref()));
         let config = Config {
             file,
             http,
@@ -184,14 +215,28 @@ impl Config {
                 statement_timeout: settings.span("limits.statement_timeout"),
                 result_bytes: size(settings.count("limits.result_bytes")),
                 running_calls: size(settings.count("limits.running_calls")),
+                calls_per_minute: u32::try_from(settings.count("limits.calls_per_minute"))
+                    .ok()
+                    .filter(|calls| *calls > 0),
                 waiting_calls: size(settings.count("limits.waiting_calls")),
                 connection_wait: settings.span("limits.connection_wait"),
+                held_bytes: size(settings.count("limits.held_bytes")),
+                schema_bytes: size(settings.count("limits.schema_bytes")),
+                held_time: settings.span("limits.held_time"),
+                written_rows: settings.count("limits.written_rows"),
+                follow_interval: settings.span("limits.follow_interval"),
                 max_connections_total: match settings.count("limits.max_connections_total") {
                     0 => None,
                     most => Some(size(most)),
                 },
                 prepared_statements: size(settings.count("limits.prepared_statements")),
             },
+            tools: Tools {
+                enabled: settings.texts("tools.enabled"),
+                file: settings.text("tools.file").map(PathBuf::from),
+            },
+            llm,
+            embedding,
             warnings,
         };
         problems.into_result(config)

@@ -43,6 +43,12 @@ pub const SSL_MODES: &[&str] = &[
     "verify-full",
 ];
 
+/// Whose interfaces a model that answers texts may have.
+pub const LLM_PROVIDERS: &[&str] = &["anthropic", "openai", "ollama"];
+
+/// Whose interfaces a model that makes vectors may have.
+pub const EMBEDDING_PROVIDERS: &[&str] = &["openai", "voyage", "ollama"];
+
 /// The keys that stand once in a file.
 #[rustfmt::skip]
 pub const SERVER_KEYS: &[Key] = &[
@@ -70,10 +76,45 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.statement_timeout", Kind::Span, "30s", None, "time for one statement; it is cancelled after that"),
     key("limits.result_bytes", Kind::Count(1_024, 1 << 30), "1048576", None, "the largest result; rows past it are cut off and `truncated` is set"),
     key("limits.running_calls", Kind::Count(1, 100_000), "256", None, "requests of one token that run at once"),
+    key("limits.calls_per_minute", Kind::Count(0, 4_294_967_295), "0", None, "calls of tools of one token a minute, as far as its entry says nothing; 0 is any number"),
     key("limits.waiting_calls", Kind::Count(1, 100_000), "256", None, "calls of one token that may wait for one of its connections"),
     key("limits.connection_wait", Kind::Span, "5s", None, "how long a call waits for a connection"),
+    key("limits.held_bytes", Kind::Count(0, 1 << 30), "4194304", None, "rows read ahead for a token that pages through a result; 0 reads none ahead"),
+    key("limits.held_time", Kind::Span, "60s", None, "how long those rows are good"),
+    key("limits.written_rows", Kind::Count(1, 1_000_000_000), "1000", None, "rows that one statement of a tool that writes may change"),
+    key("limits.follow_interval", Kind::Span, "5s", None, "how often it is looked, on the token's own connection, whether a table that a client follows has changed"),
+    key("limits.schema_bytes", Kind::Count(1_024, 1 << 24), "65536", None, "the largest description of the tables that a model gets with a question; the nearest tables come first"),
     key("limits.max_connections_total", Kind::Count(1, 100_000), "", None, "connections to one PostgreSQL server at most, of all tokens together; default: what the server takes, less a tenth"),
     key("limits.prepared_statements", Kind::Count(0, 10_000), "32", None, "statements that a connection keeps prepared; with fewer than 8 none is"),
+    key("tools.enabled", Kind::Texts, "", Some("PGEDGE_TOOLS_ENABLED"), "opt-in tools that are switched on, by name"),
+    key("limits.max_connections_total", Kind::Count(1, 100_000), "", None, "connections to one PostgreSQL server at most, of all tokens together; default: what the server takes, less a tenth"),
+    key("tools.file", Kind::Text, "", Some("PGEDGE_TOOLS_FILE"), "a file of custom tools; read again when it changes"),
+    key("llm.provider", Kind::Choice(LLM_PROVIDERS), "", Some("PGEDGE_LLM_PROVIDER"), "whose interface the model that answers texts has; `openai` is that of many servers; without it there is no such model"),
+    key("llm.model", Kind::Text, "", Some("PGEDGE_LLM_MODEL"), "the model's name; required with a provider"),
+    key("llm.url", Kind::Text, "", Some("PGEDGE_LLM_URL"), "its address, such as `https://models.example.com/v1`; default: the provider's own, for ollama `http://localhost:11434`"),
+    key("llm.key_env", Kind::Text, "", None, "the variable that holds the key; default: `ANTHROPIC_API_KEY` or `OPENAI_API_KEY`, when `url` is not given"),
+    key("llm.key_file", Kind::Text, "", None, "a file that holds the key, instead of a variable"),
+    key("llm.ca_file", Kind::Text, "", None, "certificates to trust, PEM; default: the system's"),
+    key("llm.timeout", Kind::Span, "60s", None, "time for a call with all its attempts"),
+    key("llm.connect_timeout", Kind::Span, "5s", None, "time for opening a connection"),
+    key("llm.answer_bytes", Kind::Count(1_024, 1 << 30), "16777216", None, "the largest answer of the server"),
+    key("llm.retries", Kind::Count(0, 10), "2", None, "further attempts when the server is busy, fails or cannot be reached"),
+    key("llm.longest_wait", Kind::Span, "10s", None, "the longest wait between two attempts; a server that asks for more is not waited for"),
+    key("llm.idle_timeout", Kind::Span, "60s", None, "how long an unused connection is kept"),
+    key("llm.max_tokens", Kind::Count(16, 1_000_000), "2048", None, "tokens that an answer may have"),
+    key("embedding.provider", Kind::Choice(EMBEDDING_PROVIDERS), "", Some("PGEDGE_EMBEDDING_PROVIDER"), "whose interface the model that makes vectors has; `openai` is that of many servers; without it there is no such model"),
+    key("embedding.model", Kind::Text, "", Some("PGEDGE_EMBEDDING_MODEL"), "the model's name; required with a provider"),
+    key("embedding.url", Kind::Text, "", Some("PGEDGE_EMBEDDING_URL"), "its address, such as `https://models.example.com/v1`; default: the provider's own, for ollama `http://localhost:11434`"),
+    key("embedding.key_env", Kind::Text, "", None, "the variable that holds the key; default: `OPENAI_API_KEY` or `VOYAGE_API_KEY`, when `url` is not given"),
+    key("embedding.key_file", Kind::Text, "", None, "a file that holds the key, instead of a variable"),
+    key("embedding.ca_file", Kind::Text, "", None, "certificates to trust, PEM; default: the system's"),
+    key("embedding.timeout", Kind::Span, "30s", None, "time for a call with all its attempts"),
+    key("embedding.connect_timeout", Kind::Span, "5s", None, "time for opening a connection"),
+    key("embedding.answer_bytes", Kind::Count(1_024, 1 << 30), "16777216", None, "the largest answer of the server"),
+    key("embedding.retries", Kind::Count(0, 10), "2", None, "further attempts when the server is busy, fails or cannot be reached"),
+    key("embedding.longest_wait", Kind::Span, "10s", None, "the longest wait between two attempts; a server that asks for more is not waited for"),
+    key("embedding.idle_timeout", Kind::Span, "60s", None, "how long an unused connection is kept"),
+    key("embedding.dimensions", Kind::Count(1, 65_535), "", None, "dimensions that its vectors must have; default: what the model makes"),
 ];
 
 /// The keys of an entry of `databases:`.
@@ -96,6 +137,30 @@ pub const DATABASE_KEYS: &[Key] = &[
     key("allow_functions", Kind::Texts, "", None, "functions with side effects that queries may call nevertheless"),
 ];
 
+/// The types that a custom tool's parameter can have, as in JSON Schema.
+pub const PARAMETER_TYPES: &[&str] = &["string", "integer", "number", "boolean", "array"];
+
+/// The keys of an entry of `tools:` in the file of custom tools, beside `parameters`.
+#[rustfmt::skip]
+pub const TOOL_KEYS: &[Key] = &[
+    key("name", Kind::Text, "", None, "the name that it is called by: letters, digits, `_`, `.`, `-`; required, unique"),
+    key("title", Kind::Text, "", None, "the name that people read; default: the name"),
+    key("description", Kind::Text, "", None, "what it does, for the model; required"),
+    key("database", Kind::Text, "", None, "the database that it runs on; default: the first. Tokens that may not use that one do not see the tool"),
+    key("sql", Kind::Text, "", None, "one statement, with `$1` for the first parameter; required"),
+    key("read_only", Kind::Switch, "true", None, "whether it only reads; one that does not is for tokens that may write"),
+    key("max_rows", Kind::Count(1, 10_000), "100", None, "rows that it gives or, when it writes, changes at most"),
+];
+
+/// The keys of an entry of a custom tool's `parameters`, in the order of `$1`, `$2` and so on.
+#[rustfmt::skip]
+pub const PARAMETER_KEYS: &[Key] = &[
+    key("name", Kind::Text, "", None, "the name of the argument; required"),
+    key("type", Kind::Choice(PARAMETER_TYPES), "string", None, "its type in JSON; PostgreSQL reads it as the type that the SQL wants"),
+    key("description", Kind::Text, "", None, "what it is, for the model"),
+    key("required", Kind::Switch, "true", None, "whether it must be given; what is not given is NULL"),
+];
+
 /// Finds the key that somebody probably meant, if one is near.
 #[must_use]
 pub fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
@@ -115,6 +180,8 @@ mod tests {
         for key in SERVER_KEYS
             .iter()
             .chain(DATABASE_KEYS)
+            .chain(TOOL_KEYS)
+            .chain(PARAMETER_KEYS)
             .filter(|key| !key.default.is_empty())
         {
             assert!(key.kind.read_text(key.default).is_some(), "{}", key.path);

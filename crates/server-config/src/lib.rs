@@ -22,18 +22,22 @@
 
 pub mod arguments;
 mod config;
+mod custom_tools;
 mod database;
 mod file;
 mod hosts;
 pub mod keys;
+mod models;
 mod pgpass;
 mod problems;
 mod settings;
 mod url;
 mod value;
 
-pub use config::{CONFIG_FILE_NAME, Config, Http, Limits, Sources, TOKEN_FILE_NAME, Tls};
+pub use config::{CONFIG_FILE_NAME, Config, Http, Limits, Sources, TOKEN_FILE_NAME, Tls, Tools};
+pub use custom_tools::{CustomTool, ToolParameter};
 pub use database::{Database, Password, SslMode};
 pub use hosts::{Host, TargetSession};
+pub use models::{Embedding, EmbeddingProvider, Llm, LlmProvider, Model};
 pub use problems::{Problem, Problems};
 pub use value::{Kind, Value};

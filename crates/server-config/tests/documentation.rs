@@ -3,7 +3,7 @@
 
 use std::{fmt::Write, fs, path::Path};
 
-use server_config::keys::{DATABASE_KEYS, Key, SERVER_KEYS};
+use server_config::keys::{DATABASE_KEYS, Key, PARAMETER_KEYS, SERVER_KEYS, TOOL_KEYS};
 
 fn table(keys: &[Key]) -> String {
     let mut text = String::from(
@@ -36,7 +36,12 @@ fn the_documented_keys_are_the_keys() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
     let written = fs::read_to_string(&path).unwrap();
     let mut expected = written.clone();
-    for (name, keys) in [("server", SERVER_KEYS), ("database", DATABASE_KEYS)] {
+    for (name, keys) in [
+        ("server", SERVER_KEYS),
+        ("database", DATABASE_KEYS),
+        ("tool", TOOL_KEYS),
+        ("parameter", PARAMETER_KEYS),
+    ] {
         let (begin, end) = (
             format!("<!-- {name} keys -->\n"),
             format!("<!-- end of {name} keys -->"),

@@ -13,6 +13,7 @@ pub struct Complaint {
     hint: Option<String>,
     position: Option<ErrorPosition>,
     context: Option<String>,
+    routine: Option<String>,
 }
 
 impl Complaint {
@@ -25,6 +26,7 @@ impl Complaint {
             hint: None,
             position: None,
             context: None,
+            routine: None,
         };
         let mut fields = body.fields();
         let (mut internal_at, mut internal_query) = (None, None);
@@ -36,6 +38,7 @@ impl Complaint {
                 b'D' => complaint.detail = Some(value()),
                 b'H' => complaint.hint = Some(value()),
                 b'W' => complaint.context = Some(value()),
+                b'R' => complaint.routine = Some(value()),
                 b'P' => complaint.position = value().parse().ok().map(ErrorPosition::Original),
                 b'p' => internal_at = value().parse().ok(),
                 b'q' => internal_query = Some(value()),
@@ -83,6 +86,12 @@ impl Complaint {
     pub fn context(&self) -> Option<&str> {
         self.context.as_deref()
     }
+
+    /// Which function of PostgreSQL's source said it; unlike the message it is in no language.
+    #[must_use]
+    pub fn routine(&self) -> Option<&str> {
+        self.routine.as_deref()
+    }
 }
 
 impl From<&DbError> for Complaint {
@@ -94,6 +103,7 @@ impl From<&DbError> for Complaint {
             hint: error.hint().map(str::to_owned),
             position: error.position().cloned(),
             context: error.where_().map(str::to_owned),
+            routine: error.routine().map(str::to_owned),
         }
     }
 }

@@ -163,7 +163,8 @@ impl managed::Manager for Connector {
             .unwrap_or_else(|_| Instant::now());
         match timeout_at(until, self.stake.grant()).await {
             Ok(Some(Grant::Connection(connection))) => Ok(*connection),
-            Ok(Some(Grant::Place(place))) => self.open(place, until).await,
+            // Seldom, and large: a lease should not have to hold the state of a login.
+            Ok(Some(Grant::Place(place))) => Box::pin(self.open(place, until)).await,
             Ok(None) | Err(_) => Err(ConnectError::Full),
         }
     }

@@ -143,10 +143,11 @@ impl fmt::Debug for Login {
 }
 
 impl Database {
-    /// Describes its hosts as a login of a session's own sees them: with its credentials and none else.
+    /// Describes the database's hosts as a login of a session's own sees them: with its credentials and
+    /// none else.
     pub(crate) fn configs_for(&self, login: Option<&Login>) -> Vec<tokio_postgres::Config> {
-        let mut configs = vec![self.config.clone()];
-        configs.extend_from_slice(&self.fallbacks);
+        let hosts = std::iter::once(&self.config).chain(&self.fallbacks);
+        let mut configs: Vec<_> = hosts.cloned().collect();
         if let Some(login) = login {
             for config in &mut configs {
                 config.user(&login.user);

@@ -11,6 +11,9 @@
 //!     expires_at: "2025-10-30T10:15:30Z"
 //! ```
 //!
+//! Beside that an entry may say what the token may do and use up, its [`Policy`], and hold the secret that it had before it was
+//! rotated. [`UsageLog`] tells when each token was last used, in a file of its own.
+//!
 //! [`TokenFile`] reads and changes the file, [`TokenSet`] is what it holds, [`Expiry`] is how people write the life of a token,
 //! and, with the feature `watch`, [`watch::TokenWatch`] follows the file. Time is an argument everywhere; only the watching thread
 //! has a clock, to know when to look again.
@@ -60,10 +63,12 @@
 mod expiry;
 mod file;
 mod format;
+mod policy;
 mod secret;
 mod selector;
 mod set;
 mod token;
+mod usage;
 #[cfg(feature = "watch")]
 pub mod watch;
 
@@ -73,10 +78,15 @@ pub use file::{
     Warning,
 };
 pub use format::{FormatError, Problem};
+pub use policy::{
+    Access, ByteSize, FIELDS, InvalidNetwork, InvalidPolicy, InvalidQuantity, LIMITS, Limit,
+    Limits, Login, Names, Network, Networks, PasswordSource, Policy, Role, RoleName, Span,
+};
 pub use secret::{RandomError, Secret, TokenHash};
 pub use selector::{SelectError, Selector};
-pub use set::{Changes, Duplicate, Refusal, TokenSet};
-pub use token::{InvalidId, Token, TokenId};
+pub use set::{Accepted, Changes, Duplicate, Refusal, TokenSet};
+pub use token::{InvalidId, Previous, Token, TokenId};
+pub use usage::{Usage, UsageLog};
 
 #[doc(hidden)]
 pub use format::readers;

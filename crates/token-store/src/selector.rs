@@ -8,7 +8,7 @@ use crate::token::{Token, TokenId};
 const MIN_DIGITS: usize = 8;
 const MAX_DIGITS: usize = 64;
 
-/// A whole token id, or 8 to 64 first digits of a hash in either case.
+/// A whole token id, or 8 to 64 first digits of a hash in either case; the hash of a secret that was replaced counts, too.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Selector {
     text: String,
@@ -31,6 +31,12 @@ pub enum SelectError {
 }
 
 impl Selector {
+    /// Returns the text. It may be a token that somebody gave in the wrong place, so it is not for messages.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// Finds the one token that is meant.
     ///
     /// # Errors
@@ -59,9 +65,8 @@ impl Selector {
         (MIN_DIGITS..=MAX_DIGITS).contains(&self.text.len())
             && self.is_hexadecimal()
             && token
-                .hash
-                .to_hex()
-                .starts_with(&self.text.to_ascii_lowercase())
+                .hashes()
+                .any(|hash| hash.to_hex().starts_with(&self.text.to_ascii_lowercase()))
     }
 
     fn is_hexadecimal(&self) -> bool {

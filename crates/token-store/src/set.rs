@@ -36,6 +36,26 @@ pub enum Refusal {
     /// The token was good until its `expires_at`; the record is for logs.
     #[error("the token has expired")]
     Expired(Arc<Token>),
+    /// The secret was replaced by a new one, and its time is over; the record is for logs.
+    #[error("the token was replaced by a new one")]
+    Replaced(Arc<Token>),
+}
+
+/// A token that was accepted; it stands for its record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Accepted<'a> {
+    /// The record.
+    pub token: &'a Arc<Token>,
+    /// When the secret that was presented is no longer accepted, where that is before the token's own end: it was replaced.
+    pub replaced_from: Option<OffsetDateTime>,
+}
+
+impl std::ops::Deref for Accepted<'_> {
+    type Target = Token;
+
+    fn deref(&self) -> &Token {
+        self.token
+    }
 }
 
 /// Two tokens share what must be each token's own.
@@ -68,8 +88,10 @@ impl TokenSet {
             if !ids.insert(&token.id) {
                 return Err(Duplicate::Id(token.id.clone()));
             }
-            if let Some(first) = by_hash.insert(token.hash, Arc::clone(token)) {
-                return Err(Duplicate::Hash(first.id.clone(), token.id.clone()));
+            for hash in token.hashes() {
+                if let Some(first) = by_hash.insert(hash, Arc::clone(token)) {
+                    return Err(Duplicate::Hash(first.id.clone(), token.id.clone()));
+                }
             }
         }
         drop(ids);
@@ -100,7 +122,7 @@ impl TokenSet {
     /// The time it takes depends on the hash of the guess, which a guesser does not choose, so it tells nothing about any stored token.
     ///
     /// # Errors
-    /// The token is unknown, or expired at `now`.
+    /// The token is unknown, or expired or replaced at `now`.
     ///
     /// ```
     /// use time::{Duration, OffsetDateTime};
@@ -122,21 +144,29 @@ impl TokenSet {
         &self,
         presented: &str,
         now: OffsetDateTime,
-    ) -> Result<&Arc<Token>, Refusal> {
+    ) -> Result<Accepted<'_>, Refusal> {
         if presented.len() > MAX_PRESENTED_BYTES {
             return Err(Refusal::Unknown);
         }
-        let token = self
-            .by_hash
-            .get(&TokenHash::of(presented))
-            .ok_or(Refusal::Unknown)?;
+        let hash = TokenHash::of(presented);
+        let token = self.by_hash.get(&hash).ok_or(Refusal::Unknown)?;
         if token.is_expired(now) {
             return Err(Refusal::Expired(Arc::clone(token)));
         }
-        Ok(token)
+        let previous = token.previous.as_ref();
+        let replaced_from = previous
+            .filter(|previous| previous.hash == hash)
+            .map(|previous| previous.until);
+        match replaced_from {
+            Some(until) if now >= until => Err(Refusal::Replaced(Arc::clone(token))),
+            replaced_from => Ok(Accepted {
+                token,
+                replaced_from,
+            }),
+        }
     }
 
-    /// Finds a token by its hash.
+    /// Finds a token by its hash, or by that of the secret that it had before.
     #[must_use]
     pub fn get(&self, hash: &TokenHash) -> Option<&Arc<Token>> {
         self.by_hash.get(hash)
@@ -162,13 +192,16 @@ impl TokenSet {
     /// Compares with an older snapshot.
     #[must_use]
     pub fn changes_since(&self, old: &TokenSet) -> Changes {
-        let gone = |token: &&Arc<Token>| !self.by_hash.contains_key(&token.hash);
         let mut changes = Changes {
-            removed: old.iter().filter(gone).cloned().collect(),
+            removed: old
+                .iter()
+                .filter(|token| self.successor(token).is_none())
+                .cloned()
+                .collect(),
             ..Changes::default()
         };
         for token in &self.tokens {
-            match old.get(&token.hash) {
+            match old.predecessor(token) {
                 None => changes.added.push(Arc::clone(token)),
                 Some(before) if before != token => {
                     changes
@@ -181,12 +214,35 @@ impl TokenSet {
         changes
     }
 
+    /// Finds what became of a token of an older snapshot.
+    fn successor(&self, old: &Token) -> Option<&Arc<Token>> {
+        let found = self.by_hash.get(&old.hash);
+        found.filter(|found| found.hash == old.hash || found.id == old.id)
+    }
+
+    /// Finds what a token of a newer snapshot was: `successor` the other way round.
+    fn predecessor(&self, new: &Token) -> Option<&Arc<Token>> {
+        let of = |hash: &TokenHash| self.tokens_by_own(hash);
+        let rotated = new
+            .previous
+            .as_ref()
+            .and_then(|previous| of(&previous.hash));
+        of(&new.hash).or_else(|| rotated.filter(|before| before.id == new.id))
+    }
+
+    fn tokens_by_own(&self, hash: &TokenHash) -> Option<&Arc<Token>> {
+        self.by_hash.get(hash).filter(|token| token.hash == *hash)
+    }
+
     pub(crate) fn into_parts(self) -> (Vec<Arc<Token>>, Vec<(Value, Value)>) {
         (self.tokens, self.unknown)
     }
 }
 
-/// What differs between two snapshots. A token is the same token as long as its hash is the same.
+/// What differs between two snapshots.
+///
+/// A token is the same token as long as its hash is the same, and beyond that when it keeps its id and still accepts, as its
+/// previous one, the secret that it had.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// Tokens that are new.

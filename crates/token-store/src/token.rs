@@ -1,10 +1,18 @@
 //! One token's record.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
 
 use time::OffsetDateTime;
 
-use crate::{format::Value, secret::TokenHash};
+use crate::{
+    format::Value,
+    policy::{Names, Policy},
+    secret::TokenHash,
+};
 
 /// The name of a token in lists, logs and other programs: 1 to 59 of `A-Z a-z 0-9 . _ -`, the first a letter or digit.
 ///
@@ -68,6 +76,15 @@ impl fmt::Debug for TokenId {
 )]
 pub struct InvalidId;
 
+/// A secret that was replaced, and is accepted for a while yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Previous {
+    /// The hash of its text, unique in its file.
+    pub hash: TokenHash,
+    /// The first moment at which it is no longer accepted, in UTC.
+    pub until: OffsetDateTime,
+}
+
 /// The record of a token. The token itself is not in it and cannot be got from it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
@@ -77,27 +94,33 @@ pub struct Token {
     pub hash: TokenHash,
     /// What a person wrote about it; may hold any characters.
     pub note: String,
-    /// The configured database that it is bound to; without one the first configured database is its own.
-    pub database: Option<String>,
+    /// The configured databases that it may use, the one that it is on first; without any the first configured database is its own.
+    pub databases: Option<Names>,
     /// When it was made, in UTC.
     pub created_at: OffsetDateTime,
     /// The first moment at which it is no longer accepted, in UTC; without one it never expires.
     pub expires_at: Option<OffsetDateTime>,
+    /// The secret that it had before it was rotated, as long as that is accepted, too.
+    pub previous: Option<Box<Previous>>,
+    /// What it may do and use up.
+    pub policy: Arc<Policy>,
     /// Fields of the file that this version does not know, kept for the next write.
     pub(crate) unknown: Vec<(Value, Value)>,
 }
 
 impl Token {
-    /// Makes a record with no note, no database and no expiry.
+    /// Makes a record with no note, no database, no expiry and no policy.
     #[must_use]
     pub fn new(id: TokenId, hash: TokenHash, created_at: OffsetDateTime) -> Self {
         Self {
             id,
             hash,
             note: String::new(),
-            database: None,
+            databases: None,
             created_at,
             expires_at: None,
+            previous: None,
+            policy: no_policy(),
             unknown: Vec::new(),
         }
     }
@@ -107,4 +130,27 @@ impl Token {
     pub fn is_expired(&self, now: OffsetDateTime) -> bool {
         self.expires_at.is_some_and(|end| now >= end)
     }
+
+    /// Returns the name of the database that it is on; `None` is the first configured one.
+    #[must_use]
+    pub fn database(&self) -> Option<&str> {
+        self.databases.as_ref().map(Names::first)
+    }
+
+    /// Names the fields of its entry that this version does not know: one of them may be a misspelt limit.
+    pub fn unknown_fields(&self) -> impl Iterator<Item = &str> {
+        self.unknown.iter().filter_map(|(key, _)| key.scalar())
+    }
+
+    /// Goes through the hashes of all its secrets.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = TokenHash> {
+        let previous = self.previous.as_ref().map(|previous| previous.hash);
+        std::iter::once(self.hash).chain(previous)
+    }
+}
+
+/// Gives the one empty policy that all tokens without any share.
+fn no_policy() -> Arc<Policy> {
+    static NONE: LazyLock<Arc<Policy>> = LazyLock::new(Arc::default);
+    Arc::clone(&NONE)
 }

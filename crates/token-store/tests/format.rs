@@ -12,7 +12,7 @@ use std::{
 use common::{any_set, any_text, numbered_set};
 use proptest::{prelude::*, strategy::ValueTree};
 use time::macros::datetime;
-use token_store::{Problem, TokenSet, readers};
+use token_store::{Access, PasswordSource, Policy, Problem, Role, TokenSet, readers};
 
 const HASH: &str = "b3f805a4c2e7d9f1a8b6c3e2d5f4a1b9c8e7d6f5a4b3c2e1d9f8a7b6c5e4d3f2";
 
@@ -26,7 +26,8 @@ fn the_documents_own_example_is_read_as_it_stands() {
     assert_eq!(token.id.as_str(), "token-1234567890");
     assert_eq!(token.hash.to_hex(), HASH);
     assert_eq!(token.note, "Production API");
-    assert_eq!(token.database, None);
+    assert_eq!(token.database(), None);
+    assert!(token.policy.is_empty() && token.previous.is_none());
     assert_eq!(token.created_at, datetime!(2024-10-30 10:15:30 UTC));
     assert_eq!(token.expires_at, Some(datetime!(2025-10-30 10:15:30 UTC)));
 }
@@ -83,6 +84,71 @@ fn a_file_with_nothing_in_it_has_no_tokens() {
             "{text:?}"
         );
     }
+}
+
+#[test]
+fn a_policy_is_read_and_written_as_documented() {
+    let text = format!(
+        "tokens:\n  - id: token-1\n    hash: {HASH}\n    note: x\n    databases: [orders, \"a, b\"]\n    created_at: \"2024-10-30T10:15:30Z\"\n    expires_at: null\n    previous: {{hash: {}, until: \"2026-11-30T00:00:00Z\"}}\n    role: {{user: mcp_orders_ro, password_env: PG_ORDERS_RO}}\n    access: write\n    tools: [query_database, count_rows]\n    schemas: [public, sales]\n    limits: {{rows: 500, bytes: 256KiB, statement_timeout: 10s, concurrent: 2, calls_per_minute: 60, connections: 3}}\n    allow_from: [\"10.0.0.0/8\", \"::1\"]\n",
+        "a".repeat(64)
+    );
+    let set = readers::scanner(&text).expect("the writer's own form");
+    assert_eq!(readers::parser(&text).as_ref(), Ok(&set));
+    assert_eq!(set.to_yaml(), text);
+    let token = set.iter().next().unwrap();
+    let databases: Vec<&str> = token.databases.as_ref().unwrap().iter().collect();
+    assert_eq!(databases, ["orders", "a, b"]);
+    assert_eq!(
+        token.previous.as_ref().unwrap().until,
+        datetime!(2026-11-30 0:00 UTC)
+    );
+    let Policy {
+        role,
+        access,
+        tools,
+        schemas,
+        limits,
+        allow_from,
+    } = &*token.policy;
+    let Some(Role::Login(login)) = role else {
+        panic!("{role:?}")
+    };
+    assert_eq!(login.user.as_str(), "mcp_orders_ro");
+    assert_eq!(
+        login.password,
+        Some(PasswordSource::Environment("PG_ORDERS_RO".into()))
+    );
+    assert_eq!(*access, Access::Write);
+    assert_eq!(
+        tools.as_ref().unwrap().to_string(),
+        "query_database, count_rows"
+    );
+    assert!(schemas.as_ref().unwrap().contains("sales"));
+    assert_eq!(limits.rows.unwrap().get(), 500);
+    assert_eq!(limits.bytes.unwrap().bytes(), 256 << 10);
+    assert_eq!(limits.statement_timeout.unwrap().duration().as_secs(), 10);
+    assert_eq!(limits.connections.unwrap().get(), 3);
+    assert!(allow_from.as_ref().unwrap().contains([10, 1, 2, 3].into()));
+}
+
+#[test]
+fn a_policy_in_block_form_is_the_same() {
+    let entry = |fields: &str| {
+        let text = format!(
+            "tokens:\n- id: a\n  hash: {HASH}\n  created_at: 2024-10-30T10:15:30Z\n{fields}"
+        );
+        TokenSet::parse(text.as_bytes()).unwrap()
+    };
+    let block = "  set_role: reader\n  access: ~\n  databases:\n  - one\n  limits:\n    rows: '7'\n    bytes: 1024\n  allow_from:\n  - 10.0.0.0/8\n";
+    let flow = "  {set_role: reader, database: [one], limits: {bytes: 1KiB, rows: 7}, allow_from: [10.0.0.0/8]}".trim();
+    let flow = format!(
+        "  {}\n",
+        &flow[1..flow.len() - 1]
+            .replace("}, ", "}\n  ")
+            .replace("r, d", "r\n  d")
+            .replace("], l", "]\n  l")
+    );
+    assert_eq!(entry(block), entry(&flow));
 }
 
 #[test]
@@ -204,6 +270,90 @@ fn every_mistake_is_named_with_its_line_and_token() {
             format!("tokens:\n  token-1:\n    id: token-2\n    hash: {HASH}\n"),
             "line 2: the entry's key and its `id` differ",
         ),
+        (
+            entry("  database: a\n  databases: [a]\n"),
+            "line 6: token-5: the entry has a `database` and `databases`",
+        ),
+        (
+            entry("  databases: []\n"),
+            "line 5: token-5: the `database`",
+        ),
+        (entry("  databases: [a, a]\n"), "no list of different names"),
+        (
+            entry("  access: admin\n"),
+            "line 5: token-5: the field `access` must be read or write",
+        ),
+        (entry("  tools: []\n"), "the field `tools` must be a list"),
+        (entry("  tools: x\n"), "the field `tools` must be a list"),
+        (entry("  schemas: [[a]]\n"), "the field `schemas` must be"),
+        (
+            entry("  role: reader\n"),
+            "the field `role` must be {user: NAME}",
+        ),
+        (
+            entry("  role: {password_env: A}\n"),
+            "the field `role` must be {user: NAME}",
+        ),
+        (
+            entry("  role: {user: a, password: secret}\n"),
+            "the field `role` must be {user: NAME}",
+        ),
+        (
+            entry("  role: {user: a, password_env: A, password_file: /b}\n"),
+            "has two passwords",
+        ),
+        (
+            entry("  role: {user: a, password_file: b}\n"),
+            "`role.password_file` must be an absolute path",
+        ),
+        (
+            entry("  role: {user: a}\n  set_role: b\n"),
+            "line 6: token-5: the field `set_role` cannot stand beside `role`",
+        ),
+        (
+            entry("  limits: {rows: 0}\n"),
+            "the field `limits.rows` must be a whole number from 1",
+        ),
+        (entry("  limits: {rows: +5}\n"), "`limits.rows` must be"),
+        (entry("  limits: {rows: 1.5}\n"), "`limits.rows` must be"),
+        (
+            entry("  limits: {row: 5}\n"),
+            "the field `limits` must be {NAME: LIMIT}",
+        ),
+        (entry("  limits: {}\n"), "the field `limits` must be"),
+        (
+            entry("  limits: {bytes: 2GiB}\n"),
+            "`limits.bytes` must be a size from 1 to 1GiB",
+        ),
+        (
+            entry("  limits: {statement_timeout: 10}\n"),
+            "`limits.statement_timeout` must be a span",
+        ),
+        (
+            entry("  allow_from: [10.0.0.1/8]\n"),
+            "the field `allow_from` must be a list of addresses",
+        ),
+        (
+            entry("  allow_from: []\n"),
+            "the field `allow_from` must be",
+        ),
+        (
+            entry("  previous: {hash: abc, until: 2025-01-01T00:00:00Z}\n"),
+            "the field `previous` must be {hash",
+        ),
+        (
+            entry(&format!(
+                "  previous: {{hash: {}, until: 2025}}\n",
+                "b".repeat(64)
+            )),
+            "the field `previous.until` is no time",
+        ),
+        (
+            entry(&format!(
+                "  previous: {{hash: {HASH}, until: 2025-01-01T00:00:00Z}}\n"
+            )),
+            "an earlier entry has the same hash",
+        ),
         ("tokens: []\n---\ntokens: []\n".into(), "line 2"),
         (
             "tokens: !secret []\n".into(),
@@ -316,6 +466,33 @@ fn yaml_bombs_are_refused_at_once() {
 #[test]
 fn ten_thousand_tokens_are_read_by_the_scanner() {
     let set = numbered_set(10_000);
+    let text = set.to_yaml();
+    let start = Instant::now();
+    assert_eq!(readers::scanner(&text).as_ref(), Some(&set));
+    let scanner = start.elapsed();
+    let start = Instant::now();
+    assert_eq!(readers::parser(&text).as_ref(), Ok(&set));
+    let parser = start.elapsed();
+    assert!(
+        scanner * 2 < parser,
+        "scanner {scanner:?}, parser {parser:?}"
+    );
+}
+
+#[test]
+fn ten_thousand_tokens_with_policies_are_read_by_the_scanner() {
+    let with_policy = |token: &std::sync::Arc<token_store::Token>| {
+        let mut token = token_store::Token::clone(token);
+        let mut policy = Policy::default();
+        policy
+            .set("tools", Some("query_database,count_rows"))
+            .unwrap();
+        policy.set("limits.rows", Some("500")).unwrap();
+        policy.set("allow_from", Some("10.0.0.0/8")).unwrap();
+        token.policy = policy.into();
+        token
+    };
+    let set = TokenSet::new(numbered_set(10_000).iter().map(with_policy).collect()).unwrap();
     let text = set.to_yaml();
     let start = Instant::now();
     assert_eq!(readers::scanner(&text).as_ref(), Some(&set));

@@ -74,6 +74,10 @@ fn every_mistake_is_named_with_its_place_and_its_fix() {
         ),
         ("http: {enabled: true}", &["no database", "DATABASE_URL"]),
         (
+            "{databases: [{name: a, user: x}], tools: {enabled: [no_such_tool]}}",
+            &["tools.enabled", "\"no_such_tool\""],
+        ),
+        (
             "http: {enabled: true}\nhttp: {enabled: false}",
             &["http", "duplicate"],
         ),

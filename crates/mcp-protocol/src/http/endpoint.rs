@@ -140,7 +140,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         let Some(place) = session.open_stream() else {
             return reply::refuse(409, "the session has its stream already");
         };
-        let exchange = self.service.stream(session, place, closing);
+        let exchange = self
+            .service
+            .stream(session, place, principal.clone(), closing);
         self.events(None, exchange, principal)
     }
 
@@ -313,8 +315,10 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     /// Reads a body within its limits of size and time.
     async fn read(&self, mut body: Incoming) -> Result<Bytes, Failure> {
         let limit = self.options.max_body_bytes;
-        let too_long =
-            || Failure::malformed("the body is longer than the server takes").status(413);
+        let too_long = || {
+            let message = format!("the body is longer than {limit} bytes; send less at once");
+            Failure::malformed(message).status(413)
+        };
         if body.size_hint().lower() > limit as u64 {
             return Err(too_long());
         }

@@ -210,6 +210,8 @@ pub(super) fn unauthorized(refusal: &Refusal, realm: &str) -> Reply {
         Refusal::Unavailable(_) => {
             headers.insert(RETRY_AFTER, HeaderValue::from(1));
         }
+        // Other credentials would not help, so none are asked for.
+        Refusal::Forbidden(_) => {}
         Refusal::Missing | Refusal::Malformed | Refusal::Unknown | Refusal::Expired => {
             headers.insert(WWW_AUTHENTICATE, challenge(refusal, realm));
         }

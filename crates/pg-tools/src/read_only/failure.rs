@@ -33,6 +33,14 @@ pub(crate) enum ReadError {
     /// PostgreSQL refused it; the number is the length of what we put before the query.
     #[error("PostgreSQL refused the query")]
     Database(Box<Complaint>, u32),
+    /// PostgreSQL refused it for a name that is not there.
+    #[error("{source}")]
+    Misnamed {
+        /// What PostgreSQL said.
+        source: Box<ReadError>,
+        /// The names that come nearest to the wrong one.
+        nearest: Vec<String>,
+    },
     /// PostgreSQL took it alone, but not as a query inside another.
     #[error("the statement is not a plain query")]
     NotAQuery(Box<Complaint>),
@@ -77,22 +85,43 @@ impl From<Complaint> for Cause {
 }
 
 impl ReadError {
-    pub(super) fn refused(message: impl Into<String>) -> Self {
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
         ReadError::Refused(message.into())
     }
 
     /// The connection was of no use from the beginning.
-    pub(super) fn never_began(cause: impl Into<Cause>) -> Self {
+    pub(crate) fn never_began(cause: impl Into<Cause>) -> Self {
         ReadError::NeverBegan(cause.into())
     }
 
     /// The connection was lost half way.
-    pub(super) fn lost(cause: impl Into<Cause>) -> Self {
+    pub(crate) fn lost(cause: impl Into<Cause>) -> Self {
         ReadError::Lost(cause.into())
     }
 
+    /// Sorts an error that the beginning of a transaction met.
+    pub(crate) fn of_beginning(error: Error) -> Self {
+        match error.as_db_error() {
+            Some(db) if !error.is_closed() => ReadError::of_first_step(db.into()),
+            _ => ReadError::never_began(error),
+        }
+    }
+
+    /// Takes what PostgreSQL said of the beginning of a transaction: it is about the role or the
+    /// settings of the policy, unless the server or the connection is at its end; nothing has run.
+    pub(super) fn of_first_step(complaint: Complaint) -> Self {
+        let code = complaint.code().code();
+        if ["08", "57"].iter().any(|class| code.starts_with(class)) {
+            return ReadError::never_began(complaint);
+        }
+        ReadError::refused(format!(
+            "PostgreSQL refused what the token's policy asks for: {} (SQLSTATE {code}); the operator must grant the role, or change the token",
+            short(complaint.message())
+        ))
+    }
+
     /// Sorts an error that the statement itself met, `prefix` characters into what was sent.
-    pub(super) fn of_statement(error: Error, prefix: u32) -> Self {
+    pub(crate) fn of_statement(error: Error, prefix: u32) -> Self {
         match error.as_db_error() {
             Some(db) => ReadError::of_complaint(db.into(), prefix),
             None => ReadError::lost(error),
@@ -127,10 +156,56 @@ impl ReadError {
         }
     }
 
+    /// Whether PostgreSQL's parser could make nothing of the text, so that it is no SQL at all.
+    ///
+    /// SQLSTATE 42601 alone does not say so: it is also given for statements that parse but make no
+    /// sense. The routine that reports it does, in every language that PostgreSQL speaks.
+    pub(crate) fn is_not_sql(&self) -> bool {
+        match self {
+            ReadError::Database(db, 0) => {
+                *db.code() == SqlState::SYNTAX_ERROR && db.routine() == Some("scanner_yyerror")
+            }
+            _ => false,
+        }
+    }
+
+    /// Says whether another query may do better, so that its writer can mend it.
+    pub(crate) fn is_about_the_query(&self) -> bool {
+        match self {
+            ReadError::Refused(_) | ReadError::NotAQuery(_) | ReadError::RowTooLarge { .. } => true,
+            ReadError::Database(..) | ReadError::Misnamed { .. } => !self.is_timeout(),
+            _ => false,
+        }
+    }
+
+    /// Says whether PostgreSQL's own words are told, which may quote what the database holds.
+    pub(crate) fn is_of_postgresql(&self) -> bool {
+        match self {
+            ReadError::Database(..)
+            | ReadError::Misnamed { .. }
+            | ReadError::NeverBegan(_)
+            | ReadError::Lost(_) => true,
+            ReadError::NoConnection(cause) => matches!(cause, LeaseError::Unreachable { .. }),
+            _ => false,
+        }
+    }
+
+    /// Says whether the query ran for too long.
+    pub(crate) fn is_timeout(&self) -> bool {
+        match self {
+            ReadError::TimedOut(_) => true,
+            ReadError::Database(db, _) => *db.code() == SqlState::QUERY_CANCELED,
+            _ => false,
+        }
+    }
+
     /// Says what happened and what to do, for the model that wrote the query.
     pub(crate) fn explain(&self) -> String {
         match self {
             ReadError::Database(db, prefix) => explain_database(db, *prefix),
+            ReadError::Misnamed { source, nearest } => {
+                format!("{}\nNEAREST: {}", source.explain(), nearest.join(", "))
+            }
             ReadError::NotAQuery(db) => format!(
                 "ERROR: only one plain query is run here: SELECT, VALUES, TABLE, or WITH ending in one of them\n\
                  SQLSTATE: {}\n\
@@ -157,17 +232,21 @@ impl ReadError {
     }
 }
 
+/// Gives where in the query PostgreSQL found the mistake, in characters from 1 on.
+pub(super) fn position(db: &Complaint, prefix: u32) -> Option<u32> {
+    match db.position() {
+        Some(ErrorPosition::Original(at)) => at.checked_sub(prefix).filter(|at| *at > 0),
+        _ => None,
+    }
+}
+
 fn explain_database(db: &Complaint, prefix: u32) -> String {
     let mut text = format!(
         "ERROR: {}\nSQLSTATE: {}",
         short(db.message()),
         db.code().code()
     );
-    let position = match db.position() {
-        Some(ErrorPosition::Original(at)) => at.checked_sub(prefix).filter(|at| *at > 0),
-        _ => None,
-    };
-    if let Some(at) = position {
+    if let Some(at) = position(db, prefix) {
         _ = write!(text, "\nPOSITION: {at}");
     }
     for (label, part) in [
@@ -180,7 +259,7 @@ fn explain_database(db: &Complaint, prefix: u32) -> String {
         }
     }
     if *db.code() == SqlState::SYNTAX_ERROR && db.hint().is_none() {
-        text.push_str("\nHINT: write one SQL query; a question in plain words is not understood");
+        text.push_str("\nHINT: write one SQL query");
     }
     text
 }

@@ -15,6 +15,7 @@ use std::{
 use session_pool::Lease;
 
 use super::{failure::ReadError, posture::Posture, statement::Statement, typename::TypeNames};
+use crate::{Agent, QueryLimits, Role};
 
 /// How long a list is good for; an extension may be created meanwhile.
 const FRESH: Duration = Duration::from_secs(60);
@@ -96,6 +97,8 @@ pub struct Guards {
     /// Held for a look-up only; whoever finds no fresh list loads one for itself, so that nobody
     /// waits for another's slow database.
     loaded: Mutex<HashMap<String, (Instant, Arc<Guard>)>>,
+    /// The roles that have been judged, on which database; those that are configured are with `loaded`.
+    judged: Mutex<HashMap<(String, u8, String), Instant>>,
 }
 
 impl Guards {
@@ -129,6 +132,38 @@ impl Guards {
             .map(|(_, guard)| guard.clone())
     }
 
+    /// Judges the role that an agent's policy names, if it names one, unless that was done a moment ago.
+    pub(super) async fn admit(&self, agent: &Agent, lease: &Lease) -> Result<(), ReadError> {
+        let (kind, name) = agent.role().key();
+        let name = match agent.role() {
+            Role::Configured => return Ok(()),
+            Role::Login(_) => None,
+            Role::Set(_) => Some(name),
+        };
+        let database = agent.database();
+        let key = (database.to_owned(), kind, agent.role().key().1.to_owned());
+        {
+            let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+            if judged.get(&key).is_some_and(|at| at.elapsed() < FRESH) {
+                return Ok(());
+            }
+            judged.retain(|_, at| at.elapsed() < FRESH);
+        }
+        let posture = Posture::ask(lease, name).await;
+        let posture = posture.map_err(ReadError::never_began)?;
+        if posture.role.is_empty() {
+            return Err(ReadError::refused(format!(
+                "the role \"{}\" of this token does not exist on database \"{database}\"; the operator must create it, or change the token",
+                name.unwrap_or_default()
+            )));
+        }
+        let allowance = self.allowances.get(database).cloned().unwrap_or_default();
+        judge(database, &posture, &allowance.dangerous)?;
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        judged.insert(key, Instant::now());
+        Ok(())
+    }
+
     pub(super) async fn load(
         &self,
         database: &str,
@@ -137,20 +172,21 @@ impl Guards {
     ) -> Result<Arc<Guard>, ReadError> {
         let allowance = self.allowances.get(database).cloned().unwrap_or_default();
         let (posture, volatile, watches) = futures_util::join!(
-            Posture::ask(lease),
+            Posture::ask(lease, None),
             lease.query_typed(VOLATILE, &[]),
             lease.batch_execute(WATCH_CLIENT),
         );
-        let mut begin = vec![
-            "BEGIN TRANSACTION READ ONLY".to_owned(),
-            format!(
-                "SET LOCAL statement_timeout = {}",
-                statement_timeout.as_millis()
-            ),
-        ];
-        if watches.is_ok() {
-            begin.push(WATCH_CLIENT.to_owned());
-        }
+        let begin = |mode: &str| {
+            let timeout = statement_timeout.as_millis();
+            let mut begin = vec![
+                format!("BEGIN TRANSACTION {mode}"),
+                format!("SET LOCAL statement_timeout = {timeout}"),
+            ];
+            if watches.is_ok() {
+                begin.push(WATCH_CLIENT.to_owned());
+            }
+            begin
+        };
         let posture = posture.map_err(ReadError::never_began)?;
         judge(database, &posture, &allowance.dangerous)?;
         let mut denied: HashSet<String> = TAKE_SQL.iter().map(|name| (*name).to_owned()).collect();
@@ -160,11 +196,11 @@ impl Guards {
         denied.retain(|name| {
             !HARMLESS.contains(&name.as_str()) && !allowance.functions.contains(name)
         });
-        let types = TypeNames::default();
         let guard = Arc::new(Guard {
-            begin,
-            denied,
-            types,
+            begin: begin("READ ONLY"),
+            begin_writing: begin("READ WRITE").join("; "),
+            denied: Arc::new(denied),
+            types: Arc::default(),
         });
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.insert(database.to_owned(), (Instant::now(), guard.clone()));
@@ -204,15 +240,32 @@ fn judge(database: &str, posture: &Posture, dangerous: &DangerousRoles) -> Resul
 }
 
 /// What holds for one database.
-pub(super) struct Guard {
+pub(crate) struct Guard {
     /// Begins a transaction in which nothing can be changed, with its time limit; one statement each.
     pub(super) begin: Vec<String>,
+    /// Begins a transaction that is to be kept, with the same limit.
+    pub(crate) begin_writing: String,
     /// The names of the database's types.
-    pub(super) types: TypeNames,
-    denied: HashSet<String>,
+    pub(super) types: Arc<TypeNames>,
+    denied: Arc<HashSet<String>>,
 }
 
 impl Guard {
+    /// The guard for an agent: its transactions begin with what its policy says.
+    pub(super) fn of(self: Arc<Self>, agent: &Agent, usual: QueryLimits) -> Arc<Self> {
+        let opening = agent.opening(usual);
+        if opening.is_empty() {
+            return self;
+        }
+        let begin_writing = format!("{}; {}", self.begin_writing, opening.join("; "));
+        Arc::new(Guard {
+            begin: self.begin.iter().cloned().chain(opening).collect(),
+            begin_writing,
+            denied: self.denied.clone(),
+            types: self.types.clone(),
+        })
+    }
+
     /// Refuses a statement that names a denied function anywhere, in a literal too: what is a name
     /// and what is a text is for PostgreSQL to say.
     pub(super) fn check(&self, statement: &Statement<'_>) -> Result<(), ReadError> {

@@ -14,8 +14,10 @@
 mod exchange;
 mod failure;
 mod guard;
+mod misnamed;
 mod posture;
 mod query;
+mod record;
 mod rows;
 mod statement;
 #[cfg(test)]
@@ -25,18 +27,20 @@ mod typename;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-pub(crate) use exchange::Parameter;
+use exchange::Imagination;
+pub(crate) use exchange::{GRACE, Imagined, Parameter};
 pub(crate) use failure::ReadError;
+use futures_util::{FutureExt, TryFutureExt};
 pub use guard::{DangerousRoles, Guards};
-#[cfg(test)]
-pub(crate) use rows::{Column, Gathered};
-pub(crate) use rows::{ColumnKind, Cut, Page, Rows};
+pub(crate) use rows::{Column, ColumnKind, Cut, Gathered, Page, Rows};
 use session_pool::Lease;
 use tokio_postgres::Row;
 
 use crate::Agent;
-use guard::Guard;
-use statement::Statement;
+pub(crate) use guard::Guard;
+pub(crate) use record::fields;
+pub(crate) use statement::Statement;
+pub(crate) use typename::columns;
 
 /// What one query may use up.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +59,11 @@ impl Default for QueryLimits {
             result_bytes: 1 << 20,
         }
     }
+}
+
+/// Says whether a query's result has an order of its own, as far as that can be seen.
+pub(crate) fn is_ordered(text: &str) -> bool {
+    Statement::check(text).is_ok_and(|statement| statement.is_ordered())
 }
 
 /// Reads from the databases of agents, and cannot do anything else.
@@ -85,8 +94,10 @@ impl Reader {
     ) -> Result<Rows, ReadError> {
         let statement = &Statement::check(text)?;
         self.leased(agent, Some(statement), |lease, guard| async move {
-            query::query(lease, &guard, statement, page, self.limits).await
+            let limits = agent.limits(self.limits);
+            query::query(lease, &guard, statement, page, limits).await
         })
+        .or_else(|error| self.name_nearest(agent, text, error).map(Err))
         .await
     }
 
@@ -99,14 +110,29 @@ impl Reader {
     ) -> Result<String, ReadError> {
         let statement = &Statement::check(text)?;
         self.leased(agent, Some(statement), |lease, guard| async move {
-            exchange::explain(
-                lease,
-                &guard.begin.join("; "),
-                statement,
-                options,
-                self.limits,
-            )
-            .await
+            let (begin, limits) = (guard.begin.join("; "), agent.limits(self.limits));
+            exchange::explain(lease, &begin, statement, options, limits).await
+        })
+        .or_else(|error| self.name_nearest(agent, text, error).map(Err))
+        .await
+    }
+
+    /// Has PostgreSQL plan a query that somebody wrote as if indexes were there that are not; the
+    /// answer is what hypopg made of them, and the text of the plan's JSON.
+    ///
+    /// `hypopg` is the schema of the extension, quoted; without it no index can be imagined.
+    pub(crate) async fn what_if(
+        &self,
+        agent: &Agent,
+        text: &str,
+        hypopg: Option<&str>,
+        indexes: &[String],
+    ) -> Result<(Vec<Imagined>, String), ReadError> {
+        let statement = &Statement::check(text)?;
+        let imagine = &Imagination { hypopg, indexes };
+        self.leased(agent, Some(statement), |lease, guard| async move {
+            let begin = guard.begin.join("; ");
+            exchange::what_if(lease, &begin, statement, imagine, agent.limits(self.limits)).await
         })
         .await
     }
@@ -119,7 +145,28 @@ impl Reader {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, ReadError> {
         self.leased(agent, None, |lease, guard| async move {
-            exchange::ask(lease, &guard.begin.join("; "), sql, parameters, self.limits).await
+            let (begin, limits) = (guard.begin.join("; "), agent.limits(self.limits));
+            exchange::ask(lease, &begin, sql, parameters, limits).await
+        })
+        .await
+    }
+
+    /// Runs a query of ours after setting things for its transaction alone.
+    ///
+    /// The settings are ours too: names and values are not quoted here.
+    pub(crate) async fn ask_with(
+        &self,
+        agent: &Agent,
+        settings: &[(&str, String)],
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, ReadError> {
+        let set = |(name, value): &(&str, String)| format!("; SET LOCAL {name} = {value}");
+        let settings: String = settings.iter().map(set).collect();
+        let settings = &settings;
+        self.leased(agent, None, |lease, guard| async move {
+            let begin = format!("{}{settings}", guard.begin.join("; "));
+            exchange::ask(lease, &begin, sql, parameters, agent.limits(self.limits)).await
         })
         .await
     }
@@ -127,7 +174,7 @@ impl Reader {
     /// Leases a connection and hands it on with the database's guard, once that has let the statement
     /// pass. Takes a second connection when the first was dead before anything ran on it, as after a
     /// restart of the server.
-    async fn leased<T, F: Future<Output = Result<T, ReadError>>>(
+    pub(crate) async fn leased<T, F: Future<Output = Result<T, ReadError>>>(
         &self,
         agent: &Agent,
         statement: Option<&Statement<'_>>,
@@ -139,15 +186,68 @@ impl Reader {
                 Some(guard) => guard,
                 None => self.load_guard(agent, &lease).await?,
             };
+            if let Err(refusal) = self.guards.admit(agent, &lease).await {
+                if matches!(refusal, ReadError::Refused(_)) {
+                    lease.give_back();
+                }
+                return Err(refusal);
+            }
             if let Some(Err(refusal)) = statement.map(|statement| guard.check(statement)) {
                 lease.give_back();
                 return Err(refusal);
             }
+            let guard = guard.of(agent, self.limits);
+            let lease = match statement {
+                Some(statement) => self.within(agent, lease, &guard, statement).await?,
+                None => lease,
+            };
             run(lease, guard).await
         };
         match attempt().await {
             Err(ReadError::NeverBegan(_)) => attempt().await,
             result => result,
+        }
+    }
+
+    /// Refuses a statement of the operator's that names a relation outside of the agent's schemas, if it
+    /// has a list of them.
+    pub(crate) async fn stay_within(&self, agent: &Agent, text: &str) -> Result<(), ReadError> {
+        if agent.schemas().is_none() {
+            return Ok(());
+        }
+        let statement = &Statement::check(text)?;
+        self.leased(agent, None, |lease, guard| async move {
+            let lease = self.within(agent, lease, &guard, statement).await?;
+            lease.give_back();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Hands the lease back when the statement names relations of the agent's schemas only.
+    async fn within(
+        &self,
+        agent: &Agent,
+        lease: Lease,
+        guard: &Guard,
+        statement: &Statement<'_>,
+    ) -> Result<Lease, ReadError> {
+        let Some(schemas) = agent.schemas() else {
+            return Ok(lease);
+        };
+        let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
+        let limits = agent.limits(self.limits);
+        let begin = &guard.begin;
+        let (is_clean, within) =
+            exchange::stay_within(&lease, &begin.join("; "), statement, &schemas, limits).await;
+        match within {
+            Ok(()) => Ok(lease),
+            Err(refusal) => {
+                if is_clean {
+                    lease.give_back();
+                }
+                Err(refusal)
+            }
         }
     }
 

@@ -1,13 +1,13 @@
 //! What the role of a connection could do beside reading.
 
 use session_pool::Lease;
-use tokio_postgres::Error;
+use tokio_postgres::{Error, types::Type};
 
 /// Attributes and memberships by which a role escapes every other wall.
 ///
 /// A superuser may run programs through a function of an untrusted language, and these predefined
 /// roles may run programs or write the server's files.
-const DANGERS: &str = "SELECT current_user::text, pg_catalog.array_remove(ARRAY[ \
+const DANGERS: &str = "SELECT r.rolname::text, pg_catalog.array_remove(ARRAY[ \
        CASE WHEN r.rolsuper THEN 'SUPERUSER' END, \
        CASE WHEN r.rolreplication THEN 'REPLICATION' END, \
        CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END] \
@@ -16,7 +16,7 @@ const DANGERS: &str = "SELECT current_user::text, pg_catalog.array_remove(ARRAY[
                                   'pg_read_server_files', 'pg_write_all_data') \
                 AND NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, p.oid, 'USAGE') \
               ORDER BY p.rolname), NULL)::text[] \
-     FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
+     FROM pg_catalog.pg_roles r WHERE r.rolname = COALESCE($1, current_user)";
 
 /// The role of a connection and what makes it dangerous.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +26,10 @@ pub(super) struct Posture {
 }
 
 impl Posture {
-    /// Asks PostgreSQL.
-    pub(super) async fn ask(lease: &Lease) -> Result<Self, Error> {
-        let rows = lease.query_typed(DANGERS, &[]).await?;
+    /// Asks PostgreSQL about a role; `None` is the one that the connection logged in as. One that
+    /// does not exist has no name.
+    pub(super) async fn ask(lease: &Lease, role: Option<&str>) -> Result<Self, Error> {
+        let rows = lease.query_typed(DANGERS, &[(&role, Type::TEXT)]).await?;
         let Some(row) = rows.first() else {
             return Ok(Posture {
                 role: String::new(),

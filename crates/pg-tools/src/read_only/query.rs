@@ -297,7 +297,7 @@ impl Reading {
             Some(Refused {
                 step, complaint, ..
             }) if step <= begun + 1 => Err(match step {
-                step if step < begun => ReadError::never_began(complaint),
+                step if step < begun => ReadError::of_first_step(complaint),
                 step if step == begun => ReadError::of_complaint(complaint, 0),
                 _ if self.described.is_some() => ReadError::of_complaint(complaint, inside),
                 _ => ReadError::of_form(complaint, inside),

@@ -95,6 +95,33 @@ impl Rows {
         })
     }
 
+    /// Gives one row's values; none when there is no such row.
+    pub(crate) fn row(&self, index: usize) -> Option<Vec<Option<&str>>> {
+        Some(self.rows().nth(index)?.collect())
+    }
+
+    /// Copies at most `limit` rows from the one at `start` on; the cut says whether there are more.
+    pub(crate) fn part(&self, start: usize, limit: usize) -> Rows {
+        let is_cut = self.count.saturating_sub(start) > limit;
+        let mut gathered = Gathered::default();
+        for row in self.rows().skip(start).take(limit) {
+            gathered.push_values(row);
+        }
+        Rows {
+            columns: self.columns.clone(),
+            cut: if is_cut { Some(Cut::Limit) } else { self.cut },
+            count: gathered.count,
+            values: gathered.values,
+            // A part of what was UTF-8, cut between values.
+            text: String::from_utf8(gathered.bytes).unwrap_or_default(),
+        }
+    }
+
+    /// Gives about how much memory the values take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len() + self.values.len() * size_of::<ValueEnd>()
+    }
+
     /// Gives the first value of the first row.
     pub(crate) fn first_value(&self) -> Option<&str> {
         self.rows().next()?.next()?
@@ -111,7 +138,7 @@ pub(crate) struct Gathered {
 
 impl Gathered {
     /// Counts the rows.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.count
     }
 
@@ -131,6 +158,19 @@ impl Gathered {
         }
         self.count += 1;
         Ok(())
+    }
+
+    /// Adds a row of values that were taken apart already, of the same width as those before.
+    pub(crate) fn push_values<'a>(&mut self, row: impl IntoIterator<Item = Option<&'a str>>) {
+        for value in row {
+            self.bytes
+                .extend_from_slice(value.unwrap_or_default().as_bytes());
+            self.values.push(ValueEnd {
+                at: u32::try_from(self.bytes.len()).unwrap_or(u32::MAX),
+                is_null: value.is_none(),
+            });
+        }
+        self.count += 1;
     }
 
     /// Makes a result of it; what is not UTF-8 is an error.

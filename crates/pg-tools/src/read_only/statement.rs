@@ -7,14 +7,14 @@ const LONGEST: usize = 64 * 1024;
 
 /// A query's text that is fit to be wrapped.
 #[derive(Debug)]
-pub(super) struct Statement<'a>(&'a str);
+pub(crate) struct Statement<'a>(&'a str);
 
 impl<'a> Statement<'a> {
     /// Checks the text, and leaves off the semicolon that people end a statement with.
     ///
     /// # Errors
     /// [`ReadError::Refused`] with what to write instead.
-    pub(super) fn check(text: &'a str) -> Result<Self, ReadError> {
+    pub(crate) fn check(text: &'a str) -> Result<Self, ReadError> {
         if text.len() > LONGEST {
             return Err(ReadError::refused(format!(
                 "the query has {} bytes; at most {LONGEST} are taken",
@@ -40,8 +40,13 @@ impl<'a> Statement<'a> {
         Ok(Statement(statement))
     }
 
-    pub(super) fn text(&self) -> &'a str {
+    pub(crate) fn text(&self) -> &'a str {
         self.0
+    }
+
+    /// Says whether the result has an order of its own. It may have one although this says no.
+    pub(super) fn is_ordered(&self) -> bool {
+        is_ordered(self.0)
     }
 
     /// Goes through the words that may name something, in lower case where they are ASCII.
@@ -69,29 +74,86 @@ fn has_unicode_escape(text: &str) -> bool {
 /// A mistake here lets nothing through: PostgreSQL judges what is left.
 fn without_end(text: &str) -> &str {
     let mut end = None;
-    let mut rest = text;
-    while let Some(character) = rest.chars().next() {
-        let token = match character {
-            ';' => {
-                end.get_or_insert(text.len() - rest.len());
-                1
-            }
-            '-' if rest.starts_with("--") => rest.find('\n').map_or(rest.len(), |at| at + 1),
-            '/' if rest.starts_with("/*") => comment_length(rest),
-            blank if blank.is_ascii_whitespace() => 1,
-            other => {
-                end = None;
-                match other {
-                    '\'' => quoted_length(rest, '\'', escapes_before(text, rest)),
-                    '"' => quoted_length(rest, '"', false),
-                    '$' => dollar_length(text, rest),
-                    _ => other.len_utf8(),
-                }
-            }
-        };
-        rest = &rest[token..];
+    for token in tokens(text) {
+        match token.kind {
+            TokenKind::Blank => {}
+            _ if token.text == ";" => _ = end.get_or_insert(token.at),
+            _ => end = None,
+        }
     }
     text[..end.unwrap_or(text.len())].trim()
+}
+
+/// Looks for `ORDER BY` outside of all parentheses, where it orders the whole result.
+fn is_ordered(text: &str) -> bool {
+    let mut depth = 0_usize;
+    let mut after_order = false;
+    for token in tokens(text) {
+        match token.text {
+            _ if token.kind == TokenKind::Blank => continue,
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            word if depth == 0 && after_order && word.eq_ignore_ascii_case("by") => return true,
+            _ => {}
+        }
+        after_order = depth == 0 && token.text.eq_ignore_ascii_case("order");
+    }
+    false
+}
+
+/// A piece of SQL, as far as one has to know it to tell names from texts.
+struct Token<'a> {
+    at: usize,
+    text: &'a str,
+    kind: TokenKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TokenKind {
+    /// White space or a comment.
+    Blank,
+    /// A word, a literal, or one other character.
+    Other,
+}
+
+/// Cuts a text into tokens, none of which is empty; together they are the text.
+fn tokens(text: &str) -> impl Iterator<Item = Token<'_>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = &text[at..];
+        let (length, kind) = match rest.chars().next()? {
+            '-' if rest.starts_with("--") => (
+                rest.find('\n').map_or(rest.len(), |at| at + 1),
+                TokenKind::Blank,
+            ),
+            '/' if rest.starts_with("/*") => (comment_length(rest), TokenKind::Blank),
+            blank if blank.is_ascii_whitespace() => (1, TokenKind::Blank),
+            '\'' => {
+                let escapes = escapes_before(text, rest);
+                (quoted_length(rest, '\'', escapes), TokenKind::Other)
+            }
+            '"' => (quoted_length(rest, '"', false), TokenKind::Other),
+            '$' => (dollar_length(text, rest), TokenKind::Other),
+            first if is_in_word(first) => (word_length(rest), TokenKind::Other),
+            other => (other.len_utf8(), TokenKind::Other),
+        };
+        let token = Token {
+            at,
+            text: &rest[..length],
+            kind,
+        };
+        at += length;
+        Some(token)
+    })
+}
+
+fn is_in_word(character: char) -> bool {
+    character.is_ascii_alphanumeric() || character == '_' || !character.is_ascii()
+}
+
+fn word_length(rest: &str) -> usize {
+    rest.find(|character| !is_in_word(character))
+        .unwrap_or(rest.len())
 }
 
 /// Says whether the quote begins an `E'..'` string, in which a backslash escapes.
@@ -181,6 +243,26 @@ mod tests {
     }
 
     #[test]
+    fn an_order_counts_only_outside_of_parentheses_texts_and_comments() {
+        for (text, ordered) in [
+            ("SELECT 1 ORDER BY 1", true),
+            ("select 1 order\n-- x\n by 1", true),
+            ("SELECT (1) FROM a order/**/by b LIMIT 3", true),
+            ("SELECT 1", false),
+            ("(SELECT 1 ORDER BY 1)", false),
+            ("SELECT rank() OVER (ORDER BY a) FROM t", false),
+            ("WITH w AS (SELECT 1 ORDER BY 1) SELECT * FROM w", false),
+            ("SELECT ' ORDER BY '", false),
+            ("SELECT 1 -- ORDER BY 1", false),
+            ("SELECT $$) ORDER BY 1$$", false),
+            ("SELECT \"order\" by", false),
+            ("SELECT a.border by", false),
+        ] {
+            assert_eq!(is_ordered(text), ordered, "{text}");
+        }
+    }
+
+    #[test]
     fn texts_that_hide_or_bloat_are_refused() {
         let long = "x".repeat(LONGEST + 1);
         for text in [
@@ -202,6 +284,8 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_breaks_the_scan(text in "[-'\"$/*;\\\\eE a1é\n]{0,60}") {
+            let whole: String = tokens(&text).map(|token| token.text).collect();
+            proptest::prop_assert_eq!(&whole, &text);
             let left = without_end(&text);
             proptest::prop_assert!(text.contains(left));
         }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use session_pool::{Column as Described, Lease};
-use tokio_postgres::types::{Kind, Type};
+use tokio_postgres::{
+    Statement as Prepared,
+    types::{Kind, Type},
+};
 
 use super::{
     failure::ReadError,
@@ -101,6 +104,18 @@ impl TypeNames {
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, String>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Describes the columns of a statement that was prepared now and then.
+pub(crate) fn columns(prepared: &Prepared) -> Vec<Column> {
+    let described = prepared.columns().iter();
+    described
+        .map(|column| Column {
+            name: column.name().to_owned(),
+            type_name: name(column.type_()),
+            kind: kind(column.type_()),
+        })
+        .collect()
 }
 
 fn name(kind: &Type) -> String {

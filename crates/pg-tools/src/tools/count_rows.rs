@@ -4,19 +4,21 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Answer, Definition, Failure, Outcome, Tool, identifier};
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, identifier};
 use crate::{
     Agent,
     arguments::Arguments,
     read_only::{Explain, Page, Reader},
 };
 
-const DEFINITION: Definition = Definition {
+const DEFINITION: Definition<'_> = Definition {
     name: "count_rows",
     title: "Count rows",
     description: "Counts the rows of a table, optionally those that a condition selects. estimate takes the planner's guess instead, at once.",
-    input_schema: r#"{"type":"object","properties":{"table":{"type":"string"},"schema":{"type":"string","description":"Default: the search path"},"where":{"type":"string","description":"An SQL condition, without WHERE"},"estimate":{"type":"boolean","default":false}},"required":["table"],"additionalProperties":false}"#,
+    input_schema: r#"{"type":"object","properties":{"table":{"type":"string"},"schema":{"type":"string","description":"Default: the search path"},"where":{"type":"string","description":"An SQL condition, without WHERE"},"estimate":{"type":"boolean","default":false},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["table"],"additionalProperties":false}"#,
     output_schema: r#"{"type":"object","properties":{"count":{"type":"integer"},"estimated":{"type":"boolean"}},"required":["count","estimated"]}"#,
+    effect: Effect::Reads,
+    offer: Offer::Usual,
 };
 
 const ONE_ROW: Page = Page {
@@ -28,12 +30,12 @@ const ONE_ROW: Page = Page {
 pub(crate) struct CountRows(pub(crate) Arc<Reader>);
 
 impl Tool for CountRows {
-    fn definition(&self) -> Definition {
+    fn definition(&self) -> Definition<'_> {
         DEFINITION
     }
 
-    fn call<'a>(&'a self, agent: &'a Agent, arguments: Arguments) -> Answer<'a> {
-        Box::pin(async move { Outcome::of(self.run(agent, arguments).await) })
+    fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a> {
+        Box::pin(self.run(call))
     }
 }
 
@@ -69,11 +71,9 @@ impl Request {
 }
 
 impl CountRows {
-    async fn run(
-        &self,
-        agent: &Agent,
-        arguments: Arguments,
-    ) -> Result<(Vec<String>, serde_json::Value), Failure> {
+    async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
+        let agent = &call.on_database()?;
+        let arguments = call.arguments;
         let request = Request::read(arguments)?;
         self.keep_in_place(agent, &request).await?;
         let count = if request.estimate {
@@ -82,11 +82,8 @@ impl CountRows {
             self.count(agent, &request).await?
         };
         let about = if request.estimate { "about " } else { "" };
-        let texts = vec![format!("{about}{count} rows")];
-        Ok((
-            texts,
-            json!({ "count": count, "estimated": request.estimate }),
-        ))
+        let counted = json!({ "count": count, "estimated": request.estimate });
+        Ok(Found::new(&counted).said(format!("{about}{count} rows")))
     }
 
     /// Makes sure that a condition does not close the parenthesis that it stands in: what makes sense
@@ -102,9 +99,17 @@ impl CountRows {
 
     async fn count(&self, agent: &Agent, request: &Request) -> Result<u64, Failure> {
         let sql = format!("SELECT count(*) FROM {}{}", request.table, request.filter());
-        let rows = self.0.query(agent, &sql, ONE_ROW).await?;
+        let rows = self.0.query(agent, &sql, ONE_ROW).await.map_err(|error| {
+            let is_timeout = error.is_timeout();
+            let failure = Failure::from(error);
+            if is_timeout {
+                failure.hint("the table is large: call again with estimate true")
+            } else {
+                failure
+            }
+        })?;
         let count = rows.first_value().and_then(|value| value.parse().ok());
-        count.ok_or_else(|| Failure("ERROR: PostgreSQL gave no count".into()))
+        count.ok_or_else(|| Failure::told("PostgreSQL gave no count"))
     }
 
     async fn estimate(&self, agent: &Agent, request: &Request) -> Result<u64, Failure> {
@@ -126,6 +131,6 @@ impl CountRows {
             .and_then(serde_json::Value::as_f64);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a planner's guess
         rows.map(|rows| rows.max(0.0) as u64)
-            .ok_or_else(|| Failure("ERROR: PostgreSQL gave no estimate".into()))
+            .ok_or_else(|| Failure::told("PostgreSQL gave no estimate"))
     }
 }

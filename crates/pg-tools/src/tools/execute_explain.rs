@@ -7,41 +7,37 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Answer, Definition, Failure, Outcome, Tool};
-use crate::{
-    Agent,
-    arguments::Arguments,
-    read_only::{Explain, Reader},
-};
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
+use crate::read_only::{Explain, Reader};
 use plan::Plan;
 
-const DEFINITION: Definition = Definition {
+const DEFINITION: Definition<'_> = Definition {
     name: "execute_explain",
     title: "Explain a query",
     description: "Shows the plan of a query and what makes it slow, with a next step for each finding. analyze runs the query (read-only) and measures it.",
-    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query, without EXPLAIN"},"analyze":{"type":"boolean","default":true},"buffers":{"type":"boolean","default":true},"format":{"type":"string","enum":["text","json"],"default":"text"}},"required":["query"],"additionalProperties":false}"#,
+    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query, without EXPLAIN"},"analyze":{"type":"boolean","default":true},"buffers":{"type":"boolean","default":true},"format":{"type":"string","enum":["text","json"],"default":"text"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["query"],"additionalProperties":false}"#,
     output_schema: r#"{"type":"object","properties":{"plan":{"type":"object","description":"As EXPLAIN (FORMAT JSON) gives it"},"findings":{"type":"array","items":{"type":"object","properties":{"finding":{"type":"string"},"next_step":{"type":"string"}},"required":["finding","next_step"]}}},"required":["plan","findings"]}"#,
+    effect: Effect::Reads,
+    offer: Offer::Usual,
 };
 
 /// The tool.
 pub(crate) struct ExecuteExplain(pub(crate) Arc<Reader>);
 
 impl Tool for ExecuteExplain {
-    fn definition(&self) -> Definition {
+    fn definition(&self) -> Definition<'_> {
         DEFINITION
     }
 
-    fn call<'a>(&'a self, agent: &'a Agent, arguments: Arguments) -> Answer<'a> {
-        Box::pin(async move { Outcome::of(self.run(agent, arguments).await) })
+    fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a> {
+        Box::pin(self.run(call))
     }
 }
 
 impl ExecuteExplain {
-    async fn run(
-        &self,
-        agent: &Agent,
-        mut arguments: Arguments,
-    ) -> Result<(Vec<String>, serde_json::Value), Failure> {
+    async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
+        let agent = &call.on_database()?;
+        let mut arguments = call.arguments;
         let query = arguments.text("query")?;
         let analyze = arguments.switch("analyze", true)?;
         let buffers = arguments.switch("buffers", true)?;
@@ -52,7 +48,7 @@ impl ExecuteExplain {
             .0
             .explain(agent, &query, Explain { analyze, buffers })
             .await?;
-        let unreadable = |_| Failure("ERROR: the plan is too deep to be read".into());
+        let unreadable = |_| Failure::told("the plan is too deep to be read");
         let whole: serde_json::Value = serde_json::from_str(&text).map_err(unreadable)?;
         let explained = whole.get(0).cloned().unwrap_or_default();
         let plan = Plan::read(&explained);
@@ -67,7 +63,9 @@ impl ExecuteExplain {
             .iter()
             .map(|found| format!("- {}\n  {}", found.finding, found.next_step));
         let told: Vec<String> = told.collect();
-        let told = if told.is_empty() {
+        let told = if !analyze {
+            "Findings need measurements: call again with analyze true".into()
+        } else if told.is_empty() {
             "Findings: none".into()
         } else {
             format!("Findings:\n{}", told.join("\n"))
@@ -76,9 +74,7 @@ impl ExecuteExplain {
             .iter()
             .map(|found| json!({ "finding": found.finding, "next_step": found.next_step }))
             .collect();
-        Ok((
-            vec![shown, told],
-            json!({ "plan": explained, "findings": listed }),
-        ))
+        let structured = json!({ "plan": explained, "findings": listed });
+        Ok(Found::new(&structured).data(shown).data(told))
     }
 }

@@ -2,38 +2,67 @@
 
 mod text;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 use tokio_postgres::{Error, Row, types::Type};
 
-use super::{Answer, Definition, Failure, Outcome, Tool};
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
 use crate::{Agent, arguments::Arguments, read_only::Reader};
 
-const DEFINITION: Definition = Definition {
+const DEFINITION: Definition<'_> = Definition {
     name: "get_schema_info",
     title: "Look at the schema",
     description: "Tables and views that this token may read, with columns, keys, indexes and comments. Many tables at once are only listed: call again with schema_name, table_name or search.",
-    input_schema: r#"{"type":"object","properties":{"schema_name":{"type":"string"},"table_name":{"type":"string"},"search":{"type":"string","description":"Part of a table's or column's name or comment"},"vector_tables_only":{"type":"boolean","default":false},"compact":{"type":"boolean","default":false,"description":"Names and types only"}},"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"tables":{"type":"array","items":{"type":"object","properties":{"schema":{"type":"string"},"name":{"type":"string"},"kind":{"type":"string"}},"required":["schema","name","kind"]}},"summary":{"type":"boolean","description":"Only names: there are too many tables to show their parts"}},"required":["tables","summary"]}"#,
+    input_schema: r#"{"type":"object","properties":{"schema_name":{"type":"string"},"table_name":{"type":"string"},"search":{"type":"string","description":"Part of a table's or column's name or comment"},"vector_tables_only":{"type":"boolean","default":false},"compact":{"type":"boolean","default":false,"description":"Names and types only"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"additionalProperties":false}"#,
+    output_schema: r#"{"type":"object","properties":{"tables":{"type":"array","items":{"type":"object","properties":{"schema":{"type":"string"},"name":{"type":"string"},"kind":{"type":"string"}},"required":["schema","name","kind"]}},"summary":{"type":"boolean","description":"Some tables are only named"},"table_count":{"type":"integer"}},"required":["tables","summary","table_count"]}"#,
+    effect: Effect::Reads,
+    offer: Offer::Usual,
 };
 
-const TABLES: &str = include_str!("get_schema_info/tables.sql");
+pub(super) const TABLES: &str = include_str!("get_schema_info/tables.sql");
 
 /// With more tables than these and nothing to choose among them, their parts are left out.
 const MOST_WITH_PARTS: i64 = 10;
+
+/// Past about these columns, the parts of further tables are left out.
+const MOST_COLUMNS: usize = 10_000;
+
+/// What a column takes in an answer, at a guess; the answer has a limit, too.
+const BYTES_OF_A_COLUMN: usize = 100;
+
+/// Past these tables, further ones are only counted.
+const MOST_TABLES: i64 = 1_000;
 
 /// The tool.
 pub(crate) struct GetSchemaInfo(pub(crate) Arc<Reader>);
 
 impl Tool for GetSchemaInfo {
-    fn definition(&self) -> Definition {
+    fn definition(&self) -> Definition<'_> {
         DEFINITION
     }
 
-    fn call<'a>(&'a self, agent: &'a Agent, arguments: Arguments) -> Answer<'a> {
-        Box::pin(async move { Outcome::of(self.run(agent, arguments).await) })
+    fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a> {
+        Box::pin(self.run(call))
     }
+}
+
+/// Gives the structured form of one relation; `None` when the role may not read any of that name.
+pub(crate) async fn schema_of(
+    reader: &Arc<Reader>,
+    agent: &Agent,
+    schema: &str,
+    table: &str,
+) -> Result<Option<Value>, Failure> {
+    let request = Request {
+        schema: Some(schema.to_owned()),
+        table: Some(table.to_owned()),
+        search: None,
+        vectors: false,
+        compact: false,
+    };
+    let listing = GetSchemaInfo(reader.clone()).list(agent, &request).await?;
+    Ok(listing.tables.into_iter().next())
 }
 
 struct Request {
@@ -63,13 +92,29 @@ impl Request {
 }
 
 impl GetSchemaInfo {
-    async fn run(
-        &self,
-        agent: &Agent,
-        arguments: Arguments,
-    ) -> Result<(Vec<String>, Value), Failure> {
+    async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
+        let agent = &call.on_database()?;
+        let arguments = call.arguments;
         let request = Request::read(arguments)?;
-        let with_parts = request.chooses();
+        let listing = self.list(agent, &request).await?;
+        if listing.tables.is_empty() {
+            return Err(Failure::told(nothing(&request)));
+        }
+        let structured = json!({
+            "tables": listing.tables,
+            "summary": listing.lacks_parts(),
+            "table_count": listing.total,
+        });
+        let found = Found::new(&structured).data(text::of(&listing.tables, request.compact));
+        Ok(match text::next_step(&listing) {
+            Some(step) => found.said(step),
+            None => found,
+        })
+    }
+
+    async fn list(&self, agent: &Agent, request: &Request) -> Result<Listing, Failure> {
+        let chooses = request.chooses();
+        let most_columns = MOST_COLUMNS.min(self.0.limits.result_bytes / BYTES_OF_A_COLUMN) as i64;
         let rows = self
             .0
             .ask(
@@ -80,42 +125,63 @@ impl GetSchemaInfo {
                     (&request.table, Type::TEXT),
                     (&request.vectors, Type::BOOL),
                     (&request.search, Type::TEXT),
-                    (&with_parts, Type::BOOL),
+                    (&chooses, Type::BOOL),
                     (&MOST_WITH_PARTS, Type::INT8),
+                    (&most_columns, Type::INT8),
+                    (&MOST_TABLES, Type::INT8),
                 ],
             )
             .await?;
-        let odd = |_| Failure("ERROR: the catalogue has an unknown form".into());
-        let tables = rows
-            .iter()
-            .map(table)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(odd)?;
-        if tables.is_empty() {
-            return Err(Failure(nothing(&request)));
-        }
-        let summary = !with_parts && tables.len() as i64 > MOST_WITH_PARTS;
-        let texts = vec![text::of(&tables, summary, request.compact)];
-        Ok((texts, json!({ "tables": tables, "summary": summary })))
+        Listing::read(&rows).map_err(|_| Failure::told("the catalogue has an unknown form"))
     }
+}
+
+/// The relations that fit.
+struct Listing {
+    tables: Vec<Value>,
+    /// How many there are, with those that are not listed.
+    total: i64,
+}
+
+impl Listing {
+    fn read(rows: &[Row]) -> Result<Self, Error> {
+        let total = rows.first().map_or(Ok(0), |row| row.try_get("total"))?;
+        let tables = rows.iter().map(table).collect::<Result<_, _>>()?;
+        Ok(Listing { tables, total })
+    }
+
+    /// Says whether the columns of some relation are left out.
+    fn lacks_parts(&self) -> bool {
+        self.tables.iter().any(|table| !has_parts(table))
+    }
+}
+
+fn has_parts(table: &Value) -> bool {
+    table.get("columns").is_some()
 }
 
 fn nothing(request: &Request) -> String {
     if request.chooses() {
-        "ERROR: no table that this token may read fits\nHINT: call get_schema_info without arguments to see them all".into()
+        "no table that this token may read fits\nHINT: call get_schema_info without arguments to see them all".into()
     } else {
-        "ERROR: there is no table that this token may read".into()
+        "there is no table that this token may read".into()
     }
 }
 
+/// A column as the catalogue query writes it: number, name, type, whether it is not null, expression,
+/// what the expression or the identity is, and the labels as JSON.
+type Column = [Option<String>; 7];
+
 /// Makes the structured form of one relation.
 fn table(row: &Row) -> Result<Value, Error> {
-    let parts = |column: &str| -> Result<Value, Error> {
-        let text: Option<&str> = row.try_get(column)?;
-        Ok(text
-            .and_then(|text| serde_json::from_str(text).ok())
-            .unwrap_or(Value::Null))
-    };
+    let parts = |column: &str| row.try_get::<_, Option<&str>>(column);
+    let read = |text: Option<&str>| text.and_then(|text| serde_json::from_str(text).ok());
+    let comments: BTreeMap<i16, String> = parts("comments")?
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    let columns: Option<Vec<Column>> =
+        parts("columns")?.and_then(|text| serde_json::from_str(text).ok());
+    let columns = columns.map(|columns| in_order(columns, &comments));
     let mut table = json!({
         "schema": row.try_get::<_, &str>("schema")?,
         "name": row.try_get::<_, &str>("name")?,
@@ -124,12 +190,44 @@ fn table(row: &Row) -> Result<Value, Error> {
         "row_estimate": row.try_get::<_, Option<i64>>("row_estimate")?,
         "size_bytes": row.try_get::<_, Option<i64>>("size_bytes")?,
         "partitions": row.try_get::<_, Option<i64>>("partitions")?,
-        "columns": parts("columns")?,
-        "constraints": parts("constraints")?,
-        "indexes": parts("indexes")?,
+        "columns": columns,
+        "constraints": read(parts("constraints")?).unwrap_or(Value::Null),
+        "indexes": read(parts("indexes")?).unwrap_or(Value::Null),
     });
     tidy(&mut table);
     Ok(table)
+}
+
+fn in_order(columns: Vec<Column>, comments: &BTreeMap<i16, String>) -> Vec<Value> {
+    let numbered = columns.into_iter().filter_map(|column| {
+        let number: i16 = column[0].as_deref()?.parse().ok()?;
+        Some((number, column))
+    });
+    let ordered: BTreeMap<i16, Column> = numbered.collect();
+    ordered
+        .into_iter()
+        .map(|(number, one)| column(one, comments.get(&number)))
+        .collect()
+}
+
+fn column(column: Column, comment: Option<&String>) -> Value {
+    let [_, name, kind, not_null, expression, made, labels] = column;
+    let is_generated = made.as_deref() == Some("generated");
+    let (default, generated) = if is_generated {
+        (None, expression)
+    } else {
+        (expression, None)
+    };
+    json!({
+        "name": name,
+        "type": kind,
+        "nullable": not_null.is_none(),
+        "default": default,
+        "generated": generated,
+        "identity": made.filter(|_| !is_generated),
+        "comment": comment,
+        "labels": labels.and_then(|text| serde_json::from_str::<Value>(&text).ok()),
+    })
 }
 
 /// Leaves out what is not there.

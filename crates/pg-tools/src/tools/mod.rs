@@ -1,96 +1,295 @@
 //! What every tool is, in the toolbox's own terms, and which there are.
 
+mod advise_indexes;
+mod analyze_health;
 mod count_rows;
+mod custom_query;
+#[cfg(test)]
+mod example;
 mod execute_explain;
+mod execute_write;
+mod generate_embedding;
 mod get_schema_info;
 mod list_databases;
 mod query_database;
+mod read_resource;
+mod similarity_search;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod top_queries;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod trial;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
+use model_client::{Chat, Embedder};
 use serde_json::value::RawValue;
 
-use crate::{Agent, arguments::Arguments, read_only::Reader};
+use crate::{
+    Agent, Settings,
+    arguments::Arguments,
+    client::{Client, Unanswered},
+    questions::{QuestionLimits, Questions},
+    read_only::Reader,
+    resources::Resources,
+    writing::Writer,
+};
+
+pub(crate) use custom_query::CustomQuery;
+pub(crate) use get_schema_info::schema_of;
+pub use query_database::Paging;
 
 /// Every tool, in the order in which clients see them.
-pub(crate) fn catalogue(reader: &Arc<Reader>) -> Vec<Box<dyn Tool>> {
+pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
+    let reader = &means.reader;
     vec![
-        Box::new(query_database::QueryDatabase(reader.clone())),
-        Box::new(get_schema_info::GetSchemaInfo(reader.clone())),
-        Box::new(count_rows::CountRows(reader.clone())),
-        Box::new(execute_explain::ExecuteExplain(reader.clone())),
-        Box::new(list_databases::ListDatabases(reader.clone())),
+        Arc::new(query_database::QueryDatabase::new(
+            reader.clone(),
+            means.paging,
+            Questions::new(reader.clone(), means.chat.clone(), means.questions),
+        )),
+        Arc::new(get_schema_info::GetSchemaInfo(reader.clone())),
+        Arc::new(count_rows::CountRows(reader.clone())),
+        Arc::new(execute_explain::ExecuteExplain(reader.clone())),
+        Arc::new(similarity_search::SimilaritySearch {
+            reader: reader.clone(),
+            embedder: means.embedder.clone(),
+        }),
+        Arc::new(list_databases::ListDatabases(reader.clone())),
+        Arc::new(analyze_health::AnalyzeHealth::new(reader.clone())),
+        Arc::new(advise_indexes::AdviseIndexes(reader.clone())),
+        Arc::new(top_queries::TopQueries(reader.clone())),
+        Arc::new(generate_embedding::GenerateEmbedding {
+            embedder: means.embedder.clone(),
+        }),
+        Arc::new(read_resource::ReadResource(means.resources.clone())),
+        Arc::new(execute_write::ExecuteWrite(means.writer.clone())),
+        #[cfg(test)]
+        Arc::new(example::LargestTables(reader.clone())),
     ]
 }
 
-/// What a tool's call gives, when it is ready.
-pub(crate) type Answer<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
-
-/// A tool: what it says of itself, and what it does.
-pub(crate) trait Tool: Send + Sync {
-    /// What clients are told.
-    fn definition(&self) -> Definition;
-
-    /// Does it. Dropping the future cancels what runs in PostgreSQL.
-    fn call<'a>(&'a self, agent: &'a Agent, arguments: Arguments) -> Answer<'a>;
+/// What tools work with.
+pub(crate) struct Means {
+    pub(crate) reader: Arc<Reader>,
+    pub(crate) writer: Arc<Writer>,
+    pub(crate) paging: Paging,
+    pub(crate) embedder: Option<Arc<Embedder>>,
+    pub(crate) resources: Arc<Resources>,
+    pub(crate) chat: Option<Arc<Chat>>,
+    pub(crate) questions: QuestionLimits,
 }
 
-/// What clients are told of a tool. The schemas are JSON without references, sent verbatim.
-pub(crate) struct Definition {
-    pub(crate) name: &'static str,
-    pub(crate) title: &'static str,
-    pub(crate) description: &'static str,
-    pub(crate) input_schema: &'static str,
-    pub(crate) output_schema: &'static str,
-}
-
-/// What a call came to.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    /// It went well.
-    Done {
-        /// For the model to read, one block each.
-        texts: Vec<String>,
-        /// For programs, by the tool's output schema.
-        structured: Box<RawValue>,
-    },
-    /// It did not, and this tells the model why and what to do.
-    Failed(String),
-}
-
-impl Outcome {
-    /// Takes what a tool found, or says why it found nothing.
-    pub(crate) fn of(found: Result<(Vec<String>, serde_json::Value), Failure>) -> Self {
-        let structured = |value: serde_json::Value| {
-            RawValue::from_string(value.to_string()).expect("a value is JSON")
-        };
-        match found {
-            Ok((texts, value)) => Outcome::Done {
-                texts,
-                structured: structured(value),
-            },
-            Err(Failure(text)) => Outcome::Failed(text),
+impl Means {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let Settings {
+            guards,
+            limits,
+            written_rows,
+            paging,
+            chat,
+            questions,
+            embedder,
+            ..
+        } = settings;
+        let reader = Arc::new(Reader { guards, limits });
+        Means {
+            resources: Arc::new(Resources::new(reader.clone())),
+            writer: Arc::new(Writer {
+                reader: reader.clone(),
+                most_rows: written_rows,
+            }),
+            reader,
+            paging,
+            chat,
+            questions,
+            embedder,
         }
     }
 }
 
-/// Why a call came to nothing, for the model to read.
-pub(crate) struct Failure(pub(crate) String);
+/// A tool: what it says of itself, and what it does.
+pub(crate) trait Tool: Send + Sync {
+    /// What clients are told.
+    fn definition(&self) -> Definition<'_>;
+
+    /// Says whether an agent can have any use of it.
+    fn is_for(&self, _agent: &Agent) -> bool {
+        true
+    }
+
+    /// Does it. Dropping the future cancels what runs in PostgreSQL.
+    fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a>;
+}
+
+/// What clients are told of a tool. The schemas are JSON without references, sent verbatim.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Definition<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) title: &'a str,
+    pub(crate) description: &'a str,
+    pub(crate) input_schema: &'a str,
+    pub(crate) output_schema: &'a str,
+    pub(crate) effect: Effect,
+    pub(crate) offer: Offer,
+}
+
+/// What a tool does to the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Reads the database, and nothing else.
+    Reads,
+    /// Changes nothing, but asks a service outside of the database.
+    Asks,
+    /// Changes what is in the database.
+    Writes,
+}
+
+/// When a tool is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// Always.
+    Usual,
+    /// When the operator has switched it on.
+    OptIn,
+}
+
+/// One call of a tool.
+pub(crate) struct Call<'a> {
+    /// Who calls.
+    pub(crate) agent: &'a Agent,
+    /// What it gave.
+    pub(crate) arguments: Arguments,
+    /// The program that the agent calls from.
+    #[allow(dead_code)] // none of the tools that are here now asks it
+    pub(crate) client: &'a dyn Client,
+}
+
+impl Call<'_> {
+    /// Reads the argument `database`: the agent on the database that the call is about.
+    pub(crate) fn on_database(&mut self) -> Result<Agent, Failure> {
+        let Some(name) = self.arguments.optional_text("database")? else {
+            return Ok(self.agent.clone());
+        };
+        self.agent.on(&name).ok_or_else(|| {
+            let known: Vec<&str> = self.agent.databases().collect();
+            Failure::told(format!(
+                "this token may not use a database \"{}\"; it may use {}",
+                name.escape_debug(),
+                known.join(", ")
+            ))
+        })
+    }
+}
+
+/// What a tool's call gives, when it is ready.
+pub(crate) type Answer<'a> = Pin<Box<dyn Future<Output = Result<Found, Failure>> + Send + 'a>>;
+
+/// What a call found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// For the model to read.
+    pub(crate) texts: Vec<Text>,
+    /// For programs, by the tool's output schema.
+    pub(crate) structured: Box<RawValue>,
+}
+
+/// A text for the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Text {
+    /// Ours.
+    Said(String),
+    /// Of the database, or with parts of it: whoever wrote it must not instruct the model.
+    Data(String),
+}
+
+impl Found {
+    /// Begins with what programs read.
+    pub(crate) fn new(structured: &serde_json::Value) -> Self {
+        let structured = RawValue::from_string(structured.to_string());
+        Self::raw(structured.expect("a value is JSON"))
+    }
+
+    /// Begins with what programs read, written already.
+    pub(crate) fn raw(structured: Box<RawValue>) -> Self {
+        Found {
+            texts: Vec::new(),
+            structured,
+        }
+    }
+
+    /// Adds what the database holds.
+    pub(crate) fn data(mut self, text: impl Into<String>) -> Self {
+        self.texts.push(Text::Data(text.into()));
+        self
+    }
+
+    /// Adds words of ours.
+    pub(crate) fn said(mut self, text: impl Into<String>) -> Self {
+        self.texts.push(Text::Said(text.into()));
+        self
+    }
+}
+
+/// Why a call came to nothing.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// As the model reads it, with what to do about it.
+    Told(String),
+    /// As PostgreSQL says it, which may quote what the database holds.
+    Quoted(String),
+    /// The client was asked something, and the tool is run again with the answer.
+    Unanswered(Unanswered),
+}
+
+impl Failure {
+    /// Says what is wrong, to follow "ERROR: ".
+    pub(crate) fn told(message: impl std::fmt::Display) -> Self {
+        Failure::Told(format!("ERROR: {message}"))
+    }
+}
+
+impl Failure {
+    /// Adds what to do about it.
+    pub(crate) fn hint(self, hint: &str) -> Self {
+        match self {
+            Failure::Told(text) => Failure::Told(format!("{text}\nHINT: {hint}")),
+            Failure::Quoted(text) => Failure::Quoted(format!("{text}\nHINT: {hint}")),
+            unanswered => unanswered,
+        }
+    }
+}
 
 impl From<crate::read_only::ReadError> for Failure {
     fn from(error: crate::read_only::ReadError) -> Self {
-        Failure(error.explain())
+        let text = error.explain();
+        if error.is_of_postgresql() {
+            Failure::Quoted(text)
+        } else {
+            Failure::Told(text)
+        }
+    }
+}
+
+impl From<Unanswered> for Failure {
+    fn from(unanswered: Unanswered) -> Self {
+        Failure::Unanswered(unanswered)
     }
 }
 
 /// From a message about the arguments.
 impl From<String> for Failure {
     fn from(message: String) -> Self {
-        Failure(format!("ERROR: {message}"))
+        Failure::told(message)
     }
+}
+
+/// Passes on why a model gave nothing, which may quote its server; the log gets the whole story.
+pub(crate) fn quoted(error: model_client::ModelError) -> Failure {
+    tracing::warn!(?error, "a model gave nothing");
+    Failure::Quoted(format!("ERROR: {error}"))
 }
 
 /// Quotes a name as an SQL identifier.

@@ -1,94 +1,255 @@
 //! `query_database`: one query that can only read.
 
-use std::sync::Arc;
+mod cursor;
+mod held;
 
-use super::{Answer, Definition, Outcome, Tool};
+use std::{sync::Arc, time::Instant};
+
+use serde_json::{Value, value::RawValue};
+
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
 use crate::{
     Agent,
     arguments::Arguments,
-    read_only::{Cut, Page, Reader, Rows},
+    questions::{Answered, Asked, Questions},
+    read_only::{self, Cut, Page, ReadError, Reader, Rows},
     render,
 };
+use cursor::Cursor;
+pub use held::Paging;
+use held::{Held, Key};
 
 const MOST_ROWS: u64 = 1_000;
 const USUAL_ROWS: u64 = 100;
 const LARGEST_OFFSET: u64 = i64::MAX as u64;
 
-const DEFINITION: Definition = Definition {
+/// How many rows are read ahead for whoever asks for a second page; their bytes have a limit, too.
+const ROWS_AHEAD: u32 = 10_000;
+
+/// What the rows of a query are.
+pub(super) const OUTPUT_SCHEMA: &str = r#"{"type":"object","properties":{"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"There are more rows than these"},"next_cursor":{"type":"string"},"sql":{"type":"string","description":"What a question was run as"}},"required":["columns","rows","row_count","truncated"]}"#;
+
+const DEFINITION: Definition<'_> = Definition {
     name: "query_database",
     title: "Query the database",
     description: "Runs one SQL query (SELECT, VALUES, TABLE or WITH) in a read-only transaction and returns the rows. \
-        Values come as psql shows them; NULL is NULL. Use ORDER BY with limit and offset to page.",
-    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query"},"limit":{"type":"integer","minimum":1,"maximum":1000,"default":100,"description":"Rows at most"},"offset":{"type":"integer","minimum":0,"default":0,"description":"Rows to leave out first"}},"required":["query"],"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"There are more rows than these"}},"required":["columns","rows","row_count","truncated"]}"#,
+        A simple question in English is translated, and the answer holds its SQL. Values come as psql shows them; NULL is NULL. To page, use ORDER BY and call again with the cursor.",
+    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query, or a simple question in English"},"limit":{"type":"integer","minimum":1,"maximum":1000,"default":100,"description":"Rows at most"},"offset":{"type":"integer","minimum":0,"default":0,"description":"Rows to leave out first"},"cursor":{"type":"string","description":"next_cursor of the page before, with the same query"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["query"],"additionalProperties":false}"#,
+    output_schema: OUTPUT_SCHEMA,
+    effect: Effect::Reads,
+    offer: Offer::Usual,
 };
 
 /// The tool.
-pub(crate) struct QueryDatabase(pub(crate) Arc<Reader>);
+pub(crate) struct QueryDatabase {
+    reader: Arc<Reader>,
+    held: Held,
+    questions: Questions,
+}
+
+impl QueryDatabase {
+    pub(crate) fn new(reader: Arc<Reader>, paging: Paging, questions: Questions) -> Self {
+        QueryDatabase {
+            reader,
+            held: Held::new(paging),
+            questions,
+        }
+    }
+}
 
 impl Tool for QueryDatabase {
-    fn definition(&self) -> Definition {
-        DEFINITION
+    fn definition(&self) -> Definition<'_> {
+        let effect = if self.questions.asks_a_service() {
+            Effect::Asks
+        } else {
+            Effect::Reads
+        };
+        Definition {
+            effect,
+            ..DEFINITION
+        }
     }
 
-    fn call<'a>(&'a self, agent: &'a Agent, arguments: Arguments) -> Answer<'a> {
-        Box::pin(async move {
-            match Request::read(arguments) {
-                Err(message) => Outcome::Failed(format!("ERROR: {message}")),
-                Ok(request) => self.run(agent, &request).await,
-            }
-        })
+    fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a> {
+        Box::pin(self.run(call))
     }
 }
 
 struct Request {
     query: String,
     page: Page,
+    cursor: Option<Cursor>,
 }
 
 impl Request {
-    fn read(mut arguments: Arguments) -> Result<Self, String> {
+    fn read(mut arguments: Arguments, database: &str) -> Result<Self, String> {
         let query = arguments.text("query")?;
         let limit = arguments.number("limit", 1..=MOST_ROWS, USUAL_ROWS)?;
-        let offset = arguments.number("offset", 0..=LARGEST_OFFSET, 0)?;
+        let mut offset = arguments.number("offset", 0..=LARGEST_OFFSET, 0)?;
+        let cursor = arguments.optional_text("cursor")?;
         arguments.finish()?;
+        let cursor = match cursor {
+            None => None,
+            Some(_) if offset > 0 => {
+                return Err("cursor says where to go on; leave offset out".into());
+            }
+            Some(text) => {
+                let cursor = Cursor::read(&text).filter(|cursor| cursor.is_of(database, &query));
+                let cursor = cursor.ok_or(
+                    "cursor is not one of this query; repeat the query as it was, or leave the cursor out",
+                )?;
+                offset = cursor.offset;
+                Some(cursor)
+            }
+        };
         let limit = u32::try_from(limit).expect("at most MOST_ROWS");
         Ok(Request {
             query,
             page: Page { limit, offset },
+            cursor,
         })
     }
 }
 
 impl QueryDatabase {
-    async fn run(&self, agent: &Agent, request: &Request) -> Outcome {
-        let Request { query, page } = request;
-        match self.0.query(agent, query, *page).await {
-            Ok(rows) => {
-                let mut texts = vec![render::text(&rows)];
-                texts.extend(note(&rows, *page));
-                Outcome::Done {
-                    texts,
-                    structured: render::structured(&rows),
+    async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
+        let agent = &call.on_database()?;
+        let mut request = Request::read(call.arguments, agent.database())?;
+        let mut question = None;
+        let limit = agent.most_rows(request.page.limit.into());
+        request.page.limit = u32::try_from(limit).expect("at most MOST_ROWS");
+        let (rows, is_sure) = match &request.cursor {
+            None => match self.page(agent, &request).await {
+                Ok(rows) => (rows, true),
+                Err(syntax) if syntax.is_not_sql() => {
+                    let asked = Asked {
+                        agent,
+                        client: call.client,
+                        text: &request.query,
+                        page: request.page,
+                        syntax,
+                    };
+                    let Answered { sql, rows, told } = self.questions.answer(asked).await?;
+                    request.query = sql;
+                    question = Some(told);
+                    (rows, true)
                 }
-            }
-            Err(error) => Outcome::Failed(error.explain()),
+                Err(error) => return Err(error.into()),
+            },
+            Some(cursor) => self.go_on(agent, &request, cursor).await?,
+        };
+        agent.count_rows(rows.count());
+        let next = next(&rows, &request, agent);
+        let sql = question.as_ref().map(|_| request.query.as_str());
+        let structured = structured(&rows, next.as_deref(), sql);
+        let mut found = Found::raw(structured).data(render::text(&rows));
+        if let (Some(told), Some(sql)) = (&question, sql) {
+            found = found.data(format!("{told}\nSQL:\n{sql}"));
         }
+        if let Some(note) = note(&rows, request.page, next.as_deref(), sql.is_some()) {
+            found = found.said(note);
+        }
+        if !is_sure {
+            found = found.said(
+                "(the rows before these have changed since the page before, so that some may be missing or repeated: to be sure, start again without a cursor)",
+            );
+        }
+        Ok(found)
+    }
+
+    async fn page(&self, agent: &Agent, request: &Request) -> Result<Rows, ReadError> {
+        self.reader.query(agent, &request.query, request.page).await
+    }
+
+    /// Gives the page after a cursor, and whether it follows the one before for sure.
+    ///
+    /// Whoever asks for a second page is likely to ask for a third, so that the query is run once for
+    /// many pages. It is run from the last row before them on, which must be the same as it was.
+    async fn go_on(
+        &self,
+        agent: &Agent,
+        request: &Request,
+        cursor: &Cursor,
+    ) -> Result<(Rows, bool), Failure> {
+        let key = Key {
+            database: agent.database().to_owned(),
+            query: request.query.clone(),
+        };
+        let limit = request.page.limit as usize;
+        if let Some(rows) = self
+            .held
+            .page(agent.name(), &key, cursor.offset, limit, Instant::now())
+        {
+            return Ok((rows, true));
+        }
+        let ahead = Page {
+            limit: ROWS_AHEAD + 1,
+            offset: cursor.offset - 1,
+        };
+        let rows = Arc::new(self.reader.query(agent, &request.query, ahead).await?);
+        let is_sure = rows.row(0).is_some_and(|row| cursor.follows(&row));
+        let page = rows.part(1, limit);
+        if page.count() == 0 && page.cut.is_some() {
+            // The row before took all the bytes that a result may have.
+            let page = self
+                .reader
+                .query(agent, &request.query, request.page)
+                .await?;
+            return Ok((page, is_sure));
+        }
+        if rows.count() > limit + 1 {
+            self.held
+                .hold(agent.name(), key, ahead.offset, rows, Instant::now());
+        }
+        Ok((page, is_sure))
+    }
+}
+
+/// Makes the cursor of the page after these rows, if there is one and the rows have an order.
+fn next(rows: &Rows, request: &Request, agent: &Agent) -> Option<String> {
+    rows.cut?;
+    let last = &rows.row(rows.count().checked_sub(1)?)?;
+    let offset = request.page.offset.checked_add(rows.count() as u64)?;
+    read_only::is_ordered(&request.query)
+        .then(|| Cursor::after(offset, agent.database(), &request.query, last).text())
+}
+
+fn structured(rows: &Rows, next: Option<&str>, sql: Option<&str>) -> Box<RawValue> {
+    let structured = render::structured(rows);
+    let more = [("next_cursor", next), ("sql", sql)];
+    let more: Vec<_> = more
+        .into_iter()
+        .filter_map(|(name, text)| Some(format!(",\"{name}\":{}", Value::from(text?))))
+        .collect();
+    match structured.get().strip_suffix('}') {
+        Some(open) if !more.is_empty() => {
+            let text = format!("{open}{}}}", more.concat());
+            RawValue::from_string(text).expect("every part is written as JSON")
+        }
+        _ => structured,
     }
 }
 
 /// Says in words what the rows alone do not.
-fn note(rows: &Rows, page: Page) -> Option<String> {
+fn note(rows: &Rows, page: Page, next: Option<&str>, is_question: bool) -> Option<String> {
     let count = rows.count();
-    let next = page.offset.saturating_add(count as u64);
-    match rows.cut {
-        None if count == 0 => Some("(0 rows)".into()),
-        None => None,
-        Some(Cut::Limit) => Some(format!(
-            "({count} rows, and there are more: call again with offset {next} and the same ORDER BY)"
-        )),
-        Some(Cut::Bytes) => Some(format!(
-            "({count} rows, cut off because the result is too large: select fewer columns, or call again with offset {next} and the same ORDER BY)"
-        )),
-    }
+    let why = match rows.cut {
+        None if count == 0 => return Some("(0 rows)".into()),
+        None => return None,
+        Some(Cut::Limit) => "and there are more",
+        Some(Cut::Bytes) => {
+            "and there are more, left out because the result is too large: select fewer columns, or go on"
+        }
+    };
+    let step = match next {
+        Some(next) if is_question => {
+            format!("call again with the SQL above as query and cursor {next}")
+        }
+        Some(next) => format!("call again with the same query and cursor {next}"),
+        None => {
+            let offset = page.offset.saturating_add(count as u64);
+            format!("add ORDER BY, then call again with the cursor; or with offset {offset}")
+        }
+    };
+    Some(format!("({count} rows, {why}: {step})"))
 }

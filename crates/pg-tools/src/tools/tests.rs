@@ -1,32 +1,35 @@
 //! Every tool on a real PostgreSQL with the sample shop.
 
+mod custom;
+mod paging;
+mod resources;
+mod schema;
+mod writing;
+
 use private_postgres::sample;
 use serde_json::{Value, json};
 use session_pool::Sessions;
 
 use super::*;
 use crate::{
-    Guards, QueryLimits,
     bench::{agent, cluster, superuser},
+    client::Silent,
+    shelf::Shelf,
 };
 
 struct Caller {
     _sessions: Sessions,
     agent: Agent,
-    tools: Vec<Box<dyn Tool>>,
+    shelf: Arc<Shelf>,
 }
 
 impl Caller {
     fn new(role: &str) -> Self {
         let (sessions, agent) = agent(role);
-        let reader = Reader {
-            guards: Guards::default(),
-            limits: QueryLimits::default(),
-        };
         Caller {
             _sessions: sessions,
             agent,
-            tools: catalogue(&Arc::new(reader)),
+            shelf: Arc::new(Shelf::new(everything()).unwrap()),
         }
     }
 
@@ -34,15 +37,18 @@ impl Caller {
         let Value::Object(given) = arguments else {
             panic!("arguments are an object")
         };
-        let tool = self
-            .tools
-            .iter()
-            .find(|known| known.definition().name == tool)
-            .unwrap();
-        match tool.call(&self.agent, Arguments::new(given)).await {
-            Outcome::Failed(text) => Err(text),
-            Outcome::Done { texts, structured } => {
-                Ok((texts, serde_json::from_str(structured.get()).unwrap()))
+        let tool = self.shelf.find(&self.agent, tool).unwrap();
+        let promised = tool.tool.definition().output_schema;
+        match tool.call(&self.agent, given, &Silent).await {
+            Err(Failure::Told(text) | Failure::Quoted(text)) => Err(text),
+            Err(Failure::Unanswered(_)) => panic!("nothing can be asked"),
+            Ok(found) => {
+                let structured: Value = serde_json::from_str(found.structured.get()).unwrap();
+                conform(&serde_json::from_str(promised).unwrap(), &structured, "");
+                let texts = found.texts.into_iter().map(|text| match text {
+                    Text::Said(text) | Text::Data(text) => text,
+                });
+                Ok((texts.collect(), structured))
             }
         }
     }
@@ -57,6 +63,54 @@ impl Caller {
         match self.call(tool, arguments.clone()).await {
             Ok((texts, _)) => panic!("{tool} {arguments}: answered {texts:?}"),
             Err(error) => error,
+        }
+    }
+}
+
+/// The settings with every opt-in tool switched on.
+fn everything() -> Settings {
+    let all = catalogue(&Means::new(Settings::default()));
+    let opt_in = all.iter().map(|tool| tool.definition());
+    let opt_in = opt_in.filter(|tool| tool.offer == Offer::OptIn);
+    Settings {
+        enabled: opt_in.map(|tool| tool.name.to_owned()).collect(),
+        ..Settings::default()
+    }
+}
+
+/// Holds a result against what its tool promised; every result of these tests goes through here.
+fn conform(schema: &Value, value: &Value, place: &str) {
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(one) => vec![one],
+        Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
+        _ => panic!("{place}: a schema without a type"),
+    };
+    let is = |name: &&str| match *name {
+        "string" => value.is_string(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        other => panic!("{place}: unknown type {other}"),
+    };
+    assert!(types.iter().any(is), "{place}: {value} is not of {types:?}");
+    for name in schema["required"].as_array().into_iter().flatten() {
+        let name = name.as_str().unwrap();
+        assert!(
+            value.get(name).is_some(),
+            "{place}: {name} is missing in {value}"
+        );
+    }
+    for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+        if let Some(value) = value.get(name) {
+            conform(inner, value, &format!("{place}/{name}"));
+        }
+    }
+    if let Some(items) = schema.get("items") {
+        for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+            conform(items, item, &format!("{place}/{index}"));
         }
     }
 }
@@ -147,7 +201,7 @@ async fn an_explained_query_is_planned_measured_and_judged() {
     let planned = json!({"query": "VALUES (1)", "analyze": false, "format": "json"});
     let (texts, structured) = caller.done("execute_explain", planned).await;
     assert!(
-        texts[0].starts_with('{') && texts[1] == "Findings: none",
+        texts[0].starts_with('{') && texts[1].contains("analyze true"),
         "{texts:?}"
     );
     assert!(structured["plan"].get("Execution Time").is_none());
@@ -197,6 +251,24 @@ async fn a_spill_and_a_wrong_guess_are_found() {
     let wrong = json!({"query": "SELECT * FROM page_views WHERE id % 14 = 3 AND id % 7 = 3"});
     let (texts, _) = caller.done("execute_explain", wrong).await;
     assert!(texts[1].contains("was planned for"), "{}", texts.join("\n"));
+}
+
+#[tokio::test]
+async fn a_join_that_wastes_its_pairs_or_is_guessed_wrongly_is_found() {
+    let caller = reader();
+    let wasted = json!({"query": "SELECT count(*) FROM users a JOIN users b ON a.id + b.id < 20"});
+    let (texts, _) = caller.done("execute_explain", wasted).await;
+    assert!(texts[1].contains("pairs of rows"), "{}", texts.join("\n"));
+    let wrong = json!({"query": "SELECT count(*) FROM users a JOIN users b ON a.id % 2 = b.id % 2 AND a.id / 2 % 1 = b.id % 1"});
+    let (texts, _) = caller.done("execute_explain", wrong).await;
+    assert!(
+        texts[1].contains("although its inputs were guessed well"),
+        "{}",
+        texts.join("\n")
+    );
+    let fine = json!({"query": "SELECT count(*) FROM orders"});
+    let (texts, _) = caller.done("execute_explain", fine).await;
+    assert_eq!(texts[1], "Findings: none");
 }
 
 #[tokio::test]
@@ -273,6 +345,7 @@ async fn the_schema_can_be_searched_shortened_and_is_never_stale() {
         .batch_execute(
             "CREATE SCHEMA fresh; CREATE TABLE fresh.fresh (id int GENERATED ALWAYS AS IDENTITY, \
              twice int GENERATED ALWAYS AS (3 * 2) STORED, hidden int, CHECK (hidden > 0), UNIQUE (id, twice)); \
+             CREATE INDEX fresh_hidden ON fresh.fresh (id) WHERE hidden > 7; \
              CREATE TABLE fresh.secret (a int); \
              CREATE TABLE fresh.parts (a int) PARTITION BY LIST (a); \
              CREATE TABLE fresh.part_1 PARTITION OF fresh.parts FOR VALUES IN (1); \
@@ -302,6 +375,7 @@ async fn the_schema_can_be_searched_shortened_and_is_never_stale() {
     ] {
         assert!(texts[0].contains(part), "no {part} in {}", texts[0]);
     }
+    assert!(!texts[0].contains("hidden"), "{}", texts[0]);
     owner
         .batch_execute("DROP SCHEMA fresh CASCADE")
         .await
@@ -323,9 +397,10 @@ async fn many_tables_are_only_listed() {
     assert_eq!(structured["summary"], true);
     assert!(structured["tables"][0].get("columns").is_none());
     assert!(
-        texts[0].contains("call again with schema_name"),
+        texts[1].contains("call again with table_name, schema_name (")
+            && texts[1].contains("many: 12"),
         "{}",
-        texts[0]
+        texts[1]
     );
     let (_, structured) = caller
         .done("get_schema_info", json!({"schema_name": "many"}))
@@ -393,4 +468,225 @@ async fn wrong_arguments_are_named() {
         let failure = caller.failed(tool, arguments.clone()).await;
         assert!(failure.contains(part), "{tool} {arguments}: {failure}");
     }
+}
+
+#[tokio::test]
+async fn the_nearest_names_are_told_for_one_that_is_not_there() {
+    let caller = reader();
+    for (query, nearest) in [
+        ("SELECT * FROM userz", "NEAREST: users"),
+        (" SELECT * FROM shop.order_item", "NEAREST: order_items"),
+        ("SELECT nam, 'é' FROM users", "NEAREST: users.name"),
+        (
+            "SELECT 'é', u.emial FROM shop.users u",
+            "NEAREST: users.email",
+        ),
+        (
+            "SELECT quantty FROM order_items JOIN products p ON p.id = product_id",
+            "NEAREST: order_items.quantity",
+        ),
+    ] {
+        let failure = caller
+            .failed("query_database", json!({"query": query}))
+            .await;
+        assert!(failure.contains(nearest), "{query}: {failure}");
+        let failure = caller
+            .failed("execute_explain", json!({"query": query}))
+            .await;
+        assert!(failure.contains(nearest), "{query}: {failure}");
+    }
+    let failure = caller
+        .failed("query_database", json!({"query": "SELECT * FROM xqzwv"}))
+        .await;
+    assert!(!failure.contains("NEAREST"), "{failure}");
+    let failure = caller.failed("count_rows", json!({"table": "userz"})).await;
+    assert!(failure.contains("NEAREST: users"), "{failure}");
+}
+
+/// Goes through a schema and all schemas in it.
+fn each_schema(schema: &Value, see: &mut impl FnMut(&Value)) {
+    see(schema);
+    let properties = schema.get("properties").and_then(Value::as_object);
+    for inner in properties
+        .into_iter()
+        .flat_map(|map| map.values())
+        .chain(schema.get("items"))
+    {
+        each_schema(inner, see);
+    }
+}
+
+#[test]
+fn input_schemas_use_only_what_is_checked() {
+    for shelved in Shelf::new(everything()).unwrap().all() {
+        let definition = shelved.tool.definition();
+        let schema: Value = serde_json::from_str(definition.input_schema).unwrap();
+        assert_eq!(schema["additionalProperties"], false, "{}", definition.name);
+        each_schema(&schema, &mut |schema| {
+            for keyword in schema.as_object().unwrap().keys() {
+                assert!(
+                    crate::schema::KEYWORDS.contains(&&**keyword),
+                    "{}: {keyword}",
+                    definition.name
+                );
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn results_keep_their_promise_however_odd_the_values() {
+    let caller = reader();
+    for (query, limit, rows) in [
+        ("SELECT 1 AS a WHERE false", 5, json!([])),
+        (
+            "SELECT NULL::int, NULL::text, NULL::float8, NULL::bool",
+            5,
+            json!([[null, null, null, null]]),
+        ),
+        (
+            "SELECT 'NaN'::float8, 'Infinity'::float4, '-Infinity'::float8, 'NaN'::numeric",
+            5,
+            json!([["NaN", "Infinity", "-Infinity", "NaN"]]),
+        ),
+        (
+            "SELECT 9007199254740991, 9007199254740992, -9223372036854775808",
+            5,
+            json!([[
+                9_007_199_254_740_991_i64,
+                "9007199254740992",
+                "-9223372036854775808"
+            ]]),
+        ),
+        (
+            "SELECT g FROM generate_series(1, 9) g ORDER BY g",
+            2,
+            json!([[1], [2]]),
+        ),
+        (
+            "SELECT g FROM generate_series(1, 9) g",
+            2,
+            json!([[1], [2]]),
+        ),
+        ("SELECT FROM generate_series(1, 2)", 5, json!([[], []])),
+        (
+            "SELECT '{\"a\": 1}'::json, ARRAY[1, NULL], '\\x00'::bytea",
+            5,
+            json!([["{\"a\": 1}", "{1,NULL}", "\\x00"]]),
+        ),
+    ] {
+        let (_, structured) = caller
+            .done("query_database", json!({"query": query, "limit": limit}))
+            .await;
+        assert_eq!(structured["rows"], rows, "{query}");
+        let explained = json!({"query": query, "format": "json"});
+        caller.done("execute_explain", explained).await;
+    }
+    caller
+        .done("count_rows", json!({"table": "users", "where": "false"}))
+        .await;
+    caller
+        .done(
+            "count_rows",
+            json!({"table": "users", "where": "false", "estimate": true}),
+        )
+        .await;
+    caller.done("get_schema_info", json!({})).await;
+    caller
+        .done(
+            "get_schema_info",
+            json!({"compact": true, "search": "order"}),
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn the_page_on_adding_a_tool_can_be_followed() {
+    let page = include_str!("../../../../docs/adding-a-tool.md");
+    let file = include_str!("example.rs");
+    assert!(
+        page.contains(&format!("```rust\n{file}```\n")),
+        "the page shows another file"
+    );
+    let names = |settings| -> Vec<String> {
+        let shelf = Shelf::new(settings).unwrap();
+        shelf
+            .all()
+            .iter()
+            .map(|shelved| shelved.tool.definition().name.to_owned())
+            .collect()
+    };
+    let name = "largest_tables".to_owned();
+    assert!(
+        !names(Settings::default()).contains(&name),
+        "it has to be switched on"
+    );
+    assert!(names(everything()).contains(&name));
+
+    let caller = reader();
+    let (texts, structured) = caller.done("largest_tables", json!({"limit": 3})).await;
+    assert_eq!(structured["tables"][0]["name"], "page_views");
+    assert_eq!(texts[0].lines().count(), 3);
+    let failure = caller.failed("largest_tables", json!({"limit": 0})).await;
+    assert!(
+        failure.contains("limit must be a whole number from 1 to 100"),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_sees_and_calls_only_what_its_policy_allows() {
+    let mut caller = reader();
+    let policy = crate::Policy {
+        tools: Some(["count_rows".to_owned(), "largest_tables".to_owned()].into()),
+        ..crate::Policy::default()
+    };
+    caller.agent = caller.agent.clone().with_policy(policy);
+    let seen: Vec<_> = caller
+        .shelf
+        .of(&caller.agent)
+        .iter()
+        .map(|shelved| shelved.tool.definition().name.to_owned())
+        .collect();
+    assert_eq!(seen, ["count_rows", "largest_tables"]);
+    assert!(caller.shelf.find(&caller.agent, "query_database").is_none());
+}
+
+#[tokio::test]
+async fn only_databases_that_the_agent_may_use_can_be_named() {
+    let mut caller = reader();
+    let arguments = |database: &str| json!({"query": "SELECT 1", "database": database});
+    caller.done("query_database", arguments("shop")).await;
+    let failure = caller.failed("query_database", arguments("hr")).await;
+    assert!(
+        failure.contains("may not use a database \"hr\"; it may use shop"),
+        "{failure}"
+    );
+    // Configured nowhere, so that it cannot be reached.
+    caller.agent = caller.agent.clone().with_databases(["shop", "hr"]);
+    let failure = caller.failed("query_database", arguments("hr")).await;
+    assert!(
+        failure.contains("no database named \"hr\" is configured"),
+        "{failure}"
+    );
+    let (_, structured) = caller.done("list_databases", json!({})).await;
+    let states: Vec<_> = structured["databases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            (
+                one["name"].as_str().unwrap(),
+                &one["current"],
+                &one["reachable"],
+            )
+        })
+        .collect();
+    assert_eq!(
+        states,
+        [
+            ("shop", &json!(true), &json!(true)),
+            ("hr", &json!(false), &json!(false))
+        ]
+    );
 }

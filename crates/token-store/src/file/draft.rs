@@ -6,9 +6,10 @@ use time::OffsetDateTime;
 
 use crate::{
     format::Value,
+    policy::{Names, Policy},
     secret::Secret,
     set::{Duplicate, TokenSet},
-    token::{Token, TokenId},
+    token::{Previous, Token, TokenId},
 };
 
 /// How far ahead of its second an id may be before it is taken for one that was not made here.
@@ -19,10 +20,12 @@ const MAX_IDS_AHEAD: u64 = 1_000_000;
 pub struct NewToken {
     /// What a person wrote about it.
     pub note: String,
-    /// The configured database to bind it to.
-    pub database: Option<String>,
+    /// The configured databases to bind it to.
+    pub databases: Option<Names>,
     /// The first moment at which it is no longer accepted.
     pub expires_at: Option<OffsetDateTime>,
+    /// What it may do and use up.
+    pub policy: Policy,
 }
 
 /// The tokens of a file while [`crate::TokenFile::edit`] holds its lock.
@@ -61,8 +64,11 @@ impl Draft {
         let now = to_whole_seconds(now);
         let mut token = Token::new(self.free_id(now), secret.hash(), now);
         token.note = new.note;
-        token.database = new.database;
+        token.databases = new.databases;
         token.expires_at = new.expires_at.map(to_whole_seconds);
+        if !new.policy.is_empty() {
+            token.policy = Arc::new(new.policy);
+        }
         self.insert(token)
     }
 
@@ -75,7 +81,10 @@ impl Draft {
             if old.id == token.id {
                 return Err(Duplicate::Id(token.id));
             }
-            if old.hash == token.hash {
+            if token
+                .hashes()
+                .any(|hash| old.hashes().any(|other| other == hash))
+            {
                 return Err(Duplicate::Hash(old.id.clone(), token.id));
             }
         }
@@ -83,6 +92,41 @@ impl Draft {
         self.tokens.push(Arc::clone(&token));
         self.changed = true;
         Ok(token)
+    }
+
+    /// Changes a token and returns it as it then is; nothing when there is none with this id.
+    ///
+    /// An id or a hash that another token has is found when the draft is written.
+    pub fn change(&mut self, id: &TokenId, change: impl FnOnce(&mut Token)) -> Option<Arc<Token>> {
+        let token = self.tokens.iter_mut().find(|token| token.id == *id)?;
+        let mut changed = Token::clone(token);
+        change(&mut changed);
+        changed.expires_at = changed.expires_at.map(to_whole_seconds);
+        if changed != **token {
+            *token = Arc::new(changed);
+            self.changed = true;
+        }
+        Some(Arc::clone(token))
+    }
+
+    /// Gives a token a new secret; the one that it had is accepted until `until`. Nothing when there is no such token.
+    ///
+    /// Only the last secret lives on: one that was replaced before ends at once.
+    pub fn rotate(
+        &mut self,
+        id: &TokenId,
+        secret: &Secret,
+        until: Option<OffsetDateTime>,
+    ) -> Option<Arc<Token>> {
+        self.change(id, |token| {
+            let old = std::mem::replace(&mut token.hash, secret.hash());
+            token.previous = until.map(|until| {
+                Box::new(Previous {
+                    hash: old,
+                    until: to_whole_seconds(until),
+                })
+            });
+        })
     }
 
     /// Removes a token by its id.

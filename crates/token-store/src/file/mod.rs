@@ -55,6 +55,12 @@ pub struct Edited<T> {
     pub warnings: Vec<Warning>,
 }
 
+/// Replaces a file that one program alone writes.
+pub(crate) fn replace_beside(path: &Path, content: &[u8]) -> Result<(), EditError> {
+    let real = save::resolve(path)?;
+    save::replace(&real, content).map(|_| ())
+}
+
 /// Why a change was not made; the file is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {

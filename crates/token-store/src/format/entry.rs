@@ -1,8 +1,7 @@
 //! From one entry of a YAML file to a token.
 
 use super::{
-    FormatError, Problem,
-    instant::{self, NoInstant},
+    FormatError, Problem, Value, instant, policy,
     yaml::{Node, Placed, spelling},
 };
 use crate::{
@@ -18,8 +17,10 @@ struct Fields<'a> {
     note: Option<&'a Placed>,
     annotation: Option<&'a Placed>,
     database: Option<&'a Placed>,
+    databases: Option<&'a Placed>,
     created_at: Option<&'a Placed>,
     expires_at: Option<&'a Placed>,
+    policy: Vec<(&'a str, &'a Placed)>,
     unknown: Vec<(&'a Placed, &'a Placed)>,
 }
 
@@ -56,8 +57,10 @@ fn sort(pairs: &[(Placed, Placed)]) -> Fields<'_> {
             "note" => fields.note = Some(value),
             "annotation" => fields.annotation = Some(value),
             "database" => fields.database = Some(value),
+            "databases" => fields.databases = Some(value),
             "created_at" => fields.created_at = Some(value),
             "expires_at" => fields.expires_at = Some(value),
+            name if policy::FIELDS.contains(&name) => fields.policy.push((name, value)),
             _ => fields.unknown.push((key, value)),
         }
     }
@@ -93,23 +96,30 @@ impl Reader<'_> {
             return Err(self.at(fields.annotation, Problem::TwoNotes));
         }
         let note = self.optional("note", fields.note.or(fields.annotation))?;
-        let database = self.optional("database", fields.database)?;
-        if database
-            .as_ref()
-            .is_some_and(|name| name.trim().is_empty() || name.contains(char::is_control))
-        {
-            return Err(self.at(fields.database, Problem::Database));
+        if fields.database.is_some() && fields.databases.is_some() {
+            return Err(self.at(fields.databases, Problem::TwoDatabases));
         }
         let mut token = Token::new(id, hash, created_at);
         token.note = note.unwrap_or_default();
-        token.database = database;
+        if let Some(placed) = fields.database.or(fields.databases) {
+            token.databases =
+                policy::databases(&self.value(placed)).map_err(|problem| at(placed, problem))?;
+        }
         token.expires_at = self.time("expires_at", fields.expires_at)?;
+        for (name, placed) in &fields.policy {
+            policy::lay(&mut token, name, &self.value(placed))
+                .map_err(|problem| at(placed, problem))?;
+        }
         token.unknown = fields
             .unknown
             .iter()
             .map(|(key, value)| (Node::keep(key, self.text), Node::keep(value, self.text)))
             .collect();
         Ok(token)
+    }
+
+    fn value(&self, placed: &Placed) -> Value {
+        Node::keep(placed, self.text)
     }
 
     fn time(
@@ -120,13 +130,9 @@ impl Reader<'_> {
         let Some(text) = self.optional(name, field)? else {
             return Ok(None);
         };
-        instant::parse(&text).map(Some).map_err(|error| {
-            let problem = match error {
-                NoInstant::Malformed => Problem::Time(name),
-                NoInstant::Naive => Problem::NaiveTime(name),
-            };
-            self.at(field, problem)
-        })
+        instant::parse(&text)
+            .map(Some)
+            .map_err(|error| self.at(field, error.of(name)))
     }
 
     fn required(&self, name: &'static str, field: Option<&Placed>) -> Result<String, FormatError> {

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::token::{InvalidId, TokenId};
+use crate::{
+    policy::InvalidPolicy,
+    token::{InvalidId, TokenId},
+};
 
 /// Why a file's content is refused as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,11 +69,17 @@ pub enum Problem {
         "the `hash` is not 64 hexadecimal digits; it is the SHA-256 of the token, never the token itself: delete the entry and add a new token"
     )]
     Hash,
-    /// A database name that is empty or has control characters.
+    /// A database name that is empty or has control characters, or a list that is empty or has one twice.
     #[error(
-        "the `database` is not a name; write a configured database, or delete the line for the first one"
+        "the `database` is not a name, and no list of different names; write a configured database, or delete the line for the first one"
     )]
     Database,
+    /// The databases under both of their names.
+    #[error("the entry has a `database` and `databases`; delete one of the two")]
+    TwoDatabases,
+    /// A field of the policy that cannot be one.
+    #[error(transparent)]
+    Policy(#[from] InvalidPolicy),
     /// A time that is none.
     #[error("the field `{0}` is no time; write it like \"2025-10-30T10:15:30Z\"{or}", or = if *.0 == "expires_at" { ", or null for never" } else { "" })]
     Time(&'static str),

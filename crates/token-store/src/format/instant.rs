@@ -5,13 +5,25 @@ use time::{
     format_description::well_known::Rfc3339,
 };
 
+use super::Problem;
+
 /// Why a text is not a moment in time.
-pub(super) enum NoInstant {
+pub(crate) enum NoInstant {
     Malformed,
     Naive,
 }
 
-pub(super) fn parse(text: &str) -> Result<OffsetDateTime, NoInstant> {
+impl NoInstant {
+    /// Says so of a field.
+    pub(super) fn of(self, field: &'static str) -> Problem {
+        match self {
+            Self::Malformed => Problem::Time(field),
+            Self::Naive => Problem::NaiveTime(field),
+        }
+    }
+}
+
+pub(crate) fn parse(text: &str) -> Result<OffsetDateTime, NoInstant> {
     if let Some(instant) = whole_seconds(text) {
         return Ok(instant);
     }
@@ -28,7 +40,7 @@ pub(super) fn parse(text: &str) -> Result<OffsetDateTime, NoInstant> {
 }
 
 /// Writes a moment as [`parse`] reads it: `2025-10-30T10:15:30Z`.
-pub(super) fn write(instant: OffsetDateTime) -> String {
+pub(crate) fn write(instant: OffsetDateTime) -> String {
     let (year, month, day) = instant.to_calendar_date();
     let (hour, minute, second, nanosecond) = instant.to_hms_nano();
     if nanosecond == 0 && instant.offset().is_utc() && (0..=9999).contains(&year) {

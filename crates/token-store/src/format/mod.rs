@@ -4,7 +4,9 @@
 
 mod entry;
 mod error;
-mod instant;
+mod flow;
+pub(crate) mod instant;
+mod policy;
 mod scan;
 mod write;
 mod yaml;
@@ -23,6 +25,16 @@ pub(crate) enum Value {
     Text(String),
     List(Vec<Value>),
     Map(Vec<(Value, Value)>),
+}
+
+impl Value {
+    /// Returns a text, or how a number or truth value is spelled.
+    pub(crate) fn scalar(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Plain(text) => Some(text),
+            Self::Null | Self::List(_) | Self::Map(_) => None,
+        }
+    }
 }
 
 /// Reads a whole file's content.

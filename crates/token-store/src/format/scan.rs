@@ -4,7 +4,7 @@
 
 use std::{str::Lines, sync::Arc};
 
-use super::{instant, write::is_bare};
+use super::{flow, instant, policy, write::is_bare};
 use crate::{
     secret::TokenHash,
     set::TokenSet,
@@ -36,12 +36,11 @@ pub(super) fn scan(text: &str) -> Option<TokenSet> {
 fn entry<'a>(first: &'a str, lines: &mut Lines<'a>) -> Option<(Token, Option<&'a str>)> {
     let id = first.strip_prefix("  - id: ").filter(|id| is_bare(id))?;
     let hash = lines.next()?.strip_prefix("    hash: ")?;
-    let note = scalar(lines.next()?.strip_prefix("    note: ")?)?;
+    let note = flow::scalar(lines.next()?.strip_prefix("    note: ")?)?;
     let mut line = lines.next()?;
-    let mut database = None;
-    if let Some(name) = line.strip_prefix("    database: ") {
-        database = Some(name.to_owned()).filter(|name| is_bare(name));
-        database.as_ref()?;
+    let mut databases = None;
+    if let Some((_, value)) = field(line, &["database", "databases"]) {
+        databases = policy::databases(&flow::read(value)?).ok()?;
         line = lines.next()?;
     }
     let created_at = time(line.strip_prefix("    created_at: ")?)?;
@@ -51,9 +50,24 @@ fn entry<'a>(first: &'a str, lines: &mut Lines<'a>) -> Option<(Token, Option<&'a
     };
     let mut token = Token::new(id.parse::<TokenId>().ok()?, bare_hash(hash)?, created_at);
     token.note = note;
-    token.database = database;
+    token.databases = databases;
     token.expires_at = expires_at;
-    Some((token, lines.next()))
+    let mut known = policy::FIELDS.as_slice();
+    let mut next = lines.next();
+    // In the writer's order, so that none can stand twice.
+    while let Some((place, value)) = next.and_then(|line| field(line, known)) {
+        policy::lay(&mut token, known[place], &flow::read(value)?).ok()?;
+        known = &known[place + 1..];
+        next = lines.next();
+    }
+    Some((token, next))
+}
+
+/// Reads a line `    name: value`: which of the names it is, and the value's text.
+fn field<'a>(line: &'a str, names: &[&str]) -> Option<(usize, &'a str)> {
+    let (name, value) = line.strip_prefix("    ")?.split_once(": ")?;
+    let place = names.iter().position(|known| *known == name)?;
+    Some((place, value))
 }
 
 fn bare_hash(digits: &str) -> Option<TokenHash> {
@@ -65,22 +79,4 @@ fn bare_hash(digits: &str) -> Option<TokenHash> {
 
 fn time(quoted: &str) -> Option<time::OffsetDateTime> {
     instant::whole_seconds(quoted.strip_prefix('"')?.strip_suffix('"')?)
-}
-
-/// Reads a bare text, or a quoted one whose only escapes are `\"` and `\\`.
-fn scalar(text: &str) -> Option<String> {
-    let Some(inner) = text.strip_prefix('"') else {
-        return is_bare(text).then(|| text.to_owned());
-    };
-    let inner = inner.strip_suffix('"')?;
-    let mut value = String::with_capacity(inner.len());
-    let mut characters = inner.chars();
-    while let Some(character) = characters.next() {
-        value.push(match character {
-            ' '..='!' | '#'..='[' | ']'..='~' => character,
-            '\\' => characters.next().filter(|next| "\"\\".contains(*next))?,
-            _ => return None,
-        });
-    }
-    Some(value)
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, sync::Arc};
 
-use super::{Value, instant};
+use super::{Value, instant, policy};
 use crate::token::Token;
 
 /// Words that some YAML reader takes for something else than a text.
@@ -35,8 +35,8 @@ fn entry(out: &mut String, token: &Token) {
     let _ = writeln!(out, "  - id: {}", scalar(token.id.as_str()));
     let _ = writeln!(out, "    hash: {}", hash(&token.hash.to_hex()));
     let _ = writeln!(out, "    note: {}", scalar(&token.note));
-    if let Some(database) = &token.database {
-        let _ = writeln!(out, "    database: {}", scalar(database));
+    if let Some(databases) = &token.databases {
+        policy::write_databases(out, databases);
     }
     let _ = writeln!(
         out,
@@ -47,13 +47,14 @@ fn entry(out: &mut String, token: &Token) {
         Some(end) => writeln!(out, "    expires_at: \"{}\"", instant::write(end)),
         None => writeln!(out, "    expires_at: null"),
     };
+    policy::write(out, token);
     for (key, value) in &token.unknown {
         field(out, "    ", key, value);
     }
 }
 
 /// Quotes a hash that a reader might take for a number: `12e4...`, or digits alone.
-fn hash(digits: &str) -> String {
+pub(super) fn hash(digits: &str) -> String {
     let is_letter = |digit: u8| digit.is_ascii_alphabetic() && digit != b'e';
     if !digits.bytes().any(is_letter) {
         return format!("\"{digits}\"");
@@ -109,7 +110,7 @@ fn flow(out: &mut String, value: &Value) {
 }
 
 /// Writes a text bare where every YAML reader agrees that it is a text, else in double quotes.
-fn scalar(text: &str) -> String {
+pub(super) fn scalar(text: &str) -> String {
     if is_bare(text) {
         text.to_owned()
     } else {

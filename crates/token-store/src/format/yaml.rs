@@ -257,7 +257,10 @@ impl Reading<'_> {
         let token = entry::token(self.text, key, entry).map_err(|failure| self.fail(failure))?;
         let twice = if self.seen.ids.insert(token.id.as_str().into(), ()).is_some() {
             Some(Problem::DuplicateId)
-        } else if self.seen.hashes.insert(token.hash, ()).is_some() {
+        } else if token
+            .hashes()
+            .any(|hash| self.seen.hashes.insert(hash, ()).is_some())
+        {
             Some(Problem::DuplicateHash)
         } else {
             None

@@ -4,7 +4,8 @@
 use proptest::prelude::*;
 use time::{Duration, OffsetDateTime, macros::datetime};
 use token_store::{
-    EditError, Edited, NewToken, Secret, Token, TokenFile, TokenHash, TokenId, TokenSet,
+    EditError, Edited, Names, Networks, NewToken, Policy, Previous, Secret, Token, TokenFile,
+    TokenHash, TokenId, TokenSet,
 };
 
 pub(crate) const NOW: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
@@ -124,21 +125,82 @@ pub(crate) fn any_text() -> impl Strategy<Value = String> {
     ]
 }
 
+fn any_name() -> impl Strategy<Value = String> {
+    any_text().prop_filter("a name", |name| {
+        !name.trim().is_empty() && !name.contains(char::is_control)
+    })
+}
+
+pub(crate) fn any_names() -> impl Strategy<Value = Names> {
+    proptest::collection::vec(any_name(), 1..4).prop_filter_map("different names", |names| {
+        Names::new(names.iter().map(String::as_str))
+    })
+}
+
+/// Fields as [`Policy::set`] takes them.
+fn any_field() -> impl Strategy<Value = (&'static str, String)> {
+    let limits = "[1-9][0-9]{0,8}";
+    let role = "[ -~\u{e9}]{1,60}";
+    prop_oneof![
+        Just(("access", "write".to_owned())),
+        Just(("access", "read".to_owned())),
+        limits.prop_map(|text| ("limits.rows", text)),
+        limits.prop_map(|text| ("limits.concurrent", text)),
+        limits.prop_map(|text| ("limits.calls_per_minute", text)),
+        limits.prop_map(|text| ("limits.connections", text)),
+        "[1-9][0-9]{0,2}(KiB|MiB)?".prop_map(|text| ("limits.bytes", text)),
+        "[1-9]h[1-9][0-9]{0,5}ms".prop_map(|text| ("limits.statement_timeout", text)),
+        role.prop_map(|text| ("set_role", text)),
+        role.prop_map(|text| ("role.user", text)),
+        "[A-Z_]{1,9}".prop_map(|text| ("role.password_env", text)),
+        "/[ -~\u{e9}]{0,30}".prop_map(|text| ("role.password_file", text)),
+    ]
+}
+
+prop_compose! {
+    pub(crate) fn any_policy()(
+        fields in proptest::collection::vec(any_field(), 0..6),
+        tools in proptest::option::weighted(0.3, any_names()),
+        schemas in proptest::option::weighted(0.2, any_names()),
+        networks in proptest::collection::vec((any::<std::net::IpAddr>(), any::<bool>()), 0..3),
+    ) -> Policy {
+        let mut policy = Policy { tools, schemas, ..Policy::default() };
+        for (field, text) in fields {
+            // A password without a user, or a role of blanks, is refused.
+            let _ = policy.set(field, Some(&text));
+        }
+        let networks: Vec<String> = networks.into_iter().map(|(address, whole)| {
+            let address = address.to_canonical();
+            match (whole, address) {
+                (true, address) => address.to_string(),
+                (false, std::net::IpAddr::V4(four)) => format!("{}.0.0.0/8", four.octets()[0]),
+                (false, std::net::IpAddr::V6(six)) => format!("{:x}::/16", six.segments()[0] | 0x1000),
+            }
+        }).collect();
+        policy.allow_from = Networks::read(networks.iter().map(String::as_str));
+        policy
+    }
+}
+
 prop_compose! {
     pub(crate) fn any_token()(
         id in prop_oneof!["token-[0-9]{1,12}", "[A-Za-z0-9][A-Za-z0-9._-]{0,58}", Just("null".to_owned()), Just("12".to_owned())],
         hash in prop_oneof!["[0-9a-f]{64}", "[0-9]{64}", "[0-9]{2}e[0-9]{61}"],
         note in any_text(),
-        database in proptest::option::of(any_text().prop_filter("a name", |name| {
-            !name.trim().is_empty() && !name.contains(char::is_control)
-        })),
+        databases in proptest::option::weighted(0.4, any_names()),
         created_at in any_time(),
         expires_at in proptest::option::of(any_time()),
+        previous in proptest::option::weighted(0.3, ("[0-9a-f]{64}", any_time())),
+        policy in prop_oneof![Just(Policy::default()), any_policy()],
     ) -> Token {
         let mut token = Token::new(id.parse().unwrap(), TokenHash::from_hex(&hash).unwrap(), created_at);
         token.note = note;
-        token.database = database;
+        token.databases = databases;
         token.expires_at = expires_at;
+        token.previous = previous.map(|(hash, until)| {
+            Box::new(Previous { hash: TokenHash::from_hex(&hash).unwrap(), until })
+        });
+        token.policy = policy.into();
         token
     }
 }

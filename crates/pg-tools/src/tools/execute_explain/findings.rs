@@ -27,6 +27,7 @@ pub(super) fn of(plan: &Plan<'_>) -> Vec<Finding> {
                 unselective_scan(node),
                 spill(node),
                 repeated_scan(node),
+                wasted_join(node),
             ]
             .into_iter()
             .flatten(),
@@ -36,23 +37,41 @@ pub(super) fn of(plan: &Plan<'_>) -> Vec<Finding> {
 }
 
 fn misestimate(node: &Node<'_>) -> Option<Finding> {
+    let (guess, actual) = wrong_guess(node)?;
+    let kind = node.kind();
+    if let Some(relation) = node.relation() {
+        return Some(Finding {
+            finding: format!(
+                "{kind} on {relation} was planned for {guess:.0} rows and gave {actual:.0}"
+            ),
+            next_step: format!(
+                "Run ANALYZE {relation}; if the condition combines several columns, CREATE STATISTICS on them."
+            ),
+        });
+    }
+    // What a join is fed wrongly it also guesses wrongly.
+    let inherits = node.any_below(&mut |below| {
+        // A sort that a merge join goes back in counts rows twice.
+        (is_join(below) || below.relation().is_some()) && wrong_guess(below).is_some()
+    });
+    (is_join(node) && !inherits).then(|| Finding {
+        finding: format!("{kind} was planned for {guess:.0} rows and gave {actual:.0}, although its inputs were guessed well"),
+        next_step: "The joined columns depend on each other in a way that PostgreSQL does not know: ANALYZE both tables, raise the statistics target of the columns, or join on fewer of them.".into(),
+    })
+}
+
+fn is_join(node: &Node<'_>) -> bool {
+    node.kind().contains("Join") || node.kind() == "Nested Loop"
+}
+
+/// Gives the planner's guess and what came, where they differ so much that it misleads.
+fn wrong_guess(node: &Node<'_>) -> Option<(f64, f64)> {
     // Per loop, as the planner guesses.
     let (guess, actual) = (node.number("Plan Rows")?, node.number("Actual Rows")?);
     let (small, large) = (guess.min(actual).max(1.0), guess.max(actual));
     // A guess that no input was left to prove is no mistake.
-    if large < FEW_ROWS / 10.0 || large / small < WRONG_FACTOR || node.loops() == 0.0 {
-        return None;
-    }
-    let relation = node.relation()?;
-    Some(Finding {
-        finding: format!(
-            "{} on {relation} was planned for {guess:.0} rows and gave {actual:.0}",
-            node.kind()
-        ),
-        next_step: format!(
-            "Run ANALYZE {relation}; if the condition combines several columns, CREATE STATISTICS on them."
-        ),
-    })
+    let misleads = large >= FEW_ROWS / 10.0 && large / small >= WRONG_FACTOR && node.loops() > 0.0;
+    misleads.then_some((guess, actual))
 }
 
 fn unselective_scan(node: &Node<'_>) -> Option<Finding> {
@@ -129,5 +148,24 @@ fn repeated_scan(node: &Node<'_>) -> Option<Finding> {
         next_step: format!(
             "An index on the column of {relation} that is joined lets each turn find its rows directly; ANALYZE helps PostgreSQL to see that a hash join is cheaper."
         ),
+    })
+}
+
+fn wasted_join(node: &Node<'_>) -> Option<Finding> {
+    let filter = node.text("Join Filter")?;
+    let removed = node.number("Rows Removed by Join Filter")? * node.loops();
+    let kept = node.actual_rows()?;
+    let share = removed / (removed + kept);
+    if removed < 10.0 * FEW_ROWS || share < THROWN_AWAY {
+        return None;
+    }
+    Some(Finding {
+        finding: format!(
+            "{} put {:.0} pairs of rows together and threw {:.1} % of them away: {filter}",
+            node.kind(),
+            removed + kept,
+            share * 100.0
+        ),
+        next_step: "Join on an equality, which PostgreSQL can hash or look up in an index, and narrow either side before the join.".into(),
     })
 }

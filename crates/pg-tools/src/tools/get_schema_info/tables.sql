@@ -1,12 +1,16 @@
 -- One row for each relation that the role may read: what it is, and its parts as JSON.
 -- $1 schema, $2 table, $3 only tables with vector columns, $4 text to look for,
--- $5 whether the parts are wanted however many relations there are, $6 how many relations have their parts at most otherwise
+-- $5 whether somebody chose, $6 of how many relations the parts are shown where nobody did,
+-- $7 about how many columns are shown where somebody did, $8 how many relations are shown at most
 WITH relation AS (
-    SELECT c.oid, n.nspname, c.relname, c.relkind, c.reltuples,
-           pg_catalog.obj_description(c.oid, 'pg_class') AS comment
+    SELECT c.oid, n.nspname, c.relname, c.relkind, c.reltuples, c.relnatts, s.description AS comment,
+           pg_catalog.has_table_privilege(c.oid, 'SELECT') AS is_whole
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_catalog.pg_description s
+           ON s.objoid = c.oid AND s.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objsubid = 0
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+      AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true)
       AND NOT c.relispartition
       AND n.nspname <> 'information_schema'
       AND n.nspname !~ '^pg_'
@@ -14,8 +18,9 @@ WITH relation AS (
       AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT')
       AND ($1::text IS NULL OR n.nspname = $1)
       AND ($2::text IS NULL OR c.relname = $2)
-), filtered AS (
-    SELECT r.*, pg_catalog.count(*) OVER () AS total
+), found AS (
+    SELECT r.*, pg_catalog.count(*) OVER () AS total,
+           pg_catalog.sum(r.relnatts) OVER (ORDER BY r.nspname, r.relname ROWS UNBOUNDED PRECEDING) - r.relnatts AS columns_before
     FROM relation r
     WHERE (NOT $3::boolean OR EXISTS (
               SELECT FROM pg_catalog.pg_attribute a
@@ -26,65 +31,108 @@ WITH relation AS (
            OR pg_catalog.strpos(pg_catalog.lower(r.relname::text || ' ' || COALESCE(r.comment, '')), pg_catalog.lower($4)) > 0
            OR EXISTS (
               SELECT FROM pg_catalog.pg_attribute a
+              LEFT JOIN pg_catalog.pg_description s
+                     ON s.objoid = a.attrelid AND s.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objsubid = a.attnum
               WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
-                AND pg_catalog.strpos(
-                      pg_catalog.lower(a.attname::text || ' ' || COALESCE(pg_catalog.col_description(a.attrelid, a.attnum), '')),
-                      pg_catalog.lower($4)) > 0))
+                AND (r.is_whole OR pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'))
+                AND pg_catalog.strpos(pg_catalog.lower(a.attname::text || ' ' || COALESCE(s.description, '')), pg_catalog.lower($4)) > 0))
+    ORDER BY r.nspname, r.relname
+    LIMIT $8::pg_catalog.int8
+), shown AS (
+    SELECT f.oid, f.is_whole FROM found f
+    WHERE f.total <= $6::pg_catalog.int8 OR $5::boolean AND f.columns_before < $7::pg_catalog.int8
+), columns AS (
+    -- As arrays without names or order, which would take half of the time; the reader knows the places.
+    SELECT a.attrelid, pg_catalog.array_to_json(pg_catalog.array_agg(ARRAY[
+               a.attnum::text,
+               a.attname::text,
+               pg_catalog.format_type(a.atttypid, a.atttypmod),
+               CASE WHEN a.attnotnull THEN 'not null' END,
+               CASE WHEN a.atthasdef THEN (
+                   SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+                   FROM pg_catalog.pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END,
+               CASE WHEN a.attgenerated <> '' THEN 'generated' WHEN a.attidentity = 'a' THEN 'always'
+                    WHEN a.attidentity = 'd' THEN 'by default' END,
+               CASE WHEN t.typtype = 'e' OR t.typcategory = 'A' THEN (
+                   SELECT pg_catalog.json_agg(e.enumlabel ORDER BY e.enumsortorder)::text
+                   FROM pg_catalog.pg_enum e WHERE e.enumtypid IN (t.oid, t.typelem)) END
+             ]))::text AS list
+    FROM shown f
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = f.oid AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE f.is_whole OR pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+    GROUP BY a.attrelid
+), constraints AS (
+    SELECT k.conrelid, pg_catalog.json_agg(pg_catalog.json_build_object(
+               'name', k.conname,
+               'kind', CASE k.contype WHEN 'p' THEN 'primary key' WHEN 'u' THEN 'unique' WHEN 'f' THEN 'foreign key'
+                                      WHEN 'x' THEN 'exclusion' ELSE 'check' END,
+               'columns', (SELECT pg_catalog.json_agg((
+                               SELECT a.attname FROM pg_catalog.pg_attribute a WHERE a.attrelid = k.conrelid AND a.attnum = p.attnum) ORDER BY p.place)
+                           FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY p(attnum, place)),
+               'references', CASE WHEN k.contype = 'f' THEN pg_catalog.json_build_object(
+                   'schema', (SELECT n.nspname FROM pg_catalog.pg_class c
+                              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = k.confrelid),
+                   'table', (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = k.confrelid),
+                   'columns', (SELECT pg_catalog.json_agg((
+                               SELECT a.attname FROM pg_catalog.pg_attribute a WHERE a.attrelid = k.confrelid AND a.attnum = p.attnum) ORDER BY p.place)
+                           FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY p(attnum, place))) END,
+               'definition', CASE WHEN k.contype IN ('c', 'x') THEN pg_catalog.pg_get_constraintdef(k.oid) END
+             ) ORDER BY k.contype, k.conname)::text AS list
+    FROM shown f
+    JOIN pg_catalog.pg_constraint k ON k.conrelid = f.oid AND k.contype IN ('p', 'u', 'f', 'c', 'x')
+    -- One that names a column that the role may not read would tell of it.
+    WHERE (f.is_whole OR NOT EXISTS (
+             SELECT FROM pg_catalog.unnest(k.conkey) own(attnum)
+             WHERE NOT pg_catalog.has_column_privilege(k.conrelid, own.attnum, 'SELECT')))
+      AND (k.contype <> 'f' OR pg_catalog.has_table_privilege(k.confrelid, 'SELECT')
+           OR NOT EXISTS (
+             SELECT FROM pg_catalog.unnest(k.confkey) other(attnum)
+             WHERE NOT pg_catalog.has_column_privilege(k.confrelid, other.attnum, 'SELECT')))
+    GROUP BY k.conrelid
+), indexes AS (
+    SELECT x.indrelid, pg_catalog.json_agg(pg_catalog.json_build_object(
+               'name', i.relname, 'definition', pg_catalog.pg_get_indexdef(x.indexrelid)) ORDER BY i.relname)::text AS list
+    FROM shown f
+    JOIN pg_catalog.pg_index x ON x.indrelid = f.oid AND NOT x.indisprimary
+    JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
+    WHERE f.is_whole OR NOT EXISTS (
+            SELECT FROM pg_catalog.unnest(x.indkey) own(attnum)
+            WHERE own.attnum <> 0 AND NOT pg_catalog.has_column_privilege(x.indrelid, own.attnum, 'SELECT')
+            UNION ALL
+            SELECT FROM pg_catalog.pg_depend d
+            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = x.indexrelid
+              AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = x.indrelid
+              AND d.refobjsubid > 0
+              AND NOT pg_catalog.has_column_privilege(x.indrelid, d.refobjsubid::pg_catalog.int2, 'SELECT'))
+    GROUP BY x.indrelid
 )
 SELECT f.nspname::text AS schema,
        f.relname::text AS name,
        CASE f.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
                       WHEN 'm' THEN 'materialized view' ELSE 'foreign table' END AS kind,
        f.comment,
-       CASE WHEN f.relkind IN ('r', 'm', 'p', 'f') AND f.reltuples >= 0 THEN f.reltuples::pg_catalog.int8 END AS row_estimate,
+       f.total,
+       CASE WHEN f.relkind IN ('r', 'm', 'p', 'f') AND f.reltuples >= 0 THEN f.reltuples::pg_catalog.int8
+            WHEN f.relkind = 'p' THEN (SELECT pg_catalog.sum(l.reltuples)::pg_catalog.int8
+                                       FROM pg_catalog.pg_partition_tree(f.oid) p
+                                       JOIN pg_catalog.pg_class l ON l.oid = p.relid
+                                       WHERE p.isleaf AND l.reltuples >= 0)
+       END AS row_estimate,
        CASE WHEN f.relkind IN ('r', 'm') THEN pg_catalog.pg_total_relation_size(f.oid)
             WHEN f.relkind = 'p' THEN (SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(p.relid))::pg_catalog.int8
                                        FROM pg_catalog.pg_partition_tree(f.oid) p)
        END AS size_bytes,
        CASE WHEN f.relkind = 'p' THEN (SELECT pg_catalog.count(*) FROM pg_catalog.pg_partition_tree(f.oid) p WHERE p.isleaf) END AS partitions,
-       parts.columns, parts.constraints, parts.indexes
-FROM filtered f
-LEFT JOIN LATERAL (
-    SELECT
-      (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
-                  'name', a.attname,
-                  'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
-                  'nullable', NOT a.attnotnull,
-                  'default', CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
-                  'generated', CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
-                  'identity', CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'by default' END,
-                  'comment', pg_catalog.col_description(a.attrelid, a.attnum),
-                  'labels', CASE WHEN t.typtype = 'e' THEN (
-                      SELECT pg_catalog.json_agg(e.enumlabel ORDER BY e.enumsortorder)
-                      FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid) END
-                ) ORDER BY a.attnum)::text
-       FROM pg_catalog.pg_attribute a
-       JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-       LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-       WHERE a.attrelid = f.oid AND a.attnum > 0 AND NOT a.attisdropped
-         AND pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT')) AS columns,
-      (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
-                  'name', k.conname,
-                  'kind', CASE k.contype WHEN 'p' THEN 'primary key' WHEN 'u' THEN 'unique' WHEN 'f' THEN 'foreign key'
-                                         WHEN 'x' THEN 'exclusion' ELSE 'check' END,
-                  'columns', (SELECT pg_catalog.json_agg(a.attname ORDER BY p.place)
-                              FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY p(attnum, place)
-                              JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = p.attnum),
-                  'references', CASE WHEN k.contype = 'f' THEN pg_catalog.json_build_object(
-                      'schema', (SELECT n.nspname FROM pg_catalog.pg_class c
-                                 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = k.confrelid),
-                      'table', (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = k.confrelid),
-                      'columns', (SELECT pg_catalog.json_agg(a.attname ORDER BY p.place)
-                                  FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY p(attnum, place)
-                                  JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = p.attnum)) END,
-                  'definition', CASE WHEN k.contype IN ('c', 'x') THEN pg_catalog.pg_get_constraintdef(k.oid) END
-                ) ORDER BY k.contype, k.conname)::text
-       FROM pg_catalog.pg_constraint k
-       WHERE k.conrelid = f.oid AND k.contype IN ('p', 'u', 'f', 'c', 'x')) AS constraints,
-      (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
-                  'name', i.relname, 'definition', pg_catalog.pg_get_indexdef(x.indexrelid)) ORDER BY i.relname)::text
-       FROM pg_catalog.pg_index x
-       JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
-       WHERE x.indrelid = f.oid AND NOT x.indisprimary) AS indexes
-) parts ON $5::boolean OR f.total <= $6::pg_catalog.int8
+       CASE WHEN s.oid IS NOT NULL THEN COALESCE(c.list, '[]') END AS columns,
+       CASE WHEN s.oid IS NOT NULL THEN (
+           SELECT pg_catalog.json_object_agg(o.objsubid, o.description)::text FROM pg_catalog.pg_description o
+           WHERE o.objoid = f.oid AND o.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND o.objsubid > 0) END AS comments,
+       k.list AS constraints,
+       x.list AS indexes
+FROM found f
+LEFT JOIN shown s ON s.oid = f.oid
+LEFT JOIN columns c ON c.attrelid = f.oid
+LEFT JOIN constraints k ON k.conrelid = f.oid
+LEFT JOIN indexes x ON x.indrelid = f.oid
 ORDER BY f.nspname, f.relname

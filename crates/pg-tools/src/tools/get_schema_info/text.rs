@@ -4,11 +4,13 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-/// Writes tables with their parts, or only their names with what to do next.
-pub(super) fn of(tables: &[Value], summary: bool, compact: bool) -> String {
+use super::{Listing, has_parts};
+
+/// Writes tables, those whose parts are there with them.
+pub(super) fn of(tables: &[Value], compact: bool) -> String {
     let mut out = String::new();
     for table in tables {
-        if summary {
+        if !has_parts(table) {
             push_line(&mut out, 0, &heading(table));
         } else if compact {
             push_line(&mut out, 0, &one_line(table));
@@ -16,15 +18,42 @@ pub(super) fn of(tables: &[Value], summary: bool, compact: bool) -> String {
             push_table(&mut out, table);
         }
     }
-    if summary {
-        _ = write!(
-            out,
-            "({} tables: call again with schema_name, table_name or search to see their columns)",
-            tables.len()
-        );
-    }
     out.truncate(out.trim_end().len());
     out
+}
+
+/// Says what to call next, when something was left out.
+pub(super) fn next_step(listing: &Listing) -> Option<String> {
+    let shown = listing.tables.len();
+    let unlisted = listing.total - shown as i64;
+    let more = if unlisted > 0 {
+        format!(", of which {unlisted} are not listed")
+    } else {
+        String::new()
+    };
+    (unlisted > 0 || listing.lacks_parts()).then(|| {
+        format!(
+            "({} tables{more}: call again with table_name, schema_name ({}) or search to see their columns)",
+            listing.total,
+            schemas(&listing.tables)
+        )
+    })
+}
+
+/// Names the schemas with how many of the tables each has.
+fn schemas(tables: &[Value]) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for table in tables {
+        let schema = text(table, "schema").unwrap_or("?");
+        match counts.last_mut() {
+            Some((last, count)) if *last == schema => *count += 1,
+            _ => counts.push((schema, 1)),
+        }
+    }
+    let told = counts
+        .iter()
+        .map(|(schema, count)| format!("{schema}: {count}"));
+    told.collect::<Vec<_>>().join(", ")
 }
 
 fn push_line(out: &mut String, depth: usize, line: &str) {

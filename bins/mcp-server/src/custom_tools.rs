@@ -1,0 +1,184 @@
+//! The file of custom tools, followed while the server runs.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use mcp_protocol::Service;
+use pg_tools::{CustomParameter, CustomTool, CustomToolError, CustomTools, Toolbox};
+use server_config::{Config, CustomTool as Configured};
+use session_pool::{Session, Sessions};
+
+use crate::announce;
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How much of the file is compared; a larger one is refused when it is read.
+const MOST_BYTES: u64 = 2 << 20;
+
+/// No token can have this id, as no id of a token begins with a parenthesis.
+const SESSION: &str = "(custom tools)";
+
+/// The custom tools of a file.
+pub(crate) struct ToolFile {
+    path: PathBuf,
+    default_database: String,
+    tools: CustomTools,
+    session: Session,
+    /// What was last read, whether it was right or not.
+    seen: Option<Vec<u8>>,
+    /// Whether what was read is still to be tried, once its databases can be reached.
+    is_waiting: bool,
+}
+
+/// Why a file's tools are not offered.
+enum Failure {
+    /// It has to be changed; all that is wrong.
+    Wrong(String),
+    /// A database has to be reachable.
+    Unreachable(String),
+}
+
+impl ToolFile {
+    /// Reads the configured file, if there is one, and offers its tools.
+    ///
+    /// # Errors
+    /// All that is wrong with it. That a database cannot be reached is only announced.
+    pub(crate) async fn open(
+        config: &Config,
+        toolbox: &Toolbox,
+        sessions: &Sessions,
+    ) -> anyhow::Result<Option<Self>> {
+        let (Some(path), Some(first)) = (&config.tools.file, config.databases.first()) else {
+            return Ok(None);
+        };
+        let mut file = ToolFile {
+            path: path.clone(),
+            default_database: first.name.clone(),
+            tools: toolbox.custom_tools(),
+            session: sessions.open(SESSION, None),
+            seen: read(path).await,
+            is_waiting: false,
+        };
+        match file.load().await {
+            Ok(count) => announce!("Loaded {count} custom tool(s) from {}", path.display()),
+            Err(Failure::Wrong(message)) => anyhow::bail!("{message}"),
+            Err(Failure::Unreachable(message)) => {
+                announce!("WARNING: custom tools are not offered yet: {message}");
+            }
+        }
+        Ok(Some(file))
+    }
+
+    /// Follows the file for as long as it is polled, and tells clients of its changes.
+    pub(crate) async fn follow(mut self, service: Arc<Service<Toolbox>>) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = read(&self.path).await;
+            let has_changed = now.is_some() && now != self.seen;
+            if !has_changed && !self.is_waiting {
+                continue;
+            }
+            let was_waiting = std::mem::replace(&mut self.is_waiting, false);
+            self.seen = now;
+            let path = self.path.display().to_string();
+            match self.load().await {
+                Ok(count) => {
+                    announce!("Loaded {count} custom tool(s) from {path}");
+                    service.changes().tools();
+                }
+                Err(Failure::Unreachable(_)) if was_waiting && !has_changed => {}
+                Err(Failure::Wrong(message) | Failure::Unreachable(message)) => {
+                    announce!(
+                        "Failed to reload {path}; the custom tools from before stay: {message}"
+                    );
+                }
+            }
+        }
+    }
+
+    async fn load(&mut self) -> Result<usize, Failure> {
+        let tools = Configured::read_file(&self.path);
+        let tools = tools.map_err(|problems| Failure::Wrong(problems.to_string()))?;
+        let count = tools.len();
+        let tools = tools.into_iter().map(|tool| self.described(tool)).collect();
+        match self.tools.replace(tools, &self.session).await {
+            Ok(()) => Ok(count),
+            Err(errors) => Err(self.failure(&errors)),
+        }
+    }
+
+    fn failure(&mut self, errors: &[CustomToolError]) -> Failure {
+        let told = errors
+            .iter()
+            .map(|error| format!("{}: {error}", self.path.display()));
+        let told = told.collect::<Vec<_>>().join("\n");
+        if errors.iter().all(|error| error.is_unreachable) {
+            self.is_waiting = true;
+            Failure::Unreachable(told)
+        } else {
+            Failure::Wrong(told)
+        }
+    }
+
+    fn described(&self, tool: Configured) -> CustomTool {
+        let parameters = tool
+            .parameters
+            .into_iter()
+            .map(|parameter| CustomParameter {
+                name: parameter.name,
+                kind: parameter.kind,
+                description: parameter.description,
+                required: parameter.required,
+            });
+        CustomTool {
+            title: tool.title.unwrap_or_else(|| tool.name.clone()),
+            name: tool.name,
+            description: tool.description,
+            database: tool
+                .database
+                .unwrap_or_else(|| self.default_database.clone()),
+            sql: tool.sql,
+            parameters: parameters.collect(),
+            read_only: tool.read_only,
+            max_rows: tool.max_rows,
+        }
+    }
+}
+
+/// Reads the file beside the runtime's threads; `None` while it is not there, as in a replacement.
+async fn read(path: &Path) -> Option<Vec<u8>> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || bytes(&path))
+        .await
+        .ok()?
+}
+
+fn bytes(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).ok()?;
+    file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Follows a file, if there is one, until the other future ends.
+pub(crate) async fn beside<T>(
+    file: Option<ToolFile>,
+    service: &Arc<Service<Toolbox>>,
+    serving: impl Future<Output = T>,
+) -> T {
+    let following = async {
+        if let Some(file) = file {
+            file.follow(service.clone()).await;
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        served = serving => served,
+        never = following => never,
+    }
+}

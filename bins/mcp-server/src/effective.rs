@@ -1,0 +1,248 @@
+//! Shows what a token really can do, and what not, asked from its databases.
+
+use std::{
+    fmt::Write,
+    io::{self, Write as _},
+    sync::Arc,
+};
+
+use anyhow::{Context, anyhow, bail};
+use mcp_token::{Action, Command, Exit, World};
+use pg_tools::{Survey, Surveyed};
+use serde_json::{Value, json};
+use server_config::{Config, Sources};
+use token_store::{Limits, Token, TokenFile};
+
+use crate::{
+    command_line::ShowToken, custom_tools::ToolFile, holders::Holders, on_runtime, serve, start_log,
+};
+
+/// Tables that are named one by one.
+const MOST_NAMED: usize = 50;
+
+pub(crate) fn run(show: &ShowToken, sources: &Sources) -> anyhow::Result<()> {
+    let config = Config::load(sources)?;
+    start_log("error");
+    let path = sources.token_file.as_ref().unwrap_or(&config.token_file);
+    let loaded = TokenFile::new(path)
+        .load()
+        .map_err(|error| anyhow!("{error}"))?;
+    let token = show.token.find(loaded.set.iter())?;
+    let survey = on_runtime(survey(&config, token.clone()))?;
+    let limits = limits(&config, &token);
+    let known = shown(show, sources)?;
+    let text = if show.json {
+        let mut object: Value = serde_json::from_str(&known).context("a record is JSON")?;
+        object["effective"] = structured(&survey);
+        object["effective"]["limits"] = limits.into_iter().collect();
+        format!("{object}\n")
+    } else {
+        format!("{known}\n{}", text(&config, &token, &survey, &limits))
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// What is known without the databases.
+fn shown(show: &ShowToken, sources: &Sources) -> anyhow::Result<String> {
+    let command = Command {
+        action: Action::Show(show.token.clone()),
+        json: show.json,
+    };
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let mut stdin = io::empty();
+    let exit = {
+        let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, false);
+        mcp_token::run(&command, sources, &mut world)
+    };
+    if exit != Exit::Done {
+        bail!("{}", String::from_utf8_lossy(&stderr).trim_end());
+    }
+    Ok(String::from_utf8(stdout)?)
+}
+
+async fn survey(config: &Config, token: Arc<Token>) -> anyhow::Result<Survey> {
+    let (sessions, _) = serve::sessions(config)?;
+    let toolbox = serve::toolbox(config, true)?;
+    if let Err(error) = ToolFile::open(config, &toolbox, &sessions).await {
+        crate::announce!("warning: the custom tools are not known: {error:#}");
+    }
+    let holders = Holders::new(serve::usual(config, &toolbox));
+    for lacking in holders.lacking(&token) {
+        crate::announce!("warning: {lacking}");
+    }
+    let prepared = holders.prepare(token.clone()).await;
+    prepared.map_err(|_| anyhow!("the password of the token's role is not known here"))?;
+    let holder = holders.of(&token).context("it was just prepared")?;
+    let session = sessions.open_on(token.id.as_str(), None, &holder.terms);
+    let survey = toolbox.survey(&holder.agent(session)).await;
+    sessions.finish().await;
+    Ok(survey)
+}
+
+/// The limits that are in force, the server's where the entry has none.
+fn limits(config: &Config, token: &Token) -> Vec<(String, Value)> {
+    let Limits {
+        rows,
+        bytes,
+        statement_timeout,
+        concurrent,
+        calls_per_minute,
+        connections,
+    } = token.policy.limits;
+    let usual = &config.limits;
+    let databases = token.databases.as_ref();
+    let pools = config
+        .databases
+        .iter()
+        .filter(|database| databases.is_none_or(|names| names.contains(&database.name)))
+        .map(|database| database.pool_max_conns);
+    let pool = pools.max().unwrap_or_default();
+    let bytes = bytes.map_or(usize::MAX, |size| {
+        usize::try_from(size.bytes()).unwrap_or(usize::MAX)
+    });
+    let timeout = statement_timeout
+        .map_or(usual.statement_timeout, |own| own.duration())
+        .min(usual.statement_timeout);
+    let connections = connections.map_or(usize::MAX, |most| {
+        usize::try_from(most.get()).unwrap_or(usize::MAX)
+    });
+    let per_minute = calls_per_minute.map(std::num::NonZeroU32::get);
+    let table = [
+        ("rows", json!(rows)),
+        ("bytes", json!(bytes.min(usual.result_bytes))),
+        ("statement_timeout_ms", json!(timeout.as_millis())),
+        (
+            "concurrent",
+            json!(concurrent.map_or(usual.running_calls, |most| {
+                usize::try_from(most.get()).unwrap_or(usize::MAX)
+            })),
+        ),
+        (
+            "calls_per_minute",
+            json!(per_minute.or(usual.calls_per_minute)),
+        ),
+        ("connections", json!(connections.min(pool))),
+    ];
+    table.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+fn structured(survey: &Survey) -> Value {
+    let databases = survey.databases.iter().map(|found| {
+        json!({
+            "name": found.name,
+            "problem": found.problem,
+            "role": found.role,
+            "version": found.version,
+            "superuser": found.superuser,
+            "may_create": found.may_create,
+            "may_create_temporary": found.may_create_temporary,
+            "reads": found.reads,
+            "changes": found.changes,
+            "refused": found.refused,
+        })
+    });
+    json!({
+        "tools": survey.tools,
+        "tools_refused": survey.tools_refused,
+        "databases": databases.collect::<Vec<_>>(),
+    })
+}
+
+fn text(config: &Config, token: &Token, survey: &Survey, limits: &[(String, Value)]) -> String {
+    let mut out = String::from("Effective rights:\n");
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "Tools: {}", listed(&survey.tools));
+    let _ = writeln!(
+        out,
+        "Tools that it can NOT use: {}",
+        listed(&survey.tools_refused)
+    );
+    let mine = |name: &String| survey.databases.iter().any(|found| found.name == *name);
+    let others = config
+        .databases
+        .iter()
+        .map(|database| database.name.clone());
+    let others: Vec<String> = others.filter(|name| !mine(name)).collect();
+    let _ = writeln!(out, "Databases that it can NOT use: {}", listed(&others));
+    let limits: Vec<String> = limits
+        .iter()
+        .map(|(name, value)| match value {
+            Value::Null if name == "rows" => "rows as each tool allows".into(),
+            Value::Null => format!("{name} unlimited"),
+            value => format!("{name} {value}"),
+        })
+        .collect();
+    let _ = writeln!(out, "Limits: {}", limits.join("; "));
+    if let Some(networks) = &token.policy.allow_from {
+        let _ = writeln!(out, "It can NOT be used but from {networks}");
+    }
+    for found in &survey.databases {
+        database(&mut out, found);
+    }
+    out
+}
+
+fn database(out: &mut String, found: &Surveyed) {
+    let name = found.name.escape_debug();
+    if let Some(problem) = &found.problem {
+        let problem = problem.replace('\n', " ");
+        let _ = writeln!(out, "\nDatabase {name} can NOT be used: {problem}");
+        return;
+    }
+    let role = found.role.escape_debug();
+    let _ = writeln!(
+        out,
+        "\nDatabase {name} (PostgreSQL {}), as {role}:",
+        found.version
+    );
+    let _ = writeln!(out, "  It reads {}", tables(&found.reads));
+    if found.changes.is_empty() {
+        let _ = writeln!(out, "  It can NOT change any rows");
+    } else {
+        let _ = writeln!(out, "  It changes rows of {}", tables(&found.changes));
+    }
+    let _ = writeln!(out, "  It can NOT read {}", tables(&found.refused));
+    let powers = [
+        (found.superuser, "is a superuser"),
+        (found.may_create, "may create schemas"),
+        (found.may_create_temporary, "may create temporary tables"),
+    ];
+    let powers: Vec<&str> = powers
+        .into_iter()
+        .filter_map(|(has, power)| has.then_some(power))
+        .collect();
+    if !powers.is_empty() {
+        let _ = writeln!(
+            out,
+            "  The role {}, which only the read-only transactions keep it from using",
+            powers.join(", ")
+        );
+    }
+}
+
+fn tables(names: &[String]) -> String {
+    let count = names.len();
+    let named: Vec<String> = names
+        .iter()
+        .take(MOST_NAMED)
+        .map(|name| name.escape_debug().to_string())
+        .collect();
+    let more = if count > MOST_NAMED { ", ..." } else { "" };
+    match count {
+        0 => "no tables".into(),
+        1 => format!("1 table: {}", named.join(", ")),
+        _ => format!("{count} tables: {}{more}", named.join(", ")),
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    let names: Vec<String> = names
+        .iter()
+        .map(|name| name.escape_debug().to_string())
+        .collect();
+    if names.is_empty() {
+        return "none".into();
+    }
+    names.join(", ")
+}

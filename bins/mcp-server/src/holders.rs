@@ -1,0 +1,295 @@
+//! The holders of tokens: what each entry means for the server, and what each holder did.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use mcp_protocol::Refusal;
+use pg_tools::{Access, Agent, Meter, Pace, Policy, Role};
+use session_pool::{Login, Session, Terms};
+use time::OffsetDateTime;
+use token_store::{
+    Access as TokenAccess, PasswordSource, Role as TokenRole, Token, TokenId, Usage, UsageLog,
+};
+
+/// The longest password that is read from a file, in bytes.
+const LONGEST_PASSWORD: u64 = 4_096;
+
+/// What tokens have whose entries say nothing, and what there is to have.
+pub(crate) struct Usual {
+    /// All configured databases, the default one first.
+    pub(crate) databases: Vec<Arc<str>>,
+    /// The tools that are offered, as far as they stay the same.
+    pub(crate) tools: Option<BTreeSet<String>>,
+    /// Calls a minute; `None` is any number.
+    pub(crate) calls_per_minute: Option<u32>,
+}
+
+/// The holders of all tokens that have been used since the server's start.
+pub(crate) struct Holders {
+    usual: Usual,
+    /// Held for a look-up.
+    by_id: Mutex<HashMap<TokenId, Arc<Holder>>>,
+}
+
+/// The holder of one token.
+pub(crate) struct Holder {
+    /// The entry that this was made of.
+    token: Arc<Token>,
+    name: Arc<str>,
+    databases: Vec<Arc<str>>,
+    policy: Arc<Policy>,
+    /// What its session is like.
+    pub(crate) terms: Terms,
+    record: Arc<Record>,
+}
+
+/// What a holder did. It outlives changes of the entry.
+#[derive(Default)]
+struct Record {
+    meter: Arc<Meter>,
+    /// When the holder last came, and from where, if that is not in the file yet.
+    last: Mutex<Option<(OffsetDateTime, IpAddr)>>,
+}
+
+impl Holders {
+    pub(crate) fn new(usual: Usual) -> Self {
+        Holders {
+            usual,
+            by_id: Mutex::default(),
+        }
+    }
+
+    /// Finds the holder of a token as its entry is now.
+    pub(crate) fn of(&self, token: &Arc<Token>) -> Option<Arc<Holder>> {
+        let by_id = self.lock();
+        let holder = by_id.get(&token.id)?;
+        Arc::ptr_eq(&holder.token, token).then(|| Arc::clone(holder))
+    }
+
+    /// Makes the holder of a token, with the password that its entry names.
+    ///
+    /// # Errors
+    /// The password cannot be had. Nothing else is tried in its place.
+    pub(crate) async fn prepare(&self, token: Arc<Token>) -> Result<(), Refusal> {
+        let login = match &token.policy.role {
+            Some(TokenRole::Login(login)) => {
+                let password = password(login.password.clone()).await;
+                let password = password.map_err(|missing| {
+                    tracing::error!(token = %token.id, %missing, "a token is refused: the password of its role is not known");
+                    Refusal::Unavailable("the database credentials of this token are missing on the server; its operator must set them")
+                })?;
+                let user = login.user.as_str().to_owned();
+                Some(Arc::new(Login { user, password }))
+            }
+            _ => None,
+        };
+        let mut by_id = self.lock();
+        let same = |before: &&Arc<Holder>| {
+            let previous = token.previous.as_ref();
+            let rotated = previous.is_some_and(|old| old.hash == before.token.hash);
+            rotated || token.hash == before.token.hash
+        };
+        // The name stays, so that what clients have begun goes on. An id may be given again once its
+        // token was removed; a hash is not.
+        let before = by_id.get(&token.id).filter(same);
+        let name = before.map_or_else(
+            || format!("{}.{}", token.id, token.hash.prefix()).into(),
+            |before| Arc::clone(&before.name),
+        );
+        let record = before.map(|before| Arc::clone(&before.record));
+        let holder = Holder {
+            name,
+            databases: self.databases(&token),
+            policy: Arc::new(self.policy(&token)),
+            terms: Terms {
+                connections: token
+                    .policy
+                    .limits
+                    .connections
+                    .map(|most| usize::try_from(most.get()).unwrap_or(usize::MAX)),
+                login,
+            },
+            record: record.unwrap_or_default(),
+            token: Arc::clone(&token),
+        };
+        by_id.insert(token.id.clone(), Arc::new(holder));
+        Ok(())
+    }
+
+    /// Forgets the holder of a token that is gone.
+    pub(crate) fn forget(&self, id: &TokenId) {
+        self.lock().remove(id);
+    }
+
+    /// Says what an entry asks for that there is not.
+    pub(crate) fn lacking(&self, token: &Token) -> Vec<String> {
+        let databases = token.databases.iter().flat_map(|names| names.iter());
+        let databases = databases
+            .filter(|name| !self.usual.databases.iter().any(|known| **known == **name))
+            .map(|name| format!("its database \"{}\" is not configured", name.escape_debug()));
+        let offered = self.usual.tools.as_ref();
+        let tools = token.policy.tools.iter().flat_map(|names| names.iter());
+        let tools = tools
+            .filter(|name| offered.is_some_and(|offered| !offered.contains(*name)))
+            .map(|name| format!("its tool \"{}\" is not offered", name.escape_debug()));
+        databases.chain(tools).collect()
+    }
+
+    fn databases(&self, token: &Token) -> Vec<Arc<str>> {
+        match &token.databases {
+            Some(names) => names.iter().map(Arc::from).collect(),
+            None => self.usual.databases.iter().take(1).cloned().collect(),
+        }
+    }
+
+    fn policy(&self, token: &Token) -> Policy {
+        let given = &token.policy;
+        let limits = given.limits;
+        let named = |names: &token_store::Names| names.iter().map(str::to_owned).collect();
+        Policy {
+            access: match given.access {
+                TokenAccess::Read => Access::Read,
+                TokenAccess::Write => Access::Write,
+            },
+            tools: given.tools.as_ref().map(named),
+            schemas: given.schemas.as_ref().map(named),
+            role: match &given.role {
+                None => Role::Configured,
+                Some(TokenRole::Login(login)) => Role::Login(login.user.as_str().to_owned()),
+                Some(TokenRole::Set(name)) => Role::Set(name.as_str().to_owned()),
+            },
+            rows: limits.rows.map(std::num::NonZeroU32::get),
+            result_bytes: limits
+                .bytes
+                .map(|size| usize::try_from(size.bytes()).unwrap_or(usize::MAX)),
+            statement_timeout: limits.statement_timeout.map(token_store::Span::duration),
+            pace: Pace {
+                concurrent: limits.concurrent.map(std::num::NonZeroU32::get),
+                calls_per_minute: limits
+                    .calls_per_minute
+                    .map(std::num::NonZeroU32::get)
+                    .or(self.usual.calls_per_minute),
+            },
+        }
+    }
+
+    /// Adds what has happened since the last time to the file of usage, and drops from it the tokens
+    /// that `is_known` does not know. Does nothing when nothing has happened.
+    pub(crate) fn record(
+        &self,
+        path: &Path,
+        is_known: impl Fn(&TokenId) -> bool,
+    ) -> Result<(), token_store::EditError> {
+        let holders: Vec<Arc<Holder>> = self.lock().values().cloned().collect();
+        let news: Vec<_> = holders.iter().filter_map(|holder| holder.news()).collect();
+        if news.is_empty() {
+            return Ok(());
+        }
+        // Read again each time: another server may use the same token file.
+        let mut log = UsageLog::load(path);
+        log.0.retain(|id, _| is_known(id));
+        for (id, usage) in news {
+            add(&mut log, id, usage);
+        }
+        log.save(path)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TokenId, Arc<Holder>>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn add(log: &mut UsageLog, id: TokenId, news: Usage) {
+    let before = log.0.get(&id);
+    let (calls, rows) = before.map_or((0, 0), |before| (before.calls, before.rows));
+    let latest = match before {
+        Some(before) if before.at > news.at => before.clone(),
+        _ => news.clone(),
+    };
+    let usage = Usage {
+        calls: calls.saturating_add(news.calls),
+        rows: rows.saturating_add(news.rows),
+        ..latest
+    };
+    log.0.insert(id, usage);
+}
+
+impl Holder {
+    /// Notes that the holder came.
+    pub(crate) fn came(&self, now: OffsetDateTime, from: IpAddr) {
+        *self.last() = Some((now, from.to_canonical()));
+    }
+
+    /// Makes the agent that acts for the holder, on its session.
+    pub(crate) fn agent(&self, session: Session) -> Agent {
+        // A configuration without databases does not start.
+        let first = self.databases.first().cloned().unwrap_or_default();
+        Agent::new(session, first)
+            .named(Arc::clone(&self.name))
+            .with_databases(self.databases.iter().cloned())
+            .with_policy(Arc::clone(&self.policy))
+            .with_meter(Arc::clone(&self.record.meter))
+    }
+
+    /// Takes what has happened since the last time.
+    fn news(&self) -> Option<(TokenId, Usage)> {
+        let (at, address) = self.last().take()?;
+        let (calls, rows) = self.record.meter.take();
+        let at = at.replace_nanosecond(0).unwrap_or(at);
+        let usage = Usage {
+            at,
+            address: Some(address),
+            client: String::new(),
+            calls,
+            rows,
+        };
+        Some((self.token.id.clone(), usage))
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<(OffsetDateTime, IpAddr)>> {
+        let last = &self.record.last;
+        last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a password is not known. It holds none.
+struct Missing(String);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+async fn password(source: Option<PasswordSource>) -> Result<Option<String>, Missing> {
+    match source {
+        None => Ok(None),
+        Some(PasswordSource::Environment(variable)) => std::env::var(&*variable)
+            .map(Some)
+            .map_err(|_| Missing(format!("the variable {variable} is not set"))),
+        Some(PasswordSource::File(path)) => {
+            let read = tokio::task::spawn_blocking(move || read(&path)).await;
+            read.unwrap_or_else(|_| Err(Missing("the reading stopped".into())))
+                .map(Some)
+        }
+    }
+}
+
+fn read(path: &PathBuf) -> Result<String, Missing> {
+    use std::io::Read;
+    let missing = |why: &dyn fmt::Display| Missing(format!("{}: {why}", path.display()));
+    let file = std::fs::File::open(path).map_err(|error| missing(&error))?;
+    let mut text = String::new();
+    let read = file.take(LONGEST_PASSWORD).read_to_string(&mut text);
+    read.map_err(|error| missing(&error))?;
+    let password = text.strip_suffix('\n').unwrap_or(&text);
+    if password.is_empty() {
+        return Err(missing(&"it is empty"));
+    }
+    Ok(password.to_owned())
+}

@@ -1,0 +1,157 @@
+//! Checking the files before they are put in force.
+
+use server_config::{Config, Sources, keys::nearest};
+use token_store::{LIMITS, Loaded, PasswordSource, Policy, Role, Token, TokenFile};
+
+use crate::{failure::Failure, json, text, world::World};
+
+/// The fields that an entry may have.
+const FIELDS: [&str; 16] = [
+    "id",
+    "hash",
+    "note",
+    "annotation",
+    "database",
+    "databases",
+    "created_at",
+    "expires_at",
+    "previous",
+    "role",
+    "set_role",
+    "access",
+    "tools",
+    "schemas",
+    "limits",
+    "allow_from",
+];
+
+/// What was found.
+#[derive(Default)]
+struct Findings {
+    errors: Vec<String>,
+    warnings: Vec<String>,
+}
+
+pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Result<(), Failure> {
+    let mut findings = Findings::default();
+    let config = Config::load(sources)
+        .map_err(|problems| findings.errors.push(problems.to_string()))
+        .ok();
+    let named = sources.token_file.clone();
+    let path = named
+        .clone()
+        .or(config.as_ref().map(|config| config.token_file.clone()));
+    let mut count = 0;
+    if let Some(path) = path {
+        if named.is_some() && !path.exists() {
+            return Err(Failure::NoFile(path));
+        }
+        match TokenFile::new(path).load() {
+            Ok(loaded) => {
+                count = loaded.set.len();
+                findings.look(&loaded, config.as_ref(), sources);
+            }
+            Err(error) => findings.errors.push(error.to_string()),
+        }
+    }
+    let Findings { errors, warnings } = findings;
+    let report = if json {
+        json::checked(&errors, &warnings)
+    } else if errors.is_empty() {
+        format!("Valid: {count} token(s)\n")
+    } else {
+        String::new()
+    };
+    world.print(&report).map_err(Failure::Output)?;
+    if !json {
+        for (severity, messages) in [("error", &errors), ("warning", &warnings)] {
+            for message in messages {
+                world.complain(severity, message);
+            }
+        }
+    }
+    match errors.len() {
+        0 => Ok(()),
+        count => Err(Failure::Problems(count)),
+    }
+}
+
+impl Findings {
+    fn look(&mut self, loaded: &Loaded, config: Option<&Config>, sources: &Sources) {
+        let warnings = loaded.warnings.iter().map(ToString::to_string);
+        self.warnings.extend(warnings);
+        for token in loaded.set.iter() {
+            self.databases(token, config);
+            self.role(token, &token.policy, sources);
+            self.unknown(token);
+        }
+    }
+
+    fn databases(&mut self, token: &Token, config: Option<&Config>) {
+        let Some(config) = config else {
+            return;
+        };
+        let asked = token.databases.iter().flat_map(|names| names.iter());
+        let missing = asked.filter(|name| config.database(name).is_none());
+        let known = || {
+            config
+                .databases
+                .iter()
+                .map(|database| database.name.as_str())
+        };
+        for name in missing {
+            let known: Vec<&str> = known().collect();
+            self.errors.push(format!(
+                "{}: the database \"{}\" is not configured; there are {}",
+                token.id,
+                text::printable(name),
+                text::printable(&known.join(", "))
+            ));
+        }
+    }
+
+    /// A password may be known on the server alone, so that its absence here is no error.
+    fn role(&mut self, token: &Token, policy: &Policy, sources: &Sources) {
+        let Some(Role::Login(login)) = &policy.role else {
+            return;
+        };
+        let missing = match &login.password {
+            None => return,
+            Some(PasswordSource::Environment(variable)) => {
+                let set = sources.environment.contains_key(&**variable);
+                (!set).then(|| format!("the variable {variable} is not set"))
+            }
+            Some(PasswordSource::File(path)) => {
+                let path_shown = text::printable(&path.to_string_lossy());
+                (!path.exists()).then(|| format!("the file {path_shown} does not exist"))
+            }
+        };
+        if let Some(missing) = missing {
+            self.warnings.push(format!(
+                "{}: the password of its role is not known here: {missing}",
+                token.id
+            ));
+        }
+    }
+
+    /// Whatever is not known is kept without effect, so that a misspelt limit would limit nothing.
+    fn unknown(&mut self, token: &Token) {
+        for field in token.unknown_fields() {
+            let meant = nearest(
+                field,
+                FIELDS.into_iter().chain(LIMITS.iter().map(|l| l.name)),
+            );
+            let message = format!(
+                "{}: the field `{}` is not known and has no effect",
+                token.id,
+                text::printable(field)
+            );
+            match meant {
+                Some(meant) => self
+                    .errors
+                    .push(format!("{message}; did you mean `{meant}`?")),
+                None => self.warnings.push(message),
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Changing what a token's entry says.
+
+use std::sync::Arc;
+
+use server_config::{Config, Sources};
+use token_store::{Names, Selector, TokenFile};
+
+use crate::{
+    add::{configured, short},
+    command::{Edit, lay},
+    failure::Failure,
+    json,
+    options::DEFAULT,
+    prompt, text, token_file,
+    world::World,
+};
+
+pub(crate) fn run(
+    selector: &Selector,
+    edit: &Edit,
+    json: bool,
+    sources: &Sources,
+    world: &mut World<'_>,
+) -> Result<(), Failure> {
+    if *edit == Edit::default() {
+        return Err(Failure::NothingToChange);
+    }
+    if let Some(note) = &edit.note {
+        short(note)?;
+    }
+    let (file, databases) = databases(edit, sources)?;
+    // Without a file there is nothing to lock, and no reason to make its folder.
+    selector.find(file.load()?.set.iter())?;
+    let now = world.now();
+    let expires_at = edit.expiry.map(|expiry| expiry.end(now)).transpose()?;
+    let edited = file.edit(|draft| {
+        let token = selector.find(draft.iter())?;
+        let mut policy = (*token.policy).clone();
+        lay(&edit.policy, &mut policy)?;
+        let changed = draft.change(&token.id, |token| {
+            if let Some(note) = &edit.note {
+                token.note.clone_from(note);
+            }
+            if let Some(databases) = databases {
+                token.databases = databases;
+            }
+            if let Some(expires_at) = expires_at {
+                token.expires_at = expires_at;
+            }
+            if edit.end_previous {
+                token.previous = None;
+            }
+            token.policy = Arc::new(policy);
+        });
+        Ok::<_, Failure>(changed.unwrap_or(token))
+    })?;
+    world.warn(&edited.warnings);
+    let text = if json {
+        json::edited(&edited.value, now)
+    } else {
+        text::edited(&edited.value, now)
+    };
+    world.print(&text).map_err(Failure::Output)
+}
+
+/// Finds the token file and what becomes of the databases. The configuration is asked only when they are to change: a mistake
+/// there must not keep a token as wide as it is.
+fn databases(
+    edit: &Edit,
+    sources: &Sources,
+) -> Result<(TokenFile, Option<Option<Names>>), Failure> {
+    if edit.databases.is_empty() {
+        return Ok((token_file(sources)?, None));
+    }
+    let config = Config::load(sources)?;
+    let known: Vec<String> = config
+        .databases
+        .into_iter()
+        .map(|database| database.name)
+        .collect();
+    let file = TokenFile::new(config.token_file);
+    if edit.databases == [DEFAULT] && !known.iter().any(|name| name == DEFAULT) {
+        return Ok((file, Some(None)));
+    }
+    configured(&edit.databases, &known)?;
+    Ok((file, Some(Some(prompt::listed(&edit.databases)?))))
+}

@@ -1,0 +1,57 @@
+//! Giving a token a new secret.
+
+use server_config::Sources;
+use token_store::{Secret, Selector, Token, TokenFile};
+
+use crate::{command::Grace, failure::Failure, json, text, token_file, world::World};
+
+pub(crate) fn run(
+    selector: &Selector,
+    grace: Grace,
+    json: bool,
+    sources: &Sources,
+    world: &mut World<'_>,
+) -> Result<(), Failure> {
+    let file = token_file(sources)?;
+    // Without a file there is nothing to lock, and no reason to make its folder.
+    selector.find(file.load()?.set.iter())?;
+    let until = grace.until(world.now())?;
+    let secret = world.new_secret()?;
+    let rotated = file.edit(|draft| {
+        let before = selector.find(draft.iter())?;
+        let after = draft.rotate(&before.id, &secret, until);
+        Ok::<_, Failure>((before.clone(), after.unwrap_or(before)))
+    })?;
+    world.warn(&rotated.warnings);
+    let (before, after) = rotated.value;
+    let text = if json {
+        json::added(&after, &secret, None)
+    } else {
+        text::rotated(&after, &secret)
+    };
+    match world.print(&text) {
+        Ok(()) => Ok(()),
+        Err(shown) => Err(restore(&file, &before, &secret, shown)),
+    }
+}
+
+/// Takes a secret back that nobody could read, unless the token has another one by now.
+fn restore(file: &TokenFile, before: &Token, secret: &Secret, shown: std::io::Error) -> Failure {
+    let restored = file.edit(|draft| {
+        draft.change(&before.id, |token| {
+            if token.hash == secret.hash() {
+                token.hash = before.hash;
+                token.previous.clone_from(&before.previous);
+            }
+        });
+        Ok::<_, Failure>(())
+    });
+    match restored {
+        Ok(_) => Failure::NotRotated(shown),
+        Err(restored) => Failure::NotRotatedNorRestored {
+            shown,
+            restored: Box::new(restored),
+            id: before.id.clone(),
+        },
+    }
+}

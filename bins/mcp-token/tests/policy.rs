@@ -1,0 +1,339 @@
+//! Policies, rotation, verification and checks, by the real program.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    fs,
+    io::Write,
+    process::{Output, Stdio},
+};
+
+use serde_json::{Value, json};
+use support::{Bench, is_in, shown_token, stderr, stdout};
+use time::{Duration, OffsetDateTime};
+use token_store::{Access, Token, TokenFile, Usage, UsageLog};
+
+fn done(output: &Output) -> String {
+    assert!(output.status.success(), "{}", stderr(output));
+    stdout(output)
+}
+
+fn parsed(output: &Output) -> Value {
+    serde_json::from_str(&done(output)).unwrap()
+}
+
+/// Gives the only token of the file.
+fn only(bench: &Bench) -> Token {
+    let set = bench.set();
+    assert_eq!(set.len(), 1);
+    (**set.iter().next().unwrap()).clone()
+}
+
+fn verify(bench: &Bench, token: &str, words: &[&str]) -> Output {
+    let words = [&["verify"], words].concat();
+    let mut child = bench
+        .command(&words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(token.as_bytes())
+        .unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// Makes every token of the file seem older.
+fn age(bench: &Bench, by: Duration) {
+    TokenFile::new(&bench.file)
+        .edit(|draft| {
+            let ids: Vec<_> = draft.iter().map(|token| token.id.clone()).collect();
+            for id in ids {
+                draft.change(&id, |token| {
+                    token.created_at -= by;
+                    token.expires_at = token.expires_at.map(|end| end - by);
+                    if let Some(previous) = &mut token.previous {
+                        previous.until -= by;
+                    }
+                });
+            }
+            Ok::<_, token_store::EditError>(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn add_takes_a_policy_and_show_tells_it() {
+    let bench = Bench::new();
+    let made = bench.run(&[
+        "add",
+        "--expiry",
+        "90d",
+        "--access",
+        "write",
+        "--tools",
+        "query_database,count_rows",
+        "--schemas",
+        "public, sales",
+        "--rows",
+        "500",
+        "--bytes",
+        "256KiB",
+        "--statement-timeout",
+        "10s",
+        "--allow-from",
+        "10.0.0.0/8,::1",
+        "-set-role",
+        "analyst",
+        "--connections=3",
+    ]);
+    done(&made);
+    let token = only(&bench);
+    assert_eq!(token.policy.access, Access::Write);
+    let shown = parsed(&bench.run(&["show", token.id.as_str(), "--json"]));
+    assert_eq!(
+        shown["policy"],
+        json!({
+            "access": "write",
+            "set_role": "analyst",
+            "tools": ["query_database", "count_rows"],
+            "schemas": ["public", "sales"],
+            "limits": { "rows": 500, "bytes": "256KiB", "statement_timeout": "10s", "connections": 3 },
+            "allow_from": ["10.0.0.0/8", "::1"],
+        })
+    );
+    let text = done(&bench.run(&["show", token.id.as_str()]));
+    assert!(
+        text.contains("Policy: access write; set_role analyst; tools query_database, count_rows; schemas public, sales; rows 500; bytes 256KiB; statement_timeout 10s; connections 3; allow_from 10.0.0.0/8, ::1\n"),
+        "{text}"
+    );
+    assert!(done(&bench.run(&["list"])).contains("Policy: access write"));
+}
+
+#[test]
+fn a_policy_that_is_wrong_is_refused_and_nothing_written() {
+    for (option, value, fix) in [
+        ("--rows", "0", "`limits.rows` must be a whole number from 1"),
+        ("--bytes", "1TB", "`limits.bytes` must be a size"),
+        (
+            "--allow-from",
+            "10.0.0.1/8",
+            "`allow_from` must be a list of addresses",
+        ),
+        ("--access", "admin", "must be read or write"),
+        ("--role-password-env", "X", "needs the role's name"),
+        ("--tools", ",", "`tools` must be a list of names"),
+    ] {
+        let bench = Bench::new();
+        let output = bench.run(&["add", "--expiry", "1d", option, value]);
+        assert_eq!(output.status.code(), Some(2), "{option}");
+        assert!(stderr(&output).contains(fix), "{}", stderr(&output));
+        assert!(!bench.file.exists());
+    }
+}
+
+#[test]
+fn edit_changes_what_is_named_and_nothing_else() {
+    let bench = Bench::new();
+    let text = bench.add();
+    let before = only(&bench);
+    let id = before.id.as_str();
+    done(&bench.run(&["edit", id, "--rows", "5", "--tools", "count_rows"]));
+    done(&bench.run(&["edit", id, "--note", "new", "--rows", "default"]));
+    let after = only(&bench);
+    assert!(is_in(&bench.set(), &text));
+    assert_eq!(
+        (after.hash, after.created_at),
+        (before.hash, before.created_at)
+    );
+    assert_eq!(after.expires_at, before.expires_at);
+    assert_eq!(after.note, "new");
+    assert_eq!(after.policy.limits.rows, None);
+    assert!(after.policy.tools.as_ref().unwrap().contains("count_rows"));
+    let changed = parsed(&bench.run(&["edit", id, "--expiry", "never", "--json"]));
+    assert_eq!(changed["changed"]["expires_at"], Value::Null);
+    for (words, code) in [
+        (vec!["edit", id], 2),
+        (vec!["edit", id, "--bytes", "x"], 2),
+        (vec!["edit", "nobody", "--note", "x"], 1),
+    ] {
+        assert_eq!(bench.run(&words).status.code(), Some(code), "{words:?}");
+    }
+}
+
+#[test]
+fn edit_binds_to_configured_databases_only() {
+    let bench = Bench::new();
+    bench.add();
+    let config = bench.path().join("c.yaml");
+    let file = bench.file.display();
+    fs::write(&config, format!("http: {{auth: {{token_file: {file}}}}}\ndatabases:\n- {{name: main, user: u}}\n- {{name: other, user: u}}\n")).unwrap();
+    let config = config.to_str().unwrap();
+    let token = only(&bench);
+    let edit = |names: &[&str]| {
+        let mut words = vec!["edit", token.id.as_str(), "--config", config];
+        words.extend(names.iter().flat_map(|name| ["--database", name]));
+        bench.run(&words)
+    };
+    done(&edit(&["other", "main"]));
+    assert_eq!(only(&bench).databases.unwrap().to_string(), "other, main");
+    assert!(stderr(&edit(&["third"])).contains("choose one of: main, other"));
+    assert!(stderr(&edit(&["main", "main"])).contains("name each one once"));
+    done(&edit(&["default"]));
+    assert_eq!(only(&bench).databases, None);
+}
+
+#[test]
+fn rotate_gives_a_new_secret_and_keeps_the_old_one_for_a_day() {
+    let bench = Bench::new();
+    let old = bench.add();
+    let before = only(&bench);
+    let rotated = bench.run(&["rotate", before.id.as_str()]);
+    let new = shown_token(&rotated).unwrap();
+    assert_ne!(new, old);
+    assert!(done(&rotated).contains("Old secret accepted: until "));
+    let after = only(&bench);
+    assert_eq!((&after.id, &after.note), (&before.id, &before.note));
+    let left = after.previous.as_ref().unwrap().until - OffsetDateTime::now_utc();
+    assert!(
+        left > Duration::hours(23) && left <= Duration::hours(24),
+        "{left}"
+    );
+    for (token, state) in [
+        (&new, "State: valid\n"),
+        (&old, "State: valid until it ends"),
+    ] {
+        assert!(done(&verify(&bench, token, &[])).contains(state));
+    }
+    age(&bench, Duration::hours(25));
+    let ended = verify(&bench, &old, &["--json"]);
+    assert_eq!(ended.status.code(), Some(3));
+    assert!(stdout(&ended).contains("\"state\":\"replaced\""));
+    done(&verify(&bench, &new, &[]));
+}
+
+#[test]
+fn rotate_without_grace_and_end_previous_end_the_old_secret_at_once() {
+    let bench = Bench::new();
+    let old = bench.add();
+    let id = only(&bench).id;
+    let json = parsed(&bench.run(&["rotate", id.as_str(), "--grace", "none", "--json"]));
+    let second = json["token"].as_str().unwrap().to_owned();
+    assert_eq!(json["previous_until"], Value::Null);
+    assert_eq!(verify(&bench, &old, &[]).status.code(), Some(3));
+    done(&bench.run(&["rotate", id.as_str(), "--grace", "7d"]));
+    done(&verify(&bench, &second, &[]));
+    done(&bench.run(&["edit", id.as_str(), "--end-previous"]));
+    assert_eq!(verify(&bench, &second, &[]).status.code(), Some(3));
+}
+
+#[test]
+fn verify_tells_the_state_by_its_exit_code_and_never_the_token() {
+    let bench = Bench::new();
+    let token = bench.add();
+    let json = parsed(&verify(&bench, &format!("{token}\n"), &["--json"]));
+    assert_eq!(json["id"], only(&bench).id.as_str());
+    assert_eq!(json["state"], "valid");
+    let unknown = verify(&bench, "guess", &["--json"]);
+    assert_eq!(unknown.status.code(), Some(3));
+    let unknown: Value = serde_json::from_str(&stdout(&unknown)).unwrap();
+    assert_eq!(
+        unknown,
+        json!({ "id": null, "state": "unknown", "expires_at": null })
+    );
+    age(&bench, Duration::days(91));
+    let expired = verify(&bench, &token, &[]);
+    assert_eq!(expired.status.code(), Some(3));
+    assert!(stdout(&expired).contains("State: expired"));
+    assert!(!stdout(&expired).contains(&token) && !stderr(&expired).contains(&token));
+    assert_eq!(verify(&bench, " \n", &[]).status.code(), Some(1));
+}
+
+#[test]
+fn list_unused_shows_what_nobody_has_used_for_so_long() {
+    let bench = Bench::new();
+    for _ in 0..3 {
+        bench.add();
+    }
+    age(&bench, Duration::days(80));
+    let ids: Vec<_> = bench.set().iter().map(|token| token.id.clone()).collect();
+    let usage = |days| Usage {
+        at: (OffsetDateTime::now_utc() - Duration::days(days))
+            .replace_nanosecond(0)
+            .unwrap(),
+        address: Some([10, 0, 0, 7].into()),
+        client: "cursor/1.9".into(),
+        calls: 3,
+        rows: 40,
+    };
+    let log = UsageLog([(ids[0].clone(), usage(40)), (ids[1].clone(), usage(1))].into());
+    log.save(&UsageLog::path_for(&bench.file)).unwrap();
+    let listed = parsed(&bench.run(&["list", "--unused", "30d", "--json"]));
+    let unused: Vec<&str> = listed["tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|token| token["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(unused, [ids[0].as_str(), ids[2].as_str()]);
+    assert_eq!(listed["tokens"][0]["last_used"]["client"], "cursor/1.9");
+    assert_eq!(listed["tokens"][1]["last_used"], Value::Null);
+    let text = done(&bench.run(&["show", ids[1].as_str()]));
+    assert!(
+        text.contains(" from 10.0.0.7 by cursor/1.9 (3 calls, 40 rows in all)"),
+        "{text}"
+    );
+    fs::write(UsageLog::path_for(&bench.file), [0xff, 0]).unwrap();
+    assert!(done(&bench.run(&["list"])).contains("Total tokens: 3"));
+}
+
+#[test]
+fn check_finds_what_a_server_would_meet() {
+    let bench = Bench::new();
+    bench.add();
+    assert_eq!(done(&bench.run(&["check"])), "Valid: 1 token(s)\n");
+    let good = fs::read_to_string(&bench.file).unwrap();
+    let config = bench.path().join("c.yaml");
+    fs::write(&config, "databases:\n- {name: main, user: u}\n").unwrap();
+    let config = config.to_str().unwrap();
+    for (field, fix) in [
+        (
+            "database: other",
+            "the database \"other\" is not configured; there are main",
+        ),
+        (
+            "alow_from: [10.0.0.0/8]",
+            "`alow_from` is not known and has no effect; did you mean `allow_from`?",
+        ),
+        ("limits: {row: 5}", "the field `limits` must be"),
+        ("hash: x", "the same key stands twice"),
+    ] {
+        fs::write(&bench.file, format!("{good}    {field}\n")).unwrap();
+        let output = bench.run(&["check", "--config", config]);
+        assert_eq!(output.status.code(), Some(1), "{field}");
+        assert!(stderr(&output).contains(fix), "{}", stderr(&output));
+        let json = bench.run(&["check", "--config", config, "--json"]);
+        assert!(stdout(&json).contains("\"valid\":false"), "{field}");
+    }
+    fs::write(
+        &bench.file,
+        format!("{good}    team: data\n    role: {{user: r, password_env: NOWHERE}}\n"),
+    )
+    .unwrap();
+    let warned = bench.run(&["check"]);
+    done(&warned);
+    assert!(stderr(&warned).contains("`team` is not known and has no effect"));
+    assert!(stderr(&warned).contains("the variable NOWHERE is not set"));
+    fs::write(config, "databases: 5\n").unwrap();
+    assert_eq!(
+        bench.run(&["check", "--config", config]).status.code(),
+        Some(1)
+    );
+    fs::remove_file(&bench.file).unwrap();
+    assert!(stderr(&bench.run(&["check"])).contains("does not exist"));
+}

@@ -1,0 +1,120 @@
+//! Resources that the server looks at while a client follows them.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::client::Client;
+use common::{Holder, start_handler};
+use mcp_protocol::http::Options;
+use mcp_protocol::{
+    CallError, Capabilities, Context, Handler, Principal, ServerInfo, ServiceOptions, Tool,
+    ToolCall, ToolResult,
+};
+use serde_json::json;
+
+/// How often each principal was looked at for, and what it would see.
+type Seen = Arc<Mutex<HashMap<String, (u64, u64)>>>;
+
+/// A handler whose resources are others for each principal.
+struct Versioned {
+    info: ServerInfo,
+    seen: Seen,
+}
+
+impl Handler for Versioned {
+    type Principal = Holder;
+
+    fn server(&self) -> &ServerInfo {
+        &self.info
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            resources: true,
+            resource_subscriptions: true,
+            list_changed: true,
+            ..Capabilities::default()
+        }
+    }
+
+    fn tools(&self, _: &Holder) -> Arc<[Tool]> {
+        Arc::new([])
+    }
+
+    async fn call_tool(&self, _: ToolCall, _: Context<Holder>) -> Result<ToolResult, CallError> {
+        Ok(ToolResult::default())
+    }
+
+    async fn resource_version(&self, uri: &str, principal: &Holder) -> Option<String> {
+        let mut seen = self.seen.lock().unwrap();
+        let (looks, version) = seen.entry(principal.name().to_owned()).or_default();
+        *looks += 1;
+        (uri == "test://versioned").then(|| version.to_string())
+    }
+}
+
+fn change(seen: &Seen, name: &str) {
+    seen.lock().unwrap().entry(name.to_owned()).or_default().1 += 1;
+}
+
+#[tokio::test]
+async fn each_principal_is_told_of_its_own_changes_while_it_follows() {
+    let seen = Seen::default();
+    let handler = Versioned {
+        info: ServerInfo::default(),
+        seen: seen.clone(),
+    };
+    let options = ServiceOptions {
+        follow_interval: Duration::from_millis(5),
+        ..ServiceOptions::default()
+    };
+    let server = start_handler(handler, Options::default(), options).await;
+    let mut alice = Client::open(&server, "2025-11-25").await;
+    let mut bob = Client::new(&server, "2025-11-25");
+    bob.token = "bob-token";
+    bob.initialize().await;
+    let names = ["alice", "bob"];
+    assert!(seen.lock().unwrap().is_empty(), "nobody follows anything");
+
+    let watched = json!({ "uri": "test://versioned" });
+    for client in [&mut alice, &mut bob] {
+        let answer = client.ask("resources/subscribe", watched.clone()).await;
+        assert_eq!(answer["result"], json!({}));
+    }
+    // What changes from then on is told, also by a stream that is opened later.
+    change(&seen, "alice");
+    let mut alices = alice.stream(&alice.http("GET", "", None)).await;
+    assert_eq!(alices.next().await.unwrap()["params"], watched);
+    let mut bobs = bob.stream(&bob.http("GET", "", None)).await;
+    // Each is told of one change, and of nothing else before it.
+    for (name, stream) in names.into_iter().zip([&mut alices, &mut bobs]) {
+        change(&seen, name);
+        let told = stream.next().await.unwrap();
+        assert_eq!(told["method"], "notifications/resources/updated");
+        assert_eq!(told["params"], watched);
+    }
+    server.changes.tools();
+    for stream in [&mut alices, &mut bobs] {
+        let told = stream.next().await.unwrap();
+        assert_eq!(told["method"], "notifications/tools/list_changed", "once");
+    }
+
+    // Who has no stream, or follows nothing, is looked at for no more.
+    drop(alices);
+    bob.ask("resources/unsubscribe", watched.clone()).await;
+    let looks = |name: &str| seen.lock().unwrap()[name].0;
+    common::within(async {
+        loop {
+            let before = names.map(looks);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if names.map(looks) == before {
+                break;
+            }
+        }
+    })
+    .await;
+}

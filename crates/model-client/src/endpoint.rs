@@ -1,0 +1,97 @@
+//! Where a model is and what a call of it may use up.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::Key;
+
+/// A model, where it is served, and what a call may use up.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub(crate) model: String,
+    pub(crate) url: Option<String>,
+    pub(crate) key: Option<Key>,
+    pub(crate) authorities: Option<PathBuf>,
+    pub(crate) limits: Limits,
+}
+
+/// What one call may use up.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Time for the whole call: all attempts, and the waits between them.
+    pub timeout: Duration,
+    /// Time for opening a connection, with its TLS.
+    pub connect_timeout: Duration,
+    /// Bytes of one answer.
+    pub answer_bytes: usize,
+    /// How often a call is tried again when the server is busy, fails or cannot be reached.
+    pub retries: u32,
+    /// The first wait between two attempts, when the server asks for none; it doubles.
+    pub first_wait: Duration,
+    /// The longest wait between two attempts; a server that asks for more is not waited for.
+    pub longest_wait: Duration,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+}
+
+impl Default for Limits {
+    /// 30 s in all, 5 s to connect, 16 MiB, 2 more attempts, waits from 250 ms to 10 s, 60 s idle.
+    fn default() -> Self {
+        Limits {
+            timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            answer_bytes: 16 << 20,
+            retries: 2,
+            first_wait: Duration::from_millis(250),
+            longest_wait: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Endpoint {
+    /// Names a model; it is asked for at its provider's own address, without a key.
+    #[must_use]
+    pub fn new(model: impl Into<String>) -> Self {
+        Endpoint {
+            model: model.into(),
+            url: None,
+            key: None,
+            authorities: None,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Asks at another address: the part of the URL before what the provider's interface adds, as
+    /// `https://models.example.com/v1`.
+    #[must_use]
+    pub fn with_url(self, url: impl Into<String>) -> Self {
+        Endpoint {
+            url: Some(url.into()),
+            ..self
+        }
+    }
+
+    /// Shows the server a key.
+    #[must_use]
+    pub fn with_key(self, key: Key) -> Self {
+        Endpoint {
+            key: Some(key),
+            ..self
+        }
+    }
+
+    /// Trusts the certificates in a PEM file instead of the system's.
+    #[must_use]
+    pub fn with_authorities(self, file: impl Into<PathBuf>) -> Self {
+        Endpoint {
+            authorities: Some(file.into()),
+            ..self
+        }
+    }
+
+    /// Sets what a call may use up.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Endpoint { limits, ..self }
+    }
+}

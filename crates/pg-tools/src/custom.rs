@@ -1,0 +1,229 @@
+//! Tools that an operator writes: SQL with parameters.
+
+use std::sync::Arc;
+
+use futures_util::join;
+use session_pool::{Lease, Session};
+use tokio_postgres::types::Type;
+
+use crate::{
+    Agent,
+    read_only::{Column, ReadError, Statement, columns},
+    shelf::Shelf,
+    tools::{CustomQuery, Tool},
+};
+
+/// A tool that an operator wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomTool {
+    /// The name that it is called by: 1 to 128 characters of `A-Z a-z 0-9 _ . -`.
+    pub name: String,
+    /// The name that people read.
+    pub title: String,
+    /// What it does, for the model.
+    pub description: String,
+    /// The configured name of the database that it runs on.
+    pub database: String,
+    /// One statement, with `$1` for the first parameter.
+    pub sql: String,
+    /// Its parameters, in their order.
+    pub parameters: Vec<CustomParameter>,
+    /// Whether it only reads; one that does not is for agents that may write.
+    pub read_only: bool,
+    /// Rows that it gives or, when it writes, changes at most.
+    pub max_rows: u32,
+}
+
+/// A parameter of a custom tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomParameter {
+    /// The name of the argument.
+    pub name: String,
+    /// Its type in JSON Schema: `string`, `integer`, `number`, `boolean`, or `array` of these.
+    pub kind: String,
+    /// What it is, for the model.
+    pub description: Option<String>,
+    /// Whether it must be given; what is not given is NULL.
+    pub required: bool,
+}
+
+/// Why a custom tool cannot be offered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("tool \"{tool}\": {message}")]
+pub struct CustomToolError {
+    /// Its name.
+    pub tool: String,
+    /// What is wrong.
+    pub message: String,
+    /// Whether it may be right at another time: its database could not be asked.
+    pub is_unreachable: bool,
+}
+
+/// The custom tools of a [`Toolbox`](crate::Toolbox), which may be others later.
+#[derive(Clone)]
+pub struct CustomTools(pub(crate) Arc<Shelf>);
+
+impl CustomTools {
+    /// Offers these in place of those before, once PostgreSQL has prepared all of them. `session`
+    /// lends the connections for that.
+    ///
+    /// # Errors
+    /// All that is wrong; then nothing changes.
+    pub async fn replace(
+        &self,
+        tools: Vec<CustomTool>,
+        session: &Session,
+    ) -> Result<(), Vec<CustomToolError>> {
+        let mut wrong = Vec::new();
+        let mut right: Vec<Arc<dyn Tool>> = Vec::new();
+        let mut names: Vec<String> = self.0.fixed_names();
+        for tool in tools {
+            let name = tool.name.clone();
+            let checked = match check_name(&name, &names) {
+                Err(message) => Err((message, false)),
+                Ok(()) => self.prepare(tool, session).await,
+            };
+            match checked {
+                Ok(tool) => right.push(Arc::new(tool)),
+                Err((message, is_unreachable)) => wrong.push(CustomToolError {
+                    tool: name.escape_debug().to_string(),
+                    message,
+                    is_unreachable,
+                }),
+            }
+            names.push(name);
+        }
+        if wrong.is_empty() {
+            self.0.put_custom(right);
+            Ok(())
+        } else {
+            Err(wrong)
+        }
+    }
+
+    async fn prepare(
+        &self,
+        tool: CustomTool,
+        session: &Session,
+    ) -> Result<CustomQuery, (String, bool)> {
+        check_parameters(&tool).map_err(|message| (message, false))?;
+        let agent = Agent::new(session.clone(), &*tool.database);
+        match self.0.describe(&agent, &tool.sql, tool.read_only).await {
+            Ok(described) if described.types.len() != tool.parameters.len() => {
+                let (used, named) = (described.types.len(), tool.parameters.len());
+                Err((
+                    format!("its SQL has {used} parameters, {named} are named"),
+                    false,
+                ))
+            }
+            Ok(described) => {
+                let means = &self.0.means;
+                Ok(CustomQuery::new(
+                    tool,
+                    described,
+                    means.reader.clone(),
+                    means.writer.clone(),
+                ))
+            }
+            Err(error) => {
+                let is_unreachable = error.is_unreachable();
+                Err((error.explain().replace('\n', "; "), is_unreachable))
+            }
+        }
+    }
+}
+
+/// What PostgreSQL says of a statement.
+pub(crate) struct Described {
+    /// Its text, without a semicolon at its end.
+    pub(crate) sql: String,
+    /// The types of its parameters.
+    pub(crate) types: Vec<Type>,
+    /// What it gives, if it gives rows.
+    pub(crate) columns: Vec<Column>,
+}
+
+impl Shelf {
+    /// Has PostgreSQL prepare a statement, and makes sure that it is what it is said to be.
+    async fn describe(
+        &self,
+        agent: &Agent,
+        sql: &str,
+        read_only: bool,
+    ) -> Result<Described, ReadError> {
+        let statement = &Statement::check(sql)?;
+        let run = |lease: Lease, _| async move {
+            let text = statement.text();
+            let as_query = format!("SELECT FROM (\n{text}\n) q");
+            let as_change = format!("WITH q AS (\n{text}\n) SELECT");
+            let (alone, query, change) = join!(
+                lease.prepare(text),
+                lease.prepare(&as_query),
+                lease.prepare(&as_change)
+            );
+            let described = alone.map_err(|error| ReadError::of_statement(error, 0))?;
+            if read_only && query.is_err() {
+                return Err(ReadError::refused(
+                    "it is no plain query; read_only: false is for what changes rows",
+                ));
+            }
+            if !read_only && (query.is_ok() || change.is_err()) {
+                return Err(ReadError::refused(
+                    "it is no INSERT, UPDATE or DELETE; a query has read_only: true",
+                ));
+            }
+            let described = Described {
+                sql: text.to_owned(),
+                types: described.params().to_vec(),
+                columns: columns(&described),
+            };
+            _ = lease.scrub().await;
+            Ok(described)
+        };
+        let limit = self.means.reader.limits.statement_timeout;
+        let described = self.means.reader.leased(agent, None, run);
+        tokio::time::timeout(limit, described)
+            .await
+            .unwrap_or(Err(ReadError::TimedOut(limit)))
+    }
+}
+
+fn check_name(name: &str, taken: &[String]) -> Result<(), String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if name.is_empty() || name.len() > 128 || !name.bytes().all(is_plain) {
+        return Err("a name has 1 to 128 letters, digits, `_`, `.` or `-`".into());
+    }
+    if taken.iter().any(|other| other == name) {
+        return Err("another tool has this name".into());
+    }
+    Ok(())
+}
+
+fn check_parameters(tool: &CustomTool) -> Result<(), String> {
+    let names: Vec<&str> = tool
+        .parameters
+        .iter()
+        .map(|parameter| &*parameter.name)
+        .collect();
+    let repeated = |(index, name): (usize, &&str)| names[..index].contains(name);
+    match names.iter().enumerate().find(|place| repeated(*place)) {
+        Some((_, name)) => Err(format!(
+            "two parameters are called `{}`",
+            name.escape_debug()
+        )),
+        None => Ok(()),
+    }
+}
+
+impl ReadError {
+    /// Says whether the database could not be asked.
+    fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            ReadError::NoConnection(_)
+                | ReadError::NeverBegan(_)
+                | ReadError::Lost(_)
+                | ReadError::TimedOut(_)
+        )
+    }
+}

@@ -1,0 +1,71 @@
+//! What the tools are set up with.
+
+use std::sync::Arc;
+
+use model_client::{Chat, Embedder};
+
+use crate::{Guards, Paging, QueryLimits, QuestionLimits};
+
+/// What the tools are set up with; more may be added, so begin with `Settings::default()`.
+#[non_exhaustive]
+pub struct Settings {
+    /// What queries may do on each database.
+    pub guards: Guards,
+    /// What one query may use up.
+    pub limits: QueryLimits,
+    /// How much is held for an agent that pages through a result.
+    pub paging: Paging,
+    /// Rows that one statement of a tool that writes may change.
+    pub written_rows: u64,
+    /// The opt-in tools that are switched on, by name.
+    pub enabled: Vec<String>,
+    /// The model that makes vectors of texts, if there is one.
+    pub embedder: Option<Arc<Embedder>>,
+    /// The model that answers texts, if there is one.
+    pub chat: Option<Arc<Chat>>,
+    /// What a question in plain words may use up beside its query.
+    pub questions: QuestionLimits,
+    /// Whether there may be custom tools, which clients are told of when they change.
+    pub tools_change: bool,
+}
+
+impl Default for Settings {
+    /// The usual tools with usual limits; a statement may change 1,000 rows.
+    fn default() -> Self {
+        Settings {
+            guards: Guards::default(),
+            limits: QueryLimits::default(),
+            paging: Paging::default(),
+            written_rows: 1_000,
+            enabled: Vec::new(),
+            embedder: None,
+            chat: None,
+            questions: QuestionLimits::default(),
+            tools_change: false,
+        }
+    }
+}
+
+/// Why there is no toolbox with these settings.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// A tool is to be switched on that is not one of the opt-in ones.
+    #[error("there is no opt-in tool \"{}\"{}", name.escape_debug(), told(known, nearest))]
+    UnknownTool {
+        /// The name.
+        name: String,
+        /// The opt-in tool that was probably meant.
+        nearest: Option<String>,
+        /// All opt-in tools.
+        known: Vec<String>,
+    },
+}
+
+fn told(known: &[String], nearest: &Option<String>) -> String {
+    match nearest {
+        Some(nearest) => format!("; did you mean \"{nearest}\"?"),
+        None if known.is_empty() => "; there are none".into(),
+        None => format!("; there are {}", known.join(", ")),
+    }
+}

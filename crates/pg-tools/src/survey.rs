@@ -1,0 +1,153 @@
+//! What an agent really can do, asked from its databases.
+
+use std::sync::Arc;
+
+use tokio_postgres::Row;
+
+use crate::{
+    Agent,
+    read_only::{ReadError, Reader},
+    shelf::{Shelf, Shelved},
+};
+
+/// Relations that are looked at in one database.
+const MOST_RELATIONS: usize = 5_000;
+
+const SESSION: &str = "SELECT current_user::text, pg_catalog.current_setting('server_version'), \
+     pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'), \
+     pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'), \
+     (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user)";
+
+const RELATIONS: &str = "SELECT n.nspname::text, c.relname::text, \
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT'), \
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND (pg_catalog.has_any_column_privilege(c.oid, 'INSERT, UPDATE') \
+         OR pg_catalog.has_table_privilege(c.oid, 'DELETE')) \
+     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition \
+       AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
+     ORDER BY 1, 2 LIMIT 5000";
+
+/// What an agent really can do.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// The tools that it sees and can call.
+    pub tools: Vec<String>,
+    /// The tools that are offered to others.
+    pub tools_refused: Vec<String>,
+    /// Each of its databases.
+    pub databases: Vec<Surveyed>,
+}
+
+/// What an agent can do in one database.
+#[derive(Clone, Debug)]
+pub struct Surveyed {
+    /// The configured name.
+    pub name: String,
+    /// Why nothing of it can be used, if so.
+    pub problem: Option<String>,
+    /// As whom its statements run.
+    pub role: String,
+    /// PostgreSQL's version.
+    pub version: String,
+    /// Whether the role passes every check of privileges.
+    pub superuser: bool,
+    /// Whether the role may make schemas.
+    pub may_create: bool,
+    /// Whether the role may make temporary tables.
+    pub may_create_temporary: bool,
+    /// The tables and views that it can read.
+    pub reads: Vec<String>,
+    /// Those of which it can change rows, with a tool that does.
+    pub changes: Vec<String>,
+    /// The tables and views that are there, but not for it.
+    pub refused: Vec<String>,
+}
+
+/// Looks at all of an agent's databases.
+pub(crate) async fn survey(agent: &Agent, shelf: &Shelf) -> Survey {
+    let reader = &*shelf.means.reader;
+    let (mine, others): (Vec<_>, Vec<_>) = shelf
+        .all()
+        .into_iter()
+        .partition(|shelved| shelved.is_for(agent));
+    let writes = mine.iter().any(|shelved| shelved.writes());
+    let names = |tools: Vec<Arc<Shelved>>| {
+        let names = tools
+            .iter()
+            .map(|shelved| shelved.tool.definition().name.to_owned());
+        names.collect()
+    };
+    let databases = agent
+        .databases()
+        .map(|name| database(agent, name, reader, writes));
+    Survey {
+        tools: names(mine),
+        tools_refused: names(others),
+        databases: futures_util::future::join_all(databases).await,
+    }
+}
+
+async fn database(agent: &Agent, name: &str, reader: &Reader, writes: bool) -> Surveyed {
+    let mut surveyed = Surveyed {
+        name: name.to_owned(),
+        problem: None,
+        role: String::new(),
+        version: String::new(),
+        superuser: false,
+        may_create: false,
+        may_create_temporary: false,
+        reads: Vec::new(),
+        changes: Vec::new(),
+        refused: Vec::new(),
+    };
+    if let Err(error) = look(agent, reader, writes, &mut surveyed).await {
+        surveyed.problem = Some(error.explain());
+    }
+    surveyed
+}
+
+async fn look(
+    agent: &Agent,
+    reader: &Reader,
+    writes: bool,
+    found: &mut Surveyed,
+) -> Result<(), ReadError> {
+    // It is one of the agent's own.
+    let agent = &agent.on(&found.name).unwrap_or_else(|| agent.clone());
+    let rows = reader.ask(agent, SESSION, &[]).await?;
+    if let Some(row) = rows.first() {
+        found.role = get(row, 0)?;
+        found.version = get(row, 1)?;
+        found.may_create = get(row, 2)?;
+        found.may_create_temporary = get(row, 3)?;
+        found.superuser = get(row, 4)?;
+    }
+    for row in reader
+        .ask(agent, RELATIONS, &[])
+        .await?
+        .iter()
+        .take(MOST_RELATIONS)
+    {
+        let (schema, table): (String, String) = (get(row, 0)?, get(row, 1)?);
+        let is_listed = agent
+            .schemas()
+            .is_none_or(|schemas| schemas.contains(&schema));
+        let relation = format!("{schema}.{table}");
+        if is_listed && writes && get(row, 3)? {
+            found.changes.push(relation.clone());
+        }
+        if is_listed && get(row, 2)? {
+            found.reads.push(relation);
+        } else {
+            found.refused.push(relation);
+        }
+    }
+    Ok(())
+}
+
+fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
+    row: &'a Row,
+    place: usize,
+) -> Result<T, ReadError> {
+    row.try_get(place).map_err(ReadError::lost)
+}

@@ -1,0 +1,169 @@
+//! Advice on a real PostgreSQL, with hypopg and without it.
+
+use serde_json::json;
+use tokio::sync::OnceCell;
+
+use crate::{
+    Settings,
+    bench::{cluster, counting_cluster, superuser},
+    tools::trial::Trial,
+};
+
+const SLOW: &str = "SELECT count(*) FROM page_views WHERE path = '/product/7'";
+
+fn trial(cluster: &private_postgres::Cluster) -> Trial {
+    let settings = Settings {
+        enabled: vec!["advise_indexes".into()],
+        ..Settings::default()
+    };
+    Trial::new(cluster, "shop_reader", settings)
+}
+
+/// A server with hypopg. The set-up of the tests installs it; without it they fail.
+async fn imaginative() -> &'static private_postgres::Cluster {
+    static MADE: OnceCell<()> = OnceCell::const_new();
+    MADE.get_or_init(|| async {
+        let admin = superuser(counting_cluster()).await;
+        let sql = "CREATE SCHEMA imagined; CREATE EXTENSION hypopg SCHEMA imagined; GRANT USAGE ON SCHEMA imagined TO shop_reader; GRANT SELECT ON imagined.hypopg_list_indexes TO shop_reader";
+        let made = admin.batch_execute(sql).await;
+        made.unwrap_or_else(|error| {
+            panic!("PostgreSQL has no hypopg ({error:?}); `./run test` installs it, and so does: apt-get install postgresql-15-hypopg")
+        });
+    })
+    .await;
+    counting_cluster()
+}
+
+#[tokio::test]
+async fn an_index_is_tried_without_being_built() {
+    let trial = trial(imaginative().await);
+    let (text, structured) = trial.done("advise_indexes", json!({"query": SLOW})).await;
+    assert_eq!(structured["method"], "hypopg");
+    let first = &structured["advice"][0];
+    let statement = "CREATE INDEX CONCURRENTLY ON \"shop\".\"page_views\" (\"path\")";
+    assert_eq!(first["statement"], statement, "{text}");
+    let (now, after) = (
+        structured["cost"].as_f64().unwrap(),
+        first["cost_after"].as_f64().unwrap(),
+    );
+    assert!(after < now / 2.0, "{text}");
+    assert!(first["size_bytes"].as_i64().unwrap() > 100_000, "{text}");
+    assert_eq!(structured["advice"].as_array().unwrap().len(), 1, "{text}");
+
+    // What was promised is what comes when the index is built.
+    let admin = superuser(counting_cluster()).await;
+    admin
+        .batch_execute(
+            "BEGIN; CREATE INDEX promised ON shop.page_views (path); ANALYZE shop.page_views",
+        )
+        .await
+        .unwrap();
+    let plan = admin
+        .query(
+            &format!("EXPLAIN {}", SLOW.replace("page_views", "shop.page_views")),
+            &[],
+        )
+        .await
+        .unwrap();
+    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    admin.batch_execute("ROLLBACK").await.unwrap();
+    let real = plan[0]
+        .split("..")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .unwrap();
+    let real: f64 = real.parse().unwrap();
+    assert!(
+        (after / real).max(real / after) < 1.5,
+        "{after} was promised, {real} came: {plan:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_join_gets_the_index_that_helps_it() {
+    let trial = trial(imaginative().await);
+    let query = "SELECT o.id FROM users u JOIN orders o ON o.user_id = u.id WHERE u.email = (SELECT email FROM users WHERE id = 7)";
+    let (text, structured) = trial
+        .done("advise_indexes", json!({ "query": query }))
+        .await;
+    assert_eq!(
+        structured["advice"][0]["statement"],
+        "CREATE INDEX CONCURRENTLY ON \"shop\".\"orders\" (\"user_id\")",
+        "{text}"
+    );
+    for query in [
+        "SELECT * FROM users WHERE id = 7",
+        "SELECT 1",
+        "SELECT count(*) FROM page_views",
+    ] {
+        let (text, structured) = trial
+            .done("advise_indexes", json!({ "query": query }))
+            .await;
+        assert_eq!(structured["advice"], json!([]), "{query}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_imagined_is_left_behind() {
+    let trial = trial(imaginative().await);
+    trial.done("advise_indexes", json!({"query": SLOW})).await;
+    // A failure between imagining and planning must leave nothing either.
+    trial
+        .failed(
+            "advise_indexes",
+            json!({"query": "SELECT 1 / 0 FROM nowhere"}),
+        )
+        .await;
+    let left = json!({"query": "SELECT count(*) FROM imagined.hypopg_list_indexes"});
+    let (text, _) = trial.done("query_database", left).await;
+    assert!(text.contains("count\n0"), "{text}");
+}
+
+#[tokio::test]
+async fn the_query_is_guarded_as_everywhere() {
+    for cluster in [imaginative().await, cluster()] {
+        let trial = trial(cluster);
+        for query in [
+            "DELETE FROM users",
+            "SELECT 1; DROP TABLE users",
+            "CREATE TABLE x AS SELECT 1",
+            "SELECT pg_notify('a', 'b')",
+            "WITH gone AS (DELETE FROM users RETURNING 1) SELECT * FROM gone",
+            "EXPLAIN SELECT 1",
+            "SELECT $1",
+            "",
+        ] {
+            trial
+                .failed("advise_indexes", json!({ "query": query }))
+                .await;
+        }
+    }
+    // Nor may a query imagine by itself.
+    let trial = trial(imaginative().await);
+    let own = json!({"query": "SELECT * FROM imagined.hypopg_create_index('CREATE INDEX ON shop.users (name)')"});
+    let failure = trial.failed("query_database", own).await;
+    assert!(failure.contains("hypopg_create_index"), "{failure}");
+}
+
+#[tokio::test]
+async fn without_hypopg_the_plan_is_read_and_that_is_said() {
+    let trial = trial(cluster());
+    let (text, structured) = trial.done("advise_indexes", json!({"query": SLOW})).await;
+    assert_eq!(structured["method"], "plan");
+    let expected = json!([{
+        "statement": "CREATE INDEX CONCURRENTLY ON \"shop\".\"page_views\" (\"path\")",
+        "cost_after": null, "saved_percent": null, "size_bytes": null,
+    }]);
+    assert_eq!(structured["advice"], expected, "{text}");
+    assert!(text.contains("hypopg is not installed"), "{text}");
+    for query in [
+        "SELECT * FROM users WHERE id = 7",
+        "SELECT count(*) FROM page_views",
+        "SELECT * FROM users WHERE name > ''",
+    ] {
+        let (text, structured) = trial
+            .done("advise_indexes", json!({ "query": query }))
+            .await;
+        assert_eq!(structured["advice"], json!([]), "{query}: {text}");
+    }
+}

@@ -1,0 +1,77 @@
+//! `execute_write`: one statement that changes rows, for whoever may.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
+use crate::{
+    render,
+    writing::{Writer, Written},
+};
+
+const USUAL_ROWS: u64 = 100;
+
+/// What a change is told as.
+pub(super) const OUTPUT_SCHEMA: &str = r#"{"type":"object","properties":{"affected_rows":{"type":"integer"},"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"Not all returned rows are shown"}},"required":["affected_rows"]}"#;
+
+const DEFINITION: Definition<'_> = Definition {
+    name: "execute_write",
+    title: "Change rows",
+    description: "Runs one INSERT, UPDATE or DELETE, which may have RETURNING, and keeps it. When it changes more than max_rows, nothing is changed.",
+    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One statement"},"max_rows":{"type":"integer","minimum":0,"default":100},"database":{"type":"string"}},"required":["query"],"additionalProperties":false}"#,
+    output_schema: OUTPUT_SCHEMA,
+    effect: Effect::Writes,
+    offer: Offer::OptIn,
+};
+
+/// The tool.
+pub(crate) struct ExecuteWrite(pub(crate) Arc<Writer>);
+
+impl Tool for ExecuteWrite {
+    fn definition(&self) -> Definition<'_> {
+        DEFINITION
+    }
+
+    fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a> {
+        Box::pin(self.run(call))
+    }
+}
+
+impl ExecuteWrite {
+    async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
+        let agent = &call.on_database()?;
+        let query = call.arguments.text("query")?;
+        let most_rows = call
+            .arguments
+            .number("max_rows", 0..=u64::MAX, USUAL_ROWS)?;
+        call.arguments.finish()?;
+        let written = self.0.write(agent, &query, &[], most_rows).await?;
+        Ok(found(&written))
+    }
+}
+
+/// Tells what was changed.
+pub(super) fn found(written: &Written) -> Found {
+    let affected = written.affected;
+    let rows = written.rows.as_ref();
+    let structured = rows.map_or_else(
+        || "{}".to_owned(),
+        |rows| render::structured(rows).get().to_owned(),
+    );
+    let rest = structured.strip_prefix('{').unwrap_or("}");
+    let comma = if rest == "}" { "" } else { "," };
+    let structured = RawValue::from_string(format!("{{\"affected_rows\":{affected}{comma}{rest}"));
+    let mut found = Found::raw(structured.expect("an object with one more field is JSON"))
+        .said(format!("{affected} rows affected"));
+    if let Some(rows) = rows {
+        found = found.data(render::text(rows));
+        if rows.cut.is_some() {
+            found = found.said(format!(
+                "({} of them shown: they are too large together)",
+                rows.count()
+            ));
+        }
+    }
+    found
+}

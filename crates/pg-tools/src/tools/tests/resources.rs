@@ -1,0 +1,138 @@
+//! What is read by its address.
+
+use super::*;
+
+#[tokio::test]
+async fn resources_are_listed_and_read() {
+    let caller = reader();
+    let (texts, structured) = caller.done("read_resource", json!({"list": true})).await;
+    assert_eq!(structured["resources"].as_array().unwrap().len(), 4);
+    assert!(
+        texts[0].contains("pg://schema/{schema}/{table}: "),
+        "{}",
+        texts[0]
+    );
+
+    let read = async |uri: &str| {
+        caller.done("read_resource", json!({"uri": uri})).await.1["content"].take()
+    };
+    let system = read("pg://system_info").await;
+    assert_eq!(
+        (&system["user"], &system["name"]),
+        (&json!("shop_reader"), &json!("shop"))
+    );
+    assert!(system["version_number"].as_i64().unwrap() >= 140_000);
+    let settings = read("pg://settings").await;
+    assert!(
+        settings["changed"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| one["name"] == "TimeZone" || one["name"] == "port"),
+        "{settings}"
+    );
+    assert!(settings["default"]["work_mem"].is_string());
+    let schema = read("pg://schema").await;
+    assert!(
+        schema["tables"]
+            .as_array()
+            .unwrap()
+            .contains(&json!({"schema": "shop", "name": "users"}))
+    );
+    let table = read("pg://schema/shop/order_items").await;
+    assert_eq!(table["columns"][0]["name"], "order_id");
+    for (arguments, part) in [
+        (
+            json!({"uri": "pg://schema/shop/nothing"}),
+            "there is no resource",
+        ),
+        (json!({"uri": "pg://nothing"}), "pg://system_info"),
+        (json!({}), "uri is missing"),
+    ] {
+        let failure = caller.failed("read_resource", arguments.clone()).await;
+        assert!(failure.contains(part), "{arguments}: {failure}");
+    }
+}
+
+#[tokio::test]
+async fn a_tables_address_is_completed_from_what_the_role_may_read() {
+    let caller = reader();
+    let complete = async |argument, begun, schema| {
+        caller
+            .shelf
+            .means
+            .resources
+            .complete(&caller.agent, argument, begun, schema)
+            .await
+            .ok()
+            .unwrap()
+    };
+    assert_eq!(complete("schema", "SH", None).await, ["shop"]);
+    assert_eq!(
+        complete("table", "order", Some("shop")).await,
+        ["order_items", "order_totals", "orders"]
+    );
+    assert_eq!(complete("table", "order", Some("nothing")).await, [""; 0]);
+    assert_eq!(complete("other", "", None).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_tables_version_changes_with_everything_that_the_schema_shows() {
+    let caller = Caller::new(cluster().superuser());
+    let owner = superuser(cluster()).await;
+    owner
+        .batch_execute("CREATE SCHEMA versions; CREATE TABLE versions.t (a int); CREATE TABLE versions.u (a int)")
+        .await
+        .unwrap();
+    let version = async |uri: &str| {
+        caller
+            .shelf
+            .means
+            .resources
+            .version(&caller.agent, uri)
+            .await
+            .unwrap()
+    };
+    let (uri, other) = ("pg://schema/versions/t", "pg://schema/versions/u");
+    let (mut before, other_before) = (version(uri).await, version(other).await);
+    for statement in [
+        "ALTER TABLE versions.t ADD COLUMN b text",
+        "ALTER TABLE versions.t ALTER b SET DEFAULT 'x'",
+        "ALTER TABLE versions.t ALTER b SET DEFAULT 'y'",
+        "ALTER TABLE versions.t ADD CHECK (a > 0)",
+        "CREATE INDEX ON versions.t (b)",
+        "COMMENT ON COLUMN versions.t.b IS 'note'",
+        "COMMENT ON TABLE versions.t IS 'note'",
+        "ALTER TABLE versions.t RENAME b TO c",
+        "ALTER TABLE versions.t DROP COLUMN c",
+        "GRANT SELECT ON versions.t TO shop_reader",
+        "DROP TABLE versions.t",
+        "CREATE TABLE versions.t (a int)",
+    ] {
+        owner.batch_execute(statement).await.unwrap();
+        let now = version(uri).await;
+        assert_ne!(now, before, "{statement}");
+        before = now;
+    }
+    for statement in [
+        "INSERT INTO versions.t VALUES (1)",
+        "VACUUM ANALYZE versions.t",
+    ] {
+        owner.batch_execute(statement).await.unwrap();
+        assert_eq!(version(uri).await, before, "{statement}");
+    }
+    assert_eq!(version(other).await, other_before);
+    assert!(
+        caller
+            .shelf
+            .means
+            .resources
+            .version(&caller.agent, "pg://settings")
+            .await
+            .is_none()
+    );
+    owner
+        .batch_execute("DROP SCHEMA versions CASCADE")
+        .await
+        .unwrap();
+}

@@ -1,0 +1,188 @@
+//! Statements that change rows.
+
+use super::*;
+
+/// Somebody who may write, on tables of their own.
+pub(super) async fn writer(schema: &str) -> (Caller, tokio_postgres::Client) {
+    let mut caller = Caller::new(cluster().superuser());
+    let policy = crate::Policy {
+        access: crate::Access::Write,
+        ..crate::Policy::default()
+    };
+    caller.agent = caller.agent.clone().with_policy(policy);
+    let owner = superuser(cluster()).await;
+    owner
+        .batch_execute(&format!(
+            "CREATE SCHEMA {schema}; CREATE TABLE {schema}.t (id int PRIMARY KEY, note text); \
+             INSERT INTO {schema}.t SELECT g, 'n' || g FROM generate_series(1, 200) g"
+        ))
+        .await
+        .unwrap();
+    (caller, owner)
+}
+
+#[tokio::test]
+async fn only_who_may_write_sees_the_tool_that_does() {
+    let caller = reader();
+    assert!(caller.shelf.find(&caller.agent, "execute_write").is_none());
+    let (caller, owner) = writer("seen").await;
+    assert!(caller.shelf.find(&caller.agent, "execute_write").is_some());
+    owner
+        .batch_execute("DROP SCHEMA seen CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_change_is_kept_and_counted() {
+    let (caller, owner) = writer("kept").await;
+    for (query, affected, rows) in [
+        (
+            "INSERT INTO kept.t VALUES (1000, NULL), (1001, 'x')",
+            2,
+            None,
+        ),
+        (
+            "UPDATE kept.t SET note = 'y' WHERE id >= 1000 RETURNING id, note; -- done",
+            2,
+            Some(json!([[1000, "y"], [1001, "y"]])),
+        ),
+        (
+            "WITH old AS (SELECT 1001 AS id) DELETE FROM kept.t USING old WHERE t.id = old.id",
+            1,
+            None,
+        ),
+        (
+            "DELETE FROM kept.t WHERE false RETURNING *",
+            0,
+            Some(json!([])),
+        ),
+        (
+            "INSERT INTO kept.t VALUES (1, 'z') ON CONFLICT (id) DO UPDATE SET note = 'z'",
+            1,
+            None,
+        ),
+    ] {
+        let (texts, structured) = caller.done("execute_write", json!({"query": query})).await;
+        assert_eq!(structured["affected_rows"], affected, "{query}");
+        assert_eq!(structured.get("rows"), rows.as_ref(), "{query}");
+        assert_eq!(texts[0], format!("{affected} rows affected"));
+    }
+    let row = owner
+        .query_one(
+            "SELECT count(*), (SELECT note FROM kept.t WHERE id = 1) FROM kept.t",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, &str>(1)), (201, "z"));
+    owner
+        .batch_execute("DROP SCHEMA kept CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_change_of_too_many_rows_or_of_another_kind_changes_nothing() {
+    let (caller, owner) = writer("unchanged").await;
+    let state = "SELECT md5(string_agg(t::text, ',' ORDER BY id)) FROM unchanged.t t";
+    let before: String = owner.query_one(state, &[]).await.unwrap().get(0);
+    for (query, part) in [
+        ("UPDATE unchanged.t SET note = 'x'", "more than 100 rows"),
+        ("DELETE FROM unchanged.t RETURNING *", "more than 100 rows"),
+        ("INSERT INTO unchanged.t VALUES (1, 'x')", "23505"),
+        (
+            "UPDATE unchanged.t SET nte = 'x' WHERE id = 1",
+            "NEAREST: t.note",
+        ),
+        (
+            "UPDATE unchanged.t SET note = $1 WHERE id = 1",
+            "parameters",
+        ),
+        (
+            "DELETE FROM unchanged.t WHERE id = 1; DELETE FROM unchanged.t",
+            "multiple commands",
+        ),
+        (
+            "DELETE FROM unchanged.t WHERE id = 1) SELECT 1; --",
+            "42601",
+        ),
+        (
+            "WITH d AS (DELETE FROM unchanged.t WHERE id = 1 RETURNING *) SELECT * FROM d",
+            "only one INSERT",
+        ),
+        ("SELECT 1", "only one INSERT"),
+        ("TRUNCATE unchanged.t", "only one INSERT"),
+        ("DROP TABLE unchanged.t", "only one INSERT"),
+        ("CREATE TABLE unchanged.u AS SELECT 1", "only one INSERT"),
+        ("COMMIT", "only one INSERT"),
+        ("SET ROLE postgres", "only one INSERT"),
+        ("COPY unchanged.t FROM PROGRAM 'true'", "only one INSERT"),
+        (
+            "DO $$BEGIN DELETE FROM unchanged.t; END$$",
+            "only one INSERT",
+        ),
+        (
+            "DELETE FROM unchanged.t WHERE pg_terminate_backend(1)",
+            "may not appear",
+        ),
+    ] {
+        let failure = caller
+            .failed("execute_write", json!({"query": query}))
+            .await;
+        assert!(failure.contains(part), "{query}: {failure}");
+    }
+    let after: String = owner.query_one(state, &[]).await.unwrap().get(0);
+    assert_eq!(before, after);
+    let arguments = json!({"query": "UPDATE unchanged.t SET note = note || 'x'", "max_rows": 200});
+    let (_, structured) = caller.done("execute_write", arguments).await;
+    assert_eq!(structured["affected_rows"], 200);
+    // The connection is as good as new, and what reads still only reads.
+    caller
+        .failed(
+            "query_database",
+            json!({"query": "WITH d AS (DELETE FROM unchanged.t RETURNING *) SELECT * FROM d"}),
+        )
+        .await;
+    owner
+        .batch_execute("DROP SCHEMA unchanged CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_change_changes_nothing() {
+    let (caller, owner) = writer("dropped").await;
+    let arguments = json!({"query": "UPDATE dropped.t SET note = 'x' FROM (SELECT pg_sleep(99)) s WHERE id = 1"});
+    let active = async || -> i64 {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(99)) s%' AND state = 'active' AND pid <> pg_backend_pid()";
+        owner.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    {
+        let mut call = std::pin::pin!(caller.call("execute_write", arguments));
+        while active().await == 0 {
+            tokio::select! {
+                done = &mut call => panic!("the call ended: {done:?}"),
+                () = tokio::time::sleep(std::time::Duration::from_millis(5)) => {}
+            }
+        }
+    }
+    let begin = std::time::Instant::now();
+    while active().await > 0 {
+        assert!(
+            begin.elapsed() < std::time::Duration::from_secs(2),
+            "still running"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let note: String = owner
+        .query_one("SELECT note FROM dropped.t WHERE id = 1", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(note, "n1");
+    owner
+        .batch_execute("DROP SCHEMA dropped CASCADE")
+        .await
+        .unwrap();
+}

@@ -1,0 +1,319 @@
+//! `top_queries`: the statements that cost a database most, as pg_stat_statements counts them.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use serde_json::{Value, json};
+use tokio_postgres::{Row, types::Type};
+
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
+use crate::{
+    Agent,
+    read_only::{ReadError, Reader},
+};
+
+const DEFINITION: Definition<'_> = Definition {
+    name: "top_queries",
+    title: "Find the most expensive queries",
+    description: "The statements of this database that cost most, from pg_stat_statements, constants replaced by $1, $2.",
+    input_schema: r#"{"type":"object","properties":{"order_by":{"type":"string","enum":["total_time","mean_time","calls","rows","blocks_read","temp_blocks"],"default":"total_time"},"limit":{"type":"integer","minimum":1,"maximum":100,"default":10},"min_calls":{"type":"integer","minimum":1,"maximum":1000000000,"default":1},"database":{"type":"string"}},"additionalProperties":false}"#,
+    output_schema: r#"{"type":"object","properties":{"queries":{"type":"array","items":{"type":"object","properties":{"query":{"type":["string","null"],"description":"null: of another role, whose statements this one may not see"},"calls":{"type":"integer"},"total_ms":{"type":"number"},"mean_ms":{"type":"number"},"share_of_time":{"type":"number"},"rows":{"type":"integer"},"blocks_hit":{"type":"integer"},"blocks_read":{"type":"integer"},"temp_blocks_written":{"type":"integer"}},"required":["query","calls","total_ms","mean_ms","share_of_time","rows","blocks_hit","blocks_read","temp_blocks_written"]}},"sees_all":{"type":"boolean"}},"required":["queries","sees_all"]}"#,
+    effect: Effect::Reads,
+    offer: Offer::OptIn,
+};
+
+/// Where the extension is, if it is, and whether the role sees the statements of others.
+const INSTALLED: &str = "SELECT (SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e \
+       JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements') AS schema, \
+     pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') AS sees_all";
+
+/// What the statements are ordered by.
+const ORDERS: [(&str, &str); 6] = [
+    ("total_time", "total_ms"),
+    ("mean_time", "mean_ms"),
+    ("calls", "calls"),
+    ("rows", "rows"),
+    ("blocks_read", "blocks_read"),
+    ("temp_blocks", "temp_blocks_written"),
+];
+
+/// Statements that only frame others, ours among them, cost nothing and would fill every list.
+const CONTROL: &str = r"^\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|SET|RESET|SHOW|DISCARD|DEALLOCATE|CLOSE|SELECT pg_catalog\.pg_advisory_unlock_all)\M";
+
+const MISSING: &str = "pg_stat_statements is not installed in this database, and without it PostgreSQL counts no statements. \
+     The operator sets shared_preload_libraries = 'pg_stat_statements', restarts the server, and runs CREATE EXTENSION pg_stat_statements";
+
+/// The tool.
+pub(crate) struct TopQueries(pub(crate) Arc<Reader>);
+
+impl Tool for TopQueries {
+    fn definition(&self) -> Definition<'_> {
+        DEFINITION
+    }
+
+    fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a> {
+        Box::pin(self.run(call))
+    }
+}
+
+impl TopQueries {
+    async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
+        let agent = &call.on_database()?;
+        let mut arguments = call.arguments;
+        let order = arguments.choice("order_by", &ORDERS.map(|(name, _)| name))?;
+        let limit = arguments.number("limit", 1..=100, 10)?;
+        let least_calls = arguments.number("min_calls", 1..=1_000_000_000, 1)?;
+        arguments.finish()?;
+        let (schema, sees_all) = self.installed(agent).await?;
+        let order = ORDERS.iter().find(|(name, _)| *name == order);
+        let order = order.map_or("total_ms", |(_, column)| *column);
+        let sql = statements(&schema, order);
+        let (limit, least_calls) = (
+            i64::try_from(limit).unwrap_or(i64::MAX),
+            i64::try_from(least_calls).unwrap_or(i64::MAX),
+        );
+        let parameters = [(&limit as _, Type::INT8), (&least_calls as _, Type::INT8)];
+        let rows = self
+            .0
+            .ask(agent, &sql, &parameters)
+            .await
+            .map_err(not_loaded)?;
+        let queries = rows
+            .iter()
+            .map(Query::read)
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(found(&queries, sees_all))
+    }
+
+    async fn installed(&self, agent: &Agent) -> Result<(String, bool), Failure> {
+        let rows = self.0.ask(agent, INSTALLED, &[]).await?;
+        let row = rows.first().ok_or(ReadError::Unreadable)?;
+        let unreadable = |_| ReadError::Unreadable;
+        let schema: Option<String> = row.try_get("schema").map_err(unreadable)?;
+        let schema = schema.ok_or_else(|| Failure::told(MISSING))?;
+        Ok((schema, row.try_get("sees_all").map_err(unreadable)?))
+    }
+}
+
+/// The extension can be created without its library having been loaded.
+fn not_loaded(error: ReadError) -> Failure {
+    match &error {
+        ReadError::Database(db, _) if db.message().contains("shared_preload_libraries") => {
+            Failure::told(MISSING)
+        }
+        _ => error.into(),
+    }
+}
+
+fn statements(schema: &str, order: &str) -> String {
+    format!(
+        "SELECT * FROM ( \
+           SELECT CASE WHEN s.queryid IS NOT NULL THEN pg_catalog.left(s.query, 2000) END AS query, \
+                  s.calls, s.total_exec_time AS total_ms, s.mean_exec_time AS mean_ms, \
+                  s.total_exec_time / NULLIF(pg_catalog.sum(s.total_exec_time) OVER (), 0) AS share, \
+                  s.rows, s.shared_blks_hit AS blocks_hit, s.shared_blks_read AS blocks_read, \
+                  s.temp_blks_written AS temp_blocks_written \
+           FROM {schema}.pg_stat_statements s \
+           WHERE s.dbid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) \
+             AND (s.queryid IS NULL OR s.query !~* '{CONTROL}')) q \
+         WHERE q.calls >= $2 ORDER BY q.{order} DESC, q.query LIMIT $1"
+    )
+}
+
+struct Query {
+    text: Option<String>,
+    calls: i64,
+    total_ms: f64,
+    mean_ms: f64,
+    share: f64,
+    rows: i64,
+    blocks_hit: i64,
+    blocks_read: i64,
+    temp_blocks_written: i64,
+}
+
+impl Query {
+    fn read(row: &Row) -> Result<Self, ReadError> {
+        let unreadable = |_| ReadError::Unreadable;
+        let number = |name: &str| row.try_get::<_, i64>(name).map_err(unreadable);
+        let share: Option<f64> = row.try_get("share").map_err(unreadable)?;
+        Ok(Query {
+            text: row.try_get("query").map_err(unreadable)?,
+            calls: number("calls")?,
+            total_ms: row.try_get("total_ms").map_err(unreadable)?,
+            mean_ms: row.try_get("mean_ms").map_err(unreadable)?,
+            share: share.unwrap_or_default(),
+            rows: number("rows")?,
+            blocks_hit: number("blocks_hit")?,
+            blocks_read: number("blocks_read")?,
+            temp_blocks_written: number("temp_blocks_written")?,
+        })
+    }
+
+    fn structured(&self) -> Value {
+        json!({
+            "query": self.text,
+            "calls": self.calls,
+            "total_ms": self.total_ms,
+            "mean_ms": self.mean_ms,
+            "share_of_time": self.share,
+            "rows": self.rows,
+            "blocks_hit": self.blocks_hit,
+            "blocks_read": self.blocks_read,
+            "temp_blocks_written": self.temp_blocks_written,
+        })
+    }
+
+    fn line(&self) -> String {
+        let text = match &self.text {
+            Some(text) => text.split_whitespace().collect::<Vec<_>>().join(" "),
+            None => "(of another role)".into(),
+        };
+        let temporary = match self.temp_blocks_written {
+            0 => String::new(),
+            blocks => format!(", {blocks} temporary blocks written"),
+        };
+        format!(
+            "{:.1} ms in all ({:.1} %), {} calls of {:.3} ms, {} rows, {} blocks read, {} from the cache{temporary}\n   {text}",
+            self.total_ms,
+            100.0 * self.share,
+            self.calls,
+            self.mean_ms,
+            self.rows,
+            self.blocks_read,
+            self.blocks_hit
+        )
+    }
+}
+
+fn found(queries: &[Query], sees_all: bool) -> Found {
+    let mut text = String::new();
+    for (index, query) in queries.iter().enumerate() {
+        _ = writeln!(text, "{}. {}", index + 1, query.line());
+    }
+    let listed: Vec<_> = queries.iter().map(Query::structured).collect();
+    let structured = json!({ "queries": listed, "sees_all": sees_all });
+    let mut said = vec![match queries.len() {
+        0 => "No statement has been counted that fits.".to_owned(),
+        count => format!(
+            "{count} statement(s); next step: execute_explain or advise_indexes with values in place of $1, $2."
+        ),
+    }];
+    if !sees_all {
+        said.push(
+            "The role sees the text of its own statements only; GRANT pg_read_all_stats to it to see all.".into(),
+        );
+    }
+    let found = Found::new(&structured);
+    let found = if text.is_empty() {
+        found
+    } else {
+        found.data(text.trim_end())
+    };
+    found.said(said.join("\n"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::sync::OnceCell;
+
+    use super::*;
+    use crate::{
+        Settings,
+        bench::{cluster, counting_cluster, superuser},
+        tools::trial::Trial,
+    };
+
+    fn trial(cluster: &private_postgres::Cluster, role: &str) -> Trial {
+        let settings = Settings {
+            enabled: vec!["top_queries".into()],
+            ..Settings::default()
+        };
+        Trial::new(cluster, role, settings)
+    }
+
+    /// A database in which some statements have run.
+    async fn busy() -> &'static private_postgres::Cluster {
+        static MADE: OnceCell<()> = OnceCell::const_new();
+        MADE.get_or_init(|| async {
+            let admin = superuser(counting_cluster()).await;
+            admin
+                .batch_execute(
+                    "CREATE SCHEMA counting; CREATE EXTENSION pg_stat_statements SCHEMA counting; \
+                     CREATE ROLE counter LOGIN IN ROLE pg_read_all_stats; \
+                     GRANT CONNECT ON DATABASE postgres TO counter; GRANT USAGE ON SCHEMA counting TO counter, shop_reader",
+                )
+                .await
+                .unwrap();
+            for number in 1..=30 {
+                let sql = format!("SELECT count(*) FROM shop.page_views WHERE path = '/product/{number}'");
+                admin.query(&sql, &[]).await.unwrap();
+            }
+            let sql = "SELECT\n  email FROM shop.users WHERE id = 7";
+            for _ in 0..40 {
+                admin.query(sql, &[]).await.unwrap();
+            }
+        })
+        .await;
+        counting_cluster()
+    }
+
+    #[tokio::test]
+    async fn the_dearest_statements_come_first_in_every_order() {
+        let trial = trial(busy().await, "counter");
+        for (order, needle, least) in [
+            ("total_time", "page_views", 30),
+            ("calls", "SELECT email FROM shop.users WHERE id = $1", 40),
+            ("mean_time", "shop.page_views", 30),
+        ] {
+            // Setting up the shop took longer, but was done once.
+            let given = json!({"order_by": order, "min_calls": 30, "limit": 1});
+            let (text, structured) = trial.done("top_queries", given).await;
+            assert!(text.contains(needle), "{order}: {text}");
+            let first = &structured["queries"][0];
+            assert!(
+                first["calls"].as_i64().unwrap() >= least,
+                "{order}: {first}"
+            );
+            assert!(
+                !first["query"].as_str().unwrap().contains("/product/"),
+                "constants stay out: {first}"
+            );
+            assert_eq!(structured["sees_all"], true);
+        }
+        let given = json!({"min_calls": 1_000_000});
+        let (text, structured) = trial.done("top_queries", given).await;
+        assert_eq!(structured["queries"], json!([]));
+        assert!(text.contains("No statement"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn the_statements_of_others_are_hidden_from_a_plain_role_and_it_is_told_why() {
+        let trial = trial(busy().await, "shop_reader");
+        let (text, structured) = trial.done("top_queries", json!({"min_calls": 30})).await;
+        let queries = structured["queries"].as_array().unwrap();
+        assert!(
+            queries.iter().any(|query| query["query"].is_null()),
+            "{structured}"
+        );
+        assert!(!text.contains("page_views"), "{text}");
+        assert!(text.contains("GRANT pg_read_all_stats"), "{text}");
+        assert_eq!(structured["sees_all"], false);
+    }
+
+    #[tokio::test]
+    async fn without_the_extension_the_operator_is_told_what_to_do() {
+        let trial = trial(cluster(), "shop_reader");
+        let failure = trial.failed("top_queries", json!({})).await;
+        assert!(
+            failure.contains("CREATE EXTENSION pg_stat_statements"),
+            "{failure}"
+        );
+        // It can be created without being loaded.
+        let admin = superuser(cluster()).await;
+        let sql = "CREATE EXTENSION pg_stat_statements SCHEMA public";
+        admin.batch_execute(sql).await.unwrap();
+        let failure = trial.failed("top_queries", json!({})).await;
+        assert!(failure.contains("shared_preload_libraries"), "{failure}");
+    }
+}

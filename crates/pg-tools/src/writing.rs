@@ -1,0 +1,158 @@
+//! Runs one statement that changes rows: whole, within a limit of rows, or not at all.
+//!
+//! Who may do so is decided before, by `Agent::may_use`. Here, PostgreSQL's grammar says what is a
+//! statement that changes rows: what stands inside `WITH .. AS ( .. )` and is no plain query. So
+//! neither DDL nor settings nor transaction control get through, as with reading.
+
+use std::{pin::pin, sync::Arc};
+
+use futures_util::{FutureExt, StreamExt, TryFutureExt, join};
+use session_pool::Lease;
+use tokio_postgres::{Row, types::FromSqlOwned};
+
+use crate::{
+    Agent, QueryLimits,
+    read_only::{
+        Cut, GRACE, Gathered, Guard, Parameter, ReadError, Reader, Rows, Statement, columns, fields,
+    },
+};
+
+const NOT_A_CHANGE: &str = "only one INSERT, UPDATE or DELETE (MERGE from PostgreSQL 17 on) is run here, with or without WITH and RETURNING";
+
+/// Changes rows in the databases of agents.
+///
+/// Dropping the future of a call cancels its statement, and nothing is changed; unless it is dropped
+/// while PostgreSQL commits, when nobody can tell.
+pub(crate) struct Writer {
+    pub(crate) reader: Arc<Reader>,
+    /// Rows that one statement may change.
+    pub(crate) most_rows: u64,
+}
+
+/// What a statement changed.
+pub(crate) struct Written {
+    /// How many rows; what triggers and foreign keys changed besides is not counted.
+    pub(crate) affected: u64,
+    /// What `RETURNING` gave, if there is one.
+    pub(crate) rows: Option<Rows>,
+}
+
+impl Writer {
+    /// Runs a statement and keeps what it did, unless it changed more than `most_rows`.
+    pub(crate) async fn write(
+        &self,
+        agent: &Agent,
+        text: &str,
+        parameters: &[Parameter<'_>],
+        most_rows: u64,
+    ) -> Result<Written, ReadError> {
+        let statement = &Statement::check(text)?;
+        let most_rows = agent.most_rows(most_rows.min(self.most_rows));
+        let limits = agent.limits(self.reader.limits);
+        self.reader
+            .leased(agent, Some(statement), |lease, guard| async move {
+                let work = transact(&lease, &guard, statement, parameters, most_rows, limits);
+                let done = tokio::time::timeout(limits.statement_timeout + GRACE, work).await;
+                let done = done.map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
+                if !matches!(done, Err(ReadError::NeverBegan(_) | ReadError::Lost(_))) {
+                    // Ends the transaction of a failed one; a lease that stays dirty is closed.
+                    _ = tokio::time::timeout(GRACE, lease.scrub()).await;
+                }
+                done
+            })
+            .or_else(|error| self.reader.name_nearest(agent, text, error).map(Err))
+            .await
+    }
+}
+
+async fn transact(
+    lease: &Lease,
+    guard: &Guard,
+    statement: &Statement<'_>,
+    parameters: &[Parameter<'_>],
+    most_rows: u64,
+    limits: QueryLimits,
+) -> Result<Written, ReadError> {
+    let text = statement.text();
+    let as_query = format!("SELECT FROM (\n{text}\n) q");
+    let as_change = format!("WITH q AS (\n{text}\n) SELECT");
+    // In this order: a failed probe would end the transaction.
+    let (query, begun, alone, change) = join!(
+        lease.prepare(&as_query),
+        lease.batch_execute(&guard.begin_writing),
+        lease.prepare(text),
+        lease.prepare(&as_change),
+    );
+    begun.map_err(ReadError::of_beginning)?;
+    let described = alone.map_err(|error| ReadError::of_statement(error, 0))?;
+    if described.params().len() != parameters.len() {
+        return Err(ReadError::refused(
+            "the statement has parameters such as $1; write the values themselves",
+        ));
+    }
+    if query.is_ok() || change.is_err() {
+        return Err(ReadError::refused(NOT_A_CHANGE));
+    }
+    let written = if described.columns().is_empty() {
+        let affected = lease.execute_typed(text, parameters).await;
+        Written {
+            affected: affected.map_err(|error| ReadError::of_statement(error, 0))?,
+            rows: None,
+        }
+    } else {
+        let (affected, mut rows) = returned(lease, text, parameters, most_rows, limits).await?;
+        rows.columns = columns(&described);
+        Written {
+            affected,
+            rows: Some(rows),
+        }
+    };
+    if written.affected > most_rows {
+        return Err(ReadError::refused(format!(
+            "the statement changes more than {most_rows} rows, so nothing was changed; narrow it, or allow more with max_rows"
+        )));
+    }
+    let committed = lease.batch_execute("COMMIT").await;
+    committed.map_err(|error| ReadError::of_statement(error, 0))?;
+    Ok(written)
+}
+
+/// Runs a statement with `RETURNING`. Every row is counted, those beyond a result's size are not kept.
+async fn returned(
+    lease: &Lease,
+    text: &str,
+    parameters: &[Parameter<'_>],
+    most_rows: u64,
+    limits: QueryLimits,
+) -> Result<(u64, Rows), ReadError> {
+    let most_bytes = limits.result_bytes;
+    let sql = format!(
+        "WITH q AS (\n{text}\n) SELECT CASE WHEN pg_catalog.octet_length(r) <= {most_bytes} THEN r END \
+         FROM (SELECT ROW(q.*)::pg_catalog.text AS r FROM q) page"
+    );
+    let failed = |error| ReadError::of_statement(error, 0);
+    let given = parameters
+        .iter()
+        .map(|(value, kind)| (*value, kind.clone()));
+    let mut stream = pin!(lease.query_typed_raw(&sql, given).await.map_err(failed)?);
+    let (mut affected, mut bytes, mut rows, mut cut) = (0, 0, Gathered::default(), None);
+    while let Some(row) = stream.next().await {
+        affected += 1;
+        if affected > most_rows {
+            break;
+        }
+        match first::<Option<String>>(&row.map_err(failed)?)? {
+            Some(text) if cut.is_none() && bytes + text.len() <= most_bytes => {
+                bytes += text.len();
+                let row = fields(&text).ok_or(ReadError::Unreadable)?;
+                rows.push_values(row.iter().map(Option::as_deref));
+            }
+            _ => cut = Some(Cut::Bytes),
+        }
+    }
+    Ok((affected, rows.finish(cut)?))
+}
+
+fn first<T: FromSqlOwned>(row: &Row) -> Result<T, ReadError> {
+    row.try_get(0).map_err(ReadError::lost)
+}

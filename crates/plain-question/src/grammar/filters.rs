@@ -1,0 +1,634 @@
+//! What narrows the rows down, after the noun.
+
+use super::head::{described, times};
+use super::phrases::{AMOUNTS, BOUNDS, COMPARISONS, PREPOSITIONS, TELLING};
+use super::{Draft, Move, Rule};
+use crate::dates;
+use crate::lexicon::{Lexicon, State};
+use crate::names::{cost, is_participle};
+use crate::query::{Children, ColumnRef, Comparison, Filter, Literal};
+use crate::schema::Kind;
+use crate::words::{self, Word};
+
+pub(super) const RULES: &[Rule] = &[
+    stated, always, compared, counted, told, amounting, ranging, dated, valued, referring,
+    mentioning, excepting, named, present, related,
+];
+
+/// The places after what may lead to a condition: "and", "who", "are".
+pub(super) fn led(lexicon: &Lexicon<'_>, at: usize) -> Vec<usize> {
+    let steps: [&[&str]; 3] = [
+        &[", and", "and", ",", "but"],
+        &["that", "which", "who", "where", "whose"],
+        &[
+            "have been",
+            "has been",
+            "had been",
+            "are",
+            "is",
+            "were",
+            "was",
+            "have",
+            "has",
+            "had",
+            "being",
+            "do",
+            "did",
+        ],
+    ];
+    let mut places = vec![at];
+    for phrases in steps {
+        let last = places.last().copied().unwrap_or(at);
+        places.extend(lexicon.any(last, phrases));
+    }
+    places
+}
+
+/// The places after what may lead to a condition on a column: "with a".
+fn led_to_column(lexicon: &Lexicon<'_>, at: usize) -> Vec<usize> {
+    let mut places = Vec::new();
+    for place in led(lexicon, at) {
+        places.push(place);
+        let with = lexicon.any(place, &["with", "having", "of", "in", "on", "at"]);
+        places.extend(with);
+        let start = with.unwrap_or(place);
+        places.extend(lexicon.any(start, &["the", "their", "its", "an", "a"]));
+    }
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+fn add(draft: &Draft, end: usize, cost: u32, filter: Filter, moves: &mut Vec<Move>) {
+    moves.push((end, draft.clone().paying(cost).filtered(filter)));
+}
+
+/// "who are not active", "returned", "that are paid or shipped"
+fn stated(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for start in led(lexicon, at) {
+        for (end, filter) in described(lexicon, start, None, false) {
+            add(draft, end, 0, filter, moves);
+        }
+    }
+}
+
+/// What is true of every row narrows nothing: orders that were placed.
+fn always(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for start in led(lexicon, at) {
+        for state in lexicon.states(start, None) {
+            let end = start + state.took;
+            // "Opened and closed today" says when it was opened.
+            let is_joined = lexicon.any(end, &["and", "or", "but", ","]).is_some();
+            if state.what == State::Always && !is_joined {
+                moves.push((end, draft.clone()));
+            }
+        }
+    }
+}
+
+/// "with price above 100", "whose status is delivered", "price between 1 and 5"
+fn compared(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for start in led_to_column(lexicon, at) {
+        for column in lexicon.columns(start, &draft.mentioned) {
+            let end = start + column.took;
+            for (end, filter) in conditions(lexicon, end, column.what) {
+                add(draft, end, column.cost, filter, moves);
+            }
+        }
+    }
+}
+
+/// Conditions on a column that follow its name.
+fn conditions(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Vec<(usize, Filter)> {
+    let mut found = Vec::new();
+    let comparisons = COMPARISONS
+        .iter()
+        .filter_map(|(phrase, comparison)| Some((lexicon.says(at, phrase)?, *comparison)));
+    let implied = (at, Comparison::Equal);
+    for (start, comparison) in comparisons.chain([implied]) {
+        for (end, literal) in literals(lexicon, start, column) {
+            let equality = matches!(comparison, Comparison::Equal | Comparison::Unequal);
+            if equality || matches!(literal, Literal::Number(_)) {
+                found.push((end, comparing(column, comparison, literal)));
+            }
+        }
+        if comparison == Comparison::Equal {
+            found.extend(several(lexicon, start, column));
+            found.extend(bounded(lexicon, start, column));
+        }
+    }
+    found.extend(between(lexicon, at, column));
+    found
+}
+
+/// A text is compared as one of several, so that one form says it.
+fn comparing(column: ColumnRef, comparison: Comparison, literal: Literal) -> Filter {
+    match literal {
+        Literal::Text(text) => Filter::OneOf(column, vec![text], comparison == Comparison::Equal),
+        number @ Literal::Number(_) => Filter::Compare(column, comparison, number),
+    }
+}
+
+/// "paid or shipped"
+fn several(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Vec<(usize, Filter)> {
+    let found = described(lexicon, at, column.via, false).into_iter();
+    found
+        .filter(|(_, filter)| {
+            matches!(filter, Filter::OneOf(other, values, true) if *other == column && values.len() > 1)
+        })
+        .collect()
+}
+
+/// "4 or more"
+fn bounded(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Option<(usize, Filter)> {
+    let number = number(lexicon, at).filter(|_| is_number(lexicon, column))?;
+    let (end, comparison) = bound(lexicon, at + 1)?;
+    Some((end, Filter::Compare(column, comparison, number)))
+}
+
+fn bound(lexicon: &Lexicon<'_>, at: usize) -> Option<(usize, Comparison)> {
+    let found = BOUNDS.iter();
+    let mut found =
+        found.filter_map(|(phrase, comparison)| Some((lexicon.says(at, phrase)?, *comparison)));
+    found.next()
+}
+
+/// "between 100 and 200"
+fn between(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Option<(usize, Filter)> {
+    if !is_number(lexicon, column) {
+        return None;
+    }
+    let (start, joint) = ["between", "is between", "of between", "from"]
+        .iter()
+        .find_map(|phrase| {
+            let joint = if *phrase == "from" { "to" } else { "and" };
+            Some((lexicon.says(at, phrase)?, joint))
+        })?;
+    let (least, end) = (number(lexicon, start)?, lexicon.says(start + 1, joint)?);
+    let greatest = number(lexicon, end)?;
+    match (least, greatest) {
+        (Literal::Number(least), Literal::Number(greatest)) => {
+            Some((end + 1, Filter::Between(column, least, greatest)))
+        }
+        _ => None,
+    }
+}
+
+/// Values that stand at a place and that the column could hold.
+fn literals(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Vec<(usize, Literal)> {
+    let it = lexicon.column(column);
+    let mut found = Vec::new();
+    if let Some((took, value)) = lexicon.value_of(at, column) {
+        found.push((at + took, Literal::text(value)));
+    }
+    let Some(word) = lexicon.words.get(at) else {
+        return found;
+    };
+    let is_code = matches!(word.kind, words::Kind::Quoted | words::Kind::Code);
+    match (it.kind, word.kind) {
+        (Kind::Number, words::Kind::Number) => {
+            let end = past_unit(lexicon, at + 1, column);
+            found.push((end, Literal::Number(word.lower.clone())));
+        }
+        (Kind::Text, words::Kind::Number) => found.push((at + 1, Literal::text(&word.text))),
+        (Kind::Text, _) if is_code && found.is_empty() => {
+            found.push((at + 1, Literal::text(&word.text)));
+        }
+        _ => {}
+    }
+    found
+}
+
+fn is_number(lexicon: &Lexicon<'_>, column: ColumnRef) -> bool {
+    lexicon.column(column).kind == Kind::Number
+}
+
+/// Whether the column holds a quantity, of which there can be more or less.
+pub(super) fn is_quantity(lexicon: &Lexicon<'_>, column: ColumnRef) -> bool {
+    is_number(lexicon, column) && !lexicon.scope_table(column.via).is_key(column.column)
+}
+
+fn number(lexicon: &Lexicon<'_>, at: usize) -> Option<Literal> {
+    let is_number = |word: &&Word| word.kind == words::Kind::Number;
+    let word = lexicon.words.get(at).filter(is_number)?;
+    Some(Literal::Number(word.lower.clone()))
+}
+
+/// Goes past the unit that the column's name tells: "45 minutes".
+fn past_unit(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> usize {
+    let is_unit = |word: &&Word| {
+        lexicon
+            .unit_word(column)
+            .is_some_and(|unit| word.stem == unit)
+    };
+    at + usize::from(lexicon.words.get(at).filter(is_unit).is_some())
+}
+
+/// A comparison and its number: where they end, and both.
+fn quantity(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Comparison, Literal)> {
+    let mut found = Vec::new();
+    let comparisons = COMPARISONS
+        .iter()
+        .filter(|(_, comparison)| *comparison != Comparison::Unequal)
+        .filter_map(|(phrase, comparison)| Some((lexicon.says(at, phrase)?, *comparison)));
+    for (start, comparison) in comparisons.chain([(at, Comparison::Equal)]) {
+        if let Some(number) = number(lexicon, start) {
+            if let Some((end, bound)) = bound(lexicon, start + 1).filter(|_| start == at) {
+                found.push((end, bound, number.clone()));
+            }
+            found.push((start + 1, comparison, number));
+        }
+    }
+    found
+}
+
+/// "with at least 4 stars", "less than 20 battery"
+fn counted(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for start in led_to_column(lexicon, at) {
+        for (place, comparison, number) in quantity(lexicon, start) {
+            for column in lexicon.columns(place, &draft.mentioned) {
+                if is_quantity(lexicon, column.what) {
+                    let filter = Filter::Compare(column.what, comparison, number.clone());
+                    add(draft, place + column.took, column.cost, filter, moves);
+                }
+            }
+        }
+    }
+}
+
+/// "that cost more than 300", "longer than 45 minutes"
+fn told(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    let places = led(lexicon, at);
+    for (phrase, comparison, about) in TELLING {
+        // Where there is a column of that name, the word is its name and not a verb.
+        let is_verb = |end: &usize| lexicon.own_columns(end - 1).is_empty();
+        let ends = places.iter().filter_map(|at| lexicon.says(*at, phrase));
+        for end in ends.filter(is_verb) {
+            let quantities = match comparison {
+                Some(comparison) => number(lexicon, end)
+                    .map(|number| (end + 1, *comparison, number))
+                    .into_iter()
+                    .collect(),
+                None => quantity(lexicon, end),
+            };
+            for column in lexicon.columns_meant(about) {
+                let between = between(lexicon, end, column).filter(|_| comparison.is_none());
+                if let Some((end, filter)) = between {
+                    add(draft, end, 0, filter, moves);
+                }
+            }
+            for (end, comparison, number) in quantities {
+                for column in lexicon.columns_meant(about) {
+                    let end = past_unit(lexicon, end, column);
+                    let filter = Filter::Compare(column, comparison, number.clone());
+                    add(draft, end, 0, filter, moves);
+                }
+            }
+        }
+    }
+}
+
+/// "over 300", where the table has one amount
+fn amounting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    let mut amounts = lexicon.columns_about(AMOUNTS);
+    amounts.retain(|column| is_number(lexicon, *column));
+    for column in amounts {
+        for start in led(lexicon, at) {
+            for (end, comparison, number) in quantity(lexicon, start) {
+                if comparison != Comparison::Equal {
+                    let filter = Filter::Compare(column, comparison, number);
+                    add(draft, end, cost::IMPLIED, filter, moves);
+                }
+            }
+            if let Some((end, filter)) = between(lexicon, start, column) {
+                add(draft, end, cost::IMPLIED, filter, moves);
+            }
+        }
+    }
+}
+
+/// "between 100 and 200" with the column before it is a condition; here the column comes after.
+fn ranging(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for start in led_to_column(lexicon, at) {
+        let column = |at| lexicon.columns(at, &draft.mentioned);
+        // between A and B COLUMN
+        for hit in column(start + 4) {
+            if let Some((end, filter)) = between(lexicon, start, hit.what)
+                && end == start + 4
+            {
+                add(draft, end + hit.took, hit.cost, filter, moves);
+            }
+        }
+    }
+}
+
+/// "joined in 2024", "last week"
+fn dated(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    let span = |at: usize| dates::span(lexicon.words.get(at..).unwrap_or_default());
+    for start in led(lexicon, at) {
+        if let Some((took, span)) = span(start) {
+            let usual = lexicon
+                .usual_time()
+                .filter(|_| !happened_then(lexicon, start));
+            if let Some(time) = usual {
+                let filter = Filter::Within(time, span);
+                add(draft, start + took, cost::IMPLIED, filter, moves);
+            }
+        }
+    }
+    for start in led_to_column(lexicon, at) {
+        for time in times(lexicon, start) {
+            let end = start + time.took;
+            let end = lexicon.any(end, &["is", "was"]).unwrap_or(end);
+            if let Some((took, span)) = span(end) {
+                let filter = Filter::Within(time.what, span);
+                add(draft, end + took, time.cost, filter, moves);
+            }
+        }
+    }
+}
+
+/// Whether a time is that of what the word before it tells: "returned last week" is not when the order
+/// was placed. What is scheduled for a time is no such case.
+fn happened_then(lexicon: &Lexicon<'_>, at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|at| lexicon.words.get(at));
+    before.is_some_and(|word| is_participle(&word.lower)) && lexicon.says(at, "for").is_none()
+}
+
+/// "in Oslo", "not from SE", "on the pro plan"
+fn valued(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for start in led(lexicon, at) {
+        let negated = lexicon.says(start, "not");
+        for phrase in PREPOSITIONS {
+            let Some(end) = lexicon.says(negated.unwrap_or(start), phrase) else {
+                continue;
+            };
+            let end = lexicon.any(end, &["the"]).unwrap_or(end);
+            let vias = lexicon.table.foreign_keys.iter().enumerate();
+            let vias = vias.map(|(via, _)| Some(via)).chain([None]);
+            for via in vias {
+                let is_mentioned = via.is_none_or(|via| draft.mentioned.contains(&via));
+                let extra = if is_mentioned { 0 } else { cost::OTHER_TABLE };
+                for (end, filter) in described(lexicon, end, via, false) {
+                    if let Filter::OneOf(column, values, true) = filter {
+                        let end = past_parent(lexicon, end, via);
+                        let filter = Filter::OneOf(column, values, negated.is_none());
+                        add(draft, end, extra, filter, moves);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// "except admins", "neither low nor medium"
+fn excepting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    let mut negate = |found: Vec<(usize, Filter)>, least: usize| {
+        for (end, filter) in found {
+            match filter {
+                Filter::OneOf(column, values, true) if values.len() >= least => {
+                    add(draft, end, 0, Filter::OneOf(column, values, false), moves);
+                }
+                _ => {}
+            }
+        }
+    };
+    for phrase in ["except for", "except", "excluding", "other than"] {
+        if let Some(end) = lexicon.says(at, phrase) {
+            negate(described(lexicon, end, None, true), 1);
+        }
+    }
+    for start in led(lexicon, at) {
+        if let Some(end) = lexicon.says(start, "neither") {
+            negate(neither(lexicon, end), 2);
+        }
+    }
+}
+
+/// "low nor medium", as the values of one column
+fn neither(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Filter)> {
+    let mut found = Vec::new();
+    for (end, filter) in described(lexicon, at, None, false) {
+        let (Filter::OneOf(column, mut values, true), Some(nor)) =
+            (filter, lexicon.says(end, "nor"))
+        else {
+            continue;
+        };
+        if let Some((took, value)) = lexicon.value_of(nor, column) {
+            values.push(value.to_owned());
+            found.push((nor + took, Filter::OneOf(column, values, true)));
+        }
+    }
+    found
+}
+
+/// "named 'Ana Berg'"
+fn named(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for start in led(lexicon, at) {
+        let Some(end) = lexicon.any(start, &["named", "called"]) else {
+            continue;
+        };
+        let is_quoted = |word: &&Word| word.kind == words::Kind::Quoted;
+        let Some(word) = lexicon.words.get(end).filter(is_quoted) else {
+            continue;
+        };
+        for column in lexicon.columns_about(&["name", "title"]) {
+            if lexicon.column(column).kind == Kind::Text {
+                let filter = Filter::OneOf(column, vec![word.text.clone()], true);
+                add(draft, end + 1, 0, filter, moves);
+            }
+        }
+    }
+}
+
+/// Goes past the noun after a value of what is referred to: "in the Radiology department".
+fn past_parent(lexicon: &Lexicon<'_>, at: usize, via: Option<usize>) -> usize {
+    let nouns = lexicon.parents(at);
+    let own = nouns.iter().filter(|hit| Some(hit.what) == via);
+    at + own.map(|hit| hit.took).max().unwrap_or(0)
+}
+
+/// "of user 7"
+fn referring(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for start in led(lexicon, at) {
+        let Some(end) = lexicon.any(start, PREPOSITIONS) else {
+            continue;
+        };
+        let end = lexicon.any(end, &["the"]).unwrap_or(end);
+        for parent in lexicon.parents(end) {
+            let place = end + parent.took;
+            let place = lexicon
+                .any(place, &["with id", "number", "id", "#"])
+                .unwrap_or(place);
+            let Some(number) = number(lexicon, place) else {
+                continue;
+            };
+            let column = referring_column(lexicon, parent.what);
+            if let Some(column) = column.filter(|column| is_number(lexicon, *column)) {
+                let filter = Filter::Compare(column, Comparison::Equal, number);
+                add(draft, place + 1, parent.cost, filter, moves);
+            }
+        }
+    }
+}
+
+/// The table's own column that refers.
+fn referring_column(lexicon: &Lexicon<'_>, via: usize) -> Option<ColumnRef> {
+    let [name] = &lexicon.table.foreign_keys[via].columns[..] else {
+        return None;
+    };
+    let column = ColumnRef {
+        via: None,
+        column: lexicon.table.column(name)?,
+    };
+    Some(column)
+}
+
+/// "from active users": the rows that are referred to, of which more is said.
+fn mentioning(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for start in led(lexicon, at) {
+        let Some(end) = lexicon.any(start, PREPOSITIONS) else {
+            continue;
+        };
+        let end = lexicon.any(end, &["all", "the"]).unwrap_or(end);
+        mention(lexicon, end, draft, moves);
+        for via in 0..lexicon.table.foreign_keys.len() {
+            for (end, filter) in described(lexicon, end, Some(via), true) {
+                let mut found = Vec::new();
+                mention(lexicon, end, &draft.clone().filtered(filter), &mut found);
+                moves.extend(
+                    found
+                        .into_iter()
+                        .filter(|(_, next)| next.mentioned.contains(&via)),
+                );
+            }
+        }
+    }
+}
+
+fn mention(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for parent in lexicon.parents(at) {
+        let mut next = draft.clone().paying(parent.cost);
+        next.mentioned.push(parent.what);
+        let end = at + parent.took;
+        // "The department Cardiology".
+        for (end, filter) in described(lexicon, end, Some(parent.what), false) {
+            moves.push((end, next.clone().filtered(filter)));
+        }
+        moves.push((end, next));
+    }
+}
+
+/// "without a phone", "with a phone"
+fn present(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    const PHRASES: &[(&str, bool)] = &[
+        ("without", false),
+        ("with no", false),
+        ("have no", false),
+        ("has no", false),
+        ("with missing", false),
+        ("with", true),
+        ("have", true),
+        ("has", true),
+    ];
+    for start in before_having(lexicon, at) {
+        for (phrase, is_present) in PHRASES {
+            let Some(end) = lexicon.says(start, phrase) else {
+                continue;
+            };
+            let end = lexicon.any(end, &["any", "an", "a"]).unwrap_or(end);
+            for parent in lexicon.parents(end) {
+                let column = referring_column(lexicon, parent.what);
+                if let Some(column) = column.filter(|at| lexicon.column(*at).is_nullable) {
+                    let filter = Filter::Present(column, *is_present);
+                    add(draft, end + parent.took, parent.cost, filter, moves);
+                }
+            }
+            for column in lexicon.own_columns(end) {
+                let it = lexicon.column(column.what);
+                // No quantity may be none or zero.
+                let is_clear = matches!(it.kind, Kind::Text | Kind::Enum | Kind::Date);
+                if it.is_nullable && is_clear {
+                    let filter = Filter::Present(column.what, *is_present);
+                    add(draft, end + column.took, column.cost, filter, moves);
+                }
+            }
+        }
+    }
+}
+
+/// The places before "have", of which a rule takes account itself.
+pub(super) fn before_having(lexicon: &Lexicon<'_>, at: usize) -> Vec<usize> {
+    let mut places = vec![at];
+    for phrases in [&[", and", "and", ",", "but"][..], &["that", "which", "who"]] {
+        let last = places.last().copied().unwrap_or(at);
+        places.extend(lexicon.any(last, phrases));
+    }
+    places
+}
+
+/// "without reviews", "with more than 5 orders"
+fn related(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for start in before_having(lexicon, at) {
+        let none = [
+            "without any",
+            "without",
+            "with no",
+            "have no",
+            "has no",
+            "having no",
+        ];
+        if let Some(end) = lexicon.any(start, &none) {
+            relate(lexicon, end, draft, (Comparison::Equal, 0), moves);
+        }
+        if let Some(end) = lexicon.any(start, &["with", "having", "have", "has"]) {
+            let mut named = children(lexicon, end).into_iter();
+            if named.any(|(end, ..)| lexicon.words[end - 1].is_plural()) {
+                relate(lexicon, end, draft, (Comparison::AtLeast, 1), moves);
+            }
+            for (place, comparison, number) in quantity(lexicon, end) {
+                if let Literal::Number(digits) = number
+                    && let Ok(count) = digits.parse()
+                {
+                    relate(lexicon, place, draft, (comparison, count), moves);
+                }
+            }
+        }
+    }
+}
+
+fn relate(
+    lexicon: &Lexicon<'_>,
+    at: usize,
+    draft: &Draft,
+    (comparison, count): (Comparison, u64),
+    moves: &mut Vec<Move>,
+) {
+    for (end, children, cost) in children(lexicon, at) {
+        let filter = Filter::Children(children, comparison, count);
+        add(draft, end, cost, filter, moves);
+    }
+}
+
+/// Rows that refer to these at a place, perhaps with their state: "returned orders". Where they end,
+/// which they are, and the cost.
+fn children(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Children, u32)> {
+    let mut found: Vec<_> = lexicon
+        .children(at)
+        .into_iter()
+        .map(|hit| (at + hit.took, hit.what, hit.cost))
+        .collect();
+    for all in lexicon.all_children() {
+        let own = lexicon.of_children(all);
+        for (end, state) in described(&own, at, None, true) {
+            for noun in own.subjects(end) {
+                let children = Children {
+                    states: vec![state.clone()],
+                    ..all.clone()
+                };
+                found.push((end + noun.took, children, noun.cost));
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,423 @@
+//! What stands before the noun and is the noun: what is asked, of what, and which of them.
+
+use super::phrases::{
+    AGGREGATES, AMOUNTS, ARTICLES, COUNT, DISTINCT, LIST, PEOPLE, RECENCY, SHOW, SUPERLATIVES,
+};
+use super::{Draft, Move, Number, Opening, Phase, Rank, Rule, filters};
+use crate::lexicon::{Hit, Lexicon, State};
+use crate::names::cost;
+use crate::query::{Aggregate, Ask, By, ColumnRef, Comparison, Filter, Literal, Order};
+use crate::schema::Kind;
+use crate::words;
+
+/// What is asked.
+pub(super) const ASKING: &[Rule] = &[opening, counting, measuring, projecting];
+
+/// Of what, and which of them.
+pub(super) const NAMING: &[Rule] = &[
+    article,
+    limiting,
+    ranking,
+    recency,
+    distinct,
+    describing,
+    counted_state,
+    naming,
+    naming_by_value,
+];
+
+/// What leads from a column to its noun.
+pub(super) const LINKING: &[Rule] = &[linking];
+
+fn opening(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    if draft.is_begun || draft.opening != Opening::None {
+        return;
+    }
+    for (phrases, opening) in [(SHOW, Opening::Show), (LIST, Opening::List)] {
+        if let Some(end) = lexicon.any(at, phrases) {
+            let mut next = draft.clone();
+            next.opening = opening;
+            moves.push((end, next));
+        }
+    }
+}
+
+fn article(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for phrase in ARTICLES {
+        moves.extend(lexicon.says(at, phrase).map(|end| (end, draft.clone())));
+    }
+}
+
+/// "how many"
+fn counting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    if draft.ask.is_some() || draft.is_begun {
+        return;
+    }
+    let mut count = |end: usize, cost: u32| {
+        let mut next = draft.clone().begun().at(Phase::Noun).paying(cost);
+        next.ask = Some(Ask::Count);
+        moves.push((end, next));
+    };
+    if let Some(end) = lexicon.any(at, COUNT) {
+        count(end, 0);
+    }
+    // "Total users" is a count, unless there is something to be summed up.
+    let end = lexicon.says(at, "total");
+    if let Some(end) = end.filter(|_| lexicon.columns_about(AMOUNTS).is_empty()) {
+        count(end, cost::IMPLIED_TABLE);
+    }
+}
+
+/// "average price", "the highest product price", "sum of quantities"
+fn measuring(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    if draft.ask.is_some() || draft.is_begun {
+        return;
+    }
+    for (phrase, aggregate) in AGGREGATES {
+        let Some(end) = lexicon.says(at, phrase) else {
+            continue;
+        };
+        let end = lexicon.any(end, &["the", "all"]).unwrap_or(end);
+        measured(lexicon, end, draft, *aggregate, moves);
+        for noun in lexicon.subjects(end) {
+            let mut next = draft.clone().paying(noun.cost);
+            next.subject = Some(Number::Many);
+            measured(lexicon, end + noun.took, &next, *aggregate, moves);
+        }
+    }
+}
+
+fn measured(
+    lexicon: &Lexicon<'_>,
+    at: usize,
+    draft: &Draft,
+    aggregate: Aggregate,
+    moves: &mut Vec<Move>,
+) {
+    for column in lexicon.own_columns(at) {
+        if can_measure(lexicon, aggregate, column.what) {
+            let mut next = draft.clone().begun().paying(column.cost).at(Phase::Link);
+            next.ask = Some(Ask::Measure(aggregate, column.what));
+            moves.push((at + column.took, next));
+        }
+    }
+}
+
+fn can_measure(lexicon: &Lexicon<'_>, aggregate: Aggregate, column: ColumnRef) -> bool {
+    let is_extreme = matches!(aggregate, Aggregate::Least | Aggregate::Greatest);
+    match lexicon.column(column).kind {
+        Kind::Number => !lexicon.table.is_key(column.column),
+        Kind::Date => is_extreme,
+        _ => false,
+    }
+}
+
+/// "names and emails of", "user emails"
+fn projecting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    if draft.ask.is_some() || draft.is_begun {
+        return;
+    }
+    project(lexicon, at, draft, moves);
+    for noun in lexicon.subjects(at) {
+        let end = at + noun.took;
+        // "Alerts resolved" are alerts, not the times at which they were.
+        if lexicon.states(end, None).is_empty() {
+            let mut next = draft.clone().paying(noun.cost);
+            next.subject = Some(Number::Many);
+            project(lexicon, end, &next, moves);
+        }
+    }
+}
+
+fn project(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    let at = lexicon.any(at, &["the"]).unwrap_or(at);
+    // "Total of invoices" may be a column or a sum.
+    if AGGREGATES
+        .iter()
+        .any(|(word, _)| lexicon.says(at, word).is_some())
+    {
+        return;
+    }
+    for column in lexicon.own_columns(at) {
+        let mut next = draft.clone().paying(column.cost);
+        match &mut next.ask {
+            Some(Ask::Columns(columns)) => columns.push(column.what),
+            ask => *ask = Some(Ask::Columns(vec![column.what])),
+        }
+        let end = at + column.took;
+        if let Some(further) = lexicon.any(end, &[", and", "and", ","]) {
+            project(lexicon, further, &next, moves);
+        }
+        moves.push((end, next.begun().at(Phase::Link)));
+    }
+}
+
+/// "different categories"
+fn distinct(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    let is_free = draft.subject.is_none() && draft.filters.is_empty() && draft.order.is_empty();
+    if !matches!(draft.ask, None | Some(Ask::Count)) || !is_free {
+        return;
+    }
+    let Some(end) = lexicon.any(at, DISTINCT) else {
+        return;
+    };
+    for column in lexicon.own_columns(end) {
+        let mut next = draft.clone().begun().paying(column.cost).at(Phase::Link);
+        next.ask = Some(match draft.ask {
+            Some(Ask::Count) => Ask::CountDistinct(column.what),
+            _ => Ask::Distinct(column.what),
+        });
+        moves.push((end + column.took, next));
+    }
+}
+
+fn linking(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    if draft.subject.is_some() {
+        return;
+    }
+    for phrase in ["of", "for", "from", "in", "across", "among"] {
+        if let Some(end) = lexicon.says(at, phrase) {
+            moves.push((end, draft.clone().at(Phase::Noun)));
+        }
+    }
+}
+
+/// "top 5", "the first 10", "20"
+fn limiting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    if draft.limit.is_some() || draft.ask.is_some() {
+        return;
+    }
+    let (start, rank) = match lexicon.says(at, "top") {
+        Some(end) => (end, Rank::Wanted),
+        None => (at, Rank::None),
+    };
+    let Some(number) = lexicon
+        .words
+        .get(start)
+        .filter(|word| word.kind == words::Kind::Number)
+    else {
+        return;
+    };
+    if let Ok(limit) = number.lower.parse() {
+        let mut next = draft.clone().begun();
+        next.limit = Some(limit);
+        if next.rank == Rank::None {
+            next.rank = rank;
+        }
+        moves.push((start + 1, next));
+    }
+}
+
+/// "cheapest", "most expensive"
+fn ranking(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for (end, by, descending) in superlatives(lexicon, at) {
+        moves.extend(ranked(draft, by, descending, Rank::Loose).map(|next| (end, next.begun())));
+    }
+}
+
+/// Superlatives at a place: where they end, the column that they speak of, and the direction.
+pub(super) fn superlatives(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, ColumnRef, bool)> {
+    let known = SUPERLATIVES
+        .iter()
+        .filter_map(|(phrase, about, descending)| {
+            Some((
+                lexicon.says(at, phrase)?,
+                lexicon.columns_meant(about),
+                *descending,
+            ))
+        });
+    known
+        .flat_map(|(end, columns, descending)| {
+            columns
+                .into_iter()
+                .map(move |column| (end, column, descending))
+        })
+        .collect()
+}
+
+/// Ranks by a column, unless something else does already.
+pub(super) fn ranked(draft: &Draft, by: ColumnRef, descending: bool, rank: Rank) -> Option<Draft> {
+    let is_free = draft.order.is_empty() && draft.asks_for_rows();
+    is_free.then(|| {
+        let mut next = draft.clone();
+        next.order.push(Order {
+            by: By::Column(by),
+            descending,
+        });
+        next.rank = rank;
+        next
+    })
+}
+
+/// "latest", "most recently raised"
+fn recency(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for (end, by, descending, cost) in recencies(lexicon, at) {
+        let next = ranked(draft, by, descending, Rank::Loose);
+        moves.extend(next.map(|next| (end, next.begun().paying(cost))));
+    }
+}
+
+/// Words for the newest or oldest at a place: where they end, the time, the direction and the cost.
+pub(super) fn recencies(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, ColumnRef, bool, u32)> {
+    let mut found = Vec::new();
+    for (phrase, descending) in RECENCY {
+        let Some(end) = lexicon.says(at, phrase) else {
+            continue;
+        };
+        for time in times(lexicon, end) {
+            found.push((end + time.took, time.what, *descending, time.cost));
+        }
+        // "Most recently" needs to say what happened.
+        let is_of_age = *phrase == "oldest" && lexicon.is_called(PEOPLE);
+        if !phrase.ends_with("ly") && !is_of_age {
+            let usual = lexicon.usual_time();
+            found.extend(usual.map(|time| (end, time, *descending, cost::IMPLIED)));
+        }
+    }
+    found
+}
+
+/// The table's own times that are named at a place.
+pub(super) fn times(lexicon: &Lexicon<'_>, at: usize) -> Vec<Hit<ColumnRef>> {
+    let mut columns = lexicon.own_columns(at);
+    columns.retain(|hit| lexicon.column(hit.what).kind == Kind::Date);
+    columns
+}
+
+/// "active", "not active", "paid or shipped", "high severity"
+fn describing(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for (end, filter) in described(lexicon, at, None, true) {
+        let next = draft.clone().begun();
+        moves.push((end, next.clone().filtered(filter)));
+    }
+}
+
+/// Conditions that words state: where they end, and what they say. `any` lets "and" join values as
+/// "or" does, as it does before a noun: "paid and shipped orders".
+pub(super) fn described(
+    lexicon: &Lexicon<'_>,
+    at: usize,
+    via: Option<usize>,
+    any: bool,
+) -> Vec<(usize, Filter)> {
+    let negated = lexicon.any(
+        at,
+        &["not yet been", "not been", "not yet", "not", "non", "never"],
+    );
+    let start = negated.unwrap_or(at);
+    let mut found = Vec::new();
+    for state in lexicon.states(start, via) {
+        let end = start + state.took;
+        let is = negated.is_none();
+        match state.what {
+            State::Boolean(column, so) => found.push((end, Filter::Is(column, so == is))),
+            State::Happened(column, so) => found.push((end, Filter::Present(column, so == is))),
+            State::Always => {}
+            State::Value(column, value) => {
+                let end = own_name(lexicon, end, column);
+                found.push((end, Filter::OneOf(column, vec![value.clone()], is)));
+                if is {
+                    alternatives(lexicon, end, column, vec![value], any, &mut found);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Further values of the same column.
+fn alternatives(
+    lexicon: &Lexicon<'_>,
+    at: usize,
+    column: ColumnRef,
+    values: Vec<String>,
+    any: bool,
+    found: &mut Vec<(usize, Filter)>,
+) {
+    let joints: &[&str] = if any {
+        &[", or", ", and", "or", "and", ","]
+    } else {
+        &[", or", "or", ","]
+    };
+    let Some(start) = lexicon.any(at, joints) else {
+        return;
+    };
+    let start = lexicon.any(start, &["the"]).unwrap_or(start);
+    let Some((took, value)) = lexicon.value_of(start, column) else {
+        return;
+    };
+    let end = own_name(lexicon, start + took, column);
+    let mut values = values;
+    values.push(value.to_owned());
+    found.push((end, Filter::OneOf(column, values.clone(), true)));
+    alternatives(lexicon, end, column, values, any, found);
+}
+
+/// Goes past the column's name after its value: "high severity", "the tent category".
+fn own_name(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> usize {
+    let named = lexicon.columns(at, &[]);
+    let own = named.iter().filter(|hit| hit.what == column);
+    at + own.map(|hit| hit.took).max().unwrap_or(0)
+}
+
+/// "5 star" reviews
+fn counted_state(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    let Some(number) = lexicon
+        .words
+        .get(at)
+        .filter(|word| word.kind == words::Kind::Number)
+    else {
+        return;
+    };
+    for column in lexicon.own_columns(at + 1) {
+        let is_one = !lexicon.words[at + column.took].is_plural();
+        if is_one && filters::is_quantity(lexicon, column.what) {
+            let literal = Literal::Number(number.lower.clone());
+            let filter = Filter::Compare(column.what, Comparison::Equal, literal);
+            let next = draft.clone().begun().paying(column.cost);
+            moves.push((at + 1 + column.took, next.filtered(filter)));
+        }
+    }
+}
+
+/// The table's own name.
+fn naming(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    if draft.subject.is_some() {
+        return;
+    }
+    for noun in lexicon.subjects(at) {
+        let end = at + noun.took;
+        let mut next = draft.clone().begun().paying(noun.cost).at(Phase::Tail);
+        next.subject = Some(number(lexicon, end));
+        moves.push((end, next));
+    }
+}
+
+/// A word that says what the rows are: "nurses" where nurse is a job title.
+fn naming_by_value(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    if draft.subject.is_some() {
+        return;
+    }
+    for (end, filter) in described(lexicon, at, None, true) {
+        let is_noun = lexicon.words[end - 1].is_plural() || draft.rank != Rank::None;
+        let is_stated = match &filter {
+            // "Sales" is a department, and not what those are who work there.
+            Filter::OneOf(_, values, true) => !values.iter().any(|value| words::is_plural(value)),
+            Filter::Is(_, so) => *so,
+            _ => false,
+        };
+        if is_noun && is_stated {
+            let mut next = draft.clone().begun().paying(cost::IMPLIED).at(Phase::Tail);
+            next.subject = Some(number(lexicon, end));
+            moves.push((end, next.filtered(filter)));
+        }
+    }
+}
+
+fn number(lexicon: &Lexicon<'_>, end: usize) -> Number {
+    if lexicon.words[end - 1].is_plural() {
+        Number::Many
+    } else {
+        Number::One
+    }
+}

@@ -1,0 +1,278 @@
+//! The grammar: how words become a query.
+//!
+//! A question is read from left to right by rules, each of which takes a few words and adds what they
+//! say to a draft. All ways to read all words are tried, for every table that the question may be
+//! about. What no rule takes ends a reading: a question that is not explained to its last word is
+//! not answered. Nor is one with two different readings of which none is more natural (see
+//! [`cost`](crate::names::cost)).
+
+mod filters;
+mod head;
+mod phrases;
+mod tail;
+
+use std::collections::HashSet;
+
+use crate::lexicon::{Asked, Lexicon};
+use crate::names::cost;
+use crate::query::{Ask, Comparison, Filter, Group, Limit, Literal, Order, Query};
+
+/// How many drafts are looked at, for all tables together, before a question is given up as too tangled.
+pub(crate) const MOST_DRAFTS: usize = 20_000;
+
+/// A draft and the place of the first word that it does not explain.
+pub(crate) type Move = (usize, Draft);
+
+/// A rule reads the words at a place, and gives each way to go on.
+type Rule = fn(&Lexicon<'_>, usize, &Draft, &mut Vec<Move>);
+
+/// What has been understood so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Draft {
+    phase: Phase,
+    opening: Opening,
+    /// Whether anything but an opening has been read.
+    is_begun: bool,
+    subject: Option<Number>,
+    ask: Option<Ask>,
+    pub(crate) filters: Vec<Filter>,
+    groups: Vec<Group>,
+    order: Vec<Order>,
+    rank: Rank,
+    limit: Option<u64>,
+    /// Foreign keys to the rows that the question mentions.
+    mentioned: Vec<usize>,
+    cost: u32,
+}
+
+/// Where in a question a place is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Phase {
+    /// Before the noun: what is asked.
+    #[default]
+    Head,
+    /// After a column: "of" and the noun may follow, or what else follows a noun.
+    Link,
+    /// The noun and what belongs to it must come.
+    Noun,
+    /// After the noun.
+    Tail,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Opening {
+    /// Only a noun.
+    #[default]
+    None,
+    Show,
+    List,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Number {
+    One,
+    Many,
+}
+
+/// Whether rows are to be ranked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Rank {
+    #[default]
+    None,
+    /// "Top 5": it must still be said by what.
+    Wanted,
+    /// "The newest users": in order, and the first one when it is one.
+    Loose,
+    /// "With the highest price": the first ones only.
+    Strict,
+}
+
+impl Draft {
+    fn begun(mut self) -> Self {
+        self.is_begun = true;
+        self
+    }
+
+    fn paying(mut self, cost: u32) -> Self {
+        self.cost += cost;
+        self
+    }
+
+    fn filtered(mut self, filter: Filter) -> Self {
+        self.filters.push(filter);
+        self
+    }
+
+    fn at(mut self, phase: Phase) -> Self {
+        self.phase = phase;
+        self
+    }
+
+    /// Whether anything is known of the rows that are asked for.
+    pub(crate) fn is_about_something(&self) -> bool {
+        self.subject.is_some() || !self.filters.is_empty()
+    }
+
+    fn asks_for_rows(&self) -> bool {
+        matches!(
+            self.ask,
+            None | Some(Ask::Rows | Ask::Columns(_) | Ask::Distinct(_))
+        )
+    }
+}
+
+/// A whole reading and what it costs.
+pub(crate) struct Reading {
+    pub(crate) cost: u32,
+    pub(crate) query: Query,
+}
+
+/// What came of reading a question as one about a table.
+pub(crate) struct Read {
+    pub(crate) readings: Vec<Reading>,
+    /// The draft that explains the most words, and how many.
+    pub(crate) furthest: (usize, Draft),
+    /// How many drafts were tried.
+    pub(crate) drafts: usize,
+    /// Whether there were more.
+    pub(crate) is_tangled: bool,
+}
+
+/// Reads the words as a question about one table, by at most so many drafts.
+pub(crate) fn read(asked: Asked<'_>, table: usize, most_drafts: usize) -> Read {
+    let lexicon = Lexicon::new(asked, table);
+    let mut open: Vec<Move> = vec![(0, Draft::default())];
+    let mut seen = HashSet::new();
+    let mut read = Read {
+        readings: Vec::new(),
+        furthest: (0, Draft::default()),
+        drafts: 0,
+        is_tangled: false,
+    };
+    while let Some((at, draft)) = open.pop() {
+        if read.drafts >= most_drafts {
+            read.is_tangled = true;
+            break;
+        }
+        read.drafts += 1;
+        if !seen.insert((at, draft.clone())) {
+            continue;
+        }
+        if at == asked.words.len() {
+            read.readings.extend(draft.clone().finish(&lexicon));
+        }
+        for rule in rules(draft.phase).iter().copied().flatten() {
+            rule(&lexicon, at, &draft, &mut open);
+        }
+        let is_further =
+            (at, draft.subject.is_some()) > (read.furthest.0, read.furthest.1.subject.is_some());
+        if is_further {
+            read.furthest = (at, draft);
+        }
+    }
+    read
+}
+
+fn rules(phase: Phase) -> &'static [&'static [Rule]] {
+    match phase {
+        Phase::Head => &[head::ASKING, head::NAMING],
+        Phase::Noun => &[head::NAMING],
+        Phase::Link => &[head::LINKING, filters::RULES, tail::RULES],
+        Phase::Tail => &[filters::RULES, tail::RULES],
+    }
+}
+
+impl Draft {
+    /// Makes a query of a draft that explains all words, if it makes sense as a whole.
+    fn finish(self, lexicon: &Lexicon<'_>) -> Option<Reading> {
+        let mut cost = self.cost;
+        if self.subject.is_none() {
+            // A column can stand for its table where it is measured, not where rows are wanted.
+            let is_measured = matches!(
+                self.ask,
+                Some(Ask::Measure(..) | Ask::CountDistinct(_) | Ask::Distinct(_))
+            );
+            if !is_measured {
+                return None;
+            }
+            cost += cost::IMPLIED_TABLE;
+        }
+        if self.is_contradictory() || self.leaves_a_mention() {
+            return None;
+        }
+        let limit = self.rows()?;
+        let is_grouped = !self.groups.is_empty();
+        if is_grouped && self.asks_for_rows() {
+            return None;
+        }
+        // One number has neither order nor limit.
+        if !self.asks_for_rows() && !is_grouped && (limit.is_some() || !self.order.is_empty()) {
+            return None;
+        }
+        Some(Reading {
+            cost,
+            query: Query {
+                table: lexicon.index,
+                ask: self.ask.unwrap_or(Ask::Rows),
+                filters: self.filters,
+                groups: self.groups,
+                order: self.order,
+                limit,
+            },
+        })
+    }
+
+    /// How many rows are wanted; `None` where the draft leaves open what the first ones are.
+    fn rows(&self) -> Option<Option<Limit>> {
+        match (self.rank, self.limit, self.subject) {
+            (Rank::Wanted, ..) => None,
+            (_, Some(0), _) => None,
+            (_, Some(count), _) => Some(Some(Limit::Rows(count))),
+            (Rank::None, None, _) => Some(None),
+            (_, None, Some(Number::One)) => Some(Some(Limit::First)),
+            (Rank::Loose, None, _) => Some(None),
+            (Rank::Strict, None, _) => None,
+        }
+    }
+
+    /// Whether a column is said to be two things at once.
+    fn is_contradictory(&self) -> bool {
+        let is_equality = |filter: &&Filter| {
+            matches!(
+                filter,
+                Filter::Compare(_, Comparison::Equal, _)
+                    | Filter::OneOf(_, _, true)
+                    | Filter::Is(..)
+                    | Filter::Present(..)
+            )
+        };
+        let columns: Vec<_> = self
+            .filters
+            .iter()
+            .filter(is_equality)
+            .filter_map(Filter::column)
+            .collect();
+        (1..columns.len()).any(|at| columns[..at].contains(&columns[at]))
+    }
+
+    /// Whether the question mentions rows that then have no part in it.
+    fn leaves_a_mention(&self) -> bool {
+        let has_part = |via: &usize| {
+            let filtered = self.filters.iter().filter_map(Filter::column);
+            let grouped = self.groups.iter().filter_map(|group| match group {
+                Group::Column(column) | Group::Period(column, _) => Some(*column),
+                Group::Parent(_) => None,
+            });
+            filtered
+                .chain(grouped)
+                .any(|column| column.via == Some(*via))
+        };
+        !self.mentioned.iter().all(has_part)
+    }
+}
+
+impl Literal {
+    fn text(text: impl Into<String>) -> Self {
+        Literal::Text(text.into())
+    }
+}

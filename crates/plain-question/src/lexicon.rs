@@ -1,0 +1,433 @@
+//! What the words of a question can mean in a schema, seen from one table.
+
+use crate::names::{Names, TableNames, Terms, UNIT_MARKS, cost, truth};
+use crate::query::{Children, ColumnRef};
+use crate::schema::{Column, Kind, Schema, Table};
+use crate::words::{self, Word, parts};
+
+/// A question, and what it may be about.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) words: &'a [Word],
+    pub(crate) schema: &'a Schema,
+    pub(crate) names: &'a Names,
+}
+
+/// Something that the words mean: how many of them, what, and at which cost.
+pub(crate) struct Hit<T> {
+    pub(crate) took: usize,
+    pub(crate) what: T,
+    pub(crate) cost: u32,
+}
+
+/// A condition that one word states.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum State {
+    /// A text column holds this value.
+    Value(ColumnRef, String),
+    /// A boolean is so.
+    Boolean(ColumnRef, bool),
+    /// Something has happened, or has not: a time is there.
+    Happened(ColumnRef, bool),
+    /// Something that has always happened.
+    Always,
+}
+
+/// A question's words, and the table that they may be about with its neighbours.
+pub(crate) struct Lexicon<'a> {
+    asked: Asked<'a>,
+    pub(crate) words: &'a [Word],
+    pub(crate) index: usize,
+    pub(crate) table: &'a Table,
+    subject: &'a Terms,
+    /// The table's own columns, and those of the tables that it refers to.
+    scopes: Vec<Scope<'a>>,
+    children: Vec<(Children, &'a Terms)>,
+}
+
+struct Scope<'a> {
+    via: Option<usize>,
+    table: &'a Table,
+    /// What the row is called that the foreign key leads to.
+    noun: Terms,
+    names: &'a TableNames,
+}
+
+impl<'a> Lexicon<'a> {
+    pub(crate) fn new(asked: Asked<'a>, index: usize) -> Self {
+        let Asked {
+            words,
+            schema,
+            names,
+        } = asked;
+        let table = &schema.tables[index];
+        let own = Scope {
+            via: None,
+            table,
+            noun: Vec::new(),
+            names: names.table(index),
+        };
+        let parents = table.foreign_keys.iter().enumerate();
+        let parents = parents.filter_map(|(at, key)| {
+            let parent = schema.find(&key.schema, &key.table)?;
+            Some(Scope {
+                via: Some(at),
+                table: &schema.tables[parent],
+                noun: parent_terms(&names.table(parent).noun, &key.columns),
+                names: names.table(parent),
+            })
+        });
+        Lexicon {
+            asked,
+            words,
+            index,
+            table,
+            subject: &names.table(index).noun,
+            scopes: std::iter::once(own).chain(parents).collect(),
+            children: children(asked, index),
+        }
+    }
+
+    /// The same question as one about the rows that refer to these.
+    pub(crate) fn of_children(&self, children: &Children) -> Self {
+        Lexicon::new(self.asked, children.table)
+    }
+
+    /// The tables whose rows refer to these.
+    pub(crate) fn all_children(&self) -> impl Iterator<Item = &Children> {
+        self.children.iter().map(|(children, _)| children)
+    }
+
+    /// The column that a reference leads to.
+    pub(crate) fn column(&self, at: ColumnRef) -> &'a Column {
+        &self.scope_table(at.via).columns[at.column]
+    }
+
+    pub(crate) fn scope_table(&self, via: Option<usize>) -> &'a Table {
+        self.scope(via).table
+    }
+
+    /// Of a foreign key whose table is not known there are no columns, so that nobody asks for it.
+    fn scope(&self, via: Option<usize>) -> &Scope<'a> {
+        let found = self.scopes.iter().find(|scope| scope.via == via);
+        found.unwrap_or(&self.scopes[0])
+    }
+
+    /// Whether the words say this.
+    pub(crate) fn says(&self, at: usize, phrase: &str) -> Option<usize> {
+        let mut end = at;
+        for expected in phrase.split(' ') {
+            let word = self.words.get(end)?;
+            let is_it = word.lower == expected
+                && matches!(word.kind, words::Kind::Plain | words::Kind::Sign);
+            if !is_it {
+                return None;
+            }
+            end += 1;
+        }
+        Some(end)
+    }
+
+    /// The end of the first of some phrases that the words say; longer ones must come first.
+    pub(crate) fn any(&self, at: usize, phrases: &[&str]) -> Option<usize> {
+        phrases.iter().find_map(|phrase| self.says(at, phrase))
+    }
+
+    pub(crate) fn subjects(&self, at: usize) -> Vec<Hit<()>> {
+        hits(self.words, at, self.subject)
+            .map(|(took, cost)| Hit {
+                took,
+                what: (),
+                cost,
+            })
+            .collect()
+    }
+
+    /// Whether the table has one of the names.
+    pub(crate) fn is_called(&self, names: &[&str]) -> bool {
+        let last = |term: &[String]| {
+            term.last()
+                .is_some_and(|last| names.contains(&last.as_str()))
+        };
+        self.subject.iter().any(|(term, _)| last(term))
+    }
+
+    /// Rows that are referred to, by the foreign key.
+    pub(crate) fn parents(&self, at: usize) -> Vec<Hit<usize>> {
+        let mut found: Vec<Hit<usize>> = Vec::new();
+        for scope in &self.scopes {
+            let Some(via) = scope.via else { continue };
+            for (took, cost) in hits(self.words, at, &scope.noun) {
+                if !found.iter().any(|hit| hit.what == via && hit.took == took) {
+                    let what = via;
+                    found.push(Hit { took, what, cost });
+                }
+            }
+        }
+        found
+    }
+
+    pub(crate) fn children(&self, at: usize) -> Vec<Hit<Children>> {
+        let found = self.children.iter().flat_map(|(children, terms)| {
+            hits(self.words, at, terms).map(|(took, cost)| Hit {
+                took,
+                what: children.clone(),
+                cost,
+            })
+        });
+        found.collect()
+    }
+
+    /// Columns of the table itself.
+    pub(crate) fn own_columns(&self, at: usize) -> Vec<Hit<ColumnRef>> {
+        self.columns(at, &[])
+            .into_iter()
+            .filter(|hit| hit.what.via.is_none())
+            .collect()
+    }
+
+    /// Columns of the table, and of those that it refers to; the mentioned ones cost nothing extra.
+    pub(crate) fn columns(&self, at: usize, mentioned: &[usize]) -> Vec<Hit<ColumnRef>> {
+        let mut found: Vec<Hit<ColumnRef>> = Vec::new();
+        for scope in &self.scopes {
+            let extra = scope.extra(mentioned);
+            for (column, names) in scope.names.columns.iter().enumerate() {
+                let what = ColumnRef {
+                    via: scope.via,
+                    column,
+                };
+                for (took, cost) in hits(self.words, at, &names.terms) {
+                    let cost = cost + extra;
+                    let is_known = |hit: &Hit<ColumnRef>| hit.what == what && hit.took == took;
+                    if !found.iter().any(is_known) {
+                        found.push(Hit { took, what, cost });
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Values that columns are known to hold, of the table itself (`None`) or of one that it refers to.
+    pub(crate) fn values(&self, at: usize, via: Option<usize>) -> Vec<Hit<(ColumnRef, &'a str)>> {
+        let scope = self.scope(via);
+        let columns = scope.table.columns.iter().zip(&scope.names.columns);
+        let mut found = Vec::new();
+        for (column, (it, names)) in columns.enumerate() {
+            for (value, stems) in it.values.iter().zip(&names.values) {
+                if let Some(took) = value_length(self.words, at, value, stems) {
+                    found.push(Hit {
+                        took,
+                        what: (ColumnRef { via, column }, value.as_str()),
+                        cost: 0,
+                    });
+                }
+            }
+        }
+        found
+    }
+
+    /// A value that this column is known to hold.
+    pub(crate) fn value_of(&self, at: usize, column: ColumnRef) -> Option<(usize, &'a str)> {
+        let stems = &self.scope(column.via).names.columns[column.column].values;
+        let values = self.column(column).values.iter().zip(stems);
+        values
+            .filter_map(|(value, stems)| {
+                Some((value_length(self.words, at, value, stems)?, value.as_str()))
+            })
+            .max_by_key(|(took, _)| *took)
+    }
+
+    /// Conditions that one word, or a value's few, state of a row: of the table's own (`None`), or of
+    /// one that it refers to.
+    pub(crate) fn states(&self, at: usize, via: Option<usize>) -> Vec<Hit<State>> {
+        let values = self.values(at, via).into_iter().map(|hit| Hit {
+            took: hit.took,
+            what: State::Value(hit.what.0, hit.what.1.to_owned()),
+            cost: 0,
+        });
+        let mut found: Vec<_> = values.collect();
+        let words = self.words.get(at..).unwrap_or_default();
+        let scope = self.scope(via);
+        for (column, names) in scope.names.columns.iter().enumerate() {
+            let (at, it) = (ColumnRef { via, column }, &scope.table.columns[column]);
+            let state = |is: bool| match it.kind {
+                Kind::Boolean => State::Boolean(at, is),
+                _ if it.is_nullable => State::Happened(at, is),
+                _ => State::Always,
+            };
+            let Some(name) = &names.state else { continue };
+            let Some(is) = truth(words, name) else {
+                continue;
+            };
+            // What has always happened has no opposite; and "unpaid" is not clear where "paid" is a
+            // status as well.
+            let is_clear = is || (state(is) != State::Always && !scope.holds(name));
+            if is_clear {
+                found.push(Hit {
+                    took: name.len(),
+                    what: state(is),
+                    cost: 0,
+                });
+            }
+        }
+        found
+    }
+
+    /// The time that is meant when none is named: the only one that every row has, or the only one.
+    /// When a row was changed or ends is not it.
+    pub(crate) fn usual_time(&self) -> Option<ColumnRef> {
+        const OTHERS: [&str; 12] = [
+            "updated", "modified", "changed", "deleted", "expires", "expired", "birth", "born",
+            "dob", "due", "end", "until",
+        ];
+        let is_usual = |column: &Column| {
+            let name = parts(&column.name);
+            column.kind == Kind::Date && !name.iter().any(|part| OTHERS.contains(&part.as_str()))
+        };
+        let times = self.table.columns.iter().enumerate();
+        let times: Vec<_> = times.filter(|(_, column)| is_usual(column)).collect();
+        let always: Vec<_> = times
+            .iter()
+            .filter(|(_, column)| !column.is_nullable)
+            .collect();
+        let column = match (&always[..], &times[..]) {
+            ([(column, _)], _) | ([], [(column, _)]) => *column,
+            _ => return None,
+        };
+        Some(ColumnRef { via: None, column })
+    }
+
+    /// The columns that the first of these words tells that any column is named by.
+    pub(crate) fn columns_meant(&self, about: &[&str]) -> Vec<ColumnRef> {
+        let columns = about.iter().map(|word| self.columns_about(&[word]));
+        columns
+            .into_iter()
+            .find(|columns| !columns.is_empty())
+            .unwrap_or_default()
+    }
+
+    /// The table's own columns whose names have one of the words, and that are no keys.
+    pub(crate) fn columns_about(&self, about: &[&str]) -> Vec<ColumnRef> {
+        let columns = self.table.columns.iter().enumerate();
+        let is_it = |(column, it): &(usize, &Column)| {
+            let mut name = parts(&it.name).into_iter();
+            !self.table.is_key(*column) && name.any(|part| about.contains(&part.as_str()))
+        };
+        columns
+            .filter(is_it)
+            .map(|(column, _)| ColumnRef { via: None, column })
+            .collect()
+    }
+
+    /// How people say the unit that the column's name ends with.
+    pub(crate) fn unit_word(&self, column: ColumnRef) -> Option<&'static str> {
+        let name = parts(&self.column(column).name);
+        let last = name.last()?;
+        let found = UNIT_MARKS.iter().find(|(mark, _)| mark == last)?;
+        Some(found.1)
+    }
+}
+
+impl Scope<'_> {
+    /// Whether a column is known to hold this.
+    fn holds(&self, stems: &[String]) -> bool {
+        let columns = self.table.columns.iter();
+        let mut values = columns.flat_map(|column| &column.values);
+        values.any(|value| parts(value) == stems)
+    }
+
+    fn extra(&self, mentioned: &[usize]) -> u32 {
+        match self.via {
+            Some(via) if !mentioned.contains(&via) => cost::OTHER_TABLE,
+            _ => 0,
+        }
+    }
+}
+
+/// What the rows are called that a foreign key leads to: as their table, and as the column says.
+fn parent_terms(noun: &Terms, columns: &[String]) -> Terms {
+    let mut terms = noun.clone();
+    if let [column] = columns {
+        let mut name = parts(column);
+        if name.len() > 1 && name.last().is_some_and(|last| last == "id") {
+            name.pop();
+            terms.push((name, 0));
+        }
+    }
+    terms
+}
+
+fn children(asked: Asked<'_>, index: usize) -> Vec<(Children, &Terms)> {
+    let parent = &asked.schema.tables[index];
+    let mut found = Vec::new();
+    for (table, child) in asked.schema.tables.iter().enumerate() {
+        for (key, foreign) in child.foreign_keys.iter().enumerate() {
+            if foreign.schema == parent.schema && foreign.table == parent.name {
+                let states = Vec::new();
+                let children = Children { table, key, states };
+                found.push((children, &asked.names.table(table).noun));
+            }
+        }
+    }
+    found
+}
+
+/// Where the words at a place are one of the terms: how many words, and the cost.
+fn hits<'a>(
+    words: &'a [Word],
+    at: usize,
+    terms: &'a Terms,
+) -> impl Iterator<Item = (usize, u32)> + 'a {
+    let rest = words.get(at..).unwrap_or_default();
+    terms
+        .iter()
+        .filter_map(move |(term, cost)| Some((term_length(rest, term)?, *cost)))
+}
+
+fn term_length(words: &[Word], term: &[String]) -> Option<usize> {
+    let is_plain = |word: &Word| word.kind == words::Kind::Plain;
+    let apart = !term.is_empty()
+        && words.len() >= term.len()
+        && words
+            .iter()
+            .zip(term)
+            .all(|(word, part)| is_plain(word) && word.stem == *part);
+    if apart {
+        return Some(term.len());
+    }
+    // "first name" for a column `firstname`.
+    match (words, term) {
+        ([first, second, ..], [joined]) if is_plain(first) && is_plain(second) => {
+            (format!("{}{}", first.lower, second.stem) == *joined).then_some(2)
+        }
+        _ => None,
+    }
+}
+
+/// How many words at the place are the value. Short values are codes: their case must fit.
+fn value_length(words: &[Word], at: usize, value: &str, stems: &[String]) -> Option<usize> {
+    let rest = words.get(at..)?;
+    let first = rest.first()?;
+    let is_bare = matches!(first.kind, words::Kind::Plain | words::Kind::Code);
+    if is_bare && first.text == value {
+        return Some(1);
+    }
+    if value.chars().count() <= 3 {
+        return None;
+    }
+    if first.kind == words::Kind::Code {
+        return first.text.eq_ignore_ascii_case(value).then_some(1);
+    }
+    term_length(rest, stems)
+}
+
+/// Whether any of the words names the table, one of its columns, or what they hold.
+pub(crate) fn may_be_about(asked: Asked<'_>, index: usize) -> bool {
+    let lexicon = Lexicon::new(asked, index);
+    (0..asked.words.len()).any(|at| {
+        !lexicon.subjects(at).is_empty()
+            || !lexicon.own_columns(at).is_empty()
+            || !lexicon.states(at, None).is_empty()
+    })
+}

@@ -1,0 +1,258 @@
+//! What the things of a schema are called.
+
+use crate::schema::{Column, Kind, Schema, Table};
+use crate::words::{Word, parts};
+
+/// What a reading costs that takes a thing by another name than its own. A reading that costs more
+/// than another is the less natural one.
+pub(crate) mod cost {
+    /// Named in a comment.
+    pub(crate) const SYNONYM: u32 = 1;
+    /// By the last word of its name only.
+    pub(crate) const LAST_WORD: u32 = 2;
+    /// In a table that the question does not mention.
+    pub(crate) const OTHER_TABLE: u32 = 2;
+    /// Not named at all: what is usually meant.
+    pub(crate) const IMPLIED: u32 = 1;
+    /// A table that the question does not name.
+    pub(crate) const IMPLIED_TABLE: u32 = 3;
+}
+
+/// Names that a thing goes by, as stems, and what each costs.
+pub(crate) type Terms = Vec<(Vec<String>, u32)>;
+
+/// The names of all that is in a schema.
+pub(crate) struct Names(Vec<TableNames>);
+
+/// The names of a table and its columns.
+pub(crate) struct TableNames {
+    pub(crate) noun: Terms,
+    pub(crate) columns: Vec<ColumnNames>,
+}
+
+/// The names of a column and of what it holds.
+pub(crate) struct ColumnNames {
+    pub(crate) terms: Terms,
+    /// The words that state what it records, of which there are several only for a boolean.
+    pub(crate) state: Option<Vec<String>>,
+    /// Its values, each as stems; none of one that the question cannot mean.
+    pub(crate) values: Vec<Vec<String>>,
+}
+
+impl Names {
+    /// Names what a question in these words can be about. Values that begin otherwise than all of the
+    /// words are left nameless, for there may be many.
+    pub(crate) fn of(schema: &Schema, words: &[Word]) -> Self {
+        let initials: Vec<char> = words
+            .iter()
+            .filter_map(|word| initial(&word.lower))
+            .collect();
+        let tables = schema.tables.iter();
+        Names(
+            tables
+                .map(|table| TableNames::of(table, &initials))
+                .collect(),
+        )
+    }
+
+    pub(crate) fn table(&self, index: usize) -> &TableNames {
+        &self.0[index]
+    }
+}
+
+impl TableNames {
+    fn of(table: &Table, initials: &[char]) -> Self {
+        let value = |value: &String| {
+            let may_be_meant = initial(value).is_some_and(|first| initials.contains(&first));
+            if may_be_meant {
+                parts(value)
+            } else {
+                Vec::new()
+            }
+        };
+        let columns = table.columns.iter().enumerate();
+        let columns = columns.map(|(index, column)| ColumnNames {
+            terms: column_terms(table, index),
+            state: state_name(column),
+            values: column.values.iter().map(value).collect(),
+        });
+        TableNames {
+            noun: table_terms(table),
+            columns: columns.collect(),
+        }
+    }
+}
+
+fn initial(text: &str) -> Option<char> {
+    text.chars()
+        .next()
+        .and_then(|first| first.to_lowercase().next())
+}
+
+/// Beginnings of the names of booleans that say nothing.
+const BOOLEAN_MARKS: [&str; 4] = ["is", "was", "has", "are"];
+
+/// Endings of the names of times that say nothing.
+const TIME_MARKS: [&str; 8] = ["at", "on", "date", "time", "ts", "day", "utc", "timestamp"];
+
+/// Endings that tell a unit, and how people say it.
+pub(crate) const UNIT_MARKS: [(&str, &str); 16] = [
+    ("pct", "percent"),
+    ("percent", "percent"),
+    ("kg", "kilogram"),
+    ("km", "kilometer"),
+    ("cm", "centimeter"),
+    ("mm", "millimeter"),
+    ("ms", "millisecond"),
+    ("sec", "second"),
+    ("second", "second"),
+    ("min", "minute"),
+    ("minute", "minute"),
+    ("hour", "hour"),
+    ("usd", "dollar"),
+    ("eur", "euro"),
+    ("gbp", "pound"),
+    ("year", "year"),
+];
+
+/// Beginnings that turn a state round.
+const NEGATIONS: [&str; 3] = ["un", "in", "non"];
+
+/// States that are each other's opposite without looking like it.
+const OPPOSITES: [(&str, &str); 4] = [
+    ("online", "offline"),
+    ("enabled", "disabled"),
+    ("public", "private"),
+    ("visible", "hidden"),
+];
+
+/// Participles that do not end as participles do.
+const PARTICIPLES: [&str; 12] = [
+    "paid", "sent", "sold", "built", "lost", "met", "left", "made", "read", "held", "won", "shut",
+];
+
+/// What a comment says before further names.
+const SYNONYM_MARKS: [&str; 6] = [
+    "also called:",
+    "also called",
+    "also known as:",
+    "also known as",
+    "aka",
+    "synonyms:",
+];
+
+/// The names that a table goes by.
+fn table_terms(table: &Table) -> Terms {
+    const PREFIXES: [&str; 4] = ["tbl", "t", "dim", "fact"];
+    let mut name = parts(&table.name);
+    if name.len() > 1 && PREFIXES.contains(&name[0].as_str()) {
+        name.remove(0);
+    }
+    let last = name.last().cloned().filter(|_| name.len() > 1);
+    let mut terms = vec![(name, 0)];
+    terms.extend(last.map(|last| (vec![last], cost::LAST_WORD)));
+    terms.extend(synonyms(table.comment.as_deref()));
+    terms
+}
+
+/// The names that a column goes by.
+fn column_terms(table: &Table, index: usize) -> Terms {
+    let column = &table.columns[index];
+    let full = parts(&column.name);
+    let mut terms = vec![(full.clone(), 0)];
+    let mut add = |term: &[String], cost: u32| {
+        if !term.is_empty() && !terms.iter().any(|(known, _)| known == term) {
+            terms.push((term.to_vec(), cost));
+        }
+    };
+    let own = parts(&table.name);
+    if full.len() > own.len() && full.starts_with(&own) {
+        add(&full[own.len()..], 0);
+    }
+    let bare = without_marks(column, &full);
+    add(bare, 0);
+    if !table.is_key(index) && bare.len() > 1 {
+        add(&bare[bare.len() - 1..], cost::LAST_WORD);
+    }
+    let is_id = |term: &[String]| term.len() > 1 && term.last().is_some_and(|last| last == "id");
+    let refers = table
+        .foreign_keys
+        .iter()
+        .any(|key| key.columns.contains(&column.name));
+    if is_id(&full) && !refers && !table.primary_key.contains(&column.name) {
+        add(&full[..full.len() - 1], cost::SYNONYM);
+    }
+    terms.extend(synonyms(column.comment.as_deref()));
+    terms
+}
+
+/// A column's name without what only tells its type or unit.
+fn without_marks<'a>(column: &Column, name: &'a [String]) -> &'a [String] {
+    let [first, .., last] = name else {
+        return name;
+    };
+    let all_but_last = &name[..name.len() - 1];
+    match column.kind {
+        Kind::Boolean if BOOLEAN_MARKS.contains(&first.as_str()) => &name[1..],
+        Kind::Date if TIME_MARKS.contains(&last.as_str()) => all_but_last,
+        Kind::Number if UNIT_MARKS.iter().any(|(mark, _)| mark == last) => all_but_last,
+        _ => name,
+    }
+}
+
+/// The words that state what the column records, if they do.
+fn state_name(column: &Column) -> Option<Vec<String>> {
+    let name = parts(&column.name);
+    let words = without_marks(column, &name);
+    let states = match (column.kind, words) {
+        (Kind::Boolean, _) => true,
+        (Kind::Date, [word]) => is_participle(word),
+        _ => false,
+    };
+    states.then(|| words.to_vec())
+}
+
+/// Whether the word tells what has happened to something.
+pub(crate) fn is_participle(word: &str) -> bool {
+    word.ends_with("ed") || word.ends_with("en") || PARTICIPLES.contains(&word)
+}
+
+/// Whether words say that the state is so, or that it is not.
+pub(crate) fn truth(words: &[Word], name: &[String]) -> Option<bool> {
+    let is_plain = |word: &Word| word.kind == crate::words::Kind::Plain;
+    let is_said = words.len() >= name.len()
+        && words
+            .iter()
+            .zip(name)
+            .all(|(word, part)| is_plain(word) && word.stem == *part);
+    if is_said {
+        return Some(true);
+    }
+    let (Some(word), [name]) = (words.first().filter(|word| is_plain(word)), name) else {
+        return None;
+    };
+    let is_negated = |prefix: &&str| word.stem.strip_prefix(*prefix) == Some(name.as_str());
+    let is_opposite = OPPOSITES.iter().any(|(one, other)| {
+        (*one == word.stem && *other == name) || (*other == word.stem && *one == name)
+    });
+    (is_opposite || NEGATIONS.iter().any(is_negated)).then_some(false)
+}
+
+/// Further names in a comment: "Also called: a, b".
+fn synonyms(comment: Option<&str>) -> Terms {
+    let comment = comment.unwrap_or_default();
+    let lower = comment.to_lowercase();
+    let named = SYNONYM_MARKS.iter().find_map(|mark| {
+        let at = lower.find(mark)?;
+        let is_apart = at == 0 || !lower[..at].ends_with(char::is_alphanumeric);
+        is_apart.then(|| lower[at + mark.len()..].to_owned())
+    });
+    let list = named.unwrap_or_default();
+    let list = list.split(['.', ';', '\n', '(']).next().unwrap_or_default();
+    list.split([',', '/'])
+        .flat_map(|names| names.split(" or "))
+        .map(|name| parts(name.trim()))
+        .filter(|name| (1..=4).contains(&name.len()))
+        .map(|name| (name, cost::SYNONYM))
+        .collect()
+}

@@ -1,0 +1,109 @@
+//! The tables that questions are about.
+
+/// The tables that can be asked about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Schema {
+    /// The tables, in any order.
+    pub tables: Vec<Table>,
+}
+
+/// A table or a view.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// The schema that it is in.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Its comment. `Also called: a, b` in it gives it further names.
+    pub comment: Option<String>,
+    /// Its columns, in order.
+    pub columns: Vec<Column>,
+    /// The names of the primary key's columns.
+    pub primary_key: Vec<String>,
+    /// Its references to other tables.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// About how many rows it has.
+    pub rows: Option<u64>,
+}
+
+/// A column.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type as in SQL.
+    pub type_name: String,
+    /// What can be asked of it.
+    pub kind: Kind,
+    /// Whether it may be NULL.
+    pub is_nullable: bool,
+    /// Its comment. `Also called: a, b` in it gives it further names.
+    pub comment: Option<String>,
+    /// All that it can hold (an enum's labels) or is known to hold (a few different texts).
+    pub values: Vec<String>,
+}
+
+/// What can be asked of a column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// `boolean`.
+    Boolean,
+    /// Numbers, exact or not.
+    Number,
+    /// Texts.
+    Text,
+    /// An enum, whose labels are the column's values.
+    Enum,
+    /// `date`, or a timestamp with or without time zone.
+    Date,
+    /// Anything else, which can only be shown.
+    #[default]
+    Other,
+}
+
+/// A reference to another table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// The names of the columns that refer.
+    pub columns: Vec<String>,
+    /// The schema of the table that is referred to.
+    pub schema: String,
+    /// Its name.
+    pub table: String,
+    /// The names of its columns, one for each that refers.
+    pub targets: Vec<String>,
+}
+
+impl Schema {
+    pub(crate) fn find(&self, schema: &str, name: &str) -> Option<usize> {
+        let is_it = |table: &Table| table.schema == schema && table.name == name;
+        self.tables.iter().position(is_it)
+    }
+}
+
+impl Table {
+    pub(crate) fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// The one column of the primary key.
+    pub(crate) fn key(&self) -> Option<usize> {
+        match &self.primary_key[..] {
+            [name] => self.column(name),
+            _ => None,
+        }
+    }
+
+    /// Whether the column is there to identify rows, not to be counted with.
+    pub(crate) fn is_key(&self, column: usize) -> bool {
+        let name = &self.columns[column].name;
+        self.primary_key.contains(name)
+            || self
+                .foreign_keys
+                .iter()
+                .any(|key| key.columns.contains(name))
+            || crate::words::parts(name)
+                .last()
+                .is_some_and(|last| last == "id")
+    }
+}

@@ -1,0 +1,229 @@
+//! What is said when a question is not answered.
+
+use std::collections::BTreeSet;
+
+use crate::grammar::{Draft, Read, Reading};
+use crate::lexicon::{Asked, Lexicon};
+use crate::names::Terms;
+use crate::query::{Ask, Limit, Query};
+use crate::schema::Schema;
+use crate::words::{Kind, Word};
+use crate::{explain, sql};
+
+/// How many tables and columns are named as the nearest.
+const MOST_NEAREST: usize = 6;
+
+/// How like each other two words are that may mean the same, from 0 to 1.
+const LIKENESS: f64 = 0.8;
+
+/// Rows that a suggested query shows.
+const SUGGESTED_ROWS: u64 = 10;
+
+/// Why there is no answer, and what may help to ask better.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsure {
+    /// Why.
+    pub reason: Reason,
+    /// What was understood, a part at a time.
+    pub understood: Vec<String>,
+    /// The tables (`schema.table`) and columns (`schema.table.column`) that came closest.
+    pub nearest: Vec<String>,
+    /// A query to begin with, where a table came close.
+    pub suggestion: Option<String>,
+}
+
+/// Why a question is not answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// These words are not explained.
+    Unexplained(Vec<String>),
+    /// It can mean these different queries.
+    Ambiguous(Vec<String>),
+    /// All words are known, but together they make no question.
+    Incomplete,
+    /// It is longer than questions are.
+    TooLong,
+    /// There is nothing to ask about.
+    NoTables,
+}
+
+impl Unsure {
+    pub(crate) fn because(reason: Reason) -> Self {
+        Unsure {
+            reason,
+            understood: Vec::new(),
+            nearest: Vec::new(),
+            suggestion: None,
+        }
+    }
+
+    pub(crate) fn ambiguous(readings: &[Reading], schema: &Schema) -> Self {
+        let mut queries: Vec<String> = Vec::new();
+        for reading in readings {
+            let sql = sql::write(&reading.query, schema);
+            if !queries.contains(&sql) {
+                queries.push(sql);
+            }
+        }
+        queries.truncate(3);
+        let tables: BTreeSet<_> = readings.iter().map(|reading| reading.query.table).collect();
+        let names = tables.into_iter().map(|table| name(schema, table));
+        Unsure {
+            understood: Vec::new(),
+            nearest: names.take(MOST_NEAREST).collect(),
+            suggestion: queries.first().cloned(),
+            reason: Reason::Ambiguous(queries),
+        }
+    }
+
+    pub(crate) fn unexplained(asked: Asked<'_>, reads: &[(usize, Read)]) -> Self {
+        let schema = asked.schema;
+        let best = reads.iter().max_by_key(|(table, read)| {
+            let is_named = read.furthest.1.is_about_something();
+            let rows = schema.tables[*table].rows.unwrap_or(0);
+            (is_named, read.furthest.0, rows)
+        });
+        let strange = strange(asked, best);
+        let reason = if strange.is_empty() {
+            Reason::Incomplete
+        } else {
+            Reason::Unexplained(strange)
+        };
+        let mut unsure = Unsure::because(reason);
+        unsure.nearest = nearest(asked);
+        if let Some((table, read)) = best.filter(|(_, read)| read.furthest.1.is_about_something()) {
+            let draft = &read.furthest.1;
+            unsure
+                .understood
+                .push(format!("rows of {}", name(schema, *table)));
+            let filters = draft.filters.iter();
+            let filters =
+                filters.map(|filter| format!("where {}", explain::filter(filter, schema, *table)));
+            unsure.understood.extend(filters);
+            unsure.suggestion = Some(suggestion(draft, schema, *table));
+        }
+        if let (None, Some(first)) = (&unsure.suggestion, nearest_table(asked)) {
+            unsure.suggestion = Some(suggestion(&Draft::default(), schema, first));
+        }
+        unsure
+    }
+}
+
+fn suggestion(draft: &Draft, schema: &Schema, table: usize) -> String {
+    let query = Query {
+        table,
+        ask: Ask::Rows,
+        filters: draft.filters.clone(),
+        groups: Vec::new(),
+        order: Vec::new(),
+        limit: Some(Limit::Rows(SUGGESTED_ROWS)),
+    };
+    sql::write(&query, schema)
+}
+
+fn name(schema: &Schema, table: usize) -> String {
+    let table = &schema.tables[table];
+    format!("{}.{}", table.schema, table.name)
+}
+
+/// The words that mean nothing in the schema, or else those after what the best reading explains.
+fn strange(asked: Asked<'_>, best: Option<&(usize, Read)>) -> Vec<String> {
+    let words = asked.words;
+    let Some((table, read)) = best else {
+        return words.iter().map(|word| word.text.clone()).collect();
+    };
+    let lexicon = Lexicon::new(asked, *table);
+    let is_known = |at: usize| {
+        !lexicon.subjects(at).is_empty()
+            || !lexicon.columns(at, &[]).is_empty()
+            || !lexicon.values(at, None).is_empty()
+            || !lexicon.parents(at).is_empty()
+            || !lexicon.children(at).is_empty()
+    };
+    let rest = read.furthest.0..words.len();
+    let unknown = rest.clone().filter(|at| {
+        let word = &words[*at];
+        word.kind == Kind::Plain && word.lower.len() > 3 && !is_known(*at)
+    });
+    let unknown: Vec<_> = unknown.map(|at| words[at].text.clone()).collect();
+    if unknown.is_empty() {
+        rest.map(|at| words[at].text.clone()).collect()
+    } else {
+        unknown
+    }
+}
+
+/// How like a word is to a name of which it may be meant as a part.
+fn likeness(word: &Word, name: &[String]) -> f64 {
+    name.iter()
+        .map(|part| strsim::jaro_winkler(&word.stem, part))
+        .fold(0.0, f64::max)
+}
+
+fn content(words: &[Word]) -> impl Iterator<Item = &Word> {
+    words
+        .iter()
+        .filter(|word| word.kind == Kind::Plain && word.lower.len() > 2)
+}
+
+fn best_likeness(words: &[Word], terms: &Terms) -> f64 {
+    content(words)
+        .flat_map(|word| terms.iter().map(|(term, _)| likeness(word, term)))
+        .fold(0.0, f64::max)
+}
+
+fn nearest_table(asked: Asked<'_>) -> Option<usize> {
+    let like = |index| best_likeness(asked.words, &asked.names.table(index).noun);
+    let like = (0..asked.schema.tables.len()).map(|index| (like(index), index));
+    let best = like.max_by(|one, other| one.0.total_cmp(&other.0))?;
+    (best.0 >= LIKENESS).then_some(best.1)
+}
+
+/// All tables, those that are most like the question's words first.
+pub(crate) fn nearest_tables(asked: Asked<'_>) -> Vec<usize> {
+    let likeness = |index: usize| {
+        let names = asked.names.table(index);
+        let columns = names.columns.iter();
+        // A table's own name says more than that of a column.
+        columns
+            .map(|column| 0.9 * best_likeness(asked.words, &column.terms))
+            .fold(best_likeness(asked.words, &names.noun), f64::max)
+    };
+    let tables = (0..asked.schema.tables.len()).map(|index| (likeness(index), index));
+    let mut tables: Vec<_> = tables.collect();
+    tables.sort_by(|one, other| other.0.total_cmp(&one.0));
+    tables.into_iter().map(|(_, index)| index).collect()
+}
+
+/// The tables and columns whose names are most like the question's words.
+fn nearest(asked: Asked<'_>) -> Vec<String> {
+    let Asked {
+        words,
+        schema,
+        names,
+    } = asked;
+    let mut found: Vec<(f64, String)> = Vec::new();
+    for (index, table) in schema.tables.iter().enumerate() {
+        let full = name(schema, index);
+        let names = names.table(index);
+        found.push((best_likeness(words, &names.noun), full.clone()));
+        for (it, names) in table.columns.iter().zip(&names.columns) {
+            let by_value = content(words).any(|word| {
+                it.values
+                    .iter()
+                    .any(|value| value.eq_ignore_ascii_case(&word.lower))
+            });
+            let like = if by_value {
+                1.0
+            } else {
+                best_likeness(words, &names.terms)
+            };
+            // Tables come before their columns where both are as near.
+            found.push((like - 0.01, format!("{full}.{}", it.name)));
+        }
+    }
+    found.retain(|(like, _)| *like >= LIKENESS);
+    found.sort_by(|one, other| other.0.total_cmp(&one.0));
+    found.truncate(MOST_NEAREST);
+    found.into_iter().map(|(_, name)| name).collect()
+}

@@ -1,0 +1,365 @@
+//! The same questions on schemas whose makers had other habits.
+#![allow(clippy::unwrap_used)]
+
+use plain_question::{Column, ForeignKey, Kind, Reason, Schema, Table, translate};
+
+fn column(name: &str, kind: Kind) -> Column {
+    Column {
+        name: name.into(),
+        kind,
+        ..Column::default()
+    }
+}
+
+fn maybe(column: Column) -> Column {
+    Column {
+        is_nullable: true,
+        ..column
+    }
+}
+
+fn holding(column: Column, values: &[&str]) -> Column {
+    Column {
+        values: values.iter().map(|value| (*value).to_owned()).collect(),
+        ..column
+    }
+}
+
+fn schema(table: &str, columns: Vec<Column>) -> Schema {
+    let id = column("id", Kind::Number);
+    let table = Table {
+        schema: "app".into(),
+        name: table.into(),
+        columns: std::iter::once(id).chain(columns).collect(),
+        primary_key: vec!["id".into()],
+        ..Table::default()
+    };
+    Schema {
+        tables: vec![table],
+    }
+}
+
+/// The condition that the question becomes, or `None` when it is not answered.
+fn condition(question: &str, schema: &Schema) -> Option<String> {
+    let sql = translate(question, schema).ok()?.sql;
+    let (_, condition) = sql.split_once("\nWHERE ")?;
+    Some(condition.to_owned())
+}
+
+#[test]
+fn active_users_are_found_in_many_schemas_and_not_guessed_in_others() {
+    let status = || holding(column("status", Kind::Enum), &["active", "banned"]);
+    let deleted_at = || maybe(column("deleted_at", Kind::Date));
+    for (table, columns, expected) in [
+        (
+            "users",
+            vec![column("active", Kind::Boolean)],
+            Some("t.\"active\""),
+        ),
+        (
+            "users",
+            vec![column("is_active", Kind::Boolean)],
+            Some("t.\"is_active\""),
+        ),
+        (
+            "Users",
+            vec![column("IsActive", Kind::Boolean)],
+            Some("t.\"IsActive\""),
+        ),
+        (
+            "user",
+            vec![column("active", Kind::Boolean)],
+            Some("t.\"active\""),
+        ),
+        (
+            "tbl_user",
+            vec![column("active", Kind::Boolean)],
+            Some("t.\"active\""),
+        ),
+        ("users", vec![status()], Some("t.\"status\" = 'active'")),
+        (
+            "users",
+            vec![holding(column("state", Kind::Text), &["Active", "Gone"])],
+            Some("t.\"state\" = 'Active'"),
+        ),
+        // Nothing is known of what the column holds.
+        ("users", vec![column("status", Kind::Text)], None),
+        // Whoever is not deleted may still be banned.
+        ("users", vec![deleted_at()], None),
+        // Which of the two?
+        (
+            "users",
+            vec![column("active", Kind::Boolean), status()],
+            None,
+        ),
+        // Last activity is a time.
+        ("users", vec![maybe(column("active_at", Kind::Date))], None),
+    ] {
+        let schema = schema(table, columns);
+        let found = condition("Show me all active users", &schema);
+        assert_eq!(found.as_deref(), expected, "{schema:?}");
+    }
+}
+
+#[test]
+fn a_state_can_be_denied() {
+    for (question, column, expected) in [
+        (
+            "inactive users",
+            column("active", Kind::Boolean),
+            "NOT t.\"active\"",
+        ),
+        (
+            "users that are not active",
+            column("active", Kind::Boolean),
+            "NOT t.\"active\"",
+        ),
+        (
+            "users who aren't active",
+            maybe(column("active", Kind::Boolean)),
+            "t.\"active\" IS NOT TRUE",
+        ),
+        (
+            "unverified users",
+            column("is_verified", Kind::Boolean),
+            "NOT t.\"is_verified\"",
+        ),
+        (
+            "offline users",
+            column("online", Kind::Boolean),
+            "NOT t.\"online\"",
+        ),
+        (
+            "deleted users",
+            maybe(column("deleted_at", Kind::Date)),
+            "t.\"deleted_at\" IS NOT NULL",
+        ),
+        (
+            "users that are not deleted",
+            maybe(column("deleted_at", Kind::Date)),
+            "t.\"deleted_at\" IS NULL",
+        ),
+        (
+            "users that are not banned",
+            maybe(holding(column("status", Kind::Enum), &["active", "banned"])),
+            "t.\"status\" IS DISTINCT FROM 'banned'",
+        ),
+    ] {
+        let schema = schema("users", vec![column]);
+        assert_eq!(
+            condition(question, &schema).as_deref(),
+            Some(expected),
+            "{question}"
+        );
+    }
+}
+
+/// Tickets and invoices, with what tempts a reader to guess.
+fn temptations() -> Schema {
+    let owner = ForeignKey {
+        columns: vec!["assignee_id".into()],
+        schema: "app".into(),
+        table: "employees".into(),
+        targets: vec!["id".into()],
+    };
+    let mut tickets = schema(
+        "tickets",
+        vec![
+            maybe(column("assignee_id", Kind::Number)),
+            column("opened_at", Kind::Date),
+            maybe(column("closed_at", Kind::Date)),
+            holding(column("status", Kind::Text), &["new", "closed"]),
+        ],
+    );
+    tickets.tables[0].foreign_keys.push(owner);
+    let others = [
+        schema(
+            "employees",
+            vec![holding(
+                column("department", Kind::Text),
+                &["Sales", "Support"],
+            )],
+        ),
+        schema(
+            "invoices",
+            vec![
+                column("total", Kind::Number),
+                maybe(column("paid_at", Kind::Date)),
+                holding(column("state", Kind::Text), &["paid", "void"]),
+            ],
+        ),
+        schema(
+            "products",
+            vec![
+                column("price", Kind::Number),
+                column("cost", Kind::Number),
+                column("in_stock", Kind::Boolean),
+            ],
+        ),
+    ];
+    tickets
+        .tables
+        .extend(others.into_iter().flat_map(|other| other.tables));
+    tickets
+}
+
+#[test]
+fn what_tempts_to_guess_is_declined() {
+    let schema = temptations();
+    for question in [
+        // A time and a status.
+        "closed tickets",
+        "tickets that are not closed",
+        "unpaid invoices",
+        // When they were opened is said as well.
+        "tickets opened and closed today",
+        // A column or a sum; counted or summed up.
+        "total of invoices",
+        "total invoices",
+        // Groups or an order.
+        "products by price",
+        // A department, and not its people.
+        "sales",
+        // Price or cost.
+        "products over 100",
+    ] {
+        let found = translate(question, &schema);
+        assert!(found.is_err(), "{question}: {found:?}");
+    }
+}
+
+#[test]
+fn what_only_looks_tempting_is_answered() {
+    let schema = temptations();
+    for (question, expected) in [
+        (
+            "tickets closed today",
+            "t.\"closed_at\" >= current_date AND t.\"closed_at\" < current_date + 1",
+        ),
+        ("tickets without an assignee", "t.\"assignee_id\" IS NULL"),
+        ("products in stock", "t.\"in_stock\""),
+        ("products that are not in stock", "NOT t.\"in_stock\""),
+        ("products cheaper than 50", "t.\"price\" < 50"),
+        (
+            "products with price over 100 and cost under 50",
+            "t.\"price\" > 100\n  AND t.\"cost\" < 50",
+        ),
+        ("sales employees", "t.\"department\" = 'Sales'"),
+    ] {
+        assert_eq!(
+            condition(question, &schema).as_deref(),
+            Some(expected),
+            "{question}"
+        );
+    }
+}
+
+#[test]
+fn no_word_is_passed_over() {
+    let schema = temptations();
+    for question in [
+        "list all tickets",
+        "how many new tickets are there",
+        "show me the 5 latest tickets that are not new",
+        "tickets opened in March 2024 per month",
+        "number of tickets per assignee",
+        "average price of products in stock",
+        "top 3 products by price",
+        "products with price between 10 and 20 sorted by cost descending",
+        "employees in Sales with more than 2 tickets",
+        "which product is the cheapest",
+        "tickets of assignee 7 opened last week",
+        "different departments of employees",
+    ] {
+        assert!(translate(question, &schema).is_ok(), "{question}");
+        let words: Vec<&str> = question.split(' ').collect();
+        for place in 0..=words.len() {
+            for strange in ["zorkish", "without", "delete", "or", "why"] {
+                let mut more = words.clone();
+                more.insert(place, strange);
+                let more = more.join(" ");
+                let found = translate(&more, &schema);
+                assert!(found.is_err(), "{more}: {found:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn two_tables_of_one_name_are_not_told_apart() {
+    let mut twice = schema("users", vec![]);
+    let mut other = twice.tables[0].clone();
+    other.schema = "audit".into();
+    twice.tables.push(other);
+    let unsure = translate("how many users", &twice).unwrap_err();
+    let Reason::Ambiguous(queries) = &unsure.reason else {
+        panic!("{unsure:?}")
+    };
+    assert_eq!(queries.len(), 2);
+    assert_eq!(unsure.nearest, ["app.users", "audit.users"]);
+}
+
+#[test]
+fn every_name_and_every_text_is_quoted() {
+    let odd = holding(column("st\"ate", Kind::Text), &["it's \\ \"new\""]);
+    let schema = schema("us\"ers", vec![odd]);
+    let sql = translate("us\"ers", &schema).unwrap().sql;
+    assert_eq!(sql, "SELECT t.*\nFROM \"app\".\"us\"\"ers\" AS t");
+
+    let schema = schema_with("name", Kind::Text);
+    for (question, expected) in [
+        ("users named 'O'", "t.\"name\" = 'O'"),
+        ("users named \"O'Neil\"", "t.\"name\" = 'O''Neil'"),
+        ("users named 'a\\'", "t.\"name\" = E'a\\\\'"),
+        (
+            "users named \"'; DROP TABLE users; --\"",
+            "t.\"name\" = '''; DROP TABLE users; --'",
+        ),
+    ] {
+        assert_eq!(
+            condition(question, &schema).as_deref(),
+            Some(expected),
+            "{question}"
+        );
+    }
+}
+
+fn schema_with(name: &str, kind: Kind) -> Schema {
+    schema("users", vec![column(name, kind)])
+}
+
+#[test]
+fn what_is_left_unexplained_is_told_with_what_is_near() {
+    let schema = schema(
+        "users",
+        vec![column("active", Kind::Boolean), column("email", Kind::Text)],
+    );
+    let unsure = translate("active users with a nice emial", &schema).unwrap_err();
+    assert_eq!(
+        unsure.reason,
+        Reason::Unexplained(vec!["with".into(), "nice".into(), "emial".into()])
+    );
+    assert_eq!(
+        unsure.understood,
+        ["rows of app.users", "where active is true"]
+    );
+    assert!(
+        unsure.nearest.contains(&"app.users.email".to_owned()),
+        "{unsure:?}"
+    );
+    let suggestion = unsure.suggestion.unwrap();
+    assert!(suggestion.contains("WHERE t.\"active\""), "{suggestion}");
+    assert!(suggestion.ends_with("LIMIT 10"), "{suggestion}");
+}
+
+#[test]
+fn what_is_too_long_or_about_nothing_is_told() {
+    let schema = schema("users", vec![]);
+    for (question, schema, reason) in [
+        ("users ".repeat(61), &schema, Reason::TooLong),
+        ("u".repeat(1_001), &schema, Reason::TooLong),
+        ("users".into(), &Schema::default(), Reason::NoTables),
+    ] {
+        assert_eq!(translate(&question, schema).unwrap_err().reason, reason);
+    }
+}

@@ -1,0 +1,279 @@
+//! The models that may be asked: one for texts (`llm:`), one for vectors (`embedding:`).
+
+use std::{collections::BTreeMap, fs, io::Read, path::PathBuf, time::Duration};
+
+use crate::{Password, problems::Problems, settings::Settings};
+
+/// A key is a line; anything near this is another file.
+const LARGEST_KEY_FILE: u64 = 64 << 10;
+
+/// A model, where it is served, and what a call of it may use up.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The section of the configuration, for messages.
+    section: &'static str,
+    /// The model's name.
+    pub name: String,
+    /// Its address, when it is not the provider's own.
+    pub url: Option<String>,
+    key: KeySource,
+    /// Certificates to trust, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Time for a whole call.
+    pub timeout: Duration,
+    /// Time for opening a connection.
+    pub connect_timeout: Duration,
+    /// Bytes of one answer.
+    pub answer_bytes: usize,
+    /// Further attempts when the server is busy or fails.
+    pub retries: u32,
+    /// The longest wait between two attempts.
+    pub longest_wait: Duration,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+}
+
+/// Where a key comes from. It is read only when somebody asks for it: whoever only manages tokens
+/// needs none.
+#[derive(Clone, Debug)]
+enum KeySource {
+    None,
+    Variable {
+        name: String,
+        value: Option<Password>,
+    },
+    File(PathBuf),
+}
+
+/// A model that answers texts.
+#[derive(Clone, Debug)]
+pub struct Llm {
+    /// Who serves it.
+    pub provider: LlmProvider,
+    /// The model.
+    pub model: Model,
+    /// Tokens that an answer may have.
+    pub max_tokens: u32,
+}
+
+/// Whose interface a model that answers texts has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LlmProvider {
+    /// Anthropic's.
+    Anthropic,
+    /// OpenAI's, which many servers have.
+    OpenAi,
+    /// Ollama's.
+    Ollama,
+}
+
+/// A model that makes vectors.
+#[derive(Clone, Debug)]
+pub struct Embedding {
+    /// Who serves it.
+    pub provider: EmbeddingProvider,
+    /// The model.
+    pub model: Model,
+    /// Dimensions that its vectors must have; else whatever it makes.
+    pub dimensions: Option<usize>,
+}
+
+/// Whose interface a model that makes vectors has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmbeddingProvider {
+    /// OpenAI's, which many servers have.
+    OpenAi,
+    /// Voyage's.
+    Voyage,
+    /// Ollama's.
+    Ollama,
+}
+
+impl Model {
+    /// Reads the key that the configuration names; there is none for a server that asks for none.
+    ///
+    /// # Errors
+    /// A sentence with the key's place and the fix, without the key.
+    pub fn key(&self) -> Result<Option<Password>, String> {
+        let section = self.section;
+        match &self.key {
+            KeySource::None => Ok(None),
+            KeySource::Variable {
+                value: Some(value), ..
+            } => Ok(Some(value.clone())),
+            KeySource::Variable { name, value: None } => Err(format!(
+                "{section}.key_env: the variable {name} is not set or empty; set it to the provider's key, \
+                 or name a file that holds the key with {section}.key_file"
+            )),
+            KeySource::File(path) => {
+                let place = format!("{section}.key_file: {}", path.display());
+                let unreadable = |error| format!("{place} cannot be read: {error}");
+                let mut text = String::new();
+                fs::File::open(path)
+                    .and_then(|file| file.take(LARGEST_KEY_FILE).read_to_string(&mut text))
+                    .map_err(unreadable)?;
+                match text.trim() {
+                    "" => Err(format!(
+                        "{place} is empty; write the provider's key into it"
+                    )),
+                    key => Ok(Some(Password::new(key.to_owned()))),
+                }
+            }
+        }
+    }
+
+    /// Says what should be mended although it works.
+    fn warning(&self) -> Option<String> {
+        let rest = self.url.as_deref()?.strip_prefix("http://")?;
+        let host = rest.split('/').next().unwrap_or_default();
+        let is_local = host == "localhost"
+            || ["localhost:", "127.", "[::1]"]
+                .iter()
+                .any(|local| host.starts_with(local));
+        let sends_key = !matches!(self.key, KeySource::None);
+        (sends_key && !is_local).then(|| {
+            format!(
+                "{}.url: the key and what is asked travel unencrypted; use https://",
+                self.section
+            )
+        })
+    }
+}
+
+/// What is read of a section that both kinds of model have.
+struct Section<'a> {
+    name: &'static str,
+    settings: &'a Settings,
+    environment: &'a BTreeMap<String, String>,
+}
+
+impl Section<'_> {
+    fn path(&self, key: &str) -> String {
+        format!("{}.{key}", self.name)
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
+        self.settings.text(&self.path(key))
+    }
+
+    fn span(&self, key: &str) -> Duration {
+        self.settings.span(&self.path(key))
+    }
+
+    fn count(&self, key: &str) -> u64 {
+        self.settings.count(&self.path(key))
+    }
+
+    /// Says which word stands for the provider; a section without one must be empty.
+    fn provider(&self, problems: &mut Problems) -> Option<&str> {
+        let provider = self.text("provider");
+        let given = ["model", "url", "key_env", "key_file", "ca_file"]
+            .into_iter()
+            .find(|key| self.text(key).is_some());
+        if let (None, Some(given)) = (provider, given) {
+            let message = format!("is missing, and {} is given", self.path(given));
+            problems.add(self.path("provider"), message);
+        }
+        provider
+    }
+
+    /// Reads the model. `variable` holds the key by custom, for the provider's own address.
+    fn model(&self, variable: Option<&str>, problems: &mut Problems) -> Option<Model> {
+        let name = self.text("model").map(str::to_owned);
+        if name.is_none() {
+            problems.add(self.path("model"), "is missing; name the provider's model");
+        }
+        let key = self.key(variable, problems);
+        Some(Model {
+            section: self.name,
+            name: name?,
+            url: self.text("url").map(str::to_owned),
+            key: key?,
+            ca_file: self.text("ca_file").map(PathBuf::from),
+            timeout: self.span("timeout"),
+            connect_timeout: self.span("connect_timeout"),
+            answer_bytes: usize::try_from(self.count("answer_bytes")).unwrap_or(usize::MAX),
+            retries: u32::try_from(self.count("retries")).unwrap_or(u32::MAX),
+            longest_wait: self.span("longest_wait"),
+            idle_timeout: self.span("idle_timeout"),
+        })
+    }
+
+    fn key(&self, variable: Option<&str>, problems: &mut Problems) -> Option<KeySource> {
+        // A key that a variable holds by custom goes to the provider's own address only.
+        let variable = variable.filter(|_| self.text("url").is_none());
+        match (self.text("key_env"), self.text("key_file")) {
+            (Some(_), Some(_)) => {
+                let message = format!("stands beside {}; leave one out", self.path("key_env"));
+                problems.add(self.path("key_file"), message);
+                None
+            }
+            (None, Some(file)) => Some(KeySource::File(file.into())),
+            (named, None) => Some(named.or(variable).map_or(KeySource::None, |name| {
+                let value = self.environment.get(name).map(|value| value.trim());
+                let value = value.filter(|value| !value.is_empty());
+                KeySource::Variable {
+                    name: name.to_owned(),
+                    value: value.map(|value| Password::new(value.to_owned())),
+                }
+            })),
+        }
+    }
+}
+
+/// Reads `llm:`.
+pub(crate) fn llm(
+    settings: &Settings,
+    environment: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) -> Option<Llm> {
+    let section = Section {
+        name: "llm",
+        settings,
+        environment,
+    };
+    let (provider, variable) = match section.provider(problems)? {
+        "anthropic" => (LlmProvider::Anthropic, Some("ANTHROPIC_API_KEY")),
+        "ollama" => (LlmProvider::Ollama, None),
+        _ => (LlmProvider::OpenAi, Some("OPENAI_API_KEY")),
+    };
+    Some(Llm {
+        provider,
+        model: section.model(variable, problems)?,
+        max_tokens: u32::try_from(section.count("max_tokens")).unwrap_or(u32::MAX),
+    })
+}
+
+/// Reads `embedding:`.
+pub(crate) fn embedding(
+    settings: &Settings,
+    environment: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) -> Option<Embedding> {
+    let section = Section {
+        name: "embedding",
+        settings,
+        environment,
+    };
+    let (provider, variable) = match section.provider(problems)? {
+        "voyage" => (EmbeddingProvider::Voyage, Some("VOYAGE_API_KEY")),
+        "ollama" => (EmbeddingProvider::Ollama, None),
+        _ => (EmbeddingProvider::OpenAi, Some("OPENAI_API_KEY")),
+    };
+    let dimensions = usize::try_from(section.count("dimensions")).unwrap_or(0);
+    Some(Embedding {
+        provider,
+        model: section.model(variable, problems)?,
+        dimensions: (dimensions > 0).then_some(dimensions),
+    })
+}
+
+/// Says what should be mended in both sections.
+pub(crate) fn warnings(llm: Option<&Llm>, embedding: Option<&Embedding>) -> Vec<String> {
+    let models = [llm.map(|llm| &llm.model), embedding.map(|made| &made.model)];
+    models
+        .into_iter()
+        .flatten()
+        .filter_map(Model::warning)
+        .collect()
+}

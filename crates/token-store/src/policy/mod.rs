@@ -1,0 +1,295 @@
+//! What a token may do and use up, as the operator wrote it into its entry.
+
+mod limits;
+mod names;
+mod network;
+mod units;
+
+use std::{fmt, path::PathBuf};
+
+pub use limits::{LIMITS, Limit, Limits};
+pub use names::Names;
+pub use network::{InvalidNetwork, Network, Networks};
+pub use units::{ByteSize, InvalidQuantity, Span};
+
+/// What a token may do and use up; whatever is missing takes the server's default.
+///
+/// Every value of it is valid: it is made of parts that cannot be wrong.
+///
+/// ```
+/// use token_store::{Access, Policy};
+///
+/// let mut policy = Policy::default();
+/// policy.set("access", Some("write"))?;
+/// policy.set("tools", Some("query_database, count_rows"))?;
+/// policy.set("limits.statement_timeout", Some("10s"))?;
+/// assert_eq!(policy.access, Access::Write);
+/// assert!(policy.set("allow_from", Some("10.0.0.1/8")).is_err());
+/// # Ok::<(), token_store::InvalidPolicy>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// As whom the token's statements run; `None` is the role that its database is configured with.
+    pub role: Option<Role>,
+    /// Whether it may change anything.
+    pub access: Access,
+    /// The only tools that it may use; `None` is all that are offered.
+    pub tools: Option<Names>,
+    /// The only schemas that it may use; `None` is all that its role may.
+    pub schemas: Option<Names>,
+    /// What it may use up.
+    pub limits: Limits,
+    /// The only addresses that it may be used from; `None` is any.
+    pub allow_from: Option<Networks>,
+}
+
+/// As whom a token's statements run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The server logs in as this role, with its own credentials.
+    Login(Login),
+    /// The server logs in as configured and becomes this role in every transaction.
+    Set(RoleName),
+}
+
+/// Credentials of a role of the token's own. The password is named, never held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The role.
+    pub user: RoleName,
+    /// Where its password is; `None` where PostgreSQL asks for none.
+    pub password: Option<PasswordSource>,
+}
+
+/// Where a password is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordSource {
+    /// In this variable of the server's environment.
+    Environment(Box<str>),
+    /// In this file, which the server reads.
+    File(PathBuf),
+}
+
+/// The name of a PostgreSQL role: 1 to 63 bytes without control characters, not `none` or `public`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleName(Box<str>);
+
+/// Whether a token may change anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// It reads.
+    #[default]
+    Read,
+    /// It may use the tools that write, where the server offers them.
+    Write,
+}
+
+/// A field of a policy does not hold what it must. The value is not repeated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the field `{field}` {must}")]
+pub struct InvalidPolicy {
+    /// The field, such as `limits.rows`.
+    pub field: &'static str,
+    /// What it must be, and how to write it.
+    pub must: &'static str,
+}
+
+pub(crate) const NAMES: &str =
+    "must be a list of names, each once, such as [first, second]; delete the line to name none";
+pub(crate) const ROLE_NAME: &str = "must be the name of a PostgreSQL role: 1 to 63 bytes without control characters, not none or public";
+pub(crate) const ROLE: &str = "must be {user: NAME}, with password_env: VARIABLE or password_file: PATH beside it; for a role to switch to write set_role";
+pub(crate) const TWO_ROLES: &str =
+    "cannot stand beside `role`: log in as one role, or switch to one; delete one of the two";
+pub(crate) const TWO_PASSWORDS: &str = "has two passwords; keep password_env or password_file";
+pub(crate) const ACCESS: &str = "must be read or write";
+pub(crate) const NETWORKS: &str = "must be a list of addresses or networks without bits beyond the prefix, such as [\"10.0.0.0/8\", \"2001:db8::1\"]; delete the line to allow any";
+pub(crate) const VARIABLE: &str = "must be the name of an environment variable";
+pub(crate) const FILE: &str = "must be an absolute path";
+const NO_USER: &str = "needs the role's name beside it";
+const UNKNOWN: &str = "is not one that a policy has";
+
+/// The fields that [`Policy::set`] takes beside `limits.` and the names of [`LIMITS`].
+pub const FIELDS: [&str; 8] = [
+    "role.user",
+    "role.password_env",
+    "role.password_file",
+    "set_role",
+    "access",
+    "tools",
+    "schemas",
+    "allow_from",
+];
+
+impl Policy {
+    /// Sets a field from a text as people write it on a command line, or takes it back with `None`.
+    ///
+    /// Lists are separated by commas. Where `role.user` and a password are both given, the user comes first.
+    ///
+    /// # Errors
+    /// There is no such field, or it cannot hold the text; nothing is changed then.
+    pub fn set(&mut self, field: &str, text: Option<&str>) -> Result<(), InvalidPolicy> {
+        if let Some(limit) = field.strip_prefix("limits.") {
+            let known = LIMITS.iter().find(|known| known.name == limit);
+            let known = known.ok_or(invalid("limits", UNKNOWN))?;
+            return known.set(&mut self.limits, text);
+        }
+        let Some(field) = FIELDS.into_iter().find(|known| *known == field) else {
+            return Err(invalid("policy", UNKNOWN));
+        };
+        match field {
+            "tools" => self.tools = names(field, text)?,
+            "schemas" => self.schemas = names(field, text)?,
+            "access" => self.access = access(text)?,
+            "allow_from" => self.allow_from = networks(text)?,
+            _ => self.role = role(self.role.clone(), field, text)?,
+        }
+        Ok(())
+    }
+
+    /// Says whether nothing is set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Policy::default()
+    }
+
+    /// Says whether everything that `other` allows is allowed here, too, limits apart.
+    ///
+    /// ```
+    /// use token_store::Policy;
+    ///
+    /// let (wide, mut narrow) = (Policy::default(), Policy::default());
+    /// narrow.set("tools", Some("count_rows"))?;
+    /// assert!(wide.covers(&narrow) && !narrow.covers(&wide));
+    /// # Ok::<(), token_store::InvalidPolicy>(())
+    /// ```
+    #[must_use]
+    pub fn covers(&self, other: &Policy) -> bool {
+        fn all<T>(here: Option<&T>, there: Option<&T>, covers: fn(&T, &T) -> bool) -> bool {
+            here.is_none_or(|here| there.is_some_and(|there| covers(here, there)))
+        }
+        self.role == other.role
+            && self.access >= other.access
+            && all(self.tools.as_ref(), other.tools.as_ref(), Names::covers)
+            && all(self.schemas.as_ref(), other.schemas.as_ref(), Names::covers)
+            && all(
+                self.allow_from.as_ref(),
+                other.allow_from.as_ref(),
+                Networks::covers,
+            )
+    }
+}
+
+fn names(field: &'static str, text: Option<&str>) -> Result<Option<Names>, InvalidPolicy> {
+    text.map(|text| Names::new(items(text)).ok_or(invalid(field, NAMES)))
+        .transpose()
+}
+
+fn networks(text: Option<&str>) -> Result<Option<Networks>, InvalidPolicy> {
+    text.map(|text| Networks::read(items(text)).ok_or(invalid("allow_from", NETWORKS)))
+        .transpose()
+}
+
+fn access(text: Option<&str>) -> Result<Access, InvalidPolicy> {
+    text.map_or(Some(Access::Read), Access::from_word)
+        .ok_or(invalid("access", ACCESS))
+}
+
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim)
+}
+
+/// Gives the role that follows when one of its fields is set.
+fn role(
+    before: Option<Role>,
+    field: &'static str,
+    text: Option<&str>,
+) -> Result<Option<Role>, InvalidPolicy> {
+    let name = |text: &str| RoleName::new(text).ok_or(invalid(field, ROLE_NAME));
+    let source = |text: &str| PasswordSource::read(field, text);
+    match (field, before, text) {
+        ("set_role", Some(Role::Login(login)), None) => Ok(Some(Role::Login(login))),
+        ("set_role", _, None) | ("role.user", Some(Role::Login(_)) | None, None) => Ok(None),
+        ("set_role", _, Some(text)) => Ok(Some(Role::Set(name(text)?))),
+        ("role.user", before, None) => Ok(before),
+        ("role.user", before, Some(text)) => {
+            let password = match before {
+                Some(Role::Login(login)) => login.password,
+                _ => None,
+            };
+            let user = name(text)?;
+            Ok(Some(Role::Login(Login { user, password })))
+        }
+        (_, Some(Role::Login(login)), text) => Ok(Some(Role::Login(Login {
+            password: text.map(source).transpose()?,
+            ..login
+        }))),
+        (_, before, None) => Ok(before),
+        (_, _, Some(_)) => Err(invalid(field, NO_USER)),
+    }
+}
+
+pub(crate) fn invalid(field: &'static str, must: &'static str) -> InvalidPolicy {
+    InvalidPolicy { field, must }
+}
+
+impl RoleName {
+    /// Takes a name.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let fits = (1..=63).contains(&text.len()) && !text.contains(char::is_control);
+        // PostgreSQL has no roles of these names: they mean no role, and all.
+        let is_reserved = matches!(text, "none" | "public");
+        (fits && !is_reserved && !text.trim().is_empty()).then(|| Self(text.into()))
+    }
+
+    /// Returns the text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RoleName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl PasswordSource {
+    pub(crate) fn read(field: &'static str, text: &str) -> Result<Self, InvalidPolicy> {
+        if field.ends_with("password_env") {
+            let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            let is_variable = !text.is_empty()
+                && text.bytes().all(valid)
+                && !text.starts_with(|first: char| first.is_ascii_digit());
+            return is_variable
+                .then(|| Self::Environment(text.into()))
+                .ok_or(invalid(field, VARIABLE));
+        }
+        let is_path = text.starts_with('/') && !text.contains(char::is_control);
+        is_path
+            .then(|| Self::File(text.into()))
+            .ok_or(invalid(field, FILE))
+    }
+}
+
+impl Access {
+    /// Reads the word for it.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "read" => Some(Self::Read),
+            "write" => Some(Self::Write),
+            _ => None,
+        }
+    }
+
+    /// Returns the word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}

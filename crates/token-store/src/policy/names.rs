@@ -1,0 +1,62 @@
+//! A list of names that is never empty and has none twice.
+
+use std::fmt;
+
+/// One or more different names, in the order in which they were written; none is blank or has control characters.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Names(Box<[Box<str>]>);
+
+impl Names {
+    /// The most names that a list may have.
+    pub const MAX: usize = 1_000;
+
+    /// Takes names; nothing when there is none, too many, one twice, or one that is no name.
+    #[must_use]
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let mut list: Vec<Box<str>> = Vec::new();
+        for name in names {
+            let is_name = !name.trim().is_empty() && !name.contains(char::is_control);
+            if !is_name || list.len() == Self::MAX || list.iter().any(|known| **known == *name) {
+                return None;
+            }
+            list.push(name.into());
+        }
+        (!list.is_empty()).then(|| Self(list.into()))
+    }
+
+    /// Returns the first name.
+    #[must_use]
+    pub fn first(&self) -> &str {
+        &self.0[0]
+    }
+
+    /// Goes through the names.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.iter().map(|name| &**name)
+    }
+
+    /// Says whether a name is in the list.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.iter().any(|known| known == name)
+    }
+
+    /// Says whether every name of the other list is in this one.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        other.iter().all(|name| self.contains(name))
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_list().entries(&self.0).finish()
+    }
+}
+
+/// Writes the names with commas between them.
+impl fmt::Display for Names {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0.join(", "))
+    }
+}

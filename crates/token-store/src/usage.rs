@@ -1,0 +1,171 @@
+//! When each token was last used, in a file of its own beside the token file.
+//!
+//! Nothing depends on it: a line that is not understood is left out, and a file that cannot be read is as good as none.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt::Write,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use time::OffsetDateTime;
+
+use crate::{
+    file::{EditError, replace_beside},
+    format::instant,
+    token::TokenId,
+};
+
+/// The most characters of a client's name that are kept.
+const MAX_CLIENT: usize = 100;
+
+/// The first line of a file, which names the columns.
+const HEAD: &str = "# id\tlast used\taddress\tcalls\trows\tclient";
+
+/// How a token has been used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// When it was last used, in UTC.
+    pub at: OffsetDateTime,
+    /// From where.
+    pub address: Option<IpAddr>,
+    /// By which program, as that calls itself.
+    pub client: String,
+    /// Calls of tools so far.
+    pub calls: u64,
+    /// Rows that they returned so far.
+    pub rows: u64,
+}
+
+/// The usage of all tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsageLog(pub BTreeMap<TokenId, Usage>);
+
+impl UsageLog {
+    /// Returns where the usage of a token file's tokens is kept: `<token file>.usage`.
+    #[must_use]
+    pub fn path_for(token_file: &Path) -> PathBuf {
+        let mut name: OsString = token_file.as_os_str().to_owned();
+        name.push(".usage");
+        PathBuf::from(name)
+    }
+
+    /// Reads the file; without one, or from one that cannot be read, nothing is known.
+    #[must_use]
+    pub fn load(path: &Path) -> Self {
+        std::fs::read_to_string(path).map_or_else(|_| Self::default(), |text| Self::parse(&text))
+    }
+
+    /// Reads a file's text, line by line.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        Self(text.lines().filter_map(entry).collect())
+    }
+
+    /// Replaces the file in one step, readable for its owner alone.
+    ///
+    /// # Errors
+    /// The system refused a step; the old file is in place then.
+    pub fn save(&self, path: &Path) -> Result<(), EditError> {
+        replace_beside(path, self.to_text().as_bytes())
+    }
+
+    /// Writes the file's text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut out = format!("{HEAD}\n");
+        for (id, usage) in &self.0 {
+            let address = usage
+                .address
+                .map_or("-".into(), |address| address.to_string());
+            let client: String = usage.client.chars().take(MAX_CLIENT).collect();
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                out,
+                "{id}\t{}\t{address}\t{}\t{}\t{}",
+                instant::write(usage.at),
+                usage.calls,
+                usage.rows,
+                client.replace(char::is_control, " ")
+            );
+        }
+        out
+    }
+}
+
+fn entry(line: &str) -> Option<(TokenId, Usage)> {
+    let mut columns = line.split('\t');
+    let mut next = || columns.next();
+    let id = next()?.parse().ok()?;
+    let at = instant::parse(next()?).ok()?;
+    let address = match next()? {
+        "-" => None,
+        address => Some(address.parse().ok()?),
+    };
+    let calls = next()?.parse().ok()?;
+    let rows = next()?.parse().ok()?;
+    let client = next()?.to_owned();
+    let usage = Usage {
+        at,
+        address,
+        client,
+        calls,
+        rows,
+    };
+    columns.next().is_none().then_some((id, usage))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    fn log() -> UsageLog {
+        let usage = |client: &str| Usage {
+            at: datetime!(2026-01-02 03:04:05 UTC),
+            address: Some([10, 0, 0, 7].into()),
+            client: client.into(),
+            calls: 12,
+            rows: 340,
+        };
+        let unknown = Usage {
+            address: None,
+            ..usage("")
+        };
+        UsageLog(BTreeMap::from([
+            (TokenId::numbered(1), usage("cursor/1.9")),
+            (TokenId::numbered(2), unknown),
+        ]))
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = UsageLog::path_for(&folder.path().join("tokens.yaml"));
+        assert_eq!(UsageLog::load(&path), UsageLog::default());
+        log().save(&path).unwrap();
+        assert_eq!(UsageLog::load(&path), log());
+    }
+
+    #[test]
+    fn broken_lines_are_left_out_and_the_others_stay() {
+        let mut text = log().to_text();
+        text.push_str("token-3\tyesterday\t-\t1\t1\t\nnonsense\n\ntoken-4\t2026-01-02T03:04:05Z\t-\t-1\t1\tx\n");
+        assert_eq!(UsageLog::parse(&text), log());
+        assert_eq!(UsageLog::parse("\u{0}\u{fffd}"), UsageLog::default());
+    }
+
+    #[test]
+    fn a_clients_name_cannot_forge_a_line() {
+        let mut forged = log();
+        let name = format!("a\tb\nc\r{}", "x".repeat(1_000));
+        forged.0.get_mut(&TokenId::numbered(1)).unwrap().client = name;
+        let read = UsageLog::parse(&forged.to_text());
+        let client = &read.0[&TokenId::numbered(1)].client;
+        assert!(client.starts_with("a b c x") && client.chars().count() == 100);
+        assert_eq!(read.0.len(), 2);
+    }
+}

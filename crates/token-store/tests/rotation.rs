@@ -1,0 +1,135 @@
+//! A token that gets a new secret, and what a change of its entry means for what runs with it.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{NOW, add, numbered_set, remove, secret};
+use time::Duration;
+use token_store::{EditError, Refusal, Selector, Token, TokenFile, TokenSet};
+
+const GRACE: Duration = Duration::hours(24);
+
+fn file() -> (tempfile::TempDir, TokenFile) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = TokenFile::new(folder.path().join("tokens.yaml"));
+    (folder, file)
+}
+
+#[test]
+fn both_secrets_are_accepted_until_the_old_ones_time_is_over() {
+    let (_folder, file) = file();
+    let id = add(&file, 1);
+    file.edit(|draft| {
+        draft.rotate(&id, &secret(2), Some(NOW + GRACE)).unwrap();
+        Ok::<_, EditError>(())
+    })
+    .unwrap();
+    let set = file.load().unwrap().set;
+    let accepted = |number, now| {
+        let secret = secret(number);
+        set.authenticate(secret.expose(), now)
+            .map(|accepted| (accepted.id.clone(), accepted.replaced_from))
+    };
+    for now in [NOW, NOW + GRACE - Duration::seconds(1)] {
+        assert_eq!(accepted(1, now), Ok((id.clone(), Some(NOW + GRACE))));
+        assert_eq!(accepted(2, now), Ok((id.clone(), None)));
+    }
+    assert!(matches!(
+        accepted(1, NOW + GRACE),
+        Err(Refusal::Replaced(_))
+    ));
+    assert_eq!(accepted(2, NOW + GRACE), Ok((id.clone(), None)));
+    // A leaked token is looked for by the hash of its text, the old one, too.
+    let digits = secret(1).hash().to_hex();
+    let found: Selector = digits[..16].parse().unwrap();
+    assert_eq!(found.find(set.iter()).unwrap().id, id);
+}
+
+#[test]
+fn a_second_rotation_ends_the_first_secret_at_once() {
+    let (_folder, file) = file();
+    let id = add(&file, 1);
+    for number in [2, 3] {
+        file.edit(|draft| {
+            draft
+                .rotate(&id, &secret(number), Some(NOW + GRACE))
+                .unwrap();
+            Ok::<_, EditError>(())
+        })
+        .unwrap();
+    }
+    let set = file.load().unwrap().set;
+    let known = |number| set.authenticate(secret(number).expose(), NOW).is_ok();
+    assert_eq!([1, 2, 3].map(known), [false, true, true]);
+}
+
+#[test]
+fn a_new_secret_that_another_token_has_or_had_is_refused() {
+    let (_folder, file) = file();
+    let (first, second) = (add(&file, 1), add(&file, 2));
+    let rotate = |id, number| {
+        file.edit(|draft| {
+            draft
+                .rotate(id, &secret(number), Some(NOW + GRACE))
+                .unwrap();
+            Ok::<_, EditError>(())
+        })
+    };
+    rotate(&first, 3).unwrap();
+    for taken in [1, 3] {
+        assert!(matches!(
+            rotate(&second, taken),
+            Err(EditError::Duplicate(_))
+        ));
+    }
+    remove(&file, &first);
+    rotate(&second, 1).unwrap();
+}
+
+/// Makes a set of one token, changed.
+fn one(change: impl FnOnce(&mut Token)) -> TokenSet {
+    let mut token = Token::clone(numbered_set(1).iter().next().unwrap());
+    change(&mut token);
+    TokenSet::new(vec![token]).unwrap()
+}
+
+fn rotated(token: &mut Token, to: u64, keep: bool) {
+    let old = std::mem::replace(&mut token.hash, secret(to).hash());
+    token.previous = keep.then(|| {
+        Box::new(token_store::Previous {
+            hash: old,
+            until: NOW + GRACE,
+        })
+    });
+}
+
+#[test]
+fn a_rotation_with_overlap_is_a_change_and_one_without_a_removal() {
+    let before = one(|_| ());
+    let overlapping = one(|token| rotated(token, 9, true)).changes_since(&before);
+    assert_eq!(overlapping.to_string(), "1 changed");
+    let (was, is) = &overlapping.changed[0];
+    assert_eq!(was.hash, is.previous.as_ref().unwrap().hash);
+    let hard = one(|token| rotated(token, 9, false)).changes_since(&before);
+    assert_eq!(hard.to_string(), "1 added, 1 removed");
+}
+
+#[test]
+fn the_end_of_an_overlap_is_a_change_and_taking_back_a_rotation_a_removal() {
+    let before = one(|token| rotated(token, 9, true));
+    let ended = one(|token| token.hash = secret(9).hash()).changes_since(&before);
+    assert_eq!(ended.to_string(), "1 changed");
+    let back = one(|_| ()).changes_since(&before);
+    assert_eq!(back.to_string(), "1 added, 1 removed");
+}
+
+#[test]
+fn a_changed_policy_is_a_change() {
+    let before = one(|_| ());
+    let after = one(|token| {
+        let policy = std::sync::Arc::make_mut(&mut token.policy);
+        policy.set("limits.rows", Some("5")).unwrap();
+    });
+    assert_eq!(after.changes_since(&before).to_string(), "1 changed");
+    assert!(after.changes_since(&after).is_empty());
+}
