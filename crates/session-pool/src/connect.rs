@@ -341,7 +341,10 @@ impl Connector {
                 // Whoever uses the connection finds it gone at once. The line itself stays open until
                 // the cancel request has been passed on.
                 () = ending.ended() => {
-                    canceller.cancel(token, (line.cut(), place), &Handle::current());
+                    let (line, is_busy) = line.cut();
+                    if is_busy {
+                        canceller.cancel(token, (line, place), &Handle::current());
+                    }
                 }
             }
         });

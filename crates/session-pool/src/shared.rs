@@ -111,16 +111,18 @@ impl<S> Lender<S> {
         self.lock().turn == Turn::Nobody
     }
 
-    /// Takes the stream from both users, who find it gone. It stays open as long as it is kept.
-    pub(crate) fn cut(&self) -> Option<S> {
-        let (stream, borrower) = {
+    /// Takes the stream from both users, who find it gone, and says whether something may still run.
+    /// It stays open as long as it is kept.
+    pub(crate) fn cut(&self) -> (Option<S>, bool) {
+        let (stream, is_busy, borrower) = {
             let mut state = self.lock();
-            (state.stream.take(), state.borrower.take())
+            let is_busy = state.turn != Turn::Owner || !state.is_quiet();
+            (state.stream.take(), is_busy, state.borrower.take())
         };
         if let Some(waker) = borrower {
             waker.wake();
         }
-        stream
+        (stream, is_busy)
     }
 
     fn lock(&self) -> MutexGuard<'_, State<S>> {

@@ -455,7 +455,12 @@ async fn a_silent_database_keeps_nobody_else_waiting() {
         .dbname("x");
     let mut hole = Database::new("hole", config, Tls::disabled());
     hole.connect_timeout = Duration::from_millis(500);
-    let sessions = Sessions::new([database(socket_config()), hole], Limits::default());
+    let limits = Limits {
+        // Of each server: what waits for the silent one takes no place of the other.
+        max_connections_total: Some(1),
+        ..Limits::default()
+    };
+    let sessions = Sessions::new([database(socket_config()), hole], limits);
     let (stuck, free) = (sessions.open("stuck", None), sessions.open("free", None));
     let waiting = tokio::spawn(async move { (stuck.lease("hole").await.err(), Instant::now()) });
     tokio::task::yield_now().await;
@@ -688,7 +693,18 @@ fn tcp_sessions() -> Sessions {
         .user("postgres")
         .password("of the configured role")
         .dbname("postgres");
-    let database = Database::new("db", config, Tls::disabled());
+    // The host that answers is the second one.
+    let mut database = Database::new("db", config.clone(), Tls::disabled());
+    database.config = {
+        let mut nobody = Config::new();
+        nobody
+            .host("127.0.0.1")
+            .port(1)
+            .user("postgres")
+            .dbname("postgres");
+        nobody
+    };
+    database.fallbacks = vec![config];
     Sessions::new([database], Limits::default())
 }
 
