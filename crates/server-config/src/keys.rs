@@ -87,7 +87,6 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.max_connections_total", Kind::Count(1, 100_000), "", None, "connections to one PostgreSQL server at most, of all tokens together; default: what the server takes, less a tenth"),
     key("limits.prepared_statements", Kind::Count(0, 10_000), "32", None, "statements that a connection keeps prepared; with fewer than 8 none is"),
     key("tools.enabled", Kind::Texts, "", Some("PGEDGE_TOOLS_ENABLED"), "opt-in tools that are switched on, by name"),
-    key("limits.max_connections_total", Kind::Count(1, 100_000), "", None, "connections to one PostgreSQL server at most, of all tokens together; default: what the server takes, less a tenth"),
     key("tools.file", Kind::Text, "", Some("PGEDGE_TOOLS_FILE"), "a file of custom tools; read again when it changes"),
     key("llm.provider", Kind::Choice(LLM_PROVIDERS), "", Some("PGEDGE_LLM_PROVIDER"), "whose interface the model that answers texts has; `openai` is that of many servers; without it there is no such model"),
     key("llm.model", Kind::Text, "", Some("PGEDGE_LLM_MODEL"), "the model's name; required with a provider"),

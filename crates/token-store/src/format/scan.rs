@@ -6,6 +6,7 @@ use std::{str::Lines, sync::Arc};
 
 use super::{flow, instant, policy, write::is_bare};
 use crate::{
+    policy::Policy,
     secret::TokenHash,
     set::TokenSet,
     token::{Token, TokenId},
@@ -24,8 +25,9 @@ pub(super) fn scan(text: &str) -> Option<TokenSet> {
     let mut lines = text.strip_prefix("tokens:\n")?.lines();
     let mut tokens = Vec::with_capacity(text.len() / 200);
     let mut next = lines.next();
+    let mut last = Last::default();
     while let Some(first) = next {
-        let (token, after) = entry(first, &mut lines)?;
+        let (token, after) = entry(first, &mut lines, &mut last)?;
         tokens.push(Arc::new(token));
         next = after;
     }
@@ -33,7 +35,11 @@ pub(super) fn scan(text: &str) -> Option<TokenSet> {
 }
 
 /// Reads one entry and returns it with the line after it.
-fn entry<'a>(first: &'a str, lines: &mut Lines<'a>) -> Option<(Token, Option<&'a str>)> {
+fn entry<'a>(
+    first: &'a str,
+    lines: &mut Lines<'a>,
+    last: &mut Last<'a>,
+) -> Option<(Token, Option<&'a str>)> {
     let id = first.strip_prefix("  - id: ").filter(|id| is_bare(id))?;
     let hash = lines.next()?.strip_prefix("    hash: ")?;
     let note = flow::scalar(lines.next()?.strip_prefix("    note: ")?)?;
@@ -52,15 +58,46 @@ fn entry<'a>(first: &'a str, lines: &mut Lines<'a>) -> Option<(Token, Option<&'a
     token.note = note;
     token.databases = databases;
     token.expires_at = expires_at;
-    let mut known = policy::FIELDS.as_slice();
     let mut next = lines.next();
-    // In the writer's order, so that none can stand twice.
-    while let Some((place, value)) = next.and_then(|line| field(line, known)) {
-        policy::lay(&mut token, known[place], &flow::read(value)?).ok()?;
-        known = &known[place + 1..];
+    if let Some((_, value)) = next.and_then(|line| field(line, &policy::FIELDS[..1])) {
+        policy::lay(&mut token, policy::FIELDS[0], &flow::read(value)?).ok()?;
         next = lines.next();
     }
+    let mut own = Vec::new();
+    while let Some(line) = next.filter(|line| field(line, &policy::FIELDS[1..]).is_some()) {
+        own.push(line);
+        next = lines.next();
+    }
+    if !own.is_empty() {
+        last.read(own, &mut token)?;
+    }
     Some((token, next))
+}
+
+/// The policy of the entry before: many entries in a row have the same, which is then read and held once.
+#[derive(Default)]
+struct Last<'a> {
+    lines: Vec<&'a str>,
+    policy: Arc<Policy>,
+}
+
+impl<'a> Last<'a> {
+    /// Reads the lines of a policy into a token.
+    fn read(&mut self, lines: Vec<&'a str>, token: &mut Token) -> Option<()> {
+        if self.lines != lines {
+            let mut known = &policy::FIELDS[1..];
+            for line in &lines {
+                // In the writer's order, so that none can stand twice.
+                let (place, value) = field(line, known)?;
+                policy::lay(token, known[place], &flow::read(value)?).ok()?;
+                known = &known[place + 1..];
+            }
+            self.lines = lines;
+            self.policy = Arc::clone(&token.policy);
+        }
+        token.policy = Arc::clone(&self.policy);
+        Some(())
+    }
 }
 
 /// Reads a line `    name: value`: which of the names it is, and the value's text.
