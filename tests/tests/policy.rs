@@ -58,9 +58,10 @@ fn sleep_for(token: &Token, seconds: u32) -> Request {
     .header("MCP-Protocol-Version", "2025-11-25")
 }
 
+/// Counts in the world's own database: ids are made from the second, so that another test may have the same.
 fn asleep(observer: &Sql, token: &Token) -> usize {
     let sql = format!(
-        "select count(*) from pg_stat_activity where application_name = 'mcp/{}' and state = 'active' and wait_event = 'PgSleep'",
+        "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'mcp/{}' and state = 'active' and wait_event = 'PgSleep'",
         token.id
     );
     observer.value(&sql).parse().unwrap()
@@ -394,7 +395,7 @@ fn a_rotation_interrupts_nobody_until_the_old_secret_ends() {
     // The end of the old secret by its time, while a statement runs with each.
     let mut with_old = begin_sleeping(&world, &server, &old, 30);
     let mut with_new = begin_sleeping(&world, &server, &new, 4);
-    let until = OffsetDateTime::now_utc() + time::Duration::seconds(2);
+    let until = OffsetDateTime::now_utc() + time::Duration::seconds(4);
     TokenFile::new(world.setup.token_file())
         .edit(|draft| {
             let id = old.id.parse().unwrap();
@@ -408,8 +409,9 @@ fn a_rotation_interrupts_nobody_until_the_old_secret_ends() {
     for client in [&mut with_old, &mut with_new] {
         assert_eq!(client.receive().unwrap().status, 401);
     }
+    wait::until("both have ended", HANG, || asleep(&observer, &old) == 0);
     let mut with_old = begin_sleeping(&world, &server, &old, 30);
-    let mut with_new = begin_sleeping(&world, &server, &new, 4);
+    let mut with_new = begin_sleeping(&world, &server, &new, 6);
     assert_eq!(with_old.receive().unwrap().status, 401);
     assert!(OffsetDateTime::now_utc() < until + time::Duration::seconds(2));
     wait::until("its statement has ended", WORST, || {
