@@ -209,7 +209,7 @@ impl ReadError {
             ReadError::NotAQuery(db) => format!(
                 "ERROR: only one plain query is run here: SELECT, VALUES, TABLE, or WITH ending in one of them\n\
                  SQLSTATE: {}\n\
-                 HINT: nothing can be changed with this tool; for SHOW x write SELECT current_setting('x')",
+                 HINT: nothing can be changed with this tool; for SHOW x write SELECT current_setting('x'), for EXPLAIN call execute_explain",
                 db.code().code()
             ),
             ReadError::TimedOut(_) => format!(
