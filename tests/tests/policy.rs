@@ -839,7 +839,14 @@ fn the_last_use_is_kept_beside_the_token_file() {
         let mut server = world.setup.start();
         let three = "SELECT g FROM generate_series(1, 3) g";
         assert!(!server.query(&used, three).is_error);
-        assert!(!server.query(&used, three).is_error);
+        let named = Request::json(&json!({
+            "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+            "params": { "name": "query_database", "arguments": { "query": three } },
+        }));
+        let named = named
+            .bearer(&used.secret)
+            .header("User-Agent", "reports/2.1");
+        assert_eq!(server.client().send(&named).unwrap().status, 200);
         server.signal(Signal::TERM);
         assert!(server.wait(HANG).unwrap().success());
         let listed: Value = serde_json::from_str(&world.run(&["list", "--json"])).unwrap();
@@ -849,6 +856,7 @@ fn the_last_use_is_kept_beside_the_token_file() {
             found.unwrap()["last_used"].clone()
         };
         assert_eq!(last(&used)["address"], "127.0.0.1");
+        assert_eq!(last(&used)["client"], "reports/2.1");
         assert_eq!(last(&used)["calls"], 2 * round);
         assert_eq!(last(&used)["rows"], 6 * round);
         assert_eq!(last(&unused), Value::Null);

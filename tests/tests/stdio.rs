@@ -294,7 +294,7 @@ fn custom_tools_are_offered_and_exchanged_when_their_file_changes() {
         let listed = listed["result"]["tools"].as_array().unwrap();
         listed
             .iter()
-            .skip(6)
+            .filter(|tool| tool["description"] == "A custom tool.")
             .map(|tool| tool["name"].as_str().unwrap().to_owned())
             .collect()
     };

@@ -240,11 +240,12 @@ impl Holder {
     fn news(&self) -> Option<(TokenId, Usage)> {
         let (at, address) = self.last().take()?;
         let (calls, rows) = self.record.meter.take();
+        let client = self.record.meter.client();
         let at = at.replace_nanosecond(0).unwrap_or(at);
         let usage = Usage {
             at,
             address: Some(address),
-            client: String::new(),
+            client: client.as_deref().unwrap_or_default().to_owned(),
             calls,
             rows,
         };

@@ -1,11 +1,43 @@
 //! What a client says of itself.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
+
+use hyper::header::{HeaderMap, USER_AGENT};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
 
 use crate::revision::Revision;
 
 /// The extension by which calls go on as tasks.
 pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
+
+/// The most characters of a client's name that are kept.
+const LONGEST_NAME: usize = 100;
+
+/// Reads what a client calls itself, as `name/version`. Nobody has checked it, and whatever it is that
+/// is no name is none.
+pub(crate) fn name(info: Option<&RawValue>) -> Option<Arc<str>> {
+    #[derive(Deserialize)]
+    struct Implementation {
+        name: String,
+        #[serde(default)]
+        version: String,
+    }
+    let Implementation { name, version } = serde_json::from_str(info?.get()).ok()?;
+    let whole = match version.as_str() {
+        "" => name,
+        version => format!("{name}/{version}"),
+    };
+    let short: String = whole.chars().take(LONGEST_NAME).collect();
+    (!short.is_empty()).then(|| short.into())
+}
+
+/// Reads the program that a request without a handshake comes from.
+pub(crate) fn program(headers: &HeaderMap) -> Option<Arc<str>> {
+    let value = headers.get(USER_AGENT)?.to_str().ok()?;
+    let short: String = value.chars().take(LONGEST_NAME).collect();
+    (!short.is_empty()).then(|| short.into())
+}
 
 /// What a client can be asked for, as it declared for this request or its session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +99,26 @@ impl Lacking {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_is_called_what_it_calls_itself() {
+        let long = "x".repeat(500);
+        for (info, expected) in [
+            (r#"{"name":"cursor","version":"1.9"}"#, Some("cursor/1.9")),
+            (r#"{"name":"curl"}"#, Some("curl")),
+            (r#"{"name":""}"#, None),
+            (r#"{"name":7}"#, None),
+            (r#""curl""#, None),
+            (
+                &format!(r#"{{"name":"{long}"}}"#),
+                Some(&long[..LONGEST_NAME]),
+            ),
+        ] {
+            let raw: &RawValue = serde_json::from_str(info).expect("the table holds JSON");
+            assert_eq!(name(Some(raw)).as_deref(), expected, "{info}");
+        }
+        assert_eq!(name(None), None);
+    }
 
     #[test]
     fn elicitation_without_a_mode_means_forms() {

@@ -26,6 +26,7 @@ pub(crate) struct Circumstances<P> {
     pub(crate) principal: P,
     pub(crate) revision: Revision,
     pub(crate) client: ClientCapabilities,
+    pub(crate) client_name: Option<Arc<str>>,
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) progress_token: Option<Id>,
     /// What this request alone asked for; a session has a level of its own.
@@ -67,6 +68,11 @@ impl<P> Context<P> {
     /// Tells what the client can be asked for.
     pub fn client(&self) -> ClientCapabilities {
         self.call.client
+    }
+
+    /// Tells what the client calls itself, as `name/version`, if it does. Nobody has checked it.
+    pub fn client_name(&self) -> Option<&Arc<str>> {
+        self.call.client_name.as_ref()
     }
 
     /// Gives the means to say that something changed.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::auth::Principal;
 use crate::calls;
-use crate::client::ClientCapabilities;
+use crate::client::{self, ClientCapabilities};
 use crate::cursor;
 use crate::era::{self, Era};
 use crate::handler::{CallError, Handler};
@@ -64,6 +64,7 @@ impl<H: Handler> Service<H> {
                     principal: arrival.principal.clone(),
                     revision: claims.revision,
                     client: claims.client,
+                    client_name: claims.client_name,
                     session: None,
                 };
                 self.serve(request, &params, scope, &arrival, outbox).await
@@ -82,6 +83,10 @@ impl<H: Handler> Service<H> {
                         .as_ref()
                         .map(|session| session.client)
                         .unwrap_or_default(),
+                    client_name: match &session {
+                        Some(session) => session.client_name.clone(),
+                        None => headers.and_then(client::program),
+                    },
                     session: session.clone(),
                 };
                 let Some(session) = session else {
@@ -228,7 +233,8 @@ impl<H: Handler> Service<H> {
         let declared: Option<Value> = params::optional("capabilities", params.capabilities)?;
         let revision = Revision::negotiate(&asked);
         let client = ClientCapabilities::read(&declared.unwrap_or_default(), revision);
-        let session = Session::new(arrival.principal.name(), revision, client);
+        let client_name = client::name(params.client_info);
+        let session = Session::new(arrival.principal.name(), revision, client, client_name);
         let (server, capabilities) = (self.handler.server(), self.handler.capabilities());
         let handshake = Handshake {
             server,

@@ -2,12 +2,14 @@
 //!
 //! The body decides, message by message; headers are checked against it and decide nothing.
 
+use std::sync::Arc;
+
 use base64ct::{Base64, Encoding};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::client::ClientCapabilities;
+use crate::client::{self, ClientCapabilities};
 use crate::jsonrpc::{Failure, HEADER_MISMATCH, Request, UNSUPPORTED_VERSION};
 use crate::methods::{self, NamedBy};
 use crate::model::HeaderParameter;
@@ -80,10 +82,11 @@ pub(crate) fn named(headers: &HeaderMap) -> Option<Revision> {
 }
 
 /// What a modern request says of its client.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Claims {
     pub(crate) revision: Revision,
     pub(crate) client: ClientCapabilities,
+    pub(crate) client_name: Option<Arc<str>>,
 }
 
 /// Checks the envelope of a modern request. The order is seen by clients: a missing key comes before
@@ -127,6 +130,7 @@ pub(crate) fn check(
     Ok(Claims {
         revision,
         client: ClientCapabilities::read(&declared, revision),
+        client_name: client::name(meta.client_info),
     })
 }
 

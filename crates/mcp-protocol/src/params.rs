@@ -27,6 +27,8 @@ pub(crate) struct Params<'a> {
     #[serde(borrow)]
     pub(crate) capabilities: Option<&'a RawValue>,
     #[serde(borrow)]
+    pub(crate) client_info: Option<&'a RawValue>,
+    #[serde(borrow)]
     pub(crate) uri: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) level: Option<&'a RawValue>,
@@ -61,6 +63,8 @@ pub(crate) struct Meta<'a> {
     pub(crate) protocol_version: Option<&'a RawValue>,
     #[serde(borrow, rename = "io.modelcontextprotocol/clientCapabilities")]
     pub(crate) client_capabilities: Option<&'a RawValue>,
+    #[serde(borrow, rename = "io.modelcontextprotocol/clientInfo")]
+    pub(crate) client_info: Option<&'a RawValue>,
     #[serde(borrow, rename = "io.modelcontextprotocol/logLevel")]
     pub(crate) log_level: Option<&'a RawValue>,
 }

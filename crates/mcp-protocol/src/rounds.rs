@@ -127,6 +127,7 @@ impl<'a, P: Principal> Asking<'a, P> {
             principal: self.scope.principal.clone(),
             revision: self.scope.revision,
             client: self.scope.client,
+            client_name: self.scope.client_name.clone(),
             session: self.scope.session.clone(),
             progress_token: meta.progress_token()?,
             log_level: meta.log_level()?,

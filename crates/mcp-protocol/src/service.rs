@@ -145,6 +145,7 @@ pub(crate) struct Scope<P> {
     pub(crate) principal: P,
     pub(crate) revision: Revision,
     pub(crate) client: ClientCapabilities,
+    pub(crate) client_name: Option<Arc<str>>,
     pub(crate) session: Option<Arc<Session>>,
 }
 

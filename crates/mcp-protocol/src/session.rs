@@ -27,6 +27,7 @@ pub(crate) struct Session {
     owner: String,
     pub(crate) revision: Revision,
     pub(crate) client: ClientCapabilities,
+    pub(crate) client_name: Option<Arc<str>>,
     /// The resources that it subscribed to.
     pub(crate) followed: Arc<Followed>,
     // Held for one look-up or assignment.
@@ -45,12 +46,18 @@ struct State {
 }
 
 impl Session {
-    pub(crate) fn new(owner: &str, revision: Revision, client: ClientCapabilities) -> Arc<Self> {
+    pub(crate) fn new(
+        owner: &str,
+        revision: Revision,
+        client: ClientCapabilities,
+        client_name: Option<Arc<str>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id: random_id(),
             owner: owner.to_owned(),
             revision,
             client,
+            client_name,
             followed: Arc::default(),
             state: Mutex::new(State {
                 log_level: LogLevel::Info,
@@ -286,7 +293,12 @@ mod tests {
     use super::*;
 
     fn session(owner: &str) -> Arc<Session> {
-        Session::new(owner, Revision::V2025_11_25, ClientCapabilities::default())
+        Session::new(
+            owner,
+            Revision::V2025_11_25,
+            ClientCapabilities::default(),
+            None,
+        )
     }
 
     fn sessions() -> Sessions {

@@ -201,9 +201,15 @@ impl Agent {
         tools.is_none_or(|tools| tools.contains("read_resource"))
     }
 
-    /// Begins a call, if the agent may call now.
-    pub(crate) fn begin_call(&self, now: Instant) -> Result<Running, TooFast> {
-        self.meter.begin(self.policy.pace, now)
+    /// Begins a call of a client that calls itself so, if the agent may call now.
+    pub(crate) fn begin_call(
+        &self,
+        now: Instant,
+        client: Option<&Arc<str>>,
+    ) -> Result<Running, TooFast> {
+        let running = self.meter.begin(self.policy.pace, now)?;
+        self.meter.note_client(client);
+        Ok(running)
     }
 
     /// Counts rows that were returned.

@@ -207,7 +207,7 @@ impl Handler for Toolbox {
         let given = call
             .arguments()
             .map_err(|error| CallError::InvalidParams(format!("arguments: {error}")))?;
-        let _running = match agent.begin_call(Instant::now()) {
+        let _running = match agent.begin_call(Instant::now(), context.client_name()) {
             Ok(running) => running,
             Err(too_fast) => return Ok(ToolResult::error(format!("ERROR: {too_fast}"))),
         };
@@ -251,7 +251,9 @@ impl Handler for Toolbox {
         if !agent.may_read_resources() {
             return Err(CallError::NotFound(uri));
         }
-        let _running = agent.begin_call(Instant::now()).map_err(of_haste)?;
+        let _running = agent
+            .begin_call(Instant::now(), context.client_name())
+            .map_err(of_haste)?;
         let read = self.shelf.means.resources.read(agent, &uri).await;
         let Some(content) = read.map_err(of_failure)? else {
             return Err(CallError::NotFound(uri));
@@ -310,7 +312,9 @@ impl Handler for Toolbox {
         if !is_table || !agent.may_read_resources() {
             return Ok(Completion::default());
         }
-        let _running = agent.begin_call(Instant::now()).map_err(of_haste)?;
+        let _running = agent
+            .begin_call(Instant::now(), context.client_name())
+            .map_err(of_haste)?;
         let schema = call.known.get("schema").map(String::as_str);
         let resources = &self.shelf.means.resources;
         let names = resources.complete(agent, &call.argument, &call.value, schema);

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -27,6 +27,8 @@ pub struct Meter {
     running: AtomicU32,
     calls: AtomicU64,
     rows: AtomicU64,
+    /// What the client of the last call calls itself. Held for an assignment.
+    client: Mutex<Option<Arc<str>>>,
 }
 
 /// Why a call may not begin now.
@@ -60,6 +62,23 @@ impl Meter {
             self.calls.swap(0, Ordering::AcqRel),
             self.rows.swap(0, Ordering::AcqRel),
         )
+    }
+
+    /// Tells what the client of the last call calls itself, if it does; nobody has checked it.
+    pub fn client(&self) -> Option<Arc<str>> {
+        self.last_client().clone()
+    }
+
+    /// Keeps what the client of a call calls itself.
+    pub(crate) fn note_client(&self, client: Option<&Arc<str>>) {
+        let mut last = self.last_client();
+        if last.as_ref() != client {
+            *last = client.cloned();
+        }
+    }
+
+    fn last_client(&self) -> MutexGuard<'_, Option<Arc<str>>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins a call, if it may begin at `now`.

@@ -41,6 +41,7 @@ impl<H: Handler> Service<H> {
             call,
             principal,
             client: asking.scope.client,
+            client_name: asking.scope.client_name.clone(),
             revision: asking.scope.revision,
             changes: self.changes.clone(),
         };
@@ -103,6 +104,7 @@ struct Work<P> {
     call: ToolCall,
     principal: P,
     client: ClientCapabilities,
+    client_name: Option<Arc<str>>,
     revision: Revision,
     changes: Changes,
 }
@@ -140,6 +142,7 @@ impl<P: Principal> Work<P> {
                 principal: self.principal.clone(),
                 revision: self.revision,
                 client: self.client,
+                client_name: self.client_name.clone(),
                 session: None,
                 progress_token: None,
                 log_level: None,
