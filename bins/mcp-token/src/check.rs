@@ -1,29 +1,9 @@
 //! Checking the files before they are put in force.
 
 use server_config::{Config, Sources, keys::nearest};
-use token_store::{LIMITS, Loaded, PasswordSource, Policy, Role, Token, TokenFile};
+use token_store::{LIMITS, Loaded, PasswordSource, Policy, Role, Token, TokenFile, entry_fields};
 
 use crate::{failure::Failure, json, text, world::World};
-
-/// The fields that an entry may have.
-const FIELDS: [&str; 16] = [
-    "id",
-    "hash",
-    "note",
-    "annotation",
-    "database",
-    "databases",
-    "created_at",
-    "expires_at",
-    "previous",
-    "role",
-    "set_role",
-    "access",
-    "tools",
-    "schemas",
-    "limits",
-    "allow_from",
-];
 
 /// What was found.
 #[derive(Default)]
@@ -139,7 +119,7 @@ impl Findings {
         for field in token.unknown_fields() {
             let meant = nearest(
                 field,
-                FIELDS.into_iter().chain(LIMITS.iter().map(|l| l.name)),
+                entry_fields().chain(LIMITS.iter().map(|limit| limit.name)),
             );
             let message = format!(
                 "{}: the field `{}` is not known and has no effect",

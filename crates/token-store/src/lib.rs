@@ -77,7 +77,7 @@ pub use file::{
     Draft, EditError, Edited, Identity, LoadError, Loaded, MAX_FILE_BYTES, NewToken, TokenFile,
     Warning,
 };
-pub use format::{FormatError, Problem};
+pub use format::{FormatError, Problem, entry_fields};
 pub use policy::{
     Access, ByteSize, FIELDS, InvalidNetwork, InvalidPolicy, InvalidQuantity, LIMITS, Limit,
     Limits, Login, Names, Network, Networks, PasswordSource, Policy, Role, RoleName, Span,

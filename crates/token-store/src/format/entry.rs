@@ -9,6 +9,23 @@ use crate::{
     token::{InvalidId, Token, TokenId},
 };
 
+/// The fields of an entry beside those of its policy.
+const OWN: [&str; 8] = [
+    "id",
+    "hash",
+    "note",
+    "annotation",
+    "database",
+    "databases",
+    "created_at",
+    "expires_at",
+];
+
+/// Names the fields that an entry of a token file may have.
+pub fn entry_fields() -> impl Iterator<Item = &'static str> {
+    OWN.into_iter().chain(policy::FIELDS)
+}
+
 /// The fields of an entry as they stand in it.
 #[derive(Default)]
 struct Fields<'a> {

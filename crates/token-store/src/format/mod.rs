@@ -11,6 +11,7 @@ mod scan;
 mod write;
 mod yaml;
 
+pub use entry::entry_fields;
 pub use error::{FormatError, Problem};
 pub(crate) use write::write;
 
