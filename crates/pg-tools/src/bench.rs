@@ -18,14 +18,7 @@ use crate::Agent;
 /// One server with the sample shop for all tests of this program; it ends with the process.
 pub(crate) fn cluster() -> &'static Cluster {
     static SERVER: OnceLock<(Cluster, tempfile::TempDir)> = OnceLock::new();
-    let (cluster, _) = SERVER.get_or_init(|| {
-        let search = Search {
-            bin_dir: std::env::var_os("PG_BINDIR").map(Into::into),
-            path: std::env::var_os("PATH"),
-        };
-        let programs = Programs::find(&search).unwrap_or_else(|error| panic!("{error}"));
-        start(programs, &[])
-    });
+    let (cluster, _) = SERVER.get_or_init(|| start(installed(), &[]));
     cluster
 }
 
@@ -33,13 +26,8 @@ pub(crate) fn cluster() -> &'static Cluster {
 pub(crate) fn counting_cluster() -> &'static Cluster {
     static SERVER: OnceLock<(Cluster, tempfile::TempDir)> = OnceLock::new();
     let (cluster, _) = SERVER.get_or_init(|| {
-        let search = Search {
-            bin_dir: std::env::var_os("PG_BINDIR").map(Into::into),
-            path: std::env::var_os("PATH"),
-        };
-        let programs = Programs::find(&search).unwrap_or_else(|error| panic!("{error}"));
         start(
-            programs,
+            installed(),
             &[
                 ("shared_preload_libraries", "pg_stat_statements"),
                 ("max_prepared_transactions", "5"),
@@ -60,14 +48,24 @@ pub(crate) fn vector_cluster() -> &'static Cluster {
                  and so does: export PG_VECTOR_BINDIR=$(env -u PG_BINDIR scripts/setup-postgres.sh --vector)"
             )
         });
-        let search = Search {
+        let programs = find(Search {
             bin_dir: Some(folder.into()),
             path: None,
-        };
-        let programs = Programs::find(&search).unwrap_or_else(|error| panic!("{error}"));
+        });
         start(programs, &[])
     });
     cluster
+}
+
+fn installed() -> Programs {
+    find(Search {
+        bin_dir: std::env::var_os("PG_BINDIR").map(Into::into),
+        path: std::env::var_os("PATH"),
+    })
+}
+
+fn find(search: Search) -> Programs {
+    Programs::find(&search).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn start(programs: Programs, settings: &[(&str, &str)]) -> (Cluster, tempfile::TempDir) {
