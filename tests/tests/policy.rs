@@ -102,6 +102,17 @@ fn current_user(server: &Server, token: &Token) -> Answer {
     server.query(token, "SELECT current_user::text AS u")
 }
 
+/// Makes sure that a statement is refused, and that what it was after is not told.
+fn refuses(server: &Server, token: &Token, hostile: &str) {
+    let answer = server.query(token, hostile);
+    assert!(answer.is_error, "{hostile}: {}", answer.text);
+    assert!(
+        !answer.text.contains("canary"),
+        "{hostile}: {}",
+        answer.text
+    );
+}
+
 #[test]
 fn a_token_sees_and_calls_only_its_tools_in_every_revision() {
     let mut world = World::new();
@@ -465,13 +476,7 @@ fn a_set_role_cannot_be_left_by_any_statement() {
         "SELECT * FROM pg_options_to_table(ARRAY['role=none']), shop.hidden",
         "SELECT 1 FROM shop.hidden WHERE current_setting('role') = 'none'",
     ] {
-        let answer = server.query(&token, hostile);
-        assert!(answer.is_error, "{hostile}: {}", answer.text);
-        assert!(
-            !answer.text.contains("canary"),
-            "{hostile}: {}",
-            answer.text
-        );
+        refuses(&server, &token, hostile);
         assert!(
             current_user(&server, &token).text.contains(&analyst),
             "{hostile}"
@@ -566,13 +571,7 @@ fn a_token_with_a_list_of_schemas_reads_no_table_of_another() {
         "SELECT set_config('mcp.schemas', '', true)",
         "SELECT 1; SELECT * FROM secret.t",
     ] {
-        let answer = server.query(&token, hostile);
-        assert!(answer.is_error, "{hostile}: {}", answer.text);
-        assert!(
-            !answer.text.contains("canary"),
-            "{hostile}: {}",
-            answer.text
-        );
+        refuses(&server, &token, hostile);
     }
     refused(
         &server.query(&token, "SELECT * FROM secret.t"),
