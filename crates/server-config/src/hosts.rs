@@ -27,7 +27,7 @@ pub enum TargetSession {
     PreferStandby,
 }
 
-/// The words that `target_session_attrs` takes, as libpq spells them.
+/// The words that `target_session_attrs` takes, as libpq spells them, in the order of [`KINDS`].
 pub(crate) const TARGET_SESSIONS: &[&str] = &[
     "any",
     "read-write",
@@ -37,19 +37,21 @@ pub(crate) const TARGET_SESSIONS: &[&str] = &[
     "prefer-standby",
 ];
 
+const KINDS: [TargetSession; TARGET_SESSIONS.len()] = [
+    TargetSession::Any,
+    TargetSession::ReadWrite,
+    TargetSession::ReadOnly,
+    TargetSession::Primary,
+    TargetSession::Standby,
+    TargetSession::PreferStandby,
+];
+
 impl TargetSession {
     /// Reads libpq's word for it.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        Some(match word {
-            "any" => TargetSession::Any,
-            "read-write" => TargetSession::ReadWrite,
-            "read-only" => TargetSession::ReadOnly,
-            "primary" => TargetSession::Primary,
-            "standby" => TargetSession::Standby,
-            "prefer-standby" => TargetSession::PreferStandby,
-            _ => return None,
-        })
+        let place = TARGET_SESSIONS.iter().position(|known| *known == word)?;
+        Some(KINDS[place])
     }
 }
 
@@ -123,9 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn every_word_of_the_key_is_read() {
-        for word in TARGET_SESSIONS {
-            assert!(TargetSession::from_word(word).is_some(), "{word}");
+    fn each_word_means_what_it_says() {
+        for (word, kind) in TARGET_SESSIONS.iter().zip(KINDS) {
+            let read = TargetSession::from_word(word).expect("it is in the table");
+            assert_eq!(read, kind);
+            assert_eq!(format!("{kind:?}").to_lowercase(), word.replace('-', ""));
         }
+        assert_eq!(TargetSession::from_word("Any"), None);
     }
 }
