@@ -89,8 +89,9 @@ impl<P> Context<P> {
     ///
     /// # Errors
     ///
-    /// [`CallError::InputRequired`] while the answer is missing. A client that cannot be asked is
-    /// then refused; [`Context::client`] tells beforehand.
+    /// [`CallError::InputRequired`] while the answer is missing. A client that does not declare that
+    /// it can be asked is then refused; [`Context::client`] tells beforehand.
+    /// [`CallError::Unanswered`] when the client was asked in vain.
     pub fn ask(&self, key: &str, request: InputRequest) -> Result<InputResponse, CallError> {
         let [response] = self.ask_all([(key, request)])?;
         Ok(response)
@@ -100,7 +101,8 @@ impl<P> Context<P> {
     ///
     /// # Errors
     ///
-    /// [`CallError::InputRequired`] while any of the answers is missing.
+    /// [`CallError::InputRequired`] while any of the answers is missing, and
+    /// [`CallError::Unanswered`] when one of the questions was asked in vain.
     pub fn ask_all<const N: usize>(
         &self,
         requests: [(&str, InputRequest); N],
@@ -111,6 +113,12 @@ impl<P> Context<P> {
         };
         let mut responses = Vec::with_capacity(N);
         for (key, request) in requests {
+            if let Some(failure) = self.call.inputs.unanswered.get(key) {
+                return Err(CallError::Unanswered {
+                    code: failure.code,
+                    message: failure.message.to_string(),
+                });
+            }
             match self.answer(key, &request) {
                 Some(response) => responses.push(response),
                 None => missing = missing.ask(key, request),

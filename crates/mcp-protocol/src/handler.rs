@@ -188,6 +188,15 @@ pub enum CallError {
     /// No error: the call waits for the client's side; [`Context::ask`] makes this.
     #[error("the call waits for input")]
     InputRequired(Box<InputRequired>),
+    /// The client was asked and gave no answer, or could not be reached; [`Context::ask`] makes this.
+    /// A handler that can do without the answer goes on instead of returning it.
+    #[error("{message}")]
+    Unanswered {
+        /// The code: -32603, or -32600 when the client could not be reached.
+        code: i64,
+        /// What the client reads.
+        message: String,
+    },
     /// No error: the call goes on as a task; [`Context::go_on`] makes this.
     #[error("the call goes on as a task")]
     GoesOn,

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::client::{ClientCapabilities, Lacking};
+use crate::jsonrpc::Failure;
 use crate::model::{Object, Schema};
 use crate::revision::Revision;
 
@@ -209,6 +210,9 @@ fn simplify(schema: &mut Value) {
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     pub(crate) answers: BTreeMap<String, Box<RawValue>>,
+    /// The questions that will have no answer, and why. Until 2025-11-25 only: later a client that
+    /// does not answer does not come back.
+    pub(crate) unanswered: BTreeMap<String, Failure>,
     pub(crate) state: Option<String>,
 }
 

@@ -27,7 +27,6 @@ use crate::params::{self, Params};
 use crate::revision::Revision;
 use crate::seal::Purpose;
 use crate::service::{Scope, Service};
-use crate::session::Session;
 
 /// A request that calls the handler, perhaps several times.
 pub(crate) struct Asking<'a, P> {
@@ -213,7 +212,13 @@ impl<H: Handler> Service<H> {
                     self.hand_out(asking, required, answers),
                 ));
             }
-            inputs = self.ask(asking, required, answers).await?;
+            let unanswered = circumstances.inputs.unanswered.clone();
+            inputs = Inputs {
+                answers,
+                unanswered,
+                state: required.state,
+            };
+            self.ask(asking, required.requests, &mut inputs).await;
         }
         Err(Failure::new(
             INTERNAL_ERROR,
@@ -252,7 +257,11 @@ impl<H: Handler> Service<H> {
         answers: BTreeMap<String, Box<RawValue>>,
     ) -> Asked {
         let InputRequired { requests, state } = required;
-        let inputs = Inputs { answers, state };
+        let inputs = Inputs {
+            answers,
+            state,
+            ..Inputs::default()
+        };
         let nothing_to_carry = inputs.state.is_none() && inputs.answers.is_empty();
         let state = (!nothing_to_carry || requests.is_empty()).then(|| {
             self.sealer
@@ -261,41 +270,33 @@ impl<H: Handler> Service<H> {
         Asked { requests, state }
     }
 
-    /// Asks a client of an older revision, which has a session and reads a stream.
+    /// Asks a client of an older revision, which has a session and reads a stream; adds what came of
+    /// each question.
     async fn ask(
         &self,
         asking: &Asking<'_, H::Principal>,
-        required: InputRequired,
-        mut answers: BTreeMap<String, Box<RawValue>>,
-    ) -> Result<Inputs, Failure> {
-        let unreachable = || {
-            Failure::new(
-                INVALID_REQUEST,
-                "the call asks the client, which needs a session and a stream",
-            )
-        };
-        let session = asking.scope.session.as_deref().ok_or_else(unreachable)?;
-        if asking.outbox.is_closed() {
-            return Err(unreachable());
+        requests: Vec<(String, InputRequest)>,
+        inputs: &mut Inputs,
+    ) {
+        let all = requests.into_iter().map(|(key, request)| async move {
+            let answer = self.ask_one(asking, &key, &request).await;
+            (key, answer)
+        });
+        for (key, answer) in futures_util::future::join_all(all).await {
+            match answer {
+                Ok(answer) => {
+                    inputs.answers.insert(key, answer);
+                }
+                Err(failure) => {
+                    inputs.unanswered.insert(key, failure);
+                }
+            }
         }
-        let all = required
-            .requests
-            .into_iter()
-            .map(|(key, request)| async move {
-                let answer = self.ask_one(asking, session, &key, &request).await?;
-                Ok::<_, Failure>((key, answer))
-            });
-        answers.extend(futures_util::future::try_join_all(all).await?);
-        Ok(Inputs {
-            answers,
-            state: required.state,
-        })
     }
 
     async fn ask_one(
         &self,
         asking: &Asking<'_, H::Principal>,
-        session: &Session,
         key: &str,
         request: &InputRequest,
     ) -> Result<Box<RawValue>, Failure> {
@@ -303,6 +304,14 @@ impl<H: Handler> Service<H> {
         struct Refused {
             message: String,
         }
+        let session = asking.scope.session.as_deref();
+        let reached = session.filter(|_| !asking.outbox.is_closed());
+        let session = reached.ok_or_else(|| {
+            Failure::new(
+                INVALID_REQUEST,
+                "the call asks the client, which needs a session and a stream",
+            )
+        })?;
         let (method, params) = (request.method(), request.params(key, session.revision));
         let limit = self.options.input_timeout;
         match session.ask(&asking.outbox, method, &params, limit).await {
@@ -368,6 +377,7 @@ pub(crate) fn failure(error: CallError, revision: Revision) -> Failure {
         CallError::InputRequired(_) => {
             Failure::new(INTERNAL_ERROR, "this request cannot ask the client")
         }
+        CallError::Unanswered { code, message } => Failure::new(code, message),
         CallError::GoesOn => Failure::new(INTERNAL_ERROR, "this request cannot go on as a task"),
         CallError::Other {
             code,

@@ -89,7 +89,11 @@ impl Sealer {
             return None;
         }
         let Opened { state, answers } = serde_json::from_slice(content).ok()?;
-        Some(Inputs { answers, state })
+        Some(Inputs {
+            answers,
+            state,
+            ..Inputs::default()
+        })
     }
 
     fn mac(&self, sealed: &[u8], purpose: &Purpose<'_>) -> Hmac<Sha256> {
@@ -137,6 +141,7 @@ mod tests {
         let inputs = Inputs {
             answers: BTreeMap::new(),
             state: Some("two".to_owned()),
+            ..Inputs::default()
         };
         sealer().seal(&inputs, &purpose(), now)
     }

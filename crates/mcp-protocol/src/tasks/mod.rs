@@ -174,6 +174,7 @@ impl<P: Principal> Work<P> {
             inputs = Inputs {
                 answers,
                 state: required.state,
+                ..Inputs::default()
             };
         }
         Err(Failure::new(
