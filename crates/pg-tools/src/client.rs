@@ -1,24 +1,19 @@
 //! What a tool may ask of the program that calls it.
 
 /// The program that an agent calls from.
-#[allow(dead_code)] // no tool that is here now asks
 pub(crate) trait Client: Send + Sync {
     /// Says whether its model can be asked.
     fn has_model(&self) -> bool;
 
     /// Gives what its model answers to a question. `key` tells one question of a call from another.
     ///
-    /// While there is no answer this is an error, which the tool returns (`?`): the client is asked,
-    /// and the tool is run again from its beginning, where it gets the answer here. So nothing that
-    /// should happen once belongs before the last question.
+    /// While there is no answer this is [`Unanswered::Yet`], which the tool returns: the client is
+    /// asked, and the tool is run again from its beginning, where it gets the answer here. So nothing
+    /// that should happen once belongs before the last question.
     fn ask_model(&self, key: &str, question: &Question) -> Result<String, Unanswered>;
-
-    /// Tells how far the call is, if the client wants to know. The numbers must grow.
-    fn progress(&self, done: f64, total: Option<f64>, message: &str);
 }
 
 /// A question to a client's model.
-#[allow(dead_code)] // no tool that is here now asks
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Question {
     /// What the model is to be.
@@ -29,9 +24,14 @@ pub(crate) struct Question {
     pub(crate) max_tokens: u32,
 }
 
-/// Says that a question has no answer yet. Made by the [`Client`], who knows what was asked.
+/// Why a question has no answer. Made by the [`Client`], who knows what was asked.
 #[derive(Debug)]
-pub(crate) struct Unanswered(pub(crate) ());
+pub(crate) enum Unanswered {
+    /// The client has to be asked first.
+    Yet,
+    /// It was asked in vain; the text says why.
+    InVain(String),
+}
 
 /// A client that has no model and wants to know nothing.
 #[cfg(test)]
@@ -44,8 +44,6 @@ impl Client for Silent {
     }
 
     fn ask_model(&self, _: &str, _: &Question) -> Result<String, Unanswered> {
-        Err(Unanswered(()))
+        Err(Unanswered::Yet)
     }
-
-    fn progress(&self, _: f64, _: Option<f64>, _: &str) {}
 }

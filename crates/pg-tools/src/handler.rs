@@ -216,7 +216,7 @@ impl Handler for Toolbox {
             Ok(found) => Ok(result(found)),
             Err(Failure::Told(text)) => Ok(ToolResult::error(text)),
             Err(Failure::Quoted(text)) => Ok(ToolResult::error(fence::around(&text))),
-            Err(Failure::Unanswered(_)) => Err(client.asked()),
+            Err(Failure::Unanswered) => Err(client.asked()),
         }
     }
 
@@ -385,7 +385,7 @@ fn of_failure(failure: Failure) -> CallError {
             message,
             data: None,
         },
-        Failure::Unanswered(_) => CallError::Internal("a resource asked the client".into()),
+        Failure::Unanswered => CallError::Internal("a resource asked the client".into()),
     }
 }
 
@@ -402,7 +402,6 @@ fn result(found: Found) -> ToolResult {
 }
 
 /// The program that a call comes from.
-#[allow(dead_code)] // no tool that is here now asks
 struct Caller<'a> {
     context: &'a Context<Agent>,
     /// What the protocol wants to be returned, when something was asked.
@@ -435,21 +434,17 @@ impl Client for Caller<'_> {
             Ok(InputResponse::Message(message)) => Ok(words(&message)),
             // An answer of another kind is none.
             Ok(_) => Ok(String::new()),
+            Err(CallError::Unanswered { message, .. }) => Err(Unanswered::InVain(message)),
             Err(asked) => {
                 let mut place = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
                 *place = Some(asked);
-                Err(Unanswered(()))
+                Err(Unanswered::Yet)
             }
         }
-    }
-
-    fn progress(&self, done: f64, total: Option<f64>, message: &str) {
-        self.context.progress(done, total, Some(message));
     }
 }
 
 /// Writes a question as the parameters of `sampling/createMessage`.
-#[allow(dead_code)] // no tool that is here now asks
 fn message(question: &Question) -> InputRequest {
     let params = json!({
         "messages": [{ "role": "user", "content": { "type": "text", "text": question.text } }],
@@ -463,7 +458,6 @@ fn message(question: &Question) -> InputRequest {
 }
 
 /// Takes the words out of a model's message, whose content is one block or, since 2025-11-25, several.
-#[allow(dead_code)] // no tool that is here now asks
 fn words(message: &Object) -> String {
     let content = message.get("content").unwrap_or(&Value::Null);
     let blocks = content

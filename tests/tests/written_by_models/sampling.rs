@@ -50,6 +50,11 @@ impl Pipe {
 
     /// Asks a question; what the server asks in turn is answered with these texts.
     fn ask(&mut self, question: &str, texts: &[&str]) -> (Answer, Vec<Value>) {
+        self.converse(question, |turn| json!({ "result": message(texts[turn]) }))
+    }
+
+    /// Asks a question; `reply` makes the result or the error of each turn of the server's.
+    fn converse(&mut self, question: &str, reply: impl Fn(usize) -> Value) -> (Answer, Vec<Value>) {
         self.send(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
             "params": { "name": "query_database", "arguments": { "query": question } } }));
         let mut asked = Vec::new();
@@ -59,10 +64,10 @@ impl Pipe {
                 return (Answer::read(&message_of_server), asked);
             }
             assert_eq!(message_of_server["method"], "sampling/createMessage");
-            let result = message(texts[asked.len()]);
-            self.send(
-                &json!({ "jsonrpc": "2.0", "id": message_of_server["id"], "result": result }),
-            );
+            let mut response = reply(asked.len());
+            response["jsonrpc"] = json!("2.0");
+            response["id"] = message_of_server["id"].clone();
+            self.send(&response);
             asked.push(message_of_server["params"].clone());
         }
     }
@@ -131,6 +136,23 @@ fn a_clients_model_is_not_asked_what_the_grammar_is_sure_of_nor_without_its_cons
         "{}",
         answer.text
     );
+}
+
+#[test]
+fn a_client_that_refuses_to_ask_its_model_is_told_what_was_not_understood() {
+    let database = Database::fresh();
+    let mut setup = setup(&database);
+    setup.config["http"]["enabled"] = json!(false);
+    for revision in ["2024-11-05", "2025-11-25"] {
+        let mut pipe = Pipe::open(&setup, revision, &json!({ "sampling": {} }));
+        let refusal = json!({ "error": { "code": -1, "message": "the user said no" } });
+        let (answer, asked) = pipe.converse(HARD, |_| refusal.clone());
+        assert_eq!(asked.len(), 1, "{revision}: asked again");
+        assert!(answer.is_error, "{revision}: {}", answer.text);
+        for part in ["not understood for sure", "the user said no", "write SQL"] {
+            assert!(answer.text.contains(part), "{revision}: {}", answer.text);
+        }
+    }
 }
 
 #[test]

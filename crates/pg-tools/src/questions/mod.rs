@@ -11,12 +11,12 @@ mod schema;
 
 use std::sync::Arc;
 
-use model_client::{Chat, ModelError};
+use model_client::Chat;
 use plain_question::{Answer, Schema, Unsure};
 
 use crate::{
     Agent,
-    client::{Client, Question},
+    client::{Client, Question, Unanswered},
     read_only::{Page, ReadError, Reader, Rows},
     tools::Failure,
 };
@@ -78,7 +78,7 @@ enum Author<'a> {
 /// Why a model has no SQL for a question.
 enum Silence {
     /// It could not be asked.
-    NotAsked(ModelError),
+    NotAsked(String),
     /// The call ends with this.
     Final(Failure),
 }
@@ -122,11 +122,16 @@ impl Questions {
         }
         match translate(&asked, &schema).await? {
             Ok(answer) => self.by_grammar(&asked, answer).await,
-            Err(_) if is_question && asked.client.has_model() => {
+            Err(unsure) if is_question && asked.client.has_model() => {
                 let author = Author::Client(asked.client);
-                self.by_model(&asked, &schema, &author)
-                    .await
-                    .map_err(Silence::failure)
+                match self.by_model(&asked, &schema, &author).await {
+                    Ok(answered) => Ok(answered),
+                    Err(Silence::Final(failure)) => Err(failure),
+                    Err(Silence::NotAsked(why)) => {
+                        let declined = declined(asked.text, &unsure, &asked.syntax);
+                        Err(declined.hint(&format!("the client's model gave no answer: {why}")))
+                    }
+                }
             }
             Err(unsure) => Err(declined(asked.text, &unsure, &asked.syntax)),
         }
@@ -145,9 +150,13 @@ impl Questions {
         asked: &Asked<'_>,
         schema: &Arc<Schema>,
         chat: &Chat,
-        error: &ModelError,
+        error: &str,
     ) -> Result<Answered, Failure> {
-        tracing::warn!(model = chat.model(), %error, "a question was not answered by the model");
+        tracing::warn!(
+            model = chat.model(),
+            error,
+            "a question was not answered by the model"
+        );
         match translate(asked, schema).await? {
             Ok(answer) => {
                 let mut answered = self.by_grammar(asked, answer).await?;
@@ -193,7 +202,7 @@ impl Questions {
         let reply = match author {
             Author::Model(chat) => {
                 let reply = chat.complete(prompt::SYSTEM, text, max_tokens).await;
-                let reply = reply.map_err(Silence::NotAsked)?;
+                let reply = reply.map_err(|error| Silence::NotAsked(error.to_string()))?;
                 if reply.is_cut_off {
                     let told = format!(
                         "the answer of {} was cut off; ask for less, or let the operator raise llm.max_tokens",
@@ -209,8 +218,11 @@ impl Questions {
                     text: text.into(),
                     max_tokens,
                 };
-                let reply = client.ask_model(key, &question);
-                reply.map_err(Failure::from)?
+                match client.ask_model(key, &question) {
+                    Ok(reply) => reply,
+                    Err(Unanswered::Yet) => return Err(Failure::Unanswered.into()),
+                    Err(Unanswered::InVain(why)) => return Err(Silence::NotAsked(why)),
+                }
             }
         };
         prompt::read(&reply).map_err(|reason| {
@@ -259,14 +271,5 @@ impl Author<'_> {
             error.explain(),
             self.name()
         ))
-    }
-}
-
-impl Silence {
-    fn failure(self) -> Failure {
-        match self {
-            Silence::Final(failure) => failure,
-            Silence::NotAsked(error) => Failure::told(error),
-        }
     }
 }

@@ -30,7 +30,7 @@ use serde_json::value::RawValue;
 use crate::{
     Agent, Settings,
     arguments::Arguments,
-    client::{Client, Unanswered},
+    client::Client,
     questions::{QuestionLimits, Questions},
     read_only::Reader,
     resources::Resources,
@@ -241,7 +241,7 @@ pub(crate) enum Failure {
     /// As PostgreSQL says it, which may quote what the database holds.
     Quoted(String),
     /// The client was asked something, and the tool is run again with the answer.
-    Unanswered(Unanswered),
+    Unanswered,
 }
 
 impl Failure {
@@ -270,12 +270,6 @@ impl From<crate::read_only::ReadError> for Failure {
         } else {
             Failure::Told(text)
         }
-    }
-}
-
-impl From<Unanswered> for Failure {
-    fn from(unanswered: Unanswered) -> Self {
-        Failure::Unanswered(unanswered)
     }
 }
 

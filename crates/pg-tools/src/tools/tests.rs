@@ -41,7 +41,7 @@ impl Caller {
         let promised = tool.tool.definition().output_schema;
         match tool.call(&self.agent, given, &Silent).await {
             Err(Failure::Told(text) | Failure::Quoted(text)) => Err(text),
-            Err(Failure::Unanswered(_)) => panic!("nothing can be asked"),
+            Err(Failure::Unanswered) => panic!("nothing can be asked"),
             Ok(found) => {
                 let structured: Value = serde_json::from_str(found.structured.get()).unwrap();
                 conform(&serde_json::from_str(promised).unwrap(), &structured, "");

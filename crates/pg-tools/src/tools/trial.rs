@@ -44,7 +44,7 @@ impl Trial {
         let found = match tool.call(&self.agent, given, &Silent).await {
             Ok(found) => found,
             Err(Failure::Told(text) | Failure::Quoted(text)) => return Err(text),
-            Err(Failure::Unanswered(_)) => panic!("nothing can be asked"),
+            Err(Failure::Unanswered) => panic!("nothing can be asked"),
         };
         let texts = found.texts.into_iter().map(|text| match text {
             Text::Said(text) | Text::Data(text) => text,
