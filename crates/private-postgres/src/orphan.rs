@@ -52,8 +52,13 @@ fn postmaster(data: &Path) -> Option<Pid> {
 }
 
 fn pid_in(file: &Path) -> Option<Pid> {
-    let text = fs::read_to_string(file).ok()?;
-    Pid::from_raw(text.lines().next()?.trim().parse().ok()?)
+    first_number(&fs::read_to_string(file).ok()?)
+}
+
+/// A server without a postmaster, as `initdb` runs it, writes its number with a minus sign.
+fn first_number(pid_file: &str) -> Option<Pid> {
+    let number: i32 = pid_file.lines().next()?.trim().parse().ok()?;
+    Pid::from_raw(number.checked_abs()?)
 }
 
 fn number(pid: Pid) -> u32 {
@@ -106,4 +111,26 @@ fn wait_until(limit: Duration, done: impl Fn() -> bool) -> bool {
         std::thread::sleep(Duration::from_millis(5));
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pid_file: &str) -> Option<u32> {
+        first_number(pid_file).map(number)
+    }
+
+    #[test]
+    fn the_number_is_the_first_line_without_its_sign() {
+        assert_eq!(read("42\n/data\n"), Some(42));
+        assert_eq!(read("-42\n/data\n"), Some(42), "written under initdb");
+    }
+
+    #[test]
+    fn what_is_no_number_of_a_process_is_none() {
+        for pid_file in ["", "\n42", "ready", "0", "-0", "-2147483648", "4294967296"] {
+            assert_eq!(read(pid_file), None, "{pid_file:?}");
+        }
+    }
 }

@@ -318,13 +318,17 @@ fn owner() {
     }
 }
 
-fn spawn_owner(folder: &tempfile::TempDir) -> Child {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+fn spawn_starting_owner(folder: &tempfile::TempDir) -> Child {
+    Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "owner", "--ignored", "--nocapture"])
         .env("OWNED_FOLDER", folder.path().join("cluster"))
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+fn spawn_owner(folder: &tempfile::TempDir) -> Child {
+    let mut child = spawn_starting_owner(folder);
     let output = BufReader::new(child.stdout.take().unwrap());
     assert!(
         output
@@ -350,6 +354,20 @@ fn the_server_ends_when_its_owner_is_killed() {
 fn a_start_right_after_the_owner_was_killed_waits_for_the_old_server() {
     let folder = folder();
     let mut owner = spawn_owner(&folder);
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    let cluster = Cluster::start(durable(&folder)).unwrap();
+    assert_eq!(ask(&cluster, "select 1"), "1");
+}
+
+#[test]
+fn an_owner_killed_in_the_middle_of_initdb_is_no_obstacle() {
+    let folder = folder();
+    let data = data_of(&folder);
+    let mut owner = spawn_starting_owner(&folder);
+    wait_until("initdb runs its server", || {
+        fs::read_to_string(data.join("postmaster.pid")).is_ok_and(|text| text.starts_with('-'))
+    });
     owner.kill().unwrap();
     owner.wait().unwrap();
     let cluster = Cluster::start(durable(&folder)).unwrap();
