@@ -1,7 +1,6 @@
 //! What a tool may ask of the program that calls it.
 
 /// The program that an agent calls from.
-#[allow(dead_code)] // no tool that is here now asks
 pub(crate) trait Client: Send + Sync {
     /// Says whether its model can be asked.
     fn has_model(&self) -> bool;
@@ -12,13 +11,9 @@ pub(crate) trait Client: Send + Sync {
     /// and the tool is run again from its beginning, where it gets the answer here. So nothing that
     /// should happen once belongs before the last question.
     fn ask_model(&self, key: &str, question: &Question) -> Result<String, Unanswered>;
-
-    /// Tells how far the call is, if the client wants to know. The numbers must grow.
-    fn progress(&self, done: f64, total: Option<f64>, message: &str);
 }
 
 /// A question to a client's model.
-#[allow(dead_code)] // no tool that is here now asks
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Question {
     /// What the model is to be.
@@ -33,7 +28,7 @@ pub(crate) struct Question {
 #[derive(Debug)]
 pub(crate) struct Unanswered(pub(crate) ());
 
-/// A client that has no model and wants to know nothing.
+/// A client that has no model.
 #[cfg(test)]
 pub(crate) struct Silent;
 
@@ -46,6 +41,4 @@ impl Client for Silent {
     fn ask_model(&self, _: &str, _: &Question) -> Result<String, Unanswered> {
         Err(Unanswered(()))
     }
-
-    fn progress(&self, _: f64, _: Option<f64>, _: &str) {}
 }

@@ -22,7 +22,7 @@ use crate::{
     client::{Client, Question, Unanswered},
     fence,
     meter::TooFast,
-    prompts::{PROMPTS, Prompt},
+    prompts::{Argument, PROMPTS, Prompt},
     resources::{self, Described, LISTED, TEMPLATE},
     shelf::{Shelf, Shelved},
     survey,
@@ -284,7 +284,7 @@ impl Handler for Toolbox {
     ) -> Result<PromptResult, CallError> {
         let prompt = PROMPTS.iter().find(|prompt| prompt.name == call.name);
         let prompt = prompt.ok_or_else(|| CallError::InvalidParams("unknown prompt".into()))?;
-        let missing = |argument: &&crate::prompts::Argument| {
+        let missing = |argument: &&Argument| {
             let given = call.arguments.get(argument.name);
             argument.required && given.is_none_or(|value| value.trim().is_empty())
         };
@@ -402,7 +402,6 @@ fn result(found: Found) -> ToolResult {
 }
 
 /// The program that a call comes from.
-#[allow(dead_code)] // no tool that is here now asks
 struct Caller<'a> {
     context: &'a Context<Agent>,
     /// What the protocol wants to be returned, when something was asked.
@@ -442,14 +441,9 @@ impl Client for Caller<'_> {
             }
         }
     }
-
-    fn progress(&self, done: f64, total: Option<f64>, message: &str) {
-        self.context.progress(done, total, Some(message));
-    }
 }
 
 /// Writes a question as the parameters of `sampling/createMessage`.
-#[allow(dead_code)] // no tool that is here now asks
 fn message(question: &Question) -> InputRequest {
     let params = json!({
         "messages": [{ "role": "user", "content": { "type": "text", "text": question.text } }],
@@ -463,7 +457,6 @@ fn message(question: &Question) -> InputRequest {
 }
 
 /// Takes the words out of a model's message, whose content is one block or, since 2025-11-25, several.
-#[allow(dead_code)] // no tool that is here now asks
 fn words(message: &Object) -> String {
     let content = message.get("content").unwrap_or(&Value::Null);
     let blocks = content
