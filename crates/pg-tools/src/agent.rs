@@ -217,6 +217,11 @@ impl Agent {
         self.meter.add_rows(rows);
     }
 
+    /// What the agent may do.
+    pub(crate) fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
     /// As whom the agent's statements run.
     pub(crate) fn role(&self) -> &Role {
         &self.policy.role

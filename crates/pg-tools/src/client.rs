@@ -33,7 +33,7 @@ pub(crate) enum Unanswered {
     InVain(String),
 }
 
-/// A client that has no model and wants to know nothing.
+/// A client that has no model.
 #[cfg(test)]
 pub(crate) struct Silent;
 

@@ -22,7 +22,7 @@ use crate::{
     client::{Client, Question, Unanswered},
     fence,
     meter::TooFast,
-    prompts::{PROMPTS, Prompt},
+    prompts::{Argument, PROMPTS, Prompt},
     resources::{self, Described, LISTED, TEMPLATE},
     shelf::{Shelf, Shelved},
     survey,
@@ -284,7 +284,7 @@ impl Handler for Toolbox {
     ) -> Result<PromptResult, CallError> {
         let prompt = PROMPTS.iter().find(|prompt| prompt.name == call.name);
         let prompt = prompt.ok_or_else(|| CallError::InvalidParams("unknown prompt".into()))?;
-        let missing = |argument: &&crate::prompts::Argument| {
+        let missing = |argument: &&Argument| {
             let given = call.arguments.get(argument.name);
             argument.required && given.is_none_or(|value| value.trim().is_empty())
         };

@@ -8,6 +8,7 @@ WITH relation AS (
       AND NOT c.relispartition
       AND n.nspname <> 'information_schema'
       AND n.nspname !~ '^pg_'
+      AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true)
       AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
       AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT')
     -- With too many, those of the search path come first.

@@ -104,7 +104,7 @@ pub(super) async fn what_if(
 ) -> Result<(Vec<Imagined>, String), ReadError> {
     let plan = async {
         let begun = lease.batch_execute(begin).await;
-        begun.map_err(ReadError::never_began)?;
+        begun.map_err(ReadError::of_beginning)?;
         for probe in [Probe::alone(statement), Probe::inside(statement)] {
             probe.judge(lease.prepare(&probe.sql).await)?;
         }

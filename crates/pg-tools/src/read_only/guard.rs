@@ -97,7 +97,7 @@ pub struct Guards {
     /// Held for a look-up only; whoever finds no fresh list loads one for itself, so that nobody
     /// waits for another's slow database.
     loaded: Mutex<HashMap<String, (Instant, Arc<Guard>)>>,
-    /// The roles that have been judged, on which database; those that are configured are with `loaded`.
+    /// When which role was judged, on which database.
     judged: Mutex<HashMap<(String, u8, String), Instant>>,
 }
 
@@ -132,16 +132,25 @@ impl Guards {
             .map(|(_, guard)| guard.clone())
     }
 
-    /// Judges the role that an agent's policy names, if it names one, unless that was done a moment ago.
+    /// Judges the roles that an agent's statements run with: the one that its connections log in as,
+    /// and the one that its transactions become.
     pub(super) async fn admit(&self, agent: &Agent, lease: &Lease) -> Result<(), ReadError> {
-        let (kind, name) = agent.role().key();
-        let name = match agent.role() {
-            Role::Configured => return Ok(()),
-            Role::Login(_) => None,
-            Role::Set(_) => Some(name),
-        };
-        let database = agent.database();
-        let key = (database.to_owned(), kind, agent.role().key().1.to_owned());
+        match agent.role() {
+            role @ (Role::Configured | Role::Login(_)) => {
+                self.judge(agent.database(), role, lease).await
+            }
+            role @ Role::Set(_) => {
+                let login = &Role::Configured;
+                self.judge(agent.database(), login, lease).await?;
+                self.judge(agent.database(), role, lease).await
+            }
+        }
+    }
+
+    /// Judges a role, unless that was done a moment ago.
+    async fn judge(&self, database: &str, role: &Role, lease: &Lease) -> Result<(), ReadError> {
+        let (kind, name) = role.key();
+        let key = (database.to_owned(), kind, name.to_owned());
         {
             let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
             if judged.get(&key).is_some_and(|at| at.elapsed() < FRESH) {
@@ -149,16 +158,21 @@ impl Guards {
             }
             judged.retain(|_, at| at.elapsed() < FRESH);
         }
-        let posture = Posture::ask(lease, name).await;
+        let named = matches!(role, Role::Set(_)).then_some(name);
+        let posture = Posture::ask(lease, named).await;
         let posture = posture.map_err(ReadError::never_began)?;
         if posture.role.is_empty() {
             return Err(ReadError::refused(format!(
-                "the role \"{}\" of this token does not exist on database \"{database}\"; the operator must create it, or change the token",
-                name.unwrap_or_default()
+                "the role \"{name}\" of this token does not exist on database \"{database}\"; the operator must create it, or change the token"
             )));
         }
-        let allowance = self.allowances.get(database).cloned().unwrap_or_default();
-        judge(database, &posture, &allowance.dangerous)?;
+        let allowance = self.allowances.get(database);
+        let dangerous = allowance.map(|allowance| &allowance.dangerous);
+        judge(
+            database,
+            &posture,
+            dangerous.unwrap_or(&DangerousRoles::Warn),
+        )?;
         let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
         judged.insert(key, Instant::now());
         Ok(())
@@ -171,8 +185,7 @@ impl Guards {
         statement_timeout: Duration,
     ) -> Result<Arc<Guard>, ReadError> {
         let allowance = self.allowances.get(database).cloned().unwrap_or_default();
-        let (posture, volatile, watches) = futures_util::join!(
-            Posture::ask(lease, None),
+        let (volatile, watches) = futures_util::join!(
             lease.query_typed(VOLATILE, &[]),
             lease.batch_execute(WATCH_CLIENT),
         );
@@ -187,8 +200,6 @@ impl Guards {
             }
             begin
         };
-        let posture = posture.map_err(ReadError::never_began)?;
-        judge(database, &posture, &allowance.dangerous)?;
         let mut denied: HashSet<String> = TAKE_SQL.iter().map(|name| (*name).to_owned()).collect();
         for row in volatile.map_err(ReadError::never_began)? {
             denied.insert(row.try_get(0).map_err(ReadError::never_began)?);

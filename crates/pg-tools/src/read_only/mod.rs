@@ -209,8 +209,9 @@ impl Reader {
         }
     }
 
-    /// Refuses a statement of the operator's that names a relation outside of the agent's schemas, if it
-    /// has a list of them.
+    /// Refuses a statement that is not run as one of the agent's own (the operator's, or one of ours on a
+    /// table that the agent named) when it names a relation outside of the agent's schemas, if it has a
+    /// list of them.
     pub(crate) async fn stay_within(&self, agent: &Agent, text: &str) -> Result<(), ReadError> {
         if agent.schemas().is_none() {
             return Ok(());

@@ -7,6 +7,7 @@ use session_pool::Sessions;
 
 use super::*;
 use crate::{
+    Policy, Role,
     bench::{agent, cluster, superuser},
     render,
 };
@@ -414,6 +415,26 @@ async fn a_dangerous_role_is_served_only_when_it_may_be() {
     let mut plain = reader();
     plain.reader.guards = Guards::default().allow("shop", [], DangerousRoles::RefuseExcept(None));
     assert!(plain.read("SELECT 1").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_plain_role_of_an_agents_own_says_nothing_of_the_configured_one() {
+    let mut plain = reader();
+    plain.reader.guards = Guards::default().allow("shop", [], DangerousRoles::RefuseExcept(None));
+    let own = Policy {
+        role: Role::Login(sample::SHOP_READER.into()),
+        ..Policy::default()
+    };
+    plain.agent = plain.agent.with_policy(own);
+    assert!(plain.read("SELECT 1").await.is_ok());
+    let Reader {
+        sessions: _configured,
+        agent,
+        ..
+    } = Reader::new(cluster().superuser());
+    plain.agent = agent;
+    let failure = plain.failure("SELECT 1").await;
+    assert!(failure.contains("can do more than read"), "{failure}");
 }
 
 #[tokio::test]

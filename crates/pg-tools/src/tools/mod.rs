@@ -163,7 +163,6 @@ pub(crate) struct Call<'a> {
     /// What it gave.
     pub(crate) arguments: Arguments,
     /// The program that the agent calls from.
-    #[allow(dead_code)] // none of the tools that are here now asks it
     pub(crate) client: &'a dyn Client,
 }
 
@@ -249,9 +248,7 @@ impl Failure {
     pub(crate) fn told(message: impl std::fmt::Display) -> Self {
         Failure::Told(format!("ERROR: {message}"))
     }
-}
 
-impl Failure {
     /// Adds what to do about it.
     pub(crate) fn hint(self, hint: &str) -> Self {
         match self {

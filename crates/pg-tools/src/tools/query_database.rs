@@ -172,6 +172,7 @@ impl QueryDatabase {
         cursor: &Cursor,
     ) -> Result<(Rows, bool), Failure> {
         let key = Key {
+            policy: agent.policy().clone(),
             database: agent.database().to_owned(),
             query: request.query.clone(),
         };

@@ -118,6 +118,8 @@ impl SimilaritySearch {
         let agent = &call.on_database()?;
         let request = &Request::read(call.arguments)?;
         let table = &Table::find(&self.reader, agent, &request.table).await?;
+        let named = format!("SELECT FROM {}", table.name);
+        self.reader.stay_within(agent, &named).await?;
         self.keep_in_place(agent, table, request).await?;
         let vector = &self.vector(request).await?;
         let column = column(table, request, vector)?;

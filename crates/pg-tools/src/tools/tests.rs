@@ -653,6 +653,23 @@ async fn an_agent_sees_and_calls_only_what_its_policy_allows() {
 }
 
 #[tokio::test]
+async fn a_question_is_about_the_agents_schemas_only() {
+    let mut caller = reader();
+    let question = json!({"query": "how many users are there"});
+    caller.done("query_database", question.clone()).await;
+    let policy = crate::Policy {
+        schemas: Some(["public".to_owned()].into()),
+        ..crate::Policy::default()
+    };
+    caller.agent = caller.agent.clone().with_policy(policy);
+    let failure = caller.failed("query_database", question).await;
+    assert!(
+        failure.contains("this token may read no tables"),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
 async fn only_databases_that_the_agent_may_use_can_be_named() {
     let mut caller = reader();
     let arguments = |database: &str| json!({"query": "SELECT 1", "database": database});

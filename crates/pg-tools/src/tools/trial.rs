@@ -5,7 +5,7 @@ use serde_json::Value;
 use session_pool::Sessions;
 
 use super::*;
-use crate::{bench::agent_of, client::Silent, shelf::Shelf};
+use crate::{Policy, bench::agent_of, client::Silent, shelf::Shelf};
 
 /// An agent with tools.
 pub(crate) struct Trial {
@@ -33,6 +33,12 @@ impl Trial {
             agent,
             shelf: Shelf::of_tools(vec![tool]),
         }
+    }
+
+    /// The same, for an agent that may do what a policy says.
+    pub(crate) fn with_policy(mut self, policy: Policy) -> Self {
+        self.agent = self.agent.with_policy(policy);
+        self
     }
 
     /// Calls a tool; gives all it says as one text, and what programs read.

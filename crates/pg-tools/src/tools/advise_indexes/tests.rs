@@ -4,7 +4,7 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 
 use crate::{
-    Settings,
+    Policy, Role, Settings,
     bench::{cluster, counting_cluster, superuser},
     tools::trial::Trial,
 };
@@ -143,6 +143,26 @@ async fn the_query_is_guarded_as_everywhere() {
     let own = json!({"query": "SELECT * FROM imagined.hypopg_create_index('CREATE INDEX ON shop.users (name)')"});
     let failure = trial.failed("query_database", own).await;
     assert!(failure.contains("hypopg_create_index"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_role_that_cannot_be_taken_is_told_as_with_any_other_tool() {
+    let admin = superuser(cluster()).await;
+    let sql = "CREATE ROLE never_granted; GRANT USAGE ON SCHEMA shop TO never_granted";
+    admin.batch_execute(sql).await.unwrap();
+    let policy = Policy {
+        role: Role::Set("never_granted".into()),
+        ..Policy::default()
+    };
+    let trial = trial(cluster()).with_policy(policy);
+    let given = json!({"query": SLOW});
+    for tool in ["query_database", "advise_indexes"] {
+        let failure = trial.failed(tool, given.clone()).await;
+        assert!(
+            failure.contains("what the token's policy asks for"),
+            "{tool}: {failure}"
+        );
+    }
 }
 
 #[tokio::test]

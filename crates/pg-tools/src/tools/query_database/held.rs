@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::read_only::Rows;
+use crate::{Policy, read_only::Rows};
 
 /// How much is held for an agent that pages through a result.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,9 @@ struct Batch {
 /// Whose result it is, but for the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
+    /// What the agent might do when the rows were read: an agent that may do other things keeps its
+    /// name, but might not get the same rows.
+    pub(super) policy: Arc<Policy>,
     pub(super) database: String,
     pub(super) query: String,
 }
@@ -131,6 +134,7 @@ mod tests {
 
     fn key(query: &str) -> Key {
         Key {
+            policy: Arc::default(),
             database: "shop".into(),
             query: query.into(),
         }

@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use super::*;
 use crate::{
-    Settings,
+    Policy, Settings,
     bench::{superuser, vector_cluster},
     stub::{Said, Stub},
     tools::trial::Trial,
@@ -494,6 +494,37 @@ async fn what_cannot_be_searched_is_told_with_what_can() {
         let failure = trial.failed("similarity_search", given.clone()).await;
         assert!(failure.contains(needle), "{given}: {failure}");
     }
+}
+
+#[tokio::test]
+async fn an_agent_with_a_list_of_schemas_searches_no_table_of_another() {
+    let admin = superuser(documents().await).await;
+    let sql = "CREATE SCHEMA reserve; GRANT USAGE ON SCHEMA reserve TO shop_reader;
+         CREATE TABLE reserve.t AS SELECT 'canary' AS word, '[1,0]'::public.vector(2) AS embedding;
+         CREATE VIEW library.over_reserve AS SELECT * FROM reserve.t;
+         GRANT SELECT ON reserve.t, library.over_reserve TO shop_reader";
+    admin.batch_execute(sql).await.unwrap();
+    let policy = Policy {
+        schemas: Some(["library".to_owned()].into()),
+        ..Policy::default()
+    };
+    let (free, bound) = (reader().await, reader().await.with_policy(policy));
+    let given = |table: &str| json!({"table_name": table, "query_vector": [1, 0]});
+    for (table, why) in [
+        ("reserve.t", "there is no table"),
+        ("library.over_reserve", "may not use reserve.t"),
+    ] {
+        let (text, _) = free.done("similarity_search", given(table)).await;
+        assert!(text.contains("canary"), "{table}: {text}");
+        let failure = bound.failed("similarity_search", given(table)).await;
+        assert!(failure.contains(why), "{table}: {failure}");
+    }
+    for (trial, told) in [(&free, true), (&bound, false)] {
+        let failure = trial.failed("similarity_search", given("nothing")).await;
+        assert_eq!(failure.contains("reserve.t"), told, "{failure}");
+    }
+    let own = json!({"table_name": "library.bare", "query_vector": embed("tent"), "top_n": 1});
+    bound.done("similarity_search", own).await;
 }
 
 #[tokio::test]

@@ -46,6 +46,25 @@ async fn pages_follow_each_other_by_cursor_to_the_last_row() {
 }
 
 #[tokio::test]
+async fn rows_read_ahead_are_not_given_to_an_agent_that_may_no_longer_read_them() {
+    let mut caller = reader();
+    let query = "SELECT id FROM shop.page_views WHERE id <= 100 ORDER BY id";
+    let mut arguments = json!({"query": query, "limit": 10});
+    for _ in 0..2 {
+        let (_, structured) = caller.done("query_database", arguments.clone()).await;
+        arguments["cursor"] = structured["next_cursor"].clone();
+    }
+    caller.done("query_database", arguments.clone()).await;
+    let policy = crate::Policy {
+        schemas: Some(["public".to_owned()].into()),
+        ..crate::Policy::default()
+    };
+    caller.agent = caller.agent.clone().with_policy(policy);
+    let failure = caller.failed("query_database", arguments).await;
+    assert!(failure.contains("may not use shop.page_views"), "{failure}");
+}
+
+#[tokio::test]
 async fn a_second_page_reads_ahead_and_tells_of_changes_before_it() {
     let caller = reader();
     let owner = superuser(cluster()).await;
