@@ -276,12 +276,11 @@ impl Stake {
         let now = self.budget.began.elapsed().as_micros();
         let now = u64::try_from(now).unwrap_or(u64::MAX);
         self.last_used.store(now, Ordering::Relaxed);
+        // Who begins to wait meanwhile has not seen it among the idle ones, and who waited in its own
+        // pool when that was decided may have gone before it came.
+        let _watch = self.watch();
         if !self.budget.is_awaited() {
             drop(object);
-            // Who began to wait in between has not seen it among the idle ones.
-            if self.budget.is_awaited() {
-                self.budget.reclaim();
-            }
             return;
         }
         let unwanted = self.settle(object);
@@ -289,8 +288,9 @@ impl Stake {
         drop(unwanted);
     }
 
-    /// Watches one lease being taken: should it leave a connection of the pool idle, as when it was
-    /// given back for a caller that has just gone, nobody who waits for a place may miss that.
+    /// Watches a lease being taken or given back: should it leave a connection of the pool idle, as
+    /// when it was given back for a caller that has just gone, nobody who waits for a place may miss
+    /// that.
     pub(crate) fn watch(&self) -> impl Drop + '_ {
         Watch(self)
     }

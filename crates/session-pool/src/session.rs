@@ -237,7 +237,9 @@ impl Session {
     /// Takes a place in the queue for a connection, when one has to queue.
     fn queue(&self, pool: &Pool) -> Result<Option<Place<'_>>, LeaseError> {
         let status = pool.status();
-        if status.available > 0 || status.size < status.max_size {
+        // A connection that is only being opened is somebody's already, though no part of the size.
+        let taken = status.size + status.waiting - status.available;
+        if taken < status.max_size {
             return Ok(None);
         }
         let waiting = &self.0.waiting;

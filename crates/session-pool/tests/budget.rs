@@ -296,6 +296,27 @@ async fn waiting_for_another_session_ends_with_advice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_callers_of_a_session_wait_for_a_place_than_for_a_connection() {
+    let (_alone, _) = alone().await;
+    let limits = Limits {
+        waiting: 1,
+        wait: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let sessions = sessions(Some(1), limits);
+    let _held = sessions.open("holder", None).lease("main").await.unwrap();
+    let crowd = sessions.open("crowd", None);
+    // A place for each of the pool's connections, one in the queue, and one too many.
+    let most = database().max_connections + 2;
+    let answers = join_all((0..most).map(|_| crowd.lease("main"))).await;
+    let too_many = |error: &LeaseError| matches!(error, LeaseError::QueueFull { limit: 1 });
+    let refused = answers
+        .iter()
+        .filter(|answer| answer.as_ref().is_err_and(too_many));
+    assert_eq!(refused.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_is_asked_how_many_connections_it_takes() {
     let (_alone, observer) = alone().await;
     let sessions = sessions(None, Limits::default());
