@@ -1,5 +1,7 @@
 //! What the words of a question can mean in a schema, seen from one table.
 
+use std::cell::OnceCell;
+
 use crate::names::{Names, TableNames, Terms, UNIT_MARKS, cost, truth};
 use crate::query::{Children, ColumnRef};
 use crate::schema::{Column, Kind, Schema, Table};
@@ -43,6 +45,8 @@ pub(crate) struct Lexicon<'a> {
     /// The table's own columns, and those of the tables that it refers to.
     scopes: Vec<Scope<'a>>,
     children: Vec<(Children, &'a Terms)>,
+    /// One for each of the children, made when the first draft asks: many do, and there may be many.
+    of_children: OnceCell<Vec<Lexicon<'a>>>,
 }
 
 struct Scope<'a> {
@@ -85,17 +89,20 @@ impl<'a> Lexicon<'a> {
             subject: &names.table(index).noun,
             scopes: std::iter::once(own).chain(parents).collect(),
             children: children(asked, index),
+            of_children: OnceCell::new(),
         }
     }
 
-    /// The same question as one about the rows that refer to these.
-    pub(crate) fn of_children(&self, children: &Children) -> Self {
-        Lexicon::new(self.asked, children.table)
-    }
-
-    /// The tables whose rows refer to these.
-    pub(crate) fn all_children(&self) -> impl Iterator<Item = &Children> {
-        self.children.iter().map(|(children, _)| children)
+    /// The rows that refer to these, and the same question as one about them.
+    pub(crate) fn all_children(&self) -> impl Iterator<Item = (&Children, &Self)> {
+        let lexicons = self.of_children.get_or_init(|| {
+            let tables = self.children.iter().map(|(children, _)| children.table);
+            tables
+                .map(|table| Lexicon::new(self.asked, table))
+                .collect()
+        });
+        let children = self.children.iter().map(|(children, _)| children);
+        children.zip(lexicons)
     }
 
     /// The column that a reference leads to.

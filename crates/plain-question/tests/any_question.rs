@@ -283,3 +283,22 @@ fn the_check_finds_what_it_looks_for() {
         "SELECT t.* FROM \"a\"\"b\" AS t WHERE t.\"x\" = E'\\\\''' AND 1 < 2",
     );
 }
+
+#[test]
+fn a_long_list_of_what_has_several_meanings_has_an_end() {
+    let mut schema = schema();
+    let names = ["first_name", "last_name", "middle_name", "nick_name"];
+    let columns = names.map(|name| Column {
+        name: name.into(),
+        kind: Kind::Text,
+        ..Column::default()
+    });
+    schema.tables[0].columns.extend(columns);
+    for list in [
+        ["name"; 30].join(" and "),
+        ["name"; 30].join(", "),
+        format!("how many users by {}", ["name"; 25].join(" and ")),
+    ] {
+        assert!(translate(&list, &schema).is_err(), "{list}");
+    }
+}

@@ -618,9 +618,8 @@ fn children(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Children, u32)> {
         .into_iter()
         .map(|hit| (at + hit.took, hit.what, hit.cost))
         .collect();
-    for all in lexicon.all_children() {
-        let own = lexicon.of_children(all);
-        for (end, state) in described(&own, at, None, true) {
+    for (all, own) in lexicon.all_children() {
+        for (end, state) in described(own, at, None, true) {
             for noun in own.subjects(end) {
                 let children = Children {
                     states: vec![state.clone()],

@@ -3,7 +3,7 @@
 use super::phrases::{
     AGGREGATES, AMOUNTS, ARTICLES, COUNT, DISTINCT, LIST, PEOPLE, RECENCY, SHOW, SUPERLATIVES,
 };
-use super::{Draft, Move, Number, Opening, Phase, Rank, Rule, filters};
+use super::{Draft, Move, Number, Opening, Phase, Rank, Rule, filters, too_many};
 use crate::lexicon::{Hit, Lexicon, State};
 use crate::names::cost;
 use crate::query::{Aggregate, Ask, By, ColumnRef, Comparison, Filter, Literal, Order};
@@ -130,6 +130,9 @@ fn projecting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<M
 }
 
 fn project(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    if too_many(moves) {
+        return;
+    }
     let at = lexicon.any(at, &["the"]).unwrap_or(at);
     // "Total of invoices" may be a column or a sum.
     if AGGREGATES

@@ -23,7 +23,8 @@ pub(crate) const MOST_DRAFTS: usize = 20_000;
 /// A draft and the place of the first word that it does not explain.
 pub(crate) type Move = (usize, Draft);
 
-/// A rule reads the words at a place, and gives each way to go on.
+/// A rule reads the words at a place, and gives each way to go on. One that reads a list must stop
+/// when there are [`too_many`]: the ways multiply with each item.
 type Rule = fn(&Lexicon<'_>, usize, &Draft, &mut Vec<Move>);
 
 /// What has been understood so far.
@@ -150,7 +151,8 @@ pub(crate) fn read(asked: Asked<'_>, table: usize, most_drafts: usize) -> Read {
         is_tangled: false,
     };
     while let Some((at, draft)) = open.pop() {
-        if read.drafts >= most_drafts {
+        // Whatever is open is a draft, too: of too many none need be looked at.
+        if read.drafts + open.len() >= most_drafts {
             read.is_tangled = true;
             break;
         }
@@ -171,6 +173,11 @@ pub(crate) fn read(asked: Asked<'_>, table: usize, most_drafts: usize) -> Read {
         }
     }
     read
+}
+
+/// Whether these are more drafts than are looked at.
+fn too_many(moves: &[Move]) -> bool {
+    moves.len() > MOST_DRAFTS
 }
 
 fn rules(phase: Phase) -> &'static [&'static [Rule]] {

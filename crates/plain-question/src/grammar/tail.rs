@@ -3,7 +3,7 @@
 use super::filters::{before_having, is_quantity, led};
 use super::head::{ranked, recencies, superlatives, times};
 use super::phrases::{DIRECTIONS, ENDINGS, FIRST, PER, RANKS, SORTED};
-use super::{Draft, Move, Opening, Phase, Rank, Rule};
+use super::{Draft, Move, Opening, Phase, Rank, Rule, too_many};
 use crate::dates;
 use crate::lexicon::Lexicon;
 use crate::names::cost;
@@ -139,6 +139,7 @@ fn further(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
     moves.push((at, draft.clone()));
     if let Some(end) = lexicon.any(at, &["and by", "and per", "and"])
         && draft.groups.len() < 4
+        && !too_many(moves)
     {
         group(lexicon, end, draft, moves);
     }
