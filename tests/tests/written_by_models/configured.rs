@@ -1,7 +1,9 @@
-use end_to_end::{Answer, Database, Server, Setup, Token};
+use end_to_end::{
+    Answer, Database, Server, Setup, Token,
+    stub::{Said, Seen, Stub},
+};
 use serde_json::{Value, json};
 
-use crate::stub::{Said, Seen, Stub};
 use crate::{GOOD, HARD, assert_people};
 
 const KEY: &str = "sk-canary-of-the-model";
