@@ -28,6 +28,6 @@ pub use client::{Client, Request, Response};
 pub use database::{Database, Login};
 pub use log::Log;
 pub use postgres::{Postgres, programs};
-pub use server::{Answer, Server, unfenced};
+pub use server::{Answer, Server, call, unfenced};
 pub use setup::{Setup, Token};
 pub use sql::{Sql, SqlError};
