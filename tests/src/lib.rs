@@ -4,6 +4,7 @@
 //! - [`Setup`]: a configuration and a token file in a folder of their own
 //! - [`Server`]: a running `mcp-server`, ended with its guard; its log may hold no secret
 //! - [`Client`]: HTTP by hand, so that tests decide about every byte
+//! - [`Conversation`]: an `mcp-server` over standard input and output
 //! - [`Sql`]: a blocking connection that sees what the server does to PostgreSQL
 //!
 //! Everything blocks; tests that need many clients start threads. A helper that cannot do its work panics with the
@@ -13,6 +14,7 @@
 pub mod binaries;
 pub mod certificate;
 mod client;
+mod conversation;
 mod database;
 mod log;
 mod postgres;
@@ -25,9 +27,10 @@ pub mod stub;
 pub mod wait;
 
 pub use client::{Client, Request, Response};
+pub use conversation::Conversation;
 pub use database::{Database, Login};
 pub use log::Log;
 pub use postgres::{Postgres, programs};
-pub use server::{Answer, Server, unfenced};
+pub use server::{Answer, Server, call, unfenced};
 pub use setup::{Setup, Token};
 pub use sql::{Sql, SqlError};

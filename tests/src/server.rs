@@ -79,13 +79,10 @@ impl Server {
         Client::new(self.address)
     }
 
-    /// Sends one JSON-RPC message with a token, in the latest revision that needs no session.
+    /// Sends one JSON-RPC message with a token, and answers what comes back.
     pub fn post(&self, token: &Token, message: &Value) -> Response {
-        let request = Request::json(message)
-            .bearer(&token.secret)
-            .header("MCP-Protocol-Version", REVISION);
         self.client()
-            .send(&request)
+            .send(&Request::of(token, message))
             .unwrap_or_else(|error| panic!("{error}\n{}", self.log))
     }
 
@@ -162,8 +159,22 @@ fn address_in(line: &str) -> Option<SocketAddr> {
     Some(address)
 }
 
+impl Request {
+    /// A JSON-RPC message with a token, in the latest revision that needs no session.
+    pub fn of(token: &Token, message: &Value) -> Self {
+        Self::json(message)
+            .bearer(&token.secret)
+            .header("MCP-Protocol-Version", REVISION)
+    }
+
+    /// A call of `query_database`, for who does not wait for its answer or looks at all of it.
+    pub fn query(token: &Token, sql: &str) -> Self {
+        Self::of(token, &call("query_database", json!({ "query": sql })))
+    }
+}
+
 /// A JSON-RPC message that calls a tool.
-pub(crate) fn call(tool: &str, arguments: Value) -> Value {
+pub fn call(tool: &str, arguments: Value) -> Value {
     json!({
         "jsonrpc": "2.0",
         "id": 1,

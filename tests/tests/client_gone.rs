@@ -8,11 +8,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 fn sleep(token: &Token) -> Request {
-    Request::json(&json!({
-        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": { "name": "query_database", "arguments": { "query": "SELECT pg_sleep(25)" } },
-    }))
-    .bearer(&token.secret)
+    Request::query(token, "SELECT pg_sleep(25)")
 }
 
 fn sleepers(observer: &Sql) -> usize {
@@ -142,11 +138,9 @@ fn a_running_query_is_answered_before_the_server_ends() {
     let token = setup.add_token();
     let mut server = setup.start();
     let mut client = server.client();
-    let request = Request::json(&json!({
-        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": { "name": "query_database", "arguments": { "query": "SELECT pg_sleep(1), 'done'" } },
-    }));
-    client.send_only(&request.bearer(&token.secret)).unwrap();
+    client
+        .send_only(&Request::query(&token, "SELECT pg_sleep(1), 'done'"))
+        .unwrap();
     wait::until("the statement runs", Duration::from_secs(10), || {
         sleepers(&observer) == 1
     });

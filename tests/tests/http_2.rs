@@ -4,15 +4,12 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use end_to_end::{Answer, Database, Server, Setup, Sql, Token, certificate, wait};
+use end_to_end::{Answer, Database, Server, Setup, Sql, Token, call, certificate, wait};
 use serde_json::json;
 
 /// A command that asks for the version to be printed behind the body.
 fn curl(server: &Server, scheme: &str, token: &Token, sql: &str, options: &[&str]) -> Command {
-    let message = json!({
-        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": { "name": "query_database", "arguments": { "query": sql } },
-    });
+    let message = call("query_database", json!({ "query": sql }));
     let mut command = Command::new("curl");
     command
         .args([

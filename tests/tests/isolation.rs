@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use end_to_end::{Database, Setup, Sql, Token, wait};
+use end_to_end::{Database, Setup, Sql, Token, call, wait};
 use serde_json::json;
 
 fn backends_of(observer: &Sql, token: &Token) -> Vec<String> {
@@ -175,14 +175,11 @@ fn a_token_whose_database_is_no_longer_configured_gets_an_error_and_no_other_dat
     let token = setup.add_token_for("staging");
     setup.config["databases"].as_array_mut().unwrap().pop();
     let server = setup.start();
-    let request = end_to_end::Request::json(&json!({
-        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": { "name": "query_database", "arguments": { "query": "SELECT current_database()" } },
-    }));
-    let response = server
-        .client()
-        .send(&request.bearer(&token.secret))
-        .unwrap();
+    let call = call(
+        "query_database",
+        json!({ "query": "SELECT current_database()" }),
+    );
+    let response = server.post(&token, &call);
     let text = response.text();
     assert!(!text.contains(&first.name), "{text}");
     assert!(text.contains("staging"), "{text}");

@@ -4,6 +4,7 @@
 use end_to_end::{
     Database, Postgres, Request, Server, Setup, Token,
     binaries::run,
+    call,
     stub::{Said, Stub},
 };
 use serde_json::{Value, json};
@@ -101,12 +102,9 @@ fn a_token_that_is_removed_hangs_up_on_the_model() {
     let database = Database::fresh();
     let stub = Stub::start(|_| Said::Nothing);
     let (setup, server, token) = start(&database, &stub);
-    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": { "name": "generate_embedding", "arguments": { "text": "boots" } } });
+    let call = call("generate_embedding", json!({ "text": "boots" }));
     let mut client = server.client();
-    client
-        .send_only(&Request::json(&call).bearer(&token.secret))
-        .unwrap();
+    client.send_only(&Request::of(&token, &call)).unwrap();
     stub.wait_for_requests(1);
     setup.remove_token(&token);
     stub.wait_until_abandoned();

@@ -49,13 +49,7 @@ impl World {
 }
 
 fn sleep_for(token: &Token, seconds: u32) -> Request {
-    let sql = format!("SELECT pg_sleep({seconds}), 'done'");
-    Request::json(&json!({
-        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": { "name": "query_database", "arguments": { "query": sql } },
-    }))
-    .bearer(&token.secret)
-    .header("MCP-Protocol-Version", "2025-11-25")
+    Request::query(token, &format!("SELECT pg_sleep({seconds}), 'done'"))
 }
 
 /// Counts in the world's own database: ids are made from the second, so that another test may have the same.
@@ -838,13 +832,7 @@ fn the_last_use_is_kept_beside_the_token_file() {
         let mut server = world.setup.start();
         let three = "SELECT g FROM generate_series(1, 3) g";
         assert!(!server.query(&used, three).is_error);
-        let named = Request::json(&json!({
-            "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-            "params": { "name": "query_database", "arguments": { "query": three } },
-        }));
-        let named = named
-            .bearer(&used.secret)
-            .header("User-Agent", "reports/2.1");
+        let named = Request::query(&used, three).header("User-Agent", "reports/2.1");
         assert_eq!(server.client().send(&named).unwrap().status, 200);
         server.signal(Signal::TERM);
         assert!(server.wait(HANG).unwrap().success());

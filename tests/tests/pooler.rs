@@ -162,12 +162,10 @@ fn a_client_that_hangs_up_ends_its_statement_through_a_pooler() {
                    and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()";
         observer.value(sql) == "1"
     };
-    let request = Request::json(&json!({
-        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": { "name": "query_database", "arguments": { "query": "SELECT pg_sleep(25)" } },
-    }));
     let mut client = server.client();
-    client.send_only(&request.bearer(&token.secret)).unwrap();
+    client
+        .send_only(&Request::query(&token, "SELECT pg_sleep(25)"))
+        .unwrap();
     wait::until("the statement runs", Duration::from_secs(10), running);
     client.hang_up();
     wait::until("it is cancelled", Duration::from_secs(3), || !running());

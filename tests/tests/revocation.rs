@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use end_to_end::{Client, Database, Request, Server, Setup, Sql, Token, wait};
-use serde_json::json;
 
 /// What the document promises, counted from the moment that the command returned.
 const PROMISE: Duration = Duration::from_millis(100);
@@ -21,14 +20,6 @@ static TURN: Mutex<()> = Mutex::new(());
 fn turn() -> std::sync::MutexGuard<'static, ()> {
     TURN.lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-fn query(token: &Token, sql: &str) -> Request {
-    Request::json(&json!({
-        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": { "name": "query_database", "arguments": { "query": sql } },
-    }))
-    .bearer(&token.secret)
 }
 
 fn connections_of(observer: &Sql, token: &Token) -> usize {
@@ -56,7 +47,7 @@ struct Sample {
 
 /// Sends requests one after the other until told to stop.
 fn hammer(mut client: Client, token: &Token, stop: &AtomicBool) -> Vec<Sample> {
-    let request = query(token, "SELECT 1");
+    let request = Request::query(token, "SELECT 1");
     let mut samples = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let sent = Instant::now();
@@ -174,7 +165,7 @@ fn while_running<T>(
     statements: usize,
     then: impl FnOnce() -> T,
 ) -> (Vec<bool>, T) {
-    let request = query(token, "SELECT pg_sleep(25)");
+    let request = Request::query(token, "SELECT pg_sleep(25)");
     std::thread::scope(|scope| {
         let calls: Vec<_> = (0..statements)
             .map(|_| {
@@ -281,7 +272,10 @@ fn a_token_ends_at_its_hour_with_all_that_it_runs() {
     assert!(late <= WORST, "ended {late:?} late");
     assert_eq!(refused, [true; 2], "which running requests were refused");
 
-    let refused = server.client().send(&query(&token, "SELECT 1")).unwrap();
+    let refused = server
+        .client()
+        .send(&Request::query(&token, "SELECT 1"))
+        .unwrap();
     assert_eq!(refused.status, 401);
     assert!(refused.text().contains("expired"), "{}", refused.text());
     assert_eq!(server.query(&other, "SELECT 1").value(), 1);
@@ -346,7 +340,10 @@ fn a_token_file_that_is_deleted_ends_everybody() {
     let server = setup.start();
     assert_eq!(server.query(&token, "SELECT 1").value(), 1);
     std::fs::remove_file(setup.token_file()).unwrap();
-    let refused = server.client().send(&query(&token, "SELECT 1")).unwrap();
+    let refused = server
+        .client()
+        .send(&Request::query(&token, "SELECT 1"))
+        .unwrap();
     assert_eq!(refused.status, 401);
 }
 

@@ -71,7 +71,8 @@ impl World {
                     pg_sleep(0.002)"
         );
         let began = Instant::now();
-        let response = client.send(&request(&self.tokens[token], &sql)).unwrap();
+        let request = Request::query(&self.tokens[token], &sql);
+        let response = client.send(&request).unwrap();
         let took = began.elapsed();
         self.calls.fetch_add(1, Ordering::Relaxed);
         if response.status == 401 {
@@ -105,15 +106,6 @@ impl World {
         let mut slowest = self.slowest.lock().unwrap();
         *slowest = took.max(*slowest);
     }
-}
-
-fn request(token: &Token, sql: &str) -> Request {
-    Request::json(&json!({
-        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": { "name": "query_database", "arguments": { "query": sql } },
-    }))
-    .bearer(&token.secret)
-    .header("MCP-Protocol-Version", "2025-11-25")
 }
 
 fn make_tokens() -> Vec<Token> {

@@ -1,97 +1,10 @@
 //! Without `-http` the server speaks MCP over standard input and output.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use end_to_end::{Answer, Database, Setup, wait};
+use end_to_end::{Answer, Conversation, Database, Setup, call, wait};
 use serde_json::{Value, json};
-
-struct Conversation {
-    process: Child,
-    input: Option<ChildStdin>,
-    output: Receiver<String>,
-}
-
-impl Conversation {
-    fn start(setup: &Setup) -> Self {
-        let mut command = setup.command("mcp-server", &[]);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut process = command.spawn().unwrap();
-        Self {
-            input: process.stdin.take(),
-            output: lines_of(process.stdout.take().unwrap()),
-            process,
-        }
-    }
-
-    fn send(&mut self, line: &str) {
-        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
-    }
-
-    fn receive(&mut self) -> Value {
-        let line = self
-            .output
-            .recv_timeout(Duration::from_secs(20))
-            .expect("a line within 20 s");
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
-    }
-
-    fn initialize(&mut self) {
-        self.send(
-            &json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
-                "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } } })
-            .to_string(),
-        );
-        assert_eq!(self.receive()["result"]["protocolVersion"], "2025-06-18");
-        self.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-    }
-
-    fn query(&mut self, id: u32, sql: &str) {
-        self.send(
-            &json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call",
-                "params": { "name": "query_database", "arguments": { "query": sql } } })
-            .to_string(),
-        );
-    }
-}
-
-impl Conversation {
-    /// Sends a request and receives its answer.
-    fn ask(&mut self, id: u32, method: &str, params: Value) -> Value {
-        self.send(
-            &json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string(),
-        );
-        let answer = self.receive();
-        assert_eq!(answer["id"], id, "{answer}");
-        answer
-    }
-}
-
-impl Drop for Conversation {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Hands over the lines as they come, so that a missing one is noticed.
-fn lines_of(output: ChildStdout) -> Receiver<String> {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
 
 fn setup(database: &Database<'_>) -> Setup {
     let mut setup = Setup::new([database.entry("shop", &database.reader)]);
@@ -99,13 +12,30 @@ fn setup(database: &Database<'_>) -> Setup {
     setup
 }
 
+fn begin(setup: &Setup) -> Conversation {
+    let mut server = Conversation::start(setup);
+    server.initialize("2025-06-18", &json!({}));
+    server
+}
+
+fn query(server: &mut Conversation, id: u32, sql: &str) {
+    server.request(
+        id,
+        "tools/call",
+        called("query_database", json!({ "query": sql })),
+    );
+}
+
+fn called(tool: &str, arguments: Value) -> Value {
+    call(tool, arguments)["params"].take()
+}
+
 #[test]
 fn a_query_is_answered_without_a_token() {
     let database = Database::fresh();
     let setup = setup(&database);
-    let mut server = Conversation::start(&setup);
-    server.initialize();
-    server.query(1, "SELECT count(*) FROM users");
+    let mut server = begin(&setup);
+    query(&mut server, 1, "SELECT count(*) FROM users");
     let answer = Answer::read(&server.receive());
     assert_eq!(answer.value(), 1000);
 }
@@ -114,10 +44,9 @@ fn a_query_is_answered_without_a_token() {
 fn a_garbage_line_ends_nothing() {
     let database = Database::fresh();
     let setup = setup(&database);
-    let mut server = Conversation::start(&setup);
-    server.initialize();
+    let mut server = begin(&setup);
     server.send("this is not json");
-    server.query(1, "SELECT 1");
+    query(&mut server, 1, "SELECT 1");
     // The garbage may be answered by an error, which has no id, or by nothing.
     let mut message = server.receive();
     if message["id"].is_null() {
@@ -131,10 +60,9 @@ fn a_garbage_line_ends_nothing() {
 fn requests_run_at_the_same_time() {
     let database = Database::fresh();
     let setup = setup(&database);
-    let mut server = Conversation::start(&setup);
-    server.initialize();
-    server.query(1, "SELECT pg_sleep(2), 'slow'");
-    server.query(2, "SELECT 'quick'");
+    let mut server = begin(&setup);
+    query(&mut server, 1, "SELECT pg_sleep(2), 'slow'");
+    query(&mut server, 2, "SELECT 'quick'");
     assert_eq!(server.receive()["id"], 2);
     assert_eq!(server.receive()["id"], 1);
 }
@@ -144,9 +72,8 @@ fn a_cancelled_request_is_cancelled_in_postgresql() {
     let database = Database::fresh();
     let observer = database.superuser();
     let setup = setup(&database);
-    let mut server = Conversation::start(&setup);
-    server.initialize();
-    server.query(7, "SELECT pg_sleep(25)");
+    let mut server = begin(&setup);
+    query(&mut server, 7, "SELECT pg_sleep(25)");
     let running = || {
         let sql = "select count(*) from pg_stat_activity where datname = current_database() and state = 'active' and query like '%pg_sleep(25)%' and pid <> pg_backend_pid()";
         observer.value(sql) == "1"
@@ -165,18 +92,14 @@ fn a_cancelled_request_is_cancelled_in_postgresql() {
 fn the_end_of_input_ends_the_server() {
     let database = Database::fresh();
     let setup = setup(&database);
-    let mut server = Conversation::start(&setup);
-    server.initialize();
-    server.query(1, "SELECT 1");
+    let mut server = begin(&setup);
+    query(&mut server, 1, "SELECT 1");
     server.receive();
-    drop(server.input.take());
-    let status = wait::until_some("it ends", Duration::from_secs(10), || {
-        server.process.try_wait().unwrap()
-    });
-    assert_eq!(status.code(), Some(0));
+    assert_eq!(server.end().code(), Some(0));
 }
 
 const USERS: &str = "pg://schema/shop/users";
+const ORDERS: &str = "pg://schema/shop/orders";
 
 #[test]
 fn a_change_of_a_table_is_told_to_who_subscribed_to_it() {
@@ -184,8 +107,7 @@ fn a_change_of_a_table_is_told_to_who_subscribed_to_it() {
     let owner = database.superuser();
     let mut setup = setup(&database);
     setup.config["limits"] = json!({ "follow_interval": "20ms" });
-    let mut server = Conversation::start(&setup);
-    server.initialize();
+    let mut server = begin(&setup);
     let answer = server.ask(1, "resources/subscribe", json!({ "uri": USERS }));
     assert_eq!(answer["result"], json!({}));
     owner.run(
@@ -204,12 +126,13 @@ fn a_change_of_a_table_is_told_to_who_subscribed_to_it() {
             .contains("\"fresh\""),
         "{read}"
     );
-    server.ask(3, "resources/unsubscribe", json!({ "uri": USERS }));
-    owner.run("ALTER TABLE shop.users DROP COLUMN fresh");
-    // Whatever is told now would come before this answer, which takes several intervals.
-    let waited =
-        json!({ "name": "query_database", "arguments": { "query": "SELECT pg_sleep(0.2)" } });
-    server.ask(4, "tools/call", waited);
+    server.ask(3, "resources/subscribe", json!({ "uri": ORDERS }));
+    server.ask(4, "resources/unsubscribe", json!({ "uri": USERS }));
+    owner
+        .run("ALTER TABLE shop.users DROP COLUMN fresh; ALTER TABLE shop.orders DROP COLUMN other");
+    // Whatever is told of the first change would come with what is told of the second, or before.
+    assert_eq!(server.receive()["params"]["uri"], ORDERS);
+    server.ask(5, "ping", json!({}));
 }
 
 #[test]
@@ -224,10 +147,7 @@ fn a_stream_of_the_newest_revision_tells_it_too() {
         "io.modelcontextprotocol/clientCapabilities": {}
     });
     let params = json!({ "notifications": { "resourceSubscriptions": [USERS, "pg://schema"] }, "_meta": meta });
-    server.send(
-        &json!({ "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params })
-            .to_string(),
-    );
+    server.request(1, "subscriptions/listen", params);
     assert_eq!(
         server.receive()["method"],
         "notifications/subscriptions/acknowledged"
@@ -240,8 +160,7 @@ fn a_stream_of_the_newest_revision_tells_it_too() {
 fn a_prompt_needs_its_required_arguments_and_a_table_is_completed() {
     let database = Database::fresh();
     let setup = setup(&database);
-    let mut server = Conversation::start(&setup);
-    server.initialize();
+    let mut server = begin(&setup);
     let names = server.ask(1, "prompts/list", json!({}));
     assert_eq!(names["result"]["prompts"].as_array().unwrap().len(), 4);
     for arguments in [json!({}), json!({ "requirements": " " })] {
@@ -287,8 +206,7 @@ fn custom_tools_are_offered_and_exchanged_when_their_file_changes() {
         &custom_tool("first", "SELECT name FROM users WHERE id = $1"),
     );
     setup.config["tools"] = json!({ "file": file });
-    let mut server = Conversation::start(&setup);
-    server.initialize();
+    let mut server = begin(&setup);
     let names = |server: &mut Conversation, id| -> Vec<String> {
         let listed = server.ask(id, "tools/list", json!({}));
         let listed = listed["result"]["tools"].as_array().unwrap();
@@ -307,14 +225,11 @@ fn custom_tools_are_offered_and_exchanged_when_their_file_changes() {
         answer.text
     );
 
-    // What is wrong changes nothing; it is looked at before what comes after it.
     setup.file(
         "tools.yaml",
         &custom_tool("wrong", "SELECT nam FROM users WHERE id = $1"),
     );
-    let waited =
-        json!({ "name": "query_database", "arguments": { "query": "SELECT pg_sleep(1.5)" } });
-    server.ask(3, "tools/call", waited);
+    server.log.wait_for("the custom tools from before stay");
     assert_eq!(names(&mut server, 4), ["first"]);
     setup.file(
         "tools.yaml",
@@ -354,8 +269,7 @@ fn the_documented_custom_tool_works_on_the_shop() {
     let database = Database::fresh();
     let mut setup = setup(&database);
     setup.config["tools"] = json!({ "file": setup.file("tools.yaml", example) });
-    let mut server = Conversation::start(&setup);
-    server.initialize();
+    let mut server = begin(&setup);
     let customer = database
         .superuser()
         .value("select user_id from shop.orders where status = 'delivered' limit 1");

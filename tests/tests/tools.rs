@@ -1,7 +1,7 @@
 //! Every tool over HTTP, as a client sees it: listed, called, and answered as it was promised.
 #![allow(clippy::unwrap_used)]
 
-use end_to_end::{Answer, Database, Server, Setup, Token, unfenced};
+use end_to_end::{Answer, Database, Server, Setup, Token, call, unfenced};
 use serde_json::{Value, json};
 
 fn start(database: &Database<'_>) -> (Setup, Server, Token) {
@@ -205,12 +205,11 @@ fn a_token_without_the_right_neither_sees_nor_calls_the_tool_that_writes() {
     let server = setup.start();
     let listed = ask(&server, &token, "tools/list", json!({}));
     assert!(!listed.to_string().contains("execute_write"), "{listed}");
-    let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": { "name": "execute_write", "arguments": { "query": "DELETE FROM shop.reviews" } } });
-    assert_eq!(
-        server.post(&token, &message).json()["error"]["code"],
-        -32602
+    let call = call(
+        "execute_write",
+        json!({ "query": "DELETE FROM shop.reviews" }),
     );
+    assert_eq!(server.post(&token, &call).json()["error"]["code"], -32602);
     assert_eq!(
         database
             .superuser()

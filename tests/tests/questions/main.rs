@@ -132,9 +132,7 @@ struct Score {
 
 impl Score {
     fn add(&mut self, served: &Served, question: &Question) {
-        let begun = std::time::Instant::now();
         let answer = served.ask(&question.text);
-        println!("TIME {:?} {}", begun.elapsed(), question.text.len());
         let sql = answer.structured["sql"].as_str().unwrap_or("no SQL");
         let told = format!("{}\n    {}", question.text, sql.replace('\n', " "));
         match &question.expected {

@@ -1,7 +1,9 @@
-use end_to_end::{Answer, Database, Server, Setup, Token};
+use end_to_end::{
+    Answer, Database, Request, Server, Setup, Token,
+    stub::{Said, Seen, Stub},
+};
 use serde_json::{Value, json};
 
-use crate::stub::{Said, Seen, Stub};
 use crate::{GOOD, HARD, assert_people};
 
 const KEY: &str = "sk-canary-of-the-model";
@@ -210,9 +212,7 @@ fn a_removed_token_ends_the_call_of_a_model() {
     let asking = Asking::new(&database, "openai", &stub.url("/v1"));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-                "params": { "name": "query_database", "arguments": { "query": HARD } } });
-            let request = end_to_end::Request::json(&message).bearer(&asking.token.secret);
+            let request = Request::query(&asking.token, HARD);
             // Whatever comes, or an end without an answer: it must come.
             let _ = asking.server.client().send(&request);
         });

@@ -4,8 +4,6 @@
 mod configured;
 mod refused;
 mod sampling;
-#[path = "../../../crates/model-client/tests/stub/mod.rs"]
-mod stub;
 
 use end_to_end::Answer;
 

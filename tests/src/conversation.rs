@@ -1,0 +1,105 @@
+use std::fmt::Display;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::log::Log;
+use crate::setup::Setup;
+use crate::wait;
+
+/// A client of an `mcp-server` that speaks over standard input and output.
+pub struct Conversation {
+    process: Child,
+    input: Option<ChildStdin>,
+    output: Receiver<String>,
+    /// What it printed on standard error.
+    pub log: Log,
+}
+
+impl Conversation {
+    /// Starts the server.
+    pub fn start(setup: &Setup) -> Self {
+        let mut command = setup.command("mcp-server", &[]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = command.spawn().expect("the binary runs");
+        let log = Log::default();
+        log.collect(process.stderr.take().expect("it is piped"));
+        Self {
+            input: process.stdin.take(),
+            output: lines_of(process.stdout.take().expect("it is piped")),
+            process,
+            log,
+        }
+    }
+
+    /// Sends a line: a message, or what is none.
+    pub fn send(&mut self, line: impl Display) {
+        let input = self.input.as_mut().expect("it has not ended");
+        writeln!(input, "{line}").expect("the server reads");
+    }
+
+    /// Receives a message. Panics when none comes within 20 seconds.
+    pub fn receive(&mut self) -> Value {
+        let line = self
+            .output
+            .recv_timeout(Duration::from_secs(20))
+            .unwrap_or_else(|error| panic!("no message within 20 s: {error}\n{}", self.log));
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    /// Begins as clients did until 2025: in a revision, with capabilities.
+    pub fn initialize(&mut self, revision: &str, capabilities: &Value) {
+        let params = json!({ "protocolVersion": revision, "capabilities": capabilities,
+            "clientInfo": { "name": "test", "version": "1" } });
+        let answer = self.ask(0, "initialize", params);
+        assert_eq!(answer["result"]["protocolVersion"], revision);
+        self.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    }
+
+    /// Sends a request.
+    pub fn request(&mut self, id: u32, method: &str, params: Value) {
+        self.send(json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
+    }
+
+    /// Sends a request and receives its answer, before which nothing else may come.
+    pub fn ask(&mut self, id: u32, method: &str, params: Value) -> Value {
+        self.request(id, method, params);
+        let answer = self.receive();
+        assert_eq!(answer["id"], id, "{answer}");
+        answer
+    }
+
+    /// Ends the input, and waits for the server's end.
+    pub fn end(mut self) -> ExitStatus {
+        drop(self.input.take());
+        wait::until_some("it ends", Duration::from_secs(10), || {
+            self.process.try_wait().expect("it is our child")
+        })
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Hands over the lines as they come, so that a missing one is noticed.
+fn lines_of(output: ChildStdout) -> Receiver<String> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
