@@ -102,6 +102,10 @@ pub struct Limits {
     pub exchange_bytes: u64,
     /// Statements that one connection keeps prepared; fewer than 8 are as good as none.
     pub prepared_statements: usize,
+    /// Connections that one session may keep for [lines](crate::Line) of leases, which is always one
+    /// fewer on a database than it may have there. All sessions together keep half of the
+    /// connections to one server at most.
+    pub kept: usize,
 }
 
 impl Default for Limits {
@@ -112,6 +116,7 @@ impl Default for Limits {
             max_connections_total: None,
             exchange_bytes: 16 << 20,
             prepared_statements: 32,
+            kept: 4,
         }
     }
 }

@@ -30,6 +30,14 @@ pub enum Step<'a> {
     Check(&'a str),
     /// Runs a statement that may be new, and gives its columns and rows.
     Query(&'a str),
+    /// Runs a statement once, which is not prepared by a name, and gives its columns and the first
+    /// `rows` of its rows; [`Exchange::done`] then says what it did.
+    Few {
+        /// The statement.
+        text: &'a str,
+        /// Rows at most, not 0; more are not sent.
+        rows: u32,
+    },
 }
 
 /// A part of an answer.
@@ -160,6 +168,8 @@ pub struct Exchange<'a> {
     /// Bytes of the message that was handed out last.
     handed: usize,
     read_size: usize,
+    /// What PostgreSQL said of a [`Step::Few`] that it ran to its end.
+    done: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -168,6 +178,8 @@ struct Sent {
     step: usize,
     is_check: bool,
     has_rows: bool,
+    /// Whether the caller wants to know what it did.
+    is_told: bool,
     prepares: Option<Name>,
     prepared: Option<Name>,
 }
@@ -193,6 +205,7 @@ impl Means {
             current: 0,
             handed: 0,
             read_size: READ_SIZE,
+            done: None,
         })
     }
 }
@@ -209,15 +222,15 @@ fn write(
     let mut sent = Vec::with_capacity(steps.len());
     let mut checks = Vec::new();
     for (step, what) in steps.iter().enumerate() {
-        let (text, expected) = match what {
+        let (text, plan) = match what {
             Step::Check(text) => {
                 checks.push((step, *text));
                 continue;
             }
-            Step::Run(text) => (*text, Use::Always),
-            Step::Query(text) => (*text, Use::Maybe),
+            Step::Run(text) => (*text, statements.plan(text, Use::Always)),
+            Step::Query(text) => (*text, statements.plan(text, Use::Maybe)),
+            Step::Few { text, .. } => (*text, Plan::Once),
         };
-        let plan = statements.plan(text, expected);
         let checks = std::mem::take(&mut checks);
         let (name, prepares, prepared) = match plan {
             Plan::Prepared(name) => (name.text(), None, Some(name)),
@@ -231,6 +244,7 @@ fn write(
                     step,
                     is_check: true,
                     has_rows: false,
+                    is_told: false,
                     prepares: None,
                     prepared: None,
                 });
@@ -238,15 +252,20 @@ fn write(
             frontend::parse(&name, text, [], out)?;
         }
         bind(&name, out)?;
-        let has_rows = matches!(what, Step::Query(_));
+        let has_rows = matches!(what, Step::Query(_) | Step::Few { .. });
         if has_rows {
             frontend::describe(b'P', "", out)?;
         }
-        frontend::execute("", 0, out)?;
+        let most_rows = match what {
+            Step::Few { rows, .. } => i32::try_from(*rows).unwrap_or(i32::MAX),
+            _ => 0,
+        };
+        frontend::execute("", most_rows, out)?;
         sent.push(Sent {
             step,
             is_check: false,
             has_rows,
+            is_told: matches!(what, Step::Few { .. }),
             prepares,
             prepared,
         });
@@ -280,6 +299,13 @@ impl Exchange<'_> {
         self.current > 0
     }
 
+    /// Says what a [`Step::Few`] did, as PostgreSQL does: a word or two, and a number of rows where it
+    /// has some. Nothing, when there are more rows than were wanted.
+    #[must_use]
+    pub fn done(&self) -> Option<&str> {
+        self.done.as_deref()
+    }
+
     /// Waits for the next part of the answer; after [`Answer::Ready`] there is none.
     ///
     /// # Errors
@@ -308,7 +334,8 @@ impl Exchange<'_> {
                 b'E' => return self.refused(),
                 b'Z' => return self.ready(),
                 b'1' => self.parsed(),
-                b'C' | b'I' => self.current += 1,
+                b'C' => self.completed(length),
+                b'I' | b's' => self.current += 1,
                 // Bound, closed, without rows, rows that nobody wants, and what PostgreSQL says unasked.
                 b'2' | b'3' | b'n' | b'D' | b'N' | b'S' | b'A' => {}
                 _ => return Err(malformed()),
@@ -362,6 +389,19 @@ impl Exchange<'_> {
             sent.prepares = None;
             self.current += usize::from(sent.is_check);
         }
+    }
+
+    fn completed(&mut self, length: usize) {
+        if self
+            .steps
+            .get(self.current)
+            .is_some_and(|sent| sent.is_told)
+        {
+            let tag = &self.buffer[HEAD..HEAD + length];
+            let tag = tag.strip_suffix(b"\0").unwrap_or(tag);
+            self.done = Some(String::from_utf8_lossy(tag).into_owned());
+        }
+        self.current += 1;
     }
 
     fn columns(&mut self) -> io::Result<Answer<'static>> {

@@ -22,6 +22,7 @@ use crate::{
     Database, Lease, LeaseError, Limits, Login, Terms,
     budget::{Budget, Stake},
     connect::{Canceller, ConnectError, Connector, PATIENCE},
+    kept::Kept,
     sessions::Inner,
     wire::Wire,
 };
@@ -38,10 +39,12 @@ pub struct Session(Arc<Shared>);
 
 pub(crate) struct Shared {
     id: String,
-    databases: Arc<[Database]>,
+    pub(crate) databases: Arc<[Database]>,
     /// The budget of each database's server.
     budgets: Arc<[Arc<Budget>]>,
-    limits: Limits,
+    pub(crate) limits: Limits,
+    /// The connections that are kept for certain leases.
+    pub(crate) kept: Arc<Kept>,
     /// The key of the names of prepared statements.
     names: RandomState,
     cancels: TaskTracker,
@@ -89,6 +92,7 @@ impl Session {
             databases: common.databases.clone(),
             budgets: common.budgets.clone(),
             limits: common.limits,
+            kept: Arc::default(),
             names: common.names.clone(),
             cancels: common.cancels.clone(),
             login: terms.login.clone(),
@@ -145,13 +149,7 @@ impl Session {
 
     fn pool(&self, database: &str) -> Result<DatabasePool, LeaseError> {
         let shared = &*self.0;
-        let Some(index) = shared
-            .databases
-            .iter()
-            .position(|known| known.name == database)
-        else {
-            return Err(LeaseError::UnknownDatabase(database.to_owned()));
-        };
+        let index = shared.index(database)?;
         let mut pools = shared.lock();
         // Under the lock, so that closing cannot miss a pool that is just being made.
         if self.is_closed() {
@@ -230,6 +228,7 @@ impl Session {
             if pool.pool.status().max_size != size {
                 pool.pool.resize(size);
             }
+            self.0.kept.shrink(*index, size.saturating_sub(1));
         }
         true
     }
@@ -242,14 +241,7 @@ impl Session {
         if taken < status.max_size {
             return Ok(None);
         }
-        let waiting = &self.0.waiting;
-        if waiting.fetch_add(1, Ordering::AcqRel) >= self.0.limits.waiting {
-            waiting.fetch_sub(1, Ordering::AcqRel);
-            return Err(LeaseError::QueueFull {
-                limit: self.0.limits.waiting,
-            });
-        }
-        Ok(Some(Place(waiting)))
+        self.0.enqueue().map(Some)
     }
 
     fn refusal(&self, database: &str, error: PoolError) -> LeaseError {
@@ -292,6 +284,7 @@ impl Session {
         for DatabasePool { pool, .. } in &pools {
             pool.close();
         }
+        self.0.kept.end();
         self.0.ended.send_replace(true);
     }
 
@@ -303,6 +296,7 @@ impl Session {
             .iter()
             .map(|(index, pool)| (*index, pool.pool.clone()))
             .collect();
+        self.0.kept.expire(Instant::now());
         for (index, pool) in pools {
             let database = &self.0.databases[index];
             let mut left = pool.status().size;
@@ -317,11 +311,22 @@ impl Session {
     /// Says whether nobody else holds the session and it has no connection left.
     pub(crate) fn is_unused(&self) -> bool {
         Arc::strong_count(&self.0) == 1
+            && self.0.kept.is_empty()
             && self
                 .0
                 .lock()
                 .values()
                 .all(|pool| pool.pool.status().size == 0)
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
+    /// Gives the stake of a database's pool, and how many connections that may have.
+    pub(crate) fn stake(&self, database: &str) -> Result<(Arc<Stake>, usize), LeaseError> {
+        let pool = self.pool(database)?;
+        Ok((pool.stake, pool.pool.status().max_size))
     }
 
     pub(crate) fn downgrade(&self) -> Weak<Shared> {
@@ -338,13 +343,32 @@ fn most(terms: &Terms) -> usize {
 }
 
 impl Shared {
+    /// Finds the place of a database.
+    pub(crate) fn index(&self, database: &str) -> Result<usize, LeaseError> {
+        let found = self
+            .databases
+            .iter()
+            .position(|known| known.name == database);
+        found.ok_or_else(|| LeaseError::UnknownDatabase(database.to_owned()))
+    }
+
+    /// Takes a place among those that wait.
+    pub(crate) fn enqueue(&self) -> Result<Place<'_>, LeaseError> {
+        let limit = self.limits.waiting;
+        if self.waiting.fetch_add(1, Ordering::AcqRel) >= limit {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+            return Err(LeaseError::QueueFull { limit });
+        }
+        Ok(Place(&self.waiting))
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<usize, DatabasePool>> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A place in the queue; leaving gives it back.
-struct Place<'a>(&'a AtomicUsize);
+pub(crate) struct Place<'a>(&'a AtomicUsize);
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
