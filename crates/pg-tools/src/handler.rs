@@ -1,6 +1,7 @@
 //! The toolbox as MCP sees it: the only place that knows the protocol crate.
 
 use std::{
+    any::Any,
     collections::VecDeque,
     future::Future,
     pin::Pin,
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Agent, CustomTools, Settings, SettingsError, Survey,
-    client::{Client, Question, Unanswered},
+    client::{Client, Conversation, Question, Unanswered},
     fence,
     meter::TooFast,
     prompts::{Argument, PROMPTS, Prompt},
@@ -440,6 +441,19 @@ impl Client for Caller<'_> {
                 *place = Some(asked);
                 Err(Unanswered::Yet)
             }
+        }
+    }
+
+    fn conversation(&self) -> Option<Conversation> {
+        self.context.session().map(|session| Conversation {
+            id: session.id().to_owned(),
+            idle_time: session.idle_timeout(),
+        })
+    }
+
+    fn hold(&self, value: Box<dyn Any + Send + Sync>) {
+        if let Some(session) = self.context.session() {
+            session.attach(value);
         }
     }
 }

@@ -106,6 +106,8 @@ pub struct Limits {
     /// fewer on a database than it may have there. All sessions together keep half of the
     /// connections to one server at most.
     pub kept: usize,
+    /// How long such a connection may be idle before it is closed.
+    pub kept_idle_time: Duration,
 }
 
 impl Default for Limits {
@@ -117,6 +119,7 @@ impl Default for Limits {
             exchange_bytes: 16 << 20,
             prepared_statements: 32,
             kept: 4,
+            kept_idle_time: Duration::from_secs(300),
         }
     }
 }

@@ -431,7 +431,8 @@ impl Exchange<'_> {
         let sent = self.steps.get(self.current);
         let is_stale = match complaint.code().code() {
             // PostgreSQL does not know a name, or knows it already: something stands between.
-            "26000" | "42P05" => {
+            // It does so, too, when a statement is itself about such names.
+            "26000" | "42P05" if !sent.is_some_and(|sent| sent.is_told) => {
                 self.statements.give_up();
                 true
             }

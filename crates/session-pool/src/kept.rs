@@ -30,8 +30,9 @@ use crate::{
 pub struct Line {
     /// What it is called within its session.
     pub name: Arc<str>,
-    /// How long its connection may be idle; then it is closed.
-    pub idle_time: Duration,
+    /// How long its connection may be idle before it is closed, where that is less than
+    /// [`Limits::kept_idle_time`](crate::Limits::kept_idle_time).
+    pub idle_time: Option<Duration>,
     /// Whether a line that has lost its connection goes on: the next lease is told of the loss
     /// ([`LeaseError::Lost`]), and the line begins anew after it. Otherwise it ends with its
     /// connection, and is as if it had never been.
@@ -84,7 +85,11 @@ impl Session {
             return Ok(None);
         };
         let spot = Spot::new(&shared.kept, key, slot.number, turn);
-        Ok(spot.take(Instant::now())?.ok())
+        match spot.take(Instant::now()) {
+            Ok(taken) => Ok(taken.ok()),
+            Err(LeaseError::NotKept) => Ok(None),
+            Err(lost) => Err(lost),
+        }
     }
 
     /// Takes the connection of a line, or one that becomes it if the lease says so
@@ -96,12 +101,19 @@ impl Session {
     pub async fn keep(&self, line: &Line, database: &str) -> Result<Lease, LeaseError> {
         let shared = self.shared();
         let key = (line.name.clone(), shared.index(database)?);
-        let slot = shared.kept.enter(line, &key)?;
-        let turn = self.turn(&slot).await?.ok_or(LeaseError::NotKept)?;
-        let spot = Spot::new(&shared.kept, key, slot.number, turn);
-        let spot = match spot.take(Instant::now())? {
-            Ok(lease) => return Ok(lease),
-            Err(free) => free,
+        let spot = loop {
+            let slot = shared.kept.enter(line, &key, self.idle_time(line))?;
+            // It may have ended while this one waited, and begins anew.
+            let Some(turn) = self.turn(&slot).await? else {
+                continue;
+            };
+            let spot = Spot::new(&shared.kept, key.clone(), slot.number, turn);
+            match spot.take(Instant::now()) {
+                Ok(Ok(lease)) => return Ok(lease),
+                Ok(Err(free)) => break free,
+                Err(LeaseError::NotKept) => {}
+                Err(lost) => return Err(lost),
+            }
         };
         let mut occupied = Occupied {
             spot,
@@ -125,6 +137,13 @@ impl Session {
         let mut lease = self.lease(database).await?;
         lease.occupies(occupied);
         Ok(lease)
+    }
+
+    /// Says how long the connection of a line may be idle before it is closed.
+    #[must_use]
+    pub fn idle_time(&self, line: &Line) -> Duration {
+        let usual = self.shared().limits.kept_idle_time;
+        line.idle_time.map_or(usual, |own| own.min(usual))
     }
 
     /// Says whether a line has its connection, be it in use or not.
@@ -154,11 +173,12 @@ impl Session {
         self.shared().kept.let_go(name)
     }
 
-    /// Says whether a line of this name has begun and not ended.
+    /// Says whether a line of this name has had a connection, and has not ended.
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {
         let table = self.shared().kept.lock();
-        table.slots.keys().any(|(known, _)| **known == *name)
+        let mut slots = table.slots.iter();
+        slots.any(|((known, _), slot)| **known == *name && slot.has_begun)
     }
 
     /// Gives a value whose end is a line's: when it is dropped, the line is let go.
@@ -226,7 +246,9 @@ struct Table {
 struct Slot {
     /// Tells it from another one of the same name, before or after it.
     number: u64,
-    line: Line,
+    idle_time: Duration,
+    goes_on: bool,
+    has_begun: bool,
     /// One permit.
     turn: Arc<Semaphore>,
     held: Held,
@@ -279,7 +301,7 @@ impl Kept {
     }
 
     /// Finds a line's slot, or makes it.
-    fn enter(&self, line: &Line, key: &Key) -> Result<Found, LeaseError> {
+    fn enter(&self, line: &Line, key: &Key, idle_time: Duration) -> Result<Found, LeaseError> {
         let mut table = self.lock();
         if table.is_over {
             return Err(LeaseError::Closed);
@@ -288,7 +310,9 @@ impl Kept {
         let number = table.last;
         let slot = table.slots.entry(key.clone()).or_insert_with(|| Slot {
             number,
-            line: line.clone(),
+            idle_time,
+            goes_on: line.goes_on,
+            has_begun: false,
             turn: Arc::new(Semaphore::new(1)),
             held: Held::Nothing,
         });
@@ -325,9 +349,9 @@ impl Kept {
         let mut table = self.lock();
         for slot in table.slots.values_mut() {
             if let Held::Connection(parked) = &slot.held
-                && now.duration_since(parked.since) >= slot.line.idle_time
+                && now.duration_since(parked.since) >= slot.idle_time
             {
-                let lost = Held::Lost(Loss::Idle(slot.line.idle_time));
+                let lost = Held::Lost(Loss::Idle(slot.idle_time));
                 gone.push(std::mem::replace(&mut slot.held, lost));
             }
         }
@@ -381,7 +405,7 @@ impl Table {
     /// Forgets lines that have ended with their connection.
     fn tidy(&mut self) {
         self.slots.retain(|_, slot| {
-            let is_over = !slot.line.goes_on && matches!(slot.held, Held::Lost(_));
+            let is_over = !slot.goes_on && matches!(slot.held, Held::Lost(_));
             if is_over {
                 slot.turn.close();
             }
@@ -389,10 +413,10 @@ impl Table {
         });
     }
 
-    /// Forgets a line that has no connection, unless it goes on.
+    /// Forgets a line that has no connection, unless it has had one and goes on.
     fn leave(&mut self, key: &Key, number: u64) {
         if let Some(slot) = self.slot(key, number)
-            && !slot.line.goes_on
+            && !(slot.goes_on && slot.has_begun)
         {
             slot.turn.close();
             self.slots.remove(key);
@@ -447,7 +471,7 @@ impl Spot {
         let Some(slot) = table.slot(&self.key, self.number) else {
             return Err(LeaseError::NotKept);
         };
-        let idle_time = slot.line.idle_time;
+        let idle_time = slot.idle_time;
         let mut parked = match std::mem::replace(&mut slot.held, Held::Nothing) {
             Held::Connection(parked) => parked,
             Held::Lost(loss) => return Err(LeaseError::Lost(loss)),
@@ -510,6 +534,7 @@ impl Occupied {
         let mut table = self.spot.kept.lock();
         let unwanted = match table.slot(&self.spot.key, self.spot.number) {
             Some(slot) => {
+                slot.has_begun = true;
                 slot.held = Held::Connection(Box::new(parked));
                 None
             }

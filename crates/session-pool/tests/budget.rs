@@ -427,7 +427,7 @@ async fn half_of_the_places_stay_for_calls_whatever_is_kept() {
     let sessions = sessions(Some(4), Limits::default());
     let line = Line {
         name: "line".into(),
-        idle_time: Duration::from_secs(60),
+        idle_time: None,
         goes_on: true,
     };
     let mut keepers = Vec::new();

@@ -175,12 +175,12 @@ pub(super) async fn ask(
 ///
 /// PostgreSQL locks whatever a statement names while it parses it, and what the views in it stand
 /// for. The catalogues are for everybody, but for those that hold samples of rows or others' statements.
-const OUTSIDE: &str = "SELECT n.nspname::text || '.' || c.relname::text \
+const OUTSIDE: &str = "SELECT n.nspname::pg_catalog.text || '.' || c.relname::pg_catalog.text \
      FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' \
        AND (l.database = 0 OR l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())) \
-       AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname::text <> ALL ($1) \
+       AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname::pg_catalog.text <> ALL ($1) \
        AND (n.nspname NOT IN ('pg_catalog', 'information_schema') \
             OR c.relname IN ('pg_stats', 'pg_stats_ext', 'pg_stats_ext_exprs', 'pg_statistic', 'pg_statistic_ext_data', \
                              'pg_stat_activity', 'pg_largeobject', 'pg_largeobject_metadata', 'pg_prepared_statements', 'pg_cursors')) \

@@ -27,7 +27,7 @@ const SQL_NAMES: &[(Type, &str)] = &[
 ];
 
 /// The names of types that are not PostgreSQL's own.
-const NAMES: &str = "SELECT t.oid, CASE WHEN e.oid IS NULL THEN t.typname::text ELSE e.typname || '[]' END \
+const NAMES: &str = "SELECT t.oid, CASE WHEN e.oid IS NULL THEN t.typname::pg_catalog.text ELSE e.typname || '[]' END \
      FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_type e \
        ON e.oid = t.typelem AND t.typtype = 'b' AND e.typarray = t.oid \
      WHERE t.oid = ANY ($1)";

@@ -113,8 +113,8 @@ impl Request {
 
 impl QueryDatabase {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
-        let agent = &call.on_database()?;
-        let mut request = Request::read(call.arguments, agent.database())?;
+        let agent = &call.in_session()?;
+        let mut request = Request::read(call.arguments, &agent.scope())?;
         let mut question = None;
         let limit = agent.most_rows(request.page.limit.into());
         request.page.limit = u32::try_from(limit).expect("at most MOST_ROWS");
@@ -173,7 +173,7 @@ impl QueryDatabase {
     ) -> Result<(Rows, bool), Failure> {
         let key = Key {
             policy: agent.policy().clone(),
-            database: agent.database().to_owned(),
+            database: agent.scope(),
             query: request.query.clone(),
         };
         let limit = request.page.limit as usize;
@@ -212,7 +212,7 @@ fn next(rows: &Rows, request: &Request, agent: &Agent) -> Option<String> {
     let last = &rows.row(rows.count().checked_sub(1)?)?;
     let offset = request.page.offset.checked_add(rows.count() as u64)?;
     read_only::is_ordered(&request.query)
-        .then(|| Cursor::after(offset, agent.database(), &request.query, last).text())
+        .then(|| Cursor::after(offset, &agent.scope(), &request.query, last).text())
 }
 
 fn structured(rows: &Rows, next: Option<&str>, sql: Option<&str>) -> Box<RawValue> {

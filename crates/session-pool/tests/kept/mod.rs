@@ -10,7 +10,7 @@ const MAKE: &str =
 fn line(name: &str) -> Line {
     Line {
         name: name.into(),
-        idle_time: Duration::from_secs(60),
+        idle_time: None,
         goes_on: true,
     }
 }
@@ -101,7 +101,7 @@ async fn a_lease_that_leaves_nothing_keeps_nothing() {
         lease.batch_execute(MAKE).await.unwrap();
         lease.batch_execute("DEALLOCATE p").await.unwrap();
         lease.scrub().await.unwrap();
-        assert!(!session.keeps(&line.name, "main"));
+        assert!(!session.keeps(&line.name, "main") && !session.knows(&line.name));
         assert!(session.kept(&line, "main").await.unwrap().is_none());
         let lease = session.lease("main").await.unwrap();
         assert!(!is_whole(&lease).await);
@@ -180,14 +180,14 @@ async fn an_idle_connection_is_closed_and_its_line_is_told() {
     let session = sessions.open("idle-line", None);
     let idle_time = Duration::from_millis(300);
     let short = Line {
-        idle_time,
+        idle_time: Some(idle_time),
         ..line("a")
     };
     make(&session, &short).await;
     make(
         &session,
         &Line {
-            idle_time,
+            idle_time: Some(idle_time),
             ..passing("b")
         },
     )
