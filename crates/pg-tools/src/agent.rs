@@ -1,6 +1,7 @@
 //! Who calls, and what they may use.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
@@ -245,12 +246,12 @@ impl Agent {
     }
 
     /// Names what the agent's own statements are about: the same text means the same in one of them.
-    pub(crate) fn scope(&self) -> String {
+    pub(crate) fn scope(&self) -> Cow<'_, str> {
         match &self.line {
             Some(line) if self.session.keeps(&line.name, &self.database) => {
-                format!("{}\0{}", self.database, line.name)
+                format!("{}\0{}", self.database, line.name).into()
             }
-            _ => self.database().to_owned(),
+            _ => self.database().into(),
         }
     }
 

@@ -69,7 +69,7 @@ impl<'a> Stateful<'a> {
     /// What to write instead of one that is never run.
     pub(crate) fn read(text: &'a str) -> Option<Result<Self, String>> {
         let mut rest = Rest(text);
-        let read = match rest.word()?.to_ascii_lowercase().as_str() {
+        match rest.word()?.to_ascii_lowercase().as_str() {
             "create" => create(rest, text),
             "drop" => drop_table(rest),
             "set" => set(rest),
@@ -78,8 +78,7 @@ impl<'a> Stateful<'a> {
             "execute" => execute(rest),
             "deallocate" => deallocate(rest),
             _ => None,
-        };
-        read
+        }
     }
 
     /// Says whether something is in the connection after it that was not there before.

@@ -96,8 +96,8 @@ impl Session {
     /// ([`Lease::stay`]).
     ///
     /// # Errors
-    /// As [`Session::kept`]; and [`LeaseError::KeptLimit`] or [`LeaseError::KeptFull`] when no more
-    /// connections may be kept.
+    /// As [`Session::kept`]; [`LeaseError::KeptLimit`] or [`LeaseError::KeptFull`] when no more
+    /// connections may be kept, and [`LeaseError::Pooled`] when none can be.
     pub async fn keep(&self, line: &Line, database: &str) -> Result<Lease, LeaseError> {
         let shared = self.shared();
         let key = (line.name.clone(), shared.index(database)?);
@@ -135,6 +135,17 @@ impl Session {
             });
         }
         let mut lease = self.lease(database).await?;
+        let is_direct = lease.is_direct().await;
+        let is_direct = is_direct.map_err(|source| LeaseError::Unreachable {
+            database: database.to_owned(),
+            source,
+        })?;
+        if !is_direct {
+            lease.give_back();
+            return Err(LeaseError::Pooled {
+                database: database.to_owned(),
+            });
+        }
         lease.occupies(occupied);
         Ok(lease)
     }

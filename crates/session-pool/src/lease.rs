@@ -4,7 +4,7 @@ use std::{io, ops::Deref, sync::Arc, time::Duration};
 
 use deadpool::managed::Object;
 use tokio::runtime::Handle;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 use crate::{
     budget::Stake,
@@ -88,6 +88,14 @@ pub enum LeaseError {
         /// The database's configured name.
         database: String,
     },
+    /// Between here and PostgreSQL stands a pooler, which may give a connection to others meanwhile.
+    #[error(
+        "database \"{database}\" is reached through a connection pooler, where nothing can be kept from one call to the next; the operator must name PostgreSQL itself"
+    )]
+    Pooled {
+        /// The database's configured name.
+        database: String,
+    },
     /// Another lease of the same line had its connection for as long as one may wait.
     #[error("another call in the same session has run for {} ms; try again when it has ended", waited.as_millis())]
     Turn {
@@ -139,6 +147,20 @@ impl Lease {
             runtime: Handle::current(),
             line: None,
         }
+    }
+
+    /// Says whether the process that serves it is the one that it was told of: a pooler tells another
+    /// one, for it has many.
+    pub(crate) async fn is_direct(&self) -> Result<bool, Error> {
+        let told = self.connection().means.lender.process();
+        let asked = self
+            .simple_query("SELECT pg_catalog.pg_backend_pid()")
+            .await?;
+        let asked = asked.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+            _ => None,
+        });
+        Ok(told.is_some() && told == asked)
     }
 
     /// Makes it a lease of a line.

@@ -173,7 +173,7 @@ impl QueryDatabase {
     ) -> Result<(Rows, bool), Failure> {
         let key = Key {
             policy: agent.policy().clone(),
-            database: agent.scope(),
+            database: agent.scope().into_owned(),
             query: request.query.clone(),
         };
         let limit = request.page.limit as usize;

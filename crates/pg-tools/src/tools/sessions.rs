@@ -108,8 +108,10 @@ impl Call<'_> {
     pub(crate) fn in_session(&mut self) -> Result<Agent, Failure> {
         let Some(name) = self.arguments.optional_text("session")? else {
             let agent = self.on_database()?;
-            let conversation = self.client.conversation();
-            return Ok(match conversation.filter(|_| agent.may_leave_state()) {
+            if !agent.may_leave_state() {
+                return Ok(agent);
+            }
+            return Ok(match self.client.conversation() {
                 Some(conversation) => agent.in_line(of_conversation(&conversation)),
                 None => agent,
             });
