@@ -502,6 +502,54 @@ mod tests {
         assert_eq!(toolbox.lists.of(all[1..].to_vec()).len(), all.len() - 1);
     }
 
+    #[tokio::test]
+    async fn calls_over_a_pipe_are_one_session() {
+        use mcp_protocol::{Service, stdio};
+        use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+        let cluster = crate::bench::cluster();
+        let (_sessions, agent) = crate::bench::agent_of(cluster, cluster.superuser());
+        let agent = agent.with_policy(crate::Policy {
+            access: crate::Access::Write,
+            ..crate::Policy::default()
+        });
+        let settings = Settings {
+            enabled: vec!["execute_write".into()],
+            ..Settings::default()
+        };
+        let service = Arc::new(Service::new(Toolbox::new(settings).unwrap()));
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let (input, output) = tokio::io::split(server);
+        let serving = stdio::serve(input, output, service, agent, stdio::Options::default());
+        let talking = async {
+            let (input, mut output) = tokio::io::split(client);
+            let mut lines = BufReader::new(input).lines();
+            let initialize = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+                "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } } });
+            let call = |tool: &str, query: &str| {
+                json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+                    "name": tool, "arguments": { "query": query } } })
+            };
+            let mut last = Value::Null;
+            for message in [
+                initialize,
+                call("execute_write", "CREATE TEMP TABLE mine AS SELECT 7 AS n"),
+                call("query_database", "SELECT n FROM mine"),
+            ] {
+                let line = format!("{message}\n");
+                output.write_all(line.as_bytes()).await.unwrap();
+                let answer = lines.next_line().await.unwrap().unwrap();
+                last = serde_json::from_str(&answer).unwrap();
+            }
+            last
+        };
+        let last = tokio::select! {
+            last = talking => last,
+            served = serving => panic!("the server ended: {served:?}"),
+        };
+        assert_eq!(last["result"]["structuredContent"]["rows"], json!([[7]]));
+    }
+
     #[test]
     fn an_unknown_tool_cannot_be_switched_on() {
         let settings = Settings {

@@ -395,6 +395,11 @@ async fn a_session_is_no_way_around_reading_only() {
     ] {
         talk.refused(query).await;
     }
+    // What could be put in the place of a statement of ours is not there.
+    for _ in 0..3 {
+        let ours = "SELECT count(*) AS n FROM pg_prepared_statements WHERE NOT from_sql";
+        assert_eq!(talk.read(ours).await, "n\n0");
+    }
     // Nothing is left of a prepared statement that was refused.
     assert!(talk.refused("EXECUTE r").await.contains("26000"));
     assert_eq!(talk.value(state).await, before);
