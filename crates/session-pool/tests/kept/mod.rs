@@ -340,3 +340,29 @@ async fn the_first_rows_and_what_was_done_are_told() {
         assert_eq!((count, exchange.done()), (got, done), "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_statement_about_a_name_that_is_not_there_costs_the_connection_nothing() {
+    let session = sessions().open("few-names", None);
+    let mut lease = session.lease("main").await.unwrap();
+    let prepared = "SELECT count(*) FROM pg_prepared_statements WHERE statement = 'ROLLBACK'";
+    let missing = Step::Few {
+        text: "EXECUTE nothing",
+        rows: 1,
+    };
+    for step in [missing, Step::Run("ROLLBACK")] {
+        let mut exchange = lease.exchange(&[step], usize::MAX).await.unwrap();
+        loop {
+            match exchange.next().await.unwrap() {
+                session_pool::Answer::Refused { is_stale, .. } => assert!(!is_stale),
+                session_pool::Answer::Ready { .. } => break,
+                _ => {}
+            }
+        }
+    }
+    let prepared: i64 = lease.query_one(prepared, &[]).await.unwrap().get(0);
+    assert_eq!(
+        prepared, 1,
+        "what comes with every exchange is prepared still"
+    );
+}
