@@ -245,7 +245,7 @@ impl<H: Handler> Service<H> {
             Channel::Stdio(conversation) => conversation.enter(Arc::clone(&session)),
         }
         let reply = self.reply(&handshake, revision, None);
-        let message = jsonrpc::write_result(&request.id, &reply);
+        let message = jsonrpc::write_result(&request.id, |out| reply.write(out));
         Ok(Done {
             message: Some(message),
             session: Some(session),
@@ -305,7 +305,9 @@ impl<H: Handler> Service<H> {
             Outcome::InputRequired(asked) => {
                 let mut reply = self.reply(&asked, asking.scope.revision, None);
                 reply.result_type = "input_required";
-                Ok(jsonrpc::write_result(&asking.request.id, &reply))
+                Ok(jsonrpc::write_result(&asking.request.id, |out| {
+                    reply.write(out)
+                }))
             }
             Outcome::GoesOn => Err(Failure::new(
                 INTERNAL_ERROR,
@@ -338,7 +340,7 @@ impl<H: Handler> Service<H> {
         keep_for: Option<Duration>,
     ) -> Vec<u8> {
         let reply = self.reply(result, asking.scope.revision, keep_for);
-        jsonrpc::write_result(&asking.request.id, &reply)
+        jsonrpc::write_result(&asking.request.id, |out| reply.write(out))
     }
 
     pub(crate) fn reply<'a, T>(

@@ -126,7 +126,7 @@ impl<H: Handler> Service<H> {
         }
         let mut reply = self.reply(&crate::model::Empty, asking.scope.revision, None);
         reply.subscription = Some(id);
-        Ok(jsonrpc::write_result(id, &reply))
+        Ok(jsonrpc::write_result(id, |out| reply.write(out)))
     }
 
     /// Tells a session over HTTP what it subscribed to, until it ends or the transport closes.

@@ -1,6 +1,6 @@
 //! Rows as a model reads them and as a program reads them.
 
-use serde_json::value::RawValue;
+use mcp_protocol::{Json, JsonText};
 
 use crate::read_only::{ColumnKind, Rows};
 
@@ -11,8 +11,8 @@ const SAFE_INTEGER: u64 = (1 << 53) - 1;
 ///
 /// NULL is `NULL` and an empty text is nothing. Tabs and line breaks inside a value are written as
 /// `\t`, `\n` and `\r`, so that a row is a line.
-pub(crate) fn text(rows: &Rows) -> String {
-    let mut out = String::with_capacity(rows.size() + rows.value_count() + 64);
+pub(crate) fn text(rows: &Rows) -> JsonText {
+    let mut out = JsonText::with_capacity(rows.size() + 2 * rows.value_count() + 128);
     for (index, column) in rows.columns.iter().enumerate() {
         if index > 0 {
             out.push('\t');
@@ -31,7 +31,7 @@ pub(crate) fn text(rows: &Rows) -> String {
     out
 }
 
-fn push_cell(out: &mut String, value: &str) {
+fn push_cell(out: &mut JsonText, value: &str) {
     if !has_any(value, |byte| matches!(byte, b'\t' | b'\n' | b'\r')) {
         return out.push_str(value);
     }
@@ -57,7 +57,7 @@ fn has_any(value: &str, kind: impl Fn(u8) -> bool) -> bool {
 ///
 /// Booleans and numbers are JSON's own where every reader keeps them exactly; all else is a text as
 /// `psql` shows it, NULL is `null`.
-pub(crate) fn structured(rows: &Rows) -> Box<RawValue> {
+pub(crate) fn structured(rows: &Rows) -> Json {
     let mut out = String::with_capacity(rows.size() + 4 * rows.value_count() + 512);
     out.push_str("{\"columns\":[");
     for (index, column) in rows.columns.iter().enumerate() {
@@ -89,7 +89,7 @@ pub(crate) fn structured(rows: &Rows) -> Box<RawValue> {
     } else {
         "false}"
     });
-    RawValue::from_string(out).expect("every part is written as JSON")
+    Json::written(out)
 }
 
 fn push_value(out: &mut String, value: Option<&str>, kind: ColumnKind) {
@@ -178,7 +178,7 @@ mod tests {
             ColumnKind::Text,
             &[None, Some(""), Some("x\ty\nz\r"), Some("é")],
         );
-        assert_eq!(text(&rows), "a\\tb\nNULL\n\nx\\ty\\nz\\r\né");
+        assert_eq!(text(&rows).plain(), "a\\tb\nNULL\n\nx\\ty\\nz\\r\né");
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
             (ColumnKind::Text, "a\"\\\u{1}", "\"a\\\"\\\\\\u0001\""),
         ] {
             let written = structured(&rows(kind, &[Some(value), None]))
-                .get()
+                .as_str()
                 .to_owned();
             assert!(
                 written.contains(&format!("\"rows\":[[{expected}],[null]]")),
@@ -227,7 +227,7 @@ mod tests {
         let mut rows = rows(ColumnKind::Integer, &[Some("1")]);
         rows.cut = Some(Cut::Limit);
         assert_eq!(
-            structured(&rows).get(),
+            structured(&rows).as_str(),
             r#"{"columns":[{"name":"a\tb","type":"t"}],"rows":[[1]],"row_count":1,"truncated":true}"#
         );
     }

@@ -4,7 +4,7 @@
 //! end, so that all of it costs one write, one read and one "ready"; after a statement that fails
 //! PostgreSQL skips the others. Values come as text, written by their types' own output functions.
 
-use std::io;
+use std::{borrow::Cow, io};
 
 use bytes::{Buf, BytesMut};
 use fallible_iterator::FallibleIterator;
@@ -28,8 +28,8 @@ pub enum Step<'a> {
     /// Has a text parsed, alone. Left out when the step after it is prepared already, which says
     /// that this one passed before.
     Check(&'a str),
-    /// Runs a statement that may be new, and gives its columns and rows.
-    Query(&'a str),
+    /// Runs a statement that may be new, with values for its parameters, and gives its columns and rows.
+    Query(&'a str, &'a [Parameter<'a>]),
     /// Runs a statement once, which is not prepared by a name, and gives its columns and the first
     /// `rows` of its rows; [`Exchange::done`] then says what it did.
     Few {
@@ -38,6 +38,15 @@ pub enum Step<'a> {
         /// Rows at most, not 0; more are not sent.
         rows: u32,
     },
+}
+
+/// A value for `$1` and so on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter<'a> {
+    /// The type's number in `pg_type`.
+    pub type_oid: u32,
+    /// The value as its type reads it.
+    pub text: Cow<'a, str>,
 }
 
 /// A part of an answer.
@@ -222,15 +231,19 @@ fn write(
     let mut sent = Vec::with_capacity(steps.len());
     let mut checks = Vec::new();
     for (step, what) in steps.iter().enumerate() {
-        let (text, plan) = match what {
+        let (text, parameters, expected) = match *what {
             Step::Check(text) => {
-                checks.push((step, *text));
+                checks.push((step, text));
                 continue;
             }
-            Step::Run(text) => (*text, statements.plan(text, Use::Always)),
-            Step::Query(text) => (*text, statements.plan(text, Use::Maybe)),
-            Step::Few { text, .. } => (*text, Plan::Once),
+            Step::Run(text) => (text, [].as_slice(), Some(Use::Always)),
+            Step::Query(text, parameters) => (text, parameters, Some(Use::Maybe)),
+            Step::Few { text, .. } => (text, [].as_slice(), None),
         };
+        let types = parameters.iter().map(|parameter| parameter.type_oid);
+        let plan = expected.map_or(Plan::Once, |expected| {
+            statements.plan(text, types.clone(), expected)
+        });
         let checks = std::mem::take(&mut checks);
         let (name, prepares, prepared) = match plan {
             Plan::Prepared(name) => (name.text(), None, Some(name)),
@@ -249,10 +262,10 @@ fn write(
                     prepared: None,
                 });
             }
-            frontend::parse(&name, text, [], out)?;
+            frontend::parse(&name, text, types, out)?;
         }
-        bind(&name, out)?;
-        let has_rows = matches!(what, Step::Query(_) | Step::Few { .. });
+        bind(&name, parameters, out)?;
+        let has_rows = matches!(what, Step::Query(..) | Step::Few { .. });
         if has_rows {
             frontend::describe(b'P', "", out)?;
         }
@@ -274,15 +287,17 @@ fn write(
     Ok(sent)
 }
 
-/// Binds a statement without parameters, whose results shall come as text.
-fn bind(statement: &str, out: &mut BytesMut) -> io::Result<()> {
-    let none = std::iter::empty::<()>;
+/// Binds a statement; values go as text, and its results shall come as text.
+fn bind(statement: &str, parameters: &[Parameter<'_>], out: &mut BytesMut) -> io::Result<()> {
     frontend::bind(
         "",
         statement,
         std::iter::empty(),
-        none(),
-        |(), _| Ok(IsNull::Yes),
+        parameters,
+        |parameter, out| {
+            out.extend_from_slice(parameter.text.as_bytes());
+            Ok(IsNull::No)
+        },
         std::iter::empty(),
         out,
     )

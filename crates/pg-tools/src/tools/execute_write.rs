@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
+use mcp_protocol::Json;
 
 use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
 use crate::{
@@ -71,18 +71,15 @@ pub(super) fn found(written: &Written) -> Found {
     let rows = written.rows.as_ref();
     let structured = rows.map_or_else(
         || "{}".to_owned(),
-        |rows| render::structured(rows).get().to_owned(),
+        |rows| render::structured(rows).as_str().to_owned(),
     );
     let rest = structured.strip_prefix('{').unwrap_or("}");
     let comma = if rest == "}" { "" } else { "," };
-    let structured = RawValue::from_string(format!("{{\"affected_rows\":{affected}{comma}{rest}"));
-    let mut found =
-        Found::raw(structured.expect("an object with one more field is JSON")).said(match &written
-            .done
-        {
-            Some(done) => done.clone(),
-            None => format!("{affected} rows affected"),
-        });
+    let structured = format!("{{\"affected_rows\":{affected}{comma}{rest}");
+    let mut found = Found::raw(Json::written(structured)).said(match &written.done {
+        Some(done) => done.clone(),
+        None => format!("{affected} rows affected"),
+    });
     if let Some(rows) = rows {
         found = found.data(render::text(rows));
         if rows.cut.is_some() {

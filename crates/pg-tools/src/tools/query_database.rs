@@ -5,7 +5,8 @@ mod held;
 
 use std::{sync::Arc, time::Instant};
 
-use serde_json::{Value, value::RawValue};
+use mcp_protocol::Json;
+use serde_json::Value;
 
 use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
 use crate::{
@@ -215,18 +216,15 @@ fn next(rows: &Rows, request: &Request, agent: &Agent) -> Option<String> {
         .then(|| Cursor::after(offset, &agent.scope(), &request.query, last).text())
 }
 
-fn structured(rows: &Rows, next: Option<&str>, sql: Option<&str>) -> Box<RawValue> {
+fn structured(rows: &Rows, next: Option<&str>, sql: Option<&str>) -> Json {
     let structured = render::structured(rows);
     let more = [("next_cursor", next), ("sql", sql)];
     let more: Vec<_> = more
         .into_iter()
         .filter_map(|(name, text)| Some(format!(",\"{name}\":{}", Value::from(text?))))
         .collect();
-    match structured.get().strip_suffix('}') {
-        Some(open) if !more.is_empty() => {
-            let text = format!("{open}{}}}", more.concat());
-            RawValue::from_string(text).expect("every part is written as JSON")
-        }
+    match structured.as_str().strip_suffix('}') {
+        Some(open) if !more.is_empty() => Json::written(format!("{open}{}}}", more.concat())),
         _ => structured,
     }
 }
