@@ -122,6 +122,7 @@ impl Fixture {
                 any(),
             ),
             Tool::new("steps", "Tells its progress and logs.", any()),
+            Tool::new("keep", "Keeps something for its session.", any()),
             Tool::new("flood", "Returns more than any socket buffers.", any()),
         ];
         let info = ServerInfo {
