@@ -50,6 +50,8 @@ pub enum Loss {
     Broken,
     /// The session may have fewer connections than before.
     Crowded,
+    /// The connection's pool serves nobody any more.
+    Outdated,
 }
 
 impl fmt::Display for Loss {
@@ -60,6 +62,7 @@ impl fmt::Display for Loss {
                 "a call in it was cancelled, ran out of time, or lost the connection to PostgreSQL",
             ),
             Loss::Crowded => out.write_str("the token may have fewer connections than before"),
+            Loss::Outdated => out.write_str("the database was configured anew"),
         }
     }
 }
@@ -74,7 +77,7 @@ impl Session {
     /// [`LeaseError::Lost`] once after its connection was lost.
     pub async fn kept(&self, line: &Line, database: &str) -> Result<Option<Lease>, LeaseError> {
         let shared = self.shared();
-        let key = (line.name.clone(), shared.index(database)?);
+        let key = (line.name.clone(), database.into());
         if self.is_closed() {
             return Err(LeaseError::Closed);
         }
@@ -100,7 +103,7 @@ impl Session {
     /// connections may be kept, and [`LeaseError::Pooled`] when none can be.
     pub async fn keep(&self, line: &Line, database: &str) -> Result<Lease, LeaseError> {
         let shared = self.shared();
-        let key = (line.name.clone(), shared.index(database)?);
+        let key = (line.name.clone(), database.into());
         let spot = loop {
             let slot = shared.kept.enter(line, &key, self.idle_time(line))?;
             // It may have ended while this one waited, and begins anew.
@@ -160,22 +163,17 @@ impl Session {
     /// Says whether a line has its connection, be it in use or not.
     #[must_use]
     pub fn keeps(&self, name: &str, database: &str) -> bool {
-        let shared = self.shared();
-        let Ok(index) = shared.index(database) else {
-            return false;
-        };
-        let table = shared.kept.lock();
-        let slot = table.slots.get(&(name.into(), index));
+        let table = self.shared().kept.lock();
+        let slot = table.slots.get(&(name.into(), database.into()));
         slot.is_some_and(|slot| slot.held.is_counted())
     }
 
     /// Names the database on which a line of this name keeps its connection.
     #[must_use]
-    pub fn kept_on(&self, name: &str) -> Option<&str> {
-        let shared = self.shared();
-        let table = shared.kept.lock();
-        let (_, index) = table.slots.keys().find(|(known, _)| **known == *name)?;
-        Some(&shared.databases[*index].name)
+    pub fn kept_on(&self, name: &str) -> Option<Arc<str>> {
+        let table = self.shared().kept.lock();
+        let (_, database) = table.slots.keys().find(|(known, _)| **known == *name)?;
+        Some(database.clone())
     }
 
     /// Ends a line and closes its connection; one that is in use is closed when it is given back.
@@ -239,8 +237,8 @@ impl Drop for Tie {
     }
 }
 
-/// A line's name, and the place of its database.
-type Key = (Arc<str>, usize);
+/// A line's name, and that of its database.
+type Key = (Arc<str>, Arc<str>);
 
 /// The kept connections of one session.
 #[derive(Default)]
@@ -294,6 +292,22 @@ struct Parked {
     canceller: Arc<Canceller>,
     share: Option<Share>,
     since: Instant,
+}
+
+impl Parked {
+    /// Says why its line has lost it, if it has.
+    fn loss(&self, now: Instant, idle_time: Duration) -> Option<Loss> {
+        let is_idle = now.duration_since(self.since) >= idle_time;
+        match &self.object {
+            _ if is_idle => Some(Loss::Idle(idle_time)),
+            Some(object) if object.client.is_closed() => Some(Loss::Broken),
+            Some(object) if Object::pool(object).is_none_or(|pool| pool.is_closed()) => {
+                Some(Loss::Outdated)
+            }
+            Some(_) => None,
+            None => Some(Loss::Broken),
+        }
+    }
 }
 
 impl Drop for Parked {
@@ -354,16 +368,15 @@ impl Kept {
         }
     }
 
-    /// Closes what has been idle for too long.
+    /// Closes what has been idle for too long, or is of no use for another reason.
     pub(crate) fn expire(&self, now: Instant) {
         let mut gone = Vec::new();
         let mut table = self.lock();
         for slot in table.slots.values_mut() {
             if let Held::Connection(parked) = &slot.held
-                && now.duration_since(parked.since) >= slot.idle_time
+                && let Some(loss) = parked.loss(now, slot.idle_time)
             {
-                let lost = Held::Lost(Loss::Idle(slot.idle_time));
-                gone.push(std::mem::replace(&mut slot.held, lost));
+                gone.push(std::mem::replace(&mut slot.held, Held::Lost(loss)));
             }
         }
         table.tidy();
@@ -371,11 +384,14 @@ impl Kept {
     }
 
     /// Closes idle ones on a database, the longest unused first, until no more than `most` are left.
-    pub(crate) fn shrink(&self, database: usize, most: usize) {
+    pub(crate) fn shrink(&self, database: &str, most: usize) {
         let mut gone = Vec::new();
         let mut table = self.lock();
         loop {
-            let of_database = table.slots.iter_mut().filter(|(key, _)| key.1 == database);
+            let of_database = table
+                .slots
+                .iter_mut()
+                .filter(|(key, _)| *key.1 == *database);
             let mut counted: Vec<&mut Slot> = of_database
                 .map(|(_, slot)| slot)
                 .filter(|slot| slot.held.is_counted())
@@ -491,16 +507,9 @@ impl Spot {
                 return Ok(Err(self));
             }
         };
-        let is_idle = now.duration_since(parked.since) >= idle_time;
-        let is_closed = |object: &Object<Connector>| object.client.is_closed();
-        if is_idle || parked.object.as_ref().is_none_or(is_closed) {
+        if let Some(loss) = parked.loss(now, idle_time) {
             table.leave(&self.key, self.number);
             drop(table);
-            let loss = if is_idle {
-                Loss::Idle(idle_time)
-            } else {
-                Loss::Broken
-            };
             return Err(LeaseError::Lost(loss));
         }
         slot.held = Held::InUse;

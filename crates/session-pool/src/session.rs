@@ -39,7 +39,7 @@ pub struct Session(Arc<Shared>);
 
 pub(crate) struct Shared {
     id: String,
-    pub(crate) databases: Arc<[Database]>,
+    databases: Arc<[Database]>,
     /// The budget of each database's server.
     budgets: Arc<[Arc<Budget>]>,
     pub(crate) limits: Limits,
@@ -149,7 +149,13 @@ impl Session {
 
     fn pool(&self, database: &str) -> Result<DatabasePool, LeaseError> {
         let shared = &*self.0;
-        let index = shared.index(database)?;
+        let Some(index) = shared
+            .databases
+            .iter()
+            .position(|known| known.name == database)
+        else {
+            return Err(LeaseError::UnknownDatabase(database.to_owned()));
+        };
         let mut pools = shared.lock();
         // Under the lock, so that closing cannot miss a pool that is just being made.
         if self.is_closed() {
@@ -228,7 +234,8 @@ impl Session {
             if pool.pool.status().max_size != size {
                 pool.pool.resize(size);
             }
-            self.0.kept.shrink(*index, size.saturating_sub(1));
+            let database = &self.0.databases[*index].name;
+            self.0.kept.shrink(database, size.saturating_sub(1));
         }
         true
     }
@@ -343,15 +350,6 @@ fn most(terms: &Terms) -> usize {
 }
 
 impl Shared {
-    /// Finds the place of a database.
-    pub(crate) fn index(&self, database: &str) -> Result<usize, LeaseError> {
-        let found = self
-            .databases
-            .iter()
-            .position(|known| known.name == database);
-        found.ok_or_else(|| LeaseError::UnknownDatabase(database.to_owned()))
-    }
-
     /// Takes a place among those that wait.
     pub(crate) fn enqueue(&self) -> Result<Place<'_>, LeaseError> {
         let limit = self.limits.waiting;

@@ -120,7 +120,7 @@ impl Call<'_> {
         let kept = self.agent.session().kept_on(&line.name);
         let agent = kept
             .filter(|_| self.agent.may_leave_state())
-            .and_then(|database| self.agent.on(database))
+            .and_then(|database| self.agent.on(&database))
             .ok_or_else(|| Failure::told(not_open()))?;
         match self.arguments.optional_text("database")? {
             Some(other) if other != agent.database() => Err(Failure::told(format!(

@@ -45,7 +45,7 @@ async fn a_line_finds_what_it_left_and_nobody_else_does() {
     let session = sessions().open("line", None);
     let made = make(&session, &line("a")).await;
     assert!(session.keeps("a", "main") && !session.keeps("b", "main"));
-    assert_eq!(session.kept_on("a"), Some("main"));
+    assert_eq!(session.kept_on("a").as_deref(), Some("main"));
     let lease = session.kept(&line("a"), "main").await.unwrap().unwrap();
     assert!(is_whole(&lease).await && lease.stays());
     let other = session.lease("main").await.unwrap();
