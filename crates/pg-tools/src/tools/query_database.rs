@@ -14,7 +14,7 @@ use crate::{
     arguments::Arguments,
     questions::{Answered, Asked, Questions},
     read_only::{self, Cut, Page, ReadError, Reader, Rows},
-    render,
+    render::{self, Rendered},
 };
 use cursor::Cursor;
 pub use held::Paging;
@@ -142,8 +142,9 @@ impl QueryDatabase {
         agent.count_rows(rows.count());
         let next = next(&rows, &request, agent);
         let sql = question.as_ref().map(|_| request.query.as_str());
-        let structured = structured(&rows, next.as_deref(), sql);
-        let mut found = Found::raw(structured).data(render::text(&rows));
+        let Rendered { text, structured } = render::rows(&rows);
+        let structured = with_more(structured, next.as_deref(), sql);
+        let mut found = Found::raw(structured).data(text);
         if let (Some(told), Some(sql)) = (&question, sql) {
             found = found.data(format!("{told}\nSQL:\n{sql}"));
         }
@@ -216,8 +217,7 @@ fn next(rows: &Rows, request: &Request, agent: &Agent) -> Option<String> {
         .then(|| Cursor::after(offset, agent.database(), &request.query, last).text())
 }
 
-fn structured(rows: &Rows, next: Option<&str>, sql: Option<&str>) -> Json {
-    let structured = render::structured(rows);
+fn with_more(structured: Json, next: Option<&str>, sql: Option<&str>) -> Json {
     let more = [("next_cursor", next), ("sql", sql)];
     let more: Vec<_> = more
         .into_iter()
