@@ -68,6 +68,9 @@ pub struct Column {
     pub name: String,
     /// The type's number in `pg_type`.
     pub type_oid: u32,
+    /// The table's number in `pg_class` and the column's in the table, where its values are those of
+    /// a table's column.
+    pub origin: Option<(u32, i16)>,
 }
 
 /// A row as PostgreSQL sends it.
@@ -373,6 +376,7 @@ impl Exchange<'_> {
             Ok(Column {
                 name: field.name().to_owned(),
                 type_oid: field.type_oid(),
+                origin: (field.table_oid() != 0).then(|| (field.table_oid(), field.column_id())),
             })
         });
         columns.collect().map(Answer::Columns)

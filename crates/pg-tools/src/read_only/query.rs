@@ -4,7 +4,7 @@
 //! of it is one message to PostgreSQL and one answer. What is run with every call is prepared, and a
 //! text that comes again is, too. Rows stay the bytes that PostgreSQL sent until they are rendered.
 
-use std::io;
+use std::{collections::HashSet, future::Future, io};
 
 use session_pool::{Answer, Complaint, Exchange, Lease, Row, Step};
 use tokio_postgres::error::SqlState;
@@ -14,7 +14,9 @@ use super::{
     exchange::{GRACE, length},
     failure::ReadError,
     guard::Guard,
-    rows::{Cut, Gathered, Page, Rows},
+    order::{self, Conditions, SortColumn},
+    place::{Edge, Joined, Key, Place, Seam},
+    rows::{Cut, Gathered, Page, Rows, Sorts},
     statement::Statement,
 };
 
@@ -38,70 +40,216 @@ pub(super) async fn query(
     page: Page,
     limits: QueryLimits,
 ) -> Result<Rows, ReadError> {
-    let mut wrapped = Wrapped::new(statement, page);
-    let run = async {
-        let mut done = transact(&mut lease, guard, &wrapped, limits).await?;
-        for _ in 0..RETRIES {
-            match done.retry {
-                Some(Retry::Anew) => {}
-                Some(Retry::ByItself) => wrapped.by_itself(statement),
-                None => break,
-            }
-            done = transact(&mut lease, guard, &wrapped, limits).await?;
+    in_time(limits, async {
+        let done = run(&mut lease, guard, Wrapped::page(statement, page), limits).await?;
+        settle(lease, guard, done).await
+    })
+    .await
+}
+
+/// The rows that follow others.
+pub(crate) struct Following {
+    pub(crate) rows: Rows,
+    /// Whether they follow them for sure, with none missing and none twice.
+    pub(crate) is_sure: bool,
+}
+
+/// Runs a statement from the row before a place on, by counting the rows before that.
+pub(super) async fn query_at_offset(
+    mut lease: Lease,
+    guard: &Guard,
+    statement: &Statement<'_>,
+    place: &Place,
+    limit: u32,
+    limits: QueryLimits,
+) -> Result<Following, ReadError> {
+    in_time(limits, async {
+        let wrapped = Wrapped::from_offset(statement, place, limit);
+        let mut done = run(&mut lease, guard, wrapped, limits).await?;
+        let seam = done.seam.take();
+        let rows = settle(lease, guard, done).await?;
+        let is_sure = seam.is_some_and(|seam| seam.joined() == Joined::Surely);
+        Ok(Following { rows, is_sure })
+    })
+    .await
+}
+
+/// Runs a statement from an edge in its order on, without counting the rows before; `None` where that
+/// would not be right, or is not known to be.
+///
+/// It takes one or two short exchanges more, to find out by which columns the rows are ordered.
+pub(super) async fn query_at_edge(
+    mut lease: Lease,
+    guard: &Guard,
+    statement: &Statement<'_>,
+    edge: &Edge,
+    limit: u32,
+    limits: QueryLimits,
+) -> Result<Option<Following>, ReadError> {
+    in_time(limits, async {
+        let described = run(&mut lease, guard, Wrapped::nothing(statement), limits).await?;
+        if !described.is_clean || described.result.is_err() {
+            return settle(lease, guard, described).await.map(|_| None);
         }
-        let Done {
-            result,
-            described,
-            is_clean,
-            ..
-        } = done;
-        if is_clean {
-            if result.is_ok() {
-                guard.types.learn(&lease, &described).await?;
-            }
+        let described = described.described;
+        guard.types.learn(&lease, &described).await?;
+        let columns = order::sort_columns(statement, &guard.types.columns(&described));
+        let columns = columns.filter(|columns| columns.len() == edge.values.len());
+        let Some(columns) = columns else {
             lease.give_back();
+            return Ok(None);
+        };
+        let never_null = order::never_null(&lease, statement, &described, &columns).await?;
+        let wrapped = Wrapped::from_edge(statement, edge, &columns, &never_null, limit);
+        let mut done = run(&mut lease, guard, wrapped, limits).await?;
+        // The last one is ours.
+        done.described.pop();
+        let seam = done.seam.take();
+        match settle(lease, guard, done).await {
+            // A value is not one of its column's type any more, or the query itself has failed.
+            Err(error) if error.is_about_values() => Ok(None),
+            Err(error) => Err(error),
+            Ok(rows) => Ok(match seam.map(|seam| seam.joined()) {
+                None | Some(Joined::Wrongly) => None,
+                Some(joined) => Some(Following {
+                    rows,
+                    is_sure: joined == Joined::Surely,
+                }),
+            }),
         }
-        let mut rows = result?;
-        rows.columns = guard.types.columns(&described);
-        Ok(rows)
-    };
-    tokio::time::timeout(limits.statement_timeout + GRACE, run)
+    })
+    .await
+}
+
+async fn in_time<T>(
+    limits: QueryLimits,
+    work: impl Future<Output = Result<T, ReadError>>,
+) -> Result<T, ReadError> {
+    tokio::time::timeout(limits.statement_timeout + GRACE, work)
         .await
         .unwrap_or(Err(ReadError::TimedOut(limits.statement_timeout)))
 }
 
+/// Runs a statement, and anew where that may help. After an `Err` the lease must be dropped.
+async fn run(
+    lease: &mut Lease,
+    guard: &Guard,
+    mut wrapped: Wrapped<'_>,
+    limits: QueryLimits,
+) -> Result<Done, ReadError> {
+    let mut done = transact(lease, guard, &wrapped, limits).await?;
+    for _ in 0..RETRIES {
+        match done.retry {
+            Some(Retry::Anew) => {}
+            Some(Retry::ByItself) => wrapped.by_itself(),
+            None => break,
+        }
+        done = transact(lease, guard, &wrapped, limits).await?;
+    }
+    Ok(done)
+}
+
+/// Gives the lease back if that may be, and the rows with their columns.
+async fn settle(lease: Lease, guard: &Guard, done: Done) -> Result<Rows, ReadError> {
+    if done.is_clean {
+        if done.result.is_ok() {
+            guard.types.learn(&lease, &done.described).await?;
+        }
+        lease.give_back();
+    }
+    let mut rows = done.result?;
+    rows.columns = guard.types.columns(&done.described);
+    Ok(rows)
+}
+
 /// A statement alone, and inside one of ours.
-struct Wrapped {
+struct Wrapped<'a> {
+    text: &'a str,
     alone: String,
     /// Whether it is alone behind [`PREPARE`].
     is_prepare: bool,
     inside: String,
-    page: Page,
+    /// How many characters of ours come before the statement inside.
+    before: u32,
+    most_rows: u32,
+    seam: Option<Seam>,
 }
 
 /// Has PostgreSQL's grammar judge the text alone, for this is parsed and never run: what `PREPARE`
 /// takes after `AS` is one whole statement, and nothing comes after it. Looking up the names in it is
 /// left to the parse of the statement inside ours, so that it is not done twice.
 const PREPARE: &str = "PREPARE q AS\n";
-/// The line breaks keep a comment at the statement's end from swallowing what follows it.
-const BEFORE: &str = "SELECT * FROM (\n";
+/// All of a row.
+const WHOLE: &str = "*";
 
-impl Wrapped {
-    /// The `LIMIT` tells the planner how much is wanted.
-    fn new(statement: &Statement<'_>, page: Page) -> Self {
-        let text = statement.text();
+impl<'a> Wrapped<'a> {
+    fn page(statement: &Statement<'a>, page: Page) -> Self {
         let (limit, offset) = (u64::from(page.limit) + 1, page.offset);
+        let after = format!("LIMIT {limit} OFFSET {offset}");
+        Wrapped::new(statement, WHOLE, &after, page.limit)
+    }
+
+    /// Has the columns described, and no row looked for.
+    fn nothing(statement: &Statement<'a>) -> Self {
+        Wrapped::new(statement, WHOLE, "LIMIT 0", 0)
+    }
+
+    fn from_offset(statement: &Statement<'a>, place: &Place, limit: u32) -> Self {
+        let after = format!(
+            "LIMIT {} OFFSET {}",
+            u64::from(limit) + 2,
+            place.offset.saturating_sub(1)
+        );
         Wrapped {
+            seam: Some(Seam::at_offset(place.last_row)),
+            ..Wrapped::new(statement, WHOLE, &after, limit)
+        }
+    }
+
+    fn from_edge(
+        statement: &Statement<'a>,
+        edge: &Edge,
+        columns: &[SortColumn],
+        never_null: &HashSet<usize>,
+        limit: u32,
+    ) -> Self {
+        let Conditions { equal, from_it_on } = Conditions::of(columns, &edge.values, never_null);
+        let given = edge.given.clone();
+        let after = format!(
+            "WHERE {from_it_on} LIMIT {}",
+            given.count() + u64::from(limit) + 1
+        );
+        let rounded = |column: &SortColumn| column.sorts == Sorts::UnlessRounded;
+        let key = Key {
+            columns: columns.iter().map(|column| column.index).collect(),
+            values: edge.values.clone(),
+            may_be_rounded: columns.iter().any(rounded),
+        };
+        Wrapped {
+            seam: Some(Seam::at_key(key, given)),
+            ..Wrapped::new(statement, &format!("q.*, {equal}"), &after, limit)
+        }
+    }
+
+    /// The line breaks keep a comment at the statement's end from swallowing what follows it. A `LIMIT`
+    /// tells the planner how much is wanted.
+    fn new(statement: &Statement<'a>, wanted: &str, after: &str, most_rows: u32) -> Self {
+        let text = statement.text();
+        let before = format!("SELECT {wanted} FROM (\n");
+        Wrapped {
+            text,
             alone: format!("{PREPARE}{text}"),
             is_prepare: true,
-            inside: format!("{BEFORE}{text}\n) q LIMIT {limit} OFFSET {offset}"),
-            page,
+            inside: format!("{before}{text}\n) q {after}"),
+            before: length(&before),
+            most_rows,
+            seam: None,
         }
     }
 
     /// Has the text parsed by itself, which says exactly what is wrong with it.
-    fn by_itself(&mut self, statement: &Statement<'_>) {
-        statement.text().clone_into(&mut self.alone);
+    fn by_itself(&mut self) {
+        self.text.clone_into(&mut self.alone);
         self.is_prepare = false;
     }
 }
@@ -124,6 +272,8 @@ struct Done {
     retry: Option<Retry>,
     described: Vec<session_pool::Column>,
     result: Result<Rows, ReadError>,
+    /// How the rows joined those before them.
+    seam: Option<Seam>,
 }
 
 /// Begins, runs the statement, rolls back and scrubs.
@@ -133,7 +283,7 @@ struct Done {
 async fn transact(
     lease: &mut Lease,
     guard: &Guard,
-    wrapped: &Wrapped,
+    wrapped: &Wrapped<'_>,
     limits: QueryLimits,
 ) -> Result<Done, ReadError> {
     let mut steps: Vec<Step<'_>> = guard.begin.iter().map(|text| Step::Run(text)).collect();
@@ -149,7 +299,7 @@ async fn transact(
         .exchange(&steps, largest_row)
         .await
         .map_err(ReadError::never_began)?;
-    let mut reading = Reading::new(wrapped.page.limit, limits.result_bytes);
+    let mut reading = Reading::new(wrapped, limits.result_bytes);
     let ended = match reading.read(&mut exchange).await {
         Ok(ended) => ended,
         Err(_) if reading.is_settled() => false,
@@ -165,7 +315,8 @@ async fn transact(
     let refused = reading.refused.as_ref();
     let is_stale = refused.is_some_and(|refused| refused.is_stale);
     let is_unchecked = refused.is_some_and(|refused| refused.step == begun);
-    let (described, result) = reading.judge(begun);
+    let seam = reading.seam.take();
+    let (described, result) = reading.judge(begun, wrapped.before);
     let is_about_form = is_unchecked || matches!(result, Err(ReadError::NotAQuery(_)));
     let retry = match () {
         () if !is_clean => None,
@@ -178,6 +329,7 @@ async fn transact(
         retry,
         described,
         result,
+        seam,
     })
 }
 
@@ -209,6 +361,7 @@ struct Reading {
     too_large: Option<usize>,
     most_rows: usize,
     most_bytes: usize,
+    seam: Option<Seam>,
 }
 
 struct Refused {
@@ -218,7 +371,7 @@ struct Refused {
 }
 
 impl Reading {
-    fn new(most_rows: u32, most_bytes: usize) -> Self {
+    fn new(wrapped: &Wrapped<'_>, most_bytes: usize) -> Self {
         Reading {
             rows: Gathered::default(),
             cut: None,
@@ -226,8 +379,9 @@ impl Reading {
             refused: None,
             bytes: 0,
             too_large: None,
-            most_rows: most_rows as usize,
+            most_rows: wrapped.most_rows as usize,
             most_bytes,
+            seam: wrapped.seam.clone(),
         }
     }
 
@@ -267,6 +421,13 @@ impl Reading {
         if self.is_settled() {
             return Ok(());
         }
+        let width = match &mut self.seam {
+            None => usize::MAX,
+            Some(seam) => match seam.take(row)? {
+                None => return Ok(()),
+                Some(width) => width,
+            },
+        };
         if self.rows.count() == self.most_rows {
             self.cut = Some(Cut::Limit);
             return Ok(());
@@ -277,7 +438,7 @@ impl Reading {
             return Ok(());
         }
         self.bytes += size;
-        self.rows.push(row)
+        self.rows.push(row, width)
     }
 
     /// Ends the result before a row of this size.
@@ -291,8 +452,11 @@ impl Reading {
     }
 
     /// Says what it comes to; the first `begun` steps came before the statement.
-    fn judge(self, begun: usize) -> (Vec<session_pool::Column>, Result<Rows, ReadError>) {
-        let inside = length(BEFORE);
+    fn judge(
+        self,
+        begun: usize,
+        inside: u32,
+    ) -> (Vec<session_pool::Column>, Result<Rows, ReadError>) {
         let result = match self.refused {
             Some(Refused {
                 step, complaint, ..

@@ -102,14 +102,14 @@ fn is_ordered(text: &str) -> bool {
 }
 
 /// A piece of SQL, as far as one has to know it to tell names from texts.
-struct Token<'a> {
+pub(super) struct Token<'a> {
     at: usize,
-    text: &'a str,
-    kind: TokenKind,
+    pub(super) text: &'a str,
+    pub(super) kind: TokenKind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum TokenKind {
+pub(super) enum TokenKind {
     /// White space or a comment.
     Blank,
     /// A word, a literal, or one other character.
@@ -117,7 +117,7 @@ enum TokenKind {
 }
 
 /// Cuts a text into tokens, none of which is empty; together they are the text.
-fn tokens(text: &str) -> impl Iterator<Item = Token<'_>> {
+pub(super) fn tokens(text: &str) -> impl Iterator<Item = Token<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let rest = &text[at..];
