@@ -491,6 +491,7 @@ impl Ordered {
             arguments["limit"] = json!(limit);
             let (texts, structured) = caller.done("query_database", arguments.clone()).await;
             rows.extend(structured["rows"].as_array().unwrap().clone());
+            assert!(rows.len() <= self.rows.len(), "{query}");
             is_sure &= !texts.concat().contains("have changed");
             match page(&structured).1 {
                 Some(next) => arguments["cursor"] = json!(next),
