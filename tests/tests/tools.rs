@@ -258,10 +258,7 @@ fn later_pages_read_neither_the_rows_before_them_nor_count_them() {
     for (query, step) in [
         ("SELECT * FROM shop.events ORDER BY id", 1_i64),
         ("SELECT * FROM shop.events ORDER BY kind, id", 1),
-        (
-            "SELECT at, id FROM shop.events ORDER BY 1 DESC LIMIT 199999",
-            -1,
-        ),
+        ("SELECT at, id FROM shop.events ORDER BY 1 DESC", -1),
     ] {
         superuser.run("select public.pg_stat_statements_reset()");
         let mut arguments = json!({ "query": query, "limit": 1000, "offset": 180_000 });
@@ -282,8 +279,7 @@ fn later_pages_read_neither_the_rows_before_them_nor_count_them() {
             .rows(
                 "select query, calls, rows, (shared_blks_hit + shared_blks_read) / calls
                    from public.pg_stat_statements
-                  where query like 'SELECT%FROM (%shop.events%' and query not like '%LIMIT 0'
-                    and rows > 0",
+                  where query like 'SELECT%FROM (%shop.events%'",
             )
             .unwrap();
         let (counted, asked): (Vec<_>, Vec<_>) = ran
@@ -294,6 +290,7 @@ fn later_pages_read_neither_the_rows_before_them_nor_count_them() {
                     .collect::<Vec<_>>()
             })
             .partition(|row| row[0].contains("OFFSET"));
+        let (described, asked): (Vec<_>, Vec<_>) = asked.into_iter().partition(|row| row[2] == "0");
         assert_eq!(counted.len(), 1, "the first page alone: {ran:?}");
         assert_eq!((&*counted[0][1], &*counted[0][2]), ("1", "1001"), "{ran:?}");
         let calls: u32 = asked.iter().map(|row| row[1].parse::<u32>().unwrap()).sum();

@@ -13,7 +13,11 @@ use crate::bench::agent_of;
 
 /// A caller for whom nothing is held, so that every page is a run of its own.
 fn forgetful_reader() -> Caller {
-    let (sessions, agent) = agent_of(cluster(), sample::SHOP_READER);
+    forgetful(sample::SHOP_READER)
+}
+
+fn forgetful(role: &str) -> Caller {
+    let (sessions, agent) = agent_of(cluster(), role);
     let settings = Settings {
         paging: Paging {
             held_bytes: 0,
@@ -289,6 +293,45 @@ async fn nulls_that_no_table_has_are_not_lost() {
             }
         }
         assert_eq!(Value::from(rows), whole["rows"], "{query}");
+    }
+}
+
+#[tokio::test]
+async fn values_that_settings_round_or_write_in_another_way_are_not_compared() {
+    schema(
+        "settings",
+        "CREATE TABLE t AS SELECT g AS id, 1 + g * 1e-9::float8 AS f, timestamptz '2024-10-26 23:50Z' + g * interval '1 minute' AS at \
+           FROM generate_series(1, 90) g; \
+         CREATE ROLE rounding LOGIN IN ROLE shop_reader; GRANT CONNECT ON DATABASE postgres TO rounding; \
+         ALTER ROLE rounding SET extra_float_digits = -9; ALTER ROLE rounding SET datestyle = 'German, DMY'; \
+         ALTER ROLE rounding SET timezone = 'Asia/Kolkata'",
+    )
+    .await;
+    let caller = forgetful("rounding");
+    for query in [
+        "SELECT id, f FROM settings.t ORDER BY f",
+        "SELECT id, f FROM settings.t ORDER BY f DESC",
+        "SELECT id, at FROM settings.t ORDER BY at",
+    ] {
+        let mut seen = Vec::new();
+        let mut arguments = json!({"query": query, "limit": 7});
+        loop {
+            let (texts, structured) = caller.done("query_database", arguments.clone()).await;
+            assert!(
+                !texts.concat().contains("have changed"),
+                "{query}: {texts:?}"
+            );
+            let (ids, next) = page(&structured);
+            seen.extend(ids.iter().map(|id| id.parse::<u32>().unwrap()));
+            match next {
+                Some(next) => arguments["cursor"] = json!(next),
+                None => break,
+            }
+        }
+        if query.ends_with("DESC") {
+            seen.reverse();
+        }
+        assert!(seen.into_iter().eq(1..=90), "{query}");
     }
 }
 
