@@ -302,5 +302,6 @@ fn later_pages_read_neither_the_rows_before_them_nor_count_them() {
                 .all(|row| blocks(row) * 5 < blocks(&counted[0])),
             "{ran:?}"
         );
+        assert!(described.iter().all(|row| blocks(row) < 10), "{ran:?}");
     }
 }

@@ -313,13 +313,16 @@ impl Seam {
         times(&self.found) < times(&self.given)
     }
 
-    pub(super) fn joined(&self) -> Joined {
+    /// Says how the run joined them. One that was cut off among the equal rows has not seen whether the
+    /// others are as told.
+    pub(super) fn joined(&self, is_cut: bool) -> Joined {
         let is_found = self.found.count == self.given.count && self.found.sum == self.given.sum;
-        let is_rounded = self.key.as_ref().is_some_and(|key| key.may_be_rounded);
+        let is_wrong = self.key.as_ref().is_some_and(|key| {
+            !self.is_as_told || is_cut && !self.is_over || key.may_be_rounded && !is_found
+        });
         match is_found {
-            _ if !self.is_as_told => Joined::Wrongly,
+            _ if is_wrong => Joined::Wrongly,
             true => Joined::Surely,
-            false if is_rounded => Joined::Wrongly,
             false => Joined::Perhaps,
         }
     }

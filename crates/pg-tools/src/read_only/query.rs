@@ -68,7 +68,8 @@ pub(super) async fn query_at_offset(
         let mut done = run(&mut lease, guard, wrapped, limits).await?;
         let seam = done.seam.take();
         let rows = settle(lease, guard, done).await?;
-        let is_sure = seam.is_some_and(|seam| seam.joined() == Joined::Surely);
+        let joined = seam.map(|seam| seam.joined(rows.cut.is_some()));
+        let is_sure = joined == Some(Joined::Surely);
         Ok(Following { rows, is_sure })
     })
     .await
@@ -109,7 +110,7 @@ pub(super) async fn query_at_edge(
             // A value is not one of its column's type any more, or the query itself has failed.
             Err(error) if error.is_about_values() => Ok(None),
             Err(error) => Err(error),
-            Ok(rows) => Ok(match seam.map(|seam| seam.joined()) {
+            Ok(rows) => Ok(match seam.map(|seam| seam.joined(rows.cut.is_some())) {
                 None | Some(Joined::Wrongly) => None,
                 Some(joined) => Some(Following {
                     rows,
