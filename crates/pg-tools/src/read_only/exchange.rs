@@ -4,7 +4,7 @@
 
 use std::future::Future;
 
-use futures_util::{future::join_all, join};
+use futures_util::join;
 use session_pool::Lease;
 use tokio_postgres::{
     Error, Row, Statement as Prepared,
@@ -12,7 +12,7 @@ use tokio_postgres::{
 };
 
 use super::{
-    Explain, QueryLimits,
+    QueryLimits,
     failure::{PARAMETERS, ReadError},
     statement::Statement,
 };
@@ -28,36 +28,6 @@ const END: &str = "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()";
 
 /// A value for `$1` and so on.
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
-
-/// Has a checked statement planned, in one round trip; gives the text of PostgreSQL's JSON.
-///
-/// `EXPLAIN` takes more than plain queries, so PostgreSQL parses the statement inside ours first.
-pub(super) async fn explain(
-    lease: Lease,
-    begin: &str,
-    statement: &Statement<'_>,
-    options: Explain,
-    limits: QueryLimits,
-) -> Result<String, ReadError> {
-    let probes = [Probe::alone(statement), Probe::inside(statement)];
-    let work = plan(&lease, statement, options);
-    let done = transact(&lease, begin, &probes, work, limits).await?;
-    if done.is_clean {
-        lease.give_back();
-    }
-    done.result.map(|(_, plan)| plan)
-}
-
-async fn plan(
-    lease: &Lease,
-    statement: &Statement<'_>,
-    Explain { analyze, buffers }: Explain,
-) -> Result<String, ReadError> {
-    // Without ANALYZE, PostgreSQL counts the blocks of planning only.
-    let buffers = buffers && analyze;
-    let before = format!("EXPLAIN (FORMAT JSON, ANALYZE {analyze}, BUFFERS {buffers})\n");
-    plan_as(lease, &before, statement).await
-}
 
 /// Runs an `EXPLAIN` that ends where the statement begins.
 async fn plan_as(
@@ -164,11 +134,11 @@ pub(super) async fn ask(
         let rows = lease.query_typed(sql, parameters).await;
         rows.map_err(|error| ReadError::of_statement(error, 0))
     };
-    let done = transact(&lease, begin, &[], work, limits).await?;
+    let done = transact(&lease, begin, work, limits).await?;
     if done.is_clean {
         lease.give_back();
     }
-    done.result.map(|(_, rows)| rows)
+    done.result
 }
 
 /// The relations that this transaction has locked and that are in none of the schemas $1.
@@ -206,11 +176,11 @@ pub(super) async fn stay_within(
         parsed.map_err(|error| ReadError::of_statement(error, 0))?;
         outside.map_err(|error| ReadError::of_statement(error, 0))
     };
-    let done = match transact(lease, begin, &[], work, limits).await {
+    let done = match transact(lease, begin, work, limits).await {
         Ok(done) => done,
         Err(error) => return (false, Err(error)),
     };
-    let judged = done.result.and_then(|(_, rows)| match rows.first() {
+    let judged = done.result.and_then(|rows| match rows.first() {
         None => Ok(()),
         Some(row) => {
             let relation: String = row.try_get(0).map_err(ReadError::lost)?;
@@ -270,44 +240,28 @@ impl Probe {
 struct Transacted<T> {
     /// Whether the connection is as good as new.
     is_clean: bool,
-    /// The probes as PostgreSQL described them, and what the work gave.
-    result: Result<(Vec<Prepared>, T), ReadError>,
+    result: Result<T, ReadError>,
 }
 
-/// Begins, has the probes parsed, lets the work be done, rolls back and scrubs: one round trip.
+/// Begins, lets the work be done, rolls back and scrubs: one round trip.
 ///
-/// When a probe fails the transaction has failed with it, and PostgreSQL runs none of the work.
 /// After an `Err` the lease must be dropped, which cancels what may still run.
 async fn transact<T>(
     lease: &Lease,
     begin: &str,
-    probes: &[Probe],
     work: impl Future<Output = Result<T, ReadError>>,
     limits: QueryLimits,
 ) -> Result<Transacted<T>, ReadError> {
     let pipeline = async {
         // Each of these sends when it is first polled, and they are polled in this order.
-        join!(
-            lease.batch_execute(begin),
-            join_all(probes.iter().map(|probe| lease.prepare(&probe.sql))),
-            work,
-            lease.batch_execute(END),
-        )
+        join!(lease.batch_execute(begin), work, lease.batch_execute(END),)
     };
-    let (begun, described, done, scrubbed) =
-        tokio::time::timeout(limits.statement_timeout + GRACE, pipeline)
-            .await
-            .map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
-    let result = begun.map_err(ReadError::of_beginning).and_then(|()| {
-        let judged = probes
-            .iter()
-            .zip(described)
-            .map(|(probe, found)| probe.judge(found));
-        Ok((judged.collect::<Result<_, _>>()?, done?))
-    });
+    let (begun, done, scrubbed) = tokio::time::timeout(limits.statement_timeout + GRACE, pipeline)
+        .await
+        .map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
     Ok(Transacted {
         is_clean: scrubbed.is_ok(),
-        result,
+        result: begun.map_err(ReadError::of_beginning).and(done),
     })
 }
 

@@ -142,8 +142,7 @@ impl Reader {
     ) -> Result<String, ReadError> {
         let statement = &Statement::check(text)?;
         self.leased(agent, Some(statement), |lease, guard| async move {
-            let (begin, limits) = (guard.begin.join("; "), agent.limits(self.limits));
-            exchange::explain(lease, &begin, statement, options, limits).await
+            query::explain(lease, &guard, statement, options, agent.limits(self.limits)).await
         })
         .or_else(|error| self.name_nearest(agent, text, error).map(Err))
         .await

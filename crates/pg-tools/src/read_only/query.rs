@@ -10,7 +10,7 @@ use session_pool::{Answer, Complaint, Exchange, Lease, Row, Step};
 use tokio_postgres::error::SqlState;
 
 use super::{
-    QueryLimits,
+    Explain, QueryLimits,
     exchange::{GRACE, length},
     failure::ReadError,
     guard::Guard,
@@ -30,6 +30,9 @@ const ROLLBACK: Step<'_> = Step::Run("ROLLBACK");
 /// What a row's message may have beside its values: a count, and a length for each of the columns,
 /// of which PostgreSQL has at most 1,664.
 const ROW_OVERHEAD: usize = 2 + 4 * 1_664;
+
+/// The most bytes that a plan may have.
+const LARGEST_PLAN: usize = 64 << 20;
 
 /// Runs a checked statement, in one round trip; one that fails, or that was prepared and has changed,
 /// takes one more.
@@ -122,6 +125,32 @@ pub(super) async fn query_at_edge(
     .await
 }
 
+/// Has a checked statement planned, in one round trip; gives the text of PostgreSQL's JSON.
+pub(super) async fn explain(
+    mut lease: Lease,
+    guard: &Guard,
+    statement: &Statement<'_>,
+    Explain { analyze, buffers }: Explain,
+    limits: QueryLimits,
+) -> Result<String, ReadError> {
+    // Without ANALYZE, PostgreSQL counts the blocks of planning only.
+    let buffers = buffers && analyze;
+    let before = format!("EXPLAIN (FORMAT JSON, ANALYZE {analyze}, BUFFERS {buffers})\n");
+    // A plan is not rows of a result; its tool shortens it.
+    let limits = QueryLimits {
+        result_bytes: LARGEST_PLAN,
+        ..limits
+    };
+    in_time(limits, async {
+        let wrapped = Wrapped::explained(statement, &before);
+        let done = run(&mut lease, guard, wrapped, limits).await?;
+        let rows = settle(lease, guard, done).await?;
+        let plan = rows.first_value().ok_or(ReadError::Unreadable)?;
+        Ok(plan.to_owned())
+    })
+    .await
+}
+
 async fn in_time<T>(
     limits: QueryLimits,
     work: impl Future<Output = Result<T, ReadError>>,
@@ -169,6 +198,8 @@ struct Wrapped<'a> {
     alone: String,
     /// Whether it is alone behind [`PREPARE`].
     is_prepare: bool,
+    /// What must be parsed, too, with how many characters of ours before the statement in it.
+    gate: Option<(String, u32)>,
     inside: String,
     /// How many characters of ours come before the statement inside.
     before: u32,
@@ -241,9 +272,26 @@ impl<'a> Wrapped<'a> {
             text,
             alone: format!("{PREPARE}{text}"),
             is_prepare: true,
+            gate: None,
             inside: format!("{before}{text}\n) q {after}"),
             before: length(&before),
             most_rows,
+            seam: None,
+        }
+    }
+
+    /// `EXPLAIN` takes more than plain queries, so PostgreSQL parses the statement inside ours first.
+    fn explained(statement: &Statement<'a>, before: &str) -> Self {
+        let text = statement.text();
+        let select = "SELECT FROM (\n";
+        Wrapped {
+            text,
+            alone: text.to_owned(),
+            is_prepare: false,
+            gate: Some((format!("{select}{text}\n) q"), length(select))),
+            inside: format!("{before}{text}"),
+            before: length(before),
+            most_rows: 1,
             seam: None,
         }
     }
@@ -289,12 +337,9 @@ async fn transact(
 ) -> Result<Done, ReadError> {
     let mut steps: Vec<Step<'_>> = guard.begin.iter().map(|text| Step::Run(text)).collect();
     let begun = steps.len();
-    steps.extend([
-        Step::Check(&wrapped.alone),
-        Step::Query(&wrapped.inside),
-        UNLOCK,
-        ROLLBACK,
-    ]);
+    steps.push(Step::Check(&wrapped.alone));
+    steps.extend(wrapped.gate.iter().map(|(gate, _)| Step::Check(gate)));
+    steps.extend([Step::Query(&wrapped.inside), UNLOCK, ROLLBACK]);
     let largest_row = limits.result_bytes.saturating_add(ROW_OVERHEAD);
     let mut exchange = lease
         .exchange(&steps, largest_row)
@@ -317,7 +362,7 @@ async fn transact(
     let is_stale = refused.is_some_and(|refused| refused.is_stale);
     let is_unchecked = refused.is_some_and(|refused| refused.step == begun);
     let seam = reading.seam.take();
-    let (described, result) = reading.judge(begun, wrapped.before);
+    let (described, result) = reading.judge(begun, wrapped);
     let is_about_form = is_unchecked || matches!(result, Err(ReadError::NotAQuery(_)));
     let retry = match () {
         () if !is_clean => None,
@@ -456,16 +501,18 @@ impl Reading {
     fn judge(
         self,
         begun: usize,
-        inside: u32,
+        wrapped: &Wrapped<'_>,
     ) -> (Vec<session_pool::Column>, Result<Rows, ReadError>) {
+        let inside = begun + 1 + usize::from(wrapped.gate.is_some());
         let result = match self.refused {
             Some(Refused {
                 step, complaint, ..
-            }) if step <= begun + 1 => Err(match step {
-                step if step < begun => ReadError::of_first_step(complaint),
-                step if step == begun => ReadError::of_complaint(complaint, 0),
-                _ if self.described.is_some() => ReadError::of_complaint(complaint, inside),
-                _ => ReadError::of_form(complaint, inside),
+            }) if step <= inside => Err(match &wrapped.gate {
+                _ if step < begun => ReadError::of_first_step(complaint),
+                _ if step == begun => ReadError::of_complaint(complaint, 0),
+                Some((_, before)) if step < inside => ReadError::of_form(complaint, *before),
+                _ if self.described.is_some() => ReadError::of_complaint(complaint, wrapped.before),
+                _ => ReadError::of_form(complaint, wrapped.before),
             }),
             // When it was the scrub that failed, the rows were there before.
             _ => match self.too_large {
