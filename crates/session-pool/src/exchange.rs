@@ -28,6 +28,8 @@ pub enum Step<'a> {
     /// Has a text parsed, alone. Left out when the step after it is prepared already, which says
     /// that this one passed before.
     Check(&'a str),
+    /// Has a text parsed, alone, whatever is prepared.
+    Parse(&'a str),
     /// Runs a statement that may be new, and gives its columns and rows.
     Query(&'a str),
 }
@@ -217,6 +219,10 @@ fn write(
                 checks.push((step, *text));
                 continue;
             }
+            Step::Parse(text) => {
+                parse(step, text, out, &mut sent)?;
+                continue;
+            }
             Step::Run(text) => (*text, Use::Always),
             Step::Query(text) => (*text, Use::Maybe),
         };
@@ -229,14 +235,7 @@ fn write(
         };
         if prepared.is_none() {
             for (step, text) in checks {
-                frontend::parse("", text, [], out)?;
-                sent.push(Sent {
-                    step,
-                    is_check: true,
-                    has_rows: false,
-                    prepares: None,
-                    prepared: None,
-                });
+                parse(step, text, out, &mut sent)?;
             }
             frontend::parse(&name, text, [], out)?;
         }
@@ -256,6 +255,19 @@ fn write(
     }
     frontend::sync(out);
     Ok(sent)
+}
+
+/// Has a text parsed that is not run.
+fn parse(step: usize, text: &str, out: &mut BytesMut, sent: &mut Vec<Sent>) -> io::Result<()> {
+    frontend::parse("", text, [], out)?;
+    sent.push(Sent {
+        step,
+        is_check: true,
+        has_rows: false,
+        prepares: None,
+        prepared: None,
+    });
+    Ok(())
 }
 
 /// Binds a statement without parameters, whose results shall come as text.

@@ -260,7 +260,7 @@ impl Reader {
     async fn within(
         &self,
         agent: &Agent,
-        lease: Lease,
+        mut lease: Lease,
         guard: &Guard,
         statement: &Statement<'_>,
     ) -> Result<Lease, ReadError> {
@@ -269,9 +269,8 @@ impl Reader {
         };
         let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
         let limits = agent.limits(self.limits);
-        let begin = &guard.begin;
         let (is_clean, within) =
-            exchange::stay_within(&lease, &begin.join("; "), statement, &schemas, limits).await;
+            query::stay_within(&mut lease, guard, statement, &schemas, limits).await;
         match within {
             Ok(()) => Ok(lease),
             Err(refusal) => {

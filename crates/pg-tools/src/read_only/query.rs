@@ -19,6 +19,7 @@ use super::{
     rows::{Cut, Gathered, Page, Rows, Sorts},
     statement::Statement,
 };
+use crate::agent::literal;
 
 /// Gives back what a rollback leaves of a transaction.
 ///
@@ -151,6 +152,50 @@ pub(super) async fn explain(
     .await
 }
 
+/// The relations that this transaction has locked and that are in none of the schemas that follow.
+///
+/// PostgreSQL locks whatever a statement names while it parses it, and what the views in it stand
+/// for. The catalogues are for everybody, but for those that hold samples of rows or others' statements.
+const OUTSIDE: &str = "SELECT n.nspname::text || '.' || c.relname::text \
+     FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation \
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' \
+       AND (l.database = 0 OR l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())) \
+       AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') \
+       AND (n.nspname NOT IN ('pg_catalog', 'information_schema') \
+            OR c.relname IN ('pg_stats', 'pg_stats_ext', 'pg_stats_ext_exprs', 'pg_statistic', 'pg_statistic_ext_data', \
+                             'pg_stat_activity', 'pg_largeobject', 'pg_largeobject_metadata', 'pg_prepared_statements', 'pg_cursors')) \
+       AND n.nspname !~ '^pg_(toast|temp_)' \
+       AND n.nspname::text <> ALL (ARRAY[";
+const FIRST: &str = "]::pg_catalog.text[]) ORDER BY 1 LIMIT 1";
+
+/// Has PostgreSQL parse a statement, and refuses it when it names a relation outside of `schemas`.
+///
+/// Gives whether the connection is as good as new beside what was found.
+pub(super) async fn stay_within(
+    lease: &mut Lease,
+    guard: &Guard,
+    statement: &Statement<'_>,
+    schemas: &[&str],
+    limits: QueryLimits,
+) -> (bool, Result<(), ReadError>) {
+    let own: Vec<String> = schemas.iter().map(|schema| literal(schema)).collect();
+    let outside = format!("{OUTSIDE}{}{FIRST}", own.join(", "));
+    let wrapped = Wrapped::parsed(statement, outside);
+    let done = match in_time(limits, run(lease, guard, wrapped, limits)).await {
+        Ok(done) => done,
+        Err(error) => return (false, Err(error)),
+    };
+    let judged = done.result.and_then(|rows| match rows.first_value() {
+        None => Ok(()),
+        Some(relation) => Err(ReadError::refused(format!(
+            "this token may not use {relation}; it may use the schemas {}, and views over these",
+            schemas.join(", ")
+        ))),
+    });
+    (done.is_clean, judged)
+}
+
 async fn in_time<T>(
     limits: QueryLimits,
     work: impl Future<Output = Result<T, ReadError>>,
@@ -198,6 +243,8 @@ struct Wrapped<'a> {
     alone: String,
     /// Whether it is alone behind [`PREPARE`].
     is_prepare: bool,
+    /// Whether it is to be parsed even when what is run after it is prepared.
+    is_apart: bool,
     /// What must be parsed, too, with how many characters of ours before the statement in it.
     gate: Option<(String, u32)>,
     inside: String,
@@ -272,6 +319,7 @@ impl<'a> Wrapped<'a> {
             text,
             alone: format!("{PREPARE}{text}"),
             is_prepare: true,
+            is_apart: false,
             gate: None,
             inside: format!("{before}{text}\n) q {after}"),
             before: length(&before),
@@ -288,9 +336,27 @@ impl<'a> Wrapped<'a> {
             text,
             alone: text.to_owned(),
             is_prepare: false,
+            is_apart: false,
             gate: Some((format!("{select}{text}\n) q"), length(select))),
             inside: format!("{before}{text}"),
             before: length(before),
+            most_rows: 1,
+            seam: None,
+        }
+    }
+
+    /// The statement is parsed and not run, and a question of ours follows.
+    fn parsed(statement: &Statement<'a>, question: String) -> Self {
+        let text = statement.text();
+        Wrapped {
+            text,
+            alone: text.to_owned(),
+            is_prepare: false,
+            is_apart: true,
+            gate: None,
+            inside: question,
+            // Where a mistake is in the question tells nobody anything.
+            before: u32::MAX,
             most_rows: 1,
             seam: None,
         }
@@ -337,7 +403,11 @@ async fn transact(
 ) -> Result<Done, ReadError> {
     let mut steps: Vec<Step<'_>> = guard.begin.iter().map(|text| Step::Run(text)).collect();
     let begun = steps.len();
-    steps.push(Step::Check(&wrapped.alone));
+    steps.push(if wrapped.is_apart {
+        Step::Parse(&wrapped.alone)
+    } else {
+        Step::Check(&wrapped.alone)
+    });
     steps.extend(wrapped.gate.iter().map(|(gate, _)| Step::Check(gate)));
     steps.extend([Step::Query(&wrapped.inside), UNLOCK, ROLLBACK]);
     let largest_row = limits.result_bytes.saturating_add(ROW_OVERHEAD);

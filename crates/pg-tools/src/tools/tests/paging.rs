@@ -207,13 +207,13 @@ async fn schema(name: &str, objects: &str) -> tokio_postgres::Client {
 #[tokio::test]
 async fn rows_that_are_added_or_removed_before_a_page_do_not_shift_it() {
     let owner = schema(
-        "shifts",
+        "moved",
         "CREATE TABLE t AS SELECT g AS id, g / 10 AS tens FROM generate_series(1, 200) g",
     )
     .await;
     for (query, all) in [
-        ("SELECT id FROM shifts.t ORDER BY id", 1..=200),
-        ("SELECT id, tens FROM shifts.t ORDER BY tens, 1", 1..=200),
+        ("SELECT id FROM moved.t ORDER BY id", 1..=200),
+        ("SELECT id, tens FROM moved.t ORDER BY tens, 1", 1..=200),
     ] {
         let caller = forgetful_reader();
         let (mut seen, mut arguments) = (Vec::new(), json!({"query": query, "limit": 33}));
@@ -226,7 +226,7 @@ async fn rows_that_are_added_or_removed_before_a_page_do_not_shift_it() {
             // All of it comes before the page, and none of it is the row before the next one.
             owner
                 .batch_execute(&format!(
-                    "INSERT INTO shifts.t SELECT -g, -g FROM generate_series(1, 7) g; DELETE FROM shifts.t WHERE id = {first}"
+                    "INSERT INTO moved.t SELECT -g, -g FROM generate_series(1, 7) g; DELETE FROM moved.t WHERE id = {first}"
                 ))
                 .await
                 .unwrap();
@@ -242,7 +242,7 @@ async fn rows_that_are_added_or_removed_before_a_page_do_not_shift_it() {
         );
         owner
             .batch_execute(
-                "TRUNCATE shifts.t; INSERT INTO shifts.t SELECT g, g / 10 FROM generate_series(1, 200) g",
+                "TRUNCATE moved.t; INSERT INTO moved.t SELECT g, g / 10 FROM generate_series(1, 200) g",
             )
             .await
             .unwrap();
