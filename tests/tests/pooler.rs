@@ -150,6 +150,28 @@ fn every_tool_works_through_a_pooler_in_transaction_mode() {
 }
 
 #[test]
+fn a_server_that_comes_after_another_finds_nothing_of_it_on_the_poolers_connections() {
+    let database = Database::fresh();
+    let pooler = Pooler::start(&database);
+    for _ in 0..2 {
+        let mut setup = Setup::new([pooler.entry(&database)]);
+        let token = setup.add_token();
+        let server = setup.start();
+        for number in 0..9 {
+            let query = format!("SELECT name, {number} FROM shop.products ORDER BY name, 2");
+            let answer = server.call(&token, "execute_explain", json!({ "query": query }));
+            assert!(!answer.is_error, "{}", answer.text);
+            let mut arguments = json!({ "query": query, "limit": 5 });
+            for _ in 0..2 {
+                let answer = server.call(&token, "query_database", arguments.clone());
+                assert!(!answer.is_error, "{}", answer.text);
+                arguments["cursor"] = answer.structured["next_cursor"].clone();
+            }
+        }
+    }
+}
+
+#[test]
 fn a_client_that_hangs_up_ends_its_statement_through_a_pooler() {
     let database = Database::fresh();
     let pooler = Pooler::start(&database);
