@@ -155,19 +155,24 @@ fn a_server_that_comes_after_another_finds_nothing_of_it_on_the_poolers_connecti
     let pooler = Pooler::start(&database);
     for _ in 0..2 {
         let mut setup = Setup::new([pooler.entry(&database)]);
-        let token = setup.add_token();
+        let tokens: Vec<Token> = (0..6).map(|_| setup.add_token()).collect();
         let server = setup.start();
-        for number in 0..9 {
-            let query = format!("SELECT name, {number} FROM shop.products ORDER BY name, 2");
-            let answer = server.call(&token, "execute_explain", json!({ "query": query }));
-            assert!(!answer.is_error, "{}", answer.text);
-            let mut arguments = json!({ "query": query, "limit": 5 });
-            for _ in 0..2 {
-                let answer = server.call(&token, "query_database", arguments.clone());
-                assert!(!answer.is_error, "{}", answer.text);
-                arguments["cursor"] = answer.structured["next_cursor"].clone();
+        std::thread::scope(|scope| {
+            for token in &tokens {
+                let server = &server;
+                scope.spawn(move || {
+                    for number in 0..15 {
+                        let query =
+                            format!("SELECT name, {number} FROM shop.products ORDER BY 1, 2");
+                        let query = json!({ "query": query });
+                        for tool in ["execute_explain", "query_database"] {
+                            let answer = server.call(token, tool, query.clone());
+                            assert!(!answer.is_error, "{tool}: {}", answer.text);
+                        }
+                    }
+                });
             }
-        }
+        });
     }
 }
 
