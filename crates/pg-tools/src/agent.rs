@@ -281,6 +281,6 @@ fn array_item(text: &str) -> String {
 }
 
 /// Writes a text as an SQL literal that means the same whatever the server's settings are.
-fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }

@@ -150,7 +150,7 @@ mod tests {
     use session_pool::Row;
 
     use super::*;
-    use crate::read_only::{Column, Cut, Gathered};
+    use crate::read_only::{Column, Cut, Gathered, Sorts};
 
     fn rows(kind: ColumnKind, values: &[Option<&str>]) -> Rows {
         let mut gathered = Gathered::default();
@@ -164,13 +164,14 @@ mod tests {
                     body.extend_from_slice(value.as_bytes());
                 }
             }
-            gathered.push(Row::new(&body)).expect("a row");
+            gathered.push(Row::new(&body), usize::MAX).expect("a row");
         }
         let mut rows = gathered.finish(None).expect("texts");
         rows.columns.push(Column {
             name: "a\tb".into(),
             type_name: "t".into(),
             kind,
+            sorts: Sorts::Unknown,
         });
         rows
     }
