@@ -192,7 +192,7 @@ impl Handler for Toolbox {
     }
 
     fn tools(&self, agent: &Agent) -> Arc<[Listed]> {
-        self.lists.of(self.shelf.of(agent))
+        self.lists.of(self.shelf.of(&agent.present()))
     }
 
     async fn call_tool(
@@ -200,7 +200,7 @@ impl Handler for Toolbox {
         call: ToolCall,
         context: Context<Agent>,
     ) -> Result<ToolResult, CallError> {
-        let agent = context.principal();
+        let agent = &*context.principal().present();
         let unknown =
             || CallError::InvalidParams(format!("unknown tool \"{}\"", call.name.escape_debug()));
         let tool = self.shelf.find(agent, &call.name).ok_or_else(unknown)?;
@@ -247,7 +247,7 @@ impl Handler for Toolbox {
         uri: String,
         context: Context<Agent>,
     ) -> Result<Vec<ResourceContents>, CallError> {
-        let agent = context.principal();
+        let agent = &*context.principal().present();
         if !agent.may_read_resources() {
             return Err(CallError::NotFound(uri));
         }
@@ -269,6 +269,7 @@ impl Handler for Toolbox {
         if !agent.may_read_resources() {
             return None;
         }
+        let agent = &*agent.beyond_call();
         // On the heap: the futures of a follower's stream would nest too deep for the compiler.
         Box::pin(self.shelf.means.resources.version(agent, uri)).await
     }
@@ -308,7 +309,7 @@ impl Handler for Toolbox {
     ) -> Result<Completion, CallError> {
         let is_table =
             matches!(&call.reference, Reference::Template { uri } if uri == TEMPLATE.uri);
-        let agent = context.principal();
+        let agent = &*context.principal().present();
         if !is_table || !agent.may_read_resources() {
             return Ok(Completion::default());
         }

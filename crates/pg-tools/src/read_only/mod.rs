@@ -31,7 +31,7 @@ use exchange::Imagination;
 pub(crate) use exchange::{GRACE, Imagined, Parameter};
 pub(crate) use failure::ReadError;
 use futures_util::{FutureExt, TryFutureExt};
-pub use guard::{DangerousRoles, Guards};
+pub use guard::{Allowance, DangerousRoles, Guards};
 pub(crate) use rows::{Column, ColumnKind, Cut, Gathered, Page, Rows};
 use session_pool::Lease;
 use tokio_postgres::Row;
@@ -71,7 +71,7 @@ pub(crate) fn is_ordered(text: &str) -> bool {
 /// Dropping the future of a call cancels its statement in PostgreSQL. After each, with a result or
 /// without one, nothing has changed in the database.
 pub(crate) struct Reader {
-    pub(crate) guards: Guards,
+    pub(crate) guards: Arc<Guards>,
     pub(crate) limits: QueryLimits,
 }
 
@@ -182,7 +182,7 @@ impl Reader {
     ) -> Result<T, ReadError> {
         let attempt = async || {
             let lease = agent.session().lease(agent.database()).await?;
-            let guard = match self.guards.fresh(agent.database()) {
+            let guard = match self.guards.fresh(agent.database(), lease.generation()) {
                 Some(guard) => guard,
                 None => self.load_guard(agent, &lease).await?,
             };
@@ -203,10 +203,18 @@ impl Reader {
             };
             run(lease, guard).await
         };
-        match attempt().await {
+        let result = match attempt().await {
             Err(ReadError::NeverBegan(_)) => attempt().await,
             result => result,
-        }
+        };
+        result.map_err(|error| match error {
+            // A connection that was cut off because the database was taken away looks lost.
+            ReadError::NeverBegan(_) | ReadError::Lost(_) => {
+                let standing = agent.session().generation(agent.database());
+                standing.err().map_or(error, ReadError::from)
+            }
+            error => error,
+        })
     }
 
     /// Refuses a statement that is not run as one of the agent's own (the operator's, or one of ours on a
