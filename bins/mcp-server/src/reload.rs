@@ -1,6 +1,6 @@
 //! The configuration file, followed while the server runs: its databases are in force at once.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use mcp_protocol::Service;
@@ -125,7 +125,7 @@ impl Reload {
 
     /// Says whether there is another file than before, once it is written. A file that is missing is
     /// about to be replaced.
-    async fn has_changed(&mut self, path: &PathBuf) -> bool {
+    async fn has_changed(&mut self, path: &Path) -> bool {
         let mut now = file::read(path).await;
         if now.is_none() || now == self.seen {
             return false;
