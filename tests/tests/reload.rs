@@ -340,6 +340,41 @@ fn a_hangup_reads_passwords_again() {
 }
 
 #[test]
+fn a_hangup_reads_the_password_of_a_tokens_own_role_again() {
+    let database = Database::fresh();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let own = database.role("own", "nosuperuser noinherit");
+    let grant = format!(
+        "grant connect on database {} to {}",
+        database.name, own.role
+    );
+    database.superuser().run(&grant);
+    let password = setup.file("password", "canary-wrong\n");
+    let options = [
+        "--role",
+        &own.role,
+        "--role-password-file",
+        password.to_str().unwrap(),
+    ];
+    let token = setup.add_token_with(&[&["--expiry", "never"], &options[..]].concat());
+    let mut server = setup.start();
+    server.keep_secret(&own.password);
+    assert!(server.query(&token, "SELECT 1").is_error);
+    setup.file("password", &format!("{}\n", own.password));
+    assert!(server.query(&token, "SELECT 1").is_error);
+    server.signal(Signal::HUP);
+    server.log.wait_for("no database changed");
+    let pid = "SELECT pg_backend_pid()";
+    let before = server.query(&token, pid).value().clone();
+    // Read again and found as it was, it ends nothing.
+    server.signal(Signal::HUP);
+    wait::until("it is read again", HANG, || {
+        server.log.count("no database changed") == 2
+    });
+    assert_eq!(server.query(&token, pid).value(), &before);
+}
+
+#[test]
 fn custom_tools_are_prepared_on_the_new_database() {
     let other = Postgres::private();
     let (old, new) = (Database::fresh(), Database::fresh_in(&other));

@@ -38,6 +38,8 @@ struct Known {
     /// All configured databases, the default one first.
     databases: Arc<[Arc<str>]>,
     by_id: HashMap<TokenId, Arc<Holder>>,
+    /// How often passwords were to be read again.
+    readings: u64,
 }
 
 /// The holder of one token.
@@ -51,6 +53,8 @@ pub(crate) struct Holder {
     /// What its session is like.
     pub(crate) terms: Terms,
     record: Arc<Record>,
+    /// Whether its password may be another one by now.
+    is_outdated: bool,
 }
 
 /// What a holder did. It outlives changes of the entry.
@@ -68,6 +72,7 @@ impl Holders {
             known: Mutex::new(Known {
                 databases,
                 by_id: HashMap::new(),
+                readings: 0,
             }),
         }
     }
@@ -76,7 +81,8 @@ impl Holders {
     pub(crate) fn of(&self, token: &Arc<Token>) -> Option<Arc<Holder>> {
         let known = self.lock();
         let holder = known.by_id.get(&token.id)?;
-        Arc::ptr_eq(&holder.token, token).then(|| Arc::clone(holder))
+        let is_present = Arc::ptr_eq(&holder.token, token) && !holder.is_outdated;
+        is_present.then(|| Arc::clone(holder))
     }
 
     /// Makes the holder of a token, with the password that its entry names.
@@ -84,6 +90,7 @@ impl Holders {
     /// # Errors
     /// The password cannot be had. Nothing else is tried in its place.
     pub(crate) async fn prepare(&self, token: Arc<Token>) -> Result<(), Refusal> {
+        let readings = self.lock().readings;
         let login = match &token.policy.role {
             Some(TokenRole::Login(login)) => {
                 let password = password(login.password.clone()).await;
@@ -125,6 +132,7 @@ impl Holders {
                 login,
             },
             record: record.unwrap_or_default(),
+            is_outdated: known.readings != readings && has_password_file(&token),
             token: Arc::clone(&token),
         };
         known.by_id.insert(token.id.clone(), Arc::new(holder));
@@ -152,6 +160,17 @@ impl Holders {
             all.push((id, databases));
         }
         all
+    }
+
+    /// Has the passwords that are in files read again, each when its token is used next.
+    pub(crate) fn read_passwords_again(&self) {
+        let mut known = self.lock();
+        known.readings += 1;
+        for holder in known.by_id.values_mut() {
+            if has_password_file(&holder.token) {
+                Arc::make_mut(holder).is_outdated = true;
+            }
+        }
     }
 
     /// Forgets the holder of a token that is gone.
@@ -251,6 +270,13 @@ impl Known {
             None => self.databases.iter().take(1).cloned().collect(),
         }
     }
+}
+
+fn has_password_file(token: &Token) -> bool {
+    let Some(TokenRole::Login(login)) = &token.policy.role else {
+        return false;
+    };
+    matches!(login.password, Some(PasswordSource::File(_)))
 }
 
 fn add(log: &mut UsageLog, id: TokenId, news: Usage) {

@@ -165,6 +165,9 @@ impl Reload {
                 others.join(", ")
             );
         }
+        if let Some(door) = &self.door {
+            door.holders().read_passwords_again();
+        }
         if differences.is_empty() {
             return Ok(differences);
         }
