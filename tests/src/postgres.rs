@@ -1,6 +1,5 @@
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use private_postgres::{Cluster, Identity, Network, Options, Programs, Search};
 use tokio_postgres::Config;
@@ -183,16 +182,7 @@ fn options() -> Options {
 }
 
 fn options_of(programs: Programs) -> Options {
-    static SWEPT: OnceLock<()> = OnceLock::new();
-    // Not in target/: as root, PostgreSQL runs as another user, who may not reach the checkout.
-    let parent = Path::new("/tmp");
-    SWEPT.get_or_init(|| private_postgres::sweep(parent, FOLDER_PREFIX));
-    let moment = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_nanos();
-    let folder = parent.join(format!("{FOLDER_PREFIX}{}-{moment}", std::process::id()));
-    let mut options = Options::throwaway(programs, folder)
+    let mut options = Options::for_tests(programs, FOLDER_PREFIX)
         .setting("max_connections", "300")
         .setting("max_prepared_transactions", "10");
     options.network = Network::Loopback;

@@ -1,12 +1,8 @@
 //! A real PostgreSQL for the tests.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU32, Ordering},
-    },
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU32, Ordering},
 };
 
 use private_postgres::{Cluster, Options, Programs, Search, sample};
@@ -17,15 +13,14 @@ use crate::Agent;
 
 /// One server with the sample shop for all tests of this program; it ends with the process.
 pub(crate) fn cluster() -> &'static Cluster {
-    static SERVER: OnceLock<(Cluster, tempfile::TempDir)> = OnceLock::new();
-    let (cluster, _) = SERVER.get_or_init(|| start(installed(), &[]));
-    cluster
+    static SERVER: OnceLock<Cluster> = OnceLock::new();
+    SERVER.get_or_init(|| start(installed(), &[]))
 }
 
 /// As [`cluster`], with pg_stat_statements counting, and with nobody that mends things meanwhile.
 pub(crate) fn counting_cluster() -> &'static Cluster {
-    static SERVER: OnceLock<(Cluster, tempfile::TempDir)> = OnceLock::new();
-    let (cluster, _) = SERVER.get_or_init(|| {
+    static SERVER: OnceLock<Cluster> = OnceLock::new();
+    SERVER.get_or_init(|| {
         start(
             installed(),
             &[
@@ -34,14 +29,13 @@ pub(crate) fn counting_cluster() -> &'static Cluster {
                 ("autovacuum", "off"),
             ],
         )
-    });
-    cluster
+    })
 }
 
 /// As [`cluster`], of programs that have pgvector.
 pub(crate) fn vector_cluster() -> &'static Cluster {
-    static SERVER: OnceLock<(Cluster, tempfile::TempDir)> = OnceLock::new();
-    let (cluster, _) = SERVER.get_or_init(|| {
+    static SERVER: OnceLock<Cluster> = OnceLock::new();
+    SERVER.get_or_init(|| {
         let folder = std::env::var_os("PG_VECTOR_BINDIR").unwrap_or_else(|| {
             panic!(
                 "PG_VECTOR_BINDIR does not name PostgreSQL's programs with pgvector; `./run test` sets it, \
@@ -53,8 +47,7 @@ pub(crate) fn vector_cluster() -> &'static Cluster {
             path: None,
         });
         start(programs, &[])
-    });
-    cluster
+    })
 }
 
 fn installed() -> Programs {
@@ -68,13 +61,8 @@ fn find(search: Search) -> Programs {
     Programs::find(&search).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn start(programs: Programs, settings: &[(&str, &str)]) -> (Cluster, tempfile::TempDir) {
-    let root = tempfile::Builder::new()
-        .prefix("pg-tools-")
-        .tempdir_in("/tmp")
-        .unwrap();
-    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o711)).unwrap();
-    let mut options = Options::throwaway(programs, root.path().join("cluster"));
+fn start(programs: Programs, settings: &[(&str, &str)]) -> Cluster {
+    let mut options = Options::for_tests(programs, "pg-tools-");
     for (name, value) in settings {
         options = options.setting(name, value);
     }
@@ -94,7 +82,7 @@ fn start(programs: Programs, settings: &[(&str, &str)]) -> (Cluster, tempfile::T
             });
         });
     });
-    (cluster, root)
+    cluster
 }
 
 /// A connection that sees and may do everything.

@@ -4,12 +4,13 @@ use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::account::Account;
 use crate::connection::Connection;
 use crate::error::{hint, last_lines};
-use crate::folder::Folder;
+use crate::folder::{Folder, sweep};
 use crate::initialize::initialize;
 use crate::programs::Programs;
 use crate::readiness::probe;
@@ -93,6 +94,23 @@ impl Options {
             settings: Vec::new(),
             start_limit: Duration::from_secs(60),
         }
+    }
+
+    /// A cluster for all tests of a program, whose guard nobody drops: as [`Options::throwaway`] in a new folder of
+    /// `/tmp`, whose name begins with `prefix`. What ended programs left under that prefix is removed first.
+    pub fn for_tests(programs: Programs, prefix: &str) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        // Not in the folder of the build: as root, PostgreSQL runs as another user, who may not reach that.
+        let parent = Path::new("/tmp");
+        sweep(parent, prefix);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let moment = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_micros();
+        let process = std::process::id();
+        let name = format!("{prefix}{process}-{moment}-{number}");
+        Self::throwaway(programs, parent.join(name))
     }
 
     /// A cluster for tests: fast, unsafe against crashes, gone with its guard.

@@ -28,9 +28,7 @@ pub(crate) fn initialize(
 ) -> Result<(), StartError> {
     let major = options.programs.major();
     let (data, marker) = (folder.data(major), folder.made_marker(major));
-    if data.exists() {
-        orphan::settle(&data)?;
-    }
+    orphan::settle(&data)?;
     if options.reset {
         folder.erase()?;
     }

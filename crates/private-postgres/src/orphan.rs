@@ -21,7 +21,7 @@ pub(crate) fn settle(data: &Path) -> Result<(), StartError> {
         tracing::warn!(pid = number(pid), folder = %data.display(), "stopping a PostgreSQL that an earlier run left behind");
         stop(pid, data)?;
     }
-    wait_for_backends(data)?;
+    wait_for_others(data)?;
     let pid_file = data.join("postmaster.pid");
     if pid_in(&pid_file).is_some_and(is_alive) {
         tracing::warn!(file = %pid_file.display(), "removing a stale pid file whose number another program has now");
@@ -30,13 +30,13 @@ pub(crate) fn settle(data: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Tells whether a server or a backend still runs on any data folder inside `folder`.
+/// Tells whether a program of PostgreSQL still runs on any data folder inside `folder`.
 pub(crate) fn any_alive(folder: &Path) -> bool {
     fs::read_dir(folder)
         .into_iter()
         .flatten()
         .flatten()
-        .any(|entry| postmaster(&entry.path()).is_some() || !working_in(&entry.path()).is_empty())
+        .any(|entry| postmaster(&entry.path()).is_some() || !working_on(&entry.path()).is_empty())
 }
 
 /// The process that `data`'s pid file names, if it really is a postgres on `data`.
@@ -80,26 +80,37 @@ fn stop(pid: Pid, data: &Path) -> Result<(), StartError> {
     Err(StartError::OrphanStays { pid: number(pid) })
 }
 
-/// Backends outlive a killed postmaster until their statement ends.
-fn wait_for_backends(data: &Path) -> Result<(), StartError> {
-    if wait_until(STOP_LIMIT, || working_in(data).is_empty()) {
+/// Backends outlive a killed postmaster until their statement ends, and an interrupted `initdb` removes what it made.
+fn wait_for_others(data: &Path) -> Result<(), StartError> {
+    if wait_until(STOP_LIMIT, || working_on(data).is_empty()) {
         return Ok(());
     }
-    match working_in(data).first() {
+    match working_on(data).first() {
         Some(&pid) => Err(StartError::OrphanStays { pid }),
         None => Ok(()),
     }
 }
 
-/// All processes whose working folder is `data`, which is where PostgreSQL's processes work.
-fn working_in(data: &Path) -> Vec<u32> {
+/// All processes that work on `data`: PostgreSQL's do so from inside of it, `initdb` is given its name.
+fn working_on(data: &Path) -> Vec<u32> {
     fs::read_dir("/proc")
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == data))
+        .filter(|pid| is_inside(*pid, data) || is_making(*pid, data))
         .collect()
+}
+
+fn is_inside(pid: u32, data: &Path) -> bool {
+    fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == data)
+}
+
+fn is_making(pid: u32, data: &Path) -> bool {
+    let command_line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let arguments = || command_line.split(|byte| *byte == 0);
+    arguments().any(|argument| argument.ends_with(b"/initdb"))
+        && arguments().any(|argument| argument == data.as_os_str().as_encoded_bytes())
 }
 
 fn wait_until(limit: Duration, done: impl Fn() -> bool) -> bool {

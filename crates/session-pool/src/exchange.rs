@@ -4,7 +4,7 @@
 //! end, so that all of it costs one write, one read and one "ready"; after a statement that fails
 //! PostgreSQL skips the others. Values come as text, written by their types' own output functions.
 
-use std::io;
+use std::{borrow::Cow, io};
 
 use bytes::{Buf, BytesMut};
 use fallible_iterator::FallibleIterator;
@@ -28,8 +28,17 @@ pub enum Step<'a> {
     /// Has a text parsed, alone. Left out when the step after it is prepared already, which says
     /// that this one passed before.
     Check(&'a str),
-    /// Runs a statement that may be new, and gives its columns and rows.
-    Query(&'a str),
+    /// Runs a statement that may be new, with values for its parameters, and gives its columns and rows.
+    Query(&'a str, &'a [Parameter<'a>]),
+}
+
+/// A value for `$1` and so on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter<'a> {
+    /// The type's number in `pg_type`.
+    pub type_oid: u32,
+    /// The value as its type reads it.
+    pub text: Cow<'a, str>,
 }
 
 /// A part of an answer.
@@ -209,15 +218,16 @@ fn write(
     let mut sent = Vec::with_capacity(steps.len());
     let mut checks = Vec::new();
     for (step, what) in steps.iter().enumerate() {
-        let (text, expected) = match what {
+        let (text, parameters, expected) = match *what {
             Step::Check(text) => {
-                checks.push((step, *text));
+                checks.push((step, text));
                 continue;
             }
-            Step::Run(text) => (*text, Use::Always),
-            Step::Query(text) => (*text, Use::Maybe),
+            Step::Run(text) => (text, [].as_slice(), Use::Always),
+            Step::Query(text, parameters) => (text, parameters, Use::Maybe),
         };
-        let plan = statements.plan(text, expected);
+        let types = parameters.iter().map(|parameter| parameter.type_oid);
+        let plan = statements.plan(text, types.clone(), expected);
         let checks = std::mem::take(&mut checks);
         let (name, prepares, prepared) = match plan {
             Plan::Prepared(name) => (name.text(), None, Some(name)),
@@ -235,10 +245,10 @@ fn write(
                     prepared: None,
                 });
             }
-            frontend::parse(&name, text, [], out)?;
+            frontend::parse(&name, text, types, out)?;
         }
-        bind(&name, out)?;
-        let has_rows = matches!(what, Step::Query(_));
+        bind(&name, parameters, out)?;
+        let has_rows = matches!(what, Step::Query(..));
         if has_rows {
             frontend::describe(b'P', "", out)?;
         }
@@ -255,15 +265,17 @@ fn write(
     Ok(sent)
 }
 
-/// Binds a statement without parameters, whose results shall come as text.
-fn bind(statement: &str, out: &mut BytesMut) -> io::Result<()> {
-    let none = std::iter::empty::<()>;
+/// Binds a statement; values go as text, and its results shall come as text.
+fn bind(statement: &str, parameters: &[Parameter<'_>], out: &mut BytesMut) -> io::Result<()> {
     frontend::bind(
         "",
         statement,
         std::iter::empty(),
-        none(),
-        |(), _| Ok(IsNull::Yes),
+        parameters,
+        |parameter, out| {
+            out.extend_from_slice(parameter.text.as_bytes());
+            Ok(IsNull::No)
+        },
         std::iter::empty(),
         out,
     )

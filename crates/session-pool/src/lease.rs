@@ -10,6 +10,7 @@ use crate::{
     budget::Stake,
     connect::{Canceller, Connection, Connector},
     exchange::{Exchange, Step},
+    statements::Statements,
 };
 
 /// What makes a connection as good as new, as one simple query.
@@ -155,6 +156,22 @@ impl Lease {
     ) -> io::Result<Exchange<'_>> {
         let object = self.object.as_mut().expect(HAS_CONNECTION);
         object.means.exchange(steps, largest_row).await
+    }
+
+    /// Counts that a text came, and says whether it came often on this connection: then it is worth
+    /// sending it with parameters instead of values, for [`Lease::exchange`] will have it prepared.
+    pub fn recurs(&mut self, text: &str) -> bool {
+        self.statements().recurs(text)
+    }
+
+    /// Has [`Lease::recurs`] say no to a text from now on, because it failed where its values did not.
+    pub fn avoid(&mut self, text: &str) {
+        self.statements().avoid(text);
+    }
+
+    fn statements(&mut self) -> &mut Statements {
+        let object = self.object.as_mut().expect(HAS_CONNECTION);
+        &mut object.means.statements
     }
 
     fn connection(&self) -> &Connection {

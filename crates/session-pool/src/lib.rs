@@ -48,7 +48,7 @@ mod wire;
 
 pub use complaint::Complaint;
 pub use database::{Database, Limits, Login, TargetSession, Terms};
-pub use exchange::{Answer, Column, Exchange, Row, Step};
+pub use exchange::{Answer, Column, Exchange, Parameter, Row, Step};
 pub use lease::{Lease, LeaseError, SCRUB};
 pub use session::Session;
 pub use sessions::Sessions;

@@ -1,16 +1,19 @@
 //! The statements that a connection has prepared, so that a repeated one is not parsed again.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
-/// How many texts seen once are remembered, for each that may be prepared.
+/// How many statements seen once are remembered, for each that may be prepared.
 const SEEN_FOR_EACH: usize = 4;
+/// How often a text is to come before it is said to recur.
+const OFTEN: u8 = 5;
 /// The smallest capacity, so that no exchange pushes out a statement of its own.
 const LEAST: usize = 8;
 
-/// The prepared statements of one connection, by their texts; the least recently used one makes room.
+/// The prepared statements of one connection, by their texts and the types of their parameters; the
+/// least recently used one makes room.
 ///
-/// A statement's name is made of its text by a hash with a key that nobody knows. So a name stands
-/// for one text, whichever connection it is used on: behind a connection pooler, which may hand over
+/// A statement's name is made of these by a hash with a key that nobody knows. So a name stands for
+/// one statement, whichever connection it is used on: behind a connection pooler, which may hand over
 /// another program's connection, a name can be unknown, but never mean another statement.
 #[derive(Clone, Debug)]
 pub(crate) struct Statements {
@@ -20,6 +23,9 @@ pub(crate) struct Statements {
     prepared: Vec<Prepared>,
     /// The hashes of texts that were run once, the last one last.
     seen: Vec<u64>,
+    /// The hashes of texts that may recur and how often each came, the last one last; nothing for one
+    /// that is to be avoided.
+    came: Vec<(u64, Option<u8>)>,
     /// What PostgreSQL is still to forget.
     evicted: Vec<Name>,
 }
@@ -28,6 +34,7 @@ pub(crate) struct Statements {
 struct Prepared {
     hash: u64,
     text: Box<str>,
+    types: Box<[u32]>,
 }
 
 /// How a text is to be run.
@@ -68,18 +75,26 @@ impl Statements {
             capacity: if capacity < LEAST { 0 } else { capacity },
             prepared: Vec::new(),
             seen: Vec::new(),
+            came: Vec::new(),
             evicted: Vec::new(),
         }
     }
 
-    /// Says how to run a text. What it says to prepare counts as prepared from now on.
-    pub(crate) fn plan(&mut self, text: &str, expected: Use) -> Plan {
+    /// Says how to run a text, with parameters of these types. What it says to prepare counts as
+    /// prepared from now on.
+    pub(crate) fn plan(
+        &mut self,
+        text: &str,
+        types: impl Iterator<Item = u32> + Clone,
+        expected: Use,
+    ) -> Plan {
         if self.capacity == 0 {
             return Plan::Once;
         }
-        let hash = self.names.hash_one(text);
+        let hash = self.hash(text, types.clone());
         if let Some(at) = self.prepared.iter().rposition(|known| known.hash == hash) {
-            if *self.prepared[at].text != *text {
+            let known = &self.prepared[at];
+            if *known.text != *text || !known.types.iter().copied().eq(types) {
                 return Plan::Once;
             }
             self.prepared[at..].rotate_left(1);
@@ -94,8 +109,16 @@ impl Statements {
         self.prepared.push(Prepared {
             hash,
             text: text.into(),
+            types: types.collect(),
         });
         Plan::Prepare(Name(hash))
+    }
+
+    fn hash(&self, text: &str, types: impl Iterator<Item = u32>) -> u64 {
+        let mut hasher = self.names.build_hasher();
+        text.hash(&mut hasher);
+        types.for_each(|type_oid| type_oid.hash(&mut hasher));
+        hasher.finish()
     }
 
     /// Says whether a text was seen before, and remembers it.
@@ -109,6 +132,36 @@ impl Statements {
         }
         self.seen.push(hash);
         false
+    }
+
+    /// Counts that a text came; says whether it came so often that it is worth preparing.
+    pub(crate) fn recurs(&mut self, text: &str) -> bool {
+        let hash = self.names.hash_one(text);
+        if let Some(at) = self.came.iter().rposition(|(known, _)| *known == hash) {
+            let count = self.came[at].1.map(|count| count.saturating_add(1));
+            self.came[at].1 = count;
+            self.came[at..].rotate_left(1);
+            return count.is_some_and(|count| count > OFTEN);
+        }
+        self.remember(hash, Some(1));
+        false
+    }
+
+    /// Has a text not recur, however often it comes.
+    pub(crate) fn avoid(&mut self, text: &str) {
+        let hash = self.names.hash_one(text);
+        self.came.retain(|(known, _)| *known != hash);
+        self.remember(hash, None);
+    }
+
+    fn remember(&mut self, hash: u64, count: Option<u8>) {
+        if self.capacity == 0 {
+            return;
+        }
+        if self.came.len() >= self.capacity * SEEN_FOR_EACH {
+            self.came.remove(0);
+        }
+        self.came.push((hash, count));
     }
 
     /// Takes the names of the statements that PostgreSQL shall forget.
@@ -137,8 +190,12 @@ impl Statements {
 mod tests {
     use super::*;
 
+    fn plan(statements: &mut Statements, text: &str, expected: Use) -> Plan {
+        statements.plan(text, std::iter::empty(), expected)
+    }
+
     fn is_prepared(statements: &mut Statements, text: &str, expected: Use) -> bool {
-        matches!(statements.plan(text, expected), Plan::Prepared(_))
+        matches!(plan(statements, text, expected), Plan::Prepared(_))
     }
 
     #[test]
@@ -155,13 +212,13 @@ mod tests {
         let mut statements = Statements::new(RandomState::new(), LEAST);
         let texts: Vec<String> = (0..LEAST).map(|number| number.to_string()).collect();
         for text in texts.iter().chain([&texts[0]]) {
-            statements.plan(text, Use::Always);
+            plan(&mut statements, text, Use::Always);
         }
         assert_eq!(statements.evicted().count(), 0);
-        let Plan::Prepared(second) = statements.clone().plan(&texts[1], Use::Always) else {
+        let Plan::Prepared(second) = plan(&mut statements.clone(), &texts[1], Use::Always) else {
             panic!("it was prepared");
         };
-        statements.plan("another", Use::Always);
+        plan(&mut statements, "another", Use::Always);
         assert!(statements.evicted().eq([second]));
         assert!(is_prepared(&mut statements, &texts[0], Use::Always));
         assert!(!is_prepared(&mut statements, &texts[1], Use::Always));
@@ -171,12 +228,16 @@ mod tests {
     fn what_is_remembered_has_a_bound() {
         let mut statements = Statements::new(RandomState::new(), LEAST);
         for number in 0..1_000 {
-            statements.plan(&number.to_string(), Use::Maybe);
+            plan(&mut statements, &number.to_string(), Use::Maybe);
+        }
+        for number in 0..1_000 {
+            statements.recurs(&number.to_string());
         }
         assert_eq!(statements.seen.len(), LEAST * SEEN_FOR_EACH);
+        assert_eq!(statements.came.len(), LEAST * SEEN_FOR_EACH);
         assert_eq!(statements.prepared.len(), 0);
         statements.give_up();
-        assert_eq!(statements.plan("a", Use::Always), Plan::Once);
+        assert_eq!(plan(&mut statements, "a", Use::Always), Plan::Once);
     }
 
     #[test]
@@ -184,8 +245,38 @@ mod tests {
         let names = RandomState::new();
         let mut first = Statements::new(names.clone(), LEAST);
         let mut second = Statements::new(names, LEAST);
-        let name = first.plan("SELECT 1", Use::Always);
-        assert_eq!(name, second.plan("SELECT 1", Use::Always));
-        assert_ne!(name, second.plan("SELECT 2", Use::Always));
+        let name = plan(&mut first, "SELECT 1", Use::Always);
+        assert_eq!(name, plan(&mut second, "SELECT 1", Use::Always));
+        assert_ne!(name, plan(&mut second, "SELECT 2", Use::Always));
+    }
+    #[test]
+    fn a_text_with_other_types_is_another_statement() {
+        let mut statements = Statements::new(RandomState::new(), LEAST);
+        let mut plan =
+            |types: &[u32]| statements.plan("SELECT $1", types.iter().copied(), Use::Always);
+        let Plan::Prepare(number) = plan(&[23]) else {
+            panic!("it is new");
+        };
+        assert_eq!(plan(&[23]), Plan::Prepared(number));
+        for other in [&[][..], &[25], &[23, 23]] {
+            assert!(matches!(plan(other), Plan::Prepare(name) if name != number));
+        }
+    }
+
+    #[test]
+    fn a_text_recurs_when_it_has_come_often_unless_it_is_to_be_avoided() {
+        let mut statements = Statements::new(RandomState::new(), LEAST);
+        let mut came = |text: &str| (0..7).map(|_| statements.recurs(text)).collect::<Vec<_>>();
+        let expected = [false, false, false, false, false, true, true];
+        assert_eq!(came("SELECT $1"), expected);
+        assert_eq!(came("SELECT $1, $2"), expected);
+        statements.avoid("SELECT $1");
+        statements.avoid("never seen");
+        assert!(
+            (0..7).all(|_| !statements.recurs("SELECT $1") && !statements.recurs("never seen"))
+        );
+        assert!(statements.recurs("SELECT $1, $2"));
+        let mut none = Statements::new(RandomState::new(), 0);
+        assert!((0..7).all(|_| !none.recurs("SELECT $1")));
     }
 }

@@ -2,8 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -16,31 +14,21 @@ use tokio_postgres::{Client, Config, NoTls};
 /// What PostgreSQL itself lets roles have that are no superusers.
 const FREE: usize = 9;
 
-struct Server {
-    cluster: Cluster,
-    _root: tempfile::TempDir,
-}
-
 /// How many sessions take turns; `BUDGET_SESSIONS` makes it more.
 fn many() -> usize {
     std::env::var("BUDGET_SESSIONS").map_or(300, |text| text.parse().unwrap())
 }
 
 /// A server that refuses more than [`FREE`] connections; it ends with the process.
-fn server() -> &'static Server {
-    static SERVER: OnceLock<Server> = OnceLock::new();
+fn server() -> &'static Cluster {
+    static SERVER: OnceLock<Cluster> = OnceLock::new();
     SERVER.get_or_init(|| {
         let search = Search {
             bin_dir: std::env::var_os("PG_BINDIR").map(Into::into),
             path: std::env::var_os("PATH"),
         };
         let programs = Programs::find(&search).unwrap_or_else(|error| panic!("{error}"));
-        let root = tempfile::Builder::new()
-            .prefix("session-pool-")
-            .tempdir_in("/tmp")
-            .unwrap();
-        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o711)).unwrap();
-        let options = Options::throwaway(programs, root.path().join("cluster"))
+        let options = Options::for_tests(programs, "session-pool-")
             .setting("superuser_reserved_connections", "20")
             .setting("max_connections", &(FREE + 20).to_string());
         let cluster = Cluster::start(options).unwrap();
@@ -59,10 +47,7 @@ fn server() -> &'static Server {
                 });
             });
         });
-        Server {
-            cluster,
-            _root: root,
-        }
+        cluster
     })
 }
 
@@ -77,7 +62,7 @@ async fn connect(cluster: &Cluster) -> Client {
 async fn alone() -> (tokio::sync::MutexGuard<'static, ()>, Client) {
     static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     let guard = ALONE.lock().await;
-    let observer = connect(&server().cluster).await;
+    let observer = connect(server()).await;
     // The one before has dropped its connections; PostgreSQL is still ending them.
     let begin = Instant::now();
     while backends(&observer, "%").await > 0 {
@@ -94,8 +79,8 @@ async fn backends(observer: &Client, id: &str) -> i64 {
 fn database() -> Database {
     let mut config = Config::new();
     config
-        .host_path(server().cluster.socket_dir())
-        .port(server().cluster.port())
+        .host_path(server().socket_dir())
+        .port(server().port())
         .user("reader")
         .dbname("postgres");
     Database::new("main", config, Tls::disabled())

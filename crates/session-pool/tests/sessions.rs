@@ -6,7 +6,6 @@ mod replacing;
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -24,7 +23,7 @@ const PASSWORD: &str = "correct horse";
 
 struct Server {
     cluster: Cluster,
-    root: tempfile::TempDir,
+    root: std::path::PathBuf,
     authority: std::path::PathBuf,
 }
 
@@ -37,18 +36,14 @@ fn server() -> &'static Server {
             path: std::env::var_os("PATH"),
         };
         let programs = Programs::find(&search).unwrap_or_else(|error| panic!("{error}"));
-        let root = tempfile::Builder::new()
-            .prefix("session-pool-")
-            .tempdir_in("/tmp")
-            .unwrap();
-        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o711)).unwrap();
         let (identity, authority) = identity();
-        let path = root.path().join("authority.pem");
-        fs::write(&path, authority).unwrap();
-        let mut options = Options::throwaway(programs, root.path().join("cluster"));
+        let mut options = Options::for_tests(programs, "session-pool-");
+        let root = options.folder.clone();
         options.network = Network::Loopback;
         options.tls = Some(identity);
         let cluster = Cluster::start(options).unwrap();
+        let path = root.join("authority.pem");
+        fs::write(&path, authority).unwrap();
         let server = Server {
             cluster,
             root,
@@ -545,7 +540,7 @@ async fn idle_connections_go_after_their_time_but_the_least_stay() {
 async fn tls_is_spoken_and_verified_as_asked_for() {
     let authority = server().authority.as_path();
     let (_, stranger) = identity();
-    let other = server().root.path().join("stranger.pem");
+    let other = server().root.join("stranger.pem");
     fs::write(&other, stranger).unwrap();
     let uses_tls = |host: &'static str, verification, roots: Option<&std::path::Path>| {
         let tls = Tls::new(verification, roots).unwrap();

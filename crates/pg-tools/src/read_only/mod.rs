@@ -19,6 +19,7 @@ mod posture;
 mod query;
 mod record;
 mod rows;
+mod shape;
 mod statement;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -4,10 +4,10 @@
 //! of it is one message to PostgreSQL and one answer. What is run with every call is prepared, and a
 //! text that comes again is, too. Rows stay the bytes that PostgreSQL sent until they are rendered.
 
-use std::io;
+use std::{borrow::Cow, io};
 
-use session_pool::{Answer, Complaint, Exchange, Lease, Row, Step};
-use tokio_postgres::error::SqlState;
+use session_pool::{Answer, Complaint, Exchange, Lease, Parameter, Row, Step};
+use tokio_postgres::error::{ErrorPosition, SqlState};
 
 use super::{
     QueryLimits,
@@ -15,6 +15,7 @@ use super::{
     failure::ReadError,
     guard::Guard,
     rows::{Cut, Gathered, Page, Rows},
+    shape::Shape,
     statement::Statement,
 };
 
@@ -38,12 +39,18 @@ pub(super) async fn query(
     page: Page,
     limits: QueryLimits,
 ) -> Result<Rows, ReadError> {
-    let mut wrapped = Wrapped::new(statement, page);
+    let shape = Shape::of(statement).filter(|shape| lease.recurs(&shape.text));
+    let shape = shape.unwrap_or_else(|| Shape::as_written(statement));
+    let mut wrapped = Wrapped::new(shape, page);
     let run = async {
         let mut done = transact(&mut lease, guard, &wrapped, limits).await?;
         for _ in 0..RETRIES {
             match done.retry {
                 Some(Retry::Anew) => {}
+                Some(Retry::AsWritten) => {
+                    lease.avoid(&wrapped.text);
+                    wrapped = Wrapped::new(Shape::as_written(statement), page);
+                }
                 Some(Retry::ByItself) => wrapped.by_itself(statement),
                 None => break,
             }
@@ -71,11 +78,13 @@ pub(super) async fn query(
 }
 
 /// A statement alone, and inside one of ours.
-struct Wrapped {
+struct Wrapped<'a> {
+    text: Cow<'a, str>,
     alone: String,
     /// Whether it is alone behind [`PREPARE`].
     is_prepare: bool,
     inside: String,
+    numbers: Vec<Parameter<'a>>,
     page: Page,
 }
 
@@ -86,15 +95,17 @@ const PREPARE: &str = "PREPARE q AS\n";
 /// The line breaks keep a comment at the statement's end from swallowing what follows it.
 const BEFORE: &str = "SELECT * FROM (\n";
 
-impl Wrapped {
+impl<'a> Wrapped<'a> {
     /// The `LIMIT` tells the planner how much is wanted.
-    fn new(statement: &Statement<'_>, page: Page) -> Self {
-        let text = statement.text();
+    fn new(shape: Shape<'a>, page: Page) -> Self {
+        let Shape { text, numbers } = shape;
         let (limit, offset) = (u64::from(page.limit) + 1, page.offset);
         Wrapped {
             alone: format!("{PREPARE}{text}"),
             is_prepare: true,
             inside: format!("{BEFORE}{text}\n) q LIMIT {limit} OFFSET {offset}"),
+            text,
+            numbers,
             page,
         }
     }
@@ -110,12 +121,15 @@ impl Wrapped {
 enum Retry {
     /// As before: what was prepared in the past stood in the way.
     Anew,
+    /// With its numbers in the text: what was refused without them may be right, or else it is told
+    /// about the text that the caller knows.
+    AsWritten,
     /// Parsed by itself first: its form was refused, and that tells why.
     ByItself,
 }
 
 /// At most once for each reason.
-const RETRIES: usize = 2;
+const RETRIES: usize = 3;
 
 /// What came of a transaction.
 struct Done {
@@ -133,14 +147,14 @@ struct Done {
 async fn transact(
     lease: &mut Lease,
     guard: &Guard,
-    wrapped: &Wrapped,
+    wrapped: &Wrapped<'_>,
     limits: QueryLimits,
 ) -> Result<Done, ReadError> {
     let mut steps: Vec<Step<'_>> = guard.begin.iter().map(|text| Step::Run(text)).collect();
     let begun = steps.len();
     steps.extend([
         Step::Check(&wrapped.alone),
-        Step::Query(&wrapped.inside),
+        Step::Query(&wrapped.inside, &wrapped.numbers),
         UNLOCK,
         ROLLBACK,
     ]);
@@ -164,12 +178,14 @@ async fn transact(
     };
     let refused = reading.refused.as_ref();
     let is_stale = refused.is_some_and(|refused| refused.is_stale);
+    let is_about_text = refused.is_some_and(|refused| refused.is_about_text(begun));
     let is_unchecked = refused.is_some_and(|refused| refused.step == begun);
     let (described, result) = reading.judge(begun);
     let is_about_form = is_unchecked || matches!(result, Err(ReadError::NotAQuery(_)));
     let retry = match () {
         () if !is_clean => None,
         () if is_stale => Some(Retry::Anew),
+        () if is_about_text && !wrapped.numbers.is_empty() => Some(Retry::AsWritten),
         () if is_about_form && wrapped.is_prepare => Some(Retry::ByItself),
         () => None,
     };
@@ -211,10 +227,24 @@ struct Reading {
     most_bytes: usize,
 }
 
+/// Classes of errors that a statement gets before it runs: a feature that is not there, a wrong
+/// number of parameters, and what is wrong with its syntax, names and types.
+const ABOUT_TEXT: [&str; 3] = ["0A", "08", "42"];
+
 struct Refused {
     step: usize,
     complaint: Complaint,
     is_stale: bool,
+}
+
+impl Refused {
+    /// Says whether it is the statement's text that was refused; the first `begun` steps came before it.
+    fn is_about_text(&self, begun: usize) -> bool {
+        let is_statement = (begun..=begun + 1).contains(&self.step);
+        let code = self.complaint.code().code();
+        let points_at_it = matches!(self.complaint.position(), Some(ErrorPosition::Original(_)));
+        is_statement && (points_at_it || ABOUT_TEXT.iter().any(|class| code.starts_with(class)))
+    }
 }
 
 impl Reading {

@@ -44,6 +44,11 @@ impl<'a> Statement<'a> {
         self.0
     }
 
+    /// Cuts the text into tokens, none of which is empty; together they are the text.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = Token<'a>> + use<'a> {
+        tokens(self.0)
+    }
+
     /// Says whether the result has an order of its own. It may have one although this says no.
     pub(super) fn is_ordered(&self) -> bool {
         is_ordered(self.0)
@@ -102,10 +107,17 @@ fn is_ordered(text: &str) -> bool {
 }
 
 /// A piece of SQL, as far as one has to know it to tell names from texts.
-struct Token<'a> {
-    at: usize,
-    text: &'a str,
+pub(super) struct Token<'a> {
+    pub(super) at: usize,
+    pub(super) text: &'a str,
     kind: TokenKind,
+}
+
+impl Token<'_> {
+    /// Says whether it is white space or a comment.
+    pub(super) fn is_blank(&self) -> bool {
+        self.kind == TokenKind::Blank
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -563,3 +563,84 @@ async fn a_query_whose_database_is_taken_away_says_so() {
         "{failure}"
     );
 }
+
+/// Queries that are asked with one number after the other; `#` stands for it.
+const ASKED_AGAIN: [&str; 42] = [
+    "SELECT id, email FROM shop.users WHERE id = #",
+    "SELECT count(*) FROM shop.page_views WHERE id BETWEEN # AND 300",
+    "SELECT id FROM shop.users WHERE id IN (#, 2, NULL, #) ORDER BY id DESC LIMIT 3",
+    "SELECT #",
+    "SELECT # AS n, -#, +#, # + 1, # / 2, # % 3, 2 ^ #, @ -#, # # 5, #::text || 'x', 'a#'",
+    "SELECT #::int2, #::oid, #::regclass, #::bit(8), #::float4, #::money, #::bool",
+    "SELECT pg_typeof(#), pg_typeof(-#), pg_typeof(ARRAY[#]), pg_typeof(NULLIF(#, 1))",
+    "SELECT 1/#",
+    "SELECT 5 WHERE # > 2",
+    "SELECT CASE WHEN # = 1 THEN 'one' WHEN # < 4 THEN 'few' END",
+    "SELECT CASE # WHEN 1 THEN 2.5 ELSE # END",
+    "SELECT # UNION SELECT 1.5 UNION ALL SELECT NULL",
+    "VALUES (#, 'a'), (2, NULL)",
+    "SELECT * FROM generate_series(1, #) AS g(n)",
+    "SELECT sum(n) OVER (ORDER BY n ROWS BETWEEN # PRECEDING AND CURRENT ROW) FROM generate_series(1, 9) n",
+    "SELECT lag(n, #) OVER w, ntile(#) OVER w FROM generate_series(1, 9) n WINDOW w AS (ORDER BY n)",
+    "SELECT (ARRAY[1,2,3,4,5,6,7,8,9])[#], (ARRAY[1,2,3])[1:#]",
+    "SELECT '[1,2,3,4]'::jsonb -> #, '{\"a\":1}'::jsonb - #, jsonb_build_array(#, 'a')",
+    "SELECT substring('abcdefghij' FROM # FOR 2), left('abc', #), repeat('ab', #), lpad('x', #, '.')",
+    "SELECT round(2.71828, #), trunc(99.999, #), round(#), power(#, 2), sqrt(#), mod(#, 3)",
+    "SELECT date '2024-01-31' + #, date '2024-01-31' - #, make_date(2024, #, 1)",
+    "SELECT interval '1 day' * #, # * interval '2 hours', make_interval(days => #)",
+    "SELECT 1.5::numeric(#, 2)",
+    "SELECT CAST('abcdefgh' AS varchar(#)), 'abc'::char(#)",
+    "SELECT current_timestamp(#) IS NOT NULL",
+    "SELECT country, count(*) FROM shop.users WHERE id > # GROUP BY 1 ORDER BY 1",
+    "SELECT id % # AS k, count(*) FROM shop.users GROUP BY k ORDER BY k",
+    "SELECT id % # , count(*) FROM shop.users GROUP BY id % # ORDER BY 1",
+    "SELECT id + #, id FROM shop.users ORDER BY # DESC",
+    "SELECT DISTINCT ON (#) id, country FROM shop.users ORDER BY 1",
+    "SELECT a.id FROM shop.users a JOIN shop.orders b ON b.user_id = a.id AND a.id = # ORDER BY b.id",
+    "SELECT id FROM shop.users ORDER BY id LIMIT # OFFSET #",
+    "SELECT id FROM shop.users ORDER BY id FETCH FIRST # ROWS ONLY",
+    "SELECT (SELECT max(id) FROM shop.orders WHERE user_id = #), EXISTS (SELECT FROM shop.users WHERE id = #)",
+    "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < #) SELECT sum(n) FROM t",
+    "SELECT # -- 7\n, 8 /* # */ , $$#$$, $x$ # $x$, \"t#\".id FROM shop.users \"t#\" WHERE id=#",
+    "SELECT nam FROM shop.users WHERE id = #",
+    "SELECT id FROM shop.users WHERE email = #",
+    "SELECT id FROM shop.users WHERE id = # AND country = nowhere(#)",
+    "SELECT id FROM shop.users WHERE id = # 5",
+    "SELECT 'x'::int + #",
+    "SELECT $1 + #",
+];
+
+/// What comes of a query, as a text.
+async fn outcome(reader: &Reader, query: &str) -> String {
+    match reader.read(query).await {
+        Ok(rows) => render::structured(&rows).to_string(),
+        Err(error) => error.explain(),
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_again_with_other_numbers_is_answered_as_if_it_were_new() {
+    let (known, new) = (reader(), reader());
+    for (index, query) in ASKED_AGAIN.into_iter().enumerate() {
+        for number in [3, 1, 4, 2, 7, 0, 3, 5, 2, 12, 6, 1, 3] {
+            let query = query.replace('#', &number.to_string());
+            // A comment of its own makes each of them a new one.
+            let unlike = format!("{query} -- {index} {number}");
+            let expected = outcome(&new, &unlike).await;
+            assert_eq!(outcome(&known, &query).await, expected, "{query}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_again_with_other_numbers_is_prepared_once() {
+    let reader = reader();
+    for id in 1..=20 {
+        let query = format!("SELECT email FROM shop.users WHERE id = {id}");
+        reader.text(&query).await;
+    }
+    let prepared = reader
+        .text("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%shop.users WHERE id = $_%' AND statement NOT LIKE '%pg_prepared%'")
+        .await;
+    assert_eq!(prepared, "count\n1");
+}

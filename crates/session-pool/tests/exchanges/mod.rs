@@ -1,6 +1,6 @@
 //! Exchanges that a lease holds by itself, beside what the client library does.
 
-use session_pool::{Answer, Complaint, Step};
+use session_pool::{Answer, Complaint, Parameter, Step};
 
 use super::*;
 
@@ -42,7 +42,7 @@ async fn exchange(lease: &mut Lease, steps: &[Step<'_>]) -> std::io::Result<Outc
 
 /// The values of a query's only row.
 async fn row(lease: &mut Lease, text: &str) -> Vec<Option<String>> {
-    let outcome = exchange(lease, &[Step::Query(text)]).await.unwrap();
+    let outcome = exchange(lease, &[Step::Query(text, &[])]).await.unwrap();
     assert!(outcome.refused.is_none(), "{text}: {:?}", outcome.refused);
     outcome.rows.into_iter().next().unwrap()
 }
@@ -60,7 +60,10 @@ async fn an_exchange_runs_its_steps_in_order_and_gives_texts() {
         &[
             Step::Run("BEGIN READ ONLY"),
             Step::Check("SELECT 1 AS alone"),
-            Step::Query("SELECT 1.50 AS a, NULL AS b, '' AS c, true AS d, now() = now() AS e"),
+            Step::Query(
+                "SELECT 1.50 AS a, NULL AS b, '' AS c, true AS d, now() = now() AS e",
+                &[],
+            ),
             Step::Run("SELECT pg_catalog.pg_advisory_unlock_all()"),
             Step::Run("ROLLBACK"),
         ],
@@ -79,18 +82,28 @@ async fn a_step_that_fails_skips_the_others_and_leaves_the_connection_usable() {
     let mut lease = session.lease("main").await.unwrap();
     for (steps, failed, code) in [
         (
-            [Step::Query("SELECT 1/0"), Step::Run("CREATE TABLE no ()")],
+            [
+                Step::Query("SELECT 1/0", &[]),
+                Step::Run("CREATE TABLE no ()"),
+            ],
             1,
             "22012",
         ),
-        ([Step::Check("SELEKT"), Step::Query("SELECT 1")], 1, "42601"),
         (
-            [Step::Check("SELECT 1; SELECT 2"), Step::Query("SELECT 1")],
+            [Step::Check("SELEKT"), Step::Query("SELECT 1", &[])],
             1,
             "42601",
         ),
         (
-            [Step::Check("SELECT 1"), Step::Query("SELECT nothing")],
+            [
+                Step::Check("SELECT 1; SELECT 2"),
+                Step::Query("SELECT 1", &[]),
+            ],
+            1,
+            "42601",
+        ),
+        (
+            [Step::Check("SELECT 1"), Step::Query("SELECT nothing", &[])],
             2,
             "42703",
         ),
@@ -133,7 +146,9 @@ async fn a_repeated_statement_is_prepared_and_never_answers_from_the_past() {
     assert_eq!(counts, [0, 1, 1]);
 
     ddl("ALTER TABLE changing ADD b text DEFAULT 'x'").await;
-    let outcome = exchange(&mut lease, &[Step::Query(query)]).await.unwrap();
+    let outcome = exchange(&mut lease, &[Step::Query(query, &[])])
+        .await
+        .unwrap();
     let (_, complaint, is_stale) = outcome.refused.unwrap();
     assert_eq!((complaint.code().code(), is_stale), ("0A000", true));
     for _ in 0..3 {
@@ -149,7 +164,9 @@ async fn a_repeated_statement_is_prepared_and_never_answers_from_the_past() {
         .unwrap();
     assert_eq!(row(&mut lease, query).await, [some("3"), some("o")]);
     ddl("DROP TABLE other.changing, changing").await;
-    let outcome = exchange(&mut lease, &[Step::Query(query)]).await.unwrap();
+    let outcome = exchange(&mut lease, &[Step::Query(query, &[])])
+        .await
+        .unwrap();
     let (_, complaint, is_stale) = outcome.refused.unwrap();
     assert_eq!((complaint.code().code(), is_stale), ("42P01", false));
 }
@@ -160,7 +177,7 @@ async fn statements_that_postgresql_lost_are_run_without_names() {
     let mut lease = session.lease("main").await.unwrap();
     let steps = [
         Step::Run("BEGIN"),
-        Step::Query("SELECT 7"),
+        Step::Query("SELECT 7", &[]),
         Step::Run("ROLLBACK"),
     ];
     exchange(&mut lease, &steps).await.unwrap();
@@ -240,7 +257,9 @@ async fn a_large_answer_comes_whole_over_tls() {
     let session = sessions.open("large", None);
     let mut lease = session.lease("main").await.unwrap();
     let query = "SELECT g, repeat('é', 500) FROM generate_series(1, 5000) g";
-    let outcome = exchange(&mut lease, &[Step::Query(query)]).await.unwrap();
+    let outcome = exchange(&mut lease, &[Step::Query(query, &[])])
+        .await
+        .unwrap();
     assert_eq!(outcome.rows.len(), 5_000);
     for (index, row) in outcome.rows.iter().enumerate() {
         assert_eq!(row[0], Some((index + 1).to_string()));
@@ -253,7 +272,7 @@ async fn a_row_that_is_too_large_ends_the_connection_and_not_the_session() {
     let session = sessions().open("oversized", None);
     let mut lease = session.lease("main").await.unwrap();
     let first = pid(&lease).await;
-    let steps = [Step::Query("SELECT repeat('x', 1000000)")];
+    let steps = [Step::Query("SELECT repeat('x', 1000000)", &[])];
     let mut exchange = lease.exchange(&steps, 1_000).await.unwrap();
     assert!(matches!(exchange.next().await.unwrap(), Answer::Columns(_)));
     let Answer::Oversized { bytes } = exchange.next().await.unwrap() else {
@@ -271,7 +290,7 @@ async fn an_exchange_that_is_dropped_is_cancelled_in_postgresql() {
     let session = sessions().open("dropped-exchange", None);
     let mut lease = session.lease("main").await.unwrap();
     let observer = observer().await;
-    let steps = [Step::Query("SELECT pg_sleep(60)")];
+    let steps = [Step::Query("SELECT pg_sleep(60)", &[])];
     let call = tokio::spawn(async move { exchange(&mut lease, &steps).await });
     running(&observer, "dropped-exchange", "pg_sleep").await;
     call.abort();
@@ -284,7 +303,7 @@ async fn closing_a_session_ends_its_exchanges_at_once() {
     let session = sessions.open("closed-exchange", None);
     let mut lease = session.lease("main").await.unwrap();
     let observer = observer().await;
-    let steps = [Step::Query("SELECT pg_sleep(60)")];
+    let steps = [Step::Query("SELECT pg_sleep(60)", &[])];
     let call = tokio::spawn(async move { exchange(&mut lease, &steps).await });
     running(&observer, "closed-exchange", "pg_sleep").await;
     sessions.close("closed-exchange");
@@ -311,10 +330,35 @@ async fn the_end_of_an_idle_connection_is_noticed_after_an_exchange() {
     for _ in 0..2 {
         let mut lease = session.lease("main").await.unwrap();
         outcomes.push(
-            exchange(&mut lease, &[Step::Query("SELECT 1")])
+            exchange(&mut lease, &[Step::Query("SELECT 1", &[])])
                 .await
                 .is_ok(),
         );
     }
     assert!(outcomes[1], "a dead connection came back");
+}
+
+#[tokio::test]
+async fn a_value_is_a_parameter_whatever_it_says() {
+    let session = sessions().open("values", None);
+    let mut lease = session.lease("main").await.unwrap();
+    let query = "SELECT $1, pg_catalog.pg_typeof($1), $2";
+    for (number, text) in [("7", "'); SELECT 1 --"), ("-8", ""), ("9", "$1")] {
+        let parameters = [(23, number), (25, text)].map(|(type_oid, text)| Parameter {
+            type_oid,
+            text: text.into(),
+        });
+        let steps = [Step::Query(query, &parameters)];
+        let outcome = exchange(&mut lease, &steps).await.unwrap();
+        assert!(outcome.refused.is_none(), "{:?}", outcome.refused);
+        assert_eq!(outcome.rows, [[some(number), some("integer"), some(text)]]);
+    }
+    let wrong = [Parameter {
+        type_oid: 23,
+        text: "seven".into(),
+    }];
+    let steps = [Step::Query("SELECT $1", &wrong)];
+    let outcome = exchange(&mut lease, &steps).await.unwrap();
+    let (step, complaint, _) = outcome.refused.unwrap();
+    assert_eq!((step, complaint.code().code()), (0, "22P02"));
 }
