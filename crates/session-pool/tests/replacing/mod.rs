@@ -278,3 +278,48 @@ async fn closing_a_session_ends_what_runs_on_an_old_database_too() {
     let error = session.lease("main").await.err().unwrap();
     assert!(matches!(error, LeaseError::Closed), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_often_databases_change_no_call_fails_and_no_place_is_lost() {
+    const PLACES: usize = 4;
+    let limits = Limits {
+        max_connections_total: Some(PLACES),
+        wait: Duration::from_secs(20),
+        ..Limits::default()
+    };
+    let sessions = Sessions::new([main_database(0)], limits);
+    // The databases take turns.
+    let described = |generation: u64| Database {
+        generation,
+        ..main_database(generation % 2)
+    };
+    let callers: Vec<_> = (0..6)
+        .map(|number| {
+            let session = sessions.open(&format!("often-{}", number % 3), None);
+            tokio::spawn(async move {
+                let mut calls = 0;
+                while session.generation("main").unwrap() < 60 {
+                    let lease = session.lease("main").await.unwrap();
+                    let expected = ["postgres", "template1"][(lease.generation() % 2) as usize];
+                    assert_eq!(current(&lease).await, expected);
+                    lease.scrub().await.unwrap();
+                    calls += 1;
+                }
+                calls
+            })
+        })
+        .collect();
+    let other = sessions.open("often-other", None);
+    for generation in 1..=60 {
+        sessions.replace([described(generation)]);
+        let lease = other.lease("main").await.unwrap();
+        assert_eq!(lease.generation(), generation);
+        lease.scrub().await.unwrap();
+    }
+    for caller in callers {
+        assert!(caller.await.unwrap() > 0);
+    }
+    let all = (0..PLACES).map(|_| other.lease("main"));
+    let all = futures_util::future::join_all(all).await;
+    assert!(all.iter().all(Result::is_ok), "a place is lost");
+}
