@@ -9,11 +9,11 @@ use std::{
 };
 
 use mcp_protocol::{
-    CallError, Capabilities, Completion, CompletionCall, Content, Context, Handler, Health,
-    InputRequest, InputResponse, Object, Page, PageRequest, Principal, Prompt as ListedPrompt,
-    PromptArgument, PromptCall, PromptMessage, PromptResult, Reference, Resource, ResourceContents,
-    ResourceData, ResourceTemplate, Role, Schema, ServerInfo, Tool as Listed, ToolAnnotations,
-    ToolCall, ToolResult,
+    Block, CallError, Capabilities, Completion, CompletionCall, Content, Context, Handler, Health,
+    InputRequest, InputResponse, JsonText, Object, Page, PageRequest, Principal,
+    Prompt as ListedPrompt, PromptArgument, PromptCall, PromptMessage, PromptResult, Reference,
+    Resource, ResourceContents, ResourceData, ResourceTemplate, Role, Schema, ServerInfo,
+    Tool as Listed, ToolAnnotations, ToolCall, ToolResult,
 };
 use serde_json::{Value, json};
 
@@ -215,7 +215,11 @@ impl Handler for Toolbox {
         match tool.call(agent, given, &client).await {
             Ok(found) => Ok(result(found)),
             Err(Failure::Told(text)) => Ok(ToolResult::error(text)),
-            Err(Failure::Quoted(text)) => Ok(ToolResult::error(fence::around(&text))),
+            Err(Failure::Quoted(text)) => Ok(ToolResult {
+                content: vec![fenced(&text.into())],
+                is_error: true,
+                ..ToolResult::default()
+            }),
             Err(Failure::Unanswered) => Err(client.asked()),
         }
     }
@@ -393,13 +397,17 @@ fn of_failure(failure: Failure) -> CallError {
 fn result(found: Found) -> ToolResult {
     let texts = found.texts.into_iter().map(|text| match text {
         Text::Said(text) => Content::text(text),
-        Text::Data(text) => Content::text(fence::around(&text)),
+        Text::Data(text) => fenced(&text),
     });
     ToolResult {
         content: texts.collect(),
         structured: Some(found.structured),
         ..ToolResult::default()
     }
+}
+
+fn fenced(text: &JsonText) -> Content {
+    Block::JsonText(fence::around(text)).into()
 }
 
 /// The program that a call comes from.

@@ -45,14 +45,14 @@ impl Reader {
 
     async fn text(&self, query: &str) -> String {
         match self.read(query).await {
-            Ok(rows) => render::text(&rows),
+            Ok(rows) => render::rows(&rows).text.plain(),
             Err(error) => panic!("{query}: {}", error.explain()),
         }
     }
 
     async fn failure(&self, query: &str) -> String {
         match self.read(query).await {
-            Ok(rows) => panic!("{query}: answered {}", render::text(&rows)),
+            Ok(rows) => panic!("{query}: answered {}", render::rows(&rows).text.plain()),
             Err(error) => error.explain(),
         }
     }
@@ -129,7 +129,11 @@ async fn every_type_is_shown_as_psql_shows_it() {
             .map_err(|e| e.explain());
         let rows = rows.unwrap_or_else(|error| panic!("{expression}: {error}"));
         assert_eq!(rows.columns[0].type_name, type_name, "{expression}");
-        assert_eq!(render::text(&rows), format!("v\n{shown}"), "{expression}");
+        assert_eq!(
+            render::rows(&rows).text.plain(),
+            format!("v\n{shown}"),
+            "{expression}"
+        );
     }
 }
 
@@ -613,7 +617,7 @@ const ASKED_AGAIN: [&str; 42] = [
 /// What comes of a query, as a text.
 async fn outcome(reader: &Reader, query: &str) -> String {
     match reader.read(query).await {
-        Ok(rows) => render::structured(&rows).to_string(),
+        Ok(rows) => render::rows(&rows).structured.as_str().to_owned(),
         Err(error) => error.explain(),
     }
 }

@@ -5,7 +5,8 @@ mod held;
 
 use std::{sync::Arc, time::Instant};
 
-use serde_json::{Value, value::RawValue};
+use mcp_protocol::Json;
+use serde_json::Value;
 
 use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     arguments::Arguments,
     questions::{Answered, Asked, Questions},
     read_only::{self, Cut, Page, ReadError, Reader, Rows},
-    render,
+    render::{self, Rendered},
 };
 use cursor::Cursor;
 pub use held::Paging;
@@ -141,8 +142,9 @@ impl QueryDatabase {
         agent.count_rows(rows.count());
         let next = next(&rows, &request, agent);
         let sql = question.as_ref().map(|_| request.query.as_str());
-        let structured = structured(&rows, next.as_deref(), sql);
-        let mut found = Found::raw(structured).data(render::text(&rows));
+        let Rendered { text, structured } = render::rows(&rows);
+        let structured = with_more(structured, next.as_deref(), sql);
+        let mut found = Found::raw(structured).data(text);
         if let (Some(told), Some(sql)) = (&question, sql) {
             found = found.data(format!("{told}\nSQL:\n{sql}"));
         }
@@ -218,18 +220,14 @@ fn next(rows: &Rows, request: &Request, agent: &Agent) -> Option<String> {
         .then(|| Cursor::after(offset, agent.database(), &request.query, last).text())
 }
 
-fn structured(rows: &Rows, next: Option<&str>, sql: Option<&str>) -> Box<RawValue> {
-    let structured = render::structured(rows);
+fn with_more(structured: Json, next: Option<&str>, sql: Option<&str>) -> Json {
     let more = [("next_cursor", next), ("sql", sql)];
     let more: Vec<_> = more
         .into_iter()
         .filter_map(|(name, text)| Some(format!(",\"{name}\":{}", Value::from(text?))))
         .collect();
-    match structured.get().strip_suffix('}') {
-        Some(open) if !more.is_empty() => {
-            let text = format!("{open}{}}}", more.concat());
-            RawValue::from_string(text).expect("every part is written as JSON")
-        }
+    match structured.as_str().strip_suffix('}') {
+        Some(open) if !more.is_empty() => Json::written(format!("{open}{}}}", more.concat())),
         _ => structured,
     }
 }
