@@ -289,7 +289,7 @@ impl<H: Handler> Service<H> {
         &self,
         call: impl Future<Output = Result<T, CallError>> + Unpin,
     ) -> Result<Result<T, CallError>, Failure> {
-        let limit = self.options.request_timeout;
+        let limit = self.request_timeout();
         match tokio::time::timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
             Ok(Ok(outcome)) => Ok(outcome),
             Ok(Err(_panic)) => {

@@ -34,7 +34,7 @@ use exchange::Imagination;
 pub(crate) use exchange::{GRACE, Imagined, Parameter};
 pub(crate) use failure::ReadError;
 use futures_util::{FutureExt, TryFutureExt};
-pub use guard::{DangerousRoles, Guards};
+pub use guard::{Allowance, DangerousRoles, Guards};
 pub(crate) use place::{Edge, Given, Place, fingerprint_of};
 pub(crate) use query::Following;
 #[cfg(test)]
@@ -73,7 +73,7 @@ impl Default for QueryLimits {
 /// Dropping the future of a call cancels its statement in PostgreSQL. After each, with a result or
 /// without one, nothing has changed in the database.
 pub(crate) struct Reader {
-    pub(crate) guards: Guards,
+    pub(crate) guards: Arc<Guards>,
     pub(crate) limits: QueryLimits,
 }
 
@@ -214,7 +214,7 @@ impl Reader {
     ) -> Result<T, ReadError> {
         let attempt = async || {
             let lease = agent.session().lease(agent.database()).await?;
-            let guard = match self.guards.fresh(agent.database()) {
+            let guard = match self.guards.fresh(agent.database(), lease.generation()) {
                 Some(guard) => guard,
                 None => self.load_guard(agent, &lease).await?,
             };
@@ -235,10 +235,18 @@ impl Reader {
             };
             run(lease, guard).await
         };
-        match attempt().await {
+        let result = match attempt().await {
             Err(ReadError::NeverBegan(_)) => attempt().await,
             result => result,
-        }
+        };
+        result.map_err(|error| match error {
+            // A connection that was cut off because the database was taken away looks lost.
+            ReadError::NeverBegan(_) | ReadError::Lost(_) => {
+                let standing = agent.session().generation(agent.database());
+                standing.err().map_or(error, ReadError::from)
+            }
+            error => error,
+        })
     }
 
     /// Refuses a statement that is not run as one of the agent's own (the operator's, or one of ours on a

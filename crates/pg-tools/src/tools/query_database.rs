@@ -180,9 +180,12 @@ impl QueryDatabase {
         request: &Request,
         Cursor { place, .. }: &Cursor,
     ) -> Result<(Rows, bool), Failure> {
+        // Asked before the rows are: what is kept is never of an older one.
+        let generation = agent.session().generation(agent.database());
         let key = Key {
             policy: agent.policy().clone(),
             database: agent.database().to_owned(),
+            generation: generation.map_err(ReadError::from)?,
             query: request.query.clone(),
         };
         let limit = request.page.limit as usize;

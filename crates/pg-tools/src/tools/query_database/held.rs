@@ -55,6 +55,8 @@ pub(super) struct Key {
     /// name, but might not get the same rows.
     pub(super) policy: Arc<Policy>,
     pub(super) database: String,
+    /// Of the database, which may have been configured anew since.
+    pub(super) generation: u64,
     pub(super) query: String,
 }
 
@@ -145,6 +147,7 @@ mod tests {
         Key {
             policy: Arc::default(),
             database: "shop".into(),
+            generation: 0,
             query: query.into(),
         }
     }

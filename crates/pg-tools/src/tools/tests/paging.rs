@@ -638,3 +638,29 @@ fn the_pages_of_any_order_are_together_the_whole_result() {
     });
     result.unwrap_or_else(|error| panic!("{error}"));
 }
+
+#[tokio::test]
+async fn rows_read_ahead_are_not_given_once_the_database_was_configured_anew() {
+    let caller = reader();
+    let query = "SELECT g, current_database() AS d FROM generate_series(1, 100) g ORDER BY g";
+    let mut arguments = json!({"query": query, "limit": 10});
+    let on = |structured: &Value| structured["rows"][0][1].as_str().unwrap().to_owned();
+    for _ in 0..3 {
+        let (_, structured) = caller.done("query_database", arguments.clone()).await;
+        assert_eq!(on(&structured), "postgres");
+        arguments["cursor"] = structured["next_cursor"].clone();
+    }
+    let mut config: tokio_postgres::Config = cluster()
+        .connection("template1")
+        .to_string()
+        .parse()
+        .unwrap();
+    config.user(sample::SHOP_READER);
+    caller.sessions.replace([session_pool::Database {
+        generation: 1,
+        ..session_pool::Database::new("shop", config, session_pool::Tls::disabled())
+    }]);
+    let (texts, structured) = caller.done("query_database", arguments).await;
+    assert_eq!(on(&structured), "template1");
+    assert!(texts.concat().contains("have changed since"), "{texts:?}");
+}
