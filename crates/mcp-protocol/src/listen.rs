@@ -226,7 +226,10 @@ impl<H: Handler> Service<H> {
     /// Gives what a resource is like now, if that can be told in time.
     pub(crate) async fn version(&self, uri: &str, principal: &H::Principal) -> Option<String> {
         let version = self.handler.resource_version(uri, principal);
-        self.limited(async { Ok(version.await) }).await.ok()?.ok()?
+        self.limited(Box::pin(async { Ok(version.await) }))
+            .await
+            .ok()?
+            .ok()?
     }
 }
 

@@ -192,7 +192,7 @@ impl<H: Handler> Service<H> {
         for _ in 0..self.options.max_rounds {
             let circumstances = asking.circumstances(self, inputs)?;
             let context = Context::new(Arc::clone(&circumstances));
-            let required = match self.limited(call(context)).await? {
+            let required = match self.limited(Box::pin(call(context))).await? {
                 Ok(result) => return Ok(Outcome::Complete(result)),
                 Err(CallError::InputRequired(required)) => *required,
                 Err(CallError::GoesOn) if asking.scope.client.tasks => return Ok(Outcome::GoesOn),

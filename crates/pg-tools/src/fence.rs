@@ -23,7 +23,7 @@ fn around_with(text: &JsonText, mut draw: impl FnMut() -> String) -> JsonText {
     };
     let mut fenced = JsonText::with_capacity(text.as_str().len() + 64);
     fenced.push_str(&format!("<data-{marker}>\n"));
-    fenced.push_text(text);
+    fenced.push_written(text.as_str());
     fenced.push_str(if ends_line(text) {
         "</data-"
     } else {

@@ -290,6 +290,7 @@ struct Parked {
     object: Option<Object<Connector>>,
     stake: Arc<Stake>,
     canceller: Arc<Canceller>,
+    generation: u64,
     share: Option<Share>,
     since: Instant,
 }
@@ -517,7 +518,7 @@ impl Spot {
         let object = parked.object.take().expect("it was looked at");
         let (stake, canceller) = (parked.stake.clone(), parked.canceller.clone());
         let share = parked.share.take();
-        let mut lease = Lease::new(object, stake, canceller);
+        let mut lease = Lease::new(object, stake, canceller, parked.generation);
         lease.occupies(Occupied {
             spot: self,
             share,
@@ -543,11 +544,13 @@ impl Occupied {
         object: Object<Connector>,
         stake: Arc<Stake>,
         canceller: Arc<Canceller>,
+        generation: u64,
     ) {
         let parked = Parked {
             object: Some(object),
             stake,
             canceller,
+            generation,
             share: self.share.take(),
             since: Instant::now(),
         };

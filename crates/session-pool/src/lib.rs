@@ -37,6 +37,7 @@ mod complaint;
 mod connect;
 mod database;
 mod deadline;
+mod directory;
 mod exchange;
 mod frames;
 mod kept;

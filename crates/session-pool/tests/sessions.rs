@@ -3,6 +3,7 @@
 
 mod exchanges;
 mod kept;
+mod replacing;
 
 use std::{
     fs,

@@ -73,9 +73,17 @@ impl JsonText {
         }
     }
 
-    /// Adds another text.
-    pub fn push_text(&mut self, other: &JsonText) {
-        self.0.push_str(&other.0);
+    /// Adds a piece that is written as JSON already, for which the caller vouches.
+    ///
+    /// # Panics
+    ///
+    /// Where debug assertions are on, when it is not.
+    pub fn push_written(&mut self, piece: &str) {
+        debug_assert!(
+            serde_json::from_str::<&RawValue>(&format!("\"{piece}\"")).is_ok(),
+            "this is no text of JSON: {piece}"
+        );
+        self.0.push_str(piece);
     }
 
     /// Gives what stands between the quotes.
@@ -128,8 +136,14 @@ mod tests {
         for character in all.chars() {
             text.push(character);
         }
-        text.push_text(&JsonText::from("\"\n"));
+        text.push_written("\\\"\\n");
         assert_eq!(text.plain(), format!("{all}{all}\"\n"));
+    }
+
+    #[test]
+    #[should_panic(expected = "this is no text of JSON")]
+    fn a_piece_that_would_end_the_text_is_noticed_by_tests() {
+        JsonText::default().push_written("a\"b");
     }
 
     #[test]

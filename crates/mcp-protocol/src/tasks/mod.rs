@@ -155,10 +155,8 @@ impl<P: Principal> Work<P> {
                 as_task: true,
             });
             let context = Context::new(Arc::clone(&call));
-            let required = match service
-                .limited(service.handler.call_tool(self.call.clone(), context))
-                .await?
-            {
+            let called = service.handler.call_tool(self.call.clone(), context);
+            let required = match service.limited(Box::pin(called)).await? {
                 Ok(result) => return Ok(result),
                 Err(CallError::InputRequired(required)) => *required,
                 Err(error) => return Err(rounds::failure(error, self.revision)),

@@ -19,7 +19,7 @@ use crate::{
 };
 
 struct Caller {
-    _sessions: Sessions,
+    sessions: Sessions,
     agent: Agent,
     shelf: Arc<Shelf>,
 }
@@ -28,7 +28,7 @@ impl Caller {
     fn new(role: &str) -> Self {
         let (sessions, agent) = agent(role);
         Caller {
-            _sessions: sessions,
+            sessions,
             agent,
             shelf: Arc::new(Shelf::new(everything()).unwrap()),
         }

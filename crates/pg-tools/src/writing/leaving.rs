@@ -270,6 +270,6 @@ impl Ran {
             return Ok(());
         }
         self.bytes += size;
-        self.rows.push(row)
+        self.rows.push(row, usize::MAX)
     }
 }
