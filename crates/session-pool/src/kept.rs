@@ -558,8 +558,14 @@ impl Occupied {
         let unwanted = match table.slot(&self.spot.key, self.spot.number) {
             Some(slot) => {
                 slot.has_begun = true;
-                slot.held = Held::Connection(Box::new(parked));
-                None
+                if let Some(loss) = parked.loss(parked.since, slot.idle_time) {
+                    slot.held = Held::Lost(loss);
+                    table.tidy();
+                    Some(parked)
+                } else {
+                    slot.held = Held::Connection(Box::new(parked));
+                    None
+                }
             }
             None => Some(parked),
         };
@@ -576,8 +582,8 @@ impl Drop for Occupied {
             return;
         };
         match slot.held {
-            // It was parked.
-            Held::Connection(_) => return,
+            // It was parked, or was to be.
+            Held::Connection(_) | Held::Lost(_) => return,
             Held::InUse if self.stays => slot.held = Held::Lost(Loss::Broken),
             _ => slot.held = Held::Nothing,
         }

@@ -366,3 +366,37 @@ async fn a_statement_about_a_name_that_is_not_there_costs_the_connection_nothing
         "what comes with every exchange is prepared still"
     );
 }
+
+#[tokio::test]
+async fn a_database_that_is_configured_anew_or_taken_away_ends_what_is_kept_on_it() {
+    let observer = observer().await;
+    let anew = |generation| Database {
+        generation,
+        ..database(socket_config())
+    };
+    let sessions = Sessions::new([anew(0)], Limits::default());
+    let session = sessions.open("anew", None);
+    make(&session, &line("a")).await;
+    make(&session, &line("b")).await;
+    let busy = session.keep(&line("b"), "main").await.unwrap();
+    sessions.replace([anew(1)]);
+    assert!(is_whole(&busy).await, "what runs may end in peace");
+    busy.scrub().await.unwrap();
+    let took = gone(&observer, "anew").await;
+    assert!(took < Duration::from_millis(500), "took {took:?}");
+    for name in ["a", "b"] {
+        let told = session.kept(&line(name), "main").await;
+        assert!(
+            matches!(told, Err(LeaseError::Lost(Loss::Outdated))),
+            "{name}"
+        );
+    }
+    make(&session, &line("a")).await;
+    sessions.confine("anew", [].into());
+    let took = gone(&observer, "anew").await;
+    assert!(took < Duration::from_millis(100), "took {took:?}");
+    let told = session.kept(&line("a"), "main").await;
+    assert!(matches!(told, Err(LeaseError::Lost(_))));
+    let refused = session.keep(&line("a"), "main").await;
+    assert!(matches!(refused, Err(LeaseError::Withdrawn(_))));
+}
