@@ -32,7 +32,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use exchange::Imagination;
 pub(crate) use exchange::{GRACE, Imagined, Parameter};
-pub(crate) use failure::ReadError;
+pub(crate) use failure::{ReadError, not_open};
 use futures_util::{FutureExt, TryFutureExt};
 pub use guard::{Allowance, DangerousRoles, Guards};
 pub(crate) use place::{Edge, Given, Place, fingerprint_of};
@@ -46,7 +46,7 @@ use tokio_postgres::Row;
 use crate::Agent;
 pub(crate) use guard::Guard;
 pub(crate) use record::fields;
-pub(crate) use statement::Statement;
+pub(crate) use statement::{Statement, words};
 pub(crate) use typename::columns;
 
 /// What one query may use up.
@@ -213,7 +213,7 @@ impl Reader {
         run: impl Fn(Lease, Arc<Guard>) -> F,
     ) -> Result<T, ReadError> {
         let attempt = async || {
-            let lease = agent.session().lease(agent.database()).await?;
+            let lease = agent.lease(statement.is_some()).await?;
             let guard = match self.guards.fresh(agent.database(), lease.generation()) {
                 Some(guard) => guard,
                 None => self.load_guard(agent, &lease).await?,
