@@ -106,14 +106,17 @@ async fn transact(
     let text = statement.text();
     let as_query = format!("SELECT FROM (\n{text}\n) q");
     let as_change = format!("WITH q AS (\n{text}\n) SELECT");
-    // In this order: a failed probe would end the transaction.
-    let (query, begun, alone, change) = join!(
-        lease.prepare(&as_query),
+    // All as the role that the transaction takes; a probe that fails would end it.
+    let (begun, marked, query, back, alone, change) = join!(
         lease.batch_execute(&guard.begin_writing),
+        lease.batch_execute("SAVEPOINT mcp_probe"),
+        lease.prepare(&as_query),
+        lease.batch_execute("ROLLBACK TO SAVEPOINT mcp_probe; RELEASE SAVEPOINT mcp_probe"),
         lease.prepare(text),
         lease.prepare(&as_change),
     );
     begun.map_err(ReadError::of_beginning)?;
+    marked.and(back).map_err(ReadError::lost)?;
     let described = alone.map_err(|error| ReadError::of_statement(error, 0))?;
     if described.params().len() != parameters.len() {
         return Err(ReadError::refused(
