@@ -54,7 +54,8 @@ pub(super) async fn query(
         let mut done = run(&mut lease, guard, wrapped, limits).await?;
         if let (Some(Retry::AsWritten), Some(shape)) = (&done.retry, &shape) {
             lease.avoid(&shape.text);
-            done = run(&mut lease, guard, Wrapped::page(statement, page), limits).await?;
+            let written = Wrapped::page(statement, page);
+            done = Box::pin(run(&mut lease, guard, written, limits)).await?;
         }
         settle(lease, guard, done).await
     })

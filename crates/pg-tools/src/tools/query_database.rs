@@ -130,14 +130,15 @@ impl QueryDatabase {
                         page: request.page,
                         syntax,
                     };
-                    let Answered { sql, rows, told } = self.questions.answer(asked).await?;
+                    let Answered { sql, rows, told } =
+                        Box::pin(self.questions.answer(asked)).await?;
                     request.query = sql;
                     question = Some(told);
                     (rows, true)
                 }
                 Err(error) => return Err(error.into()),
             },
-            Some(cursor) => self.go_on(agent, &request, cursor).await?,
+            Some(cursor) => Box::pin(self.go_on(agent, &request, cursor)).await?,
         };
         agent.count_rows(rows.count());
         let next = next(&rows, &request, agent);
