@@ -143,6 +143,8 @@ fn a_bomb_of_aliases_is_refused_at_once() {
         ));
     }
     let nested = "[".repeat(500_000);
+    // Built before the time is taken.
+    end_to_end::binaries::binary("mcp-server");
     for text in [bomb.as_str(), nested.as_str()] {
         let began = Instant::now();
         let said = start_with(text);
