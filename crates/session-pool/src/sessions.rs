@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     hash::RandomState,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
     time::{Duration, SystemTime},
 };
 
@@ -45,8 +45,9 @@ pub(crate) struct Inner {
     pub(crate) names: RandomState,
     /// The cancel requests that are on their way.
     pub(crate) cancels: TaskTracker,
-    /// Held for a few lines, never while waiting.
-    table: Mutex<Table>,
+    /// Held for a few lines, never while waiting. Whoever finds a session as it is reads, so that nobody
+    /// waits for another's look-up.
+    table: RwLock<Table>,
     /// Wakes the keeper when an earlier deadline has come in.
     earlier: Arc<Notify>,
 }
@@ -61,6 +62,21 @@ struct Entry {
     session: Session,
     deadline: Option<SystemTime>,
     terms: Terms,
+}
+
+impl Table {
+    /// Finds the session of an id, if it is just as it is asked for.
+    fn find(&self, id: &str, deadline: Option<SystemTime>, terms: &Terms) -> Option<Session> {
+        let entry = self.open.get(id)?;
+        let is_the_same = entry.deadline == deadline && entry.terms == *terms;
+        is_the_same.then(|| entry.session.clone())
+    }
+
+    /// Takes the session of an id out, if nobody uses it.
+    fn take_unused(&mut self, id: &str) -> Option<Entry> {
+        let is_unused = self.open.get(id)?.session.is_unused();
+        is_unused.then(|| self.open.remove(id))?
+    }
 }
 
 impl Sessions {
@@ -83,7 +99,7 @@ impl Sessions {
             clock: Arc::new(clock),
             names: RandomState::new(),
             cancels: TaskTracker::new(),
-            table: Mutex::default(),
+            table: RwLock::default(),
             earlier: Arc::default(),
         });
         tokio::spawn(keep(Arc::downgrade(&inner), inner.earlier.clone()));
@@ -103,6 +119,10 @@ impl Sessions {
     /// Another number of connections is in force from then on. Another login ends the session that
     /// there is, and a new one begins.
     pub fn open_on(&self, id: &str, deadline: Option<SystemTime>, terms: &Terms) -> Session {
+        let found = self.inner.read().find(id, deadline, terms);
+        if let Some(session) = found {
+            return session;
+        }
         let mut table = self.inner.lock();
         let other = |entry: &mut Entry| {
             if entry.terms == *terms {
@@ -154,7 +174,7 @@ impl Sessions {
     pub fn move_deadline(&self, id: &str, deadline: Option<SystemTime>) {
         let terms = self
             .inner
-            .lock()
+            .read()
             .open
             .get(id)
             .map(|entry| entry.terms.clone());
@@ -280,7 +300,7 @@ impl Inner {
 
     /// Waits for the next deadline, but never longer than a tick.
     fn until_next(&self) -> Duration {
-        let earliest = self.lock().deadlines.earliest();
+        let earliest = self.read().deadlines.earliest();
         earliest
             .map(|at| at.duration_since((self.clock)()).unwrap_or_default())
             .map_or(TICK, |left| left.min(TICK))
@@ -288,7 +308,7 @@ impl Inner {
 
     fn close_idle(&self) {
         let sessions: Vec<Session> = self
-            .lock()
+            .read()
             .open
             .values()
             .map(|entry| entry.session.clone())
@@ -296,13 +316,26 @@ impl Inner {
         for session in sessions {
             session.close_idle();
         }
-        self.lock()
+        let unused: Vec<String> = self
+            .read()
             .open
-            .retain(|_, entry| !entry.session.is_unused());
+            .iter()
+            .filter(|(_, entry)| entry.session.is_unused())
+            .map(|(id, _)| id.clone())
+            .collect();
+        // One by one, each looked at again: requests go on in between.
+        for id in unused {
+            let taken = self.lock().take_unused(&id);
+            drop(taken);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
