@@ -5,7 +5,7 @@ use std::{
     fmt,
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use mcp_protocol::Refusal;
@@ -32,8 +32,8 @@ pub(crate) struct Usual {
 /// The holders of all tokens that have been used since the server's start.
 pub(crate) struct Holders {
     usual: Usual,
-    /// Held for a look-up.
-    by_id: Mutex<HashMap<TokenId, Arc<Holder>>>,
+    /// Held for a look-up; by requests for reading, so that none waits for another.
+    by_id: RwLock<HashMap<TokenId, Arc<Holder>>>,
 }
 
 /// The holder of one token.
@@ -60,13 +60,13 @@ impl Holders {
     pub(crate) fn new(usual: Usual) -> Self {
         Holders {
             usual,
-            by_id: Mutex::default(),
+            by_id: RwLock::default(),
         }
     }
 
     /// Finds the holder of a token as its entry is now.
     pub(crate) fn of(&self, token: &Arc<Token>) -> Option<Arc<Holder>> {
-        let by_id = self.lock();
+        let by_id = self.read();
         let holder = by_id.get(&token.id)?;
         Arc::ptr_eq(&holder.token, token).then(|| Arc::clone(holder))
     }
@@ -185,7 +185,7 @@ impl Holders {
         path: &Path,
         is_known: impl Fn(&TokenId) -> bool,
     ) -> Result<(), token_store::EditError> {
-        let holders: Vec<Arc<Holder>> = self.lock().values().cloned().collect();
+        let holders: Vec<Arc<Holder>> = self.read().values().cloned().collect();
         let news: Vec<_> = holders.iter().filter_map(|holder| holder.news()).collect();
         if news.is_empty() {
             return Ok(());
@@ -199,8 +199,12 @@ impl Holders {
         log.save(path)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TokenId, Arc<Holder>>> {
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<TokenId, Arc<Holder>>> {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> RwLockWriteGuard<'_, HashMap<TokenId, Arc<Holder>>> {
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
