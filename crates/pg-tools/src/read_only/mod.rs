@@ -41,6 +41,8 @@ use crate::Agent;
 pub(crate) use guard::Guard;
 pub(crate) use record::fields;
 pub(crate) use statement::Statement;
+#[cfg(feature = "bench")]
+pub(crate) use typename::column;
 pub(crate) use typename::columns;
 
 /// What one query may use up.

@@ -110,12 +110,17 @@ impl TypeNames {
 pub(crate) fn columns(prepared: &Prepared) -> Vec<Column> {
     let described = prepared.columns().iter();
     described
-        .map(|column| Column {
-            name: column.name().to_owned(),
-            type_name: name(column.type_()),
-            kind: kind(column.type_()),
-        })
+        .map(|described| column(described.name(), described.type_()))
         .collect()
+}
+
+/// Describes a column of one of PostgreSQL's own types.
+pub(crate) fn column(called: &str, of: &Type) -> Column {
+    Column {
+        name: called.to_owned(),
+        type_name: name(of),
+        kind: kind(of),
+    }
 }
 
 fn name(kind: &Type) -> String {

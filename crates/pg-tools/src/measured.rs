@@ -1,0 +1,44 @@
+use serde_json::value::RawValue;
+use session_pool::Row;
+use tokio_postgres::types::Type;
+
+use crate::{
+    read_only::{Gathered, Rows, column},
+    render,
+};
+
+/// A result as it came from PostgreSQL.
+pub struct Received(Rows);
+
+impl Received {
+    /// Makes a result of columns, and of rows in the form of the wire: a `DataRow` from the number of
+    /// its values on (PostgreSQL documentation, section 55.7).
+    ///
+    /// # Errors
+    /// The rows are in another form, of different widths, or not UTF-8.
+    pub fn of<'a>(
+        columns: &[(&str, Type)],
+        rows: impl IntoIterator<Item = &'a [u8]>,
+    ) -> std::io::Result<Self> {
+        let mut gathered = Gathered::default();
+        for row in rows {
+            gathered.push(Row::new(row))?;
+        }
+        let mut rows = gathered.finish(None).map_err(std::io::Error::other)?;
+        let columns = columns.iter();
+        rows.columns = columns.map(|(name, of)| column(name, of)).collect();
+        Ok(Received(rows))
+    }
+
+    /// Writes it as a model reads it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        render::text(&self.0)
+    }
+
+    /// Writes it as a program reads it.
+    #[must_use]
+    pub fn structured(&self) -> Box<RawValue> {
+        render::structured(&self.0)
+    }
+}
