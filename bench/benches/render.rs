@@ -28,12 +28,8 @@ fn render(criterion: &mut Criterion) {
             let received = received.expect("rows");
             let bytes: usize = rows.iter().map(|row| row.len()).sum();
             group.throughput(Throughput::Bytes(bytes as u64));
-            let id = |what| BenchmarkId::new(format!("{what}, {kind}"), count);
-            group.bench_function(id("text"), |bencher| {
-                bencher.iter(|| black_box(&received).text());
-            });
-            group.bench_function(id("structured"), |bencher| {
-                bencher.iter(|| black_box(&received).structured());
+            group.bench_function(BenchmarkId::new(kind, count), |bencher| {
+                bencher.iter(|| black_box(&received).render());
             });
         }
     }

@@ -196,6 +196,64 @@ fn a_token_uses_only_its_databases() {
 }
 
 #[test]
+fn only_what_is_on_a_database_that_a_token_loses_ends() {
+    let mut world = World::new();
+    let token = world.token(&[
+        "--database",
+        "shop",
+        "--database",
+        "other",
+        "--database",
+        "third",
+    ]);
+    let server = world.setup.start();
+    let observer = world.database.superuser();
+    let owned = || {
+        let (id, owner) = (&token.id, &world.database.owner.role);
+        let sql = format!(
+            "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'mcp/{id}' and usename = '{owner}'"
+        );
+        observer.value(&sql).parse::<usize>().unwrap()
+    };
+    let on_other = |sql: &str| {
+        let arguments = json!({ "query": sql, "database": "other" });
+        Request::of(&token, &end_to_end::call("query_database", arguments))
+    };
+    let mut kept = begin_sleeping(&world, &server, &token, 3);
+    let (mut lost, mut quick) = (server.client(), server.client());
+    lost.send_only(&on_other("SELECT pg_sleep(25)")).unwrap();
+    wait::until("both run", HANG, || asleep(&observer, &token) == 2);
+    quick.send(&on_other("SELECT 1")).unwrap();
+    assert_eq!(owned(), 2, "one is busy and one idle");
+
+    world.edit(&token, &["--database", "shop", "--database", "third"]);
+    let took = wait::until("its connections are closed", HANG, || owned() == 0);
+    assert!(took < WORST, "took {took:?}");
+    let told = lost.receive().unwrap();
+    assert_eq!(told.status, 200, "{}", told.text());
+    refused(
+        &Answer::read(&told.json()),
+        "may not use database \"other\" any more",
+    );
+    assert_eq!(asleep(&observer, &token), 1);
+    let done = kept.receive().unwrap();
+    assert!(done.text().contains("done"), "{}", done.text());
+    let again = server.client().send(&on_other("SELECT 1")).unwrap();
+    refused(&Answer::read(&again.json()), "it may use shop, third");
+
+    // Another one in the first place takes nothing away.
+    let mut kept = begin_sleeping(&world, &server, &token, 2);
+    world.edit(&token, &["--database", "third", "--database", "shop"]);
+    assert!(
+        current_user(&server, &token)
+            .text
+            .contains(&world.database.owner.role)
+    );
+    let done = kept.receive().unwrap();
+    assert!(done.text().contains("done"), "{}", done.text());
+}
+
+#[test]
 fn rows_bytes_and_seconds_are_bounded_and_a_change_is_live() {
     let mut world = World::new();
     let token = world.token(&[

@@ -150,6 +150,33 @@ fn every_tool_works_through_a_pooler_in_transaction_mode() {
 }
 
 #[test]
+fn a_server_that_comes_after_another_finds_nothing_of_it_on_the_poolers_connections() {
+    let database = Database::fresh();
+    let pooler = Pooler::start(&database);
+    for _ in 0..2 {
+        let mut setup = Setup::new([pooler.entry(&database)]);
+        let tokens: Vec<Token> = (0..6).map(|_| setup.add_token()).collect();
+        let server = setup.start();
+        std::thread::scope(|scope| {
+            for token in &tokens {
+                let server = &server;
+                scope.spawn(move || {
+                    for number in 0..15 {
+                        let query =
+                            format!("SELECT name, {number} FROM shop.products ORDER BY 1, 2");
+                        let query = json!({ "query": query });
+                        for tool in ["execute_explain", "query_database"] {
+                            let answer = server.call(token, tool, query.clone());
+                            assert!(!answer.is_error, "{tool}: {}", answer.text);
+                        }
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[test]
 fn a_client_that_hangs_up_ends_its_statement_through_a_pooler() {
     let database = Database::fresh();
     let pooler = Pooler::start(&database);

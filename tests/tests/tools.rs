@@ -1,7 +1,7 @@
 //! Every tool over HTTP, as a client sees it: listed, called, and answered as it was promised.
 #![allow(clippy::unwrap_used)]
 
-use end_to_end::{Answer, Database, Server, Setup, Token, call, unfenced};
+use end_to_end::{Answer, Database, Postgres, Server, Setup, Token, call, unfenced};
 use serde_json::{Value, json};
 
 fn start(database: &Database<'_>) -> (Setup, Server, Token) {
@@ -235,4 +235,73 @@ fn pages_by_cursor_cover_a_large_result() {
         }
     }
     assert_eq!(ids, (1..=2500).collect::<Vec<i64>>());
+}
+
+#[test]
+fn later_pages_read_neither_the_rows_before_them_nor_count_them() {
+    let postgres = Postgres::with_settings(&[("shared_preload_libraries", "pg_stat_statements")]);
+    let database = Database::fresh_in(&postgres);
+    let superuser = database.superuser();
+    superuser.run("create extension pg_stat_statements schema public");
+    superuser.run(&format!(
+        "create table shop.events (id int primary key, kind int not null, at timestamptz, note text);
+         insert into shop.events
+             select g, g / 1000, timestamptz '2024-01-01' + g * interval '1 second', repeat('x', 50)
+               from generate_series(1, 200000) g;
+         create index on shop.events (kind, id);
+         create index on shop.events (at);
+         grant select on shop.events to {}",
+        database.reader.role
+    ));
+    superuser.run("vacuum analyze shop.events");
+    let (_setup, server, token) = start(&database);
+    for (query, step) in [
+        ("SELECT * FROM shop.events ORDER BY id", 1_i64),
+        ("SELECT * FROM shop.events ORDER BY kind, id", 1),
+        ("SELECT at, id FROM shop.events ORDER BY 1 DESC", -1),
+    ] {
+        superuser.run("select public.pg_stat_statements_reset()");
+        let mut arguments = json!({ "query": query, "limit": 1000, "offset": 180_000 });
+        let mut ids: Vec<i64> = Vec::new();
+        for _ in 0..13 {
+            let answer = server.call(&token, "query_database", arguments.clone());
+            assert!(!answer.is_error, "{}", answer.text);
+            let id = usize::from(query.contains("at, id"));
+            let rows = answer.structured["rows"].as_array().unwrap();
+            ids.extend(rows.iter().map(|row| row[id].as_i64().unwrap()));
+            arguments["cursor"] = answer.structured["next_cursor"].clone();
+            arguments["offset"] = json!(0);
+        }
+        assert_eq!(ids.len(), 13_000, "{query}");
+        assert!(ids.windows(2).all(|two| two[1] - two[0] == step), "{query}");
+        // What ran over the table, with how many rows and blocks it read.
+        let ran = superuser
+            .rows(
+                "select query, calls, rows, (shared_blks_hit + shared_blks_read) / calls
+                   from public.pg_stat_statements
+                  where query like 'SELECT%FROM (%shop.events%'",
+            )
+            .unwrap();
+        let (counted, asked): (Vec<_>, Vec<_>) = ran
+            .iter()
+            .map(|row| {
+                row.iter()
+                    .map(|value| value.clone().unwrap())
+                    .collect::<Vec<_>>()
+            })
+            .partition(|row| row[0].contains("OFFSET"));
+        let (described, asked): (Vec<_>, Vec<_>) = asked.into_iter().partition(|row| row[2] == "0");
+        assert_eq!(counted.len(), 1, "the first page alone: {ran:?}");
+        assert_eq!((&*counted[0][1], &*counted[0][2]), ("1", "1001"), "{ran:?}");
+        let calls: u32 = asked.iter().map(|row| row[1].parse::<u32>().unwrap()).sum();
+        assert_eq!(calls, 2, "10,000 rows are read ahead: {ran:?}");
+        let blocks = |row: &[String]| row[3].parse::<u32>().unwrap();
+        assert!(
+            asked
+                .iter()
+                .all(|row| blocks(row) * 5 < blocks(&counted[0])),
+            "{ran:?}"
+        );
+        assert!(described.iter().all(|row| blocks(row) < 10), "{ran:?}");
+    }
 }

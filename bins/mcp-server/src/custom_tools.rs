@@ -1,24 +1,17 @@
 //! The file of custom tools, followed while the server runs.
 
-use std::{
-    io::Read,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use mcp_protocol::Service;
 use pg_tools::{CustomParameter, CustomTool, CustomToolError, CustomTools, Toolbox};
 use server_config::{Config, CustomTool as Configured};
 use session_pool::{Session, Sessions};
+use tokio::sync::watch;
 
-use crate::announce;
+use crate::{announce, file};
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// How much of the file is compared; a larger one is refused when it is read.
-const MOST_BYTES: u64 = 2 << 20;
 
 /// No token can have this id, as no id of a token begins with a parenthesis.
 const SESSION: &str = "(custom tools)";
@@ -56,35 +49,44 @@ impl ToolFile {
         let (Some(path), Some(first)) = (&config.tools.file, config.databases.first()) else {
             return Ok(None);
         };
-        let mut file = ToolFile {
+        let mut tool_file = ToolFile {
             path: path.clone(),
             default_database: first.name.clone(),
             tools: toolbox.custom_tools(),
             session: sessions.open(SESSION, None),
-            seen: read(path).await,
+            seen: file::read(path).await,
             is_waiting: false,
         };
-        match file.load().await {
+        match tool_file.load().await {
             Ok(count) => announce!("Loaded {count} custom tool(s) from {}", path.display()),
             Err(Failure::Wrong(message)) => anyhow::bail!("{message}"),
             Err(Failure::Unreachable(message)) => {
                 announce!("WARNING: custom tools are not offered yet: {message}");
             }
         }
-        Ok(Some(file))
+        Ok(Some(tool_file))
     }
 
-    /// Follows the file for as long as it is polled, and tells clients of its changes.
-    pub(crate) async fn follow(mut self, service: Arc<Service<Toolbox>>) {
+    /// Follows the file for as long as it is polled, and tells clients of its changes. `first` tells
+    /// when the databases are others: then the statements are prepared anew.
+    pub(crate) async fn follow(
+        mut self,
+        service: Arc<Service<Toolbox>>,
+        mut first: watch::Receiver<Arc<str>>,
+    ) {
         loop {
-            tokio::time::sleep(LOOK).await;
-            let now = read(&self.path).await;
-            let has_changed = now.is_some() && now != self.seen;
+            let is_elsewhere = tokio::select! {
+                () = tokio::time::sleep(LOOK) => false,
+                Ok(()) = first.changed() => true,
+            };
+            self.default_database = first.borrow_and_update().to_string();
+            let now = file::read(&self.path).await;
+            let has_changed = is_elsewhere || now.is_some() && now != self.seen;
             if !has_changed && !self.is_waiting {
                 continue;
             }
             let was_waiting = std::mem::replace(&mut self.is_waiting, false);
-            self.seen = now;
+            self.seen = now.or_else(|| self.seen.take());
             let path = self.path.display().to_string();
             match self.load().await {
                 Ok(count) => {
@@ -150,30 +152,16 @@ impl ToolFile {
     }
 }
 
-/// Reads the file beside the runtime's threads; `None` while it is not there, as in a replacement.
-async fn read(path: &Path) -> Option<Vec<u8>> {
-    let path = path.to_owned();
-    tokio::task::spawn_blocking(move || bytes(&path))
-        .await
-        .ok()?
-}
-
-fn bytes(path: &Path) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).ok()?;
-    file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
-}
-
 /// Follows a file, if there is one, until the other future ends.
 pub(crate) async fn beside<T>(
     file: Option<ToolFile>,
     service: &Arc<Service<Toolbox>>,
+    first: watch::Receiver<Arc<str>>,
     serving: impl Future<Output = T>,
 ) -> T {
     let following = async {
         if let Some(file) = file {
-            file.follow(service.clone()).await;
+            file.follow(service.clone(), first).await;
         }
         std::future::pending().await
     };

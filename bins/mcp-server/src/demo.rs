@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Demo) -> anyhow::Result<()> {
             .addresses()
             .next()
             .context("a listener has an address")?;
-        serve::http(&config, listeners, signals, || welcome.print(address)).await
+        serve::http(&config, None, listeners, signals, || welcome.print(address)).await
     });
     if let Some(cluster) = cluster {
         cluster.stop();

@@ -14,7 +14,12 @@ use server_config::{Config, Sources};
 use token_store::{Limits, Token, TokenFile};
 
 use crate::{
-    command_line::ShowToken, custom_tools::ToolFile, holders::Holders, on_runtime, serve, start_log,
+    command_line::ShowToken,
+    custom_tools::ToolFile,
+    holders::Holders,
+    on_runtime,
+    serve::{self, Parts},
+    start_log,
 };
 
 /// Tables that are named one by one.
@@ -62,12 +67,16 @@ fn shown(show: &ShowToken, sources: &Sources) -> anyhow::Result<String> {
 }
 
 async fn survey(config: &Config, token: Arc<Token>) -> anyhow::Result<Survey> {
-    let (sessions, _) = serve::sessions(config)?;
-    let toolbox = serve::toolbox(config, true)?;
+    let Parts {
+        databases,
+        sessions,
+        toolbox,
+        ..
+    } = Parts::of(config, true)?;
     if let Err(error) = ToolFile::open(config, &toolbox, &sessions).await {
         crate::announce!("warning: the custom tools are not known: {error:#}");
     }
-    let holders = Holders::new(serve::usual(config, &toolbox));
+    let holders = Holders::new(serve::usual(config, &toolbox), databases.names());
     for lacking in holders.lacking(&token) {
         crate::announce!("warning: {lacking}");
     }

@@ -34,7 +34,8 @@ pub(crate) struct TokenGate {
 }
 
 impl TokenGate {
-    /// Follows a token file; `usual` is what tokens have whose entries say nothing.
+    /// Follows a token file; `usual` is what tokens have whose entries say nothing, on the databases
+    /// that `sessions` has.
     pub(crate) fn open(
         file: TokenFile,
         sessions: Sessions,
@@ -42,7 +43,7 @@ impl TokenGate {
     ) -> Result<Self, WatchError> {
         let door = Arc::new(Door {
             state: RwLock::default(),
-            holders: Holders::new(usual),
+            holders: Holders::new(usual, sessions.databases()),
             sessions,
             latest: AtomicI64::new(i64::MIN),
         });
@@ -217,7 +218,32 @@ impl Door {
                 self.sessions.close(before.id.as_str());
             } else {
                 self.sessions.move_deadline(now.id.as_str(), deadline(now));
+                // With the lock, so that it is not of databases that are being replaced.
+                let _state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+                let databases = self.holders.databases_of(now);
+                self.sessions.confine(now.id.as_str(), databases);
             }
+        }
+    }
+
+    /// Has other databases put in the place of those before by `replace`, while nobody is admitted.
+    /// What runs on a database that its token may not use any more, as it was only the default one,
+    /// ends.
+    pub(crate) fn reconfigure(&self, databases: Arc<[Arc<str>]>, replace: impl FnOnce()) {
+        let state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        replace();
+        for (id, databases) in self.holders.reconfigure(databases) {
+            self.sessions.confine(id.as_str(), databases);
+        }
+        let tokens = Arc::clone(&state.tokens);
+        drop(state);
+        let lacking = |token: &&Arc<Token>| !self.holders.unconfigured(token).is_empty();
+        let lacking: Vec<Arc<Token>> = tokens.iter().filter(lacking).cloned().collect();
+        if !lacking.is_empty() {
+            announce!(
+                "[AUTH] WARNING: {}",
+                counted(&lacking, "with a database that is not configured")
+            );
         }
     }
 
@@ -258,12 +284,9 @@ fn deadline(token: &Token) -> Option<SystemTime> {
 
 /// Says whether a change of a token's entry takes away something that it may be using: then what runs must end.
 ///
-/// What only gives, and what limits new calls, leaves running ones alone.
+/// What only gives, and what limits new calls, leaves running ones alone. A database that is taken away is its session's
+/// business, which ends what is on that one alone.
 fn takes_something(before: &Token, now: &Token, wall: OffsetDateTime) -> bool {
-    let loses_database = match (&before.databases, &now.databases) {
-        (Some(before), Some(now)) => before.first() != now.first() || !now.covers(before),
-        (before, now) => before != now,
-    };
     let still_accepted = |old: &Previous| {
         let previous = now.previous.as_ref();
         let kept = previous.is_some_and(|kept| kept.hash == old.hash && kept.until >= old.until);
@@ -273,12 +296,11 @@ fn takes_something(before: &Token, now: &Token, wall: OffsetDateTime) -> bool {
         .previous
         .as_ref()
         .is_some_and(|old| wall < old.until && !still_accepted(old));
-    loses_database || loses_secret || !now.policy.covers(&before.policy)
+    loses_secret || !now.policy.covers(&before.policy)
 }
 
 /// Names what changed, as `1 added: token-1; 2 removed: token-2, token-3`.
 fn told(changes: &Changes) -> String {
-    const MOST: usize = 5;
     let changed: Vec<Arc<Token>> = changes.changed.iter().map(|(_, now)| now.clone()).collect();
     let parts: Vec<String> = [
         (&changes.added, "added"),
@@ -287,21 +309,24 @@ fn told(changes: &Changes) -> String {
     ]
     .into_iter()
     .filter(|(tokens, _)| !tokens.is_empty())
-    .map(|(tokens, what)| {
-        let names: Vec<&str> = tokens
-            .iter()
-            .take(MOST)
-            .map(|token| token.id.as_str())
-            .collect();
-        let more = if tokens.len() > MOST { ", ..." } else { "" };
-        format!("{} {what}: {}{more}", tokens.len(), names.join(", "))
-    })
+    .map(|(tokens, what)| counted(tokens, what))
     .collect();
     if parts.is_empty() {
         "no change".to_owned()
     } else {
         parts.join("; ")
     }
+}
+
+fn counted(tokens: &[Arc<Token>], what: &str) -> String {
+    const MOST: usize = 5;
+    let names: Vec<&str> = tokens
+        .iter()
+        .take(MOST)
+        .map(|token| token.id.as_str())
+        .collect();
+    let more = if tokens.len() > MOST { ", ..." } else { "" };
+    format!("{} {what}: {}{more}", tokens.len(), names.join(", "))
 }
 
 /// Lets everybody in, onto one session: for a loopback address without authentication.
@@ -407,9 +432,9 @@ mod tests {
                 true,
             ),
             ("a database more", on(&["a"]), on(&["a", "b"]), false),
-            ("another first", on(&["a", "b"]), on(&["b", "a"]), true),
-            ("a database less", on(&["a", "b"]), on(&["a"]), true),
-            ("bound", with(&[]), on(&["a"]), true),
+            ("another first", on(&["a", "b"]), on(&["b", "a"]), false),
+            ("a database less", on(&["a", "b"]), on(&["a"]), false),
+            ("bound", with(&[]), on(&["a"]), false),
             ("an old secret", with(&[]), replaced("old", day), false),
             (
                 "the old secret ended",

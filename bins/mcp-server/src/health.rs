@@ -23,7 +23,6 @@ const SESSION: &str = "(health)";
 /// Asks the databases on a session of its own.
 pub(crate) struct Check {
     session: Session,
-    databases: Vec<String>,
     door: Option<Arc<Door>>,
     /// The last answer. Whoever asks meanwhile waits for the one that is being found out.
     last: Mutex<Option<(Instant, Health)>>,
@@ -33,7 +32,6 @@ impl Check {
     pub(crate) fn new(sessions: &Sessions, door: Option<Arc<Door>>) -> Self {
         Check {
             session: sessions.open(SESSION, None),
-            databases: sessions.databases().map(str::to_owned).collect(),
             door,
             last: Mutex::default(),
         }
@@ -53,20 +51,21 @@ impl Check {
     }
 
     async fn look(&self) -> Health {
+        let names = self.session.databases();
         let mut asking = tokio::task::JoinSet::new();
-        for database in &self.databases {
+        for database in &*names {
             let (session, name) = (self.session.clone(), database.clone());
             asking.spawn(async move {
                 let answer = tokio::time::timeout(PATIENCE, ask(&session, &name)).await;
                 (name, answer.unwrap_or(false))
             });
         }
-        let answers: std::collections::HashMap<String, bool> =
+        let answers: std::collections::HashMap<Arc<str>, bool> =
             asking.join_all().await.into_iter().collect();
         let mut databases = Object::new();
-        for name in &self.databases {
+        for name in &*names {
             let up = answers.get(name).copied().unwrap_or(false);
-            databases.insert(name.clone(), if up { "up" } else { "down" }.into());
+            databases.insert(name.to_string(), if up { "up" } else { "down" }.into());
         }
         let tokens = self.door.as_ref().map(|door| door.failure().is_none());
         let well = answers.values().all(|up| *up) && tokens != Some(false);

@@ -21,8 +21,6 @@ const LONGEST_PASSWORD: u64 = 4_096;
 
 /// What tokens have whose entries say nothing, and what there is to have.
 pub(crate) struct Usual {
-    /// All configured databases, the default one first.
-    pub(crate) databases: Vec<Arc<str>>,
     /// The tools that are offered, as far as they stay the same.
     pub(crate) tools: Option<BTreeSet<String>>,
     /// Calls a minute; `None` is any number.
@@ -32,20 +30,32 @@ pub(crate) struct Usual {
 /// The holders of all tokens that have been used since the server's start.
 pub(crate) struct Holders {
     usual: Usual,
-    /// Held for a look-up; by requests for reading, so that none waits for another.
-    by_id: RwLock<HashMap<TokenId, Arc<Holder>>>,
+    /// Held for a look-up, by requests for reading, so that none waits for another; or while the
+    /// databases are replaced.
+    known: RwLock<Known>,
+}
+
+struct Known {
+    /// All configured databases, the default one first.
+    databases: Arc<[Arc<str>]>,
+    by_id: HashMap<TokenId, Arc<Holder>>,
+    /// How often passwords were to be read again.
+    readings: u64,
 }
 
 /// The holder of one token.
+#[derive(Clone)]
 pub(crate) struct Holder {
     /// The entry that this was made of.
     token: Arc<Token>,
     name: Arc<str>,
-    databases: Vec<Arc<str>>,
+    databases: Arc<[Arc<str>]>,
     policy: Arc<Policy>,
     /// What its session is like.
     pub(crate) terms: Terms,
     record: Arc<Record>,
+    /// Whether its password may be another one by now.
+    is_outdated: bool,
 }
 
 /// What a holder did. It outlives changes of the entry.
@@ -57,18 +67,23 @@ struct Record {
 }
 
 impl Holders {
-    pub(crate) fn new(usual: Usual) -> Self {
+    pub(crate) fn new(usual: Usual, databases: Arc<[Arc<str>]>) -> Self {
         Holders {
             usual,
-            by_id: RwLock::default(),
+            known: RwLock::new(Known {
+                databases,
+                by_id: HashMap::new(),
+                readings: 0,
+            }),
         }
     }
 
     /// Finds the holder of a token as its entry is now.
     pub(crate) fn of(&self, token: &Arc<Token>) -> Option<Arc<Holder>> {
-        let by_id = self.read();
-        let holder = by_id.get(&token.id)?;
-        Arc::ptr_eq(&holder.token, token).then(|| Arc::clone(holder))
+        let known = self.read();
+        let holder = known.by_id.get(&token.id)?;
+        let is_present = Arc::ptr_eq(&holder.token, token) && !holder.is_outdated;
+        is_present.then(|| Arc::clone(holder))
     }
 
     /// Makes the holder of a token, with the password that its entry names.
@@ -76,6 +91,7 @@ impl Holders {
     /// # Errors
     /// The password cannot be had. Nothing else is tried in its place.
     pub(crate) async fn prepare(&self, token: Arc<Token>) -> Result<(), Refusal> {
+        let readings = self.read().readings;
         let login = match &token.policy.role {
             Some(TokenRole::Login(login)) => {
                 let password = password(login.password.clone()).await;
@@ -88,7 +104,7 @@ impl Holders {
             }
             _ => None,
         };
-        let mut by_id = self.lock();
+        let mut known = self.lock();
         let same = |before: &&Arc<Holder>| {
             let previous = token.previous.as_ref();
             let rotated = previous.is_some_and(|old| old.hash == before.token.hash);
@@ -96,17 +112,19 @@ impl Holders {
         };
         // The name stays, so that what clients have begun goes on. An id may be given again once its
         // token was removed; a hash is not.
-        let before = by_id.get(&token.id).filter(same);
+        let before = known.by_id.get(&token.id).filter(same);
         let name = before.map_or_else(
             || format!("{}.{}", token.id, token.hash.prefix()).into(),
             |before| Arc::clone(&before.name),
         );
         let record = before.map(|before| Arc::clone(&before.record));
+        let databases = known.databases_of(&token);
         let holder = Holder {
             name,
-            databases: self.databases(&token),
+            databases: databases.clone(),
             policy: Arc::new(self.policy(&token)),
             terms: Terms {
+                databases: Some(databases),
                 connections: token
                     .policy
                     .limits
@@ -115,22 +133,57 @@ impl Holders {
                 login,
             },
             record: record.unwrap_or_default(),
+            is_outdated: known.readings != readings && has_password_file(&token),
             token: Arc::clone(&token),
         };
-        by_id.insert(token.id.clone(), Arc::new(holder));
+        known.by_id.insert(token.id.clone(), Arc::new(holder));
         Ok(())
+    }
+
+    /// Puts other configured databases in the place of those before, and names the databases of each
+    /// token that has been used.
+    pub(crate) fn reconfigure(
+        &self,
+        databases: Arc<[Arc<str>]>,
+    ) -> Vec<(TokenId, Arc<[Arc<str>]>)> {
+        let mut known = self.lock();
+        known.databases = databases;
+        let before: Vec<Arc<Holder>> = known.by_id.values().cloned().collect();
+        let mut all = Vec::with_capacity(before.len());
+        for holder in before {
+            let (id, databases) = (holder.token.id.clone(), known.databases_of(&holder.token));
+            if databases != holder.databases {
+                let mut changed = Holder::clone(&holder);
+                changed.databases.clone_from(&databases);
+                changed.terms.databases = Some(databases.clone());
+                known.by_id.insert(id.clone(), Arc::new(changed));
+            }
+            all.push((id, databases));
+        }
+        all
+    }
+
+    /// Has the passwords that are in files read again, each when its token is used next.
+    pub(crate) fn read_passwords_again(&self) {
+        let mut known = self.lock();
+        known.readings += 1;
+        for holder in known.by_id.values_mut() {
+            if has_password_file(&holder.token) {
+                Arc::make_mut(holder).is_outdated = true;
+            }
+        }
     }
 
     /// Forgets the holder of a token that is gone.
     pub(crate) fn forget(&self, id: &TokenId) {
-        self.lock().remove(id);
+        self.lock().by_id.remove(id);
     }
 
     /// Says what an entry asks for that there is not.
     pub(crate) fn lacking(&self, token: &Token) -> Vec<String> {
-        let databases = token.databases.iter().flat_map(|names| names.iter());
-        let databases = databases
-            .filter(|name| !self.usual.databases.iter().any(|known| **known == **name))
+        let databases = self
+            .unconfigured(token)
+            .into_iter()
             .map(|name| format!("its database \"{}\" is not configured", name.escape_debug()));
         let offered = self.usual.tools.as_ref();
         let tools = token.policy.tools.iter().flat_map(|names| names.iter());
@@ -140,11 +193,18 @@ impl Holders {
         databases.chain(tools).collect()
     }
 
-    fn databases(&self, token: &Token) -> Vec<Arc<str>> {
-        match &token.databases {
-            Some(names) => names.iter().map(Arc::from).collect(),
-            None => self.usual.databases.iter().take(1).cloned().collect(),
-        }
+    /// Names the databases of a token's that are not configured.
+    pub(crate) fn unconfigured<'a>(&self, token: &'a Token) -> Vec<&'a str> {
+        let configured = self.read().databases.clone();
+        let named = token.databases.iter().flat_map(|names| names.iter());
+        named
+            .filter(|name| !configured.iter().any(|known| **known == **name))
+            .collect()
+    }
+
+    /// Names the databases that a token may use, its own first.
+    pub(crate) fn databases_of(&self, token: &Token) -> Arc<[Arc<str>]> {
+        self.read().databases_of(token)
     }
 
     fn policy(&self, token: &Token) -> Policy {
@@ -185,7 +245,7 @@ impl Holders {
         path: &Path,
         is_known: impl Fn(&TokenId) -> bool,
     ) -> Result<(), token_store::EditError> {
-        let holders: Vec<Arc<Holder>> = self.read().values().cloned().collect();
+        let holders: Vec<Arc<Holder>> = self.read().by_id.values().cloned().collect();
         let news: Vec<_> = holders.iter().filter_map(|holder| holder.news()).collect();
         if news.is_empty() {
             return Ok(());
@@ -199,13 +259,29 @@ impl Holders {
         log.save(path)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<TokenId, Arc<Holder>>> {
-        self.by_id.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> RwLockWriteGuard<'_, HashMap<TokenId, Arc<Holder>>> {
-        self.by_id.write().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Known {
+    fn databases_of(&self, token: &Token) -> Arc<[Arc<str>]> {
+        match &token.databases {
+            Some(names) => names.iter().map(Arc::from).collect(),
+            None => self.databases.iter().take(1).cloned().collect(),
+        }
+    }
+}
+
+fn has_password_file(token: &Token) -> bool {
+    let Some(TokenRole::Login(login)) = &token.policy.role else {
+        return false;
+    };
+    matches!(login.password, Some(PasswordSource::File(_)))
 }
 
 fn add(log: &mut UsageLog, id: TokenId, news: Usage) {
@@ -238,6 +314,7 @@ impl Holder {
             .with_databases(self.databases.iter().cloned())
             .with_policy(Arc::clone(&self.policy))
             .with_meter(Arc::clone(&self.record.meter))
+            .following_session_beyond_calls()
     }
 
     /// Takes what has happened since the last time.

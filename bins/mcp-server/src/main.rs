@@ -6,12 +6,14 @@ mod custom_tools;
 mod databases;
 mod demo;
 mod effective;
+mod file;
 mod gate;
 mod health;
 mod holders;
 mod listen;
 mod models;
 mod record;
+mod reload;
 mod serve;
 mod signals;
 mod tls;
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
 fn serve(sources: &Sources) -> anyhow::Result<()> {
     let config = Config::load(sources)?;
     start_log("info");
-    on_runtime(async { serve::run(&config, Signals::take()?).await })
+    on_runtime(async { serve::run(&config, sources, Signals::take()?).await })
 }
 
 /// Runs what `mcp-token` runs.

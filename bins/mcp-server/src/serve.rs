@@ -8,8 +8,8 @@ use mcp_protocol::{
     http::{AllowedHosts, Options, Server},
     stdio,
 };
-use pg_tools::{Agent, Paging, QueryLimits, Settings, Toolbox};
-use server_config::Config;
+use pg_tools::{Agent, Guards, Paging, QueryLimits, Settings, Toolbox};
+use server_config::{Config, Sources};
 use session_pool::Sessions;
 use time::OffsetDateTime;
 use token_store::TokenFile;
@@ -18,13 +18,14 @@ use tokio::task::JoinSet;
 use crate::{
     announce,
     custom_tools::{self, ToolFile},
-    databases,
+    databases::{self, Databases},
     gate::{OpenGate, TokenGate},
     health::Check,
     holders::Usual,
     listen::Listeners,
     models,
     record::Record,
+    reload::Reload,
     signals::Signals,
     tls,
 };
@@ -33,44 +34,59 @@ use crate::{
 const STDIO_SESSION: &str = "(stdio)";
 const ANONYMOUS_SESSION: &str = "(anonymous)";
 
-/// Serves as the configuration says.
-pub(crate) async fn run(config: &Config, signals: Signals) -> anyhow::Result<()> {
+/// Serves as the configuration says, which is read again when it changes.
+pub(crate) async fn run(
+    config: &Config,
+    sources: &Sources,
+    signals: Signals,
+) -> anyhow::Result<()> {
+    let sources = Some(sources.clone());
     if config.http.enabled {
-        http(
-            config,
-            Listeners::bind(&config.http.address).await?,
-            signals,
-            || (),
-        )
-        .await
+        let listeners = Listeners::bind(&config.http.address).await?;
+        http(config, sources, listeners, signals, || ()).await
     } else {
-        over_stdio(config, signals).await
+        over_stdio(config, sources, signals).await
     }
 }
 
-/// Makes the sessions, on the configured databases, and names the first of these.
-pub(crate) fn sessions(config: &Config) -> anyhow::Result<(Sessions, &str)> {
-    for warning in &config.warnings {
-        announce!("WARNING: {warning}");
-    }
-    let Some(first) = config.databases.first() else {
-        let file = config
-            .file
-            .as_ref()
-            .map_or(server_config::CONFIG_FILE_NAME.into(), |file| {
-                file.display().to_string()
-            });
-        bail!(
-            "no database is configured; add an entry to `databases:` in {file}, or set DATABASE_URL, or PGHOST, PGUSER and so on"
-        );
-    };
-    let sessions = Sessions::new(databases::describe(config)?, databases::limits(config));
-    Ok((sessions, &first.name))
+/// What is served.
+pub(crate) struct Parts {
+    pub(crate) only_loopback: bool,
+    pub(crate) databases: Databases,
+    pub(crate) sessions: Sessions,
+    pub(crate) guards: Arc<Guards>,
+    pub(crate) toolbox: Toolbox,
 }
 
-pub(crate) fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<Toolbox> {
+impl Parts {
+    /// Makes the sessions, on the configured databases, and the tools.
+    pub(crate) fn of(config: &Config, only_loopback: bool) -> anyhow::Result<Self> {
+        for warning in &config.warnings {
+            announce!("WARNING: {warning}");
+        }
+        let databases = Databases::of(config)?;
+        let sessions = Sessions::new(databases.described(), databases::limits(config));
+        let guards = Arc::new(Guards::new(databases.allowances(only_loopback)));
+        let toolbox = toolbox(config, guards.clone())?;
+        Ok(Parts {
+            only_loopback,
+            databases,
+            sessions,
+            guards,
+            toolbox,
+        })
+    }
+
+    /// The agent of whoever needs no token: it may use all databases that there are.
+    fn anybody(&self, id: &str) -> Agent {
+        let session = self.sessions.open(id, None);
+        Agent::new(session, self.databases.first()).following_session()
+    }
+}
+
+fn toolbox(config: &Config, guards: Arc<Guards>) -> anyhow::Result<Toolbox> {
     let mut settings = Settings::default();
-    settings.guards = databases::guards(config, only_loopback);
+    settings.guards = guards;
     settings.limits = QueryLimits {
         statement_timeout: config.limits.statement_timeout,
         result_bytes: config.limits.result_bytes,
@@ -94,7 +110,6 @@ pub(crate) fn toolbox(config: &Config, only_loopback: bool) -> anyhow::Result<To
 /// Says what tokens have whose entries say nothing.
 pub(crate) fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
     Usual {
-        databases: names(config).map(Arc::from).collect(),
         // Those of a file may be others in a moment.
         tools: match &config.tools.file {
             None => Some(toolbox.names().into_iter().collect()),
@@ -104,17 +119,19 @@ pub(crate) fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
     }
 }
 
-/// Names the databases: whoever needs no token may use them all.
-fn names(config: &Config) -> impl Iterator<Item = &str> {
-    config.databases.iter().map(|database| &*database.name)
-}
-
-async fn over_stdio(config: &Config, mut signals: Signals) -> anyhow::Result<()> {
-    let (sessions, first) = sessions(config)?;
-    let toolbox = toolbox(config, true)?;
-    let tool_file = ToolFile::open(config, &toolbox, &sessions).await?;
+async fn over_stdio(
+    config: &Config,
+    sources: Option<Sources>,
+    mut signals: Signals,
+) -> anyhow::Result<()> {
+    let parts = Parts::of(config, true)?;
+    let tool_file = ToolFile::open(config, &parts.toolbox, &parts.sessions).await?;
+    let reload = Reload::new(config, sources, &parts)?;
+    let agent = parts.anybody(STDIO_SESSION);
+    let Parts {
+        sessions, toolbox, ..
+    } = parts;
     let service = service(config, toolbox);
-    let agent = Agent::new(sessions.open(STDIO_SESSION, None), first).with_databases(names(config));
     let options = stdio::Options {
         max_line_bytes: config.http.max_body_bytes,
         ..stdio::Options::default()
@@ -126,17 +143,21 @@ async fn over_stdio(config: &Config, mut signals: Signals) -> anyhow::Result<()>
         agent,
         options,
     );
+    let first = reload.first();
+    let serving = reload.beside(&service, serving);
     let served = tokio::select! {
-        served = custom_tools::beside(tool_file, &service, serving) => served,
+        served = custom_tools::beside(tool_file, &service, first, serving) => served,
         () = signals.stop() => Ok(()),
     };
     sessions.finish().await;
     Ok(served?)
 }
 
-/// Serves HTTP on sockets that are bound; calls `ready` when requests are answered.
+/// Serves HTTP on sockets that are bound; calls `ready` when requests are answered. Without `sources`
+/// the configuration stays as it is.
 pub(crate) async fn http(
     config: &Config,
+    sources: Option<Sources>,
     listeners: Listeners,
     signals: Signals,
     ready: impl FnOnce(),
@@ -153,29 +174,34 @@ pub(crate) async fn http(
         );
     }
     let options = options(config)?;
-    let (sessions, first) = sessions(config)?;
-    let toolbox = toolbox(config, only_loopback)?;
-    let tool_file = ToolFile::open(config, &toolbox, &sessions).await?;
+    let parts = Parts::of(config, only_loopback)?;
+    let tool_file = ToolFile::open(config, &parts.toolbox, &parts.sessions).await?;
+    let reload = Reload::new(config, sources, &parts)?;
+    let first = reload.first();
+    let sessions = parts.sessions.clone();
     if config.http.auth_enabled {
         let file = TokenFile::new(&config.token_file);
         tidy(&file)?;
-        let gate = TokenGate::open(file, sessions.clone(), usual(config, &toolbox))?;
+        let gate = TokenGate::open(file, sessions.clone(), usual(config, &parts.toolbox))?;
+        let reload = reload.with_door(gate.door());
         let record = Record::new(gate.door(), &config.token_file);
         let mut keeping = JoinSet::new();
         keeping.spawn(record.clone().keep());
-        let service = with_check(config, toolbox, Check::new(&sessions, Some(gate.door())));
+        let check = Check::new(&sessions, Some(gate.door()));
+        let service = with_check(config, parts.toolbox, check);
         let server = Server::new(service.clone(), gate, options);
         let listening = listen(listeners, server, scheme(config), signals, ready);
-        custom_tools::beside(tool_file, &service, listening).await;
+        let listening = reload.beside(&service, listening);
+        custom_tools::beside(tool_file, &service, first, listening).await;
         keeping.shutdown().await;
         record.write().await;
     } else {
-        let agent =
-            Agent::new(sessions.open(ANONYMOUS_SESSION, None), first).with_databases(names(config));
-        let service = with_check(config, toolbox, Check::new(&sessions, None));
+        let agent = parts.anybody(ANONYMOUS_SESSION);
+        let service = with_check(config, parts.toolbox, Check::new(&sessions, None));
         let server = Server::new(service.clone(), OpenGate { agent }, options);
         let listening = listen(listeners, server, scheme(config), signals, ready);
-        custom_tools::beside(tool_file, &service, listening).await;
+        let listening = reload.beside(&service, listening);
+        custom_tools::beside(tool_file, &service, first, listening).await;
     }
     sessions.finish().await;
     Ok(())
@@ -245,8 +271,20 @@ fn with_check(config: &Config, toolbox: Toolbox, check: Check) -> Arc<Service<To
     service(config, toolbox)
 }
 
-/// Gives a call time for all that it may wait for, one after the other, and some more.
 fn service(config: &Config, toolbox: Toolbox) -> Arc<Service<Toolbox>> {
+    let options = ServiceOptions {
+        request_timeout: request_timeout(config),
+        session_idle_timeout: config.http.session_idle_timeout,
+        max_sessions_per_principal: config.http.max_sessions_per_token,
+        max_requests_per_principal: config.limits.running_calls,
+        follow_interval: config.limits.follow_interval,
+        ..ServiceOptions::default()
+    };
+    Arc::new(Service::with_options(toolbox, options))
+}
+
+/// Gives a call time for all that it may wait for, one after the other, and some more.
+pub(crate) fn request_timeout(config: &Config) -> Duration {
     let connecting = config
         .databases
         .iter()
@@ -258,21 +296,12 @@ fn service(config: &Config, toolbox: Toolbox) -> Arc<Service<Toolbox>> {
     let embedding = config.embedding.as_ref().map(|made| made.model.timeout);
     // A model that answers with a query that fails is asked once more.
     let answering = config.llm.as_ref().map(|llm| 2 * llm.model.timeout);
-    let request_timeout = config.limits.statement_timeout
+    config.limits.statement_timeout
         + embedding.unwrap_or_default()
         + answering.unwrap_or_default()
         + config.limits.connection_wait
         + 2 * connecting.unwrap_or_default()
-        + Duration::from_secs(10);
-    let options = ServiceOptions {
-        request_timeout,
-        session_idle_timeout: config.http.session_idle_timeout,
-        max_sessions_per_principal: config.http.max_sessions_per_token,
-        max_requests_per_principal: config.limits.running_calls,
-        follow_interval: config.limits.follow_interval,
-        ..ServiceOptions::default()
-    };
-    Arc::new(Service::with_options(toolbox, options))
+        + Duration::from_secs(10)
 }
 
 /// Answers requests until a signal comes; then lets running ones end, until a second one comes.

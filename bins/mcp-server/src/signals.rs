@@ -1,11 +1,16 @@
 //! What tells the server to stop.
 
+use std::io::{self, IsTerminal};
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Ctrl-C and what a service manager sends.
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
+    /// Whether there was a terminal to write to.
+    has_terminal: bool,
 }
 
 impl Signals {
@@ -14,14 +19,24 @@ impl Signals {
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            has_terminal: io::stderr().is_terminal(),
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next one. A hang-up is one when the terminal was closed; by itself it asks for the
+    /// configuration to be read again.
     pub(crate) async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.hangup.recv() => {
+                    if self.has_terminal && !io::stderr().is_terminal() {
+                        return;
+                    }
+                }
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One dispatch for every transport and every revision.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,17 +58,16 @@ impl<H: Handler> Service<H> {
             Some(headers) if era::is_modern(headers) => failure.status(400),
             _ => failure,
         })?;
-        match era::classify(meta.protocol_version, &request.method, headers)? {
+        let scope = match era::classify(meta.protocol_version, &request.method, headers)? {
             Era::Modern => {
                 let claims = era::check(request, &params, &meta, headers)?;
-                let scope = Scope {
+                Scope {
                     principal: arrival.principal.clone(),
                     revision: claims.revision,
                     client: claims.client,
                     client_name: claims.client_name,
                     session: None,
-                };
-                self.serve(request, &params, scope, &arrival, outbox).await
+                }
             }
             Era::Legacy(named) => {
                 let session = match &arrival.channel {
@@ -76,7 +76,7 @@ impl<H: Handler> Service<H> {
                     Channel::Stdio(conversation) => conversation.session(),
                 };
                 let revision = session.as_ref().map(|session| session.revision).or(named);
-                let scope = Scope {
+                Scope {
                     principal: arrival.principal.clone(),
                     revision: revision.unwrap_or(Revision::V2024_11_05),
                     client: session
@@ -87,19 +87,22 @@ impl<H: Handler> Service<H> {
                         Some(session) => session.client_name.clone(),
                         None => headers.and_then(client::program),
                     },
-                    session: session.clone(),
-                };
-                let Some(session) = session else {
-                    return self.serve(request, &params, scope, &arrival, outbox).await;
-                };
-                let (_running, cancelled) = session.begin(&request.id);
-                tokio::select! {
-                    biased;
-                    Ok(()) = cancelled => Ok(Done { message: None, session: None }),
-                    () = session.ended() => Err(no_session()),
-                    done = self.serve(request, &params, scope, &arrival, outbox) => done,
+                    session,
                 }
             }
+        };
+        let session = scope.session.clone();
+        // Named once: it is large, and each place that names it has room for it.
+        let mut served = pin!(self.serve(request, &params, scope, &arrival, outbox));
+        let Some(session) = session else {
+            return served.await;
+        };
+        let (_running, cancelled) = session.begin(&request.id);
+        tokio::select! {
+            biased;
+            Ok(()) = cancelled => Ok(Done { message: None, session: None }),
+            () = session.ended() => Err(no_session()),
+            done = &mut served => done,
         }
     }
 
@@ -151,7 +154,7 @@ impl<H: Handler> Service<H> {
                 let page = self.page(params, "resources")?;
                 let context = asking.context(self)?;
                 let page = self
-                    .call(handler.list_resources(page, context), revision)
+                    .call(Box::pin(handler.list_resources(page, context)), revision)
                     .await?;
                 Ok(self.write_page(&asking, "resources", &page.items, page.next))
             }
@@ -159,7 +162,10 @@ impl<H: Handler> Service<H> {
                 let page = self.page(params, "resourceTemplates")?;
                 let context = asking.context(self)?;
                 let page = self
-                    .call(handler.list_resource_templates(page, context), revision)
+                    .call(
+                        Box::pin(handler.list_resource_templates(page, context)),
+                        revision,
+                    )
                     .await?;
                 Ok(self.write_page(&asking, "resourceTemplates", &page.items, page.next))
             }
@@ -206,7 +212,9 @@ impl<H: Handler> Service<H> {
             Method::Complete => {
                 let call = calls::completion(params)?;
                 let context = asking.context(self)?;
-                let completion = self.call(handler.complete(call, context), revision).await?;
+                let completion = self
+                    .call(Box::pin(handler.complete(call, context)), revision)
+                    .await?;
                 Ok(self.write(&asking, &completion, None))
             }
             Method::SetLogLevel => {
@@ -245,7 +253,7 @@ impl<H: Handler> Service<H> {
             Channel::Stdio(conversation) => conversation.enter(Arc::clone(&session)),
         }
         let reply = self.reply(&handshake, revision, None);
-        let message = jsonrpc::write_result(&request.id, &reply);
+        let message = jsonrpc::write_result(&request.id, |out| reply.write(out));
         Ok(Done {
             message: Some(message),
             session: Some(session),
@@ -266,7 +274,7 @@ impl<H: Handler> Service<H> {
     /// Runs one call of the handler that can neither ask nor go on as a task.
     async fn call<T>(
         &self,
-        call: impl Future<Output = Result<T, CallError>>,
+        call: impl Future<Output = Result<T, CallError>> + Unpin,
         revision: Revision,
     ) -> Result<T, Failure> {
         self.limited(call)
@@ -275,11 +283,13 @@ impl<H: Handler> Service<H> {
     }
 
     /// Runs one call of the handler within its time, and catches its panic.
+    ///
+    /// Calls come in boxes: they may be large, and every request has room for each kind of them.
     pub(crate) async fn limited<T>(
         &self,
-        call: impl Future<Output = Result<T, CallError>>,
+        call: impl Future<Output = Result<T, CallError>> + Unpin,
     ) -> Result<Result<T, CallError>, Failure> {
-        let limit = self.options.request_timeout;
+        let limit = self.request_timeout();
         match tokio::time::timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
             Ok(Ok(outcome)) => Ok(outcome),
             Ok(Err(_panic)) => {
@@ -305,7 +315,9 @@ impl<H: Handler> Service<H> {
             Outcome::InputRequired(asked) => {
                 let mut reply = self.reply(&asked, asking.scope.revision, None);
                 reply.result_type = "input_required";
-                Ok(jsonrpc::write_result(&asking.request.id, &reply))
+                Ok(jsonrpc::write_result(&asking.request.id, |out| {
+                    reply.write(out)
+                }))
             }
             Outcome::GoesOn => Err(Failure::new(
                 INTERNAL_ERROR,
@@ -338,7 +350,7 @@ impl<H: Handler> Service<H> {
         keep_for: Option<Duration>,
     ) -> Vec<u8> {
         let reply = self.reply(result, asking.scope.revision, keep_for);
-        jsonrpc::write_result(&asking.request.id, &reply)
+        jsonrpc::write_result(&asking.request.id, |out| reply.write(out))
     }
 
     pub(crate) fn reply<'a, T>(

@@ -140,9 +140,10 @@ pub use context::{AsTask, Context, LogLevel};
 pub use handler::{CallError, CompletionCall, Handler, Health, PromptCall, Reference, ToolCall};
 pub use input::{ElicitAction, InputRequest, InputRequired, InputResponse, Root};
 pub use model::{
-    Annotations, Block, Capabilities, Completion, Content, Icon, Object, Page, PageRequest, Prompt,
-    PromptArgument, PromptMessage, PromptResult, Resource, ResourceContents, ResourceData,
-    ResourceTemplate, Role, Schema, SchemaError, ServerInfo, Tool, ToolAnnotations, ToolResult,
+    Annotations, Block, Capabilities, Completion, Content, Icon, Json, JsonText, Object, Page,
+    PageRequest, Prompt, PromptArgument, PromptMessage, PromptResult, Resource, ResourceContents,
+    ResourceData, ResourceTemplate, Role, Schema, SchemaError, ServerInfo, Tool, ToolAnnotations,
+    ToolResult,
 };
 pub use revision::Revision;
 pub use service::{Service, ServiceOptions};

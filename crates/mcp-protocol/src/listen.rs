@@ -126,7 +126,7 @@ impl<H: Handler> Service<H> {
         }
         let mut reply = self.reply(&crate::model::Empty, asking.scope.revision, None);
         reply.subscription = Some(id);
-        Ok(jsonrpc::write_result(id, &reply))
+        Ok(jsonrpc::write_result(id, |out| reply.write(out)))
     }
 
     /// Tells a session over HTTP what it subscribed to, until it ends or the transport closes.
@@ -226,7 +226,10 @@ impl<H: Handler> Service<H> {
     /// Gives what a resource is like now, if that can be told in time.
     pub(crate) async fn version(&self, uri: &str, principal: &H::Principal) -> Option<String> {
         let version = self.handler.resource_version(uri, principal);
-        self.limited(async { Ok(version.await) }).await.ok()?.ok()?
+        self.limited(Box::pin(async { Ok(version.await) }))
+            .await
+            .ok()?
+            .ok()?
     }
 }
 

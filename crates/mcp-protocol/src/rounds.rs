@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use hyper::header::HeaderMap;
-use serde::ser::{SerializeMap, Serializer};
+use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -64,13 +64,13 @@ pub(crate) struct Asked {
 }
 
 impl Project for Asked {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+    fn project(&self, fields: &mut Fields<'_>) {
         let requests = InputRequests(&self.requests, fields.revision);
         fields.optional(
             "inputRequests",
             (!self.requests.is_empty()).then_some(requests),
-        )?;
-        fields.optional("requestState", self.state.as_ref())
+        );
+        fields.optional("requestState", self.state.as_ref());
     }
 }
 
@@ -192,7 +192,7 @@ impl<H: Handler> Service<H> {
         for _ in 0..self.options.max_rounds {
             let circumstances = asking.circumstances(self, inputs)?;
             let context = Context::new(Arc::clone(&circumstances));
-            let required = match self.limited(call(context)).await? {
+            let required = match self.limited(Box::pin(call(context))).await? {
                 Ok(result) => return Ok(Outcome::Complete(result)),
                 Err(CallError::InputRequired(required)) => *required,
                 Err(CallError::GoesOn) if asking.scope.client.tasks => return Ok(Outcome::GoesOn),

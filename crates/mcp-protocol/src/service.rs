@@ -1,6 +1,7 @@
 //! A handler behind the protocol's rules.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ use crate::tasks::Tasks;
 pub struct Service<H> {
     pub(crate) handler: H,
     pub(crate) options: ServiceOptions,
+    /// In milliseconds; what the options say, until somebody says otherwise.
+    request_timeout: AtomicU64,
     pub(crate) changes: Changes,
     pub(crate) sessions: Sessions,
     pub(crate) sealer: Sealer,
@@ -171,8 +174,20 @@ impl<H: Handler> Service<H> {
             tasks: Tasks::new(options.task_lifetime, options.max_tasks_per_principal),
             requests: Places::new(options.max_requests_per_principal),
             listeners: Places::new(options.max_streams_per_principal),
+            request_timeout: AtomicU64::new(milliseconds(options.request_timeout)),
             options,
         }
+    }
+
+    /// Gives requests that begin from now on another time
+    /// ([`request_timeout`](ServiceOptions::request_timeout)).
+    pub fn set_request_timeout(&self, timeout: Duration) {
+        self.request_timeout
+            .store(milliseconds(timeout), Ordering::Relaxed);
+    }
+
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout.load(Ordering::Relaxed))
     }
 
     /// Cancels all tasks. They run beside the transports, and end with this or with the runtime.
@@ -280,6 +295,10 @@ impl<H: Handler> Service<H> {
             Err(Failure::malformed("this answers no request of the server"))
         }
     }
+}
+
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Gives the identifier of the request that a notification cancels.

@@ -1,6 +1,7 @@
 //! Who calls, and what they may use.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
@@ -25,6 +26,16 @@ pub struct Agent {
     meter: Arc<Meter>,
     /// When the agent loses its rights although its session goes on.
     ends: Option<Instant>,
+    follows_session: Follows,
+}
+
+/// When an agent's databases are those that its session may use at the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Follows {
+    Never,
+    /// In what goes on beyond a call. An agent that is made for a call knows its databases.
+    BeyondCalls,
+    Always,
 }
 
 /// What an agent may do beside reading the databases that it may use.
@@ -95,6 +106,27 @@ impl Agent {
             policy: Arc::default(),
             meter: Arc::default(),
             ends: None,
+            follows_session: Follows::Never,
+        }
+    }
+
+    /// Lets the agent use all databases that its session may use at the time of a call, of which the
+    /// first is its own: for an agent that is made once for many calls.
+    #[must_use]
+    pub fn following_session(self) -> Self {
+        Agent {
+            follows_session: Follows::Always,
+            ..self
+        }
+    }
+
+    /// Does the same for what goes on beyond a call, such as following a table: for an agent that is
+    /// made anew for each call.
+    #[must_use]
+    pub fn following_session_beyond_calls(self) -> Self {
+        Agent {
+            follows_session: Follows::BeyondCalls,
+            ..self
         }
     }
 
@@ -181,6 +213,31 @@ impl Agent {
             database: name.clone(),
             ..self.clone()
         })
+    }
+
+    /// The agent as it is at the beginning of a call.
+    pub(crate) fn present(&self) -> Cow<'_, Self> {
+        match self.follows_session {
+            Follows::Always => Cow::Owned(self.as_session_is()),
+            Follows::BeyondCalls | Follows::Never => Cow::Borrowed(self),
+        }
+    }
+
+    /// The agent as it is now, some time after a call has begun.
+    pub(crate) fn beyond_call(&self) -> Cow<'_, Self> {
+        match self.follows_session {
+            Follows::Always | Follows::BeyondCalls => Cow::Owned(self.as_session_is()),
+            Follows::Never => Cow::Borrowed(self),
+        }
+    }
+
+    fn as_session_is(&self) -> Self {
+        let databases = self.session.databases();
+        Agent {
+            database: databases.first().unwrap_or(&self.database).clone(),
+            databases,
+            ..self.clone()
+        }
     }
 
     /// Says whether the agent may use a tool. The only place that does: what it may not use is
@@ -281,6 +338,6 @@ fn array_item(text: &str) -> String {
 }
 
 /// Writes a text as an SQL literal that means the same whatever the server's settings are.
-fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }

@@ -9,11 +9,11 @@ use std::{
 };
 
 use mcp_protocol::{
-    CallError, Capabilities, Completion, CompletionCall, Content, Context, Handler, Health,
-    InputRequest, InputResponse, Object, Page, PageRequest, Principal, Prompt as ListedPrompt,
-    PromptArgument, PromptCall, PromptMessage, PromptResult, Reference, Resource, ResourceContents,
-    ResourceData, ResourceTemplate, Role, Schema, ServerInfo, Tool as Listed, ToolAnnotations,
-    ToolCall, ToolResult,
+    Block, CallError, Capabilities, Completion, CompletionCall, Content, Context, Handler, Health,
+    InputRequest, InputResponse, JsonText, Object, Page, PageRequest, Principal,
+    Prompt as ListedPrompt, PromptArgument, PromptCall, PromptMessage, PromptResult, Reference,
+    Resource, ResourceContents, ResourceData, ResourceTemplate, Role, Schema, ServerInfo,
+    Tool as Listed, ToolAnnotations, ToolCall, ToolResult,
 };
 use serde_json::{Value, json};
 
@@ -192,7 +192,7 @@ impl Handler for Toolbox {
     }
 
     fn tools(&self, agent: &Agent) -> Arc<[Listed]> {
-        self.lists.of(self.shelf.of(agent))
+        self.lists.of(self.shelf.of(&agent.present()))
     }
 
     async fn call_tool(
@@ -200,7 +200,7 @@ impl Handler for Toolbox {
         call: ToolCall,
         context: Context<Agent>,
     ) -> Result<ToolResult, CallError> {
-        let agent = context.principal();
+        let agent = &*context.principal().present();
         let unknown =
             || CallError::InvalidParams(format!("unknown tool \"{}\"", call.name.escape_debug()));
         let tool = self.shelf.find(agent, &call.name).ok_or_else(unknown)?;
@@ -215,7 +215,11 @@ impl Handler for Toolbox {
         match tool.call(agent, given, &client).await {
             Ok(found) => Ok(result(found)),
             Err(Failure::Told(text)) => Ok(ToolResult::error(text)),
-            Err(Failure::Quoted(text)) => Ok(ToolResult::error(fence::around(&text))),
+            Err(Failure::Quoted(text)) => Ok(ToolResult {
+                content: vec![fenced(&text.into())],
+                is_error: true,
+                ..ToolResult::default()
+            }),
             Err(Failure::Unanswered) => Err(client.asked()),
         }
     }
@@ -247,7 +251,7 @@ impl Handler for Toolbox {
         uri: String,
         context: Context<Agent>,
     ) -> Result<Vec<ResourceContents>, CallError> {
-        let agent = context.principal();
+        let agent = &*context.principal().present();
         if !agent.may_read_resources() {
             return Err(CallError::NotFound(uri));
         }
@@ -269,6 +273,7 @@ impl Handler for Toolbox {
         if !agent.may_read_resources() {
             return None;
         }
+        let agent = &*agent.beyond_call();
         // On the heap: the futures of a follower's stream would nest too deep for the compiler.
         Box::pin(self.shelf.means.resources.version(agent, uri)).await
     }
@@ -308,7 +313,7 @@ impl Handler for Toolbox {
     ) -> Result<Completion, CallError> {
         let is_table =
             matches!(&call.reference, Reference::Template { uri } if uri == TEMPLATE.uri);
-        let agent = context.principal();
+        let agent = &*context.principal().present();
         if !is_table || !agent.may_read_resources() {
             return Ok(Completion::default());
         }
@@ -392,13 +397,17 @@ fn of_failure(failure: Failure) -> CallError {
 fn result(found: Found) -> ToolResult {
     let texts = found.texts.into_iter().map(|text| match text {
         Text::Said(text) => Content::text(text),
-        Text::Data(text) => Content::text(fence::around(&text)),
+        Text::Data(text) => fenced(&text),
     });
     ToolResult {
         content: texts.collect(),
         structured: Some(found.structured),
         ..ToolResult::default()
     }
+}
+
+fn fenced(text: &JsonText) -> Content {
+    Block::JsonText(fence::around(text)).into()
 }
 
 /// The program that a call comes from.
@@ -486,6 +495,47 @@ mod tests {
             "made once"
         );
         assert_eq!(toolbox.lists.of(all[1..].to_vec()).len(), all.len() - 1);
+    }
+
+    #[tokio::test]
+    async fn a_stream_and_an_agent_for_many_calls_follow_their_sessions_databases() {
+        use crate::bench::{agent, cluster, superuser};
+        use session_pool::{Database, Tls};
+        let (sessions, bound) = agent(cluster().superuser());
+        let database = |name: &str, dbname: &str| {
+            let config = cluster().connection(dbname).to_string().parse().unwrap();
+            Database::new(name, config, Tls::disabled())
+        };
+        let shop = database("shop", "postgres");
+        let sql = "CREATE SCHEMA followed; CREATE TABLE followed.t ()";
+        superuser(cluster()).await.batch_execute(sql).await.unwrap();
+        let for_a_call = bound.clone().following_session_beyond_calls();
+        let for_many = bound.clone().following_session();
+        let toolbox = Toolbox::new(Settings::default()).unwrap();
+        let version = |agent: Agent| {
+            let toolbox = &toolbox;
+            async move {
+                toolbox
+                    .resource_version("pg://schema/followed/t", &agent)
+                    .await
+            }
+        };
+        let before = version(bound.clone()).await;
+        assert!(before.is_some());
+        sessions.replace([database("empty", "template1"), shop]);
+        assert_eq!(version(bound.clone()).await, before);
+        for agent in [&for_a_call, &for_many] {
+            let after = version(agent.clone()).await;
+            assert!(after.is_some() && after != before, "{after:?}");
+        }
+        assert_eq!(
+            for_many.present().databases().collect::<Vec<_>>(),
+            ["empty", "shop"]
+        );
+        assert_eq!(for_a_call.present().database(), "shop");
+        sessions.confine(bound.name(), ["shop".into()].into());
+        assert_eq!(version(for_a_call).await, before);
+        assert_eq!(for_many.present().databases().collect::<Vec<_>>(), ["shop"]);
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub use custom::{CustomParameter, CustomTool, CustomToolError, CustomTools};
 pub use handler::Toolbox;
 pub use meter::{Meter, Pace};
 pub use questions::QuestionLimits;
-pub use read_only::{DangerousRoles, Guards, QueryLimits};
+pub use read_only::{Allowance, DangerousRoles, Guards, QueryLimits};
 pub use settings::{Settings, SettingsError};
 pub use survey::{Survey, Surveyed};
 pub use tools::Paging;

@@ -1,9 +1,8 @@
-use serde_json::value::RawValue;
 use session_pool::Row;
 use tokio_postgres::types::Type;
 
 use crate::{
-    read_only::{Gathered, Rows, column},
+    read_only::{Gathered, Rows, of_own},
     render,
 };
 
@@ -22,23 +21,17 @@ impl Received {
     ) -> std::io::Result<Self> {
         let mut gathered = Gathered::default();
         for row in rows {
-            gathered.push(Row::new(row))?;
+            gathered.push(Row::new(row), columns.len())?;
         }
         let mut rows = gathered.finish(None).map_err(std::io::Error::other)?;
         let columns = columns.iter();
-        rows.columns = columns.map(|(name, of)| column(name, of)).collect();
+        rows.columns = columns.map(|(name, of)| of_own(name, of)).collect();
         Ok(Received(rows))
     }
 
-    /// Writes it as a model reads it.
+    /// Writes it as a model reads it and as a program does.
     #[must_use]
-    pub fn text(&self) -> String {
-        render::text(&self.0)
-    }
-
-    /// Writes it as a program reads it.
-    #[must_use]
-    pub fn structured(&self) -> Box<RawValue> {
-        render::structured(&self.0)
+    pub fn render(&self) -> impl Sized {
+        render::rows(&self.0)
     }
 }

@@ -1,108 +1,121 @@
 //! Rows as a model reads them and as a program reads them.
 
-use serde_json::value::RawValue;
+use mcp_protocol::{Json, JsonText};
 
 use crate::read_only::{ColumnKind, Rows};
 
 /// The largest whole number that every JSON reader keeps exactly.
 const SAFE_INTEGER: u64 = (1 << 53) - 1;
 
-/// Writes tab-separated lines, the first one the columns' names.
-///
-/// NULL is `NULL` and an empty text is nothing. Tabs and line breaks inside a value are written as
-/// `\t`, `\n` and `\r`, so that a row is a line.
-pub(crate) fn text(rows: &Rows) -> String {
-    let mut out = String::with_capacity(rows.size() + rows.value_count() + 64);
+/// Rows in both forms.
+pub(crate) struct Rendered {
+    /// Tab-separated lines, the first one the columns' names.
+    ///
+    /// NULL is `NULL` and an empty text is nothing. Tabs and line breaks inside a value are written
+    /// as `\t`, `\n` and `\r`, so that a row is a line.
+    pub(crate) text: JsonText,
+    /// `{"columns":[{"name","type"}],"rows":[[..]],"row_count":n,"truncated":b}`.
+    ///
+    /// Booleans and numbers are JSON's own where every reader keeps them exactly; all else is a text
+    /// as `psql` shows it, NULL is `null`.
+    pub(crate) structured: Json,
+}
+
+/// Writes rows in both forms, in one pass.
+pub(crate) fn rows(rows: &Rows) -> Rendered {
+    let mut text = JsonText::with_capacity(rows.size() + 2 * rows.value_count() + 256);
+    let mut structured = String::with_capacity(rows.size() + 4 * rows.value_count() + 512);
+    structured.push_str("{\"columns\":[");
     for (index, column) in rows.columns.iter().enumerate() {
         if index > 0 {
-            out.push('\t');
+            text.push('\t');
+            structured.push(',');
         }
-        push_cell(&mut out, &column.name);
+        push_cell(&mut text, &column.name);
+        structured.push_str("{\"name\":");
+        push_quoted(&mut structured, &column.name);
+        structured.push_str(",\"type\":");
+        push_quoted(&mut structured, &column.type_name);
+        structured.push('}');
     }
-    for row in rows.rows() {
-        out.push('\n');
-        for (index, value) in row.enumerate() {
-            if index > 0 {
-                out.push('\t');
-            }
-            push_cell(&mut out, value.unwrap_or("NULL"));
-        }
-    }
-    out
-}
-
-fn push_cell(out: &mut String, value: &str) {
-    if !has_any(value, |byte| matches!(byte, b'\t' | b'\n' | b'\r')) {
-        return out.push_str(value);
-    }
-    let mut rest = value;
-    while let Some(at) = rest.find(['\t', '\n', '\r']) {
-        out.push_str(&rest[..at]);
-        out.push_str(match rest.as_bytes()[at] {
-            b'\t' => "\\t",
-            b'\n' => "\\n",
-            _ => "\\r",
-        });
-        rest = &rest[at + 1..];
-    }
-    out.push_str(rest);
-}
-
-/// Says whether any byte is of a kind. It goes over all of them, which compilers make wide steps of.
-fn has_any(value: &str, kind: impl Fn(u8) -> bool) -> bool {
-    value.bytes().fold(false, |found, byte| found | kind(byte))
-}
-
-/// Writes `{"columns":[{"name","type"}],"rows":[[..]],"row_count":n,"truncated":b}`.
-///
-/// Booleans and numbers are JSON's own where every reader keeps them exactly; all else is a text as
-/// `psql` shows it, NULL is `null`.
-pub(crate) fn structured(rows: &Rows) -> Box<RawValue> {
-    let mut out = String::with_capacity(rows.size() + 4 * rows.value_count() + 512);
-    out.push_str("{\"columns\":[");
-    for (index, column) in rows.columns.iter().enumerate() {
-        if index > 0 {
-            out.push(',');
-        }
-        out.push_str("{\"name\":");
-        push_text(&mut out, &column.name);
-        out.push_str(",\"type\":");
-        push_text(&mut out, &column.type_name);
-        out.push('}');
-    }
-    out.push_str("],\"rows\":[");
+    structured.push_str("],\"rows\":[");
     for (index, row) in rows.rows().enumerate() {
-        out.push_str(if index > 0 { ",[" } else { "[" });
+        text.push('\n');
+        structured.push_str(if index > 0 { ",[" } else { "[" });
         for (index, (value, column)) in row.zip(&rows.columns).enumerate() {
             if index > 0 {
-                out.push(',');
+                text.push('\t');
+                structured.push(',');
             }
-            push_value(&mut out, value, column.kind);
+            push(&mut text, &mut structured, value, column.kind);
         }
-        out.push(']');
+        structured.push(']');
     }
-    out.push_str("],\"row_count\":");
-    out.push_str(&rows.count().to_string());
-    out.push_str(",\"truncated\":");
-    out.push_str(if rows.cut.is_some() {
+    structured.push_str("],\"row_count\":");
+    structured.push_str(&rows.count().to_string());
+    structured.push_str(",\"truncated\":");
+    structured.push_str(if rows.cut.is_some() {
         "true}"
     } else {
         "false}"
     });
-    RawValue::from_string(out).expect("every part is written as JSON")
+    Rendered {
+        text,
+        structured: Json::written(structured),
+    }
 }
 
-fn push_value(out: &mut String, value: Option<&str>, kind: ColumnKind) {
+fn push(text: &mut JsonText, structured: &mut String, value: Option<&str>, kind: ColumnKind) {
     let Some(value) = value else {
-        return out.push_str("null");
+        text.push_written("NULL");
+        return structured.push_str("null");
     };
-    match (kind, value) {
-        (ColumnKind::Boolean, "t") => out.push_str("true"),
-        (ColumnKind::Boolean, "f") => out.push_str("false"),
-        (ColumnKind::Integer, _) if is_safe_integer(value) => out.push_str(value),
-        (ColumnKind::Float, _) if is_json_number(value) => out.push_str(value),
-        _ => push_text(out, value),
+    if !is_plain(value) {
+        push_cell(text, value);
+        return push_quoted(structured, value);
     }
+    text.push_written(value);
+    match (kind, value) {
+        (ColumnKind::Boolean, "t") => structured.push_str("true"),
+        (ColumnKind::Boolean, "f") => structured.push_str("false"),
+        (ColumnKind::Integer, _) if is_safe_integer(value) => structured.push_str(value),
+        (ColumnKind::Float, _) if is_json_number(value) => structured.push_str(value),
+        _ => push_in_quotes(structured, value),
+    }
+}
+
+/// Says whether JSON writes a value as it is. It goes over all of its bytes, which compilers make
+/// wide steps of.
+fn is_plain(value: &str) -> bool {
+    let is_escaped = |byte| byte < b' ' || byte == b'"' || byte == b'\\';
+    !value
+        .bytes()
+        .fold(false, |found, byte| found | is_escaped(byte))
+}
+
+fn push_cell(text: &mut JsonText, value: &str) {
+    for character in value.chars() {
+        match character {
+            '\t' => text.push_str("\\t"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            other => text.push(other),
+        }
+    }
+}
+
+fn push_quoted(out: &mut String, value: &str) {
+    if is_plain(value) {
+        push_in_quotes(out, value);
+    } else {
+        push_in_quotes(out, JsonText::from(value).as_str());
+    }
+}
+
+fn push_in_quotes(out: &mut String, written: &str) {
+    out.push('"');
+    out.push_str(written);
+    out.push('"');
 }
 
 fn is_safe_integer(value: &str) -> bool {
@@ -132,22 +145,12 @@ fn is_json_number(value: &str) -> bool {
         && exponent.is_none_or(|text| digits(text.strip_prefix(['+', '-']).unwrap_or(text)))
 }
 
-fn push_text(out: &mut String, value: &str) {
-    if has_any(value, |byte| byte < b' ' || byte == b'"' || byte == b'\\') {
-        out.push_str(&serde_json::Value::from(value).to_string());
-    } else {
-        out.push('"');
-        out.push_str(value);
-        out.push('"');
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use session_pool::Row;
 
     use super::*;
-    use crate::read_only::{Column, Cut, Gathered};
+    use crate::read_only::{Column, Cut, Gathered, Sorts};
 
     fn rows(kind: ColumnKind, values: &[Option<&str>]) -> Rows {
         let mut gathered = Gathered::default();
@@ -161,13 +164,14 @@ mod tests {
                     body.extend_from_slice(value.as_bytes());
                 }
             }
-            gathered.push(Row::new(&body)).expect("a row");
+            gathered.push(Row::new(&body), usize::MAX).expect("a row");
         }
         let mut rows = gathered.finish(None).expect("texts");
         rows.columns.push(Column {
             name: "a\tb".into(),
             type_name: "t".into(),
             kind,
+            sorts: Sorts::Unknown,
         });
         rows
     }
@@ -178,7 +182,10 @@ mod tests {
             ColumnKind::Text,
             &[None, Some(""), Some("x\ty\nz\r"), Some("é")],
         );
-        assert_eq!(text(&rows), "a\\tb\nNULL\n\nx\\ty\\nz\\r\né");
+        assert_eq!(
+            super::rows(&rows).text.plain(),
+            "a\\tb\nNULL\n\nx\\ty\\nz\\r\né"
+        );
     }
 
     #[test]
@@ -212,8 +219,9 @@ mod tests {
             (ColumnKind::Text, "1.50", "\"1.50\""),
             (ColumnKind::Text, "a\"\\\u{1}", "\"a\\\"\\\\\\u0001\""),
         ] {
-            let written = structured(&rows(kind, &[Some(value), None]))
-                .get()
+            let written = super::rows(&rows(kind, &[Some(value), None]))
+                .structured
+                .as_str()
                 .to_owned();
             assert!(
                 written.contains(&format!("\"rows\":[[{expected}],[null]]")),
@@ -227,7 +235,7 @@ mod tests {
         let mut rows = rows(ColumnKind::Integer, &[Some("1")]);
         rows.cut = Some(Cut::Limit);
         assert_eq!(
-            structured(&rows).get(),
+            super::rows(&rows).structured.as_str(),
             r#"{"columns":[{"name":"a\tb","type":"t"}],"rows":[[1]],"row_count":1,"truncated":true}"#
         );
     }

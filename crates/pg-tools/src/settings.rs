@@ -9,8 +9,8 @@ use crate::{Guards, Paging, QueryLimits, QuestionLimits};
 /// What the tools are set up with; more may be added, so begin with `Settings::default()`.
 #[non_exhaustive]
 pub struct Settings {
-    /// What queries may do on each database.
-    pub guards: Guards,
+    /// What queries may do on each database, which may be replaced later.
+    pub guards: Arc<Guards>,
     /// What one query may use up.
     pub limits: QueryLimits,
     /// How much is held for an agent that pages through a result.
@@ -33,7 +33,7 @@ impl Default for Settings {
     /// The usual tools with usual limits; a statement may change 1,000 rows.
     fn default() -> Self {
         Settings {
-            guards: Guards::default(),
+            guards: Arc::default(),
             limits: QueryLimits::default(),
             paging: Paging::default(),
             written_rows: 1_000,

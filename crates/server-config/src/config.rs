@@ -49,6 +49,17 @@ pub struct Sources {
     pub no_auth: bool,
 }
 
+impl Sources {
+    /// The file that is read, which need not exist unless it was named.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        match &self.config_file {
+            Some(path) => path.clone(),
+            None => self.program_folder.join(CONFIG_FILE_NAME),
+        }
+    }
+}
+
 /// A whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -70,6 +81,7 @@ pub struct Config {
     pub embedding: Option<Embedding>,
     /// What should be mended although it does not stop the start.
     pub warnings: Vec<String>,
+    settings: Settings,
 }
 
 /// How HTTP is served.
@@ -238,8 +250,15 @@ impl Config {
             llm,
             embedding,
             warnings,
+            settings,
         };
         problems.into_result(config)
+    }
+
+    /// Names the keys that are set otherwise in another configuration, `databases` apart.
+    #[must_use]
+    pub fn changed_keys(&self, other: &Config) -> Vec<&'static str> {
+        self.settings.differing(&other.settings)
     }
 
     /// Finds a configured database by its name.
@@ -250,12 +269,10 @@ impl Config {
 }
 
 fn read_file(sources: &Sources, problems: &mut Problems) -> (Option<PathBuf>, Map<String, Tree>) {
-    let beside = sources.program_folder.join(CONFIG_FILE_NAME);
-    let path = match &sources.config_file {
-        Some(path) => path.clone(),
-        None if beside.exists() => beside,
-        None => return (None, Map::new()),
-    };
+    let path = sources.file();
+    if sources.config_file.is_none() && !path.exists() {
+        return (None, Map::new());
+    }
     let tree = file::read(&path).unwrap_or_else(|message| {
         problems.add(path.display().to_string(), message);
         Map::new()

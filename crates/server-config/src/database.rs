@@ -69,7 +69,7 @@ impl SslMode {
 }
 
 /// One configured database.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Database {
     /// The name that tokens are bound to.
     pub name: String,

@@ -79,7 +79,7 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.calls_per_minute", Kind::Count(0, 4_294_967_295), "0", None, "calls of tools of one token a minute, as far as its entry says nothing; 0 is any number"),
     key("limits.waiting_calls", Kind::Count(1, 100_000), "256", None, "calls of one token that may wait for one of its connections"),
     key("limits.connection_wait", Kind::Span, "5s", None, "how long a call waits for a connection"),
-    key("limits.held_bytes", Kind::Count(0, 1 << 30), "4194304", None, "rows read ahead for a token that pages through a result; 0 reads none ahead"),
+    key("limits.held_bytes", Kind::Count(0, 1 << 30), "4194304", None, "rows read ahead for a token that pages through a result, in bytes; 0 keeps none"),
     key("limits.held_time", Kind::Span, "60s", None, "how long those rows are good"),
     key("limits.written_rows", Kind::Count(1, 1_000_000_000), "1000", None, "rows that one statement of a tool that writes may change"),
     key("limits.follow_interval", Kind::Span, "5s", None, "how often it is looked, on the token's own connection, whether a table that a client follows has changed"),

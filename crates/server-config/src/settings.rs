@@ -1,6 +1,6 @@
 //! One layer after the other over a table of keys.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde_json::{Map, Value as Tree};
 
@@ -121,6 +121,13 @@ impl Settings {
         }
     }
 
+    /// Names the keys whose values differ, in the order of the table.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let differs = |path: &&str| self.values.get(path) != other.values.get(path);
+        let paths = self.keys.iter().map(|key| key.path);
+        paths.filter(differs).collect()
+    }
+
     /// Sets one key, as a flag does.
     pub(crate) fn set(&mut self, path: &'static str, value: Value) {
         self.values.insert(path, value);
@@ -156,6 +163,13 @@ impl Settings {
             Some(Value::Texts(texts)) => texts.clone(),
             _ => Vec::new(),
         }
+    }
+}
+
+/// Does not show the values, of which some are secrets.
+impl fmt::Debug for Settings {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Settings(..)")
     }
 }
 

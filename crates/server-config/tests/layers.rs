@@ -397,3 +397,22 @@ fn a_key_that_travels_in_the_clear_is_warned_of() {
         );
     }
 }
+
+#[test]
+fn what_two_configurations_set_otherwise_is_named() {
+    let load = |yaml: &str, variables: &[(&str, &str)]| Bench::new(yaml).with(variables).load();
+    let before = load(&format!("http: {{address: \":1\"}}\n{DATABASE}"), &[]).unwrap();
+    let other =
+        "http: {address: \":2\", allowed_hosts: [a]}\nlimits: {held_time: 60s}\ndatabases: []\n";
+    let after = load(other, &[]).unwrap();
+    assert_eq!(before.changed_keys(&before), Vec::<&str>::new());
+    // What is said to be what it is anyway changes nothing.
+    assert_eq!(
+        before.changed_keys(&after),
+        ["http.address", "http.allowed_hosts"]
+    );
+    let variable = [("PGEDGE_HTTP_ADDRESS", ":1")];
+    let over = load(other, &variable).unwrap();
+    assert_eq!(before.changed_keys(&over), ["http.allowed_hosts"]);
+    assert!(!format!("{before:?}").contains("Settings { "));
+}

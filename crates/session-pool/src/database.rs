@@ -9,6 +9,8 @@ use crate::Tls;
 pub struct Database {
     /// The name by which a lease asks for it.
     pub name: String,
+    /// Which description of that name this is: one that differs in anything has another number.
+    pub generation: u64,
     /// Where it is and as whom to log in. TLS is `tls`'s business, not this value's.
     pub config: tokio_postgres::Config,
     /// Where it is, too: the same for each further host, in the order in which they are tried.
@@ -32,6 +34,7 @@ impl Database {
     pub fn new(name: impl Into<String>, config: tokio_postgres::Config, tls: Tls) -> Self {
         Database {
             name: name.into(),
+            generation: 0,
             config,
             fallbacks: Vec::new(),
             target: TargetSession::Any,
@@ -119,6 +122,8 @@ impl Default for Limits {
 /// What a session has of its own, beside what its databases say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
+    /// The only databases that it may use; `None` is all that there are.
+    pub databases: Option<Arc<[Arc<str>]>>,
     /// Connections to each database at most, where that is less than the database allows.
     pub connections: Option<usize>,
     /// The role to log in as, in the place of the databases' own.

@@ -28,6 +28,8 @@ pub enum Step<'a> {
     /// Has a text parsed, alone. Left out when the step after it is prepared already, which says
     /// that this one passed before.
     Check(&'a str),
+    /// Has a text parsed, alone, whatever is prepared.
+    Parse(&'a str),
     /// Runs a statement that may be new, with values for its parameters, and gives its columns and rows.
     Query(&'a str, &'a [Parameter<'a>]),
 }
@@ -77,6 +79,9 @@ pub struct Column {
     pub name: String,
     /// The type's number in `pg_type`.
     pub type_oid: u32,
+    /// The table's number in `pg_class` and the column's in the table, where its values are those of
+    /// a table's column.
+    pub origin: Option<(u32, i16)>,
 }
 
 /// A row as PostgreSQL sends it.
@@ -223,6 +228,10 @@ fn write(
                 checks.push((step, text));
                 continue;
             }
+            Step::Parse(text) => {
+                parse(step, text, out, &mut sent)?;
+                continue;
+            }
             Step::Run(text) => (text, [].as_slice(), Use::Always),
             Step::Query(text, parameters) => (text, parameters, Use::Maybe),
         };
@@ -236,14 +245,7 @@ fn write(
         };
         if prepared.is_none() {
             for (step, text) in checks {
-                frontend::parse("", text, [], out)?;
-                sent.push(Sent {
-                    step,
-                    is_check: true,
-                    has_rows: false,
-                    prepares: None,
-                    prepared: None,
-                });
+                parse(step, text, out, &mut sent)?;
             }
             frontend::parse(&name, text, types, out)?;
         }
@@ -263,6 +265,19 @@ fn write(
     }
     frontend::sync(out);
     Ok(sent)
+}
+
+/// Has a text parsed that is not run.
+fn parse(step: usize, text: &str, out: &mut BytesMut, sent: &mut Vec<Sent>) -> io::Result<()> {
+    frontend::parse("", text, [], out)?;
+    sent.push(Sent {
+        step,
+        is_check: true,
+        has_rows: false,
+        prepares: None,
+        prepared: None,
+    });
+    Ok(())
 }
 
 /// Binds a statement; values go as text, and its results shall come as text.
@@ -385,6 +400,7 @@ impl Exchange<'_> {
             Ok(Column {
                 name: field.name().to_owned(),
                 type_oid: field.type_oid(),
+                origin: (field.table_oid() != 0).then(|| (field.table_oid(), field.column_id())),
             })
         });
         columns.collect().map(Answer::Columns)

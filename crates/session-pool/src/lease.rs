@@ -32,6 +32,9 @@ pub enum LeaseError {
     /// No database of that name is configured.
     #[error("no database named \"{0}\" is configured")]
     UnknownDatabase(String),
+    /// The session may not use that database, which it might once.
+    #[error("this token may not use database \"{0}\" any more")]
+    Withdrawn(String),
     /// All connections of the session were busy for as long as one may wait.
     #[error("all connections of this token were busy for {} ms; try again, or run fewer calls at once", waited.as_millis())]
     Busy {
@@ -88,6 +91,8 @@ pub struct Lease {
     object: Option<Object<Connector>>,
     stake: Arc<Stake>,
     canceller: Arc<Canceller>,
+    /// Of the database's description that the connection was opened by.
+    generation: u64,
     runtime: Handle,
 }
 
@@ -96,13 +101,31 @@ impl Lease {
         object: Object<Connector>,
         stake: Arc<Stake>,
         canceller: Arc<Canceller>,
+        generation: u64,
     ) -> Self {
         Lease {
             object: Some(object),
             stake,
             canceller,
+            generation,
             runtime: Handle::current(),
         }
+    }
+
+    /// Says by which description of its database the connection was opened: that description's
+    /// [`generation`](crate::Database::generation).
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Says whether its database was configured anew, or taken away, since the connection was leased:
+    /// it is closed when it is given back. Who keeps a lease for longer than a call should give it
+    /// back then.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        let object = self.object.as_ref().expect(HAS_CONNECTION);
+        Object::pool(object).is_none_or(|pool| pool.is_closed())
     }
 
     /// Puts the connection back for the session's next exchange, as it is.

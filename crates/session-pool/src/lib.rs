@@ -34,6 +34,7 @@ mod complaint;
 mod connect;
 mod database;
 mod deadline;
+mod directory;
 mod exchange;
 mod frames;
 mod lease;

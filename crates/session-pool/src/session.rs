@@ -1,14 +1,12 @@
 //! One id's own connections.
 
 use std::{
-    collections::HashMap,
     fmt,
     hash::RandomState,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use deadpool::{
@@ -20,8 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     Database, Lease, LeaseError, Limits, Login, Terms,
-    budget::{Budget, Stake},
+    budget::Stake,
     connect::{Canceller, ConnectError, Connector, PATIENCE},
+    directory::{Configured, Directory},
     sessions::Inner,
     wire::Wire,
 };
@@ -38,9 +37,6 @@ pub struct Session(Arc<Shared>);
 
 pub(crate) struct Shared {
     id: String,
-    databases: Arc<[Database]>,
-    /// The budget of each database's server.
-    budgets: Arc<[Arc<Budget>]>,
     limits: Limits,
     /// The key of the names of prepared statements.
     names: RandomState,
@@ -48,28 +44,122 @@ pub(crate) struct Shared {
     login: Option<Arc<Login>>,
     /// Connections to each database at most. A pool that is made reads it under the lock of `pools`.
     connections: AtomicUsize,
+    /// Whether all has ended; also told when pools were taken out of service.
     ended: watch::Sender<bool>,
     waiting: AtomicUsize,
-    /// The pools that have been used. Guards nothing else, and is held for a look-up only.
-    pools: Mutex<HashMap<usize, DatabasePool>>,
+    /// Held for a look-up or a change, never while waiting.
+    pools: Mutex<Pools>,
 }
 
-#[derive(Clone)]
+/// Which databases there are for a session, and its pools on those that it has used.
+struct Pools {
+    directory: Arc<Directory>,
+    /// The only databases of these that the session may use.
+    allowed: Option<Arc<[Arc<str>]>>,
+    serving: Vec<Arc<DatabasePool>>,
+    retired: Vec<Retired>,
+    has_ended: bool,
+}
+
 struct DatabasePool {
+    configured: Arc<Configured>,
     pool: Pool,
     stake: Arc<Stake>,
     canceller: Arc<Canceller>,
+    /// Whether what runs on it is to end.
+    is_cut: Arc<AtomicBool>,
 }
 
-/// The end of a session, seen from its connections.
+/// A pool that serves nobody any more. What runs on its last connections may end in peace.
+struct Retired {
+    database: String,
+    is_cut: Arc<AtomicBool>,
+    /// Each of the connections holds it.
+    stake: Weak<Stake>,
+}
+
+impl Retired {
+    fn is_in_use(&self) -> bool {
+        self.stake.strong_count() > 0
+    }
+}
+
+impl Pools {
+    /// Finds a database that the session may use.
+    fn find(&self, database: &str) -> Result<&Arc<Configured>, LeaseError> {
+        let known = self.directory.find(database);
+        let known = known.ok_or_else(|| LeaseError::UnknownDatabase(database.to_owned()))?;
+        if self.has_ended {
+            return Err(LeaseError::Closed);
+        }
+        match &self.allowed {
+            Some(allowed) if !allowed.iter().any(|name| **name == *database) => {
+                Err(LeaseError::Withdrawn(database.to_owned()))
+            }
+            _ => Ok(known),
+        }
+    }
+
+    /// Takes the pools out of service whose databases are others now. What the session may not use at
+    /// all is cut off.
+    fn sort_out(&mut self) -> Vec<Arc<DatabasePool>> {
+        let stays = |pool: &Arc<DatabasePool>| {
+            let now = self.find(&pool.configured.database.name);
+            now.is_ok_and(|now| Arc::ptr_eq(now, &pool.configured))
+        };
+        let (serving, outgoing) = self.serving.iter().cloned().partition(stays);
+        self.serving = serving;
+        self.tidy();
+        self.retired
+            .extend(outgoing.iter().map(|pool: &Arc<DatabasePool>| Retired {
+                database: pool.configured.database.name.clone(),
+                is_cut: pool.is_cut.clone(),
+                stake: Arc::downgrade(&pool.stake),
+            }));
+        for retired in &self.retired {
+            if self.find(&retired.database).is_err() {
+                retired.is_cut.store(true, Ordering::Release);
+            }
+        }
+        outgoing
+    }
+
+    /// Forgets the pools that have no connection left.
+    fn tidy(&mut self) {
+        self.retired.retain(Retired::is_in_use);
+    }
+}
+
+/// Pools that were taken out of service; dropping this closes them. Not to be done while holding a
+/// lock.
+pub(crate) struct Outgoing {
+    session: Session,
+    pools: Vec<Arc<DatabasePool>>,
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        // Idle connections close here; what is still open when the signal comes is busy.
+        for pool in self.pools.drain(..) {
+            pool.pool.close();
+        }
+        self.session.0.ended.send_modify(|_| {});
+    }
+}
+
+/// The end of a session, or of its use of a database, seen from its connections.
 #[derive(Clone)]
-pub(crate) struct Ending(watch::Receiver<bool>);
+pub(crate) struct Ending {
+    session: watch::Receiver<bool>,
+    is_cut: Arc<AtomicBool>,
+}
 
 impl Ending {
-    /// Waits for the end of the session.
+    /// Waits for the end.
     pub(crate) async fn ended(mut self) {
+        let is_cut = || self.is_cut.load(Ordering::Acquire);
         // An error means that the session itself has gone, which is an end too.
-        _ = self.0.wait_for(|ended| *ended).await;
+        _ = self.session.wait_for(|ended| *ended || is_cut()).await;
     }
 }
 
@@ -83,11 +173,9 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    pub(crate) fn new(id: &str, terms: &Terms, common: &Inner) -> Self {
+    pub(crate) fn new(id: &str, terms: &Terms, directory: Arc<Directory>, common: &Inner) -> Self {
         Session(Arc::new(Shared {
             id: id.to_owned(),
-            databases: common.databases.clone(),
-            budgets: common.budgets.clone(),
             limits: common.limits,
             names: common.names.clone(),
             cancels: common.cancels.clone(),
@@ -95,7 +183,13 @@ impl Session {
             connections: AtomicUsize::new(most(terms)),
             ended: watch::Sender::new(false),
             waiting: AtomicUsize::new(0),
-            pools: Mutex::new(HashMap::new()),
+            pools: Mutex::new(Pools {
+                directory,
+                allowed: terms.databases.clone(),
+                serving: Vec::new(),
+                retired: Vec::new(),
+                has_ended: false,
+            }),
         }))
     }
 
@@ -113,7 +207,29 @@ impl Session {
 
     /// Waits until the session loses its rights.
     pub async fn closed(&self) {
-        Ending(self.0.ended.subscribe()).ended().await;
+        // An error means that there is no session, which cannot be as long as there is a handle.
+        _ = self.0.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// Names the databases that the session may use now, in their order.
+    #[must_use]
+    pub fn databases(&self) -> Arc<[Arc<str>]> {
+        let pools = self.0.lock();
+        pools
+            .allowed
+            .as_ref()
+            .unwrap_or(&pools.directory.names)
+            .clone()
+    }
+
+    /// Says by which description a database is reached now: the description's
+    /// [`generation`](Database::generation).
+    ///
+    /// # Errors
+    /// The session may not use it, or there is none of that name.
+    pub fn generation(&self, database: &str) -> Result<u64, LeaseError> {
+        let pools = self.0.lock();
+        Ok(pools.find(database)?.database.generation)
     }
 
     /// Takes a connection to a database for one exchange.
@@ -124,48 +240,65 @@ impl Session {
     /// # Errors
     /// See [`LeaseError`]; none of them waits longer than the limits say.
     pub async fn lease(&self, database: &str) -> Result<Lease, LeaseError> {
-        let DatabasePool {
-            pool,
-            stake,
-            canceller,
-        } = self.pool(database)?;
-        let _queued = self.queue(&pool)?;
-        let _watch = stake.watch();
-        let until = Instant::now() + self.0.limits.wait;
-        tokio::select! {
-            biased;
-            () = self.closed() => Err(LeaseError::Closed),
-            taken = PATIENCE.scope(until, pool.get()) => match taken {
-                Ok(_) if self.is_closed() => Err(LeaseError::Closed),
-                Ok(object) => Ok(Lease::new(object, stake.clone(), canceller)),
-                Err(error) => Err(self.refusal(database, error)),
+        loop {
+            let from = self.pool(database)?;
+            if let Some(lease) = self.take(&from).await? {
+                return Ok(lease);
             }
         }
     }
 
-    fn pool(&self, database: &str) -> Result<DatabasePool, LeaseError> {
-        let shared = &*self.0;
-        let Some(index) = shared
-            .databases
-            .iter()
-            .position(|known| known.name == database)
-        else {
-            return Err(LeaseError::UnknownDatabase(database.to_owned()));
-        };
-        let mut pools = shared.lock();
-        // Under the lock, so that closing cannot miss a pool that is just being made.
-        if self.is_closed() {
-            return Err(LeaseError::Closed);
+    /// Takes a connection of a pool; gives nothing when that is taken out of service meanwhile.
+    async fn take(&self, from: &DatabasePool) -> Result<Option<Lease>, LeaseError> {
+        let DatabasePool {
+            configured,
+            pool,
+            stake,
+            canceller,
+            ..
+        } = from;
+        let _queued = self.queue(pool)?;
+        let _watch = stake.watch();
+        let until = Instant::now() + self.0.limits.wait;
+        tokio::select! {
+            biased;
+            () = self.out_of_service(pool) => Ok(None),
+            taken = PATIENCE.scope(until, pool.get()) => match taken {
+                Ok(_) if pool.is_closed() => Ok(None),
+                Ok(object) => {
+                    let generation = configured.database.generation;
+                    let (stake, canceller) = (stake.clone(), canceller.clone());
+                    Ok(Some(Lease::new(object, stake, canceller, generation)))
+                }
+                Err(PoolError::Closed) => Ok(None),
+                Err(error) => Err(self.refusal(&configured.database, error)),
+            }
         }
-        if let Some(pool) = pools.get(&index) {
+    }
+
+    /// Waits until a pool serves nobody any more.
+    async fn out_of_service(&self, pool: &Pool) {
+        let mut ended = self.0.ended.subscribe();
+        _ = ended.wait_for(|ended| *ended || pool.is_closed()).await;
+    }
+
+    fn pool(&self, database: &str) -> Result<Arc<DatabasePool>, LeaseError> {
+        let mut pools = self.0.lock();
+        // Those that serve are those of databases that the session may use.
+        let of_database = |pool: &&Arc<DatabasePool>| pool.configured.database.name == database;
+        if let Some(pool) = pools.serving.iter().find(of_database) {
             return Ok(pool.clone());
         }
-        let pool = self.build(&shared.databases[index], &shared.budgets[index])?;
-        pools.insert(index, pool.clone());
+        // Under the lock, so that closing cannot miss a pool that is just being made.
+        let configured = pools.find(database)?.clone();
+        let pool = Arc::new(self.build(configured)?);
+        pools.serving.push(pool.clone());
         Ok(pool)
     }
 
-    fn build(&self, database: &Database, budget: &Arc<Budget>) -> Result<DatabasePool, LeaseError> {
+    fn build(&self, configured: Arc<Configured>) -> Result<DatabasePool, LeaseError> {
+        let Configured { database, budget } = &*configured;
+        let is_cut = Arc::<AtomicBool>::default();
         let wire = Wire::new(database.tls.clone(), self.0.limits.exchange_bytes);
         let canceller = Arc::new(Canceller::new(
             &database.config,
@@ -187,7 +320,10 @@ impl Session {
             wire,
             names: self.0.names.clone(),
             prepared_statements: self.0.limits.prepared_statements,
-            ending: Ending(self.0.ended.subscribe()),
+            ending: Ending {
+                session: self.0.ended.subscribe(),
+                is_cut: is_cut.clone(),
+            },
             canceller: canceller.clone(),
         };
         let pool = Pool::builder(connector)
@@ -206,9 +342,11 @@ impl Session {
             .map_err(|_| LeaseError::Closed)?;
         stake.belongs_to(pool.weak());
         Ok(DatabasePool {
+            configured,
             pool,
             stake,
             canceller,
+            is_cut,
         })
     }
 
@@ -217,21 +355,39 @@ impl Session {
         database.max_connections.min(own)
     }
 
-    /// Puts terms in force that differ in numbers only; says whether that was possible. Connections
-    /// beyond a lower number are closed when they come back.
-    pub(crate) fn adapt(&self, terms: &Terms) -> bool {
+    /// Puts other terms in force, and gives the pools on databases that are not among them; nothing if
+    /// the terms are of another login, which takes another session. Connections beyond a lower number
+    /// are closed when they come back.
+    pub(crate) fn adapt(&self, terms: &Terms) -> Option<Outgoing> {
         if self.0.login != terms.login {
-            return false;
+            return None;
         }
-        let pools = self.0.lock();
+        let mut pools = self.0.lock();
+        pools.allowed.clone_from(&terms.databases);
+        let outgoing = pools.sort_out();
         self.0.connections.store(most(terms), Ordering::Release);
-        for (index, pool) in pools.iter() {
-            let size = self.most_connections(&self.0.databases[*index]);
+        for pool in &pools.serving {
+            let size = self.most_connections(&pool.configured.database);
             if pool.pool.status().max_size != size {
                 pool.pool.resize(size);
             }
         }
-        true
+        Some(self.outgoing(outgoing))
+    }
+
+    /// Puts other databases in the place of those before, and gives the pools on what was before.
+    pub(crate) fn adopt(&self, directory: &Arc<Directory>) -> Outgoing {
+        let mut pools = self.0.lock();
+        pools.directory = directory.clone();
+        let outgoing = pools.sort_out();
+        self.outgoing(outgoing)
+    }
+
+    fn outgoing(&self, pools: Vec<Arc<DatabasePool>>) -> Outgoing {
+        Outgoing {
+            session: self.clone(),
+            pools,
+        }
     }
 
     /// Takes a place in the queue for a connection, when one has to queue.
@@ -252,13 +408,9 @@ impl Session {
         Ok(Some(Place(waiting)))
     }
 
-    fn refusal(&self, database: &str, error: PoolError) -> LeaseError {
-        let timeout = self
-            .0
-            .databases
-            .iter()
-            .find(|known| known.name == database)
-            .map_or(Duration::ZERO, |known| known.connect_timeout);
+    fn refusal(&self, database: &Database, error: PoolError) -> LeaseError {
+        let timeout = database.connect_timeout;
+        let database = &database.name;
         match error {
             PoolError::Closed => LeaseError::Closed,
             PoolError::Timeout(TimeoutType::Wait) => LeaseError::Busy {
@@ -284,29 +436,29 @@ impl Session {
 
     /// Ends the session: refuses leases, closes idle connections, cancels and closes busy ones.
     pub(crate) fn end(&self) {
-        let pools: Vec<DatabasePool> = {
+        let serving = {
             let mut pools = self.0.lock();
-            pools.drain().map(|(_, pool)| pool).collect()
+            pools.has_ended = true;
+            std::mem::take(&mut pools.serving)
         };
         // Idle connections close here; what is still open when the signal comes is busy.
-        for DatabasePool { pool, .. } in &pools {
-            pool.close();
+        for pool in &serving {
+            pool.pool.close();
         }
         self.0.ended.send_replace(true);
     }
 
     /// Closes connections that have been idle for too long.
     pub(crate) fn close_idle(&self) {
-        let pools: Vec<(usize, Pool)> = self
-            .0
-            .lock()
-            .iter()
-            .map(|(index, pool)| (*index, pool.pool.clone()))
-            .collect();
-        for (index, pool) in pools {
-            let database = &self.0.databases[index];
-            let mut left = pool.status().size;
-            pool.retain(|_, metrics| {
+        let serving = {
+            let mut pools = self.0.lock();
+            pools.tidy();
+            pools.serving.clone()
+        };
+        for pool in serving {
+            let database = &pool.configured.database;
+            let mut left = pool.pool.status().size;
+            pool.pool.retain(|_, metrics| {
                 let keep = left <= database.min_idle || metrics.last_used() < database.idle_time;
                 left -= usize::from(!keep);
                 keep
@@ -316,12 +468,12 @@ impl Session {
 
     /// Says whether nobody else holds the session and it has no connection left.
     pub(crate) fn is_unused(&self) -> bool {
-        Arc::strong_count(&self.0) == 1
-            && self
-                .0
-                .lock()
-                .values()
-                .all(|pool| pool.pool.status().size == 0)
+        if Arc::strong_count(&self.0) > 1 {
+            return false;
+        }
+        let pools = self.0.lock();
+        let is_empty = |pool: &Arc<DatabasePool>| pool.pool.status().size == 0;
+        pools.serving.iter().all(is_empty) && !pools.retired.iter().any(Retired::is_in_use)
     }
 
     pub(crate) fn downgrade(&self) -> Weak<Shared> {
@@ -338,7 +490,7 @@ fn most(terms: &Terms) -> usize {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, HashMap<usize, DatabasePool>> {
+    fn lock(&self) -> MutexGuard<'_, Pools> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,19 +3,18 @@
 use std::{
     collections::HashMap,
     hash::RandomState,
-    net::IpAddr,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
     time::{Duration, SystemTime},
 };
 
 use tokio::{sync::Notify, time::MissedTickBehavior};
-use tokio_postgres::config::Host;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     Database, Limits, Session, Terms,
-    budget::Budget,
     deadline::{Deadlines, Due},
+    directory::{Budgets, Directory},
+    session::Outgoing,
 };
 
 /// How often the wall clock is looked at, for it may be set while a deadline is waited for; idle
@@ -36,9 +35,6 @@ pub struct Sessions {
 
 /// What all sessions have in common.
 pub(crate) struct Inner {
-    pub(crate) databases: Arc<[Database]>,
-    /// The budget of each database's server, in the same order.
-    pub(crate) budgets: Arc<[Arc<Budget>]>,
     pub(crate) limits: Limits,
     clock: Clock,
     /// The key of the names of prepared statements: a name means the same text on all connections.
@@ -52,8 +48,10 @@ pub(crate) struct Inner {
     earlier: Arc<Notify>,
 }
 
-#[derive(Default)]
 struct Table {
+    /// All sessions in `open` have the same.
+    directory: Arc<Directory>,
+    budgets: Budgets,
     open: HashMap<String, Entry>,
     deadlines: Deadlines,
 }
@@ -91,15 +89,18 @@ impl Sessions {
         limits: Limits,
         clock: impl Fn() -> SystemTime + Send + Sync + 'static,
     ) -> Self {
-        let databases: Arc<[Database]> = databases.into_iter().collect();
+        let mut budgets = Budgets::new(limits.max_connections_total);
         let inner = Arc::new(Inner {
-            budgets: budgets(&databases, limits.max_connections_total),
-            databases,
+            table: RwLock::new(Table {
+                directory: Arc::new(Directory::new(databases, &mut budgets)),
+                budgets,
+                open: HashMap::new(),
+                deadlines: Deadlines::default(),
+            }),
             limits,
             clock: Arc::new(clock),
             names: RandomState::new(),
             cancels: TaskTracker::new(),
-            table: RwLock::default(),
             earlier: Arc::default(),
         });
         tokio::spawn(keep(Arc::downgrade(&inner), inner.earlier.clone()));
@@ -116,27 +117,36 @@ impl Sessions {
 
     /// Gives the session of an id as [`Sessions::open`] does, on terms of its own.
     ///
-    /// Another number of connections is in force from then on. Another login ends the session that
-    /// there is, and a new one begins.
+    /// Another number of connections is in force from then on, and so are other databases: what runs
+    /// on one that is not among them ends. Another login ends the session that there is, and a new
+    /// one begins.
     pub fn open_on(&self, id: &str, deadline: Option<SystemTime>, terms: &Terms) -> Session {
         let found = self.inner.read().find(id, deadline, terms);
         if let Some(session) = found {
             return session;
         }
+        // Dropped after the lock was given back.
+        let mut outgoing: Option<Outgoing> = None;
         let mut table = self.inner.lock();
         let other = |entry: &mut Entry| {
             if entry.terms == *terms {
                 return false;
             }
             entry.terms.clone_from(terms);
-            !entry.session.adapt(terms)
+            outgoing = entry.session.adapt(terms);
+            outgoing.is_none()
         };
         let ended = if table.open.get_mut(id).is_some_and(other) {
             table.open.remove(id)
         } else {
             None
         };
-        let Table { open, deadlines } = &mut *table;
+        let Table {
+            open,
+            deadlines,
+            directory,
+            ..
+        } = &mut *table;
         let entry = match open.get_mut(id) {
             Some(entry) if entry.deadline == deadline => return entry.session.clone(),
             Some(entry) => {
@@ -144,7 +154,7 @@ impl Sessions {
                 entry
             }
             None => {
-                let session = Session::new(id, terms, &self.inner);
+                let session = Session::new(id, terms, directory.clone(), &self.inner);
                 open.entry(id.to_owned()).or_insert(Entry {
                     session,
                     deadline,
@@ -183,6 +193,42 @@ impl Sessions {
         }
     }
 
+    /// Leaves an id's session, if it has one, these databases and no others: its statements on others
+    /// are cancelled, and its connections to them closed. Everything else goes on.
+    pub fn confine(&self, id: &str, databases: Arc<[Arc<str>]>) {
+        // Dropped after the lock was given back.
+        let _outgoing;
+        let mut table = self.inner.lock();
+        if let Some(entry) = table.open.get_mut(id) {
+            entry.terms.databases = Some(databases);
+            _outgoing = entry.session.adapt(&entry.terms);
+        }
+    }
+
+    /// Puts other databases in the place of those that there are.
+    ///
+    /// When this returns, no call begins on what was before. A database of the same name and the same
+    /// [`generation`](Database::generation) is the same, and its connections stay. One of another
+    /// generation gets new connections: idle old ones are closed, busy ones when they are given back,
+    /// and whoever waits for one waits for a new one instead. What runs on a database that is named no
+    /// more is cancelled. Servers keep their budgets.
+    pub fn replace(&self, databases: impl IntoIterator<Item = Database>) {
+        // Dropped after the lock was given back.
+        let _outgoing: Vec<Outgoing>;
+        let mut table = self.inner.lock();
+        let Table {
+            directory,
+            budgets,
+            open,
+            ..
+        } = &mut *table;
+        *directory = Arc::new(directory.replaced_by(databases, budgets));
+        _outgoing = open
+            .values()
+            .map(|entry| entry.session.adopt(directory))
+            .collect();
+    }
+
     /// Closes the session of an id, if it has one: refuses its handles from now on, cancels its
     /// statements and closes its connections.
     pub fn close(&self, id: &str) {
@@ -214,41 +260,11 @@ impl Sessions {
         self.inner.cancels.wait().await;
     }
 
-    /// Names the databases that sessions may use, in the order given.
-    pub fn databases(&self) -> impl Iterator<Item = &str> {
-        self.inner
-            .databases
-            .iter()
-            .map(|database| database.name.as_str())
+    /// Names the databases that sessions may use now, in the order given.
+    #[must_use]
+    pub fn databases(&self) -> Arc<[Arc<str>]> {
+        self.inner.read().directory.names.clone()
     }
-}
-
-/// Makes a budget for each server; databases at the same hosts and ports share one.
-fn budgets(databases: &[Database], size: Option<usize>) -> Arc<[Arc<Budget>]> {
-    let mut known: Vec<(Server<'_>, Arc<Budget>)> = Vec::new();
-    for database in databases {
-        let server = server(database);
-        let found = known.iter().find(|(other, _)| *other == server);
-        let budget = found.map_or_else(|| Budget::new(size), |(_, budget)| budget.clone());
-        known.push((server, budget));
-    }
-    known.into_iter().map(|(_, budget)| budget).collect()
-}
-
-/// What tells one server from another.
-type Server<'a> = Vec<(&'a [Host], &'a [IpAddr], &'a [u16])>;
-
-fn server(database: &Database) -> Server<'_> {
-    std::iter::once(&database.config)
-        .chain(&database.fallbacks)
-        .map(|config| {
-            (
-                config.get_hosts(),
-                config.get_hostaddrs(),
-                config.get_ports(),
-            )
-        })
-        .collect()
 }
 
 /// Ends sessions at their deadlines and closes idle connections, until all handles are gone.

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 pub(crate) use read::{present, read};
 pub(crate) use write::{
-    append_line, join, write_failure, write_notification, write_request, write_result,
+    append, append_line, join, write_failure, write_notification, write_request, write_result,
 };
 
 /// The identifier of a request, echoed with its type and value unchanged.

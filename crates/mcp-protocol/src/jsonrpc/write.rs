@@ -5,19 +5,15 @@ use serde::Serialize;
 
 use super::{Failure, Id};
 
-/// Writes a successful response.
-pub(crate) fn write_result(id: &Id, result: &impl Serialize) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Success<'a, R> {
-        jsonrpc: &'static str,
-        id: &'a Id,
-        result: &'a R,
-    }
-    write(&Success {
-        jsonrpc: "2.0",
-        id,
-        result,
-    })
+/// Writes a successful response, whose result `write` writes.
+pub(crate) fn write_result(id: &Id, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut text = Vec::with_capacity(256);
+    text.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    append(&mut text, id);
+    text.extend_from_slice(br#","result":"#);
+    write(&mut text);
+    text.push(b'}');
+    text
 }
 
 /// Writes an error response; `id` is left out when it could not be read, never null.
@@ -70,9 +66,14 @@ pub(crate) fn write_request(id: &Id, method: &str, params: &impl Serialize) -> V
 
 fn write(message: &impl Serialize) -> Vec<u8> {
     let mut text = Vec::with_capacity(256);
-    serde_json::to_writer(&mut text, message)
-        .expect("protocol messages have string keys and no failing serializers");
+    append(&mut text, message);
     text
+}
+
+/// Appends the JSON of a value.
+pub(crate) fn append(text: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    serde_json::to_writer(text, value)
+        .expect("protocol messages have string keys and no failing serializers");
 }
 
 /// Joins responses into the array that answers a batch; there is none without responses.

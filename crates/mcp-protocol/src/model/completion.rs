@@ -1,7 +1,6 @@
 //! Completion of arguments.
 
 use serde::Serialize;
-use serde::ser::SerializeMap;
 
 use super::{Fields, Project};
 
@@ -18,7 +17,7 @@ pub struct Completion {
 }
 
 impl Project for Completion {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+    fn project(&self, fields: &mut Fields<'_>) {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Values<'a> {
@@ -37,6 +36,6 @@ impl Project for Completion {
                 total: self.total,
                 has_more,
             },
-        )
+        );
     }
 }

@@ -2,9 +2,8 @@
 
 use base64ct::{Base64, Encoding};
 use serde::Serialize;
-use serde::ser::SerializeMap;
 
-use super::{At, Fields, Project, Resource, ResourceContents};
+use super::{Fields, JsonText, Project, Resource, ResourceContents};
 use crate::revision::Revision;
 
 /// One block of content.
@@ -21,6 +20,8 @@ pub struct Content {
 pub enum Block {
     /// Plain text.
     Text(String),
+    /// Plain text that is written as JSON already.
+    JsonText(JsonText),
     /// A picture.
     Image {
         /// The picture's bytes.
@@ -46,6 +47,18 @@ impl Content {
     pub fn text(text: impl Into<String>) -> Self {
         Block::Text(text.into()).into()
     }
+
+    /// Says about how many bytes it takes to write it.
+    pub(super) fn size(&self) -> usize {
+        const FIELDS: usize = 64;
+        let data = match &self.block {
+            Block::Text(text) => text.len(),
+            Block::JsonText(text) => text.as_str().len(),
+            Block::Image { data, .. } | Block::Audio { data, .. } => data.len().div_ceil(3) * 4,
+            Block::Resource(_) | Block::Link(_) => FIELDS,
+        };
+        FIELDS + data
+    }
 }
 
 impl From<Block> for Content {
@@ -58,61 +71,54 @@ impl From<Block> for Content {
 }
 
 impl Project for Content {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+    fn project(&self, fields: &mut Fields<'_>) {
         let revision = fields.revision;
         match &self.block {
-            Block::Text(text) => write_text(fields, text)?,
-            Block::Image { data, mime_type } => write_media(fields, "image", data, mime_type)?,
+            Block::Text(text) => write_text(fields, text),
+            Block::JsonText(text) => {
+                fields.always("type", "text");
+                fields.text("text", text);
+            }
+            Block::Image { data, mime_type } => write_media(fields, "image", data, mime_type),
             Block::Audio { data, mime_type } if revision >= Revision::V2025_03_26 => {
-                write_media(fields, "audio", data, mime_type)?;
+                write_media(fields, "audio", data, mime_type);
             }
             Block::Audio { mime_type, data } => {
                 write_text(
                     fields,
                     &format!("[audio, {mime_type}, {} bytes]", data.len()),
-                )?;
+                );
             }
             Block::Resource(contents) => {
-                fields.always("type", "resource")?;
-                fields.always("resource", At(contents, revision))?;
+                fields.always("type", "resource");
+                fields.object("resource", contents);
             }
             Block::Link(link) if revision >= Revision::V2025_06_18 => {
-                fields.always("type", "resource_link")?;
-                link.project(fields)?;
+                fields.always("type", "resource_link");
+                link.project(fields);
             }
-            Block::Link(link) => write_text(fields, &format!("{}: {}", link.name, link.uri))?,
+            Block::Link(link) => write_text(fields, &format!("{}: {}", link.name, link.uri)),
         }
-        let annotations = self
-            .annotations
-            .as_ref()
-            .filter(|given| given.exist_in(revision));
-        fields.optional("annotations", annotations.map(|given| At(given, revision)))
+        write_annotations(fields, self.annotations.as_ref());
     }
 }
 
-fn write_text<M: SerializeMap>(fields: &mut Fields<'_, M>, text: &str) -> Result<(), M::Error> {
-    fields.always("type", "text")?;
-    fields.always("text", text)
+fn write_text(fields: &mut Fields<'_>, text: &str) {
+    fields.always("type", "text");
+    fields.always("text", text);
 }
 
-fn write_media<M: SerializeMap>(
-    fields: &mut Fields<'_, M>,
-    kind: &'static str,
-    data: &[u8],
-    mime_type: &str,
-) -> Result<(), M::Error> {
-    fields.always("type", kind)?;
-    fields.always("data", Base64::encode_string(data))?;
-    fields.always("mimeType", mime_type)
+fn write_media(fields: &mut Fields<'_>, kind: &'static str, data: &[u8], mime_type: &str) {
+    fields.always("type", kind);
+    fields.always("data", Base64::encode_string(data));
+    fields.always("mimeType", mime_type);
 }
 
-pub(super) fn write_annotations<M: SerializeMap>(
-    fields: &mut Fields<'_, M>,
-    annotations: Option<&Annotations>,
-) -> Result<(), M::Error> {
+pub(super) fn write_annotations(fields: &mut Fields<'_>, annotations: Option<&Annotations>) {
     let revision = fields.revision;
-    let annotations = annotations.filter(|given| given.exist_in(revision));
-    fields.optional("annotations", annotations.map(|given| At(given, revision)))
+    if let Some(annotations) = annotations.filter(|given| given.exist_in(revision)) {
+        fields.object("annotations", annotations);
+    }
 }
 
 /// Whom a block or a resource is for, and how much it matters.
@@ -135,15 +141,15 @@ impl Annotations {
 }
 
 impl Project for Annotations {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+    fn project(&self, fields: &mut Fields<'_>) {
         let audience = (!self.audience.is_empty()).then_some(&self.audience);
-        fields.optional("audience", audience)?;
-        fields.optional("priority", self.priority)?;
+        fields.optional("audience", audience);
+        fields.optional("priority", self.priority);
         fields.since(
             Revision::V2025_06_18,
             "lastModified",
             self.last_modified.as_ref(),
-        )
+        );
     }
 }
 

@@ -1,7 +1,5 @@
 //! Pages of lists.
 
-use serde::ser::SerializeMap;
-
 use super::{Fields, Project};
 
 /// A page of a list that its owner cuts, and where the next one starts.
@@ -38,8 +36,8 @@ pub(crate) struct List<'a, T> {
 }
 
 impl<T: Project> Project for List<'_, T> {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
-        fields.list(self.name, self.items)?;
-        fields.optional("nextCursor", self.next_cursor.as_ref())
+    fn project(&self, fields: &mut Fields<'_>) {
+        fields.list(self.name, self.items);
+        fields.optional("nextCursor", self.next_cursor.as_ref());
     }
 }

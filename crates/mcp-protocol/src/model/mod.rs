@@ -1,6 +1,6 @@
 //! The protocol's nouns, in the shape of its newest revision, and their one way out.
 //!
-//! Each type says in [`Project`] which of its fields exist since which revision; [`At`] writes it
+//! Each type says in [`Project`] which of its fields exist since which revision; [`write`] writes it
 //! for one revision. Nothing else in the crate writes these types, so a field that an old client
 //! must not see is left out in one place, for every transport.
 
@@ -14,9 +14,9 @@ mod resource;
 mod schema;
 mod server;
 mod tool;
+mod written;
 
 use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
 
 pub use completion::Completion;
 pub use content::{Annotations, Block, Content, Role};
@@ -32,7 +32,9 @@ pub use schema::{Schema, SchemaError};
 pub use server::{Capabilities, ServerInfo};
 pub(crate) use server::{Discovery, Handshake, Implementation};
 pub use tool::{Tool, ToolAnnotations, ToolResult};
+pub use written::{Json, JsonText};
 
+use crate::jsonrpc;
 use crate::revision::Revision;
 
 /// A JSON object that the crate passes through.
@@ -40,7 +42,7 @@ pub type Object = serde_json::Map<String, serde_json::Value>;
 
 /// A type that knows which of its fields each revision has.
 pub(crate) trait Project {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error>;
+    fn project(&self, fields: &mut Fields<'_>);
 
     /// Gives the `_meta` entries of this object; they exist since 2025-06-18.
     fn meta(&self) -> Option<&Object> {
@@ -48,85 +50,110 @@ pub(crate) trait Project {
     }
 }
 
-/// A value as one revision sees it.
-pub(crate) struct At<'a, T: ?Sized>(pub(crate) &'a T, pub(crate) Revision);
-
-impl<T: Project + ?Sized> Serialize for At<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        let mut fields = Fields {
-            map: &mut map,
-            revision: self.1,
-        };
-        self.0.project(&mut fields)?;
-        fields.since(Revision::V2025_06_18, "_meta", self.0.meta())?;
-        map.end()
-    }
-}
-
-/// A list whose items are written for one revision.
-pub(crate) struct Each<'a, T>(pub(crate) &'a [T], pub(crate) Revision);
-
-impl<T: Project> Serialize for Each<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|item| At(item, self.1)))
-    }
+/// Writes a value as one revision sees it.
+pub(crate) fn write<T: Project + ?Sized>(out: &mut Vec<u8>, value: &T, revision: Revision) {
+    let mut fields = Fields::open(out, revision);
+    value.project(&mut fields);
+    fields.since(Revision::V2025_06_18, "_meta", value.meta());
+    fields.close();
 }
 
 /// The object being written and the revision that it is written for.
-pub(crate) struct Fields<'a, M> {
-    map: &'a mut M,
+///
+/// Values are written with serde, but for those that are JSON already. Writing cannot fail: what is
+/// written here has string keys and no failing serializers.
+pub(crate) struct Fields<'a> {
+    out: &'a mut Vec<u8>,
+    is_empty: bool,
     pub(crate) revision: Revision,
 }
 
-impl<M: SerializeMap> Fields<'_, M> {
-    /// Writes a field that every revision has.
-    pub(crate) fn always(
-        &mut self,
-        name: &'static str,
-        value: impl Serialize,
-    ) -> Result<(), M::Error> {
-        self.map.serialize_entry(name, &value)
-    }
-
-    /// Writes a field that every revision has, if there is a value.
-    pub(crate) fn optional(
-        &mut self,
-        name: &'static str,
-        value: Option<impl Serialize>,
-    ) -> Result<(), M::Error> {
-        value.map_or(Ok(()), |value| self.map.serialize_entry(name, &value))
-    }
-
-    /// Writes a field that exists since `first`, if there is a value.
-    pub(crate) fn since(
-        &mut self,
-        first: Revision,
-        name: &'static str,
-        value: Option<impl Serialize>,
-    ) -> Result<(), M::Error> {
-        if self.revision < first {
-            Ok(())
-        } else {
-            self.optional(name, value)
+impl<'a> Fields<'a> {
+    fn open(out: &'a mut Vec<u8>, revision: Revision) -> Self {
+        out.push(b'{');
+        Self {
+            out,
+            is_empty: true,
+            revision,
         }
     }
 
+    fn close(self) {
+        self.out.push(b'}');
+    }
+
+    fn name(&mut self, name: &str) {
+        if !std::mem::replace(&mut self.is_empty, false) {
+            self.out.push(b',');
+        }
+        jsonrpc::append(self.out, name);
+        self.out.push(b':');
+    }
+
+    /// Makes room for a large value.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.out.reserve(bytes);
+    }
+
+    /// Writes a field that every revision has.
+    pub(crate) fn always(&mut self, name: &str, value: impl Serialize) {
+        self.name(name);
+        jsonrpc::append(self.out, &value);
+    }
+
+    /// Writes a field that every revision has, if there is a value.
+    pub(crate) fn optional(&mut self, name: &str, value: Option<impl Serialize>) {
+        if let Some(value) = value {
+            self.always(name, value);
+        }
+    }
+
+    /// Writes a field that exists since `first`, if there is a value.
+    pub(crate) fn since(&mut self, first: Revision, name: &str, value: Option<impl Serialize>) {
+        if self.revision >= first {
+            self.optional(name, value);
+        }
+    }
+
+    /// Writes a field whose value is a projected object.
+    pub(crate) fn object(&mut self, name: &str, value: &impl Project) {
+        self.name(name);
+        write(self.out, value, self.revision);
+    }
+
+    /// Writes a list of projected items.
+    pub(crate) fn list(&mut self, name: &str, items: &[impl Project]) {
+        self.name(name);
+        self.out.push(b'[');
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            write(self.out, item, self.revision);
+        }
+        self.out.push(b']');
+    }
+
     /// Writes icons, if the revision has them and there are any.
-    pub(crate) fn icons(&mut self, icons: &[Icon]) -> Result<(), M::Error> {
+    pub(crate) fn icons(&mut self, icons: &[Icon]) {
         self.since(
             Revision::V2025_11_25,
             "icons",
             (!icons.is_empty()).then_some(icons),
-        )
+        );
     }
 
-    /// Writes a list of projected items.
-    pub(crate) fn list<T: Project>(
-        &mut self,
-        name: &'static str,
-        items: &[T],
-    ) -> Result<(), M::Error> {
-        self.map.serialize_entry(name, &Each(items, self.revision))
+    /// Writes a field whose value is JSON already.
+    pub(crate) fn json(&mut self, name: &str, value: &Json) {
+        self.name(name);
+        self.out.extend_from_slice(value.as_str().as_bytes());
+    }
+
+    /// Writes a field whose value is a text that is written already.
+    pub(crate) fn text(&mut self, name: &str, value: &JsonText) {
+        self.name(name);
+        self.out.push(b'"');
+        self.out.extend_from_slice(value.as_str().as_bytes());
+        self.out.push(b'"');
     }
 }

@@ -2,9 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::ser::SerializeMap;
-
-use super::{At, Content, Each, Fields, Icon, Object, Project, Role};
+use super::{Content, Fields, Icon, Object, Project, Role};
 use crate::revision::Revision;
 
 /// A prompt as a client lists it.
@@ -38,14 +36,14 @@ pub struct PromptArgument {
 }
 
 impl Project for Prompt {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
-        let revision = fields.revision;
-        let arguments = (!self.arguments.is_empty()).then_some(Each(&self.arguments, revision));
-        fields.always("name", &self.name)?;
-        fields.since(Revision::V2025_06_18, "title", self.title.as_ref())?;
-        fields.optional("description", self.description.as_ref())?;
-        fields.optional("arguments", arguments)?;
-        fields.icons(&self.icons)
+    fn project(&self, fields: &mut Fields<'_>) {
+        fields.always("name", &self.name);
+        fields.since(Revision::V2025_06_18, "title", self.title.as_ref());
+        fields.optional("description", self.description.as_ref());
+        if !self.arguments.is_empty() {
+            fields.list("arguments", &self.arguments);
+        }
+        fields.icons(&self.icons);
     }
 
     fn meta(&self) -> Option<&Object> {
@@ -54,11 +52,11 @@ impl Project for Prompt {
 }
 
 impl Project for PromptArgument {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
-        fields.always("name", &self.name)?;
-        fields.since(Revision::V2025_06_18, "title", self.title.as_ref())?;
-        fields.optional("description", self.description.as_ref())?;
-        fields.optional("required", self.required.then_some(true))
+    fn project(&self, fields: &mut Fields<'_>) {
+        fields.always("name", &self.name);
+        fields.since(Revision::V2025_06_18, "title", self.title.as_ref());
+        fields.optional("description", self.description.as_ref());
+        fields.optional("required", self.required.then_some(true));
     }
 }
 
@@ -81,16 +79,15 @@ pub struct PromptMessage {
 }
 
 impl Project for PromptResult {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
-        fields.optional("description", self.description.as_ref())?;
-        fields.list("messages", &self.messages)
+    fn project(&self, fields: &mut Fields<'_>) {
+        fields.optional("description", self.description.as_ref());
+        fields.list("messages", &self.messages);
     }
 }
 
 impl Project for PromptMessage {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
-        let revision = fields.revision;
-        fields.always("role", self.role)?;
-        fields.always("content", At(&self.content, revision))
+    fn project(&self, fields: &mut Fields<'_>) {
+        fields.always("role", self.role);
+        fields.object("content", &self.content);
     }
 }

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
-
-use super::{At, Fields, Implementation, Object, Project, ServerInfo};
+use super::{Fields, Implementation, Json, Object, Project, ServerInfo};
 use crate::jsonrpc::Id;
 use crate::revision::Revision;
 
@@ -22,33 +19,37 @@ pub(crate) struct Reply<'a, T> {
     pub(crate) keep_for: Option<Duration>,
 }
 
-impl<T: Project> Serialize for Reply<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        let mut fields = Fields {
-            map: &mut map,
-            revision: self.revision,
-        };
-        self.body.project(&mut fields)?;
+impl<T: Project> Reply<'_, T> {
+    /// Writes it by itself.
+    pub(crate) fn json(&self) -> Json {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        Json::written(String::from_utf8(out).expect("JSON is UTF-8"))
+    }
+
+    /// Writes it.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let mut fields = Fields::open(out, self.revision);
+        self.body.project(&mut fields);
         if self.revision.is_modern() {
-            fields.always("resultType", self.result_type)?;
+            fields.always("resultType", self.result_type);
             if let Some(time) = self.keep_for {
-                fields.always("ttlMs", u64::try_from(time.as_millis()).unwrap_or(u64::MAX))?;
+                fields.always("ttlMs", u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
                 // `public` would let a cache share it between tokens.
-                fields.always("cacheScope", "private")?;
+                fields.always("cacheScope", "private");
             }
-            fields.always(
+            fields.object(
                 "_meta",
-                ReplyMeta {
+                &ReplyMeta {
                     own: self.body.meta(),
                     server: self.server,
                     subscription: self.subscription,
                 },
-            )?;
+            );
         } else {
-            fields.since(Revision::V2025_06_18, "_meta", self.body.meta())?;
+            fields.since(Revision::V2025_06_18, "_meta", self.body.meta());
         }
-        map.end()
+        fields.close();
     }
 }
 
@@ -59,24 +60,15 @@ struct ReplyMeta<'a> {
     subscription: Option<&'a Id>,
 }
 
-impl Serialize for ReplyMeta<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Project for ReplyMeta<'_> {
+    fn project(&self, fields: &mut Fields<'_>) {
         const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
-        let server = Implementation(self.server);
-        let own = self
-            .own
-            .into_iter()
-            .flatten()
-            .filter(|(key, _)| *key != SERVER_INFO);
-        let mut map = serializer.serialize_map(None)?;
-        for (key, value) in own {
-            map.serialize_entry(key, value)?;
+        let own = self.own.into_iter().flatten();
+        for (key, value) in own.filter(|(key, _)| *key != SERVER_INFO) {
+            fields.always(key, value);
         }
-        map.serialize_entry(SERVER_INFO, &At(&server, Revision::V2026_07_28))?;
-        if let Some(id) = self.subscription {
-            map.serialize_entry("io.modelcontextprotocol/subscriptionId", id)?;
-        }
-        map.end()
+        fields.object(SERVER_INFO, &Implementation(self.server));
+        fields.optional("io.modelcontextprotocol/subscriptionId", self.subscription);
     }
 }
 
@@ -84,7 +76,5 @@ impl Serialize for ReplyMeta<'_> {
 pub(crate) struct Empty;
 
 impl Project for Empty {
-    fn project<M: SerializeMap>(&self, _: &mut Fields<'_, M>) -> Result<(), M::Error> {
-        Ok(())
-    }
+    fn project(&self, _: &mut Fields<'_>) {}
 }

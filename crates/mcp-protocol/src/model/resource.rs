@@ -1,7 +1,6 @@
 //! Resources: what can be read by its address.
 
 use base64ct::{Base64, Encoding};
-use serde::ser::SerializeMap;
 
 use super::content::write_annotations;
 use super::{Annotations, Fields, Icon, Object, Project};
@@ -31,15 +30,15 @@ pub struct Resource {
 }
 
 impl Project for Resource {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
-        fields.always("uri", &self.uri)?;
-        fields.always("name", &self.name)?;
-        fields.since(Revision::V2025_06_18, "title", self.title.as_ref())?;
-        fields.optional("description", self.description.as_ref())?;
-        fields.optional("mimeType", self.mime_type.as_ref())?;
-        fields.optional("size", self.size)?;
-        write_annotations(fields, self.annotations.as_ref())?;
-        fields.icons(&self.icons)
+    fn project(&self, fields: &mut Fields<'_>) {
+        fields.always("uri", &self.uri);
+        fields.always("name", &self.name);
+        fields.since(Revision::V2025_06_18, "title", self.title.as_ref());
+        fields.optional("description", self.description.as_ref());
+        fields.optional("mimeType", self.mime_type.as_ref());
+        fields.optional("size", self.size);
+        write_annotations(fields, self.annotations.as_ref());
+        fields.icons(&self.icons);
     }
 
     fn meta(&self) -> Option<&Object> {
@@ -69,14 +68,14 @@ pub struct ResourceTemplate {
 }
 
 impl Project for ResourceTemplate {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
-        fields.always("uriTemplate", &self.uri_template)?;
-        fields.always("name", &self.name)?;
-        fields.since(Revision::V2025_06_18, "title", self.title.as_ref())?;
-        fields.optional("description", self.description.as_ref())?;
-        fields.optional("mimeType", self.mime_type.as_ref())?;
-        write_annotations(fields, self.annotations.as_ref())?;
-        fields.icons(&self.icons)
+    fn project(&self, fields: &mut Fields<'_>) {
+        fields.always("uriTemplate", &self.uri_template);
+        fields.always("name", &self.name);
+        fields.since(Revision::V2025_06_18, "title", self.title.as_ref());
+        fields.optional("description", self.description.as_ref());
+        fields.optional("mimeType", self.mime_type.as_ref());
+        write_annotations(fields, self.annotations.as_ref());
+        fields.icons(&self.icons);
     }
 
     fn meta(&self) -> Option<&Object> {
@@ -105,9 +104,9 @@ pub enum ResourceData {
 }
 
 impl Project for ResourceContents {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
-        fields.always("uri", &self.uri)?;
-        fields.optional("mimeType", self.mime_type.as_ref())?;
+    fn project(&self, fields: &mut Fields<'_>) {
+        fields.always("uri", &self.uri);
+        fields.optional("mimeType", self.mime_type.as_ref());
         match &self.data {
             ResourceData::Text(text) => fields.always("text", text),
             ResourceData::Blob(bytes) => fields.always("blob", Base64::encode_string(bytes)),
@@ -119,7 +118,7 @@ impl Project for ResourceContents {
 pub(crate) struct ReadResult(pub(crate) Vec<ResourceContents>);
 
 impl Project for ReadResult {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
-        fields.list("contents", &self.0)
+    fn project(&self, fields: &mut Fields<'_>) {
+        fields.list("contents", &self.0);
     }
 }

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde::ser::SerializeMap;
 
-use super::{At, Fields, Icon, Project};
+use super::{Fields, Icon, Project};
 use crate::client::TASKS;
 use crate::revision::Revision;
 
@@ -66,7 +65,7 @@ impl Default for Capabilities {
 }
 
 impl Project for Capabilities {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+    fn project(&self, fields: &mut Fields<'_>) {
         #[derive(Serialize)]
         struct Flags {
             #[serde(rename = "listChanged", skip_serializing_if = "std::ops::Not::not")]
@@ -86,20 +85,20 @@ impl Project for Capabilities {
                 subscribe: false,
             })
         };
-        fields.optional("tools", flags(self.tools, false))?;
+        fields.optional("tools", flags(self.tools, false));
         fields.optional(
             "resources",
             flags(self.resources, self.resource_subscriptions),
-        )?;
-        fields.optional("prompts", flags(self.prompts, false))?;
+        );
+        fields.optional("prompts", flags(self.prompts, false));
         fields.since(
             Revision::V2025_03_26,
             "completions",
             empty(self.completions),
-        )?;
-        fields.optional("logging", empty(self.logging))?;
+        );
+        fields.optional("logging", empty(self.logging));
         let extensions = self.tasks.then(|| BTreeMap::from([(TASKS, empty(true))]));
-        fields.since(Revision::V2026_07_28, "extensions", extensions)
+        fields.since(Revision::V2026_07_28, "extensions", extensions);
     }
 }
 
@@ -107,22 +106,22 @@ impl Project for Capabilities {
 pub(crate) struct Implementation<'a>(pub(crate) &'a ServerInfo);
 
 impl Project for Implementation<'_> {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+    fn project(&self, fields: &mut Fields<'_>) {
         let server = self.0;
-        fields.always("name", &server.name)?;
-        fields.since(Revision::V2025_06_18, "title", server.title.as_ref())?;
-        fields.always("version", &server.version)?;
+        fields.always("name", &server.name);
+        fields.since(Revision::V2025_06_18, "title", server.title.as_ref());
+        fields.always("version", &server.version);
         fields.since(
             Revision::V2025_11_25,
             "description",
             server.description.as_ref(),
-        )?;
+        );
         fields.since(
             Revision::V2025_11_25,
             "websiteUrl",
             server.website_url.as_ref(),
-        )?;
-        fields.icons(&server.icons)
+        );
+        fields.icons(&server.icons);
     }
 }
 
@@ -133,12 +132,11 @@ pub(crate) struct Handshake<'a> {
 }
 
 impl Project for Handshake<'_> {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
-        let revision = fields.revision;
-        fields.always("protocolVersion", revision.as_str())?;
-        fields.always("capabilities", At(&self.capabilities, revision))?;
-        fields.always("serverInfo", At(&Implementation(self.server), revision))?;
-        fields.optional("instructions", self.server.instructions.as_ref())
+    fn project(&self, fields: &mut Fields<'_>) {
+        fields.always("protocolVersion", fields.revision.as_str());
+        fields.object("capabilities", &self.capabilities);
+        fields.object("serverInfo", &Implementation(self.server));
+        fields.optional("instructions", self.server.instructions.as_ref());
     }
 }
 
@@ -149,10 +147,9 @@ pub(crate) struct Discovery<'a> {
 }
 
 impl Project for Discovery<'_> {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
-        let revision = fields.revision;
-        fields.always("supportedVersions", Revision::modern_names())?;
-        fields.always("capabilities", At(&self.capabilities, revision))?;
-        fields.optional("instructions", self.server.instructions.as_ref())
+    fn project(&self, fields: &mut Fields<'_>) {
+        fields.always("supportedVersions", Revision::modern_names());
+        fields.object("capabilities", &self.capabilities);
+        fields.optional("instructions", self.server.instructions.as_ref());
     }
 }

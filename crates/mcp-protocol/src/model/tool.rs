@@ -3,10 +3,8 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use serde::ser::SerializeMap;
-use serde_json::value::RawValue;
 
-use super::{Content, Fields, Icon, Object, Project, Schema};
+use super::{Content, Fields, Icon, Json, Object, Project, Schema};
 use crate::revision::Revision;
 
 /// A tool as a client lists it.
@@ -69,19 +67,19 @@ pub struct ToolAnnotations {
 }
 
 impl Project for Tool {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+    fn project(&self, fields: &mut Fields<'_>) {
         // Until 2025-11-25 a structured result is always an object.
         let output = self.output_schema.as_ref();
         let output = output.filter(|schema| fields.revision.is_modern() || schema.root_is_object());
         let annotations = self.annotations;
         let annotations = (annotations != ToolAnnotations::default()).then_some(annotations);
-        fields.always("name", &self.name)?;
-        fields.since(Revision::V2025_06_18, "title", self.title.as_ref())?;
-        fields.always("description", &self.description)?;
-        fields.always("inputSchema", &self.input_schema)?;
-        fields.since(Revision::V2025_06_18, "outputSchema", output)?;
-        fields.since(Revision::V2025_03_26, "annotations", annotations)?;
-        fields.icons(&self.icons)
+        fields.always("name", &self.name);
+        fields.since(Revision::V2025_06_18, "title", self.title.as_ref());
+        fields.always("description", &self.description);
+        fields.always("inputSchema", &self.input_schema);
+        fields.since(Revision::V2025_06_18, "outputSchema", output);
+        fields.since(Revision::V2025_03_26, "annotations", annotations);
+        fields.icons(&self.icons);
     }
 
     fn meta(&self) -> Option<&Object> {
@@ -96,7 +94,7 @@ pub struct ToolResult {
     pub content: Vec<Content>,
     /// What programs read: the JSON of a value that conforms to the tool's output schema. It is sent
     /// as it stands, since 2025-06-18; until 2025-11-25 only if it is an object. Left out of errors.
-    pub structured: Option<Box<RawValue>>,
+    pub structured: Option<Json>,
     /// The tool failed in a way that the model can understand and perhaps mend.
     pub is_error: bool,
     /// Entries of `_meta`, with reverse-DNS keys.
@@ -121,21 +119,28 @@ impl ToolResult {
     }
 
     /// Adds the structured form.
-    pub fn structured(mut self, value: Box<RawValue>) -> Self {
-        self.structured = Some(value);
+    pub fn structured(mut self, value: impl Into<Json>) -> Self {
+        self.structured = Some(value.into());
         self
     }
 }
 
 impl Project for ToolResult {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+    fn project(&self, fields: &mut Fields<'_>) {
         // Clients validate what stands here even when the call failed.
+        let revision = fields.revision;
         let structured = self.structured.as_ref().filter(|value| {
-            !self.is_error && (fields.revision.is_modern() || value.get().starts_with('{'))
+            revision.is_modern()
+                || revision >= Revision::V2025_06_18 && value.as_str().starts_with('{')
         });
-        fields.list("content", &self.content)?;
-        fields.since(Revision::V2025_06_18, "structuredContent", structured)?;
-        fields.optional("isError", self.is_error.then_some(true))
+        let structured = structured.filter(|_| !self.is_error);
+        let texts = self.content.iter().map(Content::size).sum::<usize>();
+        fields.reserve(texts + structured.map_or(0, |value| value.as_str().len()));
+        fields.list("content", &self.content);
+        if let Some(structured) = structured {
+            fields.json("structuredContent", structured);
+        }
+        fields.optional("isError", self.is_error.then_some(true));
     }
 
     fn meta(&self) -> Option<&Object> {

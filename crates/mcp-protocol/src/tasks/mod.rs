@@ -53,7 +53,9 @@ impl<H: Handler> Service<H> {
         };
         let mut reply = self.reply(&shown, asking.scope.revision, None);
         reply.result_type = "task";
-        Ok(jsonrpc::write_result(&asking.request.id, &reply))
+        Ok(jsonrpc::write_result(&asking.request.id, |out| {
+            reply.write(out)
+        }))
     }
 
     pub(crate) fn get_task(&self, asking: &Asking<'_, H::Principal>) -> Result<Vec<u8>, Failure> {
@@ -121,8 +123,7 @@ impl<P: Principal> Work<P> {
             outcome = self.rounds(&service, inputs) => match outcome {
                 Ok(result) => {
                     let reply = service.reply(&result, self.revision, None);
-                    let result = serde_json::value::to_raw_value(&reply);
-                    Status::Completed(result.expect("results can be written"))
+                    Status::Completed(reply.json())
                 }
                 Err(failure) => Status::Failed(failure),
             },
@@ -154,10 +155,8 @@ impl<P: Principal> Work<P> {
                 as_task: true,
             });
             let context = Context::new(Arc::clone(&call));
-            let required = match service
-                .limited(service.handler.call_tool(self.call.clone(), context))
-                .await?
-            {
+            let called = service.handler.call_tool(self.call.clone(), context);
+            let required = match service.limited(Box::pin(called)).await? {
                 Ok(result) => return Ok(result),
                 Err(CallError::InputRequired(required)) => *required,
                 Err(error) => return Err(rounds::failure(error, self.revision)),

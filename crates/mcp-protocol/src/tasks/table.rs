@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use serde::ser::SerializeMap;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -12,7 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::input::InputRequest;
 use crate::jsonrpc::Failure;
-use crate::model::{Fields, Project};
+use crate::model::{Fields, Json, Project};
 use crate::revision::Revision;
 use crate::rounds::InputRequests;
 use crate::session::random_id;
@@ -46,7 +45,7 @@ struct State {
 pub(super) enum Status {
     Working,
     InputRequired(Vec<(String, InputRequest)>),
-    Completed(Box<RawValue>),
+    Completed(Json),
     Failed(Failure),
     Cancelled,
 }
@@ -145,25 +144,25 @@ pub(super) struct Shown<'a> {
 }
 
 impl Project for Shown<'_> {
-    fn project<M: SerializeMap>(&self, fields: &mut Fields<'_, M>) -> Result<(), M::Error> {
+    fn project(&self, fields: &mut Fields<'_>) {
         let task = self.task;
         let (status, updated) = {
             let state = task.lock();
             (state.status.clone(), state.updated)
         };
-        fields.always("taskId", &task.id)?;
-        fields.always("status", status.name())?;
-        fields.always("createdAt", timestamp(task.created))?;
-        fields.always("lastUpdatedAt", timestamp(updated))?;
-        fields.always("ttlMs", milliseconds(task.lifetime))?;
-        fields.always("pollIntervalMs", milliseconds(POLL_INTERVAL))?;
+        fields.always("taskId", &task.id);
+        fields.always("status", status.name());
+        fields.always("createdAt", timestamp(task.created));
+        fields.always("lastUpdatedAt", timestamp(updated));
+        fields.always("ttlMs", milliseconds(task.lifetime));
+        fields.always("pollIntervalMs", milliseconds(POLL_INTERVAL));
         match &status {
-            _ if !self.in_detail => Ok(()),
-            Status::Working | Status::Cancelled => Ok(()),
+            _ if !self.in_detail => {}
+            Status::Working | Status::Cancelled => {}
             Status::InputRequired(open) => {
                 fields.always("inputRequests", InputRequests(open, Revision::V2026_07_28))
             }
-            Status::Completed(result) => fields.always("result", result),
+            Status::Completed(result) => fields.json("result", result),
             Status::Failed(failure) => fields.always("error", failure),
         }
     }

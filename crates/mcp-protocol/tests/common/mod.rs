@@ -222,6 +222,7 @@ pub struct Running {
     pub events: mpsc::UnboundedReceiver<Event>,
     pub stop: watch::Sender<bool>,
     pub serving: JoinHandle<()>,
+    pub set_request_timeout: Box<dyn Fn(Duration) + Send + Sync>,
 }
 
 pub async fn start(options: Options) -> Running {
@@ -246,7 +247,7 @@ pub async fn start_handler<H: Handler<Principal = Holder>>(
     let tokens = Arc::new(Tokens::default());
     let service = Arc::new(Service::with_options(handler, service_options));
     let changes = service.changes().clone();
-    let server = Server::new(service, Arc::clone(&tokens), options);
+    let server = Server::new(Arc::clone(&service), Arc::clone(&tokens), options);
     let (stop, mut stopped) = watch::channel(false);
     let serving = tokio::spawn(async move {
         let shutdown = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
@@ -260,6 +261,7 @@ pub async fn start_handler<H: Handler<Principal = Holder>>(
         events,
         stop,
         serving,
+        set_request_timeout: Box::new(move |timeout| service.set_request_timeout(timeout)),
     }
 }
 

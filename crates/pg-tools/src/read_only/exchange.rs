@@ -4,18 +4,14 @@
 
 use std::future::Future;
 
-use futures_util::{future::join_all, join};
-use session_pool::Lease;
+use futures_util::join;
+use session_pool::{Answer, Lease, Step};
 use tokio_postgres::{
-    Error, Row, Statement as Prepared,
+    Row,
     types::{FromSql, ToSql, Type},
 };
 
-use super::{
-    Explain, QueryLimits,
-    failure::{PARAMETERS, ReadError},
-    statement::Statement,
-};
+use super::{QueryLimits, failure::ReadError, statement::Statement};
 
 /// How much longer than PostgreSQL's own limit an exchange may take, before it is cancelled from here.
 pub(crate) const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -29,36 +25,6 @@ const END: &str = "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()";
 /// A value for `$1` and so on.
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// Has a checked statement planned, in one round trip; gives the text of PostgreSQL's JSON.
-///
-/// `EXPLAIN` takes more than plain queries, so PostgreSQL parses the statement inside ours first.
-pub(super) async fn explain(
-    lease: Lease,
-    begin: &str,
-    statement: &Statement<'_>,
-    options: Explain,
-    limits: QueryLimits,
-) -> Result<String, ReadError> {
-    let probes = [Probe::alone(statement), Probe::inside(statement)];
-    let work = plan(&lease, statement, options);
-    let done = transact(&lease, begin, &probes, work, limits).await?;
-    if done.is_clean {
-        lease.give_back();
-    }
-    done.result.map(|(_, plan)| plan)
-}
-
-async fn plan(
-    lease: &Lease,
-    statement: &Statement<'_>,
-    Explain { analyze, buffers }: Explain,
-) -> Result<String, ReadError> {
-    // Without ANALYZE, PostgreSQL counts the blocks of planning only.
-    let buffers = buffers && analyze;
-    let before = format!("EXPLAIN (FORMAT JSON, ANALYZE {analyze}, BUFFERS {buffers})\n");
-    plan_as(lease, &before, statement).await
-}
-
 /// Runs an `EXPLAIN` that ends where the statement begins.
 async fn plan_as(
     lease: &Lease,
@@ -67,7 +33,8 @@ async fn plan_as(
 ) -> Result<String, ReadError> {
     let sql = format!("{before}{}", statement.text());
     let rows = lease.query_typed(&sql, &[]).await;
-    let rows = rows.map_err(|error| ReadError::of_statement(error, length(before)))?;
+    // It was parsed before, so that it can only be no plain query for having parameters.
+    let rows = rows.map_err(|error| ReadError::of_wrapping(error, length(before)))?;
     let row = rows.first().ok_or(ReadError::Unreadable)?;
     let Json(text) = row.try_get(0).map_err(ReadError::lost)?;
     Ok(text)
@@ -96,28 +63,26 @@ pub(crate) struct Imagined {
 /// What hypopg imagines is the session's and outlives a rollback, so it is forgotten before the
 /// connection is given back, or the connection is not.
 pub(super) async fn what_if(
-    lease: Lease,
+    mut lease: Lease,
     begin: &str,
     statement: &Statement<'_>,
     imagination: &Imagination<'_>,
     limits: QueryLimits,
 ) -> Result<(Vec<Imagined>, String), ReadError> {
-    let plan = async {
-        let begun = lease.batch_execute(begin).await;
-        begun.map_err(ReadError::of_beginning)?;
-        for probe in [Probe::alone(statement), Probe::inside(statement)] {
-            probe.judge(lease.prepare(&probe.sql).await)?;
-        }
-        let imagined = imagine(&lease, imagination).await?;
-        // hypopg does nothing in an EXPLAIN that as much as mentions ANALYZE.
-        let before = "EXPLAIN (FORMAT JSON, VERBOSE)\n";
-        Ok((imagined, plan_as(&lease, before, statement).await?))
-    };
     let forget = imagination.hypopg.map_or_else(String::new, |schema| {
         format!("; SELECT {schema}.hypopg_reset()")
     });
     let whole = async {
-        let planned = plan.await;
+        let planned = async {
+            let begun = lease.batch_execute(begin).await;
+            begun.map_err(ReadError::of_beginning)?;
+            parse(&mut lease, statement).await?;
+            let imagined = imagine(&lease, imagination).await?;
+            // hypopg does nothing in an EXPLAIN that as much as mentions ANALYZE.
+            let before = "EXPLAIN (FORMAT JSON, VERBOSE)\n";
+            Ok((imagined, plan_as(&lease, before, statement).await?))
+        }
+        .await;
         let ended = lease.batch_execute(&format!("{END}{forget}")).await;
         (planned, ended.is_ok())
     };
@@ -128,6 +93,31 @@ pub(super) async fn what_if(
         lease.give_back();
     }
     planned
+}
+
+/// Has PostgreSQL parse the statement alone, and as a plain query inside ours. It gets no name, which
+/// would stay behind on a connection that a pooler shares out.
+async fn parse(lease: &mut Lease, statement: &Statement<'_>) -> Result<(), ReadError> {
+    let before = "SELECT FROM (\n";
+    let inside = format!("{before}{}\n) q", statement.text());
+    let steps = [Step::Parse(statement.text()), Step::Parse(&inside)];
+    let exchange = lease.exchange(&steps, usize::MAX).await;
+    let mut exchange = exchange.map_err(ReadError::lost)?;
+    let mut parsed = Ok(());
+    loop {
+        match exchange.next().await.map_err(ReadError::lost)? {
+            Answer::Ready { .. } => return parsed,
+            Answer::Refused {
+                step, complaint, ..
+            } => {
+                parsed = Err(match step {
+                    0 => ReadError::of_complaint(complaint, 0),
+                    _ => ReadError::of_form(complaint, length(before)),
+                });
+            }
+            _ => {}
+        }
+    }
 }
 
 async fn imagine(lease: &Lease, imagination: &Imagination<'_>) -> Result<Vec<Imagined>, ReadError> {
@@ -164,150 +154,39 @@ pub(super) async fn ask(
         let rows = lease.query_typed(sql, parameters).await;
         rows.map_err(|error| ReadError::of_statement(error, 0))
     };
-    let done = transact(&lease, begin, &[], work, limits).await?;
+    let done = transact(&lease, begin, work, limits).await?;
     if done.is_clean {
         lease.give_back();
     }
-    done.result.map(|(_, rows)| rows)
-}
-
-/// The relations that this transaction has locked and that are in none of the schemas $1.
-///
-/// PostgreSQL locks whatever a statement names while it parses it, and what the views in it stand
-/// for. The catalogues are for everybody, but for those that hold samples of rows or others' statements.
-const OUTSIDE: &str = "SELECT n.nspname::text || '.' || c.relname::text \
-     FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation \
-     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-     WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' \
-       AND (l.database = 0 OR l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())) \
-       AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname::text <> ALL ($1) \
-       AND (n.nspname NOT IN ('pg_catalog', 'information_schema') \
-            OR c.relname IN ('pg_stats', 'pg_stats_ext', 'pg_stats_ext_exprs', 'pg_statistic', 'pg_statistic_ext_data', \
-                             'pg_stat_activity', 'pg_largeobject', 'pg_largeobject_metadata', 'pg_prepared_statements', 'pg_cursors')) \
-       AND n.nspname !~ '^pg_(toast|temp_)' \
-     ORDER BY 1 LIMIT 1";
-
-/// Has PostgreSQL parse a statement, and refuses it when it names a relation outside of `schemas`.
-///
-/// Gives whether the connection is as good as new beside what was found.
-pub(super) async fn stay_within(
-    lease: &Lease,
-    begin: &str,
-    statement: &Statement<'_>,
-    schemas: &[&str],
-    limits: QueryLimits,
-) -> (bool, Result<(), ReadError>) {
-    let parameters: [Parameter<'_>; 1] = [(&schemas, Type::TEXT_ARRAY)];
-    let work = async {
-        let (parsed, outside) = join!(
-            lease.prepare(statement.text()),
-            lease.query_typed(OUTSIDE, &parameters),
-        );
-        parsed.map_err(|error| ReadError::of_statement(error, 0))?;
-        outside.map_err(|error| ReadError::of_statement(error, 0))
-    };
-    let done = match transact(lease, begin, &[], work, limits).await {
-        Ok(done) => done,
-        Err(error) => return (false, Err(error)),
-    };
-    let judged = done.result.and_then(|(_, rows)| match rows.first() {
-        None => Ok(()),
-        Some(row) => {
-            let relation: String = row.try_get(0).map_err(ReadError::lost)?;
-            Err(ReadError::refused(format!(
-                "this token may not use {relation}; it may use the schemas {}, and views over these",
-                schemas.join(", ")
-            )))
-        }
-    });
-    (done.is_clean, judged)
-}
-
-/// A text that PostgreSQL must be able to parse, and how far into it the user's own text begins.
-struct Probe {
-    sql: String,
-    prefix: u32,
-    /// Whether a refusal means that the statement is no plain query.
-    is_gate: bool,
-}
-
-impl Probe {
-    fn alone(statement: &Statement<'_>) -> Self {
-        Probe {
-            sql: statement.text().to_owned(),
-            prefix: 0,
-            is_gate: false,
-        }
-    }
-
-    fn inside(statement: &Statement<'_>) -> Self {
-        let before = "SELECT FROM (\n";
-        let sql = format!("{before}{}\n) q", statement.text());
-        Probe {
-            sql,
-            prefix: length(before),
-            is_gate: true,
-        }
-    }
-
-    fn judge(&self, described: Result<Prepared, Error>) -> Result<Prepared, ReadError> {
-        let prepared = described.map_err(|error| {
-            if self.is_gate {
-                ReadError::of_wrapping(error, self.prefix)
-            } else {
-                ReadError::of_statement(error, self.prefix)
-            }
-        })?;
-        if prepared.params().is_empty() {
-            Ok(prepared)
-        } else {
-            Err(ReadError::refused(PARAMETERS))
-        }
-    }
+    done.result
 }
 
 /// What came of a transaction.
 struct Transacted<T> {
     /// Whether the connection is as good as new.
     is_clean: bool,
-    /// The probes as PostgreSQL described them, and what the work gave.
-    result: Result<(Vec<Prepared>, T), ReadError>,
+    result: Result<T, ReadError>,
 }
 
-/// Begins, has the probes parsed, lets the work be done, rolls back and scrubs: one round trip.
+/// Begins, lets the work be done, rolls back and scrubs: one round trip.
 ///
-/// When a probe fails the transaction has failed with it, and PostgreSQL runs none of the work.
 /// After an `Err` the lease must be dropped, which cancels what may still run.
 async fn transact<T>(
     lease: &Lease,
     begin: &str,
-    probes: &[Probe],
     work: impl Future<Output = Result<T, ReadError>>,
     limits: QueryLimits,
 ) -> Result<Transacted<T>, ReadError> {
     let pipeline = async {
         // Each of these sends when it is first polled, and they are polled in this order.
-        join!(
-            lease.batch_execute(begin),
-            join_all(probes.iter().map(|probe| lease.prepare(&probe.sql))),
-            work,
-            lease.batch_execute(END),
-        )
+        join!(lease.batch_execute(begin), work, lease.batch_execute(END),)
     };
-    let (begun, described, done, scrubbed) =
-        tokio::time::timeout(limits.statement_timeout + GRACE, pipeline)
-            .await
-            .map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
-    let result = begun.map_err(ReadError::of_beginning).and_then(|()| {
-        let judged = probes
-            .iter()
-            .zip(described)
-            .map(|(probe, found)| probe.judge(found));
-        Ok((judged.collect::<Result<_, _>>()?, done?))
-    });
+    let (begun, done, scrubbed) = tokio::time::timeout(limits.statement_timeout + GRACE, pipeline)
+        .await
+        .map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
     Ok(Transacted {
         is_clean: scrubbed.is_ok(),
-        result,
+        result: begun.map_err(ReadError::of_beginning).and(done),
     })
 }
 

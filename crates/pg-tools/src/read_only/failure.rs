@@ -190,6 +190,11 @@ impl ReadError {
         }
     }
 
+    /// Says whether PostgreSQL could make nothing of a value (SQLSTATE class 22).
+    pub(super) fn is_about_values(&self) -> bool {
+        matches!(self, ReadError::Database(db, _) if db.code().code().starts_with("22"))
+    }
+
     /// Says whether the query ran for too long.
     pub(crate) fn is_timeout(&self) -> bool {
         match self {

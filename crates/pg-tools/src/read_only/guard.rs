@@ -8,7 +8,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -73,11 +73,15 @@ const WATCH_CLIENT: &str = "SET LOCAL client_connection_check_interval = 1000";
 
 /// What the operator allows on one database.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Allowance {
-    /// Functions that queries may name although they are on the list, in lower case.
-    pub(crate) functions: HashSet<String>,
+pub struct Allowance {
+    /// The database.
+    pub database: String,
+    /// Which description of it this belongs to, see [`session_pool::Database::generation`].
+    pub generation: u64,
+    /// Functions that queries may name although they are on the list.
+    pub functions: Vec<String>,
     /// Whether roles that can do more than read are served.
-    pub(crate) dangerous: DangerousRoles,
+    pub dangerous: DangerousRoles,
 }
 
 /// What becomes of a connection whose role can do more than read.
@@ -91,45 +95,87 @@ pub enum DangerousRoles {
 }
 
 /// The lists of all databases, each loaded when it is first needed.
+///
+/// A list belongs to one generation of its database, which is that of the connection that it is used
+/// with: a database that was configured anew is never served by what was known of the one before.
 #[derive(Default)]
 pub struct Guards {
-    allowances: HashMap<String, Allowance>,
+    /// Locked for a look-up or an exchange.
+    allowances: Mutex<Allowances>,
     /// Held for a look-up only; whoever finds no fresh list loads one for itself, so that nobody
     /// waits for another's slow database.
-    loaded: Mutex<HashMap<String, (Instant, Arc<Guard>)>>,
-    /// When which role was judged, on which database.
-    judged: Mutex<HashMap<(String, u8, String), Instant>>,
+    loaded: Mutex<HashMap<String, Loaded>>,
+    /// When which role was judged, on which generation of which database.
+    judged: Mutex<HashMap<(String, u64, u8, String), Instant>>,
+}
+
+/// What the operator allows, by database and generation.
+#[derive(Default)]
+struct Allowances {
+    present: HashMap<(String, u64), Allowance>,
+    /// What was in force before: a call may have leased its connection a moment ago.
+    before: HashMap<(String, u64), Allowance>,
+    /// Whether whatever is served is named here.
+    is_complete: bool,
+}
+
+struct Loaded {
+    generation: u64,
+    at: Instant,
+    guard: Arc<Guard>,
+}
+
+impl Allowances {
+    fn of(&self, database: &str, generation: u64) -> Allowance {
+        let key = (database.to_owned(), generation);
+        let known = self.present.get(&key).or_else(|| self.before.get(&key));
+        known.cloned().unwrap_or_else(|| Allowance {
+            dangerous: if self.is_complete {
+                DangerousRoles::RefuseExcept(None)
+            } else {
+                DangerousRoles::Warn
+            },
+            ..Allowance::default()
+        })
+    }
 }
 
 impl Guards {
-    /// Sets what the operator allows on a database.
-    #[must_use]
-    pub fn allow(
-        mut self,
-        database: impl Into<String>,
-        functions: impl IntoIterator<Item = String>,
-        dangerous: DangerousRoles,
-    ) -> Self {
-        let functions = functions
-            .into_iter()
-            .map(|name| name.to_ascii_lowercase())
-            .collect();
-        self.allowances.insert(
-            database.into(),
-            Allowance {
-                functions,
-                dangerous,
-            },
-        );
-        self
+    /// Takes what the operator allows on all databases that are served.
+    pub fn new(allowances: impl IntoIterator<Item = Allowance>) -> Self {
+        let guards = Guards::default();
+        guards.replace(allowances);
+        guards
     }
 
-    pub(super) fn fresh(&self, database: &str) -> Option<Arc<Guard>> {
+    /// Puts this in the place of what the operator allowed before. Call it before the new databases
+    /// are put in the place of the old ones: what still runs on these finds its own.
+    pub fn replace(&self, allowances: impl IntoIterator<Item = Allowance>) {
+        let present: HashMap<_, _> = allowances
+            .into_iter()
+            .map(|one| ((one.database.clone(), one.generation), one))
+            .collect();
+        let names: HashSet<&String> = present.keys().map(|(name, _)| name).collect();
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.retain(|name, _| names.contains(name));
+        drop(loaded);
+        let mut allowances = self.allowances();
+        allowances.before = std::mem::replace(&mut allowances.present, present);
+        allowances.is_complete = true;
+    }
+
+    fn allowances(&self) -> MutexGuard<'_, Allowances> {
+        self.allowances
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn fresh(&self, database: &str, generation: u64) -> Option<Arc<Guard>> {
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded
             .get(database)
-            .filter(|(at, _)| at.elapsed() < FRESH)
-            .map(|(_, guard)| guard.clone())
+            .filter(|one| one.generation == generation && one.at.elapsed() < FRESH)
+            .map(|one| one.guard.clone())
     }
 
     /// Judges the roles that an agent's statements run with: the one that its connections log in as,
@@ -150,7 +196,8 @@ impl Guards {
     /// Judges a role, unless that was done a moment ago.
     async fn judge(&self, database: &str, role: &Role, lease: &Lease) -> Result<(), ReadError> {
         let (kind, name) = role.key();
-        let key = (database.to_owned(), kind, name.to_owned());
+        let generation = lease.generation();
+        let key = (database.to_owned(), generation, kind, name.to_owned());
         {
             let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
             if judged.get(&key).is_some_and(|at| at.elapsed() < FRESH) {
@@ -166,13 +213,8 @@ impl Guards {
                 "the role \"{name}\" of this token does not exist on database \"{database}\"; the operator must create it, or change the token"
             )));
         }
-        let allowance = self.allowances.get(database);
-        let dangerous = allowance.map(|allowance| &allowance.dangerous);
-        judge(
-            database,
-            &posture,
-            dangerous.unwrap_or(&DangerousRoles::Warn),
-        )?;
+        let allowance = self.allowances().of(database, generation);
+        judge(database, &posture, &allowance.dangerous)?;
         let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
         judged.insert(key, Instant::now());
         Ok(())
@@ -184,7 +226,12 @@ impl Guards {
         lease: &Lease,
         statement_timeout: Duration,
     ) -> Result<Arc<Guard>, ReadError> {
-        let allowance = self.allowances.get(database).cloned().unwrap_or_default();
+        let generation = lease.generation();
+        let allowance = self.allowances().of(database, generation);
+        let allows = |name: &String| {
+            let mut functions = allowance.functions.iter();
+            functions.any(|allowed| allowed.eq_ignore_ascii_case(name))
+        };
         let (volatile, watches) = futures_util::join!(
             lease.query_typed(VOLATILE, &[]),
             lease.batch_execute(WATCH_CLIENT),
@@ -204,9 +251,7 @@ impl Guards {
         for row in volatile.map_err(ReadError::never_began)? {
             denied.insert(row.try_get(0).map_err(ReadError::never_began)?);
         }
-        denied.retain(|name| {
-            !HARMLESS.contains(&name.as_str()) && !allowance.functions.contains(name)
-        });
+        denied.retain(|name| !HARMLESS.contains(&name.as_str()) && !allows(name));
         let guard = Arc::new(Guard {
             begin: begin("READ ONLY"),
             begin_writing: begin("READ WRITE").join("; "),
@@ -214,7 +259,18 @@ impl Guards {
             types: Arc::default(),
         });
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded.insert(database.to_owned(), (Instant::now(), guard.clone()));
+        // A call on an old connection may come in between.
+        if loaded
+            .get(database)
+            .is_none_or(|newest| newest.generation <= generation)
+        {
+            let one = Loaded {
+                generation,
+                at: Instant::now(),
+                guard: guard.clone(),
+            };
+            loaded.insert(database.to_owned(), one);
+        }
         Ok(guard)
     }
 }

@@ -15,6 +15,8 @@ mod exchange;
 mod failure;
 mod guard;
 mod misnamed;
+mod order;
+mod place;
 mod posture;
 mod query;
 mod record;
@@ -32,7 +34,11 @@ use exchange::Imagination;
 pub(crate) use exchange::{GRACE, Imagined, Parameter};
 pub(crate) use failure::ReadError;
 use futures_util::{FutureExt, TryFutureExt};
-pub use guard::{DangerousRoles, Guards};
+pub use guard::{Allowance, DangerousRoles, Guards};
+pub(crate) use place::{Edge, Given, Place, fingerprint_of};
+pub(crate) use query::Following;
+#[cfg(test)]
+pub(crate) use rows::Sorts;
 pub(crate) use rows::{Column, ColumnKind, Cut, Gathered, Page, Rows};
 use session_pool::Lease;
 use tokio_postgres::Row;
@@ -41,9 +47,9 @@ use crate::Agent;
 pub(crate) use guard::Guard;
 pub(crate) use record::fields;
 pub(crate) use statement::Statement;
-#[cfg(feature = "bench")]
-pub(crate) use typename::column;
 pub(crate) use typename::columns;
+#[cfg(feature = "bench")]
+pub(crate) use typename::of_own;
 
 /// What one query may use up.
 #[derive(Clone, Copy, Debug)]
@@ -64,17 +70,12 @@ impl Default for QueryLimits {
     }
 }
 
-/// Says whether a query's result has an order of its own, as far as that can be seen.
-pub(crate) fn is_ordered(text: &str) -> bool {
-    Statement::check(text).is_ok_and(|statement| statement.is_ordered())
-}
-
 /// Reads from the databases of agents, and cannot do anything else.
 ///
 /// Dropping the future of a call cancels its statement in PostgreSQL. After each, with a result or
 /// without one, nothing has changed in the database.
 pub(crate) struct Reader {
-    pub(crate) guards: Guards,
+    pub(crate) guards: Arc<Guards>,
     pub(crate) limits: QueryLimits,
 }
 
@@ -104,6 +105,37 @@ impl Reader {
         .await
     }
 
+    /// Runs a query that somebody wrote from a place in its result on.
+    ///
+    /// Where the order is told by columns of the result, PostgreSQL is asked for what comes after the
+    /// row before, so that rows before the place are not counted; else it counts them.
+    pub(crate) async fn query_from(
+        &self,
+        agent: &Agent,
+        text: &str,
+        place: &Place,
+        limit: u32,
+    ) -> Result<Following, ReadError> {
+        let statement = &Statement::check(text)?;
+        let limits = agent.limits(self.limits);
+        let from = async {
+            if let Some(edge) = &place.edge {
+                let run = |lease, guard: Arc<Guard>| async move {
+                    query::query_at_edge(lease, &guard, statement, edge, limit, limits).await
+                };
+                if let Some(following) = self.leased(agent, Some(statement), run).await? {
+                    return Ok(following);
+                }
+            }
+            self.leased(agent, Some(statement), |lease, guard| async move {
+                query::query_at_offset(lease, &guard, statement, place, limit, limits).await
+            })
+            .await
+        };
+        from.or_else(|error| self.name_nearest(agent, text, error).map(Err))
+            .await
+    }
+
     /// Has PostgreSQL plan a query that somebody wrote; the answer is the text of its JSON.
     pub(crate) async fn explain(
         &self,
@@ -113,8 +145,7 @@ impl Reader {
     ) -> Result<String, ReadError> {
         let statement = &Statement::check(text)?;
         self.leased(agent, Some(statement), |lease, guard| async move {
-            let (begin, limits) = (guard.begin.join("; "), agent.limits(self.limits));
-            exchange::explain(lease, &begin, statement, options, limits).await
+            query::explain(lease, &guard, statement, options, agent.limits(self.limits)).await
         })
         .or_else(|error| self.name_nearest(agent, text, error).map(Err))
         .await
@@ -185,7 +216,7 @@ impl Reader {
     ) -> Result<T, ReadError> {
         let attempt = async || {
             let lease = agent.session().lease(agent.database()).await?;
-            let guard = match self.guards.fresh(agent.database()) {
+            let guard = match self.guards.fresh(agent.database(), lease.generation()) {
                 Some(guard) => guard,
                 None => self.load_guard(agent, &lease).await?,
             };
@@ -206,10 +237,18 @@ impl Reader {
             };
             run(lease, guard).await
         };
-        match attempt().await {
+        let result = match attempt().await {
             Err(ReadError::NeverBegan(_)) => attempt().await,
             result => result,
-        }
+        };
+        result.map_err(|error| match error {
+            // A connection that was cut off because the database was taken away looks lost.
+            ReadError::NeverBegan(_) | ReadError::Lost(_) => {
+                let standing = agent.session().generation(agent.database());
+                standing.err().map_or(error, ReadError::from)
+            }
+            error => error,
+        })
     }
 
     /// Refuses a statement that is not run as one of the agent's own (the operator's, or one of ours on a
@@ -232,7 +271,7 @@ impl Reader {
     async fn within(
         &self,
         agent: &Agent,
-        lease: Lease,
+        mut lease: Lease,
         guard: &Guard,
         statement: &Statement<'_>,
     ) -> Result<Lease, ReadError> {
@@ -241,9 +280,8 @@ impl Reader {
         };
         let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
         let limits = agent.limits(self.limits);
-        let begin = &guard.begin;
         let (is_clean, within) =
-            exchange::stay_within(&lease, &begin.join("; "), statement, &schemas, limits).await;
+            query::stay_within(&mut lease, guard, statement, &schemas, limits).await;
         match within {
             Ok(()) => Ok(lease),
             Err(refusal) => {

@@ -4,20 +4,23 @@
 //! of it is one message to PostgreSQL and one answer. What is run with every call is prepared, and a
 //! text that comes again is, too. Rows stay the bytes that PostgreSQL sent until they are rendered.
 
-use std::{borrow::Cow, io};
+use std::{collections::HashSet, future::Future, io};
 
 use session_pool::{Answer, Complaint, Exchange, Lease, Parameter, Row, Step};
 use tokio_postgres::error::{ErrorPosition, SqlState};
 
 use super::{
-    QueryLimits,
+    Explain, QueryLimits,
     exchange::{GRACE, length},
     failure::ReadError,
     guard::Guard,
-    rows::{Cut, Gathered, Page, Rows},
+    order::{self, Conditions, SortColumn},
+    place::{Edge, Joined, Key, Place, Seam},
+    rows::{Cut, Gathered, Page, Rows, Sorts},
     shape::Shape,
     statement::Statement,
 };
+use crate::agent::literal;
 
 /// Gives back what a rollback leaves of a transaction.
 ///
@@ -30,6 +33,9 @@ const ROLLBACK: Step<'_> = Step::Run("ROLLBACK");
 /// of which PostgreSQL has at most 1,664.
 const ROW_OVERHEAD: usize = 2 + 4 * 1_664;
 
+/// The most bytes that a plan may have.
+const LARGEST_PLAN: usize = 64 << 20;
+
 /// Runs a checked statement, in one round trip; one that fails, or that was prepared and has changed,
 /// takes one more.
 pub(super) async fn query(
@@ -39,82 +45,358 @@ pub(super) async fn query(
     page: Page,
     limits: QueryLimits,
 ) -> Result<Rows, ReadError> {
-    let shape = Shape::of(statement).filter(|shape| lease.recurs(&shape.text));
-    let shape = shape.unwrap_or_else(|| Shape::as_written(statement));
-    let mut wrapped = Wrapped::new(shape, page);
-    let run = async {
-        let mut done = transact(&mut lease, guard, &wrapped, limits).await?;
-        for _ in 0..RETRIES {
-            match done.retry {
-                Some(Retry::Anew) => {}
-                Some(Retry::AsWritten) => {
-                    lease.avoid(&wrapped.text);
-                    wrapped = Wrapped::new(Shape::as_written(statement), page);
-                }
-                Some(Retry::ByItself) => wrapped.by_itself(statement),
-                None => break,
-            }
-            done = transact(&mut lease, guard, &wrapped, limits).await?;
+    in_time(limits, async {
+        let shape = Shape::of(statement).filter(|shape| lease.recurs(&shape.text));
+        let wrapped = match &shape {
+            Some(shape) => Wrapped::shaped(statement, shape, page),
+            None => Wrapped::page(statement, page),
+        };
+        let mut done = run(&mut lease, guard, wrapped, limits).await?;
+        if let (Some(Retry::AsWritten), Some(shape)) = (&done.retry, &shape) {
+            lease.avoid(&shape.text);
+            done = run(&mut lease, guard, Wrapped::page(statement, page), limits).await?;
         }
-        let Done {
-            result,
-            described,
-            is_clean,
-            ..
-        } = done;
-        if is_clean {
-            if result.is_ok() {
-                guard.types.learn(&lease, &described).await?;
-            }
+        settle(lease, guard, done).await
+    })
+    .await
+}
+
+/// The rows that follow others.
+pub(crate) struct Following {
+    pub(crate) rows: Rows,
+    /// Whether they follow them for sure, with none missing and none twice.
+    pub(crate) is_sure: bool,
+}
+
+/// Runs a statement from the row before a place on, by counting the rows before that.
+pub(super) async fn query_at_offset(
+    mut lease: Lease,
+    guard: &Guard,
+    statement: &Statement<'_>,
+    place: &Place,
+    limit: u32,
+    limits: QueryLimits,
+) -> Result<Following, ReadError> {
+    in_time(limits, async {
+        let wrapped = Wrapped::from_offset(statement, place, limit);
+        let mut done = run(&mut lease, guard, wrapped, limits).await?;
+        let seam = done.seam.take();
+        let rows = settle(lease, guard, done).await?;
+        let joined = seam.map(|seam| seam.joined(rows.cut.is_some()));
+        let is_sure = joined == Some(Joined::Surely);
+        Ok(Following { rows, is_sure })
+    })
+    .await
+}
+
+/// Runs a statement from an edge in its order on, without counting the rows before; `None` where that
+/// would not be right, or is not known to be.
+///
+/// It takes one or two short exchanges more, to find out by which columns the rows are ordered.
+pub(super) async fn query_at_edge(
+    mut lease: Lease,
+    guard: &Guard,
+    statement: &Statement<'_>,
+    edge: &Edge,
+    limit: u32,
+    limits: QueryLimits,
+) -> Result<Option<Following>, ReadError> {
+    in_time(limits, async {
+        let described = run(&mut lease, guard, Wrapped::nothing(statement), limits).await?;
+        if !described.is_clean || described.result.is_err() {
+            return settle(lease, guard, described).await.map(|_| None);
+        }
+        let described = described.described;
+        guard.types.learn(&lease, &described).await?;
+        let columns = order::sort_columns(statement, &guard.types.columns(&described));
+        let columns = columns.filter(|columns| columns.len() == edge.values.len());
+        let Some(columns) = columns else {
             lease.give_back();
+            return Ok(None);
+        };
+        let never_null = order::never_null(&lease, statement, &described, &columns).await?;
+        let wrapped = Wrapped::from_edge(statement, edge, &columns, &never_null, limit);
+        let mut done = run(&mut lease, guard, wrapped, limits).await?;
+        // The last one is ours.
+        done.described.pop();
+        let seam = done.seam.take();
+        match settle(lease, guard, done).await {
+            // A value is not one of its column's type any more, or the query itself has failed.
+            Err(error) if error.is_about_values() => Ok(None),
+            Err(error) => Err(error),
+            Ok(rows) => Ok(match seam.map(|seam| seam.joined(rows.cut.is_some())) {
+                None | Some(Joined::Wrongly) => None,
+                Some(joined) => Some(Following {
+                    rows,
+                    is_sure: joined == Joined::Surely,
+                }),
+            }),
         }
-        let mut rows = result?;
-        rows.columns = guard.types.columns(&described);
-        Ok(rows)
+    })
+    .await
+}
+
+/// Has a checked statement planned, in one round trip; gives the text of PostgreSQL's JSON.
+pub(super) async fn explain(
+    mut lease: Lease,
+    guard: &Guard,
+    statement: &Statement<'_>,
+    Explain { analyze, buffers }: Explain,
+    limits: QueryLimits,
+) -> Result<String, ReadError> {
+    // Without ANALYZE, PostgreSQL counts the blocks of planning only.
+    let buffers = buffers && analyze;
+    let before = format!("EXPLAIN (FORMAT JSON, ANALYZE {analyze}, BUFFERS {buffers})\n");
+    // A plan is not rows of a result; its tool shortens it.
+    let limits = QueryLimits {
+        result_bytes: LARGEST_PLAN,
+        ..limits
     };
-    tokio::time::timeout(limits.statement_timeout + GRACE, run)
+    in_time(limits, async {
+        let wrapped = Wrapped::explained(statement, &before);
+        let done = run(&mut lease, guard, wrapped, limits).await?;
+        let rows = settle(lease, guard, done).await?;
+        let plan = rows.first_value().ok_or(ReadError::Unreadable)?;
+        Ok(plan.to_owned())
+    })
+    .await
+}
+
+/// The relations that this transaction has locked and that are in none of the schemas that follow.
+///
+/// PostgreSQL locks whatever a statement names while it parses it, and what the views in it stand
+/// for. The catalogues are for everybody, but for those that hold samples of rows or others' statements.
+const OUTSIDE: &str = "SELECT n.nspname::text || '.' || c.relname::text \
+     FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation \
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' \
+       AND (l.database = 0 OR l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())) \
+       AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') \
+       AND (n.nspname NOT IN ('pg_catalog', 'information_schema') \
+            OR c.relname IN ('pg_stats', 'pg_stats_ext', 'pg_stats_ext_exprs', 'pg_statistic', 'pg_statistic_ext_data', \
+                             'pg_stat_activity', 'pg_largeobject', 'pg_largeobject_metadata', 'pg_prepared_statements', 'pg_cursors')) \
+       AND n.nspname !~ '^pg_(toast|temp_)' \
+       AND n.nspname::text <> ALL (ARRAY[";
+const FIRST: &str = "]::pg_catalog.text[]) ORDER BY 1 LIMIT 1";
+
+/// Has PostgreSQL parse a statement, and refuses it when it names a relation outside of `schemas`.
+///
+/// Gives whether the connection is as good as new beside what was found.
+pub(super) async fn stay_within(
+    lease: &mut Lease,
+    guard: &Guard,
+    statement: &Statement<'_>,
+    schemas: &[&str],
+    limits: QueryLimits,
+) -> (bool, Result<(), ReadError>) {
+    let own: Vec<String> = schemas.iter().map(|schema| literal(schema)).collect();
+    let outside = format!("{OUTSIDE}{}{FIRST}", own.join(", "));
+    let wrapped = Wrapped::parsed(statement, outside);
+    let done = match in_time(limits, run(lease, guard, wrapped, limits)).await {
+        Ok(done) => done,
+        Err(error) => return (false, Err(error)),
+    };
+    let judged = done.result.and_then(|rows| match rows.first_value() {
+        None => Ok(()),
+        Some(relation) => Err(ReadError::refused(format!(
+            "this token may not use {relation}; it may use the schemas {}, and views over these",
+            schemas.join(", ")
+        ))),
+    });
+    (done.is_clean, judged)
+}
+
+async fn in_time<T>(
+    limits: QueryLimits,
+    work: impl Future<Output = Result<T, ReadError>>,
+) -> Result<T, ReadError> {
+    tokio::time::timeout(limits.statement_timeout + GRACE, work)
         .await
         .unwrap_or(Err(ReadError::TimedOut(limits.statement_timeout)))
 }
 
+/// Runs a statement, and anew where that may help. After an `Err` the lease must be dropped.
+async fn run(
+    lease: &mut Lease,
+    guard: &Guard,
+    mut wrapped: Wrapped<'_>,
+    limits: QueryLimits,
+) -> Result<Done, ReadError> {
+    let mut done = transact(lease, guard, &wrapped, limits).await?;
+    for _ in 0..RETRIES {
+        match done.retry {
+            Some(Retry::Anew) => {}
+            Some(Retry::ByItself) => wrapped.by_itself(),
+            Some(Retry::AsWritten) | None => break,
+        }
+        done = transact(lease, guard, &wrapped, limits).await?;
+    }
+    Ok(done)
+}
+
+/// Gives the lease back if that may be, and the rows with their columns.
+async fn settle(lease: Lease, guard: &Guard, done: Done) -> Result<Rows, ReadError> {
+    if done.is_clean {
+        if done.result.is_ok() {
+            guard.types.learn(&lease, &done.described).await?;
+        }
+        lease.give_back();
+    }
+    let mut rows = done.result?;
+    rows.columns = guard.types.columns(&done.described);
+    Ok(rows)
+}
+
 /// A statement alone, and inside one of ours.
 struct Wrapped<'a> {
-    text: Cow<'a, str>,
+    text: &'a str,
     alone: String,
     /// Whether it is alone behind [`PREPARE`].
     is_prepare: bool,
+    /// Whether it is to be parsed even when what is run after it is prepared.
+    is_apart: bool,
+    /// What must be parsed, too, with how many characters of ours before the statement in it.
+    gate: Option<(String, u32)>,
     inside: String,
-    numbers: Vec<Parameter<'a>>,
-    page: Page,
+    numbers: &'a [Parameter<'a>],
+    /// How many characters of ours come before the statement inside.
+    before: u32,
+    most_rows: u32,
+    seam: Option<Seam>,
 }
 
 /// Has PostgreSQL's grammar judge the text alone, for this is parsed and never run: what `PREPARE`
 /// takes after `AS` is one whole statement, and nothing comes after it. Looking up the names in it is
 /// left to the parse of the statement inside ours, so that it is not done twice.
 const PREPARE: &str = "PREPARE q AS\n";
-/// The line breaks keep a comment at the statement's end from swallowing what follows it.
-const BEFORE: &str = "SELECT * FROM (\n";
+/// All of a row.
+const WHOLE: &str = "*";
 
 impl<'a> Wrapped<'a> {
-    /// The `LIMIT` tells the planner how much is wanted.
-    fn new(shape: Shape<'a>, page: Page) -> Self {
-        let Shape { text, numbers } = shape;
-        let (limit, offset) = (u64::from(page.limit) + 1, page.offset);
+    fn page(statement: &Statement<'a>, page: Page) -> Self {
+        Wrapped::new(statement, WHOLE, &part(page), page.limit)
+    }
+
+    /// A page of the statement in another shape.
+    fn shaped(statement: &Statement<'a>, shape: &'a Shape<'_>, page: Page) -> Self {
+        let shaped = Wrapped::of(&shape.text, WHOLE, &part(page), page.limit);
         Wrapped {
+            text: statement.text(),
+            numbers: &shape.numbers,
+            ..shaped
+        }
+    }
+
+    /// Has the columns described, and no row looked for.
+    fn nothing(statement: &Statement<'a>) -> Self {
+        Wrapped::new(statement, WHOLE, "LIMIT 0", 0)
+    }
+
+    fn from_offset(statement: &Statement<'a>, place: &Place, limit: u32) -> Self {
+        let after = format!(
+            "LIMIT {} OFFSET {}",
+            u64::from(limit) + 2,
+            place.offset.saturating_sub(1)
+        );
+        Wrapped {
+            seam: Some(Seam::at_offset(place.last_row)),
+            ..Wrapped::new(statement, WHOLE, &after, limit)
+        }
+    }
+
+    fn from_edge(
+        statement: &Statement<'a>,
+        edge: &Edge,
+        columns: &[SortColumn],
+        never_null: &HashSet<usize>,
+        limit: u32,
+    ) -> Self {
+        let Conditions { equal, from_it_on } = Conditions::of(columns, &edge.values, never_null);
+        let given = edge.given.clone();
+        let after = format!(
+            "WHERE {from_it_on} LIMIT {}",
+            given.count() + u64::from(limit) + 1
+        );
+        let rounded = |column: &SortColumn| column.sorts == Sorts::UnlessRounded;
+        let key = Key {
+            columns: columns.iter().map(|column| column.index).collect(),
+            values: edge.values.clone(),
+            may_be_rounded: columns.iter().any(rounded),
+        };
+        Wrapped {
+            seam: Some(Seam::at_key(key, given)),
+            ..Wrapped::new(statement, &format!("q.*, {equal}"), &after, limit)
+        }
+    }
+
+    /// The line breaks keep a comment at the statement's end from swallowing what follows it. A `LIMIT`
+    /// tells the planner how much is wanted.
+    fn new(statement: &Statement<'a>, wanted: &str, after: &str, most_rows: u32) -> Self {
+        Wrapped::of(statement.text(), wanted, after, most_rows)
+    }
+
+    fn of(text: &'a str, wanted: &str, after: &str, most_rows: u32) -> Self {
+        let before = format!("SELECT {wanted} FROM (\n");
+        Wrapped {
+            text,
             alone: format!("{PREPARE}{text}"),
             is_prepare: true,
-            inside: format!("{BEFORE}{text}\n) q LIMIT {limit} OFFSET {offset}"),
+            is_apart: false,
+            gate: None,
+            inside: format!("{before}{text}\n) q {after}"),
+            before: length(&before),
+            most_rows,
+            numbers: &[],
+            seam: None,
+        }
+    }
+
+    /// `EXPLAIN` takes more than plain queries, so PostgreSQL parses the statement inside ours first.
+    fn explained(statement: &Statement<'a>, before: &str) -> Self {
+        let text = statement.text();
+        let select = "SELECT FROM (\n";
+        Wrapped {
             text,
-            numbers,
-            page,
+            alone: text.to_owned(),
+            is_prepare: false,
+            is_apart: false,
+            gate: Some((format!("{select}{text}\n) q"), length(select))),
+            inside: format!("{before}{text}"),
+            before: length(before),
+            most_rows: 1,
+            numbers: &[],
+            seam: None,
+        }
+    }
+
+    /// The statement is parsed and not run, and a question of ours follows.
+    fn parsed(statement: &Statement<'a>, question: String) -> Self {
+        let text = statement.text();
+        Wrapped {
+            text,
+            alone: text.to_owned(),
+            is_prepare: false,
+            is_apart: true,
+            gate: None,
+            inside: question,
+            // Where a mistake is in the question tells nobody anything.
+            before: u32::MAX,
+            most_rows: 1,
+            numbers: &[],
+            seam: None,
         }
     }
 
     /// Has the text parsed by itself, which says exactly what is wrong with it.
-    fn by_itself(&mut self, statement: &Statement<'_>) {
-        statement.text().clone_into(&mut self.alone);
+    fn by_itself(&mut self) {
+        self.text.clone_into(&mut self.alone);
         self.is_prepare = false;
     }
+}
+
+fn part(page: Page) -> String {
+    let (limit, offset) = (u64::from(page.limit) + 1, page.offset);
+    format!("LIMIT {limit} OFFSET {offset}")
 }
 
 /// How a statement that failed is to be run once more.
@@ -129,7 +411,7 @@ enum Retry {
 }
 
 /// At most once for each reason.
-const RETRIES: usize = 3;
+const RETRIES: usize = 2;
 
 /// What came of a transaction.
 struct Done {
@@ -138,6 +420,8 @@ struct Done {
     retry: Option<Retry>,
     described: Vec<session_pool::Column>,
     result: Result<Rows, ReadError>,
+    /// How the rows joined those before them.
+    seam: Option<Seam>,
 }
 
 /// Begins, runs the statement, rolls back and scrubs.
@@ -152,18 +436,20 @@ async fn transact(
 ) -> Result<Done, ReadError> {
     let mut steps: Vec<Step<'_>> = guard.begin.iter().map(|text| Step::Run(text)).collect();
     let begun = steps.len();
-    steps.extend([
-        Step::Check(&wrapped.alone),
-        Step::Query(&wrapped.inside, &wrapped.numbers),
-        UNLOCK,
-        ROLLBACK,
-    ]);
+    steps.push(if wrapped.is_apart {
+        Step::Parse(&wrapped.alone)
+    } else {
+        Step::Check(&wrapped.alone)
+    });
+    steps.extend(wrapped.gate.iter().map(|(gate, _)| Step::Check(gate)));
+    let query = Step::Query(&wrapped.inside, wrapped.numbers);
+    steps.extend([query, UNLOCK, ROLLBACK]);
     let largest_row = limits.result_bytes.saturating_add(ROW_OVERHEAD);
     let mut exchange = lease
         .exchange(&steps, largest_row)
         .await
         .map_err(ReadError::never_began)?;
-    let mut reading = Reading::new(wrapped.page.limit, limits.result_bytes);
+    let mut reading = Reading::new(wrapped, limits.result_bytes);
     let ended = match reading.read(&mut exchange).await {
         Ok(ended) => ended,
         Err(_) if reading.is_settled() => false,
@@ -180,7 +466,8 @@ async fn transact(
     let is_stale = refused.is_some_and(|refused| refused.is_stale);
     let is_about_text = refused.is_some_and(|refused| refused.is_about_text(begun));
     let is_unchecked = refused.is_some_and(|refused| refused.step == begun);
-    let (described, result) = reading.judge(begun);
+    let seam = reading.seam.take();
+    let (described, result) = reading.judge(begun, wrapped);
     let is_about_form = is_unchecked || matches!(result, Err(ReadError::NotAQuery(_)));
     let retry = match () {
         () if !is_clean => None,
@@ -194,6 +481,7 @@ async fn transact(
         retry,
         described,
         result,
+        seam,
     })
 }
 
@@ -225,6 +513,7 @@ struct Reading {
     too_large: Option<usize>,
     most_rows: usize,
     most_bytes: usize,
+    seam: Option<Seam>,
 }
 
 /// Classes of errors that a statement gets before it runs: a feature that is not there, a wrong
@@ -248,7 +537,7 @@ impl Refused {
 }
 
 impl Reading {
-    fn new(most_rows: u32, most_bytes: usize) -> Self {
+    fn new(wrapped: &Wrapped<'_>, most_bytes: usize) -> Self {
         Reading {
             rows: Gathered::default(),
             cut: None,
@@ -256,8 +545,9 @@ impl Reading {
             refused: None,
             bytes: 0,
             too_large: None,
-            most_rows: most_rows as usize,
+            most_rows: wrapped.most_rows as usize,
             most_bytes,
+            seam: wrapped.seam.clone(),
         }
     }
 
@@ -297,6 +587,13 @@ impl Reading {
         if self.is_settled() {
             return Ok(());
         }
+        let width = match &mut self.seam {
+            None => usize::MAX,
+            Some(seam) => match seam.take(row)? {
+                None => return Ok(()),
+                Some(width) => width,
+            },
+        };
         if self.rows.count() == self.most_rows {
             self.cut = Some(Cut::Limit);
             return Ok(());
@@ -307,7 +604,7 @@ impl Reading {
             return Ok(());
         }
         self.bytes += size;
-        self.rows.push(row)
+        self.rows.push(row, width)
     }
 
     /// Ends the result before a row of this size.
@@ -321,16 +618,21 @@ impl Reading {
     }
 
     /// Says what it comes to; the first `begun` steps came before the statement.
-    fn judge(self, begun: usize) -> (Vec<session_pool::Column>, Result<Rows, ReadError>) {
-        let inside = length(BEFORE);
+    fn judge(
+        self,
+        begun: usize,
+        wrapped: &Wrapped<'_>,
+    ) -> (Vec<session_pool::Column>, Result<Rows, ReadError>) {
+        let inside = begun + 1 + usize::from(wrapped.gate.is_some());
         let result = match self.refused {
             Some(Refused {
                 step, complaint, ..
-            }) if step <= begun + 1 => Err(match step {
-                step if step < begun => ReadError::of_first_step(complaint),
-                step if step == begun => ReadError::of_complaint(complaint, 0),
-                _ if self.described.is_some() => ReadError::of_complaint(complaint, inside),
-                _ => ReadError::of_form(complaint, inside),
+            }) if step <= inside => Err(match &wrapped.gate {
+                _ if step < begun => ReadError::of_first_step(complaint),
+                _ if step == begun => ReadError::of_complaint(complaint, 0),
+                Some((_, before)) if step < inside => ReadError::of_form(complaint, *before),
+                _ if self.described.is_some() => ReadError::of_complaint(complaint, wrapped.before),
+                _ => ReadError::of_form(complaint, wrapped.before),
             }),
             // When it was the scrub that failed, the rows were there before.
             _ => match self.too_large {

@@ -22,6 +22,20 @@ pub(crate) struct Column {
     /// The type's name as in SQL.
     pub(crate) type_name: String,
     pub(crate) kind: ColumnKind,
+    pub(crate) sorts: Sorts,
+}
+
+/// How surely the text of a column's value tells its place in the order of PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sorts {
+    /// PostgreSQL reads it as the same value again.
+    Surely,
+    /// When it is written as ISO 8601 has it.
+    AsIso,
+    /// Unless the settings make PostgreSQL round it.
+    UnlessRounded,
+    /// It is not known how the type is compared.
+    Unknown,
 }
 
 /// What a column's values are in JSON.
@@ -142,10 +156,10 @@ impl Gathered {
         self.count
     }
 
-    /// Adds a row. One in no known form, or of another width than those before, is an error.
-    pub(crate) fn push(&mut self, row: Row<'_>) -> io::Result<()> {
+    /// Adds a row's first values, at most `width`. One in no known form, or of another width than those before, is an error.
+    pub(crate) fn push(&mut self, row: Row<'_>, width: usize) -> io::Result<()> {
         let before = self.values.len();
-        for value in row.values() {
+        for value in row.values().take(width) {
             let value = value?;
             self.bytes.extend_from_slice(value.unwrap_or_default());
             self.values.push(ValueEnd {

@@ -7,12 +7,10 @@
 //! which it is not certain that it is a number. What is overlooked here is refused by PostgreSQL, and the text is run
 //! as it was written.
 
-use std::borrow::Cow;
-
 use session_pool::Parameter;
 use tokio_postgres::types::Type;
 
-use super::statement::{Statement, Token};
+use super::statement::{Statement, Token, tokens};
 
 /// More numbers than this are a list, which seldom comes again with as many.
 const MOST_NUMBERS: usize = 64;
@@ -45,26 +43,18 @@ const COUNTED: [&str; 4] = ["limit", "offset", "first", "next"];
 /// A text with parameters, and their values.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Shape<'a> {
-    pub(super) text: Cow<'a, str>,
+    pub(super) text: String,
     pub(super) numbers: Vec<Parameter<'a>>,
 }
 
 impl<'a> Shape<'a> {
-    /// Leaves the numbers where they are.
-    pub(super) fn as_written(statement: &Statement<'a>) -> Self {
-        Shape {
-            text: statement.text().into(),
-            numbers: Vec::new(),
-        }
-    }
-
     /// Takes the numbers out, if there are any and it is certain which they are.
     pub(super) fn of(statement: &Statement<'a>) -> Option<Self> {
-        take_numbers(statement.text(), statement.tokens())
+        take_numbers(statement.text())
     }
 }
 
-fn take_numbers<'a>(text: &'a str, tokens: impl Iterator<Item = Token<'a>>) -> Option<Shape<'a>> {
+fn take_numbers(text: &str) -> Option<Shape<'_>> {
     // With a backslash it depends on a setting where a string ends.
     if text.contains('\\') {
         return None;
@@ -75,7 +65,7 @@ fn take_numbers<'a>(text: &'a str, tokens: impl Iterator<Item = Token<'a>>) -> O
     let mut sizes = false;
     for Token {
         at, text: token, ..
-    } in tokens.filter(|token| !token.is_blank())
+    } in tokens(text).filter(|token| !token.is_blank())
     {
         let end = at + token.len();
         match token {
@@ -106,7 +96,7 @@ fn take_numbers<'a>(text: &'a str, tokens: impl Iterator<Item = Token<'a>>) -> O
     }
     shape.push_str(&text[copied..]);
     (!numbers.is_empty()).then_some(Shape {
-        text: shape.into(),
+        text: shape,
         numbers,
     })
 }
@@ -134,10 +124,11 @@ mod tests {
 
     fn taken(text: &str) -> (String, Vec<String>) {
         let statement = Statement::check(text).unwrap();
-        let shape = Shape::of(&statement).unwrap_or_else(|| Shape::as_written(&statement));
-        let Shape { text, numbers } = shape;
+        let Some(Shape { text, numbers }) = Shape::of(&statement) else {
+            return (text.to_owned(), Vec::new());
+        };
         let numbers = numbers.iter().map(|number| number.text.to_string());
-        (text.into_owned(), numbers.collect())
+        (text, numbers.collect())
     }
 
     #[test]

@@ -44,11 +44,6 @@ impl<'a> Statement<'a> {
         self.0
     }
 
-    /// Cuts the text into tokens, none of which is empty; together they are the text.
-    pub(super) fn tokens(&self) -> impl Iterator<Item = Token<'a>> + use<'a> {
-        tokens(self.0)
-    }
-
     /// Says whether the result has an order of its own. It may have one although this says no.
     pub(super) fn is_ordered(&self) -> bool {
         is_ordered(self.0)
@@ -121,7 +116,7 @@ impl Token<'_> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum TokenKind {
+pub(super) enum TokenKind {
     /// White space or a comment.
     Blank,
     /// A word, a literal, or one other character.
@@ -129,7 +124,7 @@ enum TokenKind {
 }
 
 /// Cuts a text into tokens, none of which is empty; together they are the text.
-fn tokens(text: &str) -> impl Iterator<Item = Token<'_>> {
+pub(super) fn tokens(text: &str) -> impl Iterator<Item = Token<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let rest = &text[at..];

@@ -23,7 +23,7 @@ impl Reader {
     fn new(role: &str) -> Self {
         let (sessions, agent) = agent(role);
         let reader = super::Reader {
-            guards: Guards::default(),
+            guards: Arc::default(),
             limits: QueryLimits::default(),
         };
         Reader {
@@ -45,14 +45,14 @@ impl Reader {
 
     async fn text(&self, query: &str) -> String {
         match self.read(query).await {
-            Ok(rows) => render::text(&rows),
+            Ok(rows) => render::rows(&rows).text.plain(),
             Err(error) => panic!("{query}: {}", error.explain()),
         }
     }
 
     async fn failure(&self, query: &str) -> String {
         match self.read(query).await {
-            Ok(rows) => panic!("{query}: answered {}", render::text(&rows)),
+            Ok(rows) => panic!("{query}: answered {}", render::rows(&rows).text.plain()),
             Err(error) => error.explain(),
         }
     }
@@ -60,6 +60,19 @@ impl Reader {
 
 fn reader() -> Reader {
     Reader::new(sample::SHOP_READER)
+}
+
+fn allowance(functions: &[&str], dangerous: DangerousRoles) -> Allowance {
+    Allowance {
+        database: "shop".into(),
+        functions: functions.iter().map(|name| (*name).to_owned()).collect(),
+        dangerous,
+        ..Allowance::default()
+    }
+}
+
+fn guards(functions: &[&str], dangerous: DangerousRoles) -> Arc<Guards> {
+    Arc::new(Guards::new([allowance(functions, dangerous)]))
 }
 
 #[tokio::test]
@@ -116,7 +129,11 @@ async fn every_type_is_shown_as_psql_shows_it() {
             .map_err(|e| e.explain());
         let rows = rows.unwrap_or_else(|error| panic!("{expression}: {error}"));
         assert_eq!(rows.columns[0].type_name, type_name, "{expression}");
-        assert_eq!(render::text(&rows), format!("v\n{shown}"), "{expression}");
+        assert_eq!(
+            render::rows(&rows).text.plain(),
+            format!("v\n{shown}"),
+            "{expression}"
+        );
     }
 }
 
@@ -409,18 +426,18 @@ async fn a_dangerous_role_is_served_only_when_it_may_be() {
         (DangerousRoles::RefuseExcept(Some(owner.clone())), true),
     ] {
         let mut reader = Reader::new(&owner);
-        reader.reader.guards = Guards::default().allow("shop", [], policy.clone());
+        reader.reader.guards = guards(&[], policy.clone());
         assert_eq!(reader.read("SELECT 1").await.is_ok(), served, "{policy:?}");
     }
     let mut plain = reader();
-    plain.reader.guards = Guards::default().allow("shop", [], DangerousRoles::RefuseExcept(None));
+    plain.reader.guards = guards(&[], DangerousRoles::RefuseExcept(None));
     assert!(plain.read("SELECT 1").await.is_ok());
 }
 
 #[tokio::test]
 async fn a_plain_role_of_an_agents_own_says_nothing_of_the_configured_one() {
     let mut plain = reader();
-    plain.reader.guards = Guards::default().allow("shop", [], DangerousRoles::RefuseExcept(None));
+    plain.reader.guards = guards(&[], DangerousRoles::RefuseExcept(None));
     let own = Policy {
         role: Role::Login(sample::SHOP_READER.into()),
         ..Policy::default()
@@ -442,11 +459,7 @@ async fn the_operator_can_allow_a_function() {
     let mut reader = reader();
     let query = "SELECT pg_try_advisory_lock(77) AS a";
     assert!(reader.failure(query).await.contains("allow_functions"));
-    reader.reader.guards = Guards::default().allow(
-        "shop",
-        ["PG_try_advisory_lock".to_owned()],
-        DangerousRoles::Warn,
-    );
+    reader.reader.guards = guards(&["PG_try_advisory_lock"], DangerousRoles::Warn);
     assert_eq!(reader.text(query).await, "a\nt");
     let held: i64 = superuser(cluster())
         .await
@@ -469,6 +482,90 @@ async fn names_of_sampling_methods_are_no_functions() {
     reader
         .text("SELECT random() < 2 AS system, now() IS NOT NULL AS bernoulli")
         .await;
+}
+
+/// Puts the shop in another place of the same server.
+fn moved(dbname: &str, generation: u64) -> session_pool::Database {
+    let mut config: tokio_postgres::Config =
+        cluster().connection(dbname).to_string().parse().unwrap();
+    config.user(cluster().superuser());
+    session_pool::Database {
+        generation,
+        ..session_pool::Database::new("shop", config, session_pool::Tls::disabled())
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_was_configured_anew_is_judged_and_guarded_anew() {
+    let mut reader = Reader::new(cluster().superuser());
+    let lock = "SELECT pg_try_advisory_lock(78)";
+    reader.reader.guards = guards(&["pg_try_advisory_lock"], DangerousRoles::Warn);
+    reader.text(lock).await;
+    let on_old = reader.agent.session().lease("shop").await.unwrap();
+
+    let strict = Allowance {
+        generation: 1,
+        ..allowance(&[], DangerousRoles::Warn)
+    };
+    reader.reader.guards.replace([strict.clone()]);
+    // A call that leased its connection a moment before finds what was in force then.
+    let guards = &reader.reader.guards;
+    assert!(guards.fresh("shop", on_old.generation()).is_some());
+    assert!(guards.admit(&reader.agent, &on_old).await.is_ok());
+    reader.sessions.replace([moved("template1", 1)]);
+    let refused = reader.failure(lock).await;
+    assert!(refused.contains("allow_functions"), "{refused}");
+    assert_eq!(
+        reader.text("SELECT current_database() AS d").await,
+        "d\ntemplate1"
+    );
+    // The older list does not come back with an older connection.
+    let timeout = reader.reader.limits.statement_timeout;
+    guards.load("shop", &on_old, timeout).await.unwrap();
+    assert!(guards.fresh("shop", 1).is_some());
+
+    let refusing = Allowance {
+        generation: 2,
+        dangerous: DangerousRoles::RefuseExcept(None),
+        ..strict
+    };
+    reader.reader.guards.replace([refusing]);
+    reader.sessions.replace([moved("postgres", 2)]);
+    let refused = reader.failure("SELECT 1").await;
+    assert!(refused.contains("can do more than read"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_nobody_spoke_of_is_not_served_once_somebody_said_what_is() {
+    let reader = Reader::new(cluster().superuser());
+    reader.text("SELECT 1").await;
+    reader.reader.guards.replace([]);
+    reader.reader.guards.replace([]);
+    reader.sessions.replace([moved("template1", 3)]);
+    let refused = reader.failure("SELECT 1").await;
+    assert!(refused.contains("can do more than read"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_query_whose_database_is_taken_away_says_so() {
+    let reader = reader();
+    let name = reader.agent.session().id().to_owned();
+    let observer = superuser(cluster()).await;
+    let (failure, ()) = tokio::join!(reader.failure("SELECT pg_sleep(20)"), async {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mcp/' || $1 AND state = 'active'";
+        while observer
+            .query_one(sql, &[&name])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+            == 0
+        {}
+        reader.sessions.confine(&name, Arc::new([]));
+    });
+    assert!(
+        failure.contains("may not use database \"shop\" any more"),
+        "{failure}"
+    );
 }
 
 /// Queries that are asked with one number after the other; `#` stands for it.
@@ -520,7 +617,7 @@ const ASKED_AGAIN: [&str; 42] = [
 /// What comes of a query, as a text.
 async fn outcome(reader: &Reader, query: &str) -> String {
     match reader.read(query).await {
-        Ok(rows) => render::structured(&rows).to_string(),
+        Ok(rows) => render::rows(&rows).structured.as_str().to_owned(),
         Err(error) => error.explain(),
     }
 }

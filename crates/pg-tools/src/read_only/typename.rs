@@ -13,7 +13,7 @@ use tokio_postgres::{
 
 use super::{
     failure::ReadError,
-    rows::{Column, ColumnKind},
+    rows::{Column, ColumnKind, Sorts},
 };
 
 /// The types whose SQL name is not the catalogue's.
@@ -26,8 +26,24 @@ const SQL_NAMES: &[(Type, &str)] = &[
     (Type::TIMESTAMP, "timestamp without time zone"), (Type::TIMESTAMPTZ, "timestamp with time zone"),
 ];
 
-/// The names of types that are not PostgreSQL's own.
-const NAMES: &str = "SELECT t.oid, CASE WHEN e.oid IS NULL THEN t.typname::text ELSE e.typname || '[]' END \
+/// The types of PostgreSQL's own for which its operators `<`, `=` and `>` are those of `ORDER BY`, found
+/// whatever the search path is, and for which it reads again what it wrote.
+#[rustfmt::skip]
+const SORTED: &[(Sorts, &[Type])] = &[
+    (Sorts::Surely, &[
+        Type::BOOL, Type::INT2, Type::INT4, Type::INT8, Type::OID, Type::NUMERIC,
+        Type::TEXT, Type::VARCHAR, Type::BPCHAR, Type::NAME, Type::UUID, Type::BYTEA, Type::BIT, Type::VARBIT,
+        Type::TIME, Type::TIMETZ, Type::INTERVAL, Type::INET, Type::CIDR, Type::MACADDR, Type::JSONB,
+        Type::INT4_RANGE, Type::INT8_RANGE, Type::NUM_RANGE,
+        Type::BOOL_ARRAY, Type::INT2_ARRAY, Type::INT4_ARRAY, Type::INT8_ARRAY, Type::NUMERIC_ARRAY,
+        Type::TEXT_ARRAY, Type::VARCHAR_ARRAY, Type::UUID_ARRAY,
+    ]),
+    (Sorts::AsIso, &[Type::DATE, Type::TIMESTAMP, Type::TIMESTAMPTZ]),
+    (Sorts::UnlessRounded, &[Type::FLOAT4, Type::FLOAT8]),
+];
+
+/// The names of types that are not PostgreSQL's own, and whether they are enumerations.
+const NAMES: &str = "SELECT t.oid, CASE WHEN e.oid IS NULL THEN t.typname::text ELSE e.typname || '[]' END, t.typtype = 'e' \
      FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_type e \
        ON e.oid = t.typelem AND t.typtype = 'b' AND e.typarray = t.oid \
      WHERE t.oid = ANY ($1)";
@@ -42,7 +58,13 @@ const MOST: usize = 4_096;
 #[derive(Default)]
 pub(super) struct TypeNames {
     /// Held for look-ups only.
-    known: Mutex<HashMap<u32, String>>,
+    known: Mutex<HashMap<u32, Known>>,
+}
+
+#[derive(Clone)]
+struct Known {
+    name: String,
+    is_enum: bool,
 }
 
 impl TypeNames {
@@ -70,11 +92,12 @@ impl TypeNames {
             known.clear();
         }
         for row in rows {
-            let (oid, name) = (row.try_get(0), row.try_get(1));
-            known.insert(
-                oid.map_err(ReadError::lost)?,
-                name.map_err(ReadError::lost)?,
-            );
+            let oid = row.try_get(0).map_err(ReadError::lost)?;
+            let of_type = Known {
+                name: row.try_get(1).map_err(ReadError::lost)?,
+                is_enum: row.try_get(2).map_err(ReadError::lost)?,
+            };
+            known.insert(oid, of_type);
         }
         Ok(())
     }
@@ -83,25 +106,25 @@ impl TypeNames {
     pub(super) fn columns(&self, described: &[Described]) -> Vec<Column> {
         let described = described.iter();
         described
-            .map(|column| {
-                let own = Type::from_oid(column.type_oid);
-                Column {
-                    name: column.name.clone(),
-                    kind: own.as_ref().map_or(ColumnKind::Text, kind),
-                    type_name: own.as_ref().map_or_else(|| self.of(column.type_oid), name),
+            .map(|column| match Type::from_oid(column.type_oid) {
+                Some(own) => of_own(&column.name, &own),
+                None => {
+                    let known = self.lock().get(&column.type_oid).cloned();
+                    Column {
+                        name: column.name.clone(),
+                        kind: ColumnKind::Text,
+                        sorts: match &known {
+                            Some(Known { is_enum: true, .. }) => Sorts::Surely,
+                            _ => Sorts::Unknown,
+                        },
+                        type_name: known.map_or_else(|| UNKNOWN.to_owned(), |known| known.name),
+                    }
                 }
             })
             .collect()
     }
 
-    fn of(&self, oid: u32) -> String {
-        self.lock()
-            .get(&oid)
-            .map_or(UNKNOWN, |name| name)
-            .to_owned()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, String>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -110,16 +133,18 @@ impl TypeNames {
 pub(crate) fn columns(prepared: &Prepared) -> Vec<Column> {
     let described = prepared.columns().iter();
     described
-        .map(|described| column(described.name(), described.type_()))
+        .map(|column| of_own(column.name(), column.type_()))
         .collect()
 }
 
 /// Describes a column of one of PostgreSQL's own types.
-pub(crate) fn column(called: &str, of: &Type) -> Column {
+pub(crate) fn of_own(column: &str, own: &Type) -> Column {
+    let sorted = SORTED.iter().find(|(_, types)| types.contains(own));
     Column {
-        name: called.to_owned(),
-        type_name: name(of),
-        kind: kind(of),
+        name: column.to_owned(),
+        type_name: name(own),
+        kind: kind(own),
+        sorts: sorted.map_or(Sorts::Unknown, |(sorts, _)| *sorts),
     }
 }
 

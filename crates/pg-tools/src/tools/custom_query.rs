@@ -12,7 +12,7 @@ use crate::{
     Agent,
     custom::{CustomTool, Described},
     read_only::{Cut, Gathered, Parameter, ReadError, Reader, Rows, fields},
-    render,
+    render::{self, Rendered},
     writing::Writer,
 };
 
@@ -104,7 +104,8 @@ impl CustomQuery {
             .collect();
         if self.tool.read_only {
             let rows = self.read(agent, &parameters).await?;
-            let found = Found::raw(render::structured(&rows)).data(render::text(&rows));
+            let Rendered { text, structured } = render::rows(&rows);
+            let found = Found::raw(structured).data(text);
             return Ok(match note(&rows) {
                 Some(note) => found.said(note),
                 None => found,

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
+use mcp_protocol::Json;
+use serde_json::json;
 
 use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
 use crate::{
-    render,
+    render::{self, Rendered},
     writing::{Writer, Written},
 };
 
@@ -54,24 +55,19 @@ impl ExecuteWrite {
 /// Tells what was changed.
 pub(super) fn found(written: &Written) -> Found {
     let affected = written.affected;
-    let rows = written.rows.as_ref();
-    let structured = rows.map_or_else(
-        || "{}".to_owned(),
-        |rows| render::structured(rows).get().to_owned(),
-    );
-    let rest = structured.strip_prefix('{').unwrap_or("}");
-    let comma = if rest == "}" { "" } else { "," };
-    let structured = RawValue::from_string(format!("{{\"affected_rows\":{affected}{comma}{rest}"));
-    let mut found = Found::raw(structured.expect("an object with one more field is JSON"))
-        .said(format!("{affected} rows affected"));
-    if let Some(rows) = rows {
-        found = found.data(render::text(rows));
-        if rows.cut.is_some() {
-            found = found.said(format!(
-                "({} of them shown: they are too large together)",
-                rows.count()
-            ));
-        }
+    let said = format!("{affected} rows affected");
+    let Some(rows) = &written.rows else {
+        return Found::new(&json!({ "affected_rows": affected })).said(said);
+    };
+    let Rendered { text, structured } = render::rows(rows);
+    let rest = structured.as_str().strip_prefix('{').unwrap_or("}");
+    let structured = Json::written(format!("{{\"affected_rows\":{affected},{rest}"));
+    let mut found = Found::raw(structured).said(said).data(text);
+    if rows.cut.is_some() {
+        found = found.said(format!(
+            "({} of them shown: they are too large together)",
+            rows.count()
+        ));
     }
     found
 }

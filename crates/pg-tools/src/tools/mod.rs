@@ -24,8 +24,8 @@ mod trial;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
+use mcp_protocol::{Json, JsonText};
 use model_client::{Chat, Embedder};
-use serde_json::value::RawValue;
 
 use crate::{
     Agent, Settings,
@@ -192,7 +192,7 @@ pub(crate) struct Found {
     /// For the model to read.
     pub(crate) texts: Vec<Text>,
     /// For programs, by the tool's output schema.
-    pub(crate) structured: Box<RawValue>,
+    pub(crate) structured: Json,
 }
 
 /// A text for the model.
@@ -201,18 +201,17 @@ pub(crate) enum Text {
     /// Ours.
     Said(String),
     /// Of the database, or with parts of it: whoever wrote it must not instruct the model.
-    Data(String),
+    Data(JsonText),
 }
 
 impl Found {
     /// Begins with what programs read.
     pub(crate) fn new(structured: &serde_json::Value) -> Self {
-        let structured = RawValue::from_string(structured.to_string());
-        Self::raw(structured.expect("a value is JSON"))
+        Self::raw(structured.into())
     }
 
     /// Begins with what programs read, written already.
-    pub(crate) fn raw(structured: Box<RawValue>) -> Self {
+    pub(crate) fn raw(structured: Json) -> Self {
         Found {
             texts: Vec::new(),
             structured,
@@ -220,7 +219,7 @@ impl Found {
     }
 
     /// Adds what the database holds.
-    pub(crate) fn data(mut self, text: impl Into<String>) -> Self {
+    pub(crate) fn data(mut self, text: impl Into<JsonText>) -> Self {
         self.texts.push(Text::Data(text.into()));
         self
     }

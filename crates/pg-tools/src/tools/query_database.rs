@@ -5,15 +5,16 @@ mod held;
 
 use std::{sync::Arc, time::Instant};
 
-use serde_json::{Value, value::RawValue};
+use mcp_protocol::Json;
+use serde_json::Value;
 
 use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
 use crate::{
     Agent,
     arguments::Arguments,
     questions::{Answered, Asked, Questions},
-    read_only::{self, Cut, Page, ReadError, Reader, Rows},
-    render,
+    read_only::{Cut, Following, Page, Place, ReadError, Reader, Rows},
+    render::{self, Rendered},
 };
 use cursor::Cursor;
 pub use held::Paging;
@@ -98,7 +99,7 @@ impl Request {
                 let cursor = cursor.ok_or(
                     "cursor is not one of this query; repeat the query as it was, or leave the cursor out",
                 )?;
-                offset = cursor.offset;
+                offset = cursor.place.offset;
                 Some(cursor)
             }
         };
@@ -140,18 +141,26 @@ impl QueryDatabase {
         };
         agent.count_rows(rows.count());
         let next = next(&rows, &request, agent);
+        let is_vague = next.as_ref().is_some_and(Cursor::is_vague);
+        let next = next.map(|next| next.text());
         let sql = question.as_ref().map(|_| request.query.as_str());
-        let structured = structured(&rows, next.as_deref(), sql);
-        let mut found = Found::raw(structured).data(render::text(&rows));
+        let Rendered { text, structured } = render::rows(&rows);
+        let structured = with_more(structured, next.as_deref(), sql);
+        let mut found = Found::raw(structured).data(text);
         if let (Some(told), Some(sql)) = (&question, sql) {
             found = found.data(format!("{told}\nSQL:\n{sql}"));
         }
         if let Some(note) = note(&rows, request.page, next.as_deref(), sql.is_some()) {
             found = found.said(note);
         }
+        if is_vague {
+            found = found.said(
+                "(ORDER BY leaves many rows equal, which may come in another order next time: end it with a unique column, so that no page misses or repeats one)",
+            );
+        }
         if !is_sure {
             found = found.said(
-                "(the rows before these have changed since the page before, so that some may be missing or repeated: to be sure, start again without a cursor)",
+                "(the rows before these have changed since the page before, or their order has, so that some may be missing or repeated: to be sure, start again without a cursor)",
             );
         }
         Ok(found)
@@ -164,69 +173,55 @@ impl QueryDatabase {
     /// Gives the page after a cursor, and whether it follows the one before for sure.
     ///
     /// Whoever asks for a second page is likely to ask for a third, so that the query is run once for
-    /// many pages. It is run from the last row before them on, which must be the same as it was.
+    /// many pages.
     async fn go_on(
         &self,
         agent: &Agent,
         request: &Request,
-        cursor: &Cursor,
+        Cursor { place, .. }: &Cursor,
     ) -> Result<(Rows, bool), Failure> {
+        // Asked before the rows are: what is kept is never of an older one.
+        let generation = agent.session().generation(agent.database());
         let key = Key {
             policy: agent.policy().clone(),
             database: agent.database().to_owned(),
+            generation: generation.map_err(ReadError::from)?,
             query: request.query.clone(),
         };
         let limit = request.page.limit as usize;
-        if let Some(rows) = self
-            .held
-            .page(agent.name(), &key, cursor.offset, limit, Instant::now())
-        {
+        let now = Instant::now();
+        if let Some(rows) = self.held.page(agent.name(), &key, place, limit, now) {
             return Ok((rows, true));
         }
-        let ahead = Page {
-            limit: ROWS_AHEAD + 1,
-            offset: cursor.offset - 1,
-        };
-        let rows = Arc::new(self.reader.query(agent, &request.query, ahead).await?);
-        let is_sure = rows.row(0).is_some_and(|row| cursor.follows(&row));
-        let page = rows.part(1, limit);
-        if page.count() == 0 && page.cut.is_some() {
-            // The row before took all the bytes that a result may have.
-            let page = self
-                .reader
-                .query(agent, &request.query, request.page)
-                .await?;
-            return Ok((page, is_sure));
-        }
-        if rows.count() > limit + 1 {
+        let following = self
+            .reader
+            .query_from(agent, &request.query, place, ROWS_AHEAD);
+        let Following { rows, is_sure } = following.await?;
+        let page = rows.part(0, limit);
+        if rows.count() > limit {
             self.held
-                .hold(agent.name(), key, ahead.offset, rows, Instant::now());
+                .hold(agent.name(), key, place, Arc::new(rows), Instant::now());
         }
         Ok((page, is_sure))
     }
 }
 
 /// Makes the cursor of the page after these rows, if there is one and the rows have an order.
-fn next(rows: &Rows, request: &Request, agent: &Agent) -> Option<String> {
+fn next(rows: &Rows, request: &Request, agent: &Agent) -> Option<Cursor> {
     rows.cut?;
-    let last = &rows.row(rows.count().checked_sub(1)?)?;
-    let offset = request.page.offset.checked_add(rows.count() as u64)?;
-    read_only::is_ordered(&request.query)
-        .then(|| Cursor::after(offset, agent.database(), &request.query, last).text())
+    let before = request.cursor.as_ref().map(|cursor| &cursor.place);
+    let place = Place::behind(&request.query, rows, before, request.page.offset)?;
+    Some(Cursor::new(place, agent.database(), &request.query))
 }
 
-fn structured(rows: &Rows, next: Option<&str>, sql: Option<&str>) -> Box<RawValue> {
-    let structured = render::structured(rows);
+fn with_more(structured: Json, next: Option<&str>, sql: Option<&str>) -> Json {
     let more = [("next_cursor", next), ("sql", sql)];
     let more: Vec<_> = more
         .into_iter()
         .filter_map(|(name, text)| Some(format!(",\"{name}\":{}", Value::from(text?))))
         .collect();
-    match structured.get().strip_suffix('}') {
-        Some(open) if !more.is_empty() => {
-            let text = format!("{open}{}}}", more.concat());
-            RawValue::from_string(text).expect("every part is written as JSON")
-        }
+    match structured.as_str().strip_suffix('}') {
+        Some(open) if !more.is_empty() => Json::written(format!("{open}{}}}", more.concat())),
         _ => structured,
     }
 }
@@ -253,4 +248,13 @@ fn note(rows: &Rows, page: Page, next: Option<&str>, is_question: bool) -> Optio
         }
     };
     Some(format!("({count} rows, {why}: {step})"))
+}
+
+/// Changes the first value of a cursor's key.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(super) fn forged(cursor: &str, value: Option<&str>) -> String {
+    let mut cursor = Cursor::read(cursor).unwrap();
+    cursor.place.edge.as_mut().unwrap().values[0] = value.map(str::to_owned);
+    cursor.text()
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 struct Caller {
-    _sessions: Sessions,
+    sessions: Sessions,
     agent: Agent,
     shelf: Arc<Shelf>,
 }
@@ -27,7 +27,7 @@ impl Caller {
     fn new(role: &str) -> Self {
         let (sessions, agent) = agent(role);
         Caller {
-            _sessions: sessions,
+            sessions,
             agent,
             shelf: Arc::new(Shelf::new(everything()).unwrap()),
         }
@@ -43,10 +43,11 @@ impl Caller {
             Err(Failure::Told(text) | Failure::Quoted(text)) => Err(text),
             Err(Failure::Unanswered) => panic!("nothing can be asked"),
             Ok(found) => {
-                let structured: Value = serde_json::from_str(found.structured.get()).unwrap();
+                let structured: Value = serde_json::from_str(found.structured.as_str()).unwrap();
                 conform(&serde_json::from_str(promised).unwrap(), &structured, "");
                 let texts = found.texts.into_iter().map(|text| match text {
-                    Text::Said(text) | Text::Data(text) => text,
+                    Text::Said(text) => text,
+                    Text::Data(text) => text.plain(),
                 });
                 Ok((texts.collect(), structured))
             }

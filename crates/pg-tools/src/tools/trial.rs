@@ -53,9 +53,10 @@ impl Trial {
             Err(Failure::Unanswered) => panic!("nothing can be asked"),
         };
         let texts = found.texts.into_iter().map(|text| match text {
-            Text::Said(text) | Text::Data(text) => text,
+            Text::Said(text) => text,
+            Text::Data(text) => text.plain(),
         });
-        let structured = serde_json::from_str(found.structured.get()).unwrap();
+        let structured = serde_json::from_str(found.structured.as_str()).unwrap();
         let schema = serde_json::from_str(tool.tool.definition().output_schema).unwrap();
         conforms(&structured, &schema, "$");
         Ok((texts.collect::<Vec<_>>().join("\n"), structured))

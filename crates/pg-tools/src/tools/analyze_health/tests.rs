@@ -5,7 +5,7 @@ use tokio::sync::OnceCell;
 
 use super::*;
 use crate::{
-    Guards, QueryLimits, Settings,
+    QueryLimits, Settings,
     bench::{counting_cluster, superuser},
     tools::trial::Trial,
 };
@@ -73,7 +73,7 @@ fn forget_a_transaction() {
 async fn findings(role: &str, tolerance: f64, checks: &[&str]) -> (String, Value) {
     ill().await;
     let reader = Arc::new(Reader {
-        guards: Guards::default(),
+        guards: std::sync::Arc::default(),
         limits: QueryLimits::default(),
     });
     let tool: Arc<dyn Tool> = Arc::new(AnalyzeHealth { reader, tolerance });

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Policy, read_only::Rows};
+use crate::{
+    Policy,
+    read_only::{Place, Rows, fingerprint_of},
+};
 
 /// How much is held for an agent that pages through a result.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +40,9 @@ pub(super) struct Held {
 /// What was read of a result.
 struct Batch {
     key: Key,
-    first: u64,
+    /// The place that the rows follow.
+    offset: u64,
+    last_row: u32,
     rows: Arc<Rows>,
     bytes: usize,
     since: Instant,
@@ -50,6 +55,8 @@ pub(super) struct Key {
     /// name, but might not get the same rows.
     pub(super) policy: Arc<Policy>,
     pub(super) database: String,
+    /// Of the database, which may have been configured anew since.
+    pub(super) generation: u64,
     pub(super) query: String,
 }
 
@@ -61,32 +68,29 @@ impl Held {
         }
     }
 
-    /// Gives at most `limit` rows of a result from the row `offset` on, if the first of them is held.
+    /// Gives at most `limit` rows of a result behind a place, if the first of them is held and the row
+    /// before is the place's.
     pub(super) fn page(
         &self,
         agent: &str,
         key: &Key,
-        offset: u64,
+        place: &Place,
         limit: usize,
         now: Instant,
     ) -> Option<Rows> {
-        let rows;
-        let start;
+        let (rows, start);
         {
             let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
             self.forget_old(&mut batches, now);
-            let batch = batches
-                .get(agent)?
-                .iter()
-                .find(|batch| batch.key == *key && batch.has(offset))?;
+            let batch = batches.get(agent)?.iter().find(|batch| batch.key == *key)?;
+            start = batch.start(place)?;
             rows = batch.rows.clone();
-            start = usize::try_from(offset - batch.first).ok()?;
         }
         Some(rows.part(start, limit))
     }
 
-    /// Holds rows of a result, the first of which is its row `first`.
-    pub(super) fn hold(&self, agent: &str, key: Key, first: u64, rows: Arc<Rows>, now: Instant) {
+    /// Holds rows of a result, which follow a place.
+    pub(super) fn hold(&self, agent: &str, key: Key, place: &Place, rows: Arc<Rows>, now: Instant) {
         let bytes = rows.bytes() + key.query.len();
         if bytes > self.limits.held_bytes {
             return;
@@ -97,7 +101,8 @@ impl Held {
         own.retain(|batch| batch.key != key);
         own.push_back(Batch {
             key,
-            first,
+            offset: place.offset,
+            last_row: place.last_row,
             rows,
             bytes,
             since: now,
@@ -116,9 +121,15 @@ impl Held {
 }
 
 impl Batch {
-    fn has(&self, offset: u64) -> bool {
-        let end = self.first + self.rows.count() as u64;
-        (self.first..end).contains(&offset)
+    /// Finds the row that follows a place. Another row may come before it than the place's: then the
+    /// place is one of another run.
+    fn start(&self, place: &Place) -> Option<usize> {
+        let start = usize::try_from(place.offset.checked_sub(self.offset)?).ok()?;
+        let before = match start.checked_sub(1) {
+            Some(before) => fingerprint_of(&self.rows.row(before)?),
+            None => self.last_row,
+        };
+        (start < self.rows.count() && before == place.last_row).then_some(start)
     }
 }
 
@@ -136,7 +147,17 @@ mod tests {
         Key {
             policy: Arc::default(),
             database: "shop".into(),
+            generation: 0,
             query: query.into(),
+        }
+    }
+
+    /// The place behind `offset` rows, the last of which says `before`.
+    fn place(offset: u64, before: usize) -> Place {
+        Place {
+            offset,
+            last_row: fingerprint_of(&[Some(&format!("{before:16}"))]),
+            edge: None,
         }
     }
 
@@ -158,22 +179,27 @@ mod tests {
     #[test]
     fn an_agent_finds_its_own_rows_as_often_as_it_likes_while_they_are_good() {
         let (held, now) = (Held::new(LIMITS), Instant::now());
-        held.hold("a", key("q"), 100, rows(5), now);
+        held.hold("a", key("q"), &place(100, 9), rows(5), now);
         for _ in 0..2 {
-            let page = held.page("a", &key("q"), 102, 2, now);
+            let page = held.page("a", &key("q"), &place(102, 1), 2, now);
             assert_eq!(values(page).unwrap_or_default(), ["2", "3"]);
+            let page = held.page("a", &key("q"), &place(100, 9), 1, now);
+            assert_eq!(values(page).unwrap_or_default(), ["0"]);
         }
-        for (agent, query, offset, seconds) in [
-            ("b", "q", 102, 0),
-            ("a", "r", 102, 0),
-            ("a", "q", 99, 0),
-            ("a", "q", 105, 0),
-            ("a", "q", 102, 60),
+        for (agent, query, offset, before, seconds) in [
+            ("b", "q", 102, 1, 0),
+            ("a", "r", 102, 1, 0),
+            ("a", "q", 99, 9, 0),
+            ("a", "q", 100, 8, 0),
+            ("a", "q", 102, 2, 0),
+            ("a", "q", 105, 4, 0),
+            ("a", "q", 102, 1, 60),
         ] {
             let then = now + Duration::from_secs(seconds);
             assert!(
-                held.page(agent, &key(query), offset, 2, then).is_none(),
-                "{agent} {query} {offset} {seconds}"
+                held.page(agent, &key(query), &place(offset, before), 2, then)
+                    .is_none(),
+                "{agent} {query} {offset} {before} {seconds}"
             );
         }
     }
@@ -182,10 +208,10 @@ mod tests {
     fn the_oldest_rows_make_room_and_too_many_are_not_held() {
         let (held, now) = (Held::new(LIMITS), Instant::now());
         for query in ["first", "second", "third"] {
-            held.hold("a", key(query), 0, rows(16), now);
+            held.hold("a", key(query), &place(1, 0), rows(16), now);
         }
-        held.hold("a", key("huge"), 0, rows(1_000), now);
-        let is_held = |query| held.page("a", &key(query), 0, 1, now).is_some();
+        held.hold("a", key("huge"), &place(1, 0), rows(1_000), now);
+        let is_held = |query| held.page("a", &key(query), &place(1, 0), 1, now).is_some();
         assert_eq!(
             ["first", "second", "third", "huge"].map(is_held),
             [false, true, true, false]

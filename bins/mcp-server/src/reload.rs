@@ -1,0 +1,197 @@
+//! The configuration file, followed while the server runs: its databases are in force at once.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use mcp_protocol::Service;
+use pg_tools::{Guards, Toolbox};
+use server_config::{Config, Sources};
+use session_pool::Sessions;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
+
+use crate::{
+    announce,
+    databases::{Databases, Differences},
+    file,
+    gate::Door,
+    serve::{Parts, request_timeout},
+};
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a file must stay as it is to count as written.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// How often a file that changes all the time is looked at until it is taken as it is.
+const LOOKS: usize = 20;
+
+/// Puts the databases of a changed configuration in the place of those before.
+pub(crate) struct Reload {
+    /// Where the configuration comes from; without this it does not change.
+    sources: Option<Sources>,
+    /// What is not about databases stays as it was when the server started.
+    started: Config,
+    only_loopback: bool,
+    databases: Databases,
+    sessions: Sessions,
+    guards: Arc<Guards>,
+    door: Option<Arc<Door>>,
+    /// The name of the first database, told anew with each change.
+    first: watch::Sender<Arc<str>>,
+    /// What was last read, whether it was right or not. The first look sees whether the file changed
+    /// while the server started.
+    seen: Option<Vec<u8>>,
+    hangups: Signal,
+}
+
+impl Reload {
+    pub(crate) fn new(
+        config: &Config,
+        sources: Option<Sources>,
+        parts: &Parts,
+    ) -> anyhow::Result<Self> {
+        Ok(Reload {
+            seen: sources
+                .as_ref()
+                .and_then(|sources| file::bytes(&sources.file())),
+            sources,
+            started: config.clone(),
+            only_loopback: parts.only_loopback,
+            databases: parts.databases.clone(),
+            sessions: parts.sessions.clone(),
+            guards: parts.guards.clone(),
+            door: None,
+            first: watch::Sender::new(parts.databases.first()),
+            hangups: signal(SignalKind::hangup()).context("signals cannot be taken over")?,
+        })
+    }
+
+    /// Keeps the holders of tokens up to date, too.
+    pub(crate) fn with_door(self, door: Arc<Door>) -> Self {
+        Reload {
+            door: Some(door),
+            ..self
+        }
+    }
+
+    /// Tells the name of the first database, whenever databases were replaced.
+    pub(crate) fn first(&self) -> watch::Receiver<Arc<str>> {
+        self.first.subscribe()
+    }
+
+    /// Follows the file until the other future ends.
+    pub(crate) async fn beside<T>(
+        self,
+        service: &Arc<Service<Toolbox>>,
+        serving: impl Future<Output = T>,
+    ) -> T {
+        tokio::select! {
+            served = serving => served,
+            never = self.follow(service) => match never {},
+        }
+    }
+
+    async fn follow(mut self, service: &Service<Toolbox>) -> std::convert::Infallible {
+        let Some(sources) = self.sources.clone() else {
+            return std::future::pending().await;
+        };
+        let path = sources.file();
+        loop {
+            let is_asked_for = tokio::select! {
+                () = tokio::time::sleep(LOOK) => false,
+                _ = self.hangups.recv() => true,
+            };
+            let is_first = self.seen.is_none();
+            if is_asked_for {
+                self.seen = file::read(&path).await;
+            } else if !self.has_changed(&path).await {
+                continue;
+            }
+            let path = path.display();
+            match self.reload(&sources, service).await {
+                Ok(told) if told.is_empty() && is_first && !is_asked_for => {}
+                Ok(told) => announce!("Reloaded {path} ({told})"),
+                Err(problem) => {
+                    let problem = format!("{problem:#}").replace('\n', "; ");
+                    announce!("Failed to reload {path}; the databases from before stay: {problem}");
+                }
+            }
+        }
+    }
+
+    /// Says whether there is another file than before, once it is written. A file that is missing is
+    /// about to be replaced.
+    async fn has_changed(&mut self, path: &Path) -> bool {
+        let mut now = file::read(path).await;
+        if now.is_none() || now == self.seen {
+            return false;
+        }
+        for _ in 0..LOOKS {
+            tokio::time::sleep(SETTLE).await;
+            let again = file::read(path).await;
+            if again == now {
+                break;
+            }
+            now = again;
+        }
+        if now.is_none() || now == self.seen {
+            return false;
+        }
+        self.seen = now;
+        true
+    }
+
+    /// Reads the configuration, and puts its databases in force.
+    async fn reload(
+        &mut self,
+        sources: &Sources,
+        service: &Service<Toolbox>,
+    ) -> anyhow::Result<Differences> {
+        let (sources, before) = (sources.clone(), self.databases.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let config = Config::load(&sources)?;
+            let (databases, differences) = before.replaced_by(&config)?;
+            anyhow::Ok((config, databases, differences))
+        });
+        let (config, databases, differences) = read.await.context("the reading stopped")??;
+        let others = self.started.changed_keys(&config);
+        if !others.is_empty() {
+            announce!(
+                "WARNING: {} changed in the configuration; that takes a restart to be in force",
+                others.join(", ")
+            );
+        }
+        if let Some(door) = &self.door {
+            door.holders().read_passwords_again();
+        }
+        if differences.is_empty() {
+            return Ok(differences);
+        }
+        for warning in &config.warnings {
+            announce!("WARNING: {warning}");
+        }
+        let mut in_force = self.started.clone();
+        in_force.databases = config.databases;
+        service.set_request_timeout(request_timeout(&in_force));
+        self.databases = databases;
+        self.put_in_force();
+        Ok(differences)
+    }
+
+    fn put_in_force(&self) {
+        let databases = &self.databases;
+        // Before the databases: whoever gets a connection to a new one finds what is allowed on it.
+        self.guards
+            .replace(databases.allowances(self.only_loopback));
+        let replace = || self.sessions.replace(databases.described());
+        match &self.door {
+            Some(door) => door.reconfigure(databases.names(), replace),
+            None => replace(),
+        }
+        self.first.send_replace(databases.first());
+    }
+}

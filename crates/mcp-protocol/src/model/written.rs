@@ -1,0 +1,154 @@
+//! What handlers write as JSON themselves, so that nobody has to go over it once more.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// The JSON of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Json(String);
+
+impl Json {
+    /// Takes a text for the JSON of a value, for which the caller vouches: it is sent as it stands.
+    ///
+    /// # Panics
+    ///
+    /// Where debug assertions are on, when it is no JSON.
+    pub fn written(text: String) -> Self {
+        debug_assert!(
+            serde_json::from_str::<&RawValue>(&text).is_ok(),
+            "this is no JSON: {text}"
+        );
+        Self(text)
+    }
+
+    /// Gives the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Box<RawValue>> for Json {
+    fn from(value: Box<RawValue>) -> Self {
+        Self(Box::<str>::from(value).into())
+    }
+}
+
+impl From<&Value> for Json {
+    fn from(value: &Value) -> Self {
+        Self(value.to_string())
+    }
+}
+
+/// A text in the form that it has between the quotes of JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JsonText(String);
+
+impl JsonText {
+    /// Begins with an empty text, with room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(String::with_capacity(bytes))
+    }
+
+    /// Adds a piece.
+    pub fn push_str(&mut self, piece: &str) {
+        if has_any(piece, is_escaped) {
+            piece.chars().for_each(|character| self.push(character));
+        } else {
+            self.0.push_str(piece);
+        }
+    }
+
+    /// Adds a character.
+    pub fn push(&mut self, character: char) {
+        match character {
+            '"' => self.0.push_str("\\\""),
+            '\\' => self.0.push_str("\\\\"),
+            '\n' => self.0.push_str("\\n"),
+            '\r' => self.0.push_str("\\r"),
+            '\t' => self.0.push_str("\\t"),
+            control if control < ' ' => {
+                self.0.push_str(&format!("\\u{:04x}", u32::from(control)));
+            }
+            other => self.0.push(other),
+        }
+    }
+
+    /// Adds a piece that is written as JSON already, for which the caller vouches.
+    ///
+    /// # Panics
+    ///
+    /// Where debug assertions are on, when it is not.
+    pub fn push_written(&mut self, piece: &str) {
+        debug_assert!(
+            serde_json::from_str::<&RawValue>(&format!("\"{piece}\"")).is_ok(),
+            "this is no text of JSON: {piece}"
+        );
+        self.0.push_str(piece);
+    }
+
+    /// Gives what stands between the quotes.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Reads the text.
+    pub fn plain(&self) -> String {
+        serde_json::from_str(&format!("\"{}\"", self.0)).expect("every piece is written as JSON")
+    }
+}
+
+impl From<String> for JsonText {
+    fn from(text: String) -> Self {
+        if has_any(&text, is_escaped) {
+            text.as_str().into()
+        } else {
+            Self(text)
+        }
+    }
+}
+
+impl From<&str> for JsonText {
+    fn from(text: &str) -> Self {
+        let mut written = Self::with_capacity(text.len());
+        written.push_str(text);
+        written
+    }
+}
+
+fn is_escaped(byte: u8) -> bool {
+    byte < b' ' || byte == b'"' || byte == b'\\'
+}
+
+/// Says whether any byte is of a kind. It goes over all of them, which compilers make wide steps of.
+fn has_any(text: &str, kind: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(false, |found, byte| found | kind(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_character_is_written_as_json_writes_it() {
+        let all: String = ('\0'..='\u{ff}').chain(['\u{2028}', '💡']).collect();
+        let mut text = JsonText::from(&*all);
+        assert_eq!(text.plain(), all);
+        for character in all.chars() {
+            text.push(character);
+        }
+        text.push_written("\\\"\\n");
+        assert_eq!(text.plain(), format!("{all}{all}\"\n"));
+    }
+
+    #[test]
+    #[should_panic(expected = "this is no text of JSON")]
+    fn a_piece_that_would_end_the_text_is_noticed_by_tests() {
+        JsonText::default().push_written("a\"b");
+    }
+
+    #[test]
+    #[should_panic(expected = "this is no JSON")]
+    fn what_is_no_json_is_noticed_by_tests() {
+        Json::written("{\"a\":}".into());
+    }
+}
