@@ -26,7 +26,7 @@ fn forgetful(role: &str) -> Caller {
         ..Settings::default()
     };
     Caller {
-        _sessions: sessions,
+        sessions,
         agent,
         shelf: Arc::new(Shelf::new(settings).unwrap()),
     }
