@@ -32,8 +32,8 @@ const METHODS: [(&str, &str, Option<&str>, &[&str]); 3] = [
 ];
 
 fn dispatch(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let runtime = runtime.expect("a runtime");
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().build().expect("a runtime");
     let service = Arc::new(Service::new(Echo::new()));
     for transport in [Transport::Http, Transport::Stdio] {
         let mut group = criterion.benchmark_group(format!("dispatch, {transport:?}"));
