@@ -28,10 +28,15 @@ fn main() {
     let arguments = Arguments::of_process();
     let rows = arguments.number("--rows", 1);
     let columns = "id, name, email, country, score, created_at";
+    // What is only another number is prepared when it has come a few times; another name is not.
+    let users = match arguments.text("--texts", "alike").as_str() {
+        "new" => "users as new_{id}",
+        _ => "users",
+    };
     let query = match (arguments.text("--method", "tools/call").as_str(), rows) {
-        ("tools/call", 1) => format!("select {columns} from users where id = {{id}}"),
+        ("tools/call", 1) => format!("select {columns} from {users} where id = {{id}}"),
         ("tools/call", _) => {
-            format!("select {columns} from users where id between {{id}} and {{last}}")
+            format!("select {columns} from {users} where id between {{id}} and {{last}}")
         }
         _ => String::new(),
     };
