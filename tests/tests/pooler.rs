@@ -198,3 +198,21 @@ fn a_client_that_hangs_up_ends_its_statement_through_a_pooler() {
     wait::until("it is cancelled", Duration::from_secs(3), || !running());
     assert_eq!(server.query(&token, "SELECT 1").value(), 1);
 }
+
+#[test]
+fn nothing_is_kept_behind_a_pooler_where_another_call_could_find_it() {
+    let database = Database::fresh();
+    let pooler = Pooler::start(&database);
+    let mut setup = Setup::new([pooler.entry(&database)]);
+    setup.config["tools"] = json!({ "enabled": ["execute_write", "open_session"] });
+    let writer = setup.add_token_with(&["--expiry", "never", "--access", "write"]);
+    let server = setup.start();
+    let opened = server.call(&writer, "open_session", json!({}));
+    assert!(opened.is_error, "{}", opened.text);
+    assert!(
+        opened.text.contains("through a connection pooler"),
+        "{}",
+        opened.text
+    );
+    assert_eq!(server.query(&writer, "SELECT 1").value(), 1);
+}

@@ -226,6 +226,8 @@ pub(crate) fn limits(config: &Config) -> Limits {
             .saturating_mul(ANSWER_OVER_RESULT)
             .max(1 << 20),
         prepared_statements: config.limits.prepared_statements,
+        kept: config.limits.kept_connections,
+        kept_idle_time: config.limits.kept_idle_time,
     }
 }
 

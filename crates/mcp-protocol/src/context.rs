@@ -1,7 +1,9 @@
 //! The circumstances of a call.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -73,6 +75,12 @@ impl<P> Context<P> {
     /// Tells what the client calls itself, as `name/version`, if it does. Nobody has checked it.
     pub fn client_name(&self) -> Option<&Arc<str>> {
         self.call.client_name.as_ref()
+    }
+
+    /// Gives the session that the call is made in: what `initialize` began, and what all calls over
+    /// standard input have in common after it. Revision 2026-07-28 has none.
+    pub fn session(&self) -> Option<ClientSession> {
+        self.call.session.clone().map(ClientSession)
     }
 
     /// Gives the means to say that something changed.
@@ -235,6 +243,34 @@ impl<P> Context<P> {
                 &params,
             ));
         }
+    }
+}
+
+/// The session of a client, for handlers that keep something from one call to the next.
+#[derive(Clone, Debug)]
+pub struct ClientSession(Arc<Session>);
+
+impl ClientSession {
+    /// What tells it from all others. Clients know it (`Mcp-Session-Id`), and it does not come again.
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// After how long without a request it ends; over standard input it lasts as long as that.
+    pub fn idle_timeout(&self) -> Option<Duration> {
+        self.0.idle_timeout()
+    }
+
+    /// Completes when the client or the server has ended the session. An idle one may go on until
+    /// somebody asks for it, or another one begins.
+    pub async fn ended(&self) {
+        self.0.ended().await;
+    }
+
+    /// Keeps a value until the session ends, and drops it then, or at once if it has ended. What is
+    /// kept for a session is best tied to its end by a value that lets it go in its `Drop`.
+    pub fn attach(&self, value: impl Any + Send + Sync) {
+        self.0.attach(Box::new(value));
     }
 }
 

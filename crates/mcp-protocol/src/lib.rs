@@ -136,7 +136,7 @@ mod tasks;
 pub use auth::{Authenticate, Bearer, Credentials, Principal, Refusal};
 pub use changes::Changes;
 pub use client::ClientCapabilities;
-pub use context::{AsTask, Context, LogLevel};
+pub use context::{AsTask, ClientSession, Context, LogLevel};
 pub use handler::{CallError, CompletionCall, Handler, Health, PromptCall, Reference, ToolCall};
 pub use input::{ElicitAction, InputRequest, InputRequired, InputResponse, Root};
 pub use model::{

@@ -1,7 +1,8 @@
 //! Sessions: what a handshake of the older revisions agreed on, and whose it is.
 
+use std::any::Any;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -33,7 +34,14 @@ pub(crate) struct Session {
     // Held for one look-up or assignment.
     state: Mutex<State>,
     ended: watch::Sender<bool>,
+    /// After how long without a request it ends, where it does.
+    idle_timeout: OnceLock<Duration>,
+    /// What goes with the session; nothing any more when it has ended. Held for one look.
+    attached: Mutex<Option<Vec<Attached>>>,
 }
+
+/// A value that somebody else knows the meaning of.
+type Attached = Box<dyn Any + Send + Sync>;
 
 #[derive(Debug)]
 struct State {
@@ -68,6 +76,8 @@ impl Session {
                 has_stream: false,
             }),
             ended: watch::channel(false).0,
+            idle_timeout: OnceLock::new(),
+            attached: Mutex::new(Some(Vec::new())),
         })
     }
 
@@ -154,9 +164,28 @@ impl Session {
         free.then(|| OpenStream(Arc::clone(self)))
     }
 
-    /// Ends the session: what runs under it is dropped, its stream ends.
+    /// Ends the session: what runs under it is dropped, its stream ends, and what was attached to it
+    /// goes.
     fn end(&self) {
         self.ended.send_replace(true);
+        let attached = self.attached().take();
+        drop(attached);
+    }
+
+    /// Keeps a value until the session ends; drops it at once if it has.
+    pub(crate) fn attach(&self, value: Attached) {
+        let mut attached = self.attached();
+        if let Some(attached) = &mut *attached {
+            attached.push(value);
+        }
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        self.idle_timeout.get().copied()
+    }
+
+    fn attached(&self) -> MutexGuard<'_, Option<Vec<Attached>>> {
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Completes when the session has ended.
@@ -239,6 +268,7 @@ impl Sessions {
     /// Enters a session. Clients seldom end theirs: idle ones make room, and so does the longest
     /// unused one of a principal that has too many.
     pub(crate) fn enter(&self, session: Arc<Session>) {
+        session.idle_timeout.get_or_init(|| self.idle_timeout);
         let mut table = self.write();
         if table.swept.elapsed() >= self.idle_timeout / SWEEPS {
             table.swept = Instant::now();
@@ -351,6 +381,31 @@ mod tests {
         assert!(sessions.end(&alices.id, "alice"));
         assert!(sessions.find(&alices.id, "alice").is_none());
         alices.ended().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_attached_goes_with_the_session() {
+        let sessions = sessions();
+        let (ended, idle) = (session("alice"), session("alice"));
+        let value = Arc::new(());
+        for one in [&ended, &idle] {
+            sessions.enter(Arc::clone(one));
+            assert_eq!(one.idle_timeout(), Some(Duration::from_secs(60)));
+            one.attach(Box::new(Arc::clone(&value)));
+        }
+        assert_eq!(Arc::strong_count(&value), 3);
+        sessions.end(&ended.id, "alice");
+        assert_eq!(Arc::strong_count(&value), 2);
+        ended.attach(Box::new(Arc::clone(&value)));
+        assert_eq!(Arc::strong_count(&value), 2, "it has ended");
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert!(sessions.find(&idle.id, "alice").is_none());
+        assert_eq!(Arc::strong_count(&value), 1);
+        let conversation = session("bob");
+        assert_eq!(conversation.idle_timeout(), None);
+        conversation.attach(Box::new(Arc::clone(&value)));
+        drop(conversation);
+        assert_eq!(Arc::strong_count(&value), 1);
     }
 
     #[tokio::test(start_paused = true)]

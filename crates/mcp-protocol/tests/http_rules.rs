@@ -336,7 +336,7 @@ async fn health_needs_no_token() {
         .await;
     assert_eq!(
         (reply.status, reply.json()),
-        (200, json!({ "status": "ok", "tools": 6 }))
+        (200, json!({ "status": "ok", "tools": 7 }))
     );
 }
 

@@ -126,6 +126,25 @@ async fn delete_ends_a_session_and_its_stream() {
 }
 
 #[tokio::test]
+async fn what_a_handler_keeps_for_a_session_goes_when_that_ends() {
+    let mut server = common::start(Options::default()).await;
+    let keep = json!({ "name": "keep", "arguments": {} });
+    for &revision in legacy() {
+        let mut client = Client::open(&server, revision).await;
+        let kept = client.ask("tools/call", keep.clone()).await;
+        let told = format!("{} Some(1800)", client.session.clone().unwrap());
+        assert_eq!(kept["result"]["content"][0]["text"], told, "{revision}");
+        let delete = client.http("DELETE", "", None);
+        assert!(server.events.try_recv().is_err(), "it is kept");
+        server.raw(&delete).await;
+        assert_eq!(server.event().await, Event::Dropped);
+    }
+    let mut client = Client::new(&server, "2025-11-25");
+    let kept = client.ask("tools/call", keep).await;
+    assert_eq!(kept["result"]["content"][0]["text"], "none");
+}
+
+#[tokio::test]
 async fn a_session_has_one_stream_which_tells_what_changed() {
     let server = start().await;
     let mut client = Client::open(&server, "2025-11-25").await;

@@ -421,3 +421,23 @@ async fn a_session_over_the_pipe_is_told_of_changes() {
     assert_eq!(seen[0]["method"], "notifications/resources/updated");
     assert_eq!(seen[1]["id"], 2);
 }
+
+#[tokio::test]
+async fn a_conversation_is_a_session_that_lasts_as_long_as_the_pipe() {
+    let mut pipe = start(Options::default());
+    let initialize = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+    pipe.call(0, "initialize", initialize).await;
+    pipe.next().await.unwrap();
+    let mut told = Vec::new();
+    for id in 1..3 {
+        pipe.call(id, "tools/call", json!({ "name": "keep" })).await;
+        let kept = pipe.next().await.unwrap();
+        let text = kept["result"]["content"][0]["text"].as_str().unwrap();
+        told.push(text.to_owned());
+    }
+    assert!(told[0].ends_with(" None"), "{}", told[0]);
+    assert_eq!(told[0], told[1]);
+    assert!(pipe.events.try_recv().is_err(), "it is kept");
+    pipe.close().await;
+    assert_eq!(within(pipe.events.recv()).await, Some(Event::Dropped));
+}

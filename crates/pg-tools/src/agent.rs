@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use session_pool::Session;
+use session_pool::{Lease, LeaseError, Line, Session};
 
 use crate::{
     Pace, QueryLimits,
@@ -26,6 +26,10 @@ pub struct Agent {
     meter: Arc<Meter>,
     /// When the agent loses its rights although its session goes on.
     ends: Option<Instant>,
+    /// What its own statements are run in, if it is in something that goes from call to call.
+    line: Option<Line>,
+    /// Whether its statement leaves something in its connection.
+    leaves_state: bool,
     follows_session: Follows,
 }
 
@@ -106,6 +110,8 @@ impl Agent {
             policy: Arc::default(),
             meter: Arc::default(),
             ends: None,
+            line: None,
+            leaves_state: false,
             follows_session: Follows::Never,
         }
     }
@@ -246,9 +252,63 @@ impl Agent {
         let listed = |tools: &BTreeSet<String>| tools.contains(tool.name);
         let may_have_the_effect = match tool.effect {
             Effect::Reads | Effect::Asks => true,
-            Effect::Writes => self.policy.access == Access::Write,
+            Effect::Writes | Effect::Keeps => self.may_leave_state(),
         };
         may_have_the_effect && self.policy.tools.as_ref().is_none_or(listed)
+    }
+
+    /// Says whether a statement of the agent may leave something for its next one.
+    pub(crate) fn may_leave_state(&self) -> bool {
+        self.policy.access == Access::Write
+    }
+
+    /// The same agent, whose own statements run on the connection of a line.
+    pub(crate) fn in_line(self, line: Line) -> Self {
+        Agent {
+            line: Some(line),
+            ..self
+        }
+    }
+
+    /// What the agent's own statements run in.
+    pub(crate) fn line(&self) -> Option<&Line> {
+        self.line.as_ref()
+    }
+
+    /// The same agent, whose statement leaves something for the next one.
+    pub(crate) fn leaving_state(&self) -> Self {
+        Agent {
+            leaves_state: true,
+            ..self.clone()
+        }
+    }
+
+    /// Takes a connection: for a statement of the agent's own that of its line, if it has one, and for
+    /// ours one that nobody has left anything in.
+    pub(crate) async fn lease(&self, is_own: bool) -> Result<Lease, LeaseError> {
+        let (session, database) = (&self.session, &*self.database);
+        let Some(line) = self.line.as_ref().filter(|_| is_own) else {
+            return session.lease(database).await;
+        };
+        // One that does not go on has begun already, or has ended.
+        if self.leaves_state && line.goes_on {
+            return session.keep(line, database).await;
+        }
+        match session.kept(line, database).await? {
+            Some(lease) => Ok(lease),
+            None if line.goes_on => session.lease(database).await,
+            None => Err(LeaseError::NotKept),
+        }
+    }
+
+    /// Names what the agent's own statements are about: the same text means the same in one of them.
+    pub(crate) fn scope(&self) -> Cow<'_, str> {
+        match &self.line {
+            Some(line) if self.session.keeps(&line.name, &self.database) => {
+                format!("{}\0{}", self.database, line.name).into()
+            }
+            _ => self.database().into(),
+        }
     }
 
     /// Says whether the agent may read resources as its client does: like the tool that does it for

@@ -1,5 +1,7 @@
 //! What a tool may ask of the program that calls it.
 
+use std::{any::Any, time::Duration};
+
 /// The program that an agent calls from.
 pub(crate) trait Client: Send + Sync {
     /// Says whether its model can be asked.
@@ -11,6 +13,21 @@ pub(crate) trait Client: Send + Sync {
     /// asked, and the tool is run again from its beginning, where it gets the answer here. So nothing
     /// that should happen once belongs before the last question.
     fn ask_model(&self, key: &str, question: &Question) -> Result<String, Unanswered>;
+
+    /// The calls that this one belongs with, if the protocol says so.
+    fn conversation(&self) -> Option<Conversation>;
+
+    /// Holds a value until the conversation ends, and drops it then.
+    fn hold(&self, value: Box<dyn Any + Send + Sync>);
+}
+
+/// Calls of one program that belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Conversation {
+    /// What tells it from all others.
+    pub(crate) id: String,
+    /// After how long without a call it ends, where it does.
+    pub(crate) idle_time: Option<Duration>,
 }
 
 /// A question to a client's model.
@@ -45,5 +62,53 @@ impl Client for Silent {
 
     fn ask_model(&self, _: &str, _: &Question) -> Result<String, Unanswered> {
         Err(Unanswered::Yet)
+    }
+
+    fn conversation(&self) -> Option<Conversation> {
+        None
+    }
+
+    fn hold(&self, _: Box<dyn Any + Send + Sync>) {}
+}
+
+/// A client whose calls belong together, without a model.
+#[cfg(test)]
+pub(crate) struct Talking {
+    pub(crate) id: &'static str,
+    pub(crate) held: std::sync::Mutex<Vec<Box<dyn Any + Send + Sync>>>,
+}
+
+#[cfg(test)]
+impl Talking {
+    pub(crate) fn new(id: &'static str) -> Self {
+        Talking {
+            id,
+            held: std::sync::Mutex::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Client for Talking {
+    fn has_model(&self) -> bool {
+        false
+    }
+
+    fn ask_model(&self, _: &str, _: &Question) -> Result<String, Unanswered> {
+        Err(Unanswered::Yet)
+    }
+
+    fn conversation(&self) -> Option<Conversation> {
+        Some(Conversation {
+            id: self.id.to_owned(),
+            idle_time: None,
+        })
+    }
+
+    fn hold(&self, value: Box<dyn Any + Send + Sync>) {
+        self.held
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(value);
     }
 }

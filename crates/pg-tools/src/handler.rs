@@ -1,6 +1,7 @@
 //! The toolbox as MCP sees it: the only place that knows the protocol crate.
 
 use std::{
+    any::Any,
     collections::VecDeque,
     future::Future,
     pin::Pin,
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Agent, CustomTools, Settings, SettingsError, Survey,
-    client::{Client, Question, Unanswered},
+    client::{Client, Conversation, Question, Unanswered},
     fence,
     meter::TooFast,
     prompts::{Argument, PROMPTS, Prompt},
@@ -451,6 +452,19 @@ impl Client for Caller<'_> {
             }
         }
     }
+
+    fn conversation(&self) -> Option<Conversation> {
+        self.context.session().map(|session| Conversation {
+            id: session.id().to_owned(),
+            idle_time: session.idle_timeout(),
+        })
+    }
+
+    fn hold(&self, value: Box<dyn Any + Send + Sync>) {
+        if let Some(session) = self.context.session() {
+            session.attach(value);
+        }
+    }
 }
 
 /// Writes a question as the parameters of `sampling/createMessage`.
@@ -495,6 +509,54 @@ mod tests {
             "made once"
         );
         assert_eq!(toolbox.lists.of(all[1..].to_vec()).len(), all.len() - 1);
+    }
+
+    #[tokio::test]
+    async fn calls_over_a_pipe_are_one_session() {
+        use mcp_protocol::{Service, stdio};
+        use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+        let cluster = crate::bench::cluster();
+        let (_sessions, agent) = crate::bench::agent_of(cluster, cluster.superuser());
+        let agent = agent.with_policy(crate::Policy {
+            access: crate::Access::Write,
+            ..crate::Policy::default()
+        });
+        let settings = Settings {
+            enabled: vec!["execute_write".into()],
+            ..Settings::default()
+        };
+        let service = Arc::new(Service::new(Toolbox::new(settings).unwrap()));
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let (input, output) = tokio::io::split(server);
+        let serving = stdio::serve(input, output, service, agent, stdio::Options::default());
+        let talking = async {
+            let (input, mut output) = tokio::io::split(client);
+            let mut lines = BufReader::new(input).lines();
+            let initialize = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+                "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } } });
+            let call = |tool: &str, query: &str| {
+                json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+                    "name": tool, "arguments": { "query": query } } })
+            };
+            let mut last = Value::Null;
+            for message in [
+                initialize,
+                call("execute_write", "CREATE TEMP TABLE mine AS SELECT 7 AS n"),
+                call("query_database", "SELECT n FROM mine"),
+            ] {
+                let line = format!("{message}\n");
+                output.write_all(line.as_bytes()).await.unwrap();
+                let answer = lines.next_line().await.unwrap().unwrap();
+                last = serde_json::from_str(&answer).unwrap();
+            }
+            last
+        };
+        let last = tokio::select! {
+            last = talking => last,
+            served = serving => panic!("the server ended: {served:?}"),
+        };
+        assert_eq!(last["result"]["structuredContent"]["rows"], json!([[7]]));
     }
 
     #[tokio::test]

@@ -63,6 +63,7 @@ mod resources;
 mod schema;
 mod settings;
 mod shelf;
+mod state;
 /// The server of models that model-client's own tests have.
 #[cfg(test)]
 #[path = "../../model-client/tests/stub/mod.rs"]

@@ -38,6 +38,9 @@ impl Shelf {
             let definition = tool.definition();
             definition.offer == Offer::Usual || enabled.iter().any(|name| name == definition.name)
         });
+        if enabled.iter().any(|name| name == tools::OPEN_SESSION) {
+            tools = tools.into_iter().map(tools::taking_session).collect();
+        }
         Ok(Shelf {
             tools: tools.into_iter().map(Shelved::new).collect(),
             custom: RwLock::new(Arc::new([])),

@@ -2,9 +2,12 @@
 //!
 //! Who may do so is decided before, by `Agent::may_use`. Here, PostgreSQL's grammar says what is a
 //! statement that changes rows: what stands inside `WITH .. AS ( .. )` and is no plain query. So
-//! neither DDL nor settings nor transaction control get through, as with reading.
+//! neither DDL nor settings nor transaction control get through, as with reading. In a session some
+//! statements are run beside these whose effect is the session's own ([`leaving`]).
 
-use std::{pin::pin, sync::Arc};
+mod leaving;
+
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, TryFutureExt, join};
 use session_pool::Lease;
@@ -15,9 +18,14 @@ use crate::{
     read_only::{
         Cut, GRACE, Gathered, Guard, Parameter, ReadError, Reader, Rows, Statement, columns, fields,
     },
+    state::Stateful,
 };
 
-const NOT_A_CHANGE: &str = "only one INSERT, UPDATE or DELETE (MERGE from PostgreSQL 17 on) is run here, with or without WITH and RETURNING";
+const NOT_A_CHANGE: &str = "only one INSERT, UPDATE or DELETE (MERGE from PostgreSQL 17 on) is run here, with or without WITH and RETURNING; \
+    in a session also CREATE TEMP TABLE, DROP TABLE pg_temp.name, SET, RESET, PREPARE, EXECUTE and DEALLOCATE";
+
+const NO_SESSION: &str = "this statement's effect ends with its call, which is in no session: open one with open_session where that is offered, and give its name as session; \
+    or call in an MCP session (Mcp-Session-Id)";
 
 /// Changes rows in the databases of agents.
 ///
@@ -35,6 +43,10 @@ pub(crate) struct Written {
     pub(crate) affected: u64,
     /// What `RETURNING` gave, if there is one.
     pub(crate) rows: Option<Rows>,
+    /// What PostgreSQL says of a statement that is for a session.
+    pub(crate) done: Option<String>,
+    /// How long what was left may be idle, when the session has begun with it.
+    pub(crate) begun: Option<Duration>,
 }
 
 impl Writer {
@@ -48,21 +60,39 @@ impl Writer {
     ) -> Result<Written, ReadError> {
         let statement = &Statement::check(text)?;
         let most_rows = agent.most_rows(most_rows.min(self.most_rows));
+        if let Some(stateful) = Stateful::read(statement.text()) {
+            let stateful = stateful.map_err(ReadError::refused)?;
+            return self.leave(agent, statement, stateful, most_rows).await;
+        }
         let limits = agent.limits(self.reader.limits);
         self.reader
             .leased(agent, Some(statement), |lease, guard| async move {
                 let work = transact(&lease, &guard, statement, parameters, most_rows, limits);
                 let done = tokio::time::timeout(limits.statement_timeout + GRACE, work).await;
                 let done = done.map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
-                if !matches!(done, Err(ReadError::NeverBegan(_) | ReadError::Lost(_))) {
-                    // Ends the transaction of a failed one; a lease that stays dirty is closed.
-                    _ = tokio::time::timeout(GRACE, lease.scrub()).await;
-                }
+                end(lease, done.as_ref().err()).await;
                 done
             })
             .or_else(|error| self.reader.name_nearest(agent, text, error).map(Err))
             .await
     }
+}
+
+/// Ends the transaction, also of a statement that failed, and gives the connection back; one that stays
+/// dirty is closed. What was cancelled may be cancelled once more, by a request that is still on its way.
+async fn end(lease: Lease, error: Option<&ReadError>) {
+    let is_lost = |error: &ReadError| {
+        error.is_timeout() || matches!(error, ReadError::NeverBegan(_) | ReadError::Lost(_))
+    };
+    if !error.is_some_and(is_lost) {
+        _ = tokio::time::timeout(GRACE, lease.scrub()).await;
+    }
+}
+
+fn too_many(most_rows: u64) -> ReadError {
+    ReadError::refused(format!(
+        "the statement changes more than {most_rows} rows, so nothing was changed; narrow it, or allow more with max_rows"
+    ))
 }
 
 async fn transact(
@@ -76,14 +106,17 @@ async fn transact(
     let text = statement.text();
     let as_query = format!("SELECT FROM (\n{text}\n) q");
     let as_change = format!("WITH q AS (\n{text}\n) SELECT");
-    // In this order: a failed probe would end the transaction.
-    let (query, begun, alone, change) = join!(
-        lease.prepare(&as_query),
+    // All as the role that the transaction takes; a probe that fails would end it.
+    let (begun, marked, query, back, alone, change) = join!(
         lease.batch_execute(&guard.begin_writing),
+        lease.batch_execute("SAVEPOINT mcp_probe"),
+        lease.prepare(&as_query),
+        lease.batch_execute("ROLLBACK TO SAVEPOINT mcp_probe; RELEASE SAVEPOINT mcp_probe"),
         lease.prepare(text),
         lease.prepare(&as_change),
     );
     begun.map_err(ReadError::of_beginning)?;
+    marked.and(back).map_err(ReadError::lost)?;
     let described = alone.map_err(|error| ReadError::of_statement(error, 0))?;
     if described.params().len() != parameters.len() {
         return Err(ReadError::refused(
@@ -98,6 +131,8 @@ async fn transact(
         Written {
             affected: affected.map_err(|error| ReadError::of_statement(error, 0))?,
             rows: None,
+            done: None,
+            begun: None,
         }
     } else {
         let (affected, mut rows) = returned(lease, text, parameters, most_rows, limits).await?;
@@ -105,12 +140,12 @@ async fn transact(
         Written {
             affected,
             rows: Some(rows),
+            done: None,
+            begun: None,
         }
     };
     if written.affected > most_rows {
-        return Err(ReadError::refused(format!(
-            "the statement changes more than {most_rows} rows, so nothing was changed; narrow it, or allow more with max_rows"
-        )));
+        return Err(too_many(most_rows));
     }
     let committed = lease.batch_execute("COMMIT").await;
     committed.map_err(|error| ReadError::of_statement(error, 0))?;

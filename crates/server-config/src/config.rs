@@ -172,6 +172,10 @@ pub struct Limits {
     pub max_connections_total: Option<usize>,
     /// Statements that a connection keeps prepared; with fewer than 8 none is.
     pub prepared_statements: usize,
+    /// Connections of one token that may be kept for sessions.
+    pub kept_connections: usize,
+    /// How long such a connection may be idle.
+    pub kept_idle_time: Duration,
 }
 
 impl Config {
@@ -242,6 +246,8 @@ impl Config {
                     most => Some(size(most)),
                 },
                 prepared_statements: size(settings.count("limits.prepared_statements")),
+                kept_connections: size(settings.count("limits.kept_connections")),
+                kept_idle_time: settings.span("limits.kept_idle_time"),
             },
             tools: Tools {
                 enabled: settings.texts("tools.enabled"),

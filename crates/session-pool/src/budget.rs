@@ -15,6 +15,9 @@
 //! So whoever waits without a connection moves up with every call that ends, and what a session with
 //! many callers asks for delays the others by one call at a time.
 //!
+//! A connection that is kept with what is in it ([`Line`](crate::Line)) is not closed for others; no
+//! more than half of the places are for such.
+//!
 //! The lock of a budget is held for a few lines, and not taken at all by a lease that finds an idle
 //! connection in its own pool while nobody waits.
 
@@ -53,6 +56,8 @@ struct State {
     size: Option<usize>,
     is_being_asked: bool,
     taken: usize,
+    /// How many of them are for connections that are kept, and so cannot be closed for others.
+    kept: usize,
     /// The pools that hold a place or wait for one.
     holders: HashMap<u64, Holder>,
     /// The pools that wait, in turn.
@@ -109,6 +114,15 @@ impl Drop for Question<'_> {
 /// The right to have one connection open; dropped when that is closed.
 pub(crate) struct Place(Option<Arc<Stake>>);
 
+/// The right to keep a connection from others; dropped when that is closed.
+pub(crate) struct Share(Arc<Budget>);
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.lock().kept -= 1;
+    }
+}
+
 impl Budget {
     /// A budget of `size` connections, or of as many as the server turns out to take.
     pub(crate) fn new(size: Option<usize>) -> Arc<Self> {
@@ -120,6 +134,7 @@ impl Budget {
                 size: size.map(|size| size.max(1)),
                 is_being_asked: false,
                 taken: 0,
+                kept: 0,
                 holders: HashMap::new(),
                 turns: VecDeque::new(),
                 waiters: 0,
@@ -269,6 +284,16 @@ impl Stake {
             is_over: false,
         };
         Err((turn, granted))
+    }
+
+    /// Takes the right to keep a connection, unless half of all are kept.
+    pub(crate) fn share(&self) -> Option<Share> {
+        let mut state = self.budget.lock();
+        if state.kept >= state.size.unwrap_or(PROVISIONAL) / 2 {
+            return None;
+        }
+        state.kept += 1;
+        Some(Share(self.budget.clone()))
     }
 
     /// Puts a connection back into its pool, or gives it up when others wait for its place.

@@ -105,6 +105,12 @@ pub struct Limits {
     pub exchange_bytes: u64,
     /// Statements that one connection keeps prepared; fewer than 8 are as good as none.
     pub prepared_statements: usize,
+    /// Connections that one session may keep for [lines](crate::Line) of leases, which is always one
+    /// fewer on a database than it may have there. All sessions together keep half of the
+    /// connections to one server at most.
+    pub kept: usize,
+    /// How long such a connection may be idle before it is closed.
+    pub kept_idle_time: Duration,
 }
 
 impl Default for Limits {
@@ -115,6 +121,8 @@ impl Default for Limits {
             max_connections_total: None,
             exchange_bytes: 16 << 20,
             prepared_statements: 32,
+            kept: 4,
+            kept_idle_time: Duration::from_secs(300),
         }
     }
 }

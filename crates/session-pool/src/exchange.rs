@@ -32,6 +32,14 @@ pub enum Step<'a> {
     Parse(&'a str),
     /// Runs a statement that may be new, with values for its parameters, and gives its columns and rows.
     Query(&'a str, &'a [Parameter<'a>]),
+    /// Runs a statement once, which is not prepared by a name, and gives its columns and the first
+    /// `rows` of its rows; [`Exchange::done`] then says what it did.
+    Few {
+        /// The statement.
+        text: &'a str,
+        /// Rows at most, not 0; more are not sent.
+        rows: u32,
+    },
 }
 
 /// A value for `$1` and so on.
@@ -174,6 +182,8 @@ pub struct Exchange<'a> {
     /// Bytes of the message that was handed out last.
     handed: usize,
     read_size: usize,
+    /// What PostgreSQL said of a [`Step::Few`] that it ran to its end.
+    done: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -182,6 +192,8 @@ struct Sent {
     step: usize,
     is_check: bool,
     has_rows: bool,
+    /// Whether the caller wants to know what it did.
+    is_told: bool,
     prepares: Option<Name>,
     prepared: Option<Name>,
 }
@@ -207,6 +219,7 @@ impl Means {
             current: 0,
             handed: 0,
             read_size: READ_SIZE,
+            done: None,
         })
     }
 }
@@ -232,11 +245,14 @@ fn write(
                 parse(step, text, out, &mut sent)?;
                 continue;
             }
-            Step::Run(text) => (text, [].as_slice(), Use::Always),
-            Step::Query(text, parameters) => (text, parameters, Use::Maybe),
+            Step::Run(text) => (text, [].as_slice(), Some(Use::Always)),
+            Step::Query(text, parameters) => (text, parameters, Some(Use::Maybe)),
+            Step::Few { text, .. } => (text, [].as_slice(), None),
         };
         let types = parameters.iter().map(|parameter| parameter.type_oid);
-        let plan = statements.plan(text, types.clone(), expected);
+        let plan = expected.map_or(Plan::Once, |expected| {
+            statements.plan(text, types.clone(), expected)
+        });
         let checks = std::mem::take(&mut checks);
         let (name, prepares, prepared) = match plan {
             Plan::Prepared(name) => (name.text(), None, Some(name)),
@@ -250,15 +266,20 @@ fn write(
             frontend::parse(&name, text, types, out)?;
         }
         bind(&name, parameters, out)?;
-        let has_rows = matches!(what, Step::Query(..));
+        let has_rows = matches!(what, Step::Query(..) | Step::Few { .. });
         if has_rows {
             frontend::describe(b'P', "", out)?;
         }
-        frontend::execute("", 0, out)?;
+        let most_rows = match what {
+            Step::Few { rows, .. } => i32::try_from(*rows).unwrap_or(i32::MAX),
+            _ => 0,
+        };
+        frontend::execute("", most_rows, out)?;
         sent.push(Sent {
             step,
             is_check: false,
             has_rows,
+            is_told: matches!(what, Step::Few { .. }),
             prepares,
             prepared,
         });
@@ -274,6 +295,7 @@ fn parse(step: usize, text: &str, out: &mut BytesMut, sent: &mut Vec<Sent>) -> i
         step,
         is_check: true,
         has_rows: false,
+        is_told: false,
         prepares: None,
         prepared: None,
     });
@@ -307,6 +329,13 @@ impl Exchange<'_> {
         self.current > 0
     }
 
+    /// Says what a [`Step::Few`] did, as PostgreSQL does: a word or two, and a number of rows where it
+    /// has some. Nothing, when there are more rows than were wanted.
+    #[must_use]
+    pub fn done(&self) -> Option<&str> {
+        self.done.as_deref()
+    }
+
     /// Waits for the next part of the answer; after [`Answer::Ready`] there is none.
     ///
     /// # Errors
@@ -335,7 +364,8 @@ impl Exchange<'_> {
                 b'E' => return self.refused(),
                 b'Z' => return self.ready(),
                 b'1' => self.parsed(),
-                b'C' | b'I' => self.current += 1,
+                b'C' => self.completed(length),
+                b'I' | b's' => self.current += 1,
                 // Bound, closed, without rows, rows that nobody wants, and what PostgreSQL says unasked.
                 b'2' | b'3' | b'n' | b'D' | b'N' | b'S' | b'A' => {}
                 _ => return Err(malformed()),
@@ -391,6 +421,19 @@ impl Exchange<'_> {
         }
     }
 
+    fn completed(&mut self, length: usize) {
+        if self
+            .steps
+            .get(self.current)
+            .is_some_and(|sent| sent.is_told)
+        {
+            let tag = &self.buffer[HEAD..HEAD + length];
+            let tag = tag.strip_suffix(b"\0").unwrap_or(tag);
+            self.done = Some(String::from_utf8_lossy(tag).into_owned());
+        }
+        self.current += 1;
+    }
+
     fn columns(&mut self) -> io::Result<Answer<'static>> {
         let Some(backend::Message::RowDescription(body)) = backend::Message::parse(self.buffer)?
         else {
@@ -419,7 +462,8 @@ impl Exchange<'_> {
         let sent = self.steps.get(self.current);
         let is_stale = match complaint.code().code() {
             // PostgreSQL does not know a name, or knows it already: something stands between.
-            "26000" | "42P05" => {
+            // It does so, too, when a statement is itself about such names.
+            "26000" | "42P05" if !sent.is_some_and(|sent| sent.is_told) => {
                 self.statements.give_up();
                 true
             }

@@ -11,9 +11,15 @@ pub(crate) struct Frames {
     known: usize,
     /// Bytes of the message that are still to come.
     left: usize,
+    /// The first bytes of the last key that passed, and how many of them there are.
+    key: ([u8; 4], usize),
 }
 
 const HEAD: usize = 5;
+
+/// The kind of the message by which a server tells what to cancel statements with: the number of its
+/// process, and a secret.
+const KEY: u8 = b'K';
 
 impl Frames {
     /// Begins before a message with a kind.
@@ -22,6 +28,7 @@ impl Frames {
             head: [0; HEAD],
             known: 0,
             left: 0,
+            key: ([0; 4], 0),
         }
     }
 
@@ -36,6 +43,12 @@ impl Frames {
     /// Says whether no message has begun.
     pub(crate) fn is_between(&self) -> bool {
         self.known == 0 && self.left == 0
+    }
+
+    /// The number of the server's process, if it has told one.
+    pub(crate) fn process(&self) -> Option<i32> {
+        let (key, known) = self.key;
+        (known == key.len()).then(|| i32::from_be_bytes(key))
     }
 
     /// Goes over bytes; counts the messages of the given kinds whose last byte is among them.
@@ -54,14 +67,29 @@ impl Frames {
                 self.left = (u32::from_be_bytes(length) as usize).saturating_sub(4);
             }
             let taken = bytes.len().min(self.left);
+            if self.head[0] == KEY {
+                self.learn(&bytes[..taken]);
+            }
             self.left -= taken;
             bytes = &bytes[taken..];
             if self.left == 0 {
                 count += usize::from(kinds.contains(&self.head[0]));
-                *self = Frames::typed();
+                let key = self.key;
+                *self = Frames {
+                    key,
+                    ..Frames::typed()
+                };
             }
         }
         count
+    }
+
+    fn learn(&mut self, bytes: &[u8]) {
+        let (key, known) = &mut self.key;
+        for byte in bytes.iter().take(key.len() - *known) {
+            key[*known] = *byte;
+            *known += 1;
+        }
     }
 }
 
@@ -80,6 +108,18 @@ mod tests {
             let counts = stream.chunks(size).map(|part| frames.pass(part, b"SQ"));
             assert_eq!(counts.sum::<usize>(), 3, "in parts of {size}");
             assert!(frames.is_between());
+        }
+    }
+
+    #[test]
+    fn the_process_is_known_however_the_key_is_cut() {
+        let stream = [SYNC, b"K\0\0\0\x0c\0\0\x01\x02abcd", SYNC].concat();
+        for size in 1..=stream.len() {
+            let mut frames = Frames::typed();
+            assert_eq!(frames.process(), None);
+            let counts = stream.chunks(size).map(|part| frames.pass(part, b"S"));
+            assert_eq!(counts.sum::<usize>(), 2);
+            assert_eq!(frames.process(), Some(258), "in parts of {size}");
         }
     }
 

@@ -4,12 +4,13 @@ use std::{io, ops::Deref, sync::Arc, time::Duration};
 
 use deadpool::managed::Object;
 use tokio::runtime::Handle;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 use crate::{
     budget::Stake,
     connect::{Canceller, Connection, Connector},
     exchange::{Exchange, Step},
+    kept::{Loss, Occupied},
     statements::Statements,
 };
 
@@ -20,6 +21,9 @@ use crate::{
 /// the client library keeps some of its own.
 pub const SCRUB: &str = "ROLLBACK; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; \
      SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
+
+/// What ends the exchange of a lease whose connection is kept with what is in it.
+const TIDY: &str = "ROLLBACK; CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all()";
 
 const HAS_CONNECTION: &str = "a lease has its connection until it is given back";
 
@@ -70,6 +74,44 @@ pub enum LeaseError {
         /// The database's configured name.
         database: String,
     },
+    /// No further connection may be kept for the session.
+    #[error(
+        "this token may keep {limit} connections to database \"{database}\" for sessions; close one of them, or wait until it has been idle for long enough"
+    )]
+    KeptLimit {
+        /// The database's configured name.
+        database: String,
+        /// How many may be kept.
+        limit: usize,
+    },
+    /// All sessions together keep as many connections as they may.
+    #[error(
+        "half of all connections to database \"{database}\" are kept for sessions, and no more may be; try again later, or do without a session"
+    )]
+    KeptFull {
+        /// The database's configured name.
+        database: String,
+    },
+    /// Between here and PostgreSQL stands a pooler, which may give a connection to others meanwhile.
+    #[error(
+        "database \"{database}\" is reached through a connection pooler, where nothing can be kept from one call to the next; the operator must name PostgreSQL itself"
+    )]
+    Pooled {
+        /// The database's configured name.
+        database: String,
+    },
+    /// Another lease of the same line had its connection for as long as one may wait.
+    #[error("another call in the same session has run for {} ms; try again when it has ended", waited.as_millis())]
+    Turn {
+        /// How long the lease waited.
+        waited: Duration,
+    },
+    /// The line has lost its connection, with all that was in it.
+    #[error("what was in the session is gone: {0}")]
+    Lost(Loss),
+    /// There is no such line, or it has ended.
+    #[error("the session is not open")]
+    NotKept,
     /// PostgreSQL did not answer in time.
     #[error("database \"{database}\" did not answer within {} ms", waited.as_millis())]
     Silent {
@@ -94,6 +136,8 @@ pub struct Lease {
     /// Of the database's description that the connection was opened by.
     generation: u64,
     runtime: Handle,
+    /// The line that the lease is one of.
+    line: Option<Occupied>,
 }
 
 impl Lease {
@@ -109,7 +153,47 @@ impl Lease {
             canceller,
             generation,
             runtime: Handle::current(),
+            line: None,
         }
+    }
+
+    /// Says whether the process that serves it is the one that it was told of: a pooler tells another
+    /// one, for it has many.
+    pub(crate) async fn is_direct(&self) -> Result<bool, Error> {
+        let told = self.connection().means.lender.process();
+        let asked = self
+            .simple_query("SELECT pg_catalog.pg_backend_pid()")
+            .await?;
+        let asked = asked.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+            _ => None,
+        });
+        Ok(told.is_some() && told == asked)
+    }
+
+    /// Makes it a lease of a line.
+    pub(crate) fn occupies(&mut self, line: Occupied) {
+        self.line = Some(line);
+    }
+
+    /// Has the connection kept when it is given back, with what is in it, for the next lease of the
+    /// line; only a lease of [`Session::keep`](crate::Session::keep) can be.
+    ///
+    /// Nothing of ours is prepared on it from then on, so that names mean what they do to whoever
+    /// sets a search path or has a temporary table.
+    pub fn stay(&mut self) {
+        if let (Some(line), Some(object)) = (&mut self.line, &mut self.object)
+            && !line.stays
+        {
+            line.stays = true;
+            object.means.statements.retire();
+        }
+    }
+
+    /// Says whether the connection is kept when it is given back.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        self.line.as_ref().is_some_and(|line| line.stays)
     }
 
     /// Says by which description of its database the connection was opened: that description's
@@ -136,8 +220,18 @@ impl Lease {
         if self.connection().means.lender.is_abandoned() {
             return;
         }
-        if let Some(object) = self.object.take() {
-            self.stake.give_back(object);
+        let Some(object) = self.object.take() else {
+            return;
+        };
+        match self.line.take() {
+            Some(line) if line.stays => {
+                let (stake, canceller) = (self.stake.clone(), self.canceller.clone());
+                line.park(object, stake, canceller, self.generation);
+            }
+            line => {
+                drop(line);
+                self.stake.give_back(object);
+            }
         }
     }
 
@@ -178,12 +272,14 @@ impl Lease {
         self.object.as_ref().expect(HAS_CONNECTION)
     }
 
-    /// Runs [`SCRUB`] and puts the connection back.
+    /// Runs [`SCRUB`] and puts the connection back. One that stays with its line is freed of its
+    /// transaction, advisory locks, listeners and cursors only.
     ///
     /// # Errors
     /// PostgreSQL's; the connection is closed then.
     pub async fn scrub(self) -> Result<(), Error> {
-        self.batch_execute(SCRUB).await?;
+        self.batch_execute(if self.stays() { TIDY } else { SCRUB })
+            .await?;
         self.give_back();
         Ok(())
     }

@@ -5,6 +5,9 @@
 //! exchange. When the session's deadline comes, or somebody closes it, new leases are refused,
 //! running statements are cancelled in PostgreSQL and every connection is closed.
 //!
+//! A [`Line`] of leases shares one connection that is kept with what they leave in it, such as
+//! temporary tables ([`Session::keep`]).
+//!
 //! A session is a handle, not an id: whoever got one before it was closed cannot open a new pool
 //! with it afterwards.
 //!
@@ -37,6 +40,7 @@ mod deadline;
 mod directory;
 mod exchange;
 mod frames;
+mod kept;
 mod lease;
 mod metered;
 mod session;
@@ -49,6 +53,7 @@ mod wire;
 pub use complaint::Complaint;
 pub use database::{Database, Limits, Login, TargetSession, Terms};
 pub use exchange::{Answer, Column, Exchange, Parameter, Row, Step};
+pub use kept::{Line, Loss, Tie};
 pub use lease::{Lease, LeaseError, SCRUB};
 pub use session::Session;
 pub use sessions::Sessions;

@@ -21,6 +21,7 @@ use crate::{
     budget::Stake,
     connect::{Canceller, ConnectError, Connector, PATIENCE},
     directory::{Configured, Directory},
+    kept::Kept,
     sessions::Inner,
     wire::Wire,
 };
@@ -37,7 +38,9 @@ pub struct Session(Arc<Shared>);
 
 pub(crate) struct Shared {
     id: String,
-    limits: Limits,
+    pub(crate) limits: Limits,
+    /// The connections that are kept for certain leases.
+    pub(crate) kept: Arc<Kept>,
     /// The key of the names of prepared statements.
     names: RandomState,
     cancels: TaskTracker,
@@ -143,6 +146,7 @@ impl Drop for Outgoing {
         for pool in self.pools.drain(..) {
             pool.pool.close();
         }
+        self.session.0.kept.expire(Instant::now());
         self.session.0.ended.send_modify(|_| {});
     }
 }
@@ -177,6 +181,7 @@ impl Session {
         Session(Arc::new(Shared {
             id: id.to_owned(),
             limits: common.limits,
+            kept: Arc::default(),
             names: common.names.clone(),
             cancels: common.cancels.clone(),
             login: terms.login.clone(),
@@ -372,6 +377,13 @@ impl Session {
                 pool.pool.resize(size);
             }
         }
+        let serving = pools.serving.clone();
+        drop(pools);
+        for pool in serving {
+            let size = self.most_connections(&pool.configured.database);
+            let database = &pool.configured.database.name;
+            self.0.kept.shrink(database, size.saturating_sub(1));
+        }
         Some(self.outgoing(outgoing))
     }
 
@@ -398,14 +410,7 @@ impl Session {
         if taken < status.max_size {
             return Ok(None);
         }
-        let waiting = &self.0.waiting;
-        if waiting.fetch_add(1, Ordering::AcqRel) >= self.0.limits.waiting {
-            waiting.fetch_sub(1, Ordering::AcqRel);
-            return Err(LeaseError::QueueFull {
-                limit: self.0.limits.waiting,
-            });
-        }
-        Ok(Some(Place(waiting)))
+        self.0.enqueue().map(Some)
     }
 
     fn refusal(&self, database: &Database, error: PoolError) -> LeaseError {
@@ -445,6 +450,7 @@ impl Session {
         for pool in &serving {
             pool.pool.close();
         }
+        self.0.kept.end();
         self.0.ended.send_replace(true);
     }
 
@@ -455,6 +461,7 @@ impl Session {
             pools.tidy();
             pools.serving.clone()
         };
+        self.0.kept.expire(Instant::now());
         for pool in serving {
             let database = &pool.configured.database;
             let mut left = pool.pool.status().size;
@@ -468,12 +475,22 @@ impl Session {
 
     /// Says whether nobody else holds the session and it has no connection left.
     pub(crate) fn is_unused(&self) -> bool {
-        if Arc::strong_count(&self.0) > 1 {
+        if Arc::strong_count(&self.0) > 1 || !self.0.kept.is_empty() {
             return false;
         }
         let pools = self.0.lock();
         let is_empty = |pool: &Arc<DatabasePool>| pool.pool.status().size == 0;
         pools.serving.iter().all(is_empty) && !pools.retired.iter().any(Retired::is_in_use)
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
+    /// Gives the stake of a database's pool, and how many connections that may have.
+    pub(crate) fn stake(&self, database: &str) -> Result<(Arc<Stake>, usize), LeaseError> {
+        let pool = self.pool(database)?;
+        Ok((pool.stake.clone(), pool.pool.status().max_size))
     }
 
     pub(crate) fn downgrade(&self) -> Weak<Shared> {
@@ -490,13 +507,23 @@ fn most(terms: &Terms) -> usize {
 }
 
 impl Shared {
+    /// Takes a place among those that wait.
+    pub(crate) fn enqueue(&self) -> Result<Place<'_>, LeaseError> {
+        let limit = self.limits.waiting;
+        if self.waiting.fetch_add(1, Ordering::AcqRel) >= limit {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+            return Err(LeaseError::QueueFull { limit });
+        }
+        Ok(Place(&self.waiting))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Pools> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A place in the queue; leaving gives it back.
-struct Place<'a>(&'a AtomicUsize);
+pub(crate) struct Place<'a>(&'a AtomicUsize);
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {

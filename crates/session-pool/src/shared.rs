@@ -106,6 +106,11 @@ impl<S> Lender<S> {
         }))
     }
 
+    /// The number of the process that serves the connection, as it was told at the login.
+    pub(crate) fn process(&self) -> Option<i32> {
+        self.lock().received.process()
+    }
+
     /// Says whether a borrower left half way.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.lock().turn == Turn::Nobody

@@ -180,6 +180,14 @@ impl Statements {
         self.prepared.retain(|known| known.hash != name.0);
     }
 
+    /// Has PostgreSQL forget all with the next exchange, and prepares nothing from now on.
+    pub(crate) fn retire(&mut self) {
+        let mut evicted = std::mem::take(&mut self.evicted);
+        evicted.extend(self.prepared.iter().map(|known| Name(known.hash)));
+        self.give_up();
+        self.evicted = evicted;
+    }
+
     /// Prepares nothing from now on.
     pub(crate) fn give_up(&mut self) {
         *self = Statements::new(self.names.clone(), 0);
@@ -238,6 +246,17 @@ mod tests {
         assert_eq!(statements.prepared.len(), 0);
         statements.give_up();
         assert_eq!(plan(&mut statements, "a", Use::Always), Plan::Once);
+    }
+
+    #[test]
+    fn what_retires_is_forgotten_by_postgresql_and_prepares_nothing_more() {
+        let mut statements = Statements::new(RandomState::new(), LEAST);
+        let Plan::Prepare(name) = plan(&mut statements, "BEGIN", Use::Always) else {
+            panic!("it is prepared");
+        };
+        statements.retire();
+        assert!(statements.evicted().eq([name]));
+        assert_eq!(plan(&mut statements, "BEGIN", Use::Always), Plan::Once);
     }
 
     #[test]

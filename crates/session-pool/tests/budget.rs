@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::future::join_all;
 use private_postgres::{Cluster, Options, Programs, Search};
-use session_pool::{Database, Lease, LeaseError, Limits, Session, Sessions, Tls};
+use session_pool::{Database, Lease, LeaseError, Limits, Line, Session, Sessions, Tls};
 use tokio_postgres::{Client, Config, NoTls};
 
 /// How many sessions take turns; `BUDGET_SESSIONS` makes it more.
@@ -413,4 +413,43 @@ async fn whatever_is_abandoned_or_closed_no_place_is_lost() {
     while backends(&observer, "%").await > 0 {
         assert!(begin.elapsed() < Duration::from_secs(5), "connections stay");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_of_the_places_stay_for_calls_whatever_is_kept() {
+    let (_alone, observer) = alone().await;
+    let sessions = sessions(Some(4), Limits::default());
+    let line = Line {
+        name: "line".into(),
+        idle_time: None,
+        goes_on: true,
+    };
+    let mut keepers = Vec::new();
+    for id in ["keeps-1", "keeps-2"] {
+        let session = sessions.open(id, None);
+        let mut lease = session.keep(&line, "main").await.unwrap();
+        lease.batch_execute("SET my.owner = 'me'").await.unwrap();
+        lease.stay();
+        lease.scrub().await.unwrap();
+        keepers.push(session);
+    }
+    let late = sessions.open("late", None);
+    let refused = late.keep(&line, "main").await;
+    assert!(matches!(refused, Err(LeaseError::KeptFull { .. })));
+    let others: Vec<Session> = (0..20)
+        .map(|number| sessions.open(&format!("calls-{number}"), None))
+        .collect();
+    for answer in join_all(others.iter().map(call)).await {
+        answer.unwrap();
+    }
+    // None of them was closed for another's call.
+    for session in &keepers {
+        assert_eq!(backends(&observer, session.id()).await, 1);
+        let lease = session.kept(&line, "main").await.unwrap().unwrap();
+        let owner = lease.query_one("SHOW my.owner", &[]).await.unwrap();
+        assert_eq!(owner.get::<_, String>(0), "me");
+        lease.scrub().await.unwrap();
+    }
+    keepers[0].let_go("line");
+    assert!(late.keep(&line, "main").await.is_ok());
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod exchanges;
+mod kept;
 mod replacing;
 
 use std::{

@@ -122,6 +122,7 @@ impl Fixture {
                 any(),
             ),
             Tool::new("steps", "Tells its progress and logs.", any()),
+            Tool::new("keep", "Keeps something for its session.", any()),
             Tool::new("flood", "Returns more than any socket buffers.", any()),
         ];
         let info = ServerInfo {
@@ -189,6 +190,14 @@ impl Handler for Fixture {
                 context.progress(1.0, None, None);
                 std::future::pending().await
             }
+            "keep" => Ok(ToolResult::text(match context.session() {
+                Some(session) => {
+                    session.attach(Dropped(self.events.clone()));
+                    let limit = session.idle_timeout().map(|limit| limit.as_secs());
+                    format!("{} {limit:?}", session.id())
+                }
+                None => "none".into(),
+            })),
             "panic" => panic!("as the test asked"),
             "resign" => {
                 context.principal().revoked.send_replace(true);

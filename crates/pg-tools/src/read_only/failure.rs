@@ -137,7 +137,7 @@ impl ReadError {
     }
 
     /// Takes what PostgreSQL said of the statement, `prefix` characters into what was sent.
-    pub(super) fn of_complaint(complaint: Complaint, prefix: u32) -> Self {
+    pub(crate) fn of_complaint(complaint: Complaint, prefix: u32) -> Self {
         ReadError::Database(Box::new(complaint), prefix)
     }
 
@@ -226,6 +226,10 @@ impl ReadError {
                     "ERROR: {self}\nHINT: select fewer columns, or parts of them with left() or substring()"
                 )
             }
+            ReadError::NoConnection(LeaseError::Lost(_)) => format!(
+                "ERROR: {self}\nHINT: nothing was run; make temporary tables, settings and prepared statements again. A session of open_session has ended with it: open a new one"
+            ),
+            ReadError::NoConnection(LeaseError::NotKept) => format!("ERROR: {}", not_open()),
             ReadError::NoConnection(LeaseError::Unreachable { source, .. }) => {
                 format!("ERROR: {self}: {}", told(source))
             }
@@ -235,6 +239,13 @@ impl ReadError {
             other => format!("ERROR: {other}"),
         }
     }
+}
+
+/// Says of a session that there is none, whether there was one or not.
+pub(crate) fn not_open() -> String {
+    "this session is not open: there is none by that name, or it was closed, was idle for too long, or a call in it was cancelled, ran out of time or lost the connection; then what was in it is gone\n\
+     HINT: open a new one with open_session"
+        .into()
 }
 
 /// Gives where in the query PostgreSQL found the mistake, in characters from 1 on.

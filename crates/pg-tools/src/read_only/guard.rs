@@ -14,7 +14,9 @@ use std::{
 
 use session_pool::Lease;
 
-use super::{failure::ReadError, posture::Posture, statement::Statement, typename::TypeNames};
+use super::{
+    failure::ReadError, posture::Posture, rows::Column, statement::Statement, typename::TypeNames,
+};
 use crate::{Agent, QueryLimits, Role};
 
 /// How long a list is good for; an extension may be created meanwhile.
@@ -58,7 +60,7 @@ const TAKE_SQL: &[&str] = &[
     "table_to_xmlschema", "ts_rewrite", "ts_stat", "xpath_table",
 ];
 
-const VOLATILE: &str = "SELECT DISTINCT p.proname::text FROM pg_catalog.pg_proc p \
+const VOLATILE: &str = "SELECT DISTINCT p.proname::pg_catalog.text FROM pg_catalog.pg_proc p \
      WHERE p.prokind IN ('f', 'w') AND p.provolatile = 'v' \
        AND p.prorettype <> ALL (ARRAY['trigger', 'event_trigger']::pg_catalog.regtype[]) \
        AND 'internal'::pg_catalog.regtype <> ALL (p.proargtypes) \
@@ -331,6 +333,16 @@ impl Guard {
             denied: self.denied.clone(),
             types: self.types.clone(),
         })
+    }
+
+    /// Names the columns of a result, by asking for what is not known of their types.
+    pub(crate) async fn columns(
+        &self,
+        lease: &Lease,
+        described: &[session_pool::Column],
+    ) -> Result<Vec<Column>, ReadError> {
+        self.types.learn(lease, described).await?;
+        Ok(self.types.columns(described))
     }
 
     /// Refuses a statement that names a denied function anywhere, in a literal too: what is a name

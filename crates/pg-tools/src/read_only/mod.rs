@@ -32,7 +32,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use exchange::Imagination;
 pub(crate) use exchange::{GRACE, Imagined, Parameter};
-pub(crate) use failure::ReadError;
+pub(crate) use failure::{ReadError, not_open};
 use futures_util::{FutureExt, TryFutureExt};
 pub use guard::{Allowance, DangerousRoles, Guards};
 pub(crate) use place::{Edge, Given, Place, fingerprint_of};
@@ -46,7 +46,7 @@ use tokio_postgres::Row;
 use crate::Agent;
 pub(crate) use guard::Guard;
 pub(crate) use record::fields;
-pub(crate) use statement::Statement;
+pub(crate) use statement::{Statement, words};
 pub(crate) use typename::columns;
 #[cfg(feature = "bench")]
 pub(crate) use typename::of_own;
@@ -101,7 +101,7 @@ impl Reader {
             let limits = agent.limits(self.limits);
             query::query(lease, &guard, statement, page, limits).await
         })
-        .or_else(|error| self.name_nearest(agent, text, error).map(Err))
+        .or_else(|error| Box::pin(self.name_nearest(agent, text, error)).map(Err))
         .await
     }
 
@@ -208,6 +208,8 @@ impl Reader {
     /// Leases a connection and hands it on with the database's guard, once that has let the statement
     /// pass. Takes a second connection when the first was dead before anything ran on it, as after a
     /// restart of the server.
+    ///
+    /// What happens seldom is in boxes, for every call would have room for it.
     pub(crate) async fn leased<T, F: Future<Output = Result<T, ReadError>>>(
         &self,
         agent: &Agent,
@@ -215,10 +217,10 @@ impl Reader {
         run: impl Fn(Lease, Arc<Guard>) -> F,
     ) -> Result<T, ReadError> {
         let attempt = async || {
-            let lease = agent.session().lease(agent.database()).await?;
+            let lease = agent.lease(statement.is_some()).await?;
             let guard = match self.guards.fresh(agent.database(), lease.generation()) {
                 Some(guard) => guard,
-                None => self.load_guard(agent, &lease).await?,
+                None => Box::pin(self.load_guard(agent, &lease)).await?,
             };
             if let Err(refusal) = self.guards.admit(agent, &lease).await {
                 if matches!(refusal, ReadError::Refused(_)) {
@@ -232,14 +234,20 @@ impl Reader {
             }
             let guard = guard.of(agent, self.limits);
             let lease = match statement {
-                Some(statement) => self.within(agent, lease, &guard, statement).await?,
-                None => lease,
+                Some(statement) if agent.schemas().is_some() => {
+                    Box::pin(self.within(agent, lease, &guard, statement)).await?
+                }
+                _ => lease,
             };
             run(lease, guard).await
         };
-        let result = match attempt().await {
-            Err(ReadError::NeverBegan(_)) => attempt().await,
-            result => result,
+        let mut attempts = 0;
+        let result = loop {
+            attempts += 1;
+            match attempt().await {
+                Err(ReadError::NeverBegan(_)) if attempts < 2 => {}
+                result => break result,
+            }
         };
         result.map_err(|error| match error {
             // A connection that was cut off because the database was taken away looks lost.

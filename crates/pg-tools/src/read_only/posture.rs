@@ -7,15 +7,15 @@ use tokio_postgres::{Error, types::Type};
 ///
 /// A superuser may run programs through a function of an untrusted language, and these predefined
 /// roles may run programs or write the server's files.
-const DANGERS: &str = "SELECT r.rolname::text, pg_catalog.array_remove(ARRAY[ \
+const DANGERS: &str = "SELECT r.rolname::pg_catalog.text, pg_catalog.array_remove(ARRAY[ \
        CASE WHEN r.rolsuper THEN 'SUPERUSER' END, \
        CASE WHEN r.rolreplication THEN 'REPLICATION' END, \
        CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END] \
-     || ARRAY(SELECT 'member of ' || p.rolname::text FROM pg_catalog.pg_roles p \
+     || ARRAY(SELECT 'member of ' || p.rolname::pg_catalog.text FROM pg_catalog.pg_roles p \
               WHERE p.rolname IN ('pg_execute_server_program', 'pg_write_server_files', \
                                   'pg_read_server_files', 'pg_write_all_data') \
                 AND NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, p.oid, 'USAGE') \
-              ORDER BY p.rolname), NULL)::text[] \
+              ORDER BY p.rolname), NULL)::pg_catalog.text[] \
      FROM pg_catalog.pg_roles r WHERE r.rolname = COALESCE($1, current_user)";
 
 /// The role of a connection and what makes it dangerous.

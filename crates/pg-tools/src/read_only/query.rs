@@ -54,7 +54,8 @@ pub(super) async fn query(
         let mut done = run(&mut lease, guard, wrapped, limits).await?;
         if let (Some(Retry::AsWritten), Some(shape)) = (&done.retry, &shape) {
             lease.avoid(&shape.text);
-            done = run(&mut lease, guard, Wrapped::page(statement, page), limits).await?;
+            let written = Wrapped::page(statement, page);
+            done = Box::pin(run(&mut lease, guard, written, limits)).await?;
         }
         settle(lease, guard, done).await
     })
@@ -166,7 +167,7 @@ pub(super) async fn explain(
 ///
 /// PostgreSQL locks whatever a statement names while it parses it, and what the views in it stand
 /// for. The catalogues are for everybody, but for those that hold samples of rows or others' statements.
-const OUTSIDE: &str = "SELECT n.nspname::text || '.' || c.relname::text \
+const OUTSIDE: &str = "SELECT n.nspname::pg_catalog.text || '.' || c.relname::pg_catalog.text \
      FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' \
@@ -176,7 +177,7 @@ const OUTSIDE: &str = "SELECT n.nspname::text || '.' || c.relname::text \
             OR c.relname IN ('pg_stats', 'pg_stats_ext', 'pg_stats_ext_exprs', 'pg_statistic', 'pg_statistic_ext_data', \
                              'pg_stat_activity', 'pg_largeobject', 'pg_largeobject_metadata', 'pg_prepared_statements', 'pg_cursors')) \
        AND n.nspname !~ '^pg_(toast|temp_)' \
-       AND n.nspname::text <> ALL (ARRAY[";
+       AND n.nspname::pg_catalog.text <> ALL (ARRAY[";
 const FIRST: &str = "]::pg_catalog.text[]) ORDER BY 1 LIMIT 1";
 
 /// Has PostgreSQL parse a statement, and refuses it when it names a relation outside of `schemas`.

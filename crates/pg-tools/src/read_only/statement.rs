@@ -51,15 +51,19 @@ impl<'a> Statement<'a> {
 
     /// Goes through the words that may name something, in lower case where they are ASCII.
     pub(super) fn words(&self) -> impl Iterator<Item = String> {
-        self.0
-            .split(|character: char| {
-                !(character.is_ascii_alphanumeric()
-                    || matches!(character, '_' | '$')
-                    || !character.is_ascii())
-            })
-            .filter(|word| !word.is_empty())
-            .map(str::to_ascii_lowercase)
+        words(self.0)
     }
+}
+
+/// Goes through the words of a text, in lower case where they are ASCII, whatever they stand in.
+pub(crate) fn words(text: &str) -> impl Iterator<Item = String> {
+    text.split(|character: char| {
+        !(character.is_ascii_alphanumeric()
+            || matches!(character, '_' | '$')
+            || !character.is_ascii())
+    })
+    .filter(|word| !word.is_empty())
+    .map(str::to_ascii_lowercase)
 }
 
 /// Looks for `U&"` and `U&'`, wherever they stand.

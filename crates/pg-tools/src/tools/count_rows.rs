@@ -72,7 +72,7 @@ impl Request {
 
 impl CountRows {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
-        let agent = &call.on_database()?;
+        let agent = &call.in_session()?;
         let arguments = call.arguments;
         let request = Request::read(arguments)?;
         self.keep_in_place(agent, &request).await?;

@@ -36,7 +36,7 @@ impl Tool for ExecuteExplain {
 
 impl ExecuteExplain {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
-        let agent = &call.on_database()?;
+        let agent = &call.in_session()?;
         let mut arguments = call.arguments;
         let query = arguments.text("query")?;
         let analyze = arguments.switch("analyze", true)?;

@@ -19,7 +19,8 @@ pub(super) const OUTPUT_SCHEMA: &str = r#"{"type":"object","properties":{"affect
 const DEFINITION: Definition<'_> = Definition {
     name: "execute_write",
     title: "Change rows",
-    description: "Runs one INSERT, UPDATE or DELETE, which may have RETURNING, and keeps it. When it changes more than max_rows, nothing is changed.",
+    description: "Runs one INSERT, UPDATE or DELETE, which may have RETURNING, and keeps it. When it changes more than max_rows, nothing is changed. \
+        In a session also CREATE TEMP TABLE, DROP TABLE pg_temp.name, SET, RESET, PREPARE, EXECUTE or DEALLOCATE, for the calls after it.",
     input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One statement"},"max_rows":{"type":"integer","minimum":0,"default":100},"database":{"type":"string"}},"required":["query"],"additionalProperties":false}"#,
     output_schema: OUTPUT_SCHEMA,
     effect: Effect::Writes,
@@ -41,21 +42,37 @@ impl Tool for ExecuteWrite {
 
 impl ExecuteWrite {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
-        let agent = &call.on_database()?;
+        let agent = &call.in_session()?;
         let query = call.arguments.text("query")?;
         let most_rows = call
             .arguments
             .number("max_rows", 0..=u64::MAX, USUAL_ROWS)?;
         call.arguments.finish()?;
+        let line = agent.line().map(|line| &line.name);
+        let is_known = line.is_some_and(|name| agent.session().knows(name));
         let written = self.0.write(agent, &query, &[], most_rows).await?;
-        Ok(found(&written))
+        let mut found = found(&written);
+        if let (Some(name), Some(idle)) = (line, written.begun) {
+            found = found.said(format!(
+                "(kept for the calls of this session, until it ends or is idle for {} s)",
+                idle.as_secs_f64()
+            ));
+            if !is_known {
+                call.client
+                    .hold(Box::new(agent.session().tie(name.clone())));
+            }
+        }
+        Ok(found)
     }
 }
 
 /// Tells what was changed.
 pub(super) fn found(written: &Written) -> Found {
     let affected = written.affected;
-    let said = format!("{affected} rows affected");
+    let said = match &written.done {
+        Some(done) => done.clone(),
+        None => format!("{affected} rows affected"),
+    };
     let Some(rows) = &written.rows else {
         return Found::new(&json!({ "affected_rows": affected })).said(said);
     };

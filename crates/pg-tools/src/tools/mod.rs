@@ -13,6 +13,7 @@ mod get_schema_info;
 mod list_databases;
 mod query_database;
 mod read_resource;
+mod sessions;
 mod similarity_search;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -40,6 +41,7 @@ use crate::{
 pub(crate) use custom_query::CustomQuery;
 pub(crate) use get_schema_info::schema_of;
 pub use query_database::Paging;
+pub(crate) use sessions::{OPEN_SESSION, taking_session};
 
 /// Every tool, in the order in which clients see them.
 pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
@@ -66,6 +68,8 @@ pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
         }),
         Arc::new(read_resource::ReadResource(means.resources.clone())),
         Arc::new(execute_write::ExecuteWrite(means.writer.clone())),
+        Arc::new(sessions::OpenSession),
+        Arc::new(sessions::CloseSession),
         #[cfg(test)]
         Arc::new(example::LargestTables(reader.clone())),
     ]
@@ -145,6 +149,8 @@ pub(crate) enum Effect {
     Asks,
     /// Changes what is in the database.
     Writes,
+    /// Changes nothing, but keeps a connection for who may write.
+    Keeps,
 }
 
 /// When a tool is there.

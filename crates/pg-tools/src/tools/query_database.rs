@@ -114,8 +114,8 @@ impl Request {
 
 impl QueryDatabase {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
-        let agent = &call.on_database()?;
-        let mut request = Request::read(call.arguments, agent.database())?;
+        let agent = &call.in_session()?;
+        let mut request = Request::read(call.arguments, &agent.scope())?;
         let mut question = None;
         let limit = agent.most_rows(request.page.limit.into());
         request.page.limit = u32::try_from(limit).expect("at most MOST_ROWS");
@@ -130,14 +130,15 @@ impl QueryDatabase {
                         page: request.page,
                         syntax,
                     };
-                    let Answered { sql, rows, told } = self.questions.answer(asked).await?;
+                    let Answered { sql, rows, told } =
+                        Box::pin(self.questions.answer(asked)).await?;
                     request.query = sql;
                     question = Some(told);
                     (rows, true)
                 }
                 Err(error) => return Err(error.into()),
             },
-            Some(cursor) => self.go_on(agent, &request, cursor).await?,
+            Some(cursor) => Box::pin(self.go_on(agent, &request, cursor)).await?,
         };
         agent.count_rows(rows.count());
         let next = next(&rows, &request, agent);
@@ -184,7 +185,7 @@ impl QueryDatabase {
         let generation = agent.session().generation(agent.database());
         let key = Key {
             policy: agent.policy().clone(),
-            database: agent.database().to_owned(),
+            database: agent.scope().into_owned(),
             generation: generation.map_err(ReadError::from)?,
             query: request.query.clone(),
         };
@@ -211,7 +212,7 @@ fn next(rows: &Rows, request: &Request, agent: &Agent) -> Option<Cursor> {
     rows.cut?;
     let before = request.cursor.as_ref().map(|cursor| &cursor.place);
     let place = Place::behind(&request.query, rows, before, request.page.offset)?;
-    Some(Cursor::new(place, agent.database(), &request.query))
+    Some(Cursor::new(place, &agent.scope(), &request.query))
 }
 
 fn with_more(structured: Json, next: Option<&str>, sql: Option<&str>) -> Json {

@@ -4,6 +4,7 @@ mod custom;
 mod paging;
 mod resources;
 mod schema;
+mod state;
 mod writing;
 
 use private_postgres::sample;

@@ -186,3 +186,33 @@ async fn a_dropped_change_changes_nothing() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_query_that_only_the_tokens_role_can_read_is_no_change_either() {
+    let owner = superuser(cluster()).await;
+    owner
+        .batch_execute(
+            "CREATE ROLE entrusted; CREATE ROLE entrusting LOGIN NOINHERIT IN ROLE entrusted; \
+             GRANT CONNECT ON DATABASE postgres TO entrusting; \
+             CREATE SCHEMA entrusted AUTHORIZATION entrusted; \
+             CREATE TABLE entrusted.t AS SELECT 1 AS id; ALTER TABLE entrusted.t OWNER TO entrusted",
+        )
+        .await
+        .unwrap();
+    let mut caller = Caller::new("entrusting");
+    let policy = crate::Policy {
+        access: crate::Access::Write,
+        role: crate::Role::Set("entrusted".into()),
+        ..crate::Policy::default()
+    };
+    caller.agent = caller.agent.clone().with_policy(policy);
+    let query = |query| json!({ "query": query });
+    let failure = caller
+        .failed("execute_write", query("SELECT id FROM entrusted.t"))
+        .await;
+    assert!(failure.contains("only one INSERT"), "{failure}");
+    let (_, structured) = caller
+        .done("execute_write", query("UPDATE entrusted.t SET id = 2"))
+        .await;
+    assert_eq!(structured["affected_rows"], 1);
+}

@@ -1,0 +1,275 @@
+//! Statements whose effect is a session's own: temporary tables, settings, prepared statements.
+//!
+//! Each runs in a transaction that begins like any other of the agent's, and so with its role, its
+//! limits and its list of schemas, whatever the session holds.
+
+use std::io;
+
+use session_pool::{Answer, Complaint, Exchange, Lease, Row, Step};
+use tokio_postgres::types::Type;
+
+use super::{NO_SESSION, Writer, Written, end, too_many};
+use crate::{
+    Agent, QueryLimits,
+    read_only::{Cut, GRACE, Gathered, Guard, ReadError, Statement, words},
+    state::Stateful,
+};
+
+/// What a row's message may have beside its values: a count, and a length for each of at most 1,664.
+const ROW_OVERHEAD: usize = 2 + 4 * 1_664;
+
+/// Whether the operator has given a setting a value, for a role or for a database. Policies for rows
+/// may rely on it.
+const IS_OPERATORS: &str = "SELECT FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c \
+     WHERE s.setdatabase = ANY (ARRAY[0::pg_catalog.oid, (SELECT d.oid FROM pg_catalog.pg_database d \
+                                       WHERE d.datname = pg_catalog.current_database())]) \
+       AND pg_catalog.lower(pg_catalog.split_part(c, '=', 1)) = $1 LIMIT 1";
+
+impl Writer {
+    /// Runs a statement that is for sessions.
+    pub(super) async fn leave(
+        &self,
+        agent: &Agent,
+        statement: &Statement<'_>,
+        stateful: Stateful<'_>,
+        most_rows: u64,
+    ) -> Result<Written, ReadError> {
+        let Some(line) = agent.line() else {
+            return Err(ReadError::refused(NO_SESSION));
+        };
+        if agent.schemas().is_some() {
+            stay_visible(statement, stateful)?;
+        }
+        let leaving;
+        let agent = if stateful.leaves_state() {
+            leaving = agent.leaving_state();
+            &leaving
+        } else {
+            agent
+        };
+        let limits = agent.limits(self.reader.limits);
+        let leave = &Leave {
+            text: statement.text(),
+            stateful,
+            most_rows,
+            limits,
+        };
+        let leased = self
+            .reader
+            .leased(agent, Some(statement), |mut lease, guard| async move {
+                let work = leave.run(&mut lease, &guard);
+                let done = tokio::time::timeout(limits.statement_timeout + GRACE, work).await;
+                let mut done = done.map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
+                match &mut done {
+                    Ok(written) if stateful.leaves_state() && !lease.stays() => {
+                        lease.stay();
+                        written.begun = Some(agent.session().idle_time(line));
+                    }
+                    // It outlasts the transaction, and what ends an ordinary lease leaves it alone.
+                    Err(_) if matches!(stateful, Stateful::Prepare { .. }) && !lease.stays() => {
+                        return done;
+                    }
+                    _ => {}
+                }
+                end(lease, done.as_ref().err()).await;
+                done
+            });
+        match leased.await {
+            Err(error) => Err(self
+                .reader
+                .name_nearest(agent, statement.text(), error)
+                .await),
+            written => written,
+        }
+    }
+}
+
+/// Refuses what could name a relation outside of an agent's schemas unseen: PostgreSQL looks names up
+/// anew when a prepared statement is run, and those after `LIKE` only when the table is made.
+fn stay_visible(statement: &Statement<'_>, stateful: Stateful<'_>) -> Result<(), ReadError> {
+    match stateful {
+        Stateful::Prepare { .. } | Stateful::Execute => Err(ReadError::refused(
+            "a token that is bound to schemas prepares no statements; run the query itself",
+        )),
+        Stateful::CreateTable if words(statement.text()).any(|word| word == "like") => {
+            Err(ReadError::refused(
+                "a token that is bound to schemas may not use LIKE in CREATE TEMP TABLE; write the columns, or ~~ in a condition",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One such statement, and what it may use up.
+struct Leave<'a> {
+    text: &'a str,
+    stateful: Stateful<'a>,
+    most_rows: u64,
+    limits: QueryLimits,
+}
+
+impl Leave<'_> {
+    async fn run(&self, lease: &mut Lease, guard: &Guard) -> Result<Written, ReadError> {
+        let begun = lease.batch_execute(&guard.begin_writing).await;
+        begun.map_err(ReadError::of_beginning)?;
+        if let Stateful::Set { name } = self.stateful {
+            keep_operators(lease, name).await?;
+        }
+        let ran = self.execute(lease).await?;
+        if let Stateful::Prepare { name, types, inner } = self.stateful {
+            judge(lease, name, types, inner).await?;
+        }
+        let (written, described) = self.weigh(ran)?;
+        let committed = lease.batch_execute("COMMIT").await;
+        committed.map_err(|error| ReadError::of_statement(error, 0))?;
+        let mut written = written;
+        if let Some(rows) = &mut written.rows {
+            rows.columns = guard.columns(lease, &described).await?;
+        }
+        Ok(written)
+    }
+
+    /// Runs the statement itself, and reads what it gives.
+    async fn execute(&self, lease: &mut Lease) -> Result<Ran, ReadError> {
+        let most_bytes = self.limits.result_bytes;
+        // One more shows that there are more.
+        let rows = u32::try_from(self.most_rows)
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
+        let steps = [Step::Few {
+            text: self.text,
+            rows,
+        }];
+        let mut exchange = lease
+            .exchange(&steps, most_bytes.saturating_add(ROW_OVERHEAD))
+            .await
+            .map_err(ReadError::lost)?;
+        let mut ran = Ran::default();
+        ran.read(&mut exchange, most_bytes)
+            .await
+            .map_err(ReadError::lost)?;
+        ran.done = exchange.done().map(str::to_owned);
+        match ran.refused.take() {
+            Some(complaint) => Err(ReadError::of_complaint(complaint, 0)),
+            None => Ok(ran),
+        }
+    }
+
+    /// Refuses what gave or changed more rows than it may.
+    fn weigh(&self, ran: Ran) -> Result<(Written, Vec<session_pool::Column>), ReadError> {
+        let Some(done) = ran.done else {
+            return Err(ReadError::refused(format!(
+                "the statement gives more than {} rows, so nothing was kept; prepare it with a LIMIT, or allow more with max_rows",
+                self.most_rows
+            )));
+        };
+        // "INSERT 0 3", "SELECT 3", "SET".
+        let number = done.rsplit(' ').next().and_then(|word| word.parse().ok());
+        let is_read = self.stateful == Stateful::Execute && done.starts_with("SELECT");
+        let affected = number.filter(|_| !is_read).unwrap_or(0);
+        if affected > self.most_rows {
+            return Err(too_many(self.most_rows));
+        }
+        let rows = match ran.columns {
+            Some(_) => Some(ran.rows.finish(ran.cut)?),
+            None => None,
+        };
+        let written = Written {
+            affected,
+            rows,
+            done: Some(done),
+            begun: None,
+        };
+        Ok((written, ran.columns.unwrap_or_default()))
+    }
+}
+
+/// Refuses to change what the operator has set.
+async fn keep_operators(lease: &Lease, name: &str) -> Result<(), ReadError> {
+    if !name.contains('.') {
+        return Ok(());
+    }
+    let name = name.to_ascii_lowercase();
+    let found = lease
+        .query_typed(IS_OPERATORS, &[(&name, Type::TEXT)])
+        .await;
+    let found = found.map_err(|error| ReadError::of_statement(error, 0))?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(ReadError::refused(format!(
+        "{name} was set by the operator of the database, and cannot be changed here; choose another name"
+    )))
+}
+
+/// Has PostgreSQL's grammar say that what was prepared is a plain query or a change, whose rows are
+/// counted when it is run. Otherwise it is forgotten at once.
+async fn judge(lease: &Lease, name: &str, types: &str, inner: &str) -> Result<(), ReadError> {
+    for (before, after) in [("SELECT FROM (", ") q"), ("WITH q AS (", ") SELECT")] {
+        let probe = format!("PREPARE mcp_probe {types} AS {before}\n{inner}\n{after}");
+        let failed = |error| ReadError::of_statement(error, 0);
+        lease
+            .batch_execute("SAVEPOINT probe")
+            .await
+            .map_err(failed)?;
+        let is_prepared = match lease.execute_typed(&probe, &[]).await {
+            Ok(_) => true,
+            Err(error) if error.as_db_error().is_some() => false,
+            Err(error) => return Err(ReadError::lost(error)),
+        };
+        let forget = if is_prepared {
+            "; DEALLOCATE mcp_probe"
+        } else {
+            ""
+        };
+        let forget = format!("ROLLBACK TO SAVEPOINT probe{forget}");
+        lease.batch_execute(&forget).await.map_err(failed)?;
+        if is_prepared {
+            return Ok(());
+        }
+    }
+    let forget = format!("DEALLOCATE {name}");
+    let forgotten = lease.batch_execute(&forget).await;
+    forgotten.map_err(ReadError::lost)?;
+    Err(ReadError::refused(
+        "only a plain query or one INSERT, UPDATE or DELETE can be prepared here; what changes rows may not stand in WITH",
+    ))
+}
+
+/// What came of a statement.
+#[derive(Default)]
+struct Ran {
+    columns: Option<Vec<session_pool::Column>>,
+    rows: Gathered,
+    bytes: usize,
+    cut: Option<Cut>,
+    refused: Option<Complaint>,
+    done: Option<String>,
+}
+
+impl Ran {
+    async fn read(&mut self, exchange: &mut Exchange<'_>, most_bytes: usize) -> io::Result<()> {
+        loop {
+            match exchange.next().await? {
+                Answer::Columns(columns) => self.columns = Some(columns),
+                Answer::Row(row) => self.take(row, most_bytes)?,
+                Answer::Oversized { .. } => {
+                    return Err(io::Error::other("a row is larger than a result may be"));
+                }
+                Answer::Refused { complaint, .. } => self.refused = Some(complaint),
+                Answer::Ready { .. } => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes a row, unless the result has become too large.
+    fn take(&mut self, row: Row<'_>, most_bytes: usize) -> io::Result<()> {
+        let size = row.size();
+        if self.cut.is_some() || self.bytes + size > most_bytes {
+            self.cut = Some(Cut::Bytes);
+            return Ok(());
+        }
+        self.bytes += size;
+        self.rows.push(row, usize::MAX)
+    }
+}
