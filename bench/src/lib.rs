@@ -1,5 +1,10 @@
 //! What the measuring programs share. They are devices, not models: they end at the first surprise.
 
+pub mod counting;
+pub mod world;
+
+use std::borrow::Cow;
+
 /// The programs' arguments, `--name value`.
 pub struct Arguments(Vec<String>);
 
@@ -78,4 +83,80 @@ pub fn resident_kib(pid: u64) -> u64 {
         .nth(1)
         .and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or(0) * 4
+}
+
+/// How often threads of this process have gone to sleep by themselves, waiting for something.
+#[must_use]
+pub fn sleeps() -> u64 {
+    let threads = std::fs::read_dir("/proc/self/task");
+    let threads = threads.into_iter().flatten().flatten();
+    let of = |status: String| -> Option<u64> {
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line?.trim().parse().ok()
+    };
+    let statuses =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("status")).ok());
+    statuses.filter_map(of).sum()
+}
+
+/// Gives the body of an HTTP response, once all of it is there.
+///
+/// # Errors
+/// It is another one than 200, or in a form that no server here sends; gives its head then.
+pub fn body(response: &[u8]) -> Result<Option<Cow<'_, [u8]>>, String> {
+    let Some(end) = find(response, b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let head = String::from_utf8_lossy(&response[..end]).to_ascii_lowercase();
+    if !head.starts_with("http/1.1 200") {
+        return Err(head);
+    }
+    let rest = &response[end + 4..];
+    let value = |name| head.lines().find_map(|line| line.strip_prefix(name));
+    if value("transfer-encoding:").is_some_and(|value| value.trim() == "chunked") {
+        return Ok(joined(rest).map(Cow::Owned));
+    }
+    let length = value("content-length:").and_then(|length| length.trim().parse().ok());
+    let length: usize = length.ok_or(head)?;
+    Ok(rest.get(..length).map(Cow::Borrowed))
+}
+
+/// Joins chunks (RFC 9112, section 7.1); gives nothing before the last is there.
+fn joined(mut chunks: &[u8]) -> Option<Vec<u8>> {
+    let mut whole = Vec::new();
+    loop {
+        let line = find(chunks, b"\r\n")?;
+        let size = std::str::from_utf8(&chunks[..line]).ok()?;
+        let size = usize::from_str_radix(size, 16).expect("the size of a chunk");
+        let chunk = chunks.get(line + 2..line + 2 + size + 2)?;
+        if size == 0 {
+            return Some(whole);
+        }
+        whole.extend_from_slice(&chunk[..size]);
+        chunks = &chunks[line + 2 + size + 2..];
+    }
+}
+
+fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
+    bytes.windows(part.len()).position(|window| window == part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::body;
+
+    #[test]
+    fn a_body_is_given_once_it_is_whole() {
+        let plain = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
+        for whole in [&plain[..], &chunked[..]] {
+            for length in 0..whole.len() {
+                assert_eq!(body(&whole[..length]), Ok(None), "{length}");
+            }
+            assert_eq!(body(whole).unwrap().unwrap(), &b"hello"[..]);
+        }
+        assert!(body(b"HTTP/1.1 401 No\r\n\r\n").is_err());
+    }
 }

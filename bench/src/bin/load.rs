@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use bench::{Arguments, Random, cpu_us, resident_kib};
+use bench::{Arguments, Random, body, cpu_us, resident_kib};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -16,6 +16,7 @@ const KEYS: u64 = 99_000;
 #[derive(Clone)]
 struct Call {
     address: String,
+    path: String,
     token: String,
     body: String,
     /// What must be in the answer; `{id}` and `{last}` stand for the first and the last key.
@@ -27,23 +28,32 @@ fn main() {
     let arguments = Arguments::of_process();
     let rows = arguments.number("--rows", 1);
     let columns = "id, name, email, country, score, created_at";
+    // What is only another number is prepared when it has come a few times; another name is not.
+    let users = match arguments.text("--texts", "alike").as_str() {
+        "new" => "users as new_{id}",
+        _ => "users",
+    };
     let query = match (arguments.text("--method", "tools/call").as_str(), rows) {
-        ("tools/call", 1) => format!("select {columns} from users where id = {{id}}"),
+        ("tools/call", 1) => format!("select {columns} from {users} where id = {{id}}"),
         ("tools/call", _) => {
-            format!("select {columns} from users where id between {{id}} and {{last}}")
+            format!("select {columns} from {users} where id between {{id}} and {{last}}")
         }
         _ => String::new(),
     };
     let body = if query.is_empty() {
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#.to_owned()
     } else {
+        let tool = arguments.text("--tool", "query_database");
+        let argument = arguments.text("--argument", "query");
+        let more = arguments.text("--more", r#","limit":1000"#);
         format!(
-            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"query_database","arguments":{{"query":"{query}","limit":1000}}}}}}"#
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{"{argument}":"{query}"{more}}}}}}}"#
         )
     };
     let expected = ["user{id}@example.com", "user{last}@example.com"];
     let call = Call {
         address: arguments.text("--address", ""),
+        path: arguments.text("--path", "/mcp/v1"),
         token: arguments.text("--token", "token"),
         expected: expected
             .map(str::to_owned)
@@ -178,9 +188,14 @@ impl<'a> Client<'a> {
                 .replace("{last}", &last)
         };
         let body = fill(&self.call.body);
-        let Call { address, token, .. } = self.call;
+        let Call {
+            address,
+            path,
+            token,
+            ..
+        } = self.call;
         let request = format!(
-            "POST /mcp/v1 HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
              Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2025-06-18\r\n\
              Authorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
@@ -204,10 +219,9 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Reads one response, which says its length.
+    /// Reads one response; gives its body.
     async fn answer(&mut self) -> Result<Vec<u8>, String> {
         self.buffer.clear();
-        let mut end = None;
         loop {
             let read = self
                 .stream
@@ -217,32 +231,9 @@ impl<'a> Client<'a> {
             if read == 0 {
                 return Err("the server hung up".into());
             }
-            if end.is_none() {
-                end = end_of_response(&self.buffer)?;
-            }
-            if let Some((body, end)) = end
-                && self.buffer.len() >= end
-            {
-                return Ok(self.buffer[body..end].to_vec());
+            if let Some(body) = body(&self.buffer)? {
+                return Ok(body.into_owned());
             }
         }
     }
-}
-
-/// Tells where a response's body begins and ends, once its head is there.
-fn end_of_response(bytes: &[u8]) -> Result<Option<(usize, usize)>, String> {
-    let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
-        return Ok(None);
-    };
-    let head = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
-    if !head.starts_with("http/1.1 200") {
-        return Err(head);
-    }
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length:"));
-    let length: usize = length
-        .and_then(|length| length.trim().parse().ok())
-        .ok_or("no length")?;
-    Ok(Some((head.len() + 4, head.len() + 4 + length)))
 }

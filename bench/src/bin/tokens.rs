@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bench::world::tokens;
 use time::OffsetDateTime;
-use token_store::{Secret, Token, TokenId, TokenSet};
+use token_store::{Secret, TokenSet};
 
 fn main() {
     println!(
@@ -14,7 +15,7 @@ fn main() {
     );
     for count in [10, 10_000, 100_000, 1_000_000] {
         let before = bench::resident_kib(u64::from(std::process::id()));
-        let (set, secrets) = tokens(count);
+        let (set, secrets) = tokens(count, 1_000);
         let after = bench::resident_kib(u64::from(std::process::id()));
         let memory = (after.saturating_sub(before)) * 1024 / count;
         let look_up = median(9, || look_up(&set, &secrets));
@@ -27,24 +28,6 @@ fn main() {
         println!("| {count} | {look_up:.2?} | {reload:.2?} | {memory} bytes |");
     }
     contention();
-}
-
-/// Makes a set, and up to 1,000 of its secrets, taken from all over it.
-fn tokens(count: u64) -> (TokenSet, Vec<Secret>) {
-    let now = OffsetDateTime::UNIX_EPOCH;
-    let mut secrets = Vec::new();
-    let tokens = (1..=count).map(|number| {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&number.to_be_bytes());
-        let secret = Secret::from_random_bytes(&bytes);
-        let token = Token::new(TokenId::numbered(number), secret.hash(), now);
-        if number % count.div_ceil(1_000) == 0 {
-            secrets.push(secret);
-        }
-        token
-    });
-    let tokens = tokens.collect();
-    (TokenSet::new(tokens).expect("all different"), secrets)
 }
 
 /// The mean time of a look-up.
@@ -64,7 +47,7 @@ fn look_up(set: &TokenSet, secrets: &[Secret]) -> Duration {
 /// would cost system calls and time.
 fn contention() {
     const LOOK_UPS: u64 = 200_000;
-    let (set, secrets) = tokens(10_000);
+    let (set, secrets) = tokens(10_000, 1_000);
     let cost = |threads: u64| {
         let pid = u64::from(std::process::id());
         let before = bench::cpu_us(pid);

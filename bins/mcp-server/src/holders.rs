@@ -5,7 +5,7 @@ use std::{
     fmt,
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use mcp_protocol::Refusal;
@@ -30,8 +30,9 @@ pub(crate) struct Usual {
 /// The holders of all tokens that have been used since the server's start.
 pub(crate) struct Holders {
     usual: Usual,
-    /// Held for a look-up, or while the databases are replaced.
-    known: Mutex<Known>,
+    /// Held for a look-up, by requests for reading, so that none waits for another; or while the
+    /// databases are replaced.
+    known: RwLock<Known>,
 }
 
 struct Known {
@@ -69,7 +70,7 @@ impl Holders {
     pub(crate) fn new(usual: Usual, databases: Arc<[Arc<str>]>) -> Self {
         Holders {
             usual,
-            known: Mutex::new(Known {
+            known: RwLock::new(Known {
                 databases,
                 by_id: HashMap::new(),
                 readings: 0,
@@ -79,7 +80,7 @@ impl Holders {
 
     /// Finds the holder of a token as its entry is now.
     pub(crate) fn of(&self, token: &Arc<Token>) -> Option<Arc<Holder>> {
-        let known = self.lock();
+        let known = self.read();
         let holder = known.by_id.get(&token.id)?;
         let is_present = Arc::ptr_eq(&holder.token, token) && !holder.is_outdated;
         is_present.then(|| Arc::clone(holder))
@@ -90,7 +91,7 @@ impl Holders {
     /// # Errors
     /// The password cannot be had. Nothing else is tried in its place.
     pub(crate) async fn prepare(&self, token: Arc<Token>) -> Result<(), Refusal> {
-        let readings = self.lock().readings;
+        let readings = self.read().readings;
         let login = match &token.policy.role {
             Some(TokenRole::Login(login)) => {
                 let password = password(login.password.clone()).await;
@@ -194,7 +195,7 @@ impl Holders {
 
     /// Names the databases of a token's that are not configured.
     pub(crate) fn unconfigured<'a>(&self, token: &'a Token) -> Vec<&'a str> {
-        let configured = self.lock().databases.clone();
+        let configured = self.read().databases.clone();
         let named = token.databases.iter().flat_map(|names| names.iter());
         named
             .filter(|name| !configured.iter().any(|known| **known == **name))
@@ -203,7 +204,7 @@ impl Holders {
 
     /// Names the databases that a token may use, its own first.
     pub(crate) fn databases_of(&self, token: &Token) -> Arc<[Arc<str>]> {
-        self.lock().databases_of(token)
+        self.read().databases_of(token)
     }
 
     fn policy(&self, token: &Token) -> Policy {
@@ -244,7 +245,7 @@ impl Holders {
         path: &Path,
         is_known: impl Fn(&TokenId) -> bool,
     ) -> Result<(), token_store::EditError> {
-        let holders: Vec<Arc<Holder>> = self.lock().by_id.values().cloned().collect();
+        let holders: Vec<Arc<Holder>> = self.read().by_id.values().cloned().collect();
         let news: Vec<_> = holders.iter().filter_map(|holder| holder.news()).collect();
         if news.is_empty() {
             return Ok(());
@@ -258,8 +259,12 @@ impl Holders {
         log.save(path)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,28 +1,33 @@
 //! A limited number of places for each of many.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// In how many tables the keys are, so that two that come at once seldom meet in one.
+const TABLES: usize = 64;
 
 /// How many places each key has taken.
 #[derive(Debug)]
 pub(crate) struct Places<K> {
     limit: usize,
-    // Held for one look-up.
-    taken: Mutex<HashMap<K, usize>>,
+    hasher: RandomState,
+    // Each is held for one look-up.
+    tables: [Mutex<HashMap<K, usize>>; TABLES],
 }
 
 impl<K: Clone + Eq + Hash> Places<K> {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             limit,
-            taken: Mutex::default(),
+            hasher: RandomState::new(),
+            tables: std::array::from_fn(|_| Mutex::default()),
         })
     }
 
     /// Takes a place for `key`, if one is left.
     pub(crate) fn enter(self: &Arc<Self>, key: K) -> Option<Place<K>> {
-        let mut taken = self.lock();
+        let mut taken = self.table(&key);
         let count = taken.entry(key.clone()).or_default();
         if *count >= self.limit {
             return None;
@@ -34,8 +39,11 @@ impl<K: Clone + Eq + Hash> Places<K> {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, usize>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self, key: &K) -> MutexGuard<'_, HashMap<K, usize>> {
+        #[allow(clippy::cast_possible_truncation)] // Any part of it will do.
+        let at = self.hasher.hash_one(key) as usize % TABLES;
+        let table = self.tables[at].lock();
+        table.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -48,7 +56,7 @@ pub(crate) struct Place<K: Clone + Eq + Hash> {
 
 impl<K: Clone + Eq + Hash> Drop for Place<K> {
     fn drop(&mut self) {
-        let mut taken = self.places.lock();
+        let mut taken = self.places.table(&self.key);
         if let Some(count) = taken.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {

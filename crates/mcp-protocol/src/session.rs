@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -234,13 +234,23 @@ impl Drop for OpenStream {
     }
 }
 
-/// All sessions, by identifier. A session is found only by the principal that opened it.
+/// How often in an idle time-out it is looked for sessions of principals that do not come any more.
+const SWEEPS: u32 = 8;
+
+/// All sessions. A session is found only by the principal that opened it.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     idle_timeout: Duration,
     per_principal: usize,
-    // Held for a look-up, or for one pass over the table when a session opens.
-    table: Mutex<HashMap<String, Arc<Session>>>,
+    // Held for a look among one principal's own; now and then for a pass over all.
+    table: RwLock<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    by_owner: HashMap<String, Vec<Arc<Session>>>,
+    /// When it was last looked for principals that do not come any more.
+    swept: Instant,
 }
 
 impl Sessions {
@@ -248,7 +258,10 @@ impl Sessions {
         Self {
             idle_timeout,
             per_principal,
-            table: Mutex::default(),
+            table: RwLock::new(Table {
+                by_owner: HashMap::new(),
+                swept: Instant::now(),
+            }),
         }
     }
 
@@ -256,29 +269,34 @@ impl Sessions {
     /// unused one of a principal that has too many.
     pub(crate) fn enter(&self, session: Arc<Session>) {
         session.idle_timeout.get_or_init(|| self.idle_timeout);
-        let mut table = self.lock();
-        table.retain(|_, other| self.is_fresh(other));
-        let of_owner = table.values().filter(|other| other.owner == session.owner);
-        if of_owner.clone().count() >= self.per_principal
-            && let Some(oldest) = of_owner.min_by_key(|other| other.lock().last_used)
-        {
-            let oldest = Arc::clone(oldest);
-            oldest.end();
-            table.remove(&oldest.id);
+        let mut table = self.write();
+        if table.swept.elapsed() >= self.idle_timeout / SWEEPS {
+            table.swept = Instant::now();
+            table.by_owner.retain(|_, own| {
+                own.retain(|other| self.is_fresh(other));
+                !own.is_empty()
+            });
         }
-        table.insert(session.id.clone(), session);
+        let own = table.by_owner.entry(session.owner.clone()).or_default();
+        own.retain(|other| self.is_fresh(other));
+        if own.len() >= self.per_principal {
+            let oldest = (0..own.len()).min_by_key(|at| own[*at].lock().last_used);
+            if let Some(oldest) = oldest {
+                own.swap_remove(oldest).end();
+            }
+        }
+        own.push(session);
     }
 
     /// Finds a session of `owner`; an unknown one, an idle one and another principal's are alike.
     pub(crate) fn find(&self, id: &str, owner: &str) -> Option<Arc<Session>> {
-        let mut table = self.lock();
-        let session = table.get(id).filter(|session| session.owner == owner)?;
-        if !self.is_fresh(session) {
-            table.remove(id);
+        let session = self.look_up(id, owner)?;
+        if !self.is_fresh(&session) {
+            self.remove(&session);
             return None;
         }
         session.lock().last_used = Instant::now();
-        Some(Arc::clone(session))
+        Some(session)
     }
 
     /// Ends a session of `owner`; tells whether there was one.
@@ -286,9 +304,26 @@ impl Sessions {
         let Some(session) = self.find(id, owner) else {
             return false;
         };
-        self.lock().remove(id);
+        self.remove(&session);
         session.end();
         true
+    }
+
+    fn look_up(&self, id: &str, owner: &str) -> Option<Arc<Session>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let own = table.by_owner.get(owner)?;
+        own.iter().find(|session| session.id == id).cloned()
+    }
+
+    fn remove(&self, session: &Arc<Session>) {
+        let mut table = self.write();
+        let Some(own) = table.by_owner.get_mut(&session.owner) else {
+            return;
+        };
+        own.retain(|other| !Arc::ptr_eq(other, session));
+        if own.is_empty() {
+            table.by_owner.remove(&session.owner);
+        }
     }
 
     fn is_fresh(&self, session: &Session) -> bool {
@@ -299,8 +334,8 @@ impl Sessions {
         fresh
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -384,6 +419,20 @@ mod tests {
         tokio::time::advance(Duration::from_secs(40)).await;
         assert!(sessions.find(&idle.id, "alice").is_none());
         assert!(sessions.find(&used.id, "alice").is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_come_any_more_is_forgotten() {
+        let sessions = sessions();
+        for owner in 0..100 {
+            sessions.enter(session(&format!("guest-{owner}")));
+        }
+        tokio::time::advance(Duration::from_secs(61)).await;
+        let alices = session("alice");
+        sessions.enter(Arc::clone(&alices));
+        assert_eq!(sessions.write().by_owner.len(), 1);
+        assert!(sessions.end(&alices.id, "alice"));
+        assert!(sessions.write().by_owner.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

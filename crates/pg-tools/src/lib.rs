@@ -49,6 +49,10 @@ mod client;
 mod custom;
 mod fence;
 mod handler;
+/// Rendering alone, for the benchmarks in `bench/`.
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod measured;
 mod meter;
 mod nearest;
 mod prompts;

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     hash::RandomState,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
     time::{Duration, SystemTime},
 };
 
@@ -41,8 +41,9 @@ pub(crate) struct Inner {
     pub(crate) names: RandomState,
     /// The cancel requests that are on their way.
     pub(crate) cancels: TaskTracker,
-    /// Held for a few lines, never while waiting.
-    table: Mutex<Table>,
+    /// Held for a few lines, never while waiting. Whoever finds a session as it is reads, so that nobody
+    /// waits for another's look-up.
+    table: RwLock<Table>,
     /// Wakes the keeper when an earlier deadline has come in.
     earlier: Arc<Notify>,
 }
@@ -61,6 +62,21 @@ struct Entry {
     terms: Terms,
 }
 
+impl Table {
+    /// Finds the session of an id, if it is just as it is asked for.
+    fn find(&self, id: &str, deadline: Option<SystemTime>, terms: &Terms) -> Option<Session> {
+        let entry = self.open.get(id)?;
+        let is_the_same = entry.deadline == deadline && entry.terms == *terms;
+        is_the_same.then(|| entry.session.clone())
+    }
+
+    /// Takes the session of an id out, if nobody uses it.
+    fn take_unused(&mut self, id: &str) -> Option<Entry> {
+        let is_unused = self.open.get(id)?.session.is_unused();
+        is_unused.then(|| self.open.remove(id))?
+    }
+}
+
 impl Sessions {
     /// Starts without any session. Must be called inside a tokio runtime.
     pub fn new(databases: impl IntoIterator<Item = Database>, limits: Limits) -> Self {
@@ -75,7 +91,7 @@ impl Sessions {
     ) -> Self {
         let mut budgets = Budgets::new(limits.max_connections_total);
         let inner = Arc::new(Inner {
-            table: Mutex::new(Table {
+            table: RwLock::new(Table {
                 directory: Arc::new(Directory::new(databases, &mut budgets)),
                 budgets,
                 open: HashMap::new(),
@@ -105,6 +121,10 @@ impl Sessions {
     /// on one that is not among them ends. Another login ends the session that there is, and a new
     /// one begins.
     pub fn open_on(&self, id: &str, deadline: Option<SystemTime>, terms: &Terms) -> Session {
+        let found = self.inner.read().find(id, deadline, terms);
+        if let Some(session) = found {
+            return session;
+        }
         // Dropped after the lock was given back.
         let mut outgoing: Option<Outgoing> = None;
         let mut table = self.inner.lock();
@@ -164,7 +184,7 @@ impl Sessions {
     pub fn move_deadline(&self, id: &str, deadline: Option<SystemTime>) {
         let terms = self
             .inner
-            .lock()
+            .read()
             .open
             .get(id)
             .map(|entry| entry.terms.clone());
@@ -243,7 +263,7 @@ impl Sessions {
     /// Names the databases that sessions may use now, in the order given.
     #[must_use]
     pub fn databases(&self) -> Arc<[Arc<str>]> {
-        self.inner.lock().directory.names.clone()
+        self.inner.read().directory.names.clone()
     }
 }
 
@@ -296,7 +316,7 @@ impl Inner {
 
     /// Waits for the next deadline, but never longer than a tick.
     fn until_next(&self) -> Duration {
-        let earliest = self.lock().deadlines.earliest();
+        let earliest = self.read().deadlines.earliest();
         earliest
             .map(|at| at.duration_since((self.clock)()).unwrap_or_default())
             .map_or(TICK, |left| left.min(TICK))
@@ -304,7 +324,7 @@ impl Inner {
 
     fn close_idle(&self) {
         let sessions: Vec<Session> = self
-            .lock()
+            .read()
             .open
             .values()
             .map(|entry| entry.session.clone())
@@ -312,13 +332,26 @@ impl Inner {
         for session in sessions {
             session.close_idle();
         }
-        self.lock()
+        let unused: Vec<String> = self
+            .read()
             .open
-            .retain(|_, entry| !entry.session.is_unused());
+            .iter()
+            .filter(|(_, entry)| entry.session.is_unused())
+            .map(|(id, _)| id.clone())
+            .collect();
+        // One by one, each looked at again: requests go on in between.
+        for id in unused {
+            let taken = self.lock().take_unused(&id);
+            drop(taken);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,15 +11,23 @@ use private_postgres::{Cluster, Options, Programs, Search};
 use session_pool::{Database, Lease, LeaseError, Limits, Line, Session, Sessions, Tls};
 use tokio_postgres::{Client, Config, NoTls};
 
-/// What PostgreSQL itself lets roles have that are no superusers.
-const FREE: usize = 9;
-
 /// How many sessions take turns; `BUDGET_SESSIONS` makes it more.
 fn many() -> usize {
-    std::env::var("BUDGET_SESSIONS").map_or(300, |text| text.parse().unwrap())
+    number("BUDGET_SESSIONS", 300)
 }
 
-/// A server that refuses more than [`FREE`] connections; it ends with the process.
+/// What PostgreSQL itself lets roles have that are no superusers. `BUDGET_CONNECTIONS` makes it more for
+/// those that take turns; other tests want nine:
+/// `BUDGET_SESSIONS=10000 BUDGET_CONNECTIONS=50 cargo test -p session-pool --test budget in_turn`.
+fn free() -> usize {
+    number("BUDGET_CONNECTIONS", 9)
+}
+
+fn number(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).map_or(usual, |text| text.parse().unwrap())
+}
+
+/// A server that refuses more than [`free`] connections; it ends with the process.
 fn server() -> &'static Cluster {
     static SERVER: OnceLock<Cluster> = OnceLock::new();
     SERVER.get_or_init(|| {
@@ -30,7 +38,7 @@ fn server() -> &'static Cluster {
         let programs = Programs::find(&search).unwrap_or_else(|error| panic!("{error}"));
         let options = Options::for_tests(programs, "session-pool-")
             .setting("superuser_reserved_connections", "20")
-            .setting("max_connections", &(FREE + 20).to_string());
+            .setting("max_connections", &(free() + 20).to_string());
         let cluster = Cluster::start(options).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -130,18 +138,19 @@ async fn sleep(lease: &Lease, seconds: f64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_in_turn_share_nothing_but_the_places_of_their_connections() {
     let (_alone, observer) = alone().await;
-    let sessions = sessions(Some(FREE), Limits::default());
+    let sessions = sessions(Some(free()), Limits::default());
     let all: Vec<Session> = (0..many())
         .map(|number| sessions.open(&format!("turn-{number}"), None))
         .collect();
-    for chunk in all.chunks(20) {
+    // About twice as many at once as there are places.
+    for chunk in all.chunks(2 * free() + 2) {
         let answers = join_all(chunk.iter().map(call)).await;
         for answer in answers {
             answer.unwrap();
         }
         let open = backends(&observer, "%").await;
         // PostgreSQL counts one that is ending until it has ended.
-        assert!((1..=FREE as i64).contains(&open), "{open} connections");
+        assert!((1..=free() as i64).contains(&open), "{open} connections");
     }
     // The sessions that were used last have kept theirs.
     let last = format!("turn-{}", many() - 1);
@@ -305,7 +314,7 @@ async fn no_more_callers_of_a_session_wait_for_a_place_than_for_a_connection() {
 async fn the_server_is_asked_how_many_connections_it_takes() {
     let (_alone, observer) = alone().await;
     let sessions = sessions(None, Limits::default());
-    let leases = join_all((0..FREE).map(|number| {
+    let leases = join_all((0..free()).map(|number| {
         let session = sessions.open(&format!("asks-{number}"), None);
         async move { session.lease("main").await }
     }));
@@ -328,7 +337,7 @@ async fn a_server_whose_connections_others_hold_is_asked_again() {
     let sessions = sessions(Some(100), Limits::default());
     let config = database().config;
     let mut others = Vec::new();
-    for _ in 0..FREE {
+    for _ in 0..free() {
         let (client, connection) = config.connect(NoTls).await.unwrap();
         tokio::spawn(connection);
         others.push(client);

@@ -48,6 +48,8 @@ pub(crate) use guard::Guard;
 pub(crate) use record::fields;
 pub(crate) use statement::{Statement, words};
 pub(crate) use typename::columns;
+#[cfg(feature = "bench")]
+pub(crate) use typename::of_own;
 
 /// What one query may use up.
 #[derive(Clone, Copy, Debug)]

@@ -137,7 +137,8 @@ pub(crate) fn columns(prepared: &Prepared) -> Vec<Column> {
         .collect()
 }
 
-fn of_own(column: &str, own: &Type) -> Column {
+/// Describes a column of one of PostgreSQL's own types.
+pub(crate) fn of_own(column: &str, own: &Type) -> Column {
     let sorted = SORTED.iter().find(|(_, types)| types.contains(own));
     Column {
         name: column.to_owned(),

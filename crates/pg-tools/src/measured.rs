@@ -1,0 +1,37 @@
+use session_pool::Row;
+use tokio_postgres::types::Type;
+
+use crate::{
+    read_only::{Gathered, Rows, of_own},
+    render,
+};
+
+/// A result as it came from PostgreSQL.
+pub struct Received(Rows);
+
+impl Received {
+    /// Makes a result of columns, and of rows in the form of the wire: a `DataRow` from the number of
+    /// its values on (PostgreSQL documentation, section 55.7).
+    ///
+    /// # Errors
+    /// The rows are in another form, of different widths, or not UTF-8.
+    pub fn of<'a>(
+        columns: &[(&str, Type)],
+        rows: impl IntoIterator<Item = &'a [u8]>,
+    ) -> std::io::Result<Self> {
+        let mut gathered = Gathered::default();
+        for row in rows {
+            gathered.push(Row::new(row), columns.len())?;
+        }
+        let mut rows = gathered.finish(None).map_err(std::io::Error::other)?;
+        let columns = columns.iter();
+        rows.columns = columns.map(|(name, of)| of_own(name, of)).collect();
+        Ok(Received(rows))
+    }
+
+    /// Writes it as a model reads it and as a program does.
+    #[must_use]
+    pub fn render(&self) -> impl Sized {
+        render::rows(&self.0)
+    }
+}
