@@ -16,7 +16,9 @@ use crate::era::{self, Era};
 use crate::handler::{CallError, Handler};
 use crate::jsonrpc::{self, Failure, INTERNAL_ERROR, METHOD_NOT_FOUND, Request};
 use crate::methods::{self, Method};
-use crate::model::{Discovery, Empty, Handshake, List, PageRequest, Project, ReadResult, Reply};
+use crate::model::{
+    Discovery, Empty, Handshake, List, PageRequest, Project, ReadResult, Reply, WrittenList,
+};
 use crate::outbox::Outbox;
 use crate::params::{self, Params};
 use crate::revision::Revision;
@@ -139,6 +141,14 @@ impl<H: Handler> Service<H> {
                 let tools = handler.tools(&asking.scope.principal);
                 let (items, next_cursor) =
                     cursor::page(&tools, params, "tools", self.options.page_size)?;
+                if items.len() == tools.len() {
+                    let items = &self.listed.of(&tools, revision);
+                    let list = WrittenList {
+                        name: "tools",
+                        items,
+                    };
+                    return Ok(self.write(&asking, &list, listed).into());
+                }
                 Ok(self.write(
                     &asking,
                     &List {

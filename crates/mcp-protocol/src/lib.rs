@@ -119,6 +119,7 @@ mod handler;
 pub mod http;
 mod input;
 mod jsonrpc;
+mod listed;
 mod listen;
 mod methods;
 mod model;

@@ -16,6 +16,7 @@ use crate::era::SESSION_ID;
 use crate::exchange::{Answer, Exchange, Step};
 use crate::handler::Handler;
 use crate::jsonrpc::{self, Failure, Id, Notification, Request, Response};
+use crate::listed::Listed;
 use crate::outbox::Outbox;
 use crate::params::Params;
 use crate::places::Places;
@@ -31,6 +32,7 @@ pub struct Service<H> {
     pub(crate) options: ServiceOptions,
     /// In milliseconds; what the options say, until somebody says otherwise.
     request_timeout: AtomicU64,
+    pub(crate) listed: Listed,
     pub(crate) changes: Changes,
     pub(crate) sessions: Sessions,
     pub(crate) sealer: Sealer,
@@ -164,6 +166,7 @@ impl<H: Handler> Service<H> {
         getrandom::fill(&mut key).expect("the operating system has random bytes");
         Self {
             handler,
+            listed: Listed::default(),
             changes: Changes::new(),
             sessions: Sessions::new(
                 options.session_idle_timeout,

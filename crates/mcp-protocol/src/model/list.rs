@@ -1,6 +1,6 @@
 //! Pages of lists.
 
-use super::{Fields, Project};
+use super::{Fields, Json, Project};
 
 /// A page of a list that its owner cuts, and where the next one starts.
 #[derive(Clone, Debug)]
@@ -39,5 +39,18 @@ impl<T: Project> Project for List<'_, T> {
     fn project(&self, fields: &mut Fields<'_>) {
         fields.list(self.name, self.items);
         fields.optional("nextCursor", self.next_cursor.as_ref());
+    }
+}
+
+/// A whole list that is written already.
+pub(crate) struct WrittenList<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) items: &'a Json,
+}
+
+impl Project for WrittenList<'_> {
+    fn project(&self, fields: &mut Fields<'_>) {
+        fields.reserve(self.items.as_str().len() + 256);
+        fields.json(self.name, self.items);
     }
 }

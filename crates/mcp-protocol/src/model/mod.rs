@@ -21,7 +21,7 @@ use serde::Serialize;
 pub use completion::Completion;
 pub use content::{Annotations, Block, Content, Role};
 pub use icon::Icon;
-pub(crate) use list::List;
+pub(crate) use list::{List, WrittenList};
 pub use list::{Page, PageRequest};
 pub use prompt::{Prompt, PromptArgument, PromptMessage, PromptResult};
 pub(crate) use reply::{Empty, Reply};
@@ -56,6 +56,18 @@ pub(crate) fn write<T: Project + ?Sized>(out: &mut Vec<u8>, value: &T, revision:
     value.project(&mut fields);
     fields.since(Revision::V2025_06_18, "_meta", value.meta());
     fields.close();
+}
+
+/// Writes a list of values as one revision sees them.
+fn write_list(out: &mut Vec<u8>, items: &[impl Project], revision: Revision) {
+    out.push(b'[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write(out, item, revision);
+    }
+    out.push(b']');
 }
 
 /// The object being written and the revision that it is written for.
@@ -124,14 +136,7 @@ impl<'a> Fields<'a> {
     /// Writes a list of projected items.
     pub(crate) fn list(&mut self, name: &str, items: &[impl Project]) {
         self.name(name);
-        self.out.push(b'[');
-        for (index, item) in items.iter().enumerate() {
-            if index > 0 {
-                self.out.push(b',');
-            }
-            write(self.out, item, self.revision);
-        }
-        self.out.push(b']');
+        write_list(self.out, items, self.revision);
     }
 
     /// Writes icons, if the revision has them and there are any.

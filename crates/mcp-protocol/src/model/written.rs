@@ -3,6 +3,9 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::{Project, write_list};
+use crate::revision::Revision;
+
 /// The JSON of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Json(String);
@@ -19,6 +22,13 @@ impl Json {
             "this is no JSON: {text}"
         );
         Self(text)
+    }
+
+    /// Writes a list for a revision.
+    pub(crate) fn of_list(items: &[impl Project], revision: Revision) -> Self {
+        let mut out = Vec::new();
+        write_list(&mut out, items, revision);
+        Self(String::from_utf8(out).expect("JSON is UTF-8"))
     }
 
     /// Gives the text.
