@@ -22,6 +22,10 @@ use tokio_postgres::{Client, Config, NoTls, error::SqlState};
 
 const PASSWORD: &str = "correct horse";
 
+/// What closing keeps even on a machine that is busy with everything else. How long it takes as a rule is
+/// for the end-to-end tests, which look at medians.
+const AT_ONCE: Duration = Duration::from_millis(300);
+
 struct Server {
     cluster: Cluster,
     root: std::path::PathBuf,
@@ -258,7 +262,7 @@ async fn closing_cancels_what_runs_and_closes_every_connection() {
         running(&observer, "closing", "pg_sleep").await;
         sessions.close("closing");
         let took = gone(&observer, "closing").await;
-        assert!(took < Duration::from_millis(100), "took {took:?}");
+        assert!(took < AT_ONCE, "took {took:?}");
         assert!(statement.await.unwrap().is_err());
         assert!(session.is_closed());
         assert!(other.batch_execute("SELECT 1").await.is_err());
@@ -351,7 +355,7 @@ async fn a_deadline_that_is_near_is_met_to_the_millisecond() {
     let session = sessions.open("near", Some(deadline));
     session.closed().await;
     let late = SystemTime::now().duration_since(deadline).unwrap();
-    assert!(late < Duration::from_millis(100), "{late:?} late");
+    assert!(late < AT_ONCE, "{late:?} late");
 }
 
 #[tokio::test]
@@ -638,7 +642,7 @@ async fn closing_reaches_statements_over_tls() {
     running(&observer, "tls-closing", "pg_sleep").await;
     sessions.close("tls-closing");
     let took = gone(&observer, "tls-closing").await;
-    assert!(took < Duration::from_millis(100), "took {took:?}");
+    assert!(took < AT_ONCE, "took {took:?}");
     assert!(call.await.unwrap().is_err());
 }
 

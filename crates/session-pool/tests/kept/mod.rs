@@ -213,7 +213,7 @@ async fn a_line_that_is_let_go_is_closed_at_once_also_by_its_tie() {
             assert!(session.let_go("a"));
         }
         let took = gone(&observer, "let-go").await;
-        assert!(took < Duration::from_millis(100), "took {took:?}");
+        assert!(took < AT_ONCE, "took {took:?}");
         assert!(!session.knows("a") && !session.let_go("a"));
     }
     // One that is in use is closed when it comes back.
@@ -236,7 +236,7 @@ async fn the_end_of_a_session_closes_what_it_keeps() {
     running(&observer, "kept-end", "pg_sleep").await;
     sessions.close("kept-end");
     let took = gone(&observer, "kept-end").await;
-    assert!(took < Duration::from_millis(100), "took {took:?}");
+    assert!(took < AT_ONCE, "took {took:?}");
     assert!(statement.await.unwrap().is_err());
     assert!(matches!(
         session.keep(&line("a"), "main").await,
@@ -394,7 +394,7 @@ async fn a_database_that_is_configured_anew_or_taken_away_ends_what_is_kept_on_i
     make(&session, &line("a")).await;
     sessions.confine("anew", [].into());
     let took = gone(&observer, "anew").await;
-    assert!(took < Duration::from_millis(100), "took {took:?}");
+    assert!(took < AT_ONCE, "took {took:?}");
     let told = session.kept(&line("a"), "main").await;
     assert!(matches!(told, Err(LeaseError::Lost(_))));
     let refused = session.keep(&line("a"), "main").await;

@@ -4,9 +4,6 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// What a token that is taken away gets; the same holds for a database.
-const PROMISE: Duration = Duration::from_millis(100);
-
 /// The database `main`, which is another one in each generation.
 fn main_database(generation: u64) -> Database {
     let mut config = socket_config();
@@ -126,7 +123,7 @@ async fn a_database_that_is_named_no_more_is_unknown_and_what_runs_on_it_ends() 
     sessions.replace([side_database()]);
     for pid in pids {
         let took = ended(&observer, pid).await;
-        assert!(took < PROMISE * 3, "took {took:?}");
+        assert!(took < AT_ONCE, "took {took:?}");
     }
     assert_eq!(running.await.unwrap(), (true, true));
     let error = session.lease("main").await.err().unwrap();
@@ -232,7 +229,7 @@ async fn a_session_that_is_confined_loses_the_others_and_nothing_else() {
     sessions.confine("confined", names(&["side"]));
     for pid in pids.drain(..) {
         let took = ended(&observer, pid).await;
-        assert!(took < PROMISE * 3, "took {took:?}");
+        assert!(took < AT_ONCE, "took {took:?}");
     }
     assert!(busy.query_one("SELECT 1", &[]).await.is_err());
     assert!(outdated.query_one("SELECT 1", &[]).await.is_err());
@@ -273,7 +270,7 @@ async fn closing_a_session_ends_what_runs_on_an_old_database_too() {
     super::running(&observer, "closed-anew", "pg_sleep").await;
     sessions.replace([main_database(1)]);
     sessions.close("closed-anew");
-    assert!(gone(&observer, "closed-anew").await < PROMISE * 3);
+    assert!(gone(&observer, "closed-anew").await < AT_ONCE);
     assert!(running.await.unwrap().is_err());
     let error = session.lease("main").await.err().unwrap();
     assert!(matches!(error, LeaseError::Closed), "{error}");
