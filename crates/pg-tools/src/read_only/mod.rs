@@ -239,7 +239,8 @@ impl Reader {
                 }
                 _ => lease,
             };
-            run(lease, guard).await
+            // It would be moved once for each of those that wait for it.
+            Box::pin(run(lease, guard)).await
         };
         let mut attempts = 0;
         let result = loop {

@@ -4,7 +4,12 @@
 //! of it is one message to PostgreSQL and one answer. What is run with every call is prepared, and a
 //! text that comes again is, too. Rows stay the bytes that PostgreSQL sent until they are rendered.
 
-use std::{collections::HashSet, future::Future, io};
+use std::{
+    collections::HashSet,
+    future::Future,
+    io,
+    pin::{Pin, pin},
+};
 
 use session_pool::{Answer, Complaint, Exchange, Lease, Parameter, Row, Step};
 use tokio_postgres::error::{ErrorPosition, SqlState};
@@ -45,20 +50,23 @@ pub(super) async fn query(
     page: Page,
     limits: QueryLimits,
 ) -> Result<Rows, ReadError> {
-    in_time(limits, async {
-        let shape = Shape::of(statement).filter(|shape| lease.recurs(&shape.text));
-        let wrapped = match &shape {
-            Some(shape) => Wrapped::shaped(statement, shape, page),
-            None => Wrapped::page(statement, page),
-        };
-        let mut done = run(&mut lease, guard, wrapped, limits).await?;
-        if let (Some(Retry::AsWritten), Some(shape)) = (&done.retry, &shape) {
-            lease.avoid(&shape.text);
-            let written = Wrapped::page(statement, page);
-            done = Box::pin(run(&mut lease, guard, written, limits)).await?;
-        }
-        settle(lease, guard, done).await
-    })
+    in_time(
+        limits,
+        pin!(async {
+            let shape = Shape::of(statement).filter(|shape| lease.recurs(&shape.text));
+            let wrapped = match &shape {
+                Some(shape) => Wrapped::shaped(statement, shape, page),
+                None => Wrapped::page(statement, page),
+            };
+            let mut done = run(&mut lease, guard, wrapped, limits).await?;
+            if let (Some(Retry::AsWritten), Some(shape)) = (&done.retry, &shape) {
+                lease.avoid(&shape.text);
+                let written = Wrapped::page(statement, page);
+                done = Box::pin(run(&mut lease, guard, written, limits)).await?;
+            }
+            settle(lease, guard, done).await
+        }),
+    )
     .await
 }
 
@@ -78,15 +86,18 @@ pub(super) async fn query_at_offset(
     limit: u32,
     limits: QueryLimits,
 ) -> Result<Following, ReadError> {
-    in_time(limits, async {
-        let wrapped = Wrapped::from_offset(statement, place, limit);
-        let mut done = run(&mut lease, guard, wrapped, limits).await?;
-        let seam = done.seam.take();
-        let rows = settle(lease, guard, done).await?;
-        let joined = seam.map(|seam| seam.joined(rows.cut.is_some()));
-        let is_sure = joined == Some(Joined::Surely);
-        Ok(Following { rows, is_sure })
-    })
+    in_time(
+        limits,
+        pin!(async {
+            let wrapped = Wrapped::from_offset(statement, place, limit);
+            let mut done = run(&mut lease, guard, wrapped, limits).await?;
+            let seam = done.seam.take();
+            let rows = settle(lease, guard, done).await?;
+            let joined = seam.map(|seam| seam.joined(rows.cut.is_some()));
+            let is_sure = joined == Some(Joined::Surely);
+            Ok(Following { rows, is_sure })
+        }),
+    )
     .await
 }
 
@@ -102,38 +113,41 @@ pub(super) async fn query_at_edge(
     limit: u32,
     limits: QueryLimits,
 ) -> Result<Option<Following>, ReadError> {
-    in_time(limits, async {
-        let described = run(&mut lease, guard, Wrapped::nothing(statement), limits).await?;
-        if !described.is_clean || described.result.is_err() {
-            return settle(lease, guard, described).await.map(|_| None);
-        }
-        let described = described.described;
-        guard.types.learn(&lease, &described).await?;
-        let columns = order::sort_columns(statement, &guard.types.columns(&described));
-        let columns = columns.filter(|columns| columns.len() == edge.values.len());
-        let Some(columns) = columns else {
-            lease.give_back();
-            return Ok(None);
-        };
-        let never_null = order::never_null(&lease, statement, &described, &columns).await?;
-        let wrapped = Wrapped::from_edge(statement, edge, &columns, &never_null, limit);
-        let mut done = run(&mut lease, guard, wrapped, limits).await?;
-        // The last one is ours.
-        done.described.pop();
-        let seam = done.seam.take();
-        match settle(lease, guard, done).await {
-            // A value is not one of its column's type any more, or the query itself has failed.
-            Err(error) if error.is_about_values() => Ok(None),
-            Err(error) => Err(error),
-            Ok(rows) => Ok(match seam.map(|seam| seam.joined(rows.cut.is_some())) {
-                None | Some(Joined::Wrongly) => None,
-                Some(joined) => Some(Following {
-                    rows,
-                    is_sure: joined == Joined::Surely,
+    in_time(
+        limits,
+        pin!(async {
+            let described = run(&mut lease, guard, Wrapped::nothing(statement), limits).await?;
+            if !described.is_clean || described.result.is_err() {
+                return settle(lease, guard, described).await.map(|_| None);
+            }
+            let described = described.described;
+            guard.types.learn(&lease, &described).await?;
+            let columns = order::sort_columns(statement, &guard.types.columns(&described));
+            let columns = columns.filter(|columns| columns.len() == edge.values.len());
+            let Some(columns) = columns else {
+                lease.give_back();
+                return Ok(None);
+            };
+            let never_null = order::never_null(&lease, statement, &described, &columns).await?;
+            let wrapped = Wrapped::from_edge(statement, edge, &columns, &never_null, limit);
+            let mut done = run(&mut lease, guard, wrapped, limits).await?;
+            // The last one is ours.
+            done.described.pop();
+            let seam = done.seam.take();
+            match settle(lease, guard, done).await {
+                // A value is not one of its column's type any more, or the query itself has failed.
+                Err(error) if error.is_about_values() => Ok(None),
+                Err(error) => Err(error),
+                Ok(rows) => Ok(match seam.map(|seam| seam.joined(rows.cut.is_some())) {
+                    None | Some(Joined::Wrongly) => None,
+                    Some(joined) => Some(Following {
+                        rows,
+                        is_sure: joined == Joined::Surely,
+                    }),
                 }),
-            }),
-        }
-    })
+            }
+        }),
+    )
     .await
 }
 
@@ -153,13 +167,16 @@ pub(super) async fn explain(
         result_bytes: LARGEST_PLAN,
         ..limits
     };
-    in_time(limits, async {
-        let wrapped = Wrapped::explained(statement, &before);
-        let done = run(&mut lease, guard, wrapped, limits).await?;
-        let rows = settle(lease, guard, done).await?;
-        let plan = rows.first_value().ok_or(ReadError::Unreadable)?;
-        Ok(plan.to_owned())
-    })
+    in_time(
+        limits,
+        pin!(async {
+            let wrapped = Wrapped::explained(statement, &before);
+            let done = run(&mut lease, guard, wrapped, limits).await?;
+            let rows = settle(lease, guard, done).await?;
+            let plan = rows.first_value().ok_or(ReadError::Unreadable)?;
+            Ok(plan.to_owned())
+        }),
+    )
     .await
 }
 
@@ -193,7 +210,7 @@ pub(super) async fn stay_within(
     let own: Vec<String> = schemas.iter().map(|schema| literal(schema)).collect();
     let outside = format!("{OUTSIDE}{}{FIRST}", own.join(", "));
     let wrapped = Wrapped::parsed(statement, outside);
-    let done = match in_time(limits, run(lease, guard, wrapped, limits)).await {
+    let done = match in_time(limits, pin!(run(lease, guard, wrapped, limits))).await {
         Ok(done) => done,
         Err(error) => return (false, Err(error)),
     };
@@ -209,7 +226,7 @@ pub(super) async fn stay_within(
 
 async fn in_time<T>(
     limits: QueryLimits,
-    work: impl Future<Output = Result<T, ReadError>>,
+    work: Pin<&mut impl Future<Output = Result<T, ReadError>>>,
 ) -> Result<T, ReadError> {
     tokio::time::timeout(limits.statement_timeout + GRACE, work)
         .await
