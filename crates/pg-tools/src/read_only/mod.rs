@@ -26,7 +26,9 @@ mod statement;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod transaction;
 mod typename;
+mod wrapped;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -47,6 +49,7 @@ use crate::Agent;
 pub(crate) use guard::Guard;
 pub(crate) use record::fields;
 pub(crate) use statement::{Statement, words};
+pub(crate) use transaction::ROW_OVERHEAD;
 pub(crate) use typename::columns;
 #[cfg(feature = "bench")]
 pub(crate) use typename::of_own;

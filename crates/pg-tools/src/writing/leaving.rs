@@ -11,12 +11,9 @@ use tokio_postgres::types::Type;
 use super::{NO_SESSION, Writer, Written, end, too_many};
 use crate::{
     Agent, QueryLimits,
-    read_only::{Cut, GRACE, Gathered, Guard, ReadError, Statement, words},
+    read_only::{Cut, GRACE, Gathered, Guard, ROW_OVERHEAD, ReadError, Statement, words},
     state::Stateful,
 };
-
-/// What a row's message may have beside its values: a count, and a length for each of at most 1,664.
-const ROW_OVERHEAD: usize = 2 + 4 * 1_664;
 
 /// Whether the operator has given a setting a value, for a role or for a database. Policies for rows
 /// may rely on it.

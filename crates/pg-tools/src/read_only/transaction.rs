@@ -1,0 +1,310 @@
+//! The hot path: a transaction around one statement, in one round trip.
+//!
+//! Begin, parse the text alone, run it inside ours, give back what a rollback leaves, roll back: all
+//! of it is one message to PostgreSQL and one answer. What is run with every call is prepared, and a
+//! text that comes again is, too. Rows stay the bytes that PostgreSQL sent until they are rendered.
+
+use std::io;
+
+use session_pool::{Answer, Complaint, Exchange, Lease, Row, Step};
+use tokio_postgres::error::{ErrorPosition, SqlState};
+
+use super::{
+    QueryLimits,
+    failure::ReadError,
+    guard::Guard,
+    place::Seam,
+    rows::{Cut, Gathered, Rows},
+    wrapped::Wrapped,
+};
+
+/// Gives back what a rollback leaves of a transaction.
+///
+/// That is less than [`session_pool::SCRUB`] does, because less can have happened: what else lasts
+/// in a session (settings, the role, listeners, temporary tables) a rolled-back transaction undoes.
+const UNLOCK: Step<'_> = Step::Run("SELECT pg_catalog.pg_advisory_unlock_all()");
+const ROLLBACK: Step<'_> = Step::Run("ROLLBACK");
+
+/// What a row's message may have beside its values: a count, and a length for each of the columns,
+/// of which PostgreSQL has at most 1,664.
+pub(crate) const ROW_OVERHEAD: usize = 2 + 4 * 1_664;
+
+/// Runs a statement, and anew where that may help. After an `Err` the lease must be dropped.
+pub(super) async fn run(
+    lease: &mut Lease,
+    guard: &Guard,
+    mut wrapped: Wrapped<'_>,
+    limits: QueryLimits,
+) -> Result<Done, ReadError> {
+    let mut done = transact(lease, guard, &wrapped, limits).await?;
+    for _ in 0..RETRIES {
+        match done.retry {
+            Some(Retry::Anew) => {}
+            Some(Retry::ByItself) => wrapped.by_itself(),
+            Some(Retry::AsWritten) | None => break,
+        }
+        done = transact(lease, guard, &wrapped, limits).await?;
+    }
+    Ok(done)
+}
+
+/// Gives the lease back if that may be, and the rows with their columns.
+pub(super) async fn settle(lease: Lease, guard: &Guard, done: Done) -> Result<Rows, ReadError> {
+    if done.is_clean {
+        if done.result.is_ok() {
+            guard.types.learn(&lease, &done.described).await?;
+        }
+        lease.give_back();
+    }
+    let mut rows = done.result?;
+    rows.columns = guard.types.columns(&done.described);
+    Ok(rows)
+}
+
+/// How a statement that failed is to be run once more.
+pub(super) enum Retry {
+    /// As before: what was prepared in the past stood in the way.
+    Anew,
+    /// With its numbers in the text: what was refused without them may be right, or else it is told
+    /// about the text that the caller knows.
+    AsWritten,
+    /// Parsed by itself first: its form was refused, and that tells why.
+    ByItself,
+}
+
+/// At most once for each reason.
+const RETRIES: usize = 2;
+
+/// What came of a transaction.
+pub(super) struct Done {
+    /// Whether the connection is as good as new.
+    pub(super) is_clean: bool,
+    pub(super) retry: Option<Retry>,
+    pub(super) described: Vec<session_pool::Column>,
+    pub(super) result: Result<Rows, ReadError>,
+    /// How the rows joined those before them.
+    pub(super) seam: Option<Seam>,
+}
+
+/// Begins, runs the statement, rolls back and scrubs.
+///
+/// When a step fails the transaction has failed with it, and PostgreSQL runs none of the others.
+/// After an `Err` the lease must be dropped, which cancels what may still run.
+async fn transact(
+    lease: &mut Lease,
+    guard: &Guard,
+    wrapped: &Wrapped<'_>,
+    limits: QueryLimits,
+) -> Result<Done, ReadError> {
+    let mut steps: Vec<Step<'_>> = guard.begin.iter().map(|text| Step::Run(text)).collect();
+    let begun = steps.len();
+    steps.push(if wrapped.is_apart {
+        Step::Parse(&wrapped.alone)
+    } else {
+        Step::Check(&wrapped.alone)
+    });
+    steps.extend(wrapped.gate.iter().map(|(gate, _)| Step::Check(gate)));
+    let query = Step::Query(&wrapped.inside, wrapped.numbers);
+    steps.extend([query, UNLOCK, ROLLBACK]);
+    let largest_row = limits.result_bytes.saturating_add(ROW_OVERHEAD);
+    let mut exchange = lease
+        .exchange(&steps, largest_row)
+        .await
+        .map_err(ReadError::never_began)?;
+    let mut reading = Reading::new(wrapped, limits.result_bytes);
+    let ended = match reading.read(&mut exchange).await {
+        Ok(ended) => ended,
+        Err(_) if reading.is_settled() => false,
+        Err(error) if exchange.has_begun() => return Err(ReadError::lost(error)),
+        Err(error) => return Err(ReadError::never_began(error)),
+    };
+    let is_clean = match &reading.refused {
+        None => ended,
+        // What was cancelled may be cancelled once more, by a request that is still on its way.
+        Some(refused) if *refused.complaint.code() == SqlState::QUERY_CANCELED => false,
+        Some(_) => end(lease).await,
+    };
+    let refused = reading.refused.as_ref();
+    let is_stale = refused.is_some_and(|refused| refused.is_stale);
+    let is_about_text = refused.is_some_and(|refused| refused.is_about_text(begun));
+    let is_unchecked = refused.is_some_and(|refused| refused.step == begun);
+    let seam = reading.seam.take();
+    let (described, result) = reading.judge(begun, wrapped);
+    let is_about_form = is_unchecked || matches!(result, Err(ReadError::NotAQuery(_)));
+    let retry = match () {
+        () if !is_clean => None,
+        () if is_stale => Some(Retry::Anew),
+        () if is_about_text && !wrapped.numbers.is_empty() => Some(Retry::AsWritten),
+        () if is_about_form && wrapped.is_prepare => Some(Retry::ByItself),
+        () => None,
+    };
+    Ok(Done {
+        is_clean,
+        retry,
+        described,
+        result,
+        seam,
+    })
+}
+
+/// Ends a transaction that has failed; says whether the connection is as good as new.
+async fn end(lease: &mut Lease) -> bool {
+    let ended = async {
+        let mut exchange = lease.exchange(&[ROLLBACK, UNLOCK], usize::MAX).await?;
+        let answer = exchange.next().await?;
+        Ok::<_, io::Error>(matches!(
+            answer,
+            Answer::Ready {
+                in_transaction: false
+            }
+        ))
+    };
+    ended.await.unwrap_or(false)
+}
+
+/// What was read of an answer.
+struct Reading {
+    rows: Gathered,
+    cut: Option<Cut>,
+    /// Nothing before PostgreSQL has taken the statement.
+    described: Option<Vec<session_pool::Column>>,
+    refused: Option<Refused>,
+    /// Bytes of the values so far.
+    bytes: usize,
+    /// The size of a first row that is larger than a result may be.
+    too_large: Option<usize>,
+    most_rows: usize,
+    most_bytes: usize,
+    seam: Option<Seam>,
+}
+
+/// Classes of errors that a statement gets before it runs: a feature that is not there, a wrong
+/// number of parameters, and what is wrong with its syntax, names and types.
+const ABOUT_TEXT: [&str; 3] = ["0A", "08", "42"];
+
+struct Refused {
+    step: usize,
+    complaint: Complaint,
+    is_stale: bool,
+}
+
+impl Refused {
+    /// Says whether it is the statement's text that was refused; the first `begun` steps came before it.
+    fn is_about_text(&self, begun: usize) -> bool {
+        let is_statement = (begun..=begun + 1).contains(&self.step);
+        let code = self.complaint.code().code();
+        let points_at_it = matches!(self.complaint.position(), Some(ErrorPosition::Original(_)));
+        is_statement && (points_at_it || ABOUT_TEXT.iter().any(|class| code.starts_with(class)))
+    }
+}
+
+impl Reading {
+    fn new(wrapped: &Wrapped<'_>, most_bytes: usize) -> Self {
+        Reading {
+            rows: Gathered::default(),
+            cut: None,
+            described: None,
+            refused: None,
+            bytes: 0,
+            too_large: None,
+            most_rows: wrapped.most_rows as usize,
+            most_bytes,
+            seam: wrapped.seam.clone(),
+        }
+    }
+
+    /// Reads an answer to its end; says whether the transaction has ended, too.
+    async fn read(&mut self, exchange: &mut Exchange<'_>) -> io::Result<bool> {
+        loop {
+            match exchange.next().await? {
+                Answer::Columns(columns) => self.described = Some(columns),
+                Answer::Row(row) => self.take(row)?,
+                Answer::Oversized { bytes } => {
+                    self.cut_off(bytes);
+                    return Ok(false);
+                }
+                Answer::Refused {
+                    step,
+                    complaint,
+                    is_stale,
+                } => {
+                    self.refused = Some(Refused {
+                        step,
+                        complaint,
+                        is_stale,
+                    });
+                }
+                Answer::Ready { in_transaction } => return Ok(!in_transaction),
+            }
+        }
+    }
+
+    /// Says whether what is still to come makes no difference.
+    fn is_settled(&self) -> bool {
+        self.cut.is_some() || self.too_large.is_some()
+    }
+
+    /// Takes a row, until one of the limits.
+    fn take(&mut self, row: Row<'_>) -> io::Result<()> {
+        if self.is_settled() {
+            return Ok(());
+        }
+        let width = match &mut self.seam {
+            None => usize::MAX,
+            Some(seam) => match seam.take(row)? {
+                None => return Ok(()),
+                Some(width) => width,
+            },
+        };
+        if self.rows.count() == self.most_rows {
+            self.cut = Some(Cut::Limit);
+            return Ok(());
+        }
+        let size = row.size();
+        if self.bytes + size > self.most_bytes {
+            self.cut_off(size);
+            return Ok(());
+        }
+        self.bytes += size;
+        self.rows.push(row, width)
+    }
+
+    /// Ends the result before a row of this size.
+    fn cut_off(&mut self, size: usize) {
+        match self.rows.count() {
+            _ if self.is_settled() => {}
+            0 => self.too_large = Some(size),
+            count if count == self.most_rows => self.cut = Some(Cut::Limit),
+            _ => self.cut = Some(Cut::Bytes),
+        }
+    }
+
+    /// Says what it comes to; the first `begun` steps came before the statement.
+    fn judge(
+        self,
+        begun: usize,
+        wrapped: &Wrapped<'_>,
+    ) -> (Vec<session_pool::Column>, Result<Rows, ReadError>) {
+        let inside = begun + 1 + usize::from(wrapped.gate.is_some());
+        let result = match self.refused {
+            Some(Refused {
+                step, complaint, ..
+            }) if step <= inside => Err(match &wrapped.gate {
+                _ if step < begun => ReadError::of_first_step(complaint),
+                _ if step == begun => ReadError::of_complaint(complaint, 0),
+                Some((_, before)) if step < inside => ReadError::of_form(complaint, *before),
+                _ if self.described.is_some() => ReadError::of_complaint(complaint, wrapped.before),
+                _ => ReadError::of_form(complaint, wrapped.before),
+            }),
+            // When it was the scrub that failed, the rows were there before.
+            _ => match self.too_large {
+                Some(size) => Err(ReadError::RowTooLarge {
+                    size,
+                    limit: self.most_bytes,
+                }),
+                None => self.rows.finish(self.cut),
+            },
+        };
+        (self.described.unwrap_or_default(), result)
+    }
+}

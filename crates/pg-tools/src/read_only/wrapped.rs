@@ -1,0 +1,166 @@
+//! A statement inside one of ours, in each of the ways in which it is run.
+
+use std::collections::HashSet;
+
+use session_pool::Parameter;
+
+use super::{
+    exchange::length,
+    order::{Conditions, SortColumn},
+    place::{Edge, Key, Place, Seam},
+    rows::{Page, Sorts},
+    shape::Shape,
+    statement::Statement,
+};
+
+/// A statement alone, and inside one of ours.
+pub(super) struct Wrapped<'a> {
+    text: &'a str,
+    pub(super) alone: String,
+    /// Whether it is alone behind [`PREPARE`].
+    pub(super) is_prepare: bool,
+    /// Whether it is to be parsed even when what is run after it is prepared.
+    pub(super) is_apart: bool,
+    /// What must be parsed, too, with how many characters of ours before the statement in it.
+    pub(super) gate: Option<(String, u32)>,
+    pub(super) inside: String,
+    pub(super) numbers: &'a [Parameter<'a>],
+    /// How many characters of ours come before the statement inside.
+    pub(super) before: u32,
+    pub(super) most_rows: u32,
+    pub(super) seam: Option<Seam>,
+}
+
+/// Has PostgreSQL's grammar judge the text alone, for this is parsed and never run: what `PREPARE`
+/// takes after `AS` is one whole statement, and nothing comes after it. Looking up the names in it is
+/// left to the parse of the statement inside ours, so that it is not done twice.
+const PREPARE: &str = "PREPARE q AS\n";
+/// All of a row.
+const WHOLE: &str = "*";
+
+impl<'a> Wrapped<'a> {
+    pub(super) fn page(statement: &Statement<'a>, page: Page) -> Self {
+        Wrapped::new(statement, WHOLE, &part(page), page.limit)
+    }
+
+    /// A page of the statement in another shape.
+    pub(super) fn shaped(statement: &Statement<'a>, shape: &'a Shape<'_>, page: Page) -> Self {
+        let shaped = Wrapped::of(&shape.text, WHOLE, &part(page), page.limit);
+        Wrapped {
+            text: statement.text(),
+            numbers: &shape.numbers,
+            ..shaped
+        }
+    }
+
+    /// Has the columns described, and no row looked for.
+    pub(super) fn nothing(statement: &Statement<'a>) -> Self {
+        Wrapped::new(statement, WHOLE, "LIMIT 0", 0)
+    }
+
+    pub(super) fn from_offset(statement: &Statement<'a>, place: &Place, limit: u32) -> Self {
+        let after = format!(
+            "LIMIT {} OFFSET {}",
+            u64::from(limit) + 2,
+            place.offset.saturating_sub(1)
+        );
+        Wrapped {
+            seam: Some(Seam::at_offset(place.last_row)),
+            ..Wrapped::new(statement, WHOLE, &after, limit)
+        }
+    }
+
+    pub(super) fn from_edge(
+        statement: &Statement<'a>,
+        edge: &Edge,
+        columns: &[SortColumn],
+        never_null: &HashSet<usize>,
+        limit: u32,
+    ) -> Self {
+        let Conditions { equal, from_it_on } = Conditions::of(columns, &edge.values, never_null);
+        let given = edge.given.clone();
+        let after = format!(
+            "WHERE {from_it_on} LIMIT {}",
+            given.count() + u64::from(limit) + 1
+        );
+        let rounded = |column: &SortColumn| column.sorts == Sorts::UnlessRounded;
+        let key = Key {
+            columns: columns.iter().map(|column| column.index).collect(),
+            values: edge.values.clone(),
+            may_be_rounded: columns.iter().any(rounded),
+        };
+        Wrapped {
+            seam: Some(Seam::at_key(key, given)),
+            ..Wrapped::new(statement, &format!("q.*, {equal}"), &after, limit)
+        }
+    }
+
+    /// The line breaks keep a comment at the statement's end from swallowing what follows it. A `LIMIT`
+    /// tells the planner how much is wanted.
+    fn new(statement: &Statement<'a>, wanted: &str, after: &str, most_rows: u32) -> Self {
+        Wrapped::of(statement.text(), wanted, after, most_rows)
+    }
+
+    fn of(text: &'a str, wanted: &str, after: &str, most_rows: u32) -> Self {
+        let before = format!("SELECT {wanted} FROM (\n");
+        Wrapped {
+            text,
+            alone: format!("{PREPARE}{text}"),
+            is_prepare: true,
+            is_apart: false,
+            gate: None,
+            inside: format!("{before}{text}\n) q {after}"),
+            before: length(&before),
+            most_rows,
+            numbers: &[],
+            seam: None,
+        }
+    }
+
+    /// `EXPLAIN` takes more than plain queries, so PostgreSQL parses the statement inside ours first.
+    pub(super) fn explained(statement: &Statement<'a>, before: &str) -> Self {
+        let text = statement.text();
+        let select = "SELECT FROM (\n";
+        Wrapped {
+            text,
+            alone: text.to_owned(),
+            is_prepare: false,
+            is_apart: false,
+            gate: Some((format!("{select}{text}\n) q"), length(select))),
+            inside: format!("{before}{text}"),
+            before: length(before),
+            most_rows: 1,
+            numbers: &[],
+            seam: None,
+        }
+    }
+
+    /// The statement is parsed and not run, and a question of ours follows.
+    pub(super) fn parsed(statement: &Statement<'a>, question: String) -> Self {
+        let text = statement.text();
+        Wrapped {
+            text,
+            alone: text.to_owned(),
+            is_prepare: false,
+            is_apart: true,
+            gate: None,
+            inside: question,
+            // Where a mistake is in the question tells nobody anything.
+            before: u32::MAX,
+            most_rows: 1,
+            numbers: &[],
+            seam: None,
+        }
+    }
+
+    /// Has the text parsed by itself, which says exactly what is wrong with it.
+    pub(super) fn by_itself(&mut self) {
+        self.text.clone_into(&mut self.alone);
+        self.is_prepare = false;
+    }
+}
+
+fn part(page: Page) -> String {
+    let (limit, offset) = (u64::from(page.limit) + 1, page.offset);
+    format!("LIMIT {limit} OFFSET {offset}")
+}
