@@ -2,6 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+/// Only a hang takes longer.
+pub const HANG: Duration = Duration::from_secs(20);
+
+/// What even a machine that is busy with everything else has to keep of what happens at once.
+pub const WORST: Duration = Duration::from_millis(250);
+
 /// Polls until `probe` gives a value, and answers it. Panics after `limit`, naming `what` was awaited.
 pub fn until_some<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + limit;

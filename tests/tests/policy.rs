@@ -3,17 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use end_to_end::{Answer, Client, Database, Request, Response, Server, Setup, Sql, Token, wait};
+use end_to_end::{
+    Answer, Client, Database, Request, Response, Server, Setup, Sql, Token,
+    wait::{self, HANG, WORST},
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use token_store::{EditError, TokenFile};
-
-/// What even a machine that is busy with everything else has to keep.
-const WORST: Duration = Duration::from_millis(250);
-
-/// Only a hang takes longer.
-const HANG: Duration = Duration::from_secs(20);
 
 struct World {
     database: Database<'static>,

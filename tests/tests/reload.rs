@@ -3,20 +3,14 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use end_to_end::{
     Answer, Client, Conversation, Database, Postgres, Request, Server, Setup, Sql, Token, call,
-    wait,
+    wait::{self, HANG, WORST},
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
-
-/// What even a machine that is busy with everything else has to keep when something is taken away.
-const WORST: Duration = Duration::from_millis(250);
-
-/// Only a hang takes longer.
-const HANG: Duration = Duration::from_secs(20);
 
 const NAME: &str = "SELECT current_database()";
 

@@ -6,13 +6,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use end_to_end::{Client, Database, Request, Server, Setup, Sql, Token, wait};
+use end_to_end::{
+    Client, Database, Request, Server, Setup, Sql, Token,
+    wait::{self, WORST},
+};
 
 /// What the document promises, counted from the moment that the command returned.
 const PROMISE: Duration = Duration::from_millis(100);
-
-/// What even a machine that is busy with everything else has to keep.
-const WORST: Duration = Duration::from_millis(250);
 
 /// Timing tests take turns: two at once would measure each other.
 static TURN: Mutex<()> = Mutex::new(());

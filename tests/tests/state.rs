@@ -1,18 +1,11 @@
 //! What a call leaves in PostgreSQL is there for the next call of its session, and for nobody else.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
-
 use end_to_end::{
-    Answer, Client, Database, Request, Response, Server, Setup, Sql, Token, call, wait,
+    Answer, Client, Database, Request, Response, Server, Setup, Sql, Token, call,
+    wait::{self, HANG, WORST},
 };
 use serde_json::{Value, json};
-
-/// Only a hang takes longer.
-const HANG: Duration = Duration::from_secs(20);
-
-/// What even a machine that is busy with everything else has to keep.
-const WORST: Duration = Duration::from_millis(250);
 
 struct World {
     database: Database<'static>,
