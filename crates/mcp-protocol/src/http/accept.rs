@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::at_once::AtOnce;
 use super::endpoint::Endpoint;
 use super::options::Options;
 use super::watched::{Activity, Watched};
@@ -204,13 +205,14 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
                 Ok::<_, Infallible>(reply.map(|body| body.holding(busy)))
             }
         });
-        let mut connection = pin!(self.http.serve_connection(stream, respond));
+        let connection = pin!(self.http.serve_connection(stream, respond));
+        let mut connection = AtOnce::new(connection);
         let mut overdue = pin!(activity.overdue());
         let mut drained = pin!(draining.wait_for(|draining| *draining));
         let mut is_draining = false;
         loop {
             tokio::select! {
-                ended = connection.as_mut() => {
+                ended = &mut connection => {
                     if let Err(error) = ended {
                         tracing::debug!(%peer, %error, "a connection broke");
                     }
@@ -220,7 +222,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
                 _ = &mut drained, if !is_draining => {
                     is_draining = true;
                     activity.hurry();
-                    connection.as_mut().graceful_shutdown();
+                    connection.inner().graceful_shutdown();
                 }
             }
         }

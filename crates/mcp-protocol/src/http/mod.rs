@@ -5,6 +5,7 @@
 //! protocol itself. Until the credentials are accepted no byte of the body is read.
 
 mod accept;
+mod at_once;
 mod cors;
 mod endpoint;
 mod gate;
