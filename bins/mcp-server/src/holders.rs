@@ -9,7 +9,7 @@ use std::{
 };
 
 use mcp_protocol::Refusal;
-use pg_tools::{Access, Agent, Meter, Pace, Policy, Role};
+use pg_tools::{Access, Agent, Meter, Pace, Policy, Role, Standing};
 use session_pool::{Login, Session, Terms};
 use time::OffsetDateTime;
 use token_store::{
@@ -48,9 +48,7 @@ struct Known {
 pub(crate) struct Holder {
     /// The entry that this was made of.
     token: Arc<Token>,
-    name: Arc<str>,
-    databases: Arc<[Arc<str>]>,
-    policy: Arc<Policy>,
+    standing: Arc<Standing>,
     /// What its session is like.
     pub(crate) terms: Terms,
     record: Arc<Record>,
@@ -115,14 +113,19 @@ impl Holders {
         let before = known.by_id.get(&token.id).filter(same);
         let name = before.map_or_else(
             || format!("{}.{}", token.id, token.hash.prefix()).into(),
-            |before| Arc::clone(&before.name),
+            |before| Arc::clone(&before.standing.name),
         );
         let record = before.map(|before| Arc::clone(&before.record));
+        let record = record.unwrap_or_default();
         let databases = known.databases_of(&token);
-        let holder = Holder {
+        let standing = Standing {
             name,
             databases: databases.clone(),
             policy: Arc::new(self.policy(&token)),
+            meter: Arc::clone(&record.meter),
+        };
+        let holder = Holder {
+            standing: Arc::new(standing),
             terms: Terms {
                 databases: Some(databases),
                 connections: token
@@ -132,7 +135,7 @@ impl Holders {
                     .map(|most| usize::try_from(most.get()).unwrap_or(usize::MAX)),
                 login,
             },
-            record: record.unwrap_or_default(),
+            record,
             is_outdated: known.readings != readings && has_password_file(&token),
             token: Arc::clone(&token),
         };
@@ -152,9 +155,11 @@ impl Holders {
         let mut all = Vec::with_capacity(before.len());
         for holder in before {
             let (id, databases) = (holder.token.id.clone(), known.databases_of(&holder.token));
-            if databases != holder.databases {
+            if databases != holder.standing.databases {
                 let mut changed = Holder::clone(&holder);
-                changed.databases.clone_from(&databases);
+                Arc::make_mut(&mut changed.standing)
+                    .databases
+                    .clone_from(&databases);
                 changed.terms.databases = Some(databases.clone());
                 known.by_id.insert(id.clone(), Arc::new(changed));
             }
@@ -307,14 +312,7 @@ impl Holder {
 
     /// Makes the agent that acts for the holder, on its session.
     pub(crate) fn agent(&self, session: Session) -> Agent {
-        // A configuration without databases does not start.
-        let first = self.databases.first().cloned().unwrap_or_default();
-        Agent::new(session, first)
-            .named(Arc::clone(&self.name))
-            .with_databases(self.databases.iter().cloned())
-            .with_policy(Arc::clone(&self.policy))
-            .with_meter(Arc::clone(&self.record.meter))
-            .following_session_beyond_calls()
+        Agent::of(Arc::clone(&self.standing), session).following_session_beyond_calls()
     }
 
     /// Takes what has happened since the last time.

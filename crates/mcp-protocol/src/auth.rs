@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 /// Decides who sent a request, before a byte of its body is read.
 pub trait Authenticate: Send + Sync + 'static {
     /// The holder of accepted credentials.
@@ -39,6 +41,12 @@ pub trait Principal: Clone + Send + Sync + 'static {
     /// Completes when the holder has lost its rights. What then still runs for it is dropped: a
     /// request whose status line is not yet sent is answered with 401, a stream ends.
     fn revoked(&self) -> impl Future<Output = ()> + Send;
+
+    /// Tells whether the holder has lost its rights already. Every request asks; to implement it pays
+    /// where there is a cheaper way to know than to poll [`revoked`](Principal::revoked).
+    fn is_revoked(&self) -> bool {
+        self.revoked().now_or_never().is_some()
+    }
 }
 
 /// What the `Authorization` header of a request held (RFC 6750, section 2.1).

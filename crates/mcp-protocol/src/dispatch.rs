@@ -52,7 +52,7 @@ impl<H: Handler> Service<H> {
         arrival: Arrival<H::Principal>,
         outbox: Arc<Outbox>,
     ) -> Result<Done, Failure> {
-        let place = self.requests.enter(arrival.principal.name().to_owned());
+        let place = self.requests.enter(arrival.principal.name());
         let _place = place.ok_or_else(too_many_requests)?;
         let headers = arrival.channel.headers();
         let params = Params::read(request.params.as_deref())?;

@@ -78,7 +78,7 @@ impl<H: Handler> Service<H> {
         }
         let _place = self
             .listeners
-            .enter(asking.scope.principal.name().to_owned())
+            .enter(asking.scope.principal.name())
             .ok_or_else(|| {
                 Failure::new(
                     jsonrpc::INTERNAL_ERROR,

@@ -1,11 +1,15 @@
 //! A limited number of places for each of many.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// In how many tables the keys are, so that two that come at once seldom meet in one.
 const TABLES: usize = 64;
+/// How many keys a table has before it forgets those that hold no place.
+const FEW: usize = 16;
 
 /// How many places each key has taken.
 #[derive(Debug)]
@@ -13,56 +17,79 @@ pub(crate) struct Places<K> {
     limit: usize,
     hasher: RandomState,
     // Each is held for one look-up.
-    tables: [Mutex<HashMap<K, usize>>; TABLES],
+    tables: [Mutex<Table<K>>; TABLES],
 }
 
-impl<K: Clone + Eq + Hash> Places<K> {
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self {
+#[derive(Debug)]
+struct Table<K> {
+    taken: HashMap<K, Arc<AtomicUsize>>,
+    /// With so many keys, those that hold no place are forgotten.
+    most: usize,
+}
+
+impl<K: Eq + Hash> Places<K> {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
             limit,
             hasher: RandomState::new(),
             tables: std::array::from_fn(|_| Mutex::default()),
-        })
+        }
     }
 
     /// Takes a place for `key`, if one is left.
-    pub(crate) fn enter(self: &Arc<Self>, key: K) -> Option<Place<K>> {
-        let mut taken = self.table(&key);
-        let count = taken.entry(key.clone()).or_default();
-        if *count >= self.limit {
-            return None;
-        }
-        *count += 1;
-        Some(Place {
-            key,
-            places: Arc::clone(self),
-        })
-    }
-
-    fn table(&self, key: &K) -> MutexGuard<'_, HashMap<K, usize>> {
+    pub(crate) fn enter<Q>(&self, key: &Q) -> Option<Place>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
         #[allow(clippy::cast_possible_truncation)] // Any part of it will do.
         let at = self.hasher.hash_one(key) as usize % TABLES;
         let table = self.tables[at].lock();
-        table.unwrap_or_else(PoisonError::into_inner)
+        let mut table = table.unwrap_or_else(PoisonError::into_inner);
+        let count = table.count(key);
+        // It only becomes less without the lock.
+        if count.load(Ordering::Acquire) >= self.limit {
+            return None;
+        }
+        count.fetch_add(1, Ordering::AcqRel);
+        Some(Place(Arc::clone(count)))
+    }
+}
+
+impl<K: Eq + Hash> Table<K> {
+    fn count<Q>(&mut self, key: &Q) -> &Arc<AtomicUsize>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        if !self.taken.contains_key(key) {
+            if self.taken.len() >= self.most {
+                self.taken
+                    .retain(|_, count| count.load(Ordering::Acquire) > 0);
+                self.most = FEW.max(2 * self.taken.len());
+            }
+            self.taken.insert(key.to_owned(), Arc::default());
+        }
+        &self.taken[key]
+    }
+}
+
+impl<K> Default for Table<K> {
+    fn default() -> Self {
+        Self {
+            taken: HashMap::new(),
+            most: FEW,
+        }
     }
 }
 
 /// A place that is given back when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Place<K: Clone + Eq + Hash> {
-    key: K,
-    places: Arc<Places<K>>,
-}
+pub(crate) struct Place(Arc<AtomicUsize>);
 
-impl<K: Clone + Eq + Hash> Drop for Place<K> {
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.table(&self.key);
-        if let Some(count) = taken.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                taken.remove(&self.key);
-            }
-        }
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -72,12 +99,29 @@ mod tests {
 
     #[test]
     fn a_place_is_free_again_once_it_is_dropped() {
-        let places = Places::new(2);
+        let places = Places::<String>::new(2);
         let first = places.enter("a");
         let _second = places.enter("a");
         assert!(places.enter("a").is_none());
         assert!(places.enter("b").is_some());
         drop(first);
         assert!(places.enter("a").is_some());
+    }
+
+    #[test]
+    fn keys_without_a_place_are_forgotten_and_others_never() {
+        let places = Places::<u32>::new(1);
+        let held: Vec<_> = (0..5_000).map(|key| places.enter(&key)).collect();
+        for key in 5_000..100_000 {
+            assert!(places.enter(&key).is_some(), "{key}");
+        }
+        let known = || -> usize {
+            let tables = places.tables.iter();
+            tables.map(|table| table.lock().unwrap().taken.len()).sum()
+        };
+        assert!((5_000..15_000).contains(&known()), "{}", known());
+        assert!((0..5_000).all(|key| places.enter(&key).is_none()));
+        drop(held);
+        assert!((0..5_000).all(|key| places.enter(&key).is_some()));
     }
 }

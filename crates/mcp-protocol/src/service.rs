@@ -38,9 +38,9 @@ pub struct Service<H> {
     pub(crate) sealer: Sealer,
     pub(crate) tasks: Tasks,
     /// The running requests, by their principals' names.
-    pub(crate) requests: Arc<Places<String>>,
+    pub(crate) requests: Places<String>,
     /// The open streams of changes, by their principals' names.
-    pub(crate) listeners: Arc<Places<String>>,
+    pub(crate) listeners: Places<String>,
 }
 
 impl<H> fmt::Debug for Service<H> {

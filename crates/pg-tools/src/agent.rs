@@ -18,12 +18,10 @@ use crate::{
 /// The holder of a token, with connections of its own.
 #[derive(Clone, Debug)]
 pub struct Agent {
-    name: Arc<str>,
+    standing: Arc<Standing>,
     session: Session,
     database: Arc<str>,
     databases: Arc<[Arc<str>]>,
-    policy: Arc<Policy>,
-    meter: Arc<Meter>,
     /// When the agent loses its rights although its session goes on.
     ends: Option<Instant>,
     /// What its own statements are run in, if it is in something that goes from call to call.
@@ -31,6 +29,20 @@ pub struct Agent {
     /// Whether its statement leaves something in its connection.
     leaves_state: bool,
     follows_session: Follows,
+}
+
+/// Who an agent is, whatever session it is on: made once, for the agents of many calls.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// What the agent is called in logs. What a client has begun belongs to the name: give one that no
+    /// later holder of the same session id has.
+    pub name: Arc<str>,
+    /// The databases that it may use, at least one; it uses the first unless it names another.
+    pub databases: Arc<[Arc<str>]>,
+    /// What it may do.
+    pub policy: Arc<Policy>,
+    /// Counts its calls with those of all that hold the same meter.
+    pub meter: Arc<Meter>,
 }
 
 /// When an agent's databases are those that its session may use at the time.
@@ -100,15 +112,22 @@ impl Agent {
     /// Takes the session that an agent's calls run on, and the name of the database that it is bound
     /// to. The agent is called as its session is.
     pub fn new(session: Session, database: impl Into<Arc<str>>) -> Self {
-        let name = session.id().into();
-        let database = database.into();
-        Agent {
-            name,
-            session,
-            databases: [database.clone()].into(),
-            database,
+        let standing = Standing {
+            name: session.id().into(),
+            databases: [database.into()].into(),
             policy: Arc::default(),
             meter: Arc::default(),
+        };
+        Agent::of(Arc::new(standing), session)
+    }
+
+    /// Takes who the agent is, and the session that its calls run on.
+    pub fn of(standing: Arc<Standing>, session: Session) -> Self {
+        Agent {
+            database: standing.databases.first().cloned().unwrap_or_default(),
+            databases: standing.databases.clone(),
+            standing,
+            session,
             ends: None,
             line: None,
             leaves_state: false,
@@ -139,11 +158,9 @@ impl Agent {
     /// Calls the agent otherwise. What a client has begun belongs to the name: give a name that no
     /// later holder of the same session id has.
     #[must_use]
-    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
-        Agent {
-            name: name.into(),
-            ..self
-        }
+    pub fn named(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.standing_mut().name = name.into();
+        self
     }
 
     /// Lets the agent name other databases, too; its own stays the one that it uses unless it does.
@@ -158,17 +175,20 @@ impl Agent {
 
     /// Says what the agent may do.
     #[must_use]
-    pub fn with_policy(self, policy: impl Into<Arc<Policy>>) -> Self {
-        Agent {
-            policy: policy.into(),
-            ..self
-        }
+    pub fn with_policy(mut self, policy: impl Into<Arc<Policy>>) -> Self {
+        self.standing_mut().policy = policy.into();
+        self
     }
 
     /// Counts the agent's calls with those of others that hold the same meter.
     #[must_use]
-    pub fn with_meter(self, meter: Arc<Meter>) -> Self {
-        Agent { meter, ..self }
+    pub fn with_meter(mut self, meter: Arc<Meter>) -> Self {
+        self.standing_mut().meter = meter;
+        self
+    }
+
+    fn standing_mut(&mut self) -> &mut Standing {
+        Arc::make_mut(&mut self.standing)
     }
 
     /// Says when the agent loses its rights, if that is before its session is closed.
@@ -188,10 +208,14 @@ impl Agent {
         }
     }
 
+    pub(crate) fn has_ended(&self) -> bool {
+        self.session.is_closed() || self.ends.is_some_and(|ends| Instant::now() >= ends)
+    }
+
     /// What the agent is called in logs, and whose a client's handshake is.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.standing.name
     }
 
     /// The agent's own connections.
@@ -254,12 +278,12 @@ impl Agent {
             Effect::Reads | Effect::Asks => true,
             Effect::Writes | Effect::Keeps => self.may_leave_state(),
         };
-        may_have_the_effect && self.policy.tools.as_ref().is_none_or(listed)
+        may_have_the_effect && self.standing.policy.tools.as_ref().is_none_or(listed)
     }
 
     /// Says whether a statement of the agent may leave something for its next one.
     pub(crate) fn may_leave_state(&self) -> bool {
-        self.policy.access == Access::Write
+        self.standing.policy.access == Access::Write
     }
 
     /// The same agent, whose own statements run on the connection of a line.
@@ -314,7 +338,7 @@ impl Agent {
     /// Says whether the agent may read resources as its client does: like the tool that does it for
     /// clients that cannot.
     pub(crate) fn may_read_resources(&self) -> bool {
-        let tools = self.policy.tools.as_ref();
+        let tools = self.standing.policy.tools.as_ref();
         tools.is_none_or(|tools| tools.contains("read_resource"))
     }
 
@@ -324,34 +348,34 @@ impl Agent {
         now: Instant,
         client: Option<&Arc<str>>,
     ) -> Result<Running, TooFast> {
-        let running = self.meter.begin(self.policy.pace, now)?;
-        self.meter.note_client(client);
+        let running = self.standing.meter.begin(self.standing.policy.pace, now)?;
+        self.standing.meter.note_client(client);
         Ok(running)
     }
 
     /// Counts rows that were returned.
     pub(crate) fn count_rows(&self, rows: usize) {
-        self.meter.add_rows(rows);
+        self.standing.meter.add_rows(rows);
     }
 
     /// What the agent may do.
     pub(crate) fn policy(&self) -> &Arc<Policy> {
-        &self.policy
+        &self.standing.policy
     }
 
     /// As whom the agent's statements run.
     pub(crate) fn role(&self) -> &Role {
-        &self.policy.role
+        &self.standing.policy.role
     }
 
     /// The only schemas that the agent may use, if there is a list.
     pub(crate) fn schemas(&self) -> Option<&BTreeSet<String>> {
-        self.policy.schemas.as_ref()
+        self.standing.policy.schemas.as_ref()
     }
 
     /// Rows of one result, where `usual` is what a tool allows.
     pub(crate) fn most_rows(&self, usual: u64) -> u64 {
-        self.policy
+        self.standing.policy
             .rows
             .map_or(usual, |rows| usual.min(rows.into()))
     }
@@ -362,7 +386,7 @@ impl Agent {
             statement_timeout,
             result_bytes,
             ..
-        } = *self.policy;
+        } = *self.standing.policy;
         QueryLimits {
             statement_timeout: statement_timeout.map_or(usual.statement_timeout, |own| {
                 own.min(usual.statement_timeout)
@@ -377,13 +401,13 @@ impl Agent {
         let timeout = self.limits(usual).statement_timeout;
         let timeout = (timeout < usual.statement_timeout)
             .then(|| format!("SET LOCAL statement_timeout = {}", timeout.as_millis()));
-        let role = match &self.policy.role {
+        let role = match &self.standing.policy.role {
             Role::Configured | Role::Login(_) => None,
             // "none" would mean no other role, quoted or not; but a role that is no role has been refused.
             Role::Set(name) => Some(format!("SET LOCAL ROLE {}", identifier(name))),
         };
         // For the queries of our own about the catalogue; a statement cannot set it, as it cannot set the role.
-        let schemas = self.policy.schemas.as_ref().map(|schemas| {
+        let schemas = self.standing.policy.schemas.as_ref().map(|schemas| {
             let names: Vec<String> = schemas.iter().map(|name| array_item(name)).collect();
             let list = literal(&format!("{{{}}}", names.join(",")));
             format!("SET LOCAL mcp.schemas = {list}")

@@ -42,6 +42,10 @@ impl Principal for Agent {
     async fn revoked(&self) {
         self.ended().await;
     }
+
+    fn is_revoked(&self) -> bool {
+        self.has_ended()
+    }
 }
 
 /// Tells how the server is, for `GET /health`.

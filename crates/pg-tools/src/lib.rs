@@ -72,7 +72,7 @@ mod survey;
 mod tools;
 mod writing;
 
-pub use agent::{Access, Agent, Policy, Role};
+pub use agent::{Access, Agent, Policy, Role, Standing};
 pub use custom::{CustomParameter, CustomTool, CustomToolError, CustomTools};
 pub use handler::Toolbox;
 pub use meter::{Meter, Pace};

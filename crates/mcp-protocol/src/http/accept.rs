@@ -38,7 +38,7 @@ struct Shared<H, A> {
     endpoint: Endpoint<H, A>,
     http: Builder<TokioExecutor>,
     slots: Arc<Semaphore>,
-    peers: Arc<Places<IpAddr>>,
+    peers: Places<IpAddr>,
 }
 
 impl<H, A> Clone for Server<H, A> {
@@ -143,7 +143,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
         let total = total.expect("the semaphore is never closed");
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => match self.peers.enter(network(peer.ip())) {
+                Ok((stream, peer)) => match self.peers.enter(&network(peer.ip())) {
                     Some(place) => {
                         let peer = peer.ip().to_canonical();
                         let slot = Slot {
@@ -241,7 +241,7 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 /// The right to be connected; given back when dropped.
 struct Slot {
     peer: IpAddr,
-    _place: Place<IpAddr>,
+    _place: Place,
     _total: OwnedSemaphorePermit,
 }
 

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{HeaderMap, HeaderValue};
@@ -98,14 +97,15 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                 _ => reply::method_not_allowed(METHODS),
             }
         };
+        // Most replies are made without waiting, and nobody waits for the end of rights meanwhile.
         let reply = tokio::select! {
             biased;
-            () = principal.revoked() => None,
             reply = take => Some(reply),
+            () = principal.revoked() => None,
         };
         // The rights may have ended while the reply was made, which then tells of nothing but that.
         match reply {
-            Some(reply) if principal.revoked().now_or_never().is_none() => reply,
+            Some(reply) if !principal.is_revoked() => reply,
             _ => self.unauthorized(&Refusal::Unknown),
         }
     }
