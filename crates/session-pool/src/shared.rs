@@ -42,9 +42,11 @@ struct State<S> {
     turn: Turn,
     /// Read by a borrower, but meant for the owner.
     unread: BytesMut,
-    /// The owner's task. A stream wakes only who polled it last, so that the owner has to be woken
-    /// after each loan, or would not see the server hang up.
+    /// The owner's task. A stream wakes only who polled it last, so that it has to be polled for the
+    /// owner after each loan, who would not see the server hang up otherwise.
     owner: Option<Waker>,
+    /// Whether the owner waits for its turn.
+    is_wanted: bool,
     /// Who waits to borrow, or has borrowed and has to learn when the owner goes.
     borrower: Option<Waker>,
 }
@@ -75,6 +77,7 @@ impl<S> Shared<S> {
             turn: Turn::Owner,
             unread: BytesMut::new(),
             owner: None,
+            is_wanted: false,
             borrower: None,
         }))))
     }
@@ -153,11 +156,29 @@ impl<S> State<S> {
     /// Gives the owner its stream, or makes it wait for its turn.
     fn owned(&mut self, context: &Context<'_>) -> Poll<io::Result<&mut S>> {
         remember(&mut self.owner, context);
+        self.is_wanted = self.turn == Turn::Borrower;
         match (self.turn, &mut self.stream) {
             (Turn::Owner, Some(stream)) => Poll::Ready(Ok(stream)),
             (Turn::Borrower, Some(_)) => Poll::Pending,
             _ => Poll::Ready(Err(gone())),
         }
+    }
+
+    /// Says whether there is something for the owner to do now. If not, it is woken when there is
+    /// something to receive.
+    fn is_due(&mut self, owner: &Waker) -> bool
+    where
+        S: AsyncRead + Unpin,
+    {
+        if self.is_wanted {
+            return true;
+        }
+        let Some(stream) = self.stream.as_mut().filter(|_| self.unread.is_empty()) else {
+            return true;
+        };
+        let mut context = Context::from_waker(owner);
+        // An end, or an error, is there to be found once more.
+        poll_read_buf(Pin::new(stream), &mut context, &mut self.unread).is_ready()
     }
 
     /// Notes what the owner received.
@@ -227,15 +248,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Loan<S> {
     }
 }
 
-impl<S> Loan<S> {
+impl<S: AsyncRead + Unpin> Loan<S> {
     /// Lets the owner go on; `unread` was received and belongs to no exchange.
     pub(crate) fn give_back(mut self, unread: &mut BytesMut) {
         self.is_over = true;
         let owner = {
             let mut state = self.lender.lock();
-            state.unread = unread.split();
+            // Even an empty part of a buffer would keep all of it.
+            if !unread.is_empty() {
+                state.unread = unread.split();
+            }
             state.turn = Turn::Owner;
-            state.owner.clone()
+            state.owner.clone().filter(|owner| state.is_due(owner))
         };
         // Outside of the lock: a runtime that is shutting down drops whom it should wake.
         if let Some(waker) = owner {
