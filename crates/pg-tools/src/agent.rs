@@ -375,7 +375,8 @@ impl Agent {
 
     /// Rows of one result, where `usual` is what a tool allows.
     pub(crate) fn most_rows(&self, usual: u64) -> u64 {
-        self.standing.policy
+        self.standing
+            .policy
             .rows
             .map_or(usual, |rows| usual.min(rows.into()))
     }

@@ -22,14 +22,17 @@ fn around_with(text: &JsonText, mut draw: impl FnMut() -> String) -> JsonText {
         }
     };
     let mut fenced = JsonText::with_capacity(text.as_str().len() + 64);
-    fenced.push_str(&format!("<data-{marker}>\n"));
+    for piece in ["<data-", &marker, ">\n"] {
+        fenced.push_str(piece);
+    }
     fenced.push_written(text.as_str());
     fenced.push_str(if ends_line(text) {
         "</data-"
     } else {
         "\n</data-"
     });
-    fenced.push_str(&format!("{marker}>"));
+    fenced.push_str(&marker);
+    fenced.push('>');
     fenced
 }
 

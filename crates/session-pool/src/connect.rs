@@ -1,6 +1,6 @@
 //! Opens connections for a pool, and ends them with their session.
 
-use std::{hash::RandomState, path::PathBuf, sync::Arc, time::Duration};
+use std::{hash::RandomState, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use deadpool::managed::{self, Metrics, RecycleError};
@@ -59,6 +59,9 @@ pub(crate) struct Connection {
     pub(crate) client: Client,
     pub(crate) opened: Instant,
     pub(crate) means: Means,
+    /// Whether the process that serves it is the one that it was told of: a pooler tells another one,
+    /// for it has many.
+    pub(crate) is_direct: bool,
     task: JoinHandle<()>,
 }
 
@@ -249,13 +252,20 @@ impl Connector {
                 return Ok(None);
             }
         }
+        let process = process(&client).await?;
+        let is_direct = process.is_some() && process == lender.process();
         self.size_the_budget(&client).await;
         Ok(Some(Connection {
             client,
+            is_direct,
             opened: Instant::now(),
             means: Means {
                 lender,
-                statements: Statements::new(self.names.clone(), self.prepared_statements),
+                statements: Statements::new(
+                    self.names.clone(),
+                    self.prepared_statements,
+                    is_direct,
+                ),
                 buffer: BytesMut::new(),
             },
             task,
@@ -268,7 +278,11 @@ impl Connector {
             return;
         };
         // Nothing is prepared for it, which a pooler between here and there might lose.
-        match client.simple_query(MOST_CONNECTIONS).await.map(number) {
+        match client
+            .simple_query(MOST_CONNECTIONS)
+            .await
+            .map(number::<usize>)
+        {
             Ok(Some(most)) => {
                 // Some for people who must see what is going on, and for other programs.
                 question.answer(most - (most / 10).max(2).min(most));
@@ -293,7 +307,13 @@ async fn kind(client: &Client) -> Result<(bool, bool), Error> {
     Ok(row.unwrap_or_default())
 }
 
-fn number(messages: Vec<SimpleQueryMessage>) -> Option<usize> {
+/// Asks for the number of the process that serves a connection now.
+async fn process(client: &Client) -> Result<Option<i32>, Error> {
+    let messages = client.simple_query("SELECT pg_catalog.pg_backend_pid()");
+    Ok(number(messages.await?))
+}
+
+fn number<T: FromStr>(messages: Vec<SimpleQueryMessage>) -> Option<T> {
     messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
         _ => None,

@@ -4,7 +4,7 @@
 //! end, so that all of it costs one write, one read and one "ready"; after a statement that fails
 //! PostgreSQL skips the others. Values come as text, written by their types' own output functions.
 
-use std::{borrow::Cow, io};
+use std::{borrow::Cow, io, sync::Arc};
 
 use bytes::{Buf, BytesMut};
 use fallible_iterator::FallibleIterator;
@@ -55,7 +55,7 @@ pub struct Parameter<'a> {
 #[derive(Debug)]
 pub enum Answer<'a> {
     /// What columns the rows of a [`Step::Query`] have.
-    Columns(Vec<Column>),
+    Columns(Arc<[Column]>),
     /// A row of it.
     Row(Row<'a>),
     /// A row is larger than wanted. It is not read, and neither is what follows it: drop the lease.
@@ -84,7 +84,7 @@ pub enum Answer<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// The type's number in `pg_type`.
     pub type_oid: u32,
     /// The table's number in `pg_class` and the column's in the table, where its values are those of
@@ -186,7 +186,6 @@ pub struct Exchange<'a> {
     done: Option<String>,
 }
 
-#[derive(Clone, Copy)]
 struct Sent {
     /// The step's place in what the caller gave.
     step: usize,
@@ -196,6 +195,8 @@ struct Sent {
     is_told: bool,
     prepares: Option<Name>,
     prepared: Option<Name>,
+    /// What PostgreSQL was not asked to describe again, until it is told.
+    columns: Option<Arc<[Column]>>,
 }
 
 impl Means {
@@ -267,7 +268,9 @@ fn write(
         }
         bind(&name, parameters, out)?;
         let has_rows = matches!(what, Step::Query(..) | Step::Few { .. });
-        if has_rows {
+        let known = prepared.filter(|_| has_rows);
+        let columns = known.and_then(|name| statements.columns(name));
+        if has_rows && columns.is_none() {
             frontend::describe(b'P', "", out)?;
         }
         let most_rows = match what {
@@ -282,6 +285,7 @@ fn write(
             is_told: matches!(what, Step::Few { .. }),
             prepares,
             prepared,
+            columns,
         });
     }
     frontend::sync(out);
@@ -298,6 +302,7 @@ fn parse(step: usize, text: &str, out: &mut BytesMut, sent: &mut Vec<Sent>) -> i
         is_told: false,
         prepares: None,
         prepared: None,
+        columns: None,
     });
     Ok(())
 }
@@ -348,6 +353,9 @@ impl Exchange<'_> {
         self.buffer.advance(std::mem::take(&mut self.handed));
         loop {
             let (kind, length) = self.message().await?;
+            if let Some(columns) = self.known_columns(kind) {
+                return Ok(Answer::Columns(columns));
+            }
             let is_row = kind == b'D' && self.has_rows();
             if is_row && length > self.largest_row {
                 return self.oversized(length).await;
@@ -372,6 +380,13 @@ impl Exchange<'_> {
             }
             self.buffer.advance(HEAD + length);
         }
+    }
+
+    /// Gives the columns of the step that has begun to answer, if they are known and were not given.
+    fn known_columns(&mut self, kind: u8) -> Option<Arc<[Column]>> {
+        let has_begun = matches!(kind, b'D' | b'C' | b's' | b'I');
+        let sent = self.steps.get_mut(self.current).filter(|_| has_begun)?;
+        sent.columns.take()
     }
 
     fn has_rows(&self) -> bool {
@@ -440,13 +455,18 @@ impl Exchange<'_> {
             return Err(malformed());
         };
         let columns = body.fields().map(|field| {
-            Ok(Column {
-                name: field.name().to_owned(),
+            Ok::<_, io::Error>(Column {
+                name: field.name().into(),
                 type_oid: field.type_oid(),
                 origin: (field.table_oid() != 0).then(|| (field.table_oid(), field.column_id())),
             })
         });
-        columns.collect().map(Answer::Columns)
+        let columns: Arc<[Column]> = columns.collect::<Vec<_>>()?.into();
+        let sent = self.steps.get(self.current);
+        if let Some(name) = sent.and_then(|sent| sent.prepared.or(sent.prepares)) {
+            self.statements.learn(name, &columns);
+        }
+        Ok(Answer::Columns(columns))
     }
 
     fn refused(&mut self) -> io::Result<Answer<'static>> {

@@ -138,12 +138,7 @@ impl Session {
             });
         }
         let mut lease = self.lease(database).await?;
-        let is_direct = lease.is_direct().await;
-        let is_direct = is_direct.map_err(|source| LeaseError::Unreachable {
-            database: database.to_owned(),
-            source,
-        })?;
-        if !is_direct {
+        if !lease.is_direct() {
             lease.give_back();
             return Err(LeaseError::Pooled {
                 database: database.to_owned(),

@@ -4,7 +4,7 @@ use std::{io, ops::Deref, sync::Arc, time::Duration};
 
 use deadpool::managed::Object;
 use tokio::runtime::Handle;
-use tokio_postgres::{Client, Error, SimpleQueryMessage};
+use tokio_postgres::{Client, Error};
 
 use crate::{
     budget::Stake,
@@ -157,18 +157,9 @@ impl Lease {
         }
     }
 
-    /// Says whether the process that serves it is the one that it was told of: a pooler tells another
-    /// one, for it has many.
-    pub(crate) async fn is_direct(&self) -> Result<bool, Error> {
-        let told = self.connection().means.lender.process();
-        let asked = self
-            .simple_query("SELECT pg_catalog.pg_backend_pid()")
-            .await?;
-        let asked = asked.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
-            _ => None,
-        });
-        Ok(told.is_some() && told == asked)
+    /// Says whether the same process serves the connection all the time.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.connection().is_direct
     }
 
     /// Makes it a lease of a line.

@@ -1,6 +1,11 @@
 //! The statements that a connection has prepared, so that a repeated one is not parsed again.
 
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::{
+    hash::{BuildHasher, Hash, Hasher, RandomState},
+    sync::Arc,
+};
+
+use crate::Column;
 
 /// How many statements seen once are remembered, for each that may be prepared.
 const SEEN_FOR_EACH: usize = 4;
@@ -19,6 +24,9 @@ const LEAST: usize = 8;
 pub(crate) struct Statements {
     names: RandomState,
     capacity: usize,
+    /// Whether one process serves the connection all the time, so that what is known of a statement
+    /// stays true of it.
+    is_direct: bool,
     /// The most recently used one last.
     prepared: Vec<Prepared>,
     /// The hashes of texts that were run once, the last one last.
@@ -35,6 +43,8 @@ struct Prepared {
     hash: u64,
     text: Box<str>,
     types: Box<[u32]>,
+    /// As PostgreSQL has described them. It refuses to run a prepared statement with others.
+    columns: Option<Arc<[Column]>>,
 }
 
 /// How a text is to be run.
@@ -63,16 +73,23 @@ pub(crate) struct Name(u64);
 
 impl Name {
     pub(crate) fn text(self) -> String {
-        format!("q{:016x}", self.0)
+        let mut text = String::with_capacity(17);
+        text.push('q');
+        let digits = (0..16)
+            .rev()
+            .map(|place| (self.0 >> (4 * place)) as u32 & 0xf);
+        text.extend(digits.filter_map(|digit| char::from_digit(digit, 16)));
+        text
     }
 }
 
 impl Statements {
     /// Starts with none; `names` is the key of all names. A capacity below [`LEAST`] means none.
-    pub(crate) fn new(names: RandomState, capacity: usize) -> Self {
+    pub(crate) fn new(names: RandomState, capacity: usize, is_direct: bool) -> Self {
         Statements {
             names,
             capacity: if capacity < LEAST { 0 } else { capacity },
+            is_direct,
             prepared: Vec::new(),
             seen: Vec::new(),
             came: Vec::new(),
@@ -110,8 +127,24 @@ impl Statements {
             hash,
             text: text.into(),
             types: types.collect(),
+            columns: None,
         });
         Plan::Prepare(Name(hash))
+    }
+
+    /// Remembers how PostgreSQL described the columns of a prepared statement.
+    pub(crate) fn learn(&mut self, name: Name, columns: &Arc<[Column]>) {
+        let mut known = self.prepared.iter_mut().rev();
+        if let Some(known) = known.find(|known| known.hash == name.0) {
+            known.columns = Some(Arc::clone(columns));
+        }
+    }
+
+    /// Gives the columns of a prepared statement, if they are known and cannot be others.
+    pub(crate) fn columns(&self, name: Name) -> Option<Arc<[Column]>> {
+        let mut known = self.prepared.iter().rev();
+        let known = known.find(|known| self.is_direct && known.hash == name.0)?;
+        known.columns.clone()
     }
 
     fn hash(&self, text: &str, types: impl Iterator<Item = u32>) -> u64 {
@@ -190,7 +223,7 @@ impl Statements {
 
     /// Prepares nothing from now on.
     pub(crate) fn give_up(&mut self) {
-        *self = Statements::new(self.names.clone(), 0);
+        *self = Statements::new(self.names.clone(), 0, self.is_direct);
     }
 }
 
@@ -208,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_text_is_prepared_when_it_comes_again() {
-        let mut statements = Statements::new(RandomState::new(), LEAST);
+        let mut statements = Statements::new(RandomState::new(), LEAST, true);
         let prepared = [1, 2, 3].map(|_| is_prepared(&mut statements, "SELECT 1", Use::Maybe));
         assert_eq!(prepared, [false, false, true]);
         assert!(!is_prepared(&mut statements, "BEGIN", Use::Always));
@@ -217,7 +250,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_one_makes_room() {
-        let mut statements = Statements::new(RandomState::new(), LEAST);
+        let mut statements = Statements::new(RandomState::new(), LEAST, true);
         let texts: Vec<String> = (0..LEAST).map(|number| number.to_string()).collect();
         for text in texts.iter().chain([&texts[0]]) {
             plan(&mut statements, text, Use::Always);
@@ -234,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_has_a_bound() {
-        let mut statements = Statements::new(RandomState::new(), LEAST);
+        let mut statements = Statements::new(RandomState::new(), LEAST, true);
         for number in 0..1_000 {
             plan(&mut statements, &number.to_string(), Use::Maybe);
         }
@@ -250,7 +283,7 @@ mod tests {
 
     #[test]
     fn what_retires_is_forgotten_by_postgresql_and_prepares_nothing_more() {
-        let mut statements = Statements::new(RandomState::new(), LEAST);
+        let mut statements = Statements::new(RandomState::new(), LEAST, true);
         let Plan::Prepare(name) = plan(&mut statements, "BEGIN", Use::Always) else {
             panic!("it is prepared");
         };
@@ -262,15 +295,15 @@ mod tests {
     #[test]
     fn a_name_stands_for_one_text_on_every_connection() {
         let names = RandomState::new();
-        let mut first = Statements::new(names.clone(), LEAST);
-        let mut second = Statements::new(names, LEAST);
+        let mut first = Statements::new(names.clone(), LEAST, true);
+        let mut second = Statements::new(names, LEAST, true);
         let name = plan(&mut first, "SELECT 1", Use::Always);
         assert_eq!(name, plan(&mut second, "SELECT 1", Use::Always));
         assert_ne!(name, plan(&mut second, "SELECT 2", Use::Always));
     }
     #[test]
     fn a_text_with_other_types_is_another_statement() {
-        let mut statements = Statements::new(RandomState::new(), LEAST);
+        let mut statements = Statements::new(RandomState::new(), LEAST, true);
         let mut plan =
             |types: &[u32]| statements.plan("SELECT $1", types.iter().copied(), Use::Always);
         let Plan::Prepare(number) = plan(&[23]) else {
@@ -284,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_text_recurs_when_it_has_come_often_unless_it_is_to_be_avoided() {
-        let mut statements = Statements::new(RandomState::new(), LEAST);
+        let mut statements = Statements::new(RandomState::new(), LEAST, true);
         let mut came = |text: &str| (0..7).map(|_| statements.recurs(text)).collect::<Vec<_>>();
         let expected = [false, false, false, false, false, true, true];
         assert_eq!(came("SELECT $1"), expected);
@@ -295,7 +328,7 @@ mod tests {
             (0..7).all(|_| !statements.recurs("SELECT $1") && !statements.recurs("never seen"))
         );
         assert!(statements.recurs("SELECT $1, $2"));
-        let mut none = Statements::new(RandomState::new(), 0);
+        let mut none = Statements::new(RandomState::new(), 0, true);
         assert!((0..7).all(|_| !none.recurs("SELECT $1")));
     }
 }

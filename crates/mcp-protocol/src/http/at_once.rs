@@ -71,12 +71,10 @@ impl<F: Future + Unpin> Future for AtOnce<F> {
             if polled.is_ready() {
                 return polled;
             }
-            let woken = relay.state.compare_exchange(
-                POLLED,
-                WAITING,
-                Ordering::SeqCst,
-                Ordering::SeqCst,
-            );
+            let woken =
+                relay
+                    .state
+                    .compare_exchange(POLLED, WAITING, Ordering::SeqCst, Ordering::SeqCst);
             if woken.is_ok() {
                 return Poll::Pending;
             }

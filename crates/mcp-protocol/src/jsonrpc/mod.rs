@@ -25,8 +25,8 @@ pub(crate) enum Id {
 
 impl Id {
     pub(crate) fn read(raw: &RawValue) -> Option<Self> {
-        if let Ok(text) = serde_json::from_str::<String>(raw.get()) {
-            return Some(Self::Text(text));
+        if raw.get().starts_with('"') {
+            return serde_json::from_str(raw.get()).ok().map(Self::Text);
         }
         let number = serde_json::from_str::<Number>(raw.get()).ok()?;
         (number.is_i64() || number.is_u64()).then_some(Self::Number(number))

@@ -58,14 +58,14 @@ pub(super) fn sort_columns(
     let items = items(statement.text())?;
     let sorted = items.into_iter().map(|item| {
         let index = match item.what {
-            What::Name(name) => columns.iter().position(|column| column.name == name)?,
+            What::Name(name) => columns.iter().position(|column| *column.name == *name)?,
             What::Place(place) => place.checked_sub(1)?,
         };
         let Column { name, sorts, .. } = columns.get(index)?;
         let is_only = columns.iter().filter(|other| other.name == *name).count() == 1;
         (is_only && *sorts != Sorts::Unknown).then(|| SortColumn {
             index,
-            name: name.clone(),
+            name: name.to_string(),
             sorts: *sorts,
             descending: item.descending,
             nulls_first: item.nulls_first,
@@ -339,7 +339,7 @@ mod tests {
 
     fn columns(names: &[&str]) -> Vec<Column> {
         let columns = names.iter().map(|name| Column {
-            name: (*name).to_owned(),
+            name: (*name).into(),
             type_name: "t".into(),
             kind: ColumnKind::Text,
             sorts: if *name == "json" {

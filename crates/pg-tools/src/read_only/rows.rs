@@ -1,6 +1,6 @@
 //! Results, as PostgreSQL's own text of each value.
 
-use std::io;
+use std::{borrow::Cow, io, sync::Arc};
 
 use session_pool::Row;
 
@@ -18,9 +18,9 @@ pub(crate) struct Page {
 /// A column of a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Column {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// The type's name as in SQL.
-    pub(crate) type_name: String,
+    pub(crate) type_name: Cow<'static, str>,
     pub(crate) kind: ColumnKind,
     pub(crate) sorts: Sorts,
 }

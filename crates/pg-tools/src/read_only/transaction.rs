@@ -217,7 +217,7 @@ impl Reading {
     async fn read(&mut self, exchange: &mut Exchange<'_>) -> io::Result<bool> {
         loop {
             match exchange.next().await? {
-                Answer::Columns(columns) => self.described = Some(columns),
+                Answer::Columns(columns) => self.described = Some(columns.to_vec()),
                 Answer::Row(row) => self.take(row)?,
                 Answer::Oversized { bytes } => {
                     self.cut_off(bytes);

@@ -1,8 +1,9 @@
 //! The names of types as `psql` says them.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use session_pool::{Column as Described, Lease};
@@ -107,7 +108,7 @@ impl TypeNames {
         let described = described.iter();
         described
             .map(|column| match Type::from_oid(column.type_oid) {
-                Some(own) => of_own(&column.name, &own),
+                Some(own) => of_own(column.name.clone(), &own),
                 None => {
                     let known = self.lock().get(&column.type_oid).cloned();
                     Column {
@@ -117,7 +118,7 @@ impl TypeNames {
                             Some(Known { is_enum: true, .. }) => Sorts::Surely,
                             _ => Sorts::Unknown,
                         },
-                        type_name: known.map_or_else(|| UNKNOWN.to_owned(), |known| known.name),
+                        type_name: known.map_or(UNKNOWN.into(), |known| known.name.into()),
                     }
                 }
             })
@@ -133,27 +134,29 @@ impl TypeNames {
 pub(crate) fn columns(prepared: &Prepared) -> Vec<Column> {
     let described = prepared.columns().iter();
     described
-        .map(|column| of_own(column.name(), column.type_()))
+        .map(|column| of_own(column.name().into(), column.type_()))
         .collect()
 }
 
 /// Describes a column of one of PostgreSQL's own types.
-pub(crate) fn of_own(column: &str, own: &Type) -> Column {
+pub(crate) fn of_own(column: Arc<str>, own: &Type) -> Column {
     let sorted = SORTED.iter().find(|(_, types)| types.contains(own));
     Column {
-        name: column.to_owned(),
+        name: column,
         type_name: name(own),
         kind: kind(own),
         sorts: sorted.map_or(Sorts::Unknown, |(sorts, _)| *sorts),
     }
 }
 
-fn name(kind: &Type) -> String {
+fn name(kind: &Type) -> Cow<'static, str> {
     if let Kind::Array(element) = kind.kind() {
-        return format!("{}[]", name(element));
+        return format!("{}[]", name(element)).into();
     }
-    let known = SQL_NAMES.iter().find(|(known, _)| known == kind);
-    known.map_or_else(|| kind.name().to_owned(), |(_, name)| (*name).to_owned())
+    match SQL_NAMES.iter().find(|(known, _)| known == kind) {
+        Some((_, name)) => (*name).into(),
+        None => kind.name().to_owned().into(),
+    }
 }
 
 fn kind(kind: &Type) -> ColumnKind {

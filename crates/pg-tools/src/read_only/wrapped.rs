@@ -102,14 +102,14 @@ impl<'a> Wrapped<'a> {
     }
 
     fn of(text: &'a str, wanted: &str, after: &str, most_rows: u32) -> Self {
-        let before = format!("SELECT {wanted} FROM (\n");
+        let before = ["SELECT ", wanted, " FROM (\n"].concat();
         Wrapped {
             text,
-            alone: format!("{PREPARE}{text}"),
+            alone: [PREPARE, text].concat(),
             is_prepare: true,
             is_apart: false,
             gate: None,
-            inside: format!("{before}{text}\n) q {after}"),
+            inside: [&*before, text, "\n) q ", after].concat(),
             before: length(&before),
             most_rows,
             numbers: &[],

@@ -248,7 +248,7 @@ impl Ran {
     async fn read(&mut self, exchange: &mut Exchange<'_>, most_bytes: usize) -> io::Result<()> {
         loop {
             match exchange.next().await? {
-                Answer::Columns(columns) => self.columns = Some(columns),
+                Answer::Columns(columns) => self.columns = Some(columns.to_vec()),
                 Answer::Row(row) => self.take(row, most_bytes)?,
                 Answer::Oversized { .. } => {
                     return Err(io::Error::other("a row is larger than a result may be"));

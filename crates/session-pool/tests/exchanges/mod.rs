@@ -19,7 +19,10 @@ async fn exchange(lease: &mut Lease, steps: &[Step<'_>]) -> std::io::Result<Outc
     loop {
         match exchange.next().await? {
             Answer::Columns(columns) => {
-                outcome.columns = columns.into_iter().map(|column| column.name).collect();
+                outcome.columns = columns
+                    .iter()
+                    .map(|column| column.name.to_string())
+                    .collect();
             }
             Answer::Row(row) => {
                 let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
@@ -361,4 +364,49 @@ async fn a_value_is_a_parameter_whatever_it_says() {
     let outcome = exchange(&mut lease, &steps).await.unwrap();
     let (step, complaint, _) = outcome.refused.unwrap();
     assert_eq!((step, complaint.code().code()), (0, "22P02"));
+}
+
+#[tokio::test]
+async fn columns_are_told_each_time_and_are_those_of_the_rows() {
+    let session = sessions().open("described", None);
+    let observer = observer().await;
+    observer
+        .batch_execute("DROP TABLE IF EXISTS described; CREATE TABLE described (a int, b text); INSERT INTO described VALUES (1, 'x')")
+        .await
+        .unwrap();
+    let mut lease = session.lease("main").await.unwrap();
+    let steps = [
+        Step::Query("SELECT * FROM described", &[]),
+        Step::Run("SELECT 1"),
+    ];
+    let mut changes = [
+        "ALTER TABLE described RENAME b TO c",
+        "ALTER TABLE described ADD d int",
+        "ALTER TABLE described DROP d",
+        "DELETE FROM described",
+        "ALTER TABLE described DROP c",
+    ]
+    .into_iter();
+    for columns in [
+        &["a", "b"][..],
+        &["a", "c"],
+        &["a", "c", "d"],
+        &["a", "c"],
+        &["a", "c"],
+        &["a"],
+    ] {
+        for time in 0..5 {
+            let mut outcome = exchange(&mut lease, &steps).await.unwrap();
+            if let Some((step, _, is_stale)) = outcome.refused {
+                assert_eq!((time, step, is_stale), (0, 0, true), "{columns:?}");
+                outcome = exchange(&mut lease, &steps).await.unwrap();
+            }
+            assert_eq!(outcome.columns, columns, "{time}");
+            let mut widths = outcome.rows.iter().map(Vec::len);
+            assert!(widths.all(|width| width == columns.len()));
+        }
+        if let Some(change) = changes.next() {
+            observer.batch_execute(change).await.unwrap();
+        }
+    }
 }
