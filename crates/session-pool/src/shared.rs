@@ -45,7 +45,7 @@ struct State<S> {
     /// The owner's task. A stream wakes only who polled it last, so that it has to be polled for the
     /// owner after each loan, who would not see the server hang up otherwise.
     owner: Option<Waker>,
-    /// Whether the owner waits for its turn.
+    /// Whether the owner waits for its turn to write.
     is_wanted: bool,
     /// Who waits to borrow, or has borrowed and has to learn when the owner goes.
     borrower: Option<Waker>,
@@ -156,7 +156,6 @@ impl<S> State<S> {
     /// Gives the owner its stream, or makes it wait for its turn.
     fn owned(&mut self, context: &Context<'_>) -> Poll<io::Result<&mut S>> {
         remember(&mut self.owner, context);
-        self.is_wanted = self.turn == Turn::Borrower;
         match (self.turn, &mut self.stream) {
             (Turn::Owner, Some(stream)) => Poll::Ready(Ok(stream)),
             (Turn::Borrower, Some(_)) => Poll::Pending,
@@ -179,6 +178,12 @@ impl<S> State<S> {
         let mut context = Context::from_waker(owner);
         // An end, or an error, is there to be found once more.
         poll_read_buf(Pin::new(stream), &mut context, &mut self.unread).is_ready()
+    }
+
+    /// Gives the owner its stream to write to, or has it woken when its turn comes.
+    fn owned_to_write(&mut self, context: &Context<'_>) -> Poll<io::Result<&mut S>> {
+        self.is_wanted = self.turn == Turn::Borrower;
+        self.owned(context)
     }
 
     /// Notes what the owner received.
@@ -320,7 +325,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Shared<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut state = self.0.lock();
-        let stream = ready!(state.owned(context))?;
+        let stream = ready!(state.owned_to_write(context))?;
         let count = ready!(Pin::new(stream).poll_write(context, bytes))?;
         state.awaited += state.sent.pass(&bytes[..count], ASKS);
         Poll::Ready(Ok(count))
@@ -328,13 +333,111 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Shared<S> {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.0.lock();
+        // Before it was lent PostgreSQL had answered to all that was written.
+        if state.turn == Turn::Borrower {
+            return Poll::Ready(Ok(()));
+        }
         let stream = ready!(state.owned(context))?;
         Pin::new(stream).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.0.lock();
-        let stream = ready!(state.owned(context))?;
+        let stream = ready!(state.owned_to_write(context))?;
         Pin::new(stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        task::Wake,
+    };
+
+    use futures_util::FutureExt;
+    use tokio::io::{AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    /// A task that counts how often it was woken.
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// The owner's end of a connection on which the login is over, and the server's end.
+    async fn logged_in(context: &mut Context<'_>) -> (Shared<DuplexStream>, DuplexStream) {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut owner = Shared::new(ours);
+        let startup = b"\0\0\0\x08\0\x03\0\0";
+        assert!(Pin::new(&mut owner).poll_write(context, startup).is_ready());
+        theirs.write_all(b"Z\0\0\0\x05I").await.unwrap();
+        assert_eq!(read(&mut owner, context), Some(6));
+        assert_eq!(read(&mut owner, context), None);
+        (owner, theirs)
+    }
+
+    /// How many bytes there are for the owner; none if it has to wait.
+    fn read(owner: &mut Shared<DuplexStream>, context: &mut Context<'_>) -> Option<usize> {
+        let mut space = [0; 64];
+        let mut buffer = ReadBuf::new(&mut space);
+        match Pin::new(owner).poll_read(context, &mut buffer) {
+            Poll::Ready(read) => read.map(|()| Some(buffer.filled().len())).unwrap(),
+            Poll::Pending => None,
+        }
+    }
+
+    fn borrow(owner: &Shared<DuplexStream>) -> Loan<DuplexStream> {
+        owner.lender().borrow().now_or_never().unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_owner_is_woken_after_a_loan_only_for_what_it_has_to_do() {
+        let task = Arc::new(Task::default());
+        let waker = Waker::from(task.clone());
+        let context = &mut Context::from_waker(&waker);
+        let woken = || task.0.swap(0, Ordering::SeqCst);
+        let (mut owner, _theirs) = logged_in(context).await;
+
+        borrow(&owner).give_back(&mut BytesMut::new());
+        assert_eq!(woken(), 0);
+
+        let loan = borrow(&owner);
+        assert_eq!(read(&mut owner, context), None);
+        assert!(Pin::new(&mut owner).poll_flush(context).is_ready());
+        loan.give_back(&mut BytesMut::new());
+        assert_eq!(woken(), 0);
+
+        let loan = borrow(&owner);
+        assert!(Pin::new(&mut owner).poll_write(context, b"X").is_pending());
+        loan.give_back(&mut BytesMut::new());
+        assert_eq!(woken(), 1);
+
+        assert!(
+            Pin::new(&mut owner)
+                .poll_write(context, b"H\0\0\0\x04")
+                .is_ready()
+        );
+        borrow(&owner).give_back(&mut b"N".as_slice().into());
+        assert_eq!(woken(), 1);
+        assert_eq!(read(&mut owner, context), Some(1));
+    }
+
+    #[tokio::test]
+    async fn the_owner_is_woken_when_the_server_hangs_up_after_a_loan() {
+        let task = Arc::new(Task::default());
+        let waker = Waker::from(task.clone());
+        let (mut owner, theirs) = logged_in(&mut Context::from_waker(&waker)).await;
+        borrow(&owner).give_back(&mut BytesMut::new());
+        assert_eq!(task.0.load(Ordering::SeqCst), 0);
+        drop(theirs);
+        assert_eq!(task.0.load(Ordering::SeqCst), 1);
+        assert_eq!(read(&mut owner, &mut Context::from_waker(&waker)), Some(0));
     }
 }
