@@ -12,6 +12,8 @@ use tokio::{
 
 /// Rows of the table.
 const KEYS: u64 = 99_000;
+/// The revision of MCP that is spoken.
+const REVISION: &str = "2025-06-18";
 
 #[derive(Clone)]
 struct Call {
@@ -33,7 +35,8 @@ fn main() {
         "new" => "users as new_{id}",
         _ => "users",
     };
-    let query = match (arguments.text("--method", "tools/call").as_str(), rows) {
+    let method = arguments.text("--method", "tools/call");
+    let query = match (method.as_str(), rows) {
         ("tools/call", 1) => format!("select {columns} from {users} where id = {{id}}"),
         ("tools/call", _) => {
             format!("select {columns} from {users} where id between {{id}} and {{last}}")
@@ -41,7 +44,12 @@ fn main() {
         _ => String::new(),
     };
     let body = if query.is_empty() {
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#.to_owned()
+        let client = r#"{"name":"load","version":"1"}"#;
+        let params = format!(
+            r#"{{"protocolVersion":"{REVISION}","capabilities":{{}},"clientInfo":{client}}}"#
+        );
+        let params = if method == "initialize" { &params } else { "{}" };
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#)
     } else {
         let tool = arguments.text("--tool", "query_database");
         let argument = arguments.text("--argument", "query");
@@ -70,6 +78,13 @@ fn main() {
     let runtime = runtime.expect("a runtime");
     if arguments.number("--until-first", 0) > 0 {
         return until_first(&runtime, &call);
+    }
+    if arguments.number("--size", 0) > 0 {
+        let size = runtime.block_on(async {
+            let mut client = Client::open(&call).await?;
+            client.call(7).await.map(|()| client.answered)
+        });
+        return println!("{}", size.expect("an answer"));
     }
     LocalSet::new().block_on(&runtime, measure(&arguments, &call));
 }
@@ -164,6 +179,8 @@ struct Client<'a> {
     call: &'a Call,
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// Bytes of the last answer.
+    answered: usize,
 }
 
 impl<'a> Client<'a> {
@@ -178,6 +195,7 @@ impl<'a> Client<'a> {
             call,
             stream,
             buffer: Vec::with_capacity(64 << 10),
+            answered: 0,
         })
     }
 
@@ -196,7 +214,7 @@ impl<'a> Client<'a> {
         } = self.call;
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
-             Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2025-06-18\r\n\
+             Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: {REVISION}\r\n\
              Authorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
@@ -205,6 +223,7 @@ impl<'a> Client<'a> {
             .await
             .map_err(|error| error.to_string())?;
         let answer = self.answer().await?;
+        self.answered = answer.len();
         let told = || String::from_utf8_lossy(&answer[..answer.len().min(300)]).into_owned();
         let text = std::str::from_utf8(&answer).map_err(|_| told())?;
         if self

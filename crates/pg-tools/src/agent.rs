@@ -235,6 +235,10 @@ impl Agent {
         self.databases.iter().map(|name| &**name)
     }
 
+    pub(crate) fn all_databases(&self) -> &Arc<[Arc<str>]> {
+        &self.databases
+    }
+
     /// The same agent on another of the databases that it may use; `None` for any other name.
     #[must_use]
     pub fn on(&self, database: &str) -> Option<Self> {

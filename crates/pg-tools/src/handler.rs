@@ -1,8 +1,7 @@
-//! The toolbox as MCP sees it: the only place that knows the protocol crate.
+//! The toolbox as MCP sees it.
 
 use std::{
     any::Any,
-    collections::VecDeque,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -13,8 +12,8 @@ use mcp_protocol::{
     Block, CallError, Capabilities, Completion, CompletionCall, Content, Context, Handler, Health,
     InputRequest, InputResponse, JsonText, Object, Page, PageRequest, Principal,
     Prompt as ListedPrompt, PromptArgument, PromptCall, PromptMessage, PromptResult, Reference,
-    Resource, ResourceContents, ResourceData, ResourceTemplate, Role, Schema, ServerInfo,
-    Tool as Listed, ToolAnnotations, ToolCall, ToolResult,
+    Resource, ResourceContents, ResourceData, ResourceTemplate, Role, ServerInfo, Tool as Listed,
+    ToolCall, ToolResult,
 };
 use serde_json::{Value, json};
 
@@ -22,12 +21,13 @@ use crate::{
     Agent, CustomTools, Settings, SettingsError, Survey,
     client::{Client, Conversation, Question, Unanswered},
     fence,
+    listing::Lists,
     meter::TooFast,
     prompts::{Argument, PROMPTS, Prompt},
     resources::{self, Described, LISTED, TEMPLATE},
-    shelf::{Shelf, Shelved},
+    shelf::Shelf,
     survey,
-    tools::{Definition, Effect, Failure, Found, Text},
+    tools::{Failure, Found, Text},
 };
 
 /// What an agent should know before its first call.
@@ -117,67 +117,6 @@ impl Toolbox {
     }
 }
 
-/// The lists that agents see: most see the same, and each of their calls asks for it.
-#[derive(Default)]
-struct Lists {
-    /// Locked for a look-up or an entry, never while waiting.
-    known: Mutex<VecDeque<List>>,
-}
-
-struct List {
-    tools: Vec<Arc<Shelved>>,
-    listed: Arc<[Listed]>,
-}
-
-impl Lists {
-    /// As many policies as are likely to be in use at once; another list is made anew.
-    const MOST: usize = 64;
-
-    fn of(&self, seen: Vec<Arc<Shelved>>) -> Arc<[Listed]> {
-        let same = |known: &[Arc<Shelved>]| {
-            known.len() == seen.len() && known.iter().zip(&seen).all(|(a, b)| Arc::ptr_eq(a, b))
-        };
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known().iter().find(|known| same(&known.tools)) {
-            return known.listed.clone();
-        }
-        let listed = seen.iter().map(|shelved| list(&shelved.tool.definition()));
-        let listed: Arc<[Listed]> = listed.collect();
-        let mut known = known();
-        known.push_back(List {
-            tools: seen,
-            listed: listed.clone(),
-        });
-        if known.len() > Self::MOST {
-            known.pop_front();
-        }
-        listed
-    }
-}
-
-fn list(definition: &Definition<'_>) -> Listed {
-    let schema = "the schemas of the tools are valid, which a test proves";
-    let mut listed = Listed::new(
-        definition.name.to_owned(),
-        definition.description.to_owned(),
-        Schema::input(definition.input_schema).expect(schema),
-    );
-    listed.title = Some(definition.title.to_owned().into());
-    listed.output_schema = Some(Schema::output(definition.output_schema).expect(schema));
-    listed.annotations = annotations(definition.effect);
-    listed
-}
-
-fn annotations(effect: Effect) -> ToolAnnotations {
-    let writes = effect == Effect::Writes;
-    ToolAnnotations {
-        read_only_hint: Some(!writes),
-        destructive_hint: Some(writes),
-        idempotent_hint: Some(!writes),
-        open_world_hint: Some(effect == Effect::Asks),
-    }
-}
-
 impl Handler for Toolbox {
     type Principal = Agent;
 
@@ -197,7 +136,7 @@ impl Handler for Toolbox {
     }
 
     fn tools(&self, agent: &Agent) -> Arc<[Listed]> {
-        self.lists.of(self.shelf.of(&agent.present()))
+        self.lists.of(&self.shelf, &agent.present())
     }
 
     async fn call_tool(
@@ -500,20 +439,6 @@ fn words(message: &Object) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn every_tool_can_be_listed_once() {
-        let toolbox = Toolbox::new(Settings::default()).unwrap();
-        let all = toolbox.shelf.all();
-        let listed = toolbox.lists.of(all.clone());
-        let names: std::collections::HashSet<_> = listed.iter().map(|tool| &tool.name).collect();
-        assert_eq!(names.len(), all.len());
-        assert!(
-            Arc::ptr_eq(&listed, &toolbox.lists.of(all.clone())),
-            "made once"
-        );
-        assert_eq!(toolbox.lists.of(all[1..].to_vec()).len(), all.len() - 1);
-    }
 
     #[tokio::test]
     async fn calls_over_a_pipe_are_one_session() {

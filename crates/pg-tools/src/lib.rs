@@ -49,6 +49,7 @@ mod client;
 mod custom;
 mod fence;
 mod handler;
+mod listing;
 /// Rendering alone, for the benchmarks in `bench/`.
 #[cfg(feature = "bench")]
 #[doc(hidden)]

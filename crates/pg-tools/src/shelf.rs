@@ -58,11 +58,14 @@ impl Shelf {
         }
     }
 
-    /// Gives the tools that an agent may use: those that it sees are those that it can call.
-    pub(crate) fn of(&self, agent: &Agent) -> Vec<Arc<Shelved>> {
-        let mut tools = self.all();
-        tools.retain(|shelved| shelved.is_for(agent));
+    /// Gives the tools that an agent may use, with these custom ones: those that it sees are those
+    /// that it can call.
+    pub(crate) fn of(&self, agent: &Agent, custom: &[Arc<Shelved>]) -> Vec<Arc<Shelved>> {
+        let tools = self.tools.iter().chain(custom);
         tools
+            .filter(|shelved| shelved.is_for(agent))
+            .cloned()
+            .collect()
     }
 
     /// Finds a tool that an agent may use.
@@ -98,7 +101,7 @@ impl Shelf {
         *self.custom.write().unwrap_or_else(PoisonError::into_inner) = tools;
     }
 
-    fn present_custom(&self) -> Arc<[Arc<Shelved>]> {
+    pub(crate) fn present_custom(&self) -> Arc<[Arc<Shelved>]> {
         self.custom
             .read()
             .unwrap_or_else(PoisonError::into_inner)

@@ -97,7 +97,7 @@ fn create<'a>(mut rest: Rest<'a>, text: &str) -> Read<'a> {
     if !is(temporary, "temp") && !is(temporary, "temporary") || !is(rest.word()?, "table") {
         return None;
     }
-    let foreign = words(text).find(|word| FOREIGN.contains(&word.as_str()));
+    let foreign = words(text).find(|word| FOREIGN.contains(&&**word));
     Some(match foreign {
         None => Ok(Stateful::CreateTable),
         Some(word) => Err(format!(

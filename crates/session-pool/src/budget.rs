@@ -350,10 +350,10 @@ impl Stake {
 
     /// Hands a connection to the pool's own first waiter for a place.
     fn hand_over(&self, state: &mut State, object: Object<Connector>) -> Unwanted {
-        let mut connection = Box::new(Object::take(object));
+        let mut connection = Object::take(object);
         state.turns.retain(|turn| *turn != self.id);
         let Some(holder) = state.holders.get_mut(&self.id) else {
-            return Unwanted::ByAll(*connection);
+            return Unwanted::ByAll(connection);
         };
         while let Some(waiter) = holder.waiters.pop_front() {
             self.budget.waiting.fetch_sub(1, Ordering::SeqCst);
@@ -367,7 +367,7 @@ impl Stake {
                 }
             }
         }
-        Unwanted::ByAll(*connection)
+        Unwanted::ByAll(connection)
     }
 
     fn pool(&self) -> Option<deadpool::managed::Pool<Connector>> {
@@ -383,7 +383,7 @@ impl Stake {
         self.pool().is_some_and(|pool| pool.status().waiting > 0)
     }
 
-    fn take_idle(&self) -> Option<Connection> {
+    fn take_idle(&self) -> Option<Box<Connection>> {
         let mut is_taken = false;
         let taken = self
             .pool()?
@@ -398,7 +398,7 @@ enum Unwanted {
     /// It goes into its pool.
     ByOthers(Object<Connector>),
     /// It is closed.
-    ByAll(Connection),
+    ByAll(Box<Connection>),
     /// Somebody has it.
     Taken,
 }

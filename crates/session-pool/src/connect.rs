@@ -157,24 +157,25 @@ fn socket_path(config: &Config) -> Option<PathBuf> {
 }
 
 impl managed::Manager for Connector {
-    type Type = Connection;
+    // Boxed, for it is large and handed from one to the next.
+    type Type = Box<Connection>;
     type Error = ConnectError;
 
-    async fn create(&self) -> Result<Connection, ConnectError> {
+    async fn create(&self) -> Result<Box<Connection>, ConnectError> {
         let until = PATIENCE
             .try_with(|until| *until)
             .unwrap_or_else(|_| Instant::now());
         match timeout_at(until, self.stake.grant()).await {
-            Ok(Some(Grant::Connection(connection))) => Ok(*connection),
+            Ok(Some(Grant::Connection(connection))) => Ok(connection),
             // Seldom, and large: a lease should not have to hold the state of a login.
-            Ok(Some(Grant::Place(place))) => Box::pin(self.open(place, until)).await,
+            Ok(Some(Grant::Place(place))) => Box::pin(self.open(place, until)).await.map(Box::new),
             Ok(None) | Err(_) => Err(ConnectError::Full),
         }
     }
 
     async fn recycle(
         &self,
-        connection: &mut Connection,
+        connection: &mut Box<Connection>,
         _: &Metrics,
     ) -> Result<(), RecycleError<ConnectError>> {
         if connection.client.is_closed() {

@@ -1,9 +1,12 @@
 //! One request over HTTP, from its head to its reply.
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::poll_immediate;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{HeaderMap, HeaderValue};
@@ -350,12 +353,32 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                 rest.freeze()
             })
         };
+        let mut collect = pin!(collect);
+        // hyper hands a body over once it has been asked for. Mostly it is there then, and no timer
+        // has to be set.
+        if let Some(body) = poll_immediate(collect.as_mut()).await {
+            return body;
+        }
+        once_more().await;
         tokio::time::timeout(self.options.body_timeout, collect)
             .await
             .unwrap_or_else(|_| {
                 Err(Failure::malformed("the body took too long to arrive").status(408))
             })
     }
+}
+
+/// Waits until the connection has been polled once more.
+async fn once_more() {
+    let mut is_over = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut is_over, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Replies with the one message of a request.

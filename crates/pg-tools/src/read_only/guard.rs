@@ -348,7 +348,7 @@ impl Guard {
     /// Refuses a statement that names a denied function anywhere, in a literal too: what is a name
     /// and what is a text is for PostgreSQL to say.
     pub(super) fn check(&self, statement: &Statement<'_>) -> Result<(), ReadError> {
-        match statement.words().find(|word| self.denied.contains(word)) {
+        match statement.words().find(|word| self.denied.contains(&**word)) {
             None => Ok(()),
             Some(name) => Err(ReadError::refused(format!(
                 "the name {name} may not appear in a query: the function has effects that a rollback does not undo, \

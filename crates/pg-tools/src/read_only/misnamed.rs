@@ -1,5 +1,7 @@
 //! The tables and columns that come nearest to a name that is not there.
 
+use std::borrow::Cow;
+
 use session_pool::Complaint;
 use tokio_postgres::{error::SqlState, types::Type};
 
@@ -50,7 +52,7 @@ impl Reader {
             let Ok(statement) = Statement::check(text) else {
                 return error;
             };
-            let words: Vec<String> = statement.words().collect();
+            let words: Vec<String> = statement.words().map(Cow::into_owned).collect();
             self.ask(agent, COLUMNS, &[(&words, Type::TEXT_ARRAY)])
                 .await
         };

@@ -1,5 +1,7 @@
 //! The text of a query, before PostgreSQL sees it.
 
+use std::borrow::Cow;
+
 use super::failure::ReadError;
 
 /// The longest text that is taken, in bytes.
@@ -50,20 +52,25 @@ impl<'a> Statement<'a> {
     }
 
     /// Goes through the words that may name something, in lower case where they are ASCII.
-    pub(super) fn words(&self) -> impl Iterator<Item = String> {
+    pub(super) fn words(&self) -> impl Iterator<Item = Cow<'a, str>> {
         words(self.0)
     }
 }
 
 /// Goes through the words of a text, in lower case where they are ASCII, whatever they stand in.
-pub(crate) fn words(text: &str) -> impl Iterator<Item = String> {
+pub(crate) fn words(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     text.split(|character: char| {
         !(character.is_ascii_alphanumeric()
             || matches!(character, '_' | '$')
             || !character.is_ascii())
     })
     .filter(|word| !word.is_empty())
-    .map(str::to_ascii_lowercase)
+    .map(
+        |word| match word.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => word.to_ascii_lowercase().into(),
+            false => word.into(),
+        },
+    )
 }
 
 /// Looks for `U&"` and `U&'`, wherever they stand.

@@ -646,7 +646,7 @@ async fn an_agent_sees_and_calls_only_what_its_policy_allows() {
     caller.agent = caller.agent.clone().with_policy(policy);
     let seen: Vec<_> = caller
         .shelf
-        .of(&caller.agent)
+        .of(&caller.agent, &[])
         .iter()
         .map(|shelved| shelved.tool.definition().name.to_owned())
         .collect();

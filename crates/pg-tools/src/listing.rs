@@ -1,0 +1,189 @@
+//! The lists of tools that agents see: most see the same, and each of their calls asks for it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use mcp_protocol::{Schema, Tool as Listed, ToolAnnotations};
+
+use crate::{
+    Agent, Policy,
+    shelf::{Shelf, Shelved},
+    tools::{Definition, Effect},
+};
+
+/// The lists that were asked for.
+#[derive(Default)]
+pub(crate) struct Lists {
+    /// What agents of the same standing were shown. Read by every call; written for new ones.
+    shown: RwLock<HashMap<Viewer, Shown>>,
+    /// The lists themselves. Locked for a look-up or an entry.
+    known: Mutex<VecDeque<List>>,
+}
+
+/// The addresses of an agent's policy and of its databases' names. What is there stays there, for
+/// [`Shown`] holds it.
+type Viewer = (usize, usize);
+
+/// What an agent sees, as long as it is the same and so are the custom tools.
+struct Shown {
+    _held: (Arc<Policy>, Arc<[Arc<str>]>),
+    custom: Arc<[Arc<Shelved>]>,
+    listed: Arc<[Listed]>,
+}
+
+struct List {
+    tools: Vec<Arc<Shelved>>,
+    listed: Arc<[Listed]>,
+}
+
+impl Lists {
+    /// As many lists as are likely to be in use at once; another one is made anew.
+    const MOST: usize = 64;
+    /// As many standings of agents as are remembered.
+    const MOST_SHOWN: usize = 4_096;
+
+    /// Gives the tools that an agent may use.
+    pub(crate) fn of(&self, shelf: &Shelf, agent: &Agent) -> Arc<[Listed]> {
+        let custom = shelf.present_custom();
+        let (policy, databases) = (agent.policy(), agent.all_databases());
+        let viewer = (
+            Arc::as_ptr(policy).addr(),
+            Arc::as_ptr(databases).cast::<()>().addr(),
+        );
+        {
+            let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
+            let shown = shown.get(&viewer);
+            if let Some(shown) = shown.filter(|shown| Arc::ptr_eq(&shown.custom, &custom)) {
+                return Arc::clone(&shown.listed);
+            }
+        }
+        let listed = self.listed(shelf.of(agent, &custom));
+        let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
+        if shown.len() >= Self::MOST_SHOWN {
+            shown.clear();
+        }
+        let now = Shown {
+            _held: (Arc::clone(policy), Arc::clone(databases)),
+            custom,
+            listed: Arc::clone(&listed),
+        };
+        shown.insert(viewer, now);
+        listed
+    }
+
+    /// Gives the list of these tools, which is the same one for all who see the same.
+    fn listed(&self, seen: Vec<Arc<Shelved>>) -> Arc<[Listed]> {
+        let same = |known: &[Arc<Shelved>]| {
+            known.len() == seen.len() && known.iter().zip(&seen).all(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known().iter().find(|known| same(&known.tools)) {
+            return Arc::clone(&known.listed);
+        }
+        let listed = seen.iter().map(|shelved| list(&shelved.tool.definition()));
+        let listed: Arc<[Listed]> = listed.collect();
+        let mut known = known();
+        known.push_back(List {
+            tools: seen,
+            listed: Arc::clone(&listed),
+        });
+        if known.len() > Self::MOST {
+            known.pop_front();
+        }
+        listed
+    }
+}
+
+fn list(definition: &Definition<'_>) -> Listed {
+    let schema = "the schemas of the tools are valid, which a test proves";
+    let mut listed = Listed::new(
+        definition.name.to_owned(),
+        definition.description.to_owned(),
+        Schema::input(definition.input_schema).expect(schema),
+    );
+    listed.title = Some(definition.title.to_owned().into());
+    listed.output_schema = Some(Schema::output(definition.output_schema).expect(schema));
+    listed.annotations = annotations(definition.effect);
+    listed
+}
+
+fn annotations(effect: Effect) -> ToolAnnotations {
+    let writes = effect == Effect::Writes;
+    ToolAnnotations {
+        read_only_hint: Some(!writes),
+        destructive_hint: Some(writes),
+        idempotent_hint: Some(!writes),
+        open_world_hint: Some(effect == Effect::Asks),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::{BTreeSet, HashSet};
+
+    use session_pool::{Limits, Sessions};
+
+    use super::*;
+    use crate::Settings;
+
+    fn names(listed: &[Listed]) -> Vec<&str> {
+        listed.iter().map(|tool| &*tool.name).collect()
+    }
+
+    #[tokio::test]
+    async fn agents_see_their_own_lists_and_equal_ones_are_made_once() {
+        let shelf = Shelf::new(Settings::default()).unwrap();
+        let lists = Lists::default();
+        let sessions = Sessions::new([], Limits::default());
+        let all = Agent::new(sessions.open("anyone", None), "shop");
+        let counts = |tools: &[&str]| Policy {
+            tools: Some(BTreeSet::from_iter(
+                tools.iter().map(|name| (*name).to_owned()),
+            )),
+            ..Policy::default()
+        };
+        let few = all.clone().with_policy(counts(&["count_rows"]));
+        for _ in 0..2 {
+            let seen = lists.of(&shelf, &all);
+            let different: HashSet<_> = names(&seen).into_iter().collect();
+            assert_eq!(different.len(), shelf.all().len());
+            assert_eq!(names(&lists.of(&shelf, &few)), ["count_rows"]);
+        }
+        let other = all.clone().with_policy(counts(&["count_rows"]));
+        assert!(Arc::ptr_eq(
+            &lists.of(&shelf, &few),
+            &lists.of(&shelf, &other)
+        ));
+    }
+
+    #[tokio::test]
+    async fn other_custom_tools_are_seen_at_once() {
+        let shelf = Shelf::new(Settings::default()).unwrap();
+        let lists = Lists::default();
+        let sessions = Sessions::new([], Limits::default());
+        let agent = Agent::new(sessions.open("anyone", None), "shop");
+        let before = lists.of(&shelf, &agent).len();
+        let tool = shelf.all().pop().unwrap().tool.clone();
+        shelf.put_custom(vec![tool]);
+        assert_eq!(lists.of(&shelf, &agent).len(), before + 1);
+        shelf.put_custom(Vec::new());
+        assert_eq!(lists.of(&shelf, &agent).len(), before);
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_has_a_bound() {
+        let shelf = Shelf::new(Settings::default()).unwrap();
+        let lists = Lists::default();
+        let sessions = Sessions::new([], Limits::default());
+        let agent = Agent::new(sessions.open("anyone", None), "shop");
+        for _ in 0..2 * Lists::MOST_SHOWN {
+            let agent = agent.clone().with_policy(Policy::default());
+            lists.of(&shelf, &agent);
+        }
+        assert!(lists.shown.read().unwrap().len() <= Lists::MOST_SHOWN);
+        assert_eq!(lists.known.lock().unwrap().len(), 1);
+    }
+}
