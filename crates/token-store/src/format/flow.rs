@@ -1,77 +1,91 @@
 //! A reader for the values that the writer puts on one line: texts, lists of texts, and mappings from names to texts.
 
-use super::{Value, write::is_bare};
+use std::borrow::Cow;
+
+use super::{policy::Given, write::is_bare};
 use crate::secret::TokenHash;
 
 /// The letters that may follow the digits of a number, or nothing.
 const UNITS: [&str; 8] = ["", "KiB", "MiB", "GiB", "ms", "s", "m", "h"];
 
 /// Reads one line's value; nothing when it is in any other form.
-pub(super) fn read(text: &str) -> Option<Value> {
+pub(super) fn read(text: &str) -> Option<Given<'_>> {
     if let Some(inside) = enclosed(text, '[', ']') {
-        let items = split(inside)?.into_iter().map(item);
-        return items.collect::<Option<_>>().map(Value::List);
+        let mut list = Vec::with_capacity(4);
+        let mut parts = Parts(Some(inside));
+        while let Some(part) = parts.next()? {
+            list.push(item(part)?);
+        }
+        return Some(Given::List(list));
     }
     if let Some(inside) = enclosed(text, '{', '}') {
-        let pairs = split(inside)?.into_iter().map(|pair| {
-            let (key, value) = pair.split_once(": ")?;
-            let key = is_bare(key).then(|| Value::Text(key.to_owned()))?;
-            Some((key, item(value)?))
-        });
-        return pairs.collect::<Option<_>>().map(Value::Map);
+        let mut pairs = Vec::with_capacity(4);
+        let mut parts = Parts(Some(inside));
+        while let Some(part) = parts.next()? {
+            let (key, value) = part.split_once(": ")?;
+            let key = is_bare(key).then_some(Cow::Borrowed(key))?;
+            pairs.push((key, item(value)?));
+        }
+        return Some(Given::Map(pairs));
     }
-    item(text)
+    item(text).map(Given::Scalar)
 }
 
 fn enclosed(text: &str, open: char, close: char) -> Option<&str> {
     text.strip_prefix(open)?.strip_suffix(close)
 }
 
-/// Splits at `, ` outside of quotes.
-fn split(text: &str) -> Option<Vec<&str>> {
-    let mut parts = Vec::new();
-    let (mut start, mut quoted, mut escaped) = (0, false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b',' if !quoted => {
-                parts.push(&text[start..at]);
-                start = at + 2;
-                if text.as_bytes().get(at + 1) != Some(&b' ') {
-                    return None;
-                }
-            }
-            _ => {}
-        }
+/// What is left of a list, of which a part reaches to the next `, ` outside of quotes.
+struct Parts<'a>(Option<&'a str>);
+
+impl<'a> Parts<'a> {
+    /// Returns the next part, or nothing after the last; fails where a comma has no space behind it.
+    fn next(&mut self) -> Option<Option<&'a str>> {
+        let Some(text) = self.0 else {
+            return Some(None);
+        };
+        let (mut quoted, mut escaped) = (false, false);
+        let comma = text.bytes().position(|byte| {
+            let ends = byte == b',' && !quoted;
+            quoted ^= byte == b'"' && !escaped;
+            escaped = byte == b'\\' && quoted && !escaped;
+            ends
+        });
+        let Some(comma) = comma else {
+            self.0 = None;
+            return Some(Some(text));
+        };
+        self.0 = Some(text[comma..].strip_prefix(", ")?);
+        Some(Some(&text[..comma]))
     }
-    parts.push(text.get(start..)?);
-    Some(parts)
 }
 
-fn item(text: &str) -> Option<Value> {
+fn item(text: &str) -> Option<Cow<'_, str>> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let is_number = (1..=18).contains(&digits) && !text.starts_with('0');
     if is_number && UNITS.contains(&&text[digits..]) {
-        return Some(Value::Plain(text.to_owned()));
+        return Some(Cow::Borrowed(text));
     }
     let has_letter = |text: &str| {
         text.bytes()
             .any(|digit| matches!(digit, b'a'..=b'd' | b'f'))
     };
     if TokenHash::from_hex(text).is_some() && has_letter(text) {
-        return Some(Value::Text(text.to_owned()));
+        return Some(Cow::Borrowed(text));
     }
-    scalar(text).map(Value::Text)
+    scalar(text)
 }
 
 /// Reads a bare text, or a quoted one whose only escapes are `\"` and `\\`.
-pub(super) fn scalar(text: &str) -> Option<String> {
+pub(super) fn scalar(text: &str) -> Option<Cow<'_, str>> {
     let Some(inner) = text.strip_prefix('"') else {
-        return is_bare(text).then(|| text.to_owned());
+        return is_bare(text).then_some(Cow::Borrowed(text));
     };
     let inner = inner.strip_suffix('"')?;
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'!' | b'#'..=b'[' | b']'..=b'~');
+    if inner.bytes().all(is_plain) {
+        return Some(Cow::Borrowed(inner));
+    }
     let mut value = String::with_capacity(inner.len());
     let mut characters = inner.chars();
     while let Some(character) = characters.next() {
@@ -81,5 +95,5 @@ pub(super) fn scalar(text: &str) -> Option<String> {
             _ => return None,
         });
     }
-    Some(value)
+    Some(Cow::Owned(value))
 }

@@ -2,7 +2,7 @@
 //!
 //! It accepts less than YAML, never more and never otherwise: any doubt gives nothing, and the YAML parser decides.
 
-use std::{str::Lines, sync::Arc};
+use std::sync::Arc;
 
 use super::{flow, instant, policy, write::is_bare};
 use crate::{
@@ -12,99 +12,113 @@ use crate::{
     token::{Token, TokenId},
 };
 
-/// Reads a text in the writer's form with no unknown fields.
-pub(super) fn scan(text: &str) -> Option<TokenSet> {
+/// Reads a text in the writer's form with no unknown fields; tokens that are in an older set as they are now are shared with it.
+pub(super) fn scan(text: &str, old: &TokenSet) -> Option<TokenSet> {
     // A cut line at the end could pass for a shorter value.
-    let text = text.strip_suffix('\n')?;
-    if text.contains('\r') {
+    if !text.ends_with('\n') || text.contains('\r') {
         return None;
     }
-    if text == "tokens: []" {
+    if text == "tokens: []\n" {
         return Some(TokenSet::default());
     }
-    let mut lines = text.strip_prefix("tokens:\n")?.lines();
+    let mut lines = Lines {
+        rest: text.strip_prefix("tokens:\n")?,
+    };
+    let mut old = old.walk();
     let mut tokens = Vec::with_capacity(text.len() / 200);
-    let mut next = lines.next();
     let mut last = Last::default();
-    while let Some(first) = next {
-        let (token, after) = entry(first, &mut lines, &mut last)?;
-        tokens.push(Arc::new(token));
-        next = after;
+    while !lines.rest.is_empty() {
+        tokens.push(old.share(entry(&mut lines, &mut last)?));
     }
     TokenSet::with_unknown(tokens, Vec::new()).ok()
 }
 
-/// Reads one entry and returns it with the line after it.
-fn entry<'a>(
-    first: &'a str,
-    lines: &mut Lines<'a>,
-    last: &mut Last<'a>,
-) -> Option<(Token, Option<&'a str>)> {
-    let id = first.strip_prefix("  - id: ").filter(|id| is_bare(id))?;
-    let hash = lines.next()?.strip_prefix("    hash: ")?;
-    let note = flow::scalar(lines.next()?.strip_prefix("    note: ")?)?;
-    let mut line = lines.next()?;
-    let mut databases = None;
-    if let Some((_, value)) = field(line, &["database", "databases"]) {
-        databases = policy::databases(&flow::read(value)?).ok()?;
-        line = lines.next()?;
+/// Lines that have not been read yet; all of them end with a line break.
+#[derive(Clone, Copy)]
+struct Lines<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Lines<'a> {
+    /// Takes the next line if it begins so, and returns what follows on it.
+    fn after(&mut self, start: &str) -> Option<&'a str> {
+        let (line, rest) = self.rest.strip_prefix(start)?.split_once('\n')?;
+        self.rest = rest;
+        Some(line)
     }
-    let created_at = time(line.strip_prefix("    created_at: ")?)?;
-    let expires_at = match lines.next()?.strip_prefix("    expires_at: ")? {
+
+    /// Takes the next line if it is this field of an entry, and returns its value.
+    fn field(&mut self, name: &str) -> Option<&'a str> {
+        let value = self.rest.strip_prefix("    ")?.strip_prefix(name)?;
+        let (value, rest) = value.strip_prefix(": ")?.split_once('\n')?;
+        self.rest = rest;
+        Some(value)
+    }
+
+    /// Takes all lines that are indented like fields.
+    fn fields(&mut self) -> &'a str {
+        let all = self.rest;
+        while self.after("    ").is_some() {}
+        &all[..all.len() - self.rest.len()]
+    }
+}
+
+/// Reads one entry.
+fn entry<'a>(lines: &mut Lines<'a>, last: &mut Last<'a>) -> Option<Token> {
+    let id = lines.after("  - id: ").filter(|id| is_bare(id))?;
+    let hash = lines.field("hash")?;
+    let note = flow::scalar(lines.field("note")?)?;
+    let listed = lines.field("database").or_else(|| lines.field("databases"));
+    let databases = match listed {
+        Some(value) => policy::databases(&flow::read(value)?).ok()?,
+        None => None,
+    };
+    let created_at = time(lines.field("created_at")?)?;
+    let expires_at = match lines.field("expires_at")? {
         "null" => None,
         end => Some(time(end)?),
     };
     let mut token = Token::new(id.parse::<TokenId>().ok()?, bare_hash(hash)?, created_at);
-    token.note = note;
+    token.note = note.into_owned();
     token.databases = databases;
     token.expires_at = expires_at;
-    let mut next = lines.next();
-    if let Some((_, value)) = next.and_then(|line| field(line, &policy::FIELDS[..1])) {
-        policy::lay(&mut token, policy::FIELDS[0], &flow::read(value)?).ok()?;
-        next = lines.next();
+    if let Some(value) = lines.field(policy::FIELDS[0]) {
+        token.previous = policy::previous(&flow::read(value)?).ok()?;
     }
-    let mut own = Vec::new();
-    while let Some(line) = next.filter(|line| field(line, &policy::FIELDS[1..]).is_some()) {
-        own.push(line);
-        next = lines.next();
-    }
+    let own = lines.fields();
     if !own.is_empty() {
-        last.read(own, &mut token)?;
+        token.policy = last.read(own)?;
     }
-    Some((token, next))
+    Some(token)
 }
 
 /// The policy of the entry before: many entries in a row have the same, which is then read and held once.
 #[derive(Default)]
 struct Last<'a> {
-    lines: Vec<&'a str>,
+    lines: &'a str,
     policy: Arc<Policy>,
 }
 
 impl<'a> Last<'a> {
-    /// Reads the lines of a policy into a token.
-    fn read(&mut self, lines: Vec<&'a str>, token: &mut Token) -> Option<()> {
-        if self.lines != lines {
-            let mut known = &policy::FIELDS[1..];
-            for line in &lines {
-                // In the writer's order, so that none can stand twice.
-                let (place, value) = field(line, known)?;
-                policy::lay(token, known[place], &flow::read(value)?).ok()?;
-                known = &known[place + 1..];
+    /// Reads the lines of a policy.
+    fn read(&mut self, own: &'a str) -> Option<Arc<Policy>> {
+        if self.lines != own {
+            let mut policy = Policy::default();
+            let mut lines = Lines { rest: own };
+            // In the writer's order, so that none can stand twice.
+            for name in &policy::FIELDS[1..] {
+                if let Some(value) = lines.field(name) {
+                    policy::lay(&mut policy, name, &flow::read(value)?).ok()?;
+                }
             }
-            self.lines = lines;
-            self.policy = Arc::clone(&token.policy);
+            if !lines.rest.is_empty() {
+                return None;
+            }
+            self.lines = own;
+            self.policy = Arc::new(policy);
         }
-        token.policy = Arc::clone(&self.policy);
-        Some(())
+        Some(Arc::clone(&self.policy))
     }
-}
-
-/// Reads a line `    name: value`: which of the names it is, and the value's text.
-fn field<'a>(line: &'a str, names: &[&str]) -> Option<(usize, &'a str)> {
-    let (name, value) = line.strip_prefix("    ")?.split_once(": ")?;
-    let place = names.iter().position(|known| *known == name)?;
-    Some((place, value))
 }
 
 fn bare_hash(digits: &str) -> Option<TokenHash> {

@@ -4,7 +4,13 @@ use std::fmt;
 
 /// One or more different names, in the order in which they were written; none is blank or has control characters.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Names(Box<[Box<str>]>);
+pub struct Names {
+    /// All of them in one text, for there may be a list in each of very many policies.
+    joined: Box<str>,
+}
+
+/// What stands between two names: a control character, which no name has.
+const BETWEEN: &str = "\n";
 
 impl Names {
     /// The most names that a list may have.
@@ -13,26 +19,27 @@ impl Names {
     /// Takes names; nothing when there is none, too many, one twice, or one that is no name.
     #[must_use]
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let mut list: Vec<Box<str>> = Vec::new();
+        let mut list: Vec<&str> = Vec::new();
         for name in names {
             let is_name = !name.trim().is_empty() && !name.contains(char::is_control);
-            if !is_name || list.len() == Self::MAX || list.iter().any(|known| **known == *name) {
+            if !is_name || list.len() == Self::MAX || list.contains(&name) {
                 return None;
             }
-            list.push(name.into());
+            list.push(name);
         }
-        (!list.is_empty()).then(|| Self(list.into()))
+        let joined = list.join(BETWEEN).into();
+        (!list.is_empty()).then_some(Self { joined })
     }
 
     /// Returns the first name.
     #[must_use]
     pub fn first(&self) -> &str {
-        &self.0[0]
+        self.iter().next().unwrap_or_default()
     }
 
     /// Goes through the names.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.0.iter().map(|name| &**name)
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.joined.split(BETWEEN)
     }
 
     /// Says whether a name is in the list.
@@ -50,13 +57,13 @@ impl Names {
 
 impl fmt::Debug for Names {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_list().entries(&self.0).finish()
+        out.debug_list().entries(self.iter()).finish()
     }
 }
 
 /// Writes the names with commas between them.
 impl fmt::Display for Names {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0.join(", "))
+        out.write_str(&self.joined.replace(BETWEEN, ", "))
     }
 }
