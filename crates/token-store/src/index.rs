@@ -59,6 +59,9 @@ impl Index {
         key: &impl Hash,
         is_at: impl Fn(usize) -> bool,
     ) -> Result<usize, Option<(usize, u32)>> {
+        if self.slots.is_empty() {
+            return Err(None);
+        }
         let hash = self.state.hash_one(key);
         // The high half picks the slot, the low half is the mark.
         let first = (u128::from(hash) * self.slots.len() as u128) >> 64;

@@ -2,98 +2,144 @@
 
 use std::borrow::Cow;
 
-use super::{policy::Given, write::is_bare};
+use time::OffsetDateTime;
+
+use super::{
+    instant,
+    policy::Given,
+    write::{BARE, is_text},
+};
 use crate::secret::TokenHash;
 
 /// The letters that may follow the digits of a number, or nothing.
 const UNITS: [&str; 8] = ["", "KiB", "MiB", "GiB", "ms", "s", "m", "h"];
 
-/// Reads one line's value; nothing when it is in any other form.
-pub(super) fn read(text: &str) -> Option<Given<'_>> {
-    if let Some(inside) = enclosed(text, '[', ']') {
-        let mut list = Vec::with_capacity(4);
-        let mut parts = Parts(Some(inside));
-        while let Some(part) = parts.next()? {
-            list.push(item(part)?);
+/// What is left of a file. Whatever is taken is looked at once, and stays where it is; where something else is next than what
+/// is asked for, the answer is nothing and reading is over.
+#[derive(Clone, Copy)]
+pub(super) struct Rest<'a>(pub(super) &'a str);
+
+impl<'a> Rest<'a> {
+    /// Takes just this, and says whether it was next.
+    pub(super) fn take(&mut self, expected: &str) -> bool {
+        let rest = self.0.strip_prefix(expected);
+        self.0 = rest.unwrap_or(self.0);
+        rest.is_some()
+    }
+
+    /// Takes just this.
+    pub(super) fn expect(&mut self, expected: &str) -> Option<()> {
+        self.take(expected).then_some(())
+    }
+
+    /// Takes what may stand without quotes, whatever it means.
+    pub(super) fn plain(&mut self) -> &'a str {
+        let ends = |byte: u8| !BARE[usize::from(byte)];
+        let end = self.0.bytes().position(ends);
+        let (plain, rest) = self.0.split_at(end.unwrap_or(self.0.len()));
+        self.0 = rest;
+        plain
+    }
+
+    /// Takes so many bytes.
+    fn bytes(&mut self, count: usize) -> Option<&'a str> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    /// Takes a hash, in quotes or not.
+    pub(super) fn hash(&mut self) -> Option<TokenHash> {
+        let is_quoted = self.take("\"");
+        let hash = TokenHash::from_hex(self.bytes(64)?)?;
+        self.expect(if is_quoted { "\"" } else { "" })?;
+        Some(hash)
+    }
+
+    /// Takes a time, in quotes, in the one form that is written.
+    pub(super) fn time(&mut self) -> Option<OffsetDateTime> {
+        self.expect("\"")?;
+        let time = instant::whole_seconds(self.bytes(20)?)?;
+        self.expect("\"")?;
+        Some(time)
+    }
+
+    /// Takes a bare text, or a quoted one whose only escapes are `\"` and `\\`.
+    pub(super) fn text(&mut self) -> Option<Cow<'a, str>> {
+        if self.take("\"") {
+            return self.quoted();
         }
-        return Some(Given::List(list));
+        let plain = self.plain();
+        is_text(plain).then_some(Cow::Borrowed(plain))
     }
-    if let Some(inside) = enclosed(text, '{', '}') {
-        let mut pairs = Vec::with_capacity(4);
-        let mut parts = Parts(Some(inside));
-        while let Some(part) = parts.next()? {
-            let (key, value) = part.split_once(": ")?;
-            let key = is_bare(key).then_some(Cow::Borrowed(key))?;
-            pairs.push((key, item(value)?));
+
+    fn quoted(&mut self) -> Option<Cow<'a, str>> {
+        let is_plain = |byte: u8| matches!(byte, b' '..=b'!' | b'#'..=b'[' | b']'..=b'~');
+        let end = self.0.bytes().position(|byte| !is_plain(byte))?;
+        let plain = self.bytes(end)?;
+        if self.take("\"") {
+            return Some(Cow::Borrowed(plain));
         }
-        return Some(Given::Map(pairs));
+        let mut value = plain.to_owned();
+        let mut characters = self.0.chars();
+        loop {
+            value.push(match characters.next()? {
+                '"' => break,
+                '\\' => characters.next().filter(|next| "\"\\".contains(*next))?,
+                plain @ ' '..='~' => plain,
+                _ => return None,
+            });
+        }
+        self.0 = characters.as_str();
+        Some(Cow::Owned(value))
     }
-    item(text).map(Given::Scalar)
+
+    /// Takes a scalar inside a value: a text, a number with a unit or without, or a hash.
+    fn scalar(&mut self) -> Option<Cow<'a, str>> {
+        if self.take("\"") {
+            return self.quoted();
+        }
+        let plain = self.plain();
+        let is_scalar = is_text(plain) || is_number(plain) || is_bare_hash(plain);
+        is_scalar.then_some(Cow::Borrowed(plain))
+    }
+
+    /// Takes a value.
+    pub(super) fn value(&mut self) -> Option<Given<'a>> {
+        if self.take("[") {
+            let mut list = Vec::with_capacity(4);
+            loop {
+                list.push(self.scalar()?);
+                if self.take("]") {
+                    return Some(Given::List(list));
+                }
+                self.expect(", ")?;
+            }
+        }
+        if self.take("{") {
+            let mut pairs = Vec::with_capacity(4);
+            loop {
+                let key = self.plain();
+                is_text(key).then_some(())?;
+                self.expect(": ")?;
+                pairs.push((Cow::Borrowed(key), self.scalar()?));
+                if self.take("}") {
+                    return Some(Given::Map(pairs));
+                }
+                self.expect(", ")?;
+            }
+        }
+        self.scalar().map(Given::Scalar)
+    }
 }
 
-fn enclosed(text: &str, open: char, close: char) -> Option<&str> {
-    text.strip_prefix(open)?.strip_suffix(close)
+fn is_number(plain: &str) -> bool {
+    let digits = plain.bytes().take_while(u8::is_ascii_digit).count();
+    (1..=18).contains(&digits) && !plain.starts_with('0') && UNITS.contains(&&plain[digits..])
 }
 
-/// What is left of a list, of which a part reaches to the next `, ` outside of quotes.
-struct Parts<'a>(Option<&'a str>);
-
-impl<'a> Parts<'a> {
-    /// Returns the next part, or nothing after the last; fails where a comma has no space behind it.
-    fn next(&mut self) -> Option<Option<&'a str>> {
-        let Some(text) = self.0 else {
-            return Some(None);
-        };
-        let (mut quoted, mut escaped) = (false, false);
-        let comma = text.bytes().position(|byte| {
-            let ends = byte == b',' && !quoted;
-            quoted ^= byte == b'"' && !escaped;
-            escaped = byte == b'\\' && quoted && !escaped;
-            ends
-        });
-        let Some(comma) = comma else {
-            self.0 = None;
-            return Some(Some(text));
-        };
-        self.0 = Some(text[comma..].strip_prefix(", ")?);
-        Some(Some(&text[..comma]))
-    }
-}
-
-fn item(text: &str) -> Option<Cow<'_, str>> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let is_number = (1..=18).contains(&digits) && !text.starts_with('0');
-    if is_number && UNITS.contains(&&text[digits..]) {
-        return Some(Cow::Borrowed(text));
-    }
-    let has_letter = |text: &str| {
-        text.bytes()
-            .any(|digit| matches!(digit, b'a'..=b'd' | b'f'))
-    };
-    if TokenHash::from_hex(text).is_some() && has_letter(text) {
-        return Some(Cow::Borrowed(text));
-    }
-    scalar(text)
-}
-
-/// Reads a bare text, or a quoted one whose only escapes are `\"` and `\\`.
-pub(super) fn scalar(text: &str) -> Option<Cow<'_, str>> {
-    let Some(inner) = text.strip_prefix('"') else {
-        return is_bare(text).then_some(Cow::Borrowed(text));
-    };
-    let inner = inner.strip_suffix('"')?;
-    let is_plain = |byte: u8| matches!(byte, b' '..=b'!' | b'#'..=b'[' | b']'..=b'~');
-    if inner.bytes().all(is_plain) {
-        return Some(Cow::Borrowed(inner));
-    }
-    let mut value = String::with_capacity(inner.len());
-    let mut characters = inner.chars();
-    while let Some(character) = characters.next() {
-        value.push(match character {
-            ' '..='!' | '#'..='[' | ']'..='~' => character,
-            '\\' => characters.next().filter(|next| "\"\\".contains(*next))?,
-            _ => return None,
-        });
-    }
-    Some(Cow::Owned(value))
+/// Says whether this is a hash, and one that no reader takes for a number.
+fn is_bare_hash(plain: &str) -> bool {
+    let is_letter = |digit: u8| matches!(digit, b'a'..=b'd' | b'f');
+    TokenHash::from_hex(plain).is_some() && plain.bytes().any(is_letter)
 }

@@ -4,93 +4,65 @@
 
 use std::sync::Arc;
 
-use super::{flow, instant, policy, write::is_bare};
+use super::{flow::Rest, policy, write::is_text};
 use crate::{
     policy::Policy,
-    secret::TokenHash,
     set::TokenSet,
     token::{Token, TokenId},
 };
 
 /// Reads a text in the writer's form with no unknown fields; tokens that are in an older set as they are now are shared with it.
 pub(super) fn scan(text: &str, old: &TokenSet) -> Option<TokenSet> {
-    // A cut line at the end could pass for a shorter value.
-    if !text.ends_with('\n') || text.contains('\r') {
-        return None;
-    }
     if text == "tokens: []\n" {
         return Some(TokenSet::default());
     }
-    let mut lines = Lines {
-        rest: text.strip_prefix("tokens:\n")?,
-    };
+    let mut rest = Rest(text);
+    rest.expect("tokens:\n")?;
     let mut old = old.walk();
     let mut tokens = Vec::with_capacity(text.len() / 200);
     let mut last = Last::default();
-    while !lines.rest.is_empty() {
-        tokens.push(old.share(entry(&mut lines, &mut last)?));
+    while !rest.0.is_empty() {
+        tokens.push(old.share(entry(&mut rest, &mut last)?));
     }
     TokenSet::with_unknown(tokens, Vec::new()).ok()
 }
 
-/// Lines that have not been read yet; all of them end with a line break.
-#[derive(Clone, Copy)]
-struct Lines<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Lines<'a> {
-    /// Takes the next line if it begins so, and returns what follows on it.
-    fn after(&mut self, start: &str) -> Option<&'a str> {
-        let (line, rest) = self.rest.strip_prefix(start)?.split_once('\n')?;
-        self.rest = rest;
-        Some(line)
+/// Reads one entry, with the line break at its end: a line that is cut off could pass for a shorter value.
+fn entry<'a>(rest: &mut Rest<'a>, last: &mut Last<'a>) -> Option<Token> {
+    rest.expect("  - id: ")?;
+    let id = Some(rest.plain()).filter(|id| is_text(id))?;
+    rest.expect("\n    hash: ")?;
+    let hash = rest.hash()?;
+    rest.expect("\n    note: ")?;
+    let note = rest.text()?;
+    let mut databases = None;
+    if rest.take("\n    database: ") || rest.take("\n    databases: ") {
+        databases = policy::databases(&rest.value()?).ok()?;
     }
-
-    /// Takes the next line if it is this field of an entry, and returns its value.
-    fn field(&mut self, name: &str) -> Option<&'a str> {
-        let value = self.rest.strip_prefix("    ")?.strip_prefix(name)?;
-        let (value, rest) = value.strip_prefix(": ")?.split_once('\n')?;
-        self.rest = rest;
-        Some(value)
-    }
-
-    /// Takes all lines that are indented like fields.
-    fn fields(&mut self) -> &'a str {
-        let all = self.rest;
-        while self.after("    ").is_some() {}
-        &all[..all.len() - self.rest.len()]
-    }
-}
-
-/// Reads one entry.
-fn entry<'a>(lines: &mut Lines<'a>, last: &mut Last<'a>) -> Option<Token> {
-    let id = lines.after("  - id: ").filter(|id| is_bare(id))?;
-    let hash = lines.field("hash")?;
-    let note = flow::scalar(lines.field("note")?)?;
-    let listed = lines.field("database").or_else(|| lines.field("databases"));
-    let databases = match listed {
-        Some(value) => policy::databases(&flow::read(value)?).ok()?,
-        None => None,
+    rest.expect("\n    created_at: ")?;
+    let created_at = rest.time()?;
+    rest.expect("\n    expires_at: ")?;
+    let expires_at = match rest.take("null") {
+        true => None,
+        false => Some(rest.time()?),
     };
-    let created_at = time(lines.field("created_at")?)?;
-    let expires_at = match lines.field("expires_at")? {
-        "null" => None,
-        end => Some(time(end)?),
-    };
-    let mut token = Token::new(id.parse::<TokenId>().ok()?, bare_hash(hash)?, created_at);
+    rest.expect("\n")?;
+    let mut token = Token::new(id.parse::<TokenId>().ok()?, hash, created_at);
     token.note = note.into_owned();
     token.databases = databases;
     token.expires_at = expires_at;
-    if let Some(value) = lines.field(policy::FIELDS[0]) {
-        token.previous = policy::previous(&flow::read(value)?).ok()?;
+    if rest.take("    previous: ") {
+        token.previous = policy::previous(&rest.value()?).ok()?;
+        rest.expect("\n")?;
     }
-    let own = lines.fields();
-    if !own.is_empty() {
-        token.policy = last.read(own)?;
+    if rest.0.starts_with(INDENT) {
+        token.policy = last.or_next(rest)?;
     }
     Some(token)
 }
+
+/// What each field of an entry begins with, and no entry.
+const INDENT: &str = "    ";
 
 /// The policy of the entry before: many entries in a row have the same, which is then read and held once.
 #[derive(Default)]
@@ -101,33 +73,28 @@ struct Last<'a> {
 
 impl<'a> Last<'a> {
     /// Reads the lines of a policy.
-    fn read(&mut self, own: &'a str) -> Option<Arc<Policy>> {
-        if self.lines != own {
-            let mut policy = Policy::default();
-            let mut lines = Lines { rest: own };
-            // In the writer's order, so that none can stand twice.
-            for name in &policy::FIELDS[1..] {
-                if let Some(value) = lines.field(name) {
-                    policy::lay(&mut policy, name, &flow::read(value)?).ok()?;
-                }
-            }
-            if !lines.rest.is_empty() {
-                return None;
-            }
-            self.lines = own;
-            self.policy = Arc::new(policy);
+    fn or_next(&mut self, rest: &mut Rest<'a>) -> Option<Arc<Policy>> {
+        let all = rest.0;
+        if !(rest.take(self.lines) && !rest.0.starts_with(INDENT)) {
+            rest.0 = all;
+            self.policy = Arc::new(own(rest)?);
+            self.lines = &all[..all.len() - rest.0.len()];
         }
         Some(Arc::clone(&self.policy))
     }
 }
 
-fn bare_hash(digits: &str) -> Option<TokenHash> {
-    let digits = digits
-        .strip_prefix('"')
-        .map_or(Some(digits), |inner| inner.strip_suffix('"'))?;
-    TokenHash::from_hex(digits)
-}
-
-fn time(quoted: &str) -> Option<time::OffsetDateTime> {
-    instant::whole_seconds(quoted.strip_prefix('"')?.strip_suffix('"')?)
+fn own(rest: &mut Rest<'_>) -> Option<Policy> {
+    let mut policy = Policy::default();
+    let mut known = &policy::FIELDS[1..];
+    while rest.take(INDENT) {
+        let name = rest.plain();
+        // In the writer's order, so that none can stand twice.
+        let place = known.iter().position(|known| *known == name)?;
+        rest.expect(": ")?;
+        policy::lay(&mut policy, name, &rest.value()?).ok()?;
+        rest.expect("\n")?;
+        known = &known[place + 1..];
+    }
+    Some(policy)
 }

@@ -21,8 +21,7 @@ impl Names {
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let mut list: Vec<&str> = Vec::new();
         for name in names {
-            let is_name = !name.trim().is_empty() && !name.contains(char::is_control);
-            if !is_name || list.len() == Self::MAX || list.contains(&name) {
+            if !is_name(name) || list.len() == Self::MAX || list.contains(&name) {
                 return None;
             }
             list.push(name);
@@ -53,6 +52,11 @@ impl Names {
     pub fn covers(&self, other: &Self) -> bool {
         other.iter().all(|name| self.contains(name))
     }
+}
+
+fn is_name(text: &str) -> bool {
+    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_plain || !text.trim().is_empty() && !text.contains(char::is_control)
 }
 
 impl fmt::Debug for Names {
