@@ -79,3 +79,39 @@ impl Index {
         Err(None)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_found_where_it_was_put_and_no_other_key_is() {
+        for count in [0, 1, 2, 3, 1_000] {
+            let keys: Vec<u64> = (0..count).map(|number| number * 7).collect();
+            let mut index = Index::with_room_for(keys.len());
+            for (place, key) in keys.iter().enumerate() {
+                assert_eq!(index.insert(key, place, |at| keys[at] == *key), None);
+            }
+            for (place, key) in keys.iter().enumerate() {
+                assert_eq!(index.find(key, |at| keys[at] == *key), Some(place));
+                assert_eq!(index.insert(key, 0, |at| keys[at] == *key), Some(place));
+                let other = key + 1;
+                assert_eq!(index.find(&other, |at| keys[at] == other), None);
+            }
+        }
+        assert_eq!(Index::default().find(&1, |_| true), None);
+    }
+
+    #[test]
+    fn a_token_takes_less_than_200_bytes_beside_its_texts() {
+        let in_its_list = size_of::<usize>();
+        let counts = 2 * size_of::<usize>();
+        let in_the_index = Index::with_room_for(1_000).slots.len() * size_of::<Slot>() / 1_000;
+        let record = size_of::<crate::Token>();
+        assert!(
+            in_its_list + counts + in_the_index + record < 200,
+            "{record}"
+        );
+    }
+}

@@ -94,13 +94,13 @@ impl<'a> Rest<'a> {
         Some(Cow::Owned(value))
     }
 
-    /// Takes a scalar inside a value: a text, a number with a unit or without, or a hash.
+    /// Takes a scalar inside a value: a text, a quantity or a hash.
     fn scalar(&mut self) -> Option<Cow<'a, str>> {
         if self.take("\"") {
             return self.quoted();
         }
         let plain = self.plain();
-        let is_scalar = is_text(plain) || is_number(plain) || is_bare_hash(plain);
+        let is_scalar = is_text(plain) || is_quantity(plain) || is_bare_hash(plain);
         is_scalar.then_some(Cow::Borrowed(plain))
     }
 
@@ -133,9 +133,22 @@ impl<'a> Rest<'a> {
     }
 }
 
-fn is_number(plain: &str) -> bool {
-    let digits = plain.bytes().take_while(u8::is_ascii_digit).count();
-    (1..=18).contains(&digits) && !plain.starts_with('0') && UNITS.contains(&&plain[digits..])
+/// Says whether this is a whole number, or a sum of such with units, as `1h30m`.
+fn is_quantity(plain: &str) -> bool {
+    let mut rest = plain;
+    loop {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let is_number = (1..=18).contains(&digits) && !rest.starts_with('0');
+        let tail = &rest[digits..];
+        let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
+        if !is_number || !UNITS.contains(&&tail[..letters]) {
+            return false;
+        }
+        if letters == tail.len() {
+            return true;
+        }
+        rest = &tail[letters..];
+    }
 }
 
 /// Says whether this is a hash, and one that no reader takes for a number.

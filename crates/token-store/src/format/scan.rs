@@ -75,7 +75,8 @@ impl<'a> Last<'a> {
     /// Reads the lines of a policy.
     fn or_next(&mut self, rest: &mut Rest<'a>) -> Option<Arc<Policy>> {
         let all = rest.0;
-        if !(rest.take(self.lines) && !rest.0.starts_with(INDENT)) {
+        let is_same = rest.take(self.lines) && !rest.0.starts_with(INDENT);
+        if !is_same {
             rest.0 = all;
             self.policy = Arc::new(own(rest)?);
             self.lines = &all[..all.len() - rest.0.len()];
