@@ -292,10 +292,17 @@ impl<'a> Walk<'a> {
         (found.hash == *hash).then_some(found)
     }
 
-    /// Returns the set's own record of a token that is as it was, so that it is held once, else a new one.
-    pub(crate) fn share(&mut self, token: Token) -> Arc<Token> {
-        let known = self.own(&token.hash).filter(|known| ***known == token);
-        known.map_or_else(|| Arc::new(token), Arc::clone)
+    /// Returns the set's own record of a token that is as it was, so that it is held once; else a new one, with the set's own
+    /// policy where that has stayed.
+    pub(crate) fn share(&mut self, mut token: Token) -> Arc<Token> {
+        match self.own(&token.hash) {
+            Some(known) if **known == token => return Arc::clone(known),
+            Some(known) if known.policy == token.policy => {
+                token.policy = Arc::clone(&known.policy);
+            }
+            _ => {}
+        }
+        Arc::new(token)
     }
 
     /// Finds what became of a token of an older snapshot.

@@ -649,6 +649,9 @@ proptest! {
             let before = set.iter().find(|before| before.hash == token.hash);
             let is_same = before.is_some_and(|before| before == token);
             prop_assert_eq!(before.is_some_and(|before| std::sync::Arc::ptr_eq(before, token)), is_same);
+            if let Some(before) = before.filter(|before| before.policy == token.policy) {
+                prop_assert!(std::sync::Arc::ptr_eq(&before.policy, &token.policy));
+            }
         }
         prop_assert_eq!(shared.changes_since(&set), alone.changes_since(&set));
         prop_assert!(shared.changes_since(&alone).is_empty());

@@ -177,7 +177,7 @@ pub(super) fn previous(given: &Given<'_>) -> Result<Option<Box<Previous>>, Probl
 
 /// Writes `database` or `databases`, if there is any.
 pub(super) fn write_databases(out: &mut String, databases: &Names) {
-    if databases.iter().count() == 1 {
+    if databases.iter().len() == 1 {
         line(out, "database", &scalar(databases.first()));
     } else {
         line(out, "databases", &list(databases.iter()));

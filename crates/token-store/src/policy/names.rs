@@ -33,18 +33,21 @@ impl Names {
     /// Returns the first name.
     #[must_use]
     pub fn first(&self) -> &str {
-        self.iter().next().unwrap_or_default()
+        self.joined.split(BETWEEN).next().unwrap_or_default()
     }
 
     /// Goes through the names.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.joined.split(BETWEEN)
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        Iter {
+            left: self.joined.matches(BETWEEN).count() + 1,
+            names: self.joined.split(BETWEEN),
+        }
     }
 
     /// Says whether a name is in the list.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.iter().any(|known| known == name)
+        self.joined.split(BETWEEN).any(|known| known == name)
     }
 
     /// Says whether every name of the other list is in this one.
@@ -53,6 +56,28 @@ impl Names {
         other.iter().all(|name| self.contains(name))
     }
 }
+
+/// Goes through names and knows how many are left.
+struct Iter<'a> {
+    names: std::str::Split<'a, &'static str>,
+    left: usize,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let name = self.names.next()?;
+        self.left -= 1;
+        Some(name)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
 
 fn is_name(text: &str) -> bool {
     let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -69,5 +94,41 @@ impl fmt::Debug for Names {
 impl fmt::Display for Names {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.joined.replace(BETWEEN, ", "))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kept_as_they_were_given() {
+        for list in [vec!["a"], vec!["b c", "\u{e9}", "a, b"]] {
+            let names = Names::new(list.iter().copied()).unwrap();
+            assert_eq!(names.iter().collect::<Vec<_>>(), list);
+            assert_eq!(names.iter().len(), list.len());
+            assert_eq!(names.first(), list[0]);
+            assert_eq!(names.to_string(), list.join(", "));
+            assert!(list.iter().all(|name| names.contains(name)));
+            assert!(!names.contains("b") && !names.contains(""));
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_different_names_is_refused() {
+        for list in [
+            vec![],
+            vec![""],
+            vec![" "],
+            vec!["a", "a"],
+            vec!["a\nb"],
+            vec!["a", "\t"],
+        ] {
+            assert_eq!(Names::new(list.iter().copied()), None, "{list:?}");
+        }
+        let many: Vec<String> = (0..=Names::MAX).map(|number| number.to_string()).collect();
+        let names = |count: usize| Names::new(many[..count].iter().map(String::as_str));
+        assert!(names(Names::MAX).is_some() && names(Names::MAX + 1).is_none());
     }
 }
