@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Feeds the request pipeline of mcp-protocol what a fuzzer makes up; fails on a panic, a hang or an answer 5xx.
-#   fuzz.sh SECONDS
-# What it finds is kept in crates/mcp-protocol/fuzz: inputs worth keeping in corpus/, those that fail in artifacts/.
+# Feeds what a fuzzer makes up to what reads the outside: the request pipeline of mcp-protocol, which must not panic, hang or
+# answer 5xx, and the token file's two readers, which must agree.
+#   fuzz.sh SECONDS [pipeline|token-file]     for so long, both in turn or one
+# What it finds is kept in the crate's folder fuzz: inputs worth keeping in corpus/, those that fail in artifacts/.
 set -euo pipefail
-seconds=${1:?usage: fuzz.sh SECONDS}
+usage='usage: fuzz.sh SECONDS [pipeline|token-file]'
+seconds=${1:?$usage}
 cargo_fuzz_version=0.13.2
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tools=$PWD/target/tools
@@ -11,11 +13,17 @@ PATH=$tools/bin:$PATH
 if [ "$(cargo fuzz --version 2>/dev/null)" != "cargo-fuzz $cargo_fuzz_version" ]; then
     cargo install cargo-fuzz --quiet --locked --version "$cargo_fuzz_version" --root "$tools"
 fi
-echo "== fuzzing the request pipeline for $seconds s"
 target=$PWD/target/fuzz
-cd crates/mcp-protocol
-mkdir -p fuzz/corpus/pipeline
-# The instrumentation is a feature of nightly compilers; this lets the pinned one do it, too.
-RUSTC_BOOTSTRAP=1 cargo fuzz run pipeline --target-dir "$target" fuzz/corpus/pipeline fuzz/seeds -- \
-    -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1
+for name in ${2:-pipeline token-file}; do
+    case $name in
+        pipeline) crate=crates/mcp-protocol ;;
+        token-file) crate=crates/token-store ;;
+        *) echo "$usage" >&2; exit 2 ;;
+    esac
+    echo "== fuzzing $name for $seconds s"
+    mkdir -p "$crate/fuzz/corpus/$name"
+    # The instrumentation is a feature of nightly compilers; this lets the pinned one do it, too.
+    (cd "$crate" && RUSTC_BOOTSTRAP=1 cargo fuzz run "$name" --target-dir "$target" "fuzz/corpus/$name" fuzz/seeds -- \
+        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1)
+done
 echo "== nothing was found"

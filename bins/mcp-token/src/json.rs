@@ -19,8 +19,11 @@ pub(crate) fn list(tokens: &[(&Token, Option<&Usage>)], now: OffsetDateTime) -> 
     let listed = tokens
         .iter()
         .map(|(token, usage)| status(token, *usage, now));
-    let listed: Vec<Value> = listed.map(Value::Object).collect();
-    line(&json!({ "tokens": listed, "total": tokens.len() }))
+    let mut object = Map::new();
+    // `json!` would copy them all.
+    object.insert("tokens".into(), listed.map(Value::Object).collect());
+    object.insert("total".into(), tokens.len().into());
+    line(&Value::Object(object))
 }
 
 pub(crate) fn shown(token: &Token, usage: Option<&Usage>, now: OffsetDateTime) -> String {

@@ -63,6 +63,7 @@
 mod expiry;
 mod file;
 mod format;
+mod index;
 mod policy;
 mod secret;
 mod selector;

@@ -1,15 +1,12 @@
 //! All tokens of a file, as one immutable snapshot.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
 use time::OffsetDateTime;
 
 use crate::{
     format::{self, FormatError, Value},
+    index::Index,
     secret::TokenHash,
     token::{Token, TokenId},
 };
@@ -18,11 +15,12 @@ use crate::{
 const MAX_PRESENTED_BYTES: usize = 512;
 
 /// An immutable snapshot of all tokens. Share it as `Arc<TokenSet>`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct TokenSet {
     /// In order of creation.
     tokens: Vec<Arc<Token>>,
-    by_hash: HashMap<TokenHash, Arc<Token>>,
+    /// Where in `tokens` they are, by the hashes of their secrets.
+    by_hash: Index,
     /// Top-level fields of the file beside `tokens`.
     unknown: Vec<(Value, Value)>,
 }
@@ -82,23 +80,13 @@ impl TokenSet {
         mut tokens: Vec<Arc<Token>>,
         unknown: Vec<(Value, Value)>,
     ) -> Result<Self, Duplicate> {
-        let mut ids = HashSet::with_capacity(tokens.len());
-        let mut by_hash: HashMap<_, Arc<Token>> = HashMap::with_capacity(tokens.len());
-        for token in &tokens {
-            if !ids.insert(&token.id) {
-                return Err(Duplicate::Id(token.id.clone()));
-            }
-            for hash in token.hashes() {
-                if let Some(first) = by_hash.insert(hash, Arc::clone(token)) {
-                    return Err(Duplicate::Hash(first.id.clone(), token.id.clone()));
-                }
-            }
-        }
-        drop(ids);
         tokens.sort_by_key(|token| token.created_at);
+        // A list that grew while it was read has room left over.
+        tokens.shrink_to_fit();
+        check_ids(&tokens)?;
         Ok(Self {
+            by_hash: index_hashes(&tokens)?,
             tokens,
-            by_hash,
             unknown,
         })
     }
@@ -108,7 +96,29 @@ impl TokenSet {
     /// # Errors
     /// Anything that is not wholly valid; nothing of such a file is used.
     pub fn parse(content: &[u8]) -> Result<Self, FormatError> {
-        format::parse(content)
+        format::parse(content, &Self::default())
+    }
+
+    /// Reads a file's content as [`TokenSet::parse`] does, after this snapshot: tokens that are as they were are not made again
+    /// but shared with it, so that two snapshots of many tokens take little more memory than one.
+    ///
+    /// # Errors
+    /// As [`TokenSet::parse`].
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use token_store::{Secret, Token, TokenId, TokenSet};
+    ///
+    /// let secret = Secret::generate()?;
+    /// let made = time::OffsetDateTime::UNIX_EPOCH;
+    /// let before = TokenSet::new(vec![Token::new(TokenId::numbered(1), secret.hash(), made)])?;
+    /// let after = before.parse_next(before.to_yaml().as_bytes())?;
+    /// let hash = secret.hash();
+    /// assert!(Arc::ptr_eq(before.get(&hash).unwrap(), after.get(&hash).unwrap()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn parse_next(&self, content: &[u8]) -> Result<Self, FormatError> {
+        format::parse(content, self)
     }
 
     /// Writes the content of a file, in the list form.
@@ -149,7 +159,7 @@ impl TokenSet {
             return Err(Refusal::Unknown);
         }
         let hash = TokenHash::of(presented);
-        let token = self.by_hash.get(&hash).ok_or(Refusal::Unknown)?;
+        let token = self.get(&hash).ok_or(Refusal::Unknown)?;
         if token.is_expired(now) {
             return Err(Refusal::Expired(Arc::clone(token)));
         }
@@ -169,7 +179,12 @@ impl TokenSet {
     /// Finds a token by its hash, or by that of the secret that it had before.
     #[must_use]
     pub fn get(&self, hash: &TokenHash) -> Option<&Arc<Token>> {
-        self.by_hash.get(hash)
+        self.place(hash).map(|place| &self.tokens[place])
+    }
+
+    fn place(&self, hash: &TokenHash) -> Option<usize> {
+        self.by_hash
+            .find(hash, |place| self.tokens[place].has(hash))
     }
 
     /// Goes through all tokens in order of creation.
@@ -192,50 +207,128 @@ impl TokenSet {
     /// Compares with an older snapshot.
     #[must_use]
     pub fn changes_since(&self, old: &TokenSet) -> Changes {
+        let (mut here, mut there) = (self.walk(), old.walk());
         let mut changes = Changes {
             removed: old
                 .iter()
-                .filter(|token| self.successor(token).is_none())
+                .filter(|token| here.successor(token).is_none())
                 .cloned()
                 .collect(),
             ..Changes::default()
         };
         for token in &self.tokens {
-            match old.predecessor(token) {
+            match there.predecessor(token) {
                 None => changes.added.push(Arc::clone(token)),
-                Some(before) if before != token => {
+                Some(before) if Arc::ptr_eq(before, token) || before == token => {}
+                Some(before) => {
                     changes
                         .changed
                         .push((Arc::clone(before), Arc::clone(token)));
                 }
-                Some(_) => {}
             }
         }
         changes
     }
 
-    /// Finds what became of a token of an older snapshot.
-    fn successor(&self, old: &Token) -> Option<&Arc<Token>> {
-        let found = self.by_hash.get(&old.hash);
-        found.filter(|found| found.hash == old.hash || found.id == old.id)
-    }
-
-    /// Finds what a token of a newer snapshot was: `successor` the other way round.
-    fn predecessor(&self, new: &Token) -> Option<&Arc<Token>> {
-        let of = |hash: &TokenHash| self.tokens_by_own(hash);
-        let rotated = new
-            .previous
-            .as_ref()
-            .and_then(|previous| of(&previous.hash));
-        of(&new.hash).or_else(|| rotated.filter(|before| before.id == new.id))
-    }
-
-    fn tokens_by_own(&self, hash: &TokenHash) -> Option<&Arc<Token>> {
-        self.by_hash.get(hash).filter(|token| token.hash == *hash)
+    /// Begins to look many tokens up, in about the order of creation.
+    pub(crate) fn walk(&self) -> Walk<'_> {
+        Walk { set: self, next: 0 }
     }
 
     pub(crate) fn into_parts(self) -> (Vec<Arc<Token>>, Vec<(Value, Value)>) {
         (self.tokens, self.unknown)
+    }
+}
+
+/// The same tokens with the same fields, in the same order.
+impl PartialEq for TokenSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.tokens == other.tokens && self.unknown == other.unknown
+    }
+}
+
+/// Refuses an id that two tokens have.
+fn check_ids(tokens: &[Arc<Token>]) -> Result<(), Duplicate> {
+    // Ids that are made here begin with the second of their creation.
+    if tokens.is_sorted_by(|token, next| token.id < next.id) {
+        return Ok(());
+    }
+    let mut seen = Index::with_room_for(tokens.len());
+    for (place, token) in tokens.iter().enumerate() {
+        let is_at = |other: usize| tokens[other].id == token.id;
+        if seen.insert(&token.id, place, is_at).is_some() {
+            return Err(Duplicate::Id(token.id.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Finds tokens by the hashes of their secrets; refuses a hash that two have.
+fn index_hashes(tokens: &[Arc<Token>]) -> Result<Index, Duplicate> {
+    let count = tokens.iter().map(|token| token.hashes().count()).sum();
+    let mut by_hash = Index::with_room_for(count);
+    for (place, token) in tokens.iter().enumerate() {
+        for hash in token.hashes() {
+            let is_at = |other: usize| tokens[other].has(&hash);
+            if let Some(first) = by_hash.insert(&hash, place, is_at) {
+                return Err(Duplicate::Hash(tokens[first].id.clone(), token.id.clone()));
+            }
+        }
+    }
+    Ok(by_hash)
+}
+
+/// Looks tokens up in a set. The one after that which was found last is tried first: snapshots of one file have most tokens in
+/// common, in the same order, and what lies side by side is found without a search.
+pub(crate) struct Walk<'a> {
+    set: &'a TokenSet,
+    next: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// Finds the token whose own hash this is.
+    fn own(&mut self, hash: &TokenHash) -> Option<&'a Arc<Token>> {
+        let found = self.any(hash)?;
+        (found.hash == *hash).then_some(found)
+    }
+
+    /// Returns the set's own record of a token that is as it was, so that it is held once; else a new one, with the set's own
+    /// policy where that has stayed.
+    pub(crate) fn share(&mut self, mut token: Token) -> Arc<Token> {
+        match self.own(&token.hash) {
+            Some(known) if **known == token => return Arc::clone(known),
+            Some(known) if known.policy == token.policy => {
+                token.policy = Arc::clone(&known.policy);
+            }
+            _ => {}
+        }
+        Arc::new(token)
+    }
+
+    /// Finds what became of a token of an older snapshot.
+    fn successor(&mut self, old: &Token) -> Option<&'a Arc<Token>> {
+        let found = self.any(&old.hash)?;
+        (found.hash == old.hash || found.id == old.id).then_some(found)
+    }
+
+    /// Finds what a token of a newer snapshot was: `successor` the other way round.
+    fn predecessor(&mut self, new: &Token) -> Option<&'a Arc<Token>> {
+        self.own(&new.hash).or_else(|| {
+            let before = self.own(&new.previous.as_ref()?.hash)?;
+            (before.id == new.id).then_some(before)
+        })
+    }
+
+    fn any(&mut self, hash: &TokenHash) -> Option<&'a Arc<Token>> {
+        let tokens = &self.set.tokens;
+        let is_next = tokens.get(self.next).is_some_and(|next| next.hash == *hash);
+        let place = if is_next {
+            self.next
+        } else {
+            self.set.place(hash)?
+        };
+        self.next = place + 1;
+        Some(&tokens[place])
     }
 }
 

@@ -105,7 +105,7 @@ pub struct Token {
     /// What it may do and use up.
     pub policy: Arc<Policy>,
     /// Fields of the file that this version does not know, kept for the next write.
-    pub(crate) unknown: Vec<(Value, Value)>,
+    pub(crate) unknown: Box<[(Value, Value)]>,
 }
 
 impl Token {
@@ -121,7 +121,7 @@ impl Token {
             expires_at: None,
             previous: None,
             policy: no_policy(),
-            unknown: Vec::new(),
+            unknown: Box::default(),
         }
     }
 
@@ -140,6 +140,11 @@ impl Token {
     /// Names the fields of its entry that this version does not know: one of them may be a misspelt limit.
     pub fn unknown_fields(&self) -> impl Iterator<Item = &str> {
         self.unknown.iter().filter_map(|(key, _)| key.scalar())
+    }
+
+    /// Says whether one of its secrets has this hash.
+    pub(crate) fn has(&self, hash: &TokenHash) -> bool {
+        self.hash == *hash || self.previous.as_ref().is_some_and(|old| old.hash == *hash)
     }
 
     /// Goes through the hashes of all its secrets.

@@ -578,6 +578,49 @@ fn pyyaml_reads_every_note_as_it_was_written() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn a_set_that_shares_with_an_older_one_is_what_it_would_be_alone(set in any_set(), other in any_set(), mask in any::<u8>(), cut in any::<bool>()) {
+        // Some tokens of the one, some of these with another note, and all of the other.
+        let mut tokens: Vec<token_store::Token> = Vec::new();
+        for (number, token) in set.iter().enumerate().filter(|(number, _)| mask >> number & 1 == 1) {
+            let mut token = (**token).clone();
+            if mask >> (7 - number) & 1 == 1 {
+                token.note.push('!');
+            }
+            tokens.push(token);
+        }
+        let differs = |token: &token_store::Token| {
+            let secrets = |token: &token_store::Token| -> Vec<_> {
+                std::iter::once(token.hash).chain(token.previous.as_ref().map(|old| old.hash)).collect()
+            };
+            tokens.iter().all(|old| old.id != token.id && secrets(old).iter().all(|hash| !secrets(token).contains(hash)))
+        };
+        let more: Vec<_> = other.iter().filter(|token| differs(token)).map(|token| (**token).clone()).collect();
+        tokens.extend(more);
+        let mut text = TokenSet::new(tokens).unwrap().to_yaml();
+        if cut {
+            // The YAML parser's turn.
+            text.push_str("other: 1\n");
+        }
+        let alone = TokenSet::parse(text.as_bytes()).unwrap();
+        let shared = set.parse_next(text.as_bytes()).unwrap();
+        prop_assert_eq!(&shared, &alone);
+        for token in shared.iter() {
+            let before = set.iter().find(|before| before.hash == token.hash);
+            let is_same = before.is_some_and(|before| before == token);
+            prop_assert_eq!(before.is_some_and(|before| std::sync::Arc::ptr_eq(before, token)), is_same);
+            if let Some(before) = before.filter(|before| before.policy == token.policy) {
+                prop_assert!(std::sync::Arc::ptr_eq(&before.policy, &token.policy));
+            }
+        }
+        prop_assert_eq!(shared.changes_since(&set), alone.changes_since(&set));
+        prop_assert!(shared.changes_since(&alone).is_empty());
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_500))]
 
     #[test]
@@ -588,6 +631,34 @@ proptest! {
         if let Some(scanned) = readers::scanner(&text) {
             prop_assert_eq!(&scanned, &set);
         }
+    }
+
+    #[test]
+    fn the_scanner_reads_what_is_written_of_plain_texts_and_whole_seconds(set in any_set()) {
+        let plain = |text: &str| text.chars().filter(|letter| matches!(letter, ' '..='~')).collect::<String>();
+        let whole = |time: time::OffsetDateTime| time.replace_nanosecond(0).unwrap();
+        let mut tokens: Vec<token_store::Token> = set.iter().map(|token| (**token).clone()).collect();
+        for (number, token) in tokens.iter_mut().enumerate() {
+            token.id = format!("t{number}-{}", &token.id.as_str()[..token.id.as_str().len().min(50)]).parse().unwrap();
+            token.note = plain(&token.note);
+            token.created_at = whole(token.created_at);
+            token.expires_at = token.expires_at.map(whole);
+            if let Some(previous) = &mut token.previous {
+                previous.until = whole(previous.until);
+            }
+            let names = |names: &Option<token_store::Names>| {
+                let names: Vec<String> = names.iter().flat_map(|names| names.iter().map(plain)).collect();
+                token_store::Names::new(names.iter().map(String::as_str))
+            };
+            token.databases = names(&token.databases);
+            let policy = std::sync::Arc::make_mut(&mut token.policy);
+            (policy.tools, policy.schemas) = (names(&policy.tools), names(&policy.schemas));
+            let is_plain = |role: &Role| format!("{role:?}").is_ascii();
+            policy.role = policy.role.take().filter(is_plain);
+        }
+        let set = TokenSet::new(tokens).unwrap();
+        let text = set.to_yaml();
+        prop_assert_eq!(readers::scanner(&text), Some(set), "{}", text);
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl TokenFile {
                 warnings: Vec::new(),
             }),
             Some(content) => Ok(Loaded {
-                set: Arc::new(parse(&content.bytes, &self.path)?),
+                set: Arc::new(parse(&content.bytes, &self.path, &TokenSet::default())?),
                 identity: Some(content.identity),
                 warnings: content.warnings,
             }),
@@ -176,7 +176,7 @@ impl TokenFile {
         let lock = lock::Lock::acquire(&real).map_err(E::from)?;
         let old = read(&self.path).map_err(|error| E::from(error.into()))?;
         let parsed = match &old {
-            Some(content) => parse(&content.bytes, &self.path),
+            Some(content) => parse(&content.bytes, &self.path, &TokenSet::default()),
             None => Ok(TokenSet::default()),
         };
         let mut draft = Draft::new(parsed.map_err(|error| E::from(error.into()))?);

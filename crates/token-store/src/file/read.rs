@@ -15,6 +15,9 @@ use crate::{format::FormatError, set::TokenSet};
 /// The largest file that is read, in bytes: 100,000 tokens with notes of 300 bytes.
 pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
+/// One byte more than is read of a file.
+const ROOM: usize = MAX_FILE_BYTES as usize + 1;
+
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -67,9 +70,9 @@ pub(crate) struct Content {
     pub(crate) warnings: Vec<Warning>,
 }
 
-/// Reads the content of the file at `path`.
-pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<TokenSet, LoadError> {
-    TokenSet::parse(bytes).map_err(|error| LoadError::Format {
+/// Reads the content of the file at `path`, which held an older set before.
+pub(crate) fn parse(bytes: &[u8], path: &Path, old: &TokenSet) -> Result<TokenSet, LoadError> {
+    old.parse_next(bytes).map_err(|error| LoadError::Format {
         path: path.to_owned(),
         error,
     })
@@ -122,7 +125,12 @@ fn read_bytes(file: &File, size: u64) -> io::Result<Vec<u8>> {
     if size > MAX_FILE_BYTES {
         return Ok(Vec::new());
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+    let mut bytes = Vec::new();
+    // Of the address space, room for any file: allocators take so much from the system by itself and give it back as a whole
+    // (glibc from 32 MiB on), whereas memory of the size of the file would stay with the process. Only what is read is used.
+    if bytes.try_reserve_exact(ROOM).is_err() {
+        bytes.reserve_exact(usize::try_from(size).unwrap_or(0) + 1);
+    }
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

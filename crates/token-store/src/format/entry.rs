@@ -1,10 +1,14 @@
 //! From one entry of a YAML file to a token.
 
+use std::{borrow::Cow, sync::Arc};
+
 use super::{
-    FormatError, Problem, Value, instant, policy,
+    FormatError, Problem, instant,
+    policy::{self, Given},
     yaml::{Node, Placed, spelling},
 };
 use crate::{
+    policy::Policy,
     secret::TokenHash,
     token::{InvalidId, Token, TokenId},
 };
@@ -120,12 +124,20 @@ impl Reader<'_> {
         token.note = note.unwrap_or_default();
         if let Some(placed) = fields.database.or(fields.databases) {
             token.databases =
-                policy::databases(&self.value(placed)).map_err(|problem| at(placed, problem))?;
+                policy::databases(&self.given(placed)).map_err(|problem| at(placed, problem))?;
         }
         token.expires_at = self.time("expires_at", fields.expires_at)?;
+        let mut own = Policy::default();
         for (name, placed) in &fields.policy {
-            policy::lay(&mut token, name, &self.value(placed))
-                .map_err(|problem| at(placed, problem))?;
+            let given = self.given(placed);
+            let laid = match *name {
+                "previous" => policy::previous(&given).map(|previous| token.previous = previous),
+                name => policy::lay(&mut own, name, &given).map_err(Problem::from),
+            };
+            laid.map_err(|problem| at(placed, problem))?;
+        }
+        if !own.is_empty() {
+            token.policy = Arc::new(own);
         }
         token.unknown = fields
             .unknown
@@ -135,8 +147,26 @@ impl Reader<'_> {
         Ok(token)
     }
 
-    fn value(&self, placed: &Placed) -> Value {
-        Node::keep(placed, self.text)
+    fn given<'b>(&'b self, placed: &'b Placed) -> Given<'b> {
+        let scalar = |placed: &'b Placed| match &placed.value {
+            Node::Text(text) => Some(Cow::from(text)),
+            Node::Plain => Some(Cow::from(spelling(placed, self.text))),
+            Node::Null | Node::List(_) | Node::Map(_) => None,
+        };
+        let whole = match &placed.value {
+            Node::Null => Some(Given::Null),
+            Node::Plain | Node::Text(_) => scalar(placed).map(Given::Scalar),
+            Node::List(items) => {
+                let items: Option<_> = items.iter().map(scalar).collect();
+                items.map(Given::List)
+            }
+            Node::Map(pairs) => {
+                let pair = |(key, value): &'b (_, _)| scalar(key).zip(scalar(value));
+                let pairs: Option<_> = pairs.iter().map(pair).collect();
+                pairs.map(Given::Map)
+            }
+        };
+        whole.unwrap_or(Given::Other)
     }
 
     fn time(

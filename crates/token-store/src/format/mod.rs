@@ -38,17 +38,17 @@ impl Value {
     }
 }
 
-/// Reads a whole file's content.
-pub(crate) fn parse(content: &[u8]) -> Result<TokenSet, FormatError> {
+/// Reads a whole file's content; tokens that are in an older set as they are now are shared with it.
+pub(crate) fn parse(content: &[u8], old: &TokenSet) -> Result<TokenSet, FormatError> {
     let text = str::from_utf8(content).map_err(|error| {
         let before = &content[..error.valid_up_to()];
         FormatError::at(line_after(before), Problem::NotUtf8)
     })?;
     // A duplicate, too, goes to the slower reader: it knows the lines.
-    if let Some(set) = scan::scan(text) {
+    if let Some(set) = scan::scan(text, old) {
         return Ok(set);
     }
-    yaml::parse(text)
+    yaml::parse(text, old)
 }
 
 fn line_after(before: &[u8]) -> u64 {
@@ -63,7 +63,7 @@ pub mod readers {
     /// Reads with the line scanner alone; nothing when the text is not in the writer's own form.
     #[must_use]
     pub fn scanner(text: &str) -> Option<TokenSet> {
-        scan::scan(text)
+        scan::scan(text, &TokenSet::default())
     }
 
     /// Reads with the YAML parser alone.
@@ -71,6 +71,6 @@ pub mod readers {
     /// # Errors
     /// As [`TokenSet::parse`].
     pub fn parser(text: &str) -> Result<TokenSet, FormatError> {
-        yaml::parse(text)
+        yaml::parse(text, &TokenSet::default())
     }
 }

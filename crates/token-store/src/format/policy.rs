@@ -1,9 +1,9 @@
 //! The optional fields of an entry: what a token may do and use up.
 
-use std::{fmt::Write, sync::Arc};
+use std::{borrow::Cow, fmt::Write};
 
 use super::{
-    Problem, Value, instant,
+    Problem, instant,
     write::{hash, scalar},
 };
 use crate::{
@@ -30,90 +30,97 @@ pub(super) const FIELDS: [&str; 8] = [
 const LIMITS_SHAPE: &str = "must be {NAME: LIMIT} with one or more of rows, bytes, statement_timeout, concurrent, calls_per_minute and connections, each once; delete the line for the server's defaults";
 const PREVIOUS: &str = "must be {hash: 64 hexadecimal digits, until: \"2025-10-30T10:15:30Z\"}; delete the line to end the old secret";
 
+/// What a field holds, as far as one of these can use it.
+pub(super) enum Given<'a> {
+    /// Stands for absence.
+    Null,
+    /// A text, or how a number or truth value is spelled.
+    Scalar(Cow<'a, str>),
+    /// Scalars alone.
+    List(Vec<Cow<'a, str>>),
+    /// Scalars alone, on both sides.
+    Map(Vec<(Cow<'a, str>, Cow<'a, str>)>),
+    /// Anything that is deeper.
+    Other,
+}
+
+impl Given<'_> {
+    fn scalar(&self) -> Option<&str> {
+        match self {
+            Self::Scalar(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn list(&self) -> Option<impl Iterator<Item = &str>> {
+        match self {
+            Self::List(items) => Some(items.iter().map(|item| &**item)),
+            _ => None,
+        }
+    }
+
+    /// Goes through a mapping, in which nothing stands twice.
+    fn pairs(&self) -> Option<impl Iterator<Item = (&str, &str)>> {
+        let Self::Map(pairs) = self else {
+            return None;
+        };
+        let is_new = |place: usize| pairs[..place].iter().all(|(key, _)| *key != pairs[place].0);
+        let pairs_of = pairs.iter().map(|(key, value)| (&**key, &**value));
+        (0..pairs.len()).all(is_new).then_some(pairs_of)
+    }
+}
+
 /// Reads `database` or `databases`: one name or a list.
-pub(super) fn databases(value: &Value) -> Result<Option<Names>, Problem> {
-    let names = match value {
-        Value::Null => return Ok(None),
-        Value::List(items) => names(items),
-        one => one.scalar().and_then(|name| Names::new([name])),
+pub(super) fn databases(given: &Given<'_>) -> Result<Option<Names>, Problem> {
+    let names = match given {
+        Given::Null => return Ok(None),
+        Given::Scalar(name) => Names::new([&**name]),
+        other => other.list().and_then(Names::new),
     };
     names.map(Some).ok_or(Problem::Database)
 }
 
-/// Puts the field `name` of an entry into its token; null stands for absence.
-pub(super) fn lay(token: &mut Token, name: &str, value: &Value) -> Result<(), Problem> {
-    if *value == Value::Null {
+/// Puts the field `name` of an entry into a policy.
+pub(super) fn lay(policy: &mut Policy, name: &str, given: &Given<'_>) -> Result<(), InvalidPolicy> {
+    if matches!(given, Given::Null) {
         return Ok(());
     }
-    if name == "previous" {
-        token.previous = Some(Box::new(previous(value)?));
-        return Ok(());
-    }
-    let policy = Arc::make_mut(&mut token.policy);
     match name {
         "role" | "set_role" if policy.role.is_some() => {
-            return Err(invalid("set_role", TWO_ROLES).into());
+            return Err(invalid("set_role", TWO_ROLES));
         }
-        "role" => policy.role = Some(Role::Login(login(value)?)),
-        "set_role" => policy.role = Some(Role::Set(role_name("set_role", value)?)),
+        "role" => policy.role = Some(Role::Login(login(given)?)),
+        "set_role" => policy.role = Some(Role::Set(role_name("set_role", given)?)),
         "access" => {
-            let access = value.scalar().and_then(Access::from_word);
+            let access = given.scalar().and_then(Access::from_word);
             policy.access = access.ok_or(invalid("access", ACCESS))?;
         }
-        "tools" => policy.tools = Some(listed("tools", value)?),
-        "schemas" => policy.schemas = Some(listed("schemas", value)?),
-        "limits" => policy.limits = limits(value)?,
-        _ => policy.allow_from = Some(networks(value)?),
+        "tools" => policy.tools = Some(names("tools", given)?),
+        "schemas" => policy.schemas = Some(names("schemas", given)?),
+        "limits" => policy.limits = limits(given)?,
+        _ => policy.allow_from = Some(networks(given)?),
     }
     Ok(())
 }
 
-fn names(items: &[Value]) -> Option<Names> {
-    let texts: Option<Vec<&str>> = items.iter().map(Value::scalar).collect();
-    Names::new(texts?)
+fn names(field: &'static str, given: &Given<'_>) -> Result<Names, InvalidPolicy> {
+    let names = given.list().and_then(Names::new);
+    names.ok_or(invalid(field, NAMES))
 }
 
-fn listed(field: &'static str, value: &Value) -> Result<Names, InvalidPolicy> {
-    let Value::List(items) = value else {
-        return Err(invalid(field, NAMES));
-    };
-    names(items).ok_or(invalid(field, NAMES))
+fn networks(given: &Given<'_>) -> Result<Networks, InvalidPolicy> {
+    let networks = given.list().and_then(Networks::read);
+    networks.ok_or(invalid("allow_from", NETWORKS))
 }
 
-fn networks(value: &Value) -> Result<Networks, InvalidPolicy> {
-    let texts: Option<Vec<&str>> = match value {
-        Value::List(items) => items.iter().map(Value::scalar).collect(),
-        _ => None,
-    };
-    texts
-        .and_then(Networks::read)
-        .ok_or(invalid("allow_from", NETWORKS))
-}
-
-fn role_name(field: &'static str, value: &Value) -> Result<RoleName, InvalidPolicy> {
-    let name = value.scalar().and_then(RoleName::new);
+fn role_name(field: &'static str, given: &Given<'_>) -> Result<RoleName, InvalidPolicy> {
+    let name = given.scalar().and_then(RoleName::new);
     name.ok_or(invalid(field, ROLE_NAME))
 }
 
-/// Reads a mapping from known names to scalars, none of them twice.
-fn pairs(value: &Value) -> Option<Vec<(&str, &str)>> {
-    let Value::Map(pairs) = value else {
-        return None;
-    };
-    let mut seen: Vec<(&str, &str)> = Vec::with_capacity(pairs.len());
-    for (key, value) in pairs {
-        let (key, value) = (key.scalar()?, value.scalar()?);
-        if seen.iter().any(|(known, _)| *known == key) {
-            return None;
-        }
-        seen.push((key, value));
-    }
-    Some(seen)
-}
-
-fn login(value: &Value) -> Result<Login, InvalidPolicy> {
+fn login(given: &Given<'_>) -> Result<Login, InvalidPolicy> {
     let (mut user, mut password) = (None, None);
-    for (key, text) in pairs(value).ok_or(invalid("role", ROLE))? {
+    for (key, text) in given.pairs().ok_or(invalid("role", ROLE))? {
         let field = match key {
             "user" => {
                 user = Some(RoleName::new(text).ok_or(invalid("role.user", ROLE_NAME))?);
@@ -132,10 +139,13 @@ fn login(value: &Value) -> Result<Login, InvalidPolicy> {
     Ok(Login { user, password })
 }
 
-fn limits(value: &Value) -> Result<Limits, InvalidPolicy> {
-    let pairs = pairs(value).filter(|pairs| !pairs.is_empty());
+fn limits(given: &Given<'_>) -> Result<Limits, InvalidPolicy> {
+    let mut pairs = given.pairs().into_iter().flatten().peekable();
+    if pairs.peek().is_none() {
+        return Err(invalid("limits", LIMITS_SHAPE));
+    }
     let mut limits = Limits::default();
-    for (key, text) in pairs.ok_or(invalid("limits", LIMITS_SHAPE))? {
+    for (key, text) in pairs {
         let known = LIMITS.iter().find(|limit| limit.name == key);
         let known = known.ok_or(invalid("limits", LIMITS_SHAPE))?;
         known.set(&mut limits, Some(text))?;
@@ -143,10 +153,14 @@ fn limits(value: &Value) -> Result<Limits, InvalidPolicy> {
     Ok(limits)
 }
 
-fn previous(value: &Value) -> Result<Previous, Problem> {
+/// Reads the secret that a token had before.
+pub(super) fn previous(given: &Given<'_>) -> Result<Option<Box<Previous>>, Problem> {
+    if matches!(given, Given::Null) {
+        return Ok(None);
+    }
     let shape = || Problem::from(invalid("previous", PREVIOUS));
     let (mut hash, mut until) = (None, None);
-    for (key, text) in pairs(value).ok_or_else(shape)? {
+    for (key, text) in given.pairs().ok_or_else(shape)? {
         match key {
             "hash" => hash = Some(TokenHash::from_hex(text).ok_or_else(shape)?),
             "until" => {
@@ -156,9 +170,9 @@ fn previous(value: &Value) -> Result<Previous, Problem> {
             _ => return Err(shape()),
         }
     }
-    hash.zip(until)
-        .map(|(hash, until)| Previous { hash, until })
-        .ok_or_else(shape)
+    let previous = hash.zip(until);
+    let previous = previous.map(|(hash, until)| Box::new(Previous { hash, until }));
+    previous.map(Some).ok_or_else(shape)
 }
 
 /// Writes `database` or `databases`, if there is any.

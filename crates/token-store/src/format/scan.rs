@@ -2,118 +2,100 @@
 //!
 //! It accepts less than YAML, never more and never otherwise: any doubt gives nothing, and the YAML parser decides.
 
-use std::{str::Lines, sync::Arc};
+use std::sync::Arc;
 
-use super::{flow, instant, policy, write::is_bare};
+use super::{flow::Rest, policy, write::is_text};
 use crate::{
     policy::Policy,
-    secret::TokenHash,
     set::TokenSet,
     token::{Token, TokenId},
 };
 
-/// Reads a text in the writer's form with no unknown fields.
-pub(super) fn scan(text: &str) -> Option<TokenSet> {
-    // A cut line at the end could pass for a shorter value.
-    let text = text.strip_suffix('\n')?;
-    if text.contains('\r') {
-        return None;
-    }
-    if text == "tokens: []" {
+/// Reads a text in the writer's form with no unknown fields; tokens that are in an older set as they are now are shared with it.
+pub(super) fn scan(text: &str, old: &TokenSet) -> Option<TokenSet> {
+    if text == "tokens: []\n" {
         return Some(TokenSet::default());
     }
-    let mut lines = text.strip_prefix("tokens:\n")?.lines();
+    let mut rest = Rest(text);
+    rest.expect("tokens:\n")?;
+    let mut old = old.walk();
     let mut tokens = Vec::with_capacity(text.len() / 200);
-    let mut next = lines.next();
     let mut last = Last::default();
-    while let Some(first) = next {
-        let (token, after) = entry(first, &mut lines, &mut last)?;
-        tokens.push(Arc::new(token));
-        next = after;
+    while !rest.0.is_empty() {
+        tokens.push(old.share(entry(&mut rest, &mut last)?));
     }
     TokenSet::with_unknown(tokens, Vec::new()).ok()
 }
 
-/// Reads one entry and returns it with the line after it.
-fn entry<'a>(
-    first: &'a str,
-    lines: &mut Lines<'a>,
-    last: &mut Last<'a>,
-) -> Option<(Token, Option<&'a str>)> {
-    let id = first.strip_prefix("  - id: ").filter(|id| is_bare(id))?;
-    let hash = lines.next()?.strip_prefix("    hash: ")?;
-    let note = flow::scalar(lines.next()?.strip_prefix("    note: ")?)?;
-    let mut line = lines.next()?;
+/// Reads one entry, with the line break at its end: a line that is cut off could pass for a shorter value.
+fn entry<'a>(rest: &mut Rest<'a>, last: &mut Last<'a>) -> Option<Token> {
+    rest.expect("  - id: ")?;
+    let id = Some(rest.plain()).filter(|id| is_text(id))?;
+    rest.expect("\n    hash: ")?;
+    let hash = rest.hash()?;
+    rest.expect("\n    note: ")?;
+    let note = rest.text()?;
     let mut databases = None;
-    if let Some((_, value)) = field(line, &["database", "databases"]) {
-        databases = policy::databases(&flow::read(value)?).ok()?;
-        line = lines.next()?;
+    if rest.take("\n    database: ") || rest.take("\n    databases: ") {
+        databases = policy::databases(&rest.value()?).ok()?;
     }
-    let created_at = time(line.strip_prefix("    created_at: ")?)?;
-    let expires_at = match lines.next()?.strip_prefix("    expires_at: ")? {
-        "null" => None,
-        end => Some(time(end)?),
+    rest.expect("\n    created_at: ")?;
+    let created_at = rest.time()?;
+    rest.expect("\n    expires_at: ")?;
+    let expires_at = match rest.take("null") {
+        true => None,
+        false => Some(rest.time()?),
     };
-    let mut token = Token::new(id.parse::<TokenId>().ok()?, bare_hash(hash)?, created_at);
-    token.note = note;
+    rest.expect("\n")?;
+    let mut token = Token::new(id.parse::<TokenId>().ok()?, hash, created_at);
+    token.note = note.into_owned();
     token.databases = databases;
     token.expires_at = expires_at;
-    let mut next = lines.next();
-    if let Some((_, value)) = next.and_then(|line| field(line, &policy::FIELDS[..1])) {
-        policy::lay(&mut token, policy::FIELDS[0], &flow::read(value)?).ok()?;
-        next = lines.next();
+    if rest.take("    previous: ") {
+        token.previous = policy::previous(&rest.value()?).ok()?;
+        rest.expect("\n")?;
     }
-    let mut own = Vec::new();
-    while let Some(line) = next.filter(|line| field(line, &policy::FIELDS[1..]).is_some()) {
-        own.push(line);
-        next = lines.next();
+    if rest.0.starts_with(INDENT) {
+        token.policy = last.or_next(rest)?;
     }
-    if !own.is_empty() {
-        last.read(own, &mut token)?;
-    }
-    Some((token, next))
+    Some(token)
 }
+
+/// What each field of an entry begins with, and no entry.
+const INDENT: &str = "    ";
 
 /// The policy of the entry before: many entries in a row have the same, which is then read and held once.
 #[derive(Default)]
 struct Last<'a> {
-    lines: Vec<&'a str>,
+    lines: &'a str,
     policy: Arc<Policy>,
 }
 
 impl<'a> Last<'a> {
-    /// Reads the lines of a policy into a token.
-    fn read(&mut self, lines: Vec<&'a str>, token: &mut Token) -> Option<()> {
-        if self.lines != lines {
-            let mut known = &policy::FIELDS[1..];
-            for line in &lines {
-                // In the writer's order, so that none can stand twice.
-                let (place, value) = field(line, known)?;
-                policy::lay(token, known[place], &flow::read(value)?).ok()?;
-                known = &known[place + 1..];
-            }
-            self.lines = lines;
-            self.policy = Arc::clone(&token.policy);
+    /// Reads the lines of a policy.
+    fn or_next(&mut self, rest: &mut Rest<'a>) -> Option<Arc<Policy>> {
+        let all = rest.0;
+        let is_same = rest.take(self.lines) && !rest.0.starts_with(INDENT);
+        if !is_same {
+            rest.0 = all;
+            self.policy = Arc::new(own(rest)?);
+            self.lines = &all[..all.len() - rest.0.len()];
         }
-        token.policy = Arc::clone(&self.policy);
-        Some(())
+        Some(Arc::clone(&self.policy))
     }
 }
 
-/// Reads a line `    name: value`: which of the names it is, and the value's text.
-fn field<'a>(line: &'a str, names: &[&str]) -> Option<(usize, &'a str)> {
-    let (name, value) = line.strip_prefix("    ")?.split_once(": ")?;
-    let place = names.iter().position(|known| *known == name)?;
-    Some((place, value))
-}
-
-fn bare_hash(digits: &str) -> Option<TokenHash> {
-    let digits = digits
-        .strip_prefix('"')
-        .map_or(Some(digits), |inner| inner.strip_suffix('"'))?;
-    TokenHash::from_hex(digits)
-}
-
-fn time(quoted: &str) -> Option<time::OffsetDateTime> {
-    instant::whole_seconds(quoted.strip_prefix('"')?.strip_suffix('"')?)
+fn own(rest: &mut Rest<'_>) -> Option<Policy> {
+    let mut policy = Policy::default();
+    let mut known = &policy::FIELDS[1..];
+    while rest.take(INDENT) {
+        let name = rest.plain();
+        // In the writer's order, so that none can stand twice.
+        let place = known.iter().position(|known| *known == name)?;
+        rest.expect(": ")?;
+        policy::lay(&mut policy, name, &rest.value()?).ok()?;
+        rest.expect("\n")?;
+        known = &known[place + 1..];
+    }
+    Some(policy)
 }

@@ -119,7 +119,7 @@ pub(super) fn scalar(text: &str) -> String {
 }
 
 /// The bytes that a text without quotes may have.
-const BARE: [bool; 256] = {
+pub(super) static BARE: [bool; 256] = {
     let mut bare = [false; 256];
     let mut byte = 0_u8;
     while byte < 128 {
@@ -134,12 +134,16 @@ const BARE: [bool; 256] = {
 };
 
 /// Says whether a text may stand without quotes. The scanner accepts exactly these.
-pub(super) fn is_bare(text: &str) -> bool {
-    text.starts_with(|first: char| first.is_ascii_alphabetic())
-        && text.bytes().all(|byte| BARE[usize::from(byte)])
-        && !text.ends_with(' ')
-        && (text.len() > LONGEST_NOT_TEXT
-            || !NOT_TEXT.iter().any(|word| word.eq_ignore_ascii_case(text)))
+fn is_bare(text: &str) -> bool {
+    text.bytes().all(|byte| BARE[usize::from(byte)]) && is_text(text)
+}
+
+/// Says whether a text of bytes in [`BARE`] is a text to every reader.
+pub(super) fn is_text(bare: &str) -> bool {
+    bare.starts_with(|first: char| first.is_ascii_alphabetic())
+        && !bare.ends_with(' ')
+        && (bare.len() > LONGEST_NOT_TEXT
+            || !NOT_TEXT.iter().any(|word| word.eq_ignore_ascii_case(bare)))
 }
 
 /// Writes a text in double quotes, every character that is not plainly printable escaped (YAML 1.2.2, section 5.7).

@@ -6,15 +6,20 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Seq
 use serde_yaml::{Error, Spanned, options};
 
 use super::{FormatError, Problem, Value, entry, error::redact};
-use crate::{secret::TokenHash, set::TokenSet, token::Token};
+use crate::{
+    secret::TokenHash,
+    set::{TokenSet, Walk},
+    token::Token,
+};
 
 /// How deep a file may nest; its own form needs three levels, the rest is for unknown fields.
 const MAX_DEPTH: usize = 16;
 
-/// Reads a text as YAML.
-pub(super) fn parse(text: &str) -> Result<TokenSet, FormatError> {
+/// Reads a text as YAML; tokens that are in an older set as they are now are shared with it.
+pub(super) fn parse(text: &str, old: &TokenSet) -> Result<TokenSet, FormatError> {
     let mut reading = Reading {
         text,
+        old: old.walk(),
         tokens: Vec::new(),
         unknown: Vec::new(),
         seen: Seen::default(),
@@ -232,6 +237,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
 /// What has been read so far. Entries become tokens one by one, so that a large file is never held as a tree.
 struct Reading<'a> {
     text: &'a str,
+    old: Walk<'a>,
     tokens: Vec<Arc<Token>>,
     unknown: Vec<(Value, Value)>,
     seen: Seen,
@@ -271,7 +277,7 @@ impl Reading<'_> {
                 ..FormatError::at(line, problem)
             }));
         }
-        self.tokens.push(Arc::new(token));
+        self.tokens.push(self.old.share(token));
         Ok(())
     }
 }

@@ -4,7 +4,13 @@ use std::fmt;
 
 /// One or more different names, in the order in which they were written; none is blank or has control characters.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Names(Box<[Box<str>]>);
+pub struct Names {
+    /// All of them in one text, for there may be a list in each of very many policies.
+    joined: Box<str>,
+}
+
+/// What stands between two names: a control character, which no name has.
+const BETWEEN: &str = "\n";
 
 impl Names {
     /// The most names that a list may have.
@@ -13,32 +19,35 @@ impl Names {
     /// Takes names; nothing when there is none, too many, one twice, or one that is no name.
     #[must_use]
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let mut list: Vec<Box<str>> = Vec::new();
+        let mut list: Vec<&str> = Vec::new();
         for name in names {
-            let is_name = !name.trim().is_empty() && !name.contains(char::is_control);
-            if !is_name || list.len() == Self::MAX || list.iter().any(|known| **known == *name) {
+            if !is_name(name) || list.len() == Self::MAX || list.contains(&name) {
                 return None;
             }
-            list.push(name.into());
+            list.push(name);
         }
-        (!list.is_empty()).then(|| Self(list.into()))
+        let joined = list.join(BETWEEN).into();
+        (!list.is_empty()).then_some(Self { joined })
     }
 
     /// Returns the first name.
     #[must_use]
     pub fn first(&self) -> &str {
-        &self.0[0]
+        self.joined.split(BETWEEN).next().unwrap_or_default()
     }
 
     /// Goes through the names.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.0.iter().map(|name| &**name)
+        Iter {
+            left: self.joined.matches(BETWEEN).count() + 1,
+            names: self.joined.split(BETWEEN),
+        }
     }
 
     /// Says whether a name is in the list.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.iter().any(|known| known == name)
+        self.joined.split(BETWEEN).any(|known| known == name)
     }
 
     /// Says whether every name of the other list is in this one.
@@ -48,15 +57,78 @@ impl Names {
     }
 }
 
+/// Goes through names and knows how many are left.
+struct Iter<'a> {
+    names: std::str::Split<'a, &'static str>,
+    left: usize,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let name = self.names.next()?;
+        self.left -= 1;
+        Some(name)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
+
+fn is_name(text: &str) -> bool {
+    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_plain || !text.trim().is_empty() && !text.contains(char::is_control)
+}
+
 impl fmt::Debug for Names {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_list().entries(&self.0).finish()
+        out.debug_list().entries(self.iter()).finish()
     }
 }
 
 /// Writes the names with commas between them.
 impl fmt::Display for Names {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0.join(", "))
+        out.write_str(&self.joined.replace(BETWEEN, ", "))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kept_as_they_were_given() {
+        for list in [vec!["a"], vec!["b c", "\u{e9}", "a, b"]] {
+            let names = Names::new(list.iter().copied()).unwrap();
+            assert_eq!(names.iter().collect::<Vec<_>>(), list);
+            assert_eq!(names.iter().len(), list.len());
+            assert_eq!(names.first(), list[0]);
+            assert_eq!(names.to_string(), list.join(", "));
+            assert!(list.iter().all(|name| names.contains(name)));
+            assert!(!names.contains("b") && !names.contains(""));
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_different_names_is_refused() {
+        for list in [
+            vec![],
+            vec![""],
+            vec![" "],
+            vec!["a", "a"],
+            vec!["a\nb"],
+            vec!["a", "\t"],
+        ] {
+            assert_eq!(Names::new(list.iter().copied()), None, "{list:?}");
+        }
+        let many: Vec<String> = (0..=Names::MAX).map(|number| number.to_string()).collect();
+        let names = |count: usize| Names::new(many[..count].iter().map(String::as_str));
+        assert!(names(Names::MAX).is_some() && names(Names::MAX + 1).is_none());
     }
 }

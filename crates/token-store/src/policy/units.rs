@@ -1,6 +1,11 @@
 //! Sizes and spans of time with units, as `256KiB` and `1h30m`.
 
-use std::{fmt, num::NonZeroU64, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    num::{NonZeroU32, NonZeroU64},
+    str::FromStr,
+    time::Duration,
+};
 
 /// Units of size, the largest first, with their bytes.
 const SIZES: [(&str, u64); 4] = [
@@ -18,11 +23,13 @@ const LONGEST: u64 = 365 * 24 * 3_600_000;
 
 /// A number of bytes from 1 to 1 GiB, written as `262144`, `256KiB` or `1MiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ByteSize(NonZeroU64);
+pub struct ByteSize(NonZeroU32);
 
 /// A span of time from 1 ms to 365 days, written as a sum such as `500ms`, `30s` or `1h30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(Duration);
+pub struct Span {
+    milliseconds: NonZeroU64,
+}
 
 /// A text is no such quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,15 +40,14 @@ impl ByteSize {
     /// Takes a number of bytes; nothing for 0 and for more than 1 GiB.
     #[must_use]
     pub fn new(bytes: u64) -> Option<Self> {
-        NonZeroU64::new(bytes)
-            .filter(|bytes| bytes.get() <= 1 << 30)
-            .map(Self)
+        let bytes = NonZeroU32::new(u32::try_from(bytes).ok()?)?;
+        (bytes.get() <= 1 << 30).then_some(Self(bytes))
     }
 
     /// Returns the number of bytes.
     #[must_use]
     pub fn bytes(self) -> u64 {
-        self.0.get()
+        self.0.get().into()
     }
 }
 
@@ -73,16 +79,18 @@ impl Span {
     /// Takes a span; nothing for less than 1 ms and more than 365 days. What is beyond whole milliseconds is cut off.
     #[must_use]
     pub fn new(span: Duration) -> Option<Self> {
-        let milliseconds = u64::try_from(span.as_millis()).ok()?;
-        (1..=LONGEST)
-            .contains(&milliseconds)
-            .then(|| Self(Duration::from_millis(milliseconds)))
+        Self::of(u64::try_from(span.as_millis()).ok()?)
+    }
+
+    fn of(milliseconds: u64) -> Option<Self> {
+        let milliseconds = NonZeroU64::new(milliseconds)?;
+        (milliseconds.get() <= LONGEST).then_some(Self { milliseconds })
     }
 
     /// Returns the span.
     #[must_use]
     pub fn duration(self) -> Duration {
-        self.0
+        Duration::from_millis(self.milliseconds.get())
     }
 }
 
@@ -101,13 +109,13 @@ impl FromStr for Span {
             total = sum.ok_or(InvalidQuantity)?;
             rest = &tail[end..];
         }
-        Self::new(Duration::from_millis(total)).ok_or(InvalidQuantity)
+        Self::of(total).ok_or(InvalidQuantity)
     }
 }
 
 impl fmt::Display for Span {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut left = u64::try_from(self.0.as_millis()).unwrap_or(LONGEST);
+        let mut left = self.milliseconds.get();
         for (unit, size) in SPANS {
             if left >= size {
                 write!(out, "{}{unit}", left / size)?;

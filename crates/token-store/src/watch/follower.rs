@@ -223,7 +223,10 @@ impl Follower {
             && self.unsettled.as_ref() == Some(&bytes);
         if !same {
             let reading = opened.and_then(|found| match found {
-                Some(warnings) => Ok(Some((file::parse(&bytes, &self.path)?, warnings))),
+                Some(warnings) => {
+                    let set = file::parse(&bytes, &self.path, &self.set)?;
+                    Ok(Some((set, warnings)))
+                }
                 None => Ok(None),
             });
             let whole = reading.is_ok() && bytes.ends_with(b"\n");
