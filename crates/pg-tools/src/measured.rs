@@ -25,7 +25,9 @@ impl Received {
         }
         let mut rows = gathered.finish(None).map_err(std::io::Error::other)?;
         let columns = columns.iter();
-        rows.columns = columns.map(|(name, of)| of_own((*name).into(), of)).collect();
+        rows.columns = columns
+            .map(|(name, of)| of_own((*name).into(), of))
+            .collect();
         Ok(Received(rows))
     }
 

@@ -19,7 +19,7 @@ const MAX_PRESENTED_BYTES: usize = 512;
 pub struct TokenSet {
     /// In order of creation.
     tokens: Vec<Arc<Token>>,
-    /// Where in `tokens` they are, by the hashes of their secrets.
+    /// Where the hashes of their secrets are, see [`hash_at`].
     by_hash: Index,
     /// Top-level fields of the file beside `tokens`.
     unknown: Vec<(Value, Value)>,
@@ -183,8 +183,10 @@ impl TokenSet {
     }
 
     fn place(&self, hash: &TokenHash) -> Option<usize> {
-        self.by_hash
-            .find(hash, |place| self.tokens[place].has(hash))
+        let found = self
+            .by_hash
+            .find(hash, |at| hash_at(&self.tokens, at) == Some(*hash));
+        found.map(|at| at / HASHES)
     }
 
     /// Goes through all tokens in order of creation.
@@ -268,14 +270,23 @@ fn index_hashes(tokens: &[Arc<Token>]) -> Result<Index, Duplicate> {
     let count = tokens.iter().map(|token| token.hashes().count()).sum();
     let mut by_hash = Index::with_room_for(count);
     for (place, token) in tokens.iter().enumerate() {
-        for hash in token.hashes() {
-            let is_at = |other: usize| tokens[other].has(&hash);
-            if let Some(first) = by_hash.insert(&hash, place, is_at) {
-                return Err(Duplicate::Hash(tokens[first].id.clone(), token.id.clone()));
+        for (number, hash) in token.hashes().enumerate() {
+            let is_at = |at: usize| hash_at(tokens, at) == Some(hash);
+            if let Some(first) = by_hash.insert(&hash, place * HASHES + number, is_at) {
+                let first = &tokens[first / HASHES];
+                return Err(Duplicate::Hash(first.id.clone(), token.id.clone()));
             }
         }
     }
     Ok(by_hash)
+}
+
+/// How many secrets a token may have at once: its own and the one before.
+const HASHES: usize = 2;
+
+/// Gives the hash at a place of all tokens' hashes, of which each token has [`HASHES`] places.
+fn hash_at(tokens: &[Arc<Token>], at: usize) -> Option<TokenHash> {
+    tokens[at / HASHES].hashes().nth(at % HASHES)
 }
 
 /// Looks tokens up in a set. The one after that which was found last is tried first: snapshots of one file have most tokens in

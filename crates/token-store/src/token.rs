@@ -142,11 +142,6 @@ impl Token {
         self.unknown.iter().filter_map(|(key, _)| key.scalar())
     }
 
-    /// Says whether one of its secrets has this hash.
-    pub(crate) fn has(&self, hash: &TokenHash) -> bool {
-        self.hash == *hash || self.previous.as_ref().is_some_and(|old| old.hash == *hash)
-    }
-
     /// Goes through the hashes of all its secrets.
     pub(crate) fn hashes(&self) -> impl Iterator<Item = TokenHash> {
         let previous = self.previous.as_ref().map(|previous| previous.hash);
