@@ -11,6 +11,7 @@
 //!
 //! The role that the connection logs in as is the wall behind them all ([`posture`]).
 
+mod conditions;
 mod exchange;
 mod failure;
 mod guard;

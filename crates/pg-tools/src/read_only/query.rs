@@ -12,7 +12,7 @@ use super::{
     exchange::GRACE,
     failure::ReadError,
     guard::Guard,
-    order,
+    conditions, order,
     place::{Edge, Joined, Place},
     rows::{Page, Rows},
     shape::Shape,
@@ -112,7 +112,7 @@ pub(super) async fn query_at_edge(
                 lease.give_back();
                 return Ok(None);
             };
-            let never_null = order::never_null(&lease, statement, &described, &columns).await?;
+            let never_null = conditions::never_null(&lease, statement, &described, &columns).await?;
             let wrapped = Wrapped::from_edge(statement, edge, &columns, &never_null, limit);
             let mut done = run(&mut lease, guard, wrapped, limits).await?;
             // The last one is ours.

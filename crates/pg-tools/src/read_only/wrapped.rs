@@ -6,7 +6,8 @@ use session_pool::Parameter;
 
 use super::{
     exchange::length,
-    order::{Conditions, SortColumn},
+    conditions::Conditions,
+    order::SortColumn,
     place::{Edge, Key, Place, Seam},
     rows::{Page, Sorts},
     shape::Shape,
