@@ -58,7 +58,18 @@ pub(super) async fn never_null(
     Ok(never)
 }
 
-/// What says in SQL how the rows of `q` lie to one with certain values in the columns of the order.
+/// Names the columns of `q` by their places: several may have the same name of their own.
+pub(super) fn names(count: usize) -> String {
+    let names: Vec<String> = (0..count).map(name).collect();
+    names.join(", ")
+}
+
+fn name(index: usize) -> String {
+    format!("c{index}")
+}
+
+/// What says in SQL how the rows of `q`, whose columns have [`names`], lie to one with certain values in the
+/// columns of the order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Conditions {
     /// They are equal to it in the order.
@@ -80,7 +91,7 @@ impl Conditions {
             .iter()
             .zip(values)
             .map(|(column, value)| Bound {
-                name: format!("q.\"{}\"", column.name.replace('"', "\"\"")),
+                name: format!("q.{}", name(column.index)),
                 value: value.as_deref().map(literal),
                 descending: column.descending,
                 nulls_first: column.nulls_first,
@@ -183,22 +194,18 @@ fn one_by_one(bounds: &[Bound]) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::read_only::{Column, ColumnKind, Sorts, order::sort_columns};
+    use crate::read_only::{Column, ColumnKind, Sorts, order::sort_columns, rows::Keys};
 
-    fn columns(names: &[&str]) -> Vec<Column> {
-        let columns = names.iter().map(|name| Column {
-            name: (*name).into(),
+    fn condition(order: &str, values: &[Option<&str>], never_null: &[usize]) -> Conditions {
+        let text = format!("SELECT x ORDER BY {order}");
+        let columns = ["a", "b"].map(|name| Column {
+            name: name.into(),
             type_name: "t".into(),
             kind: ColumnKind::Text,
             sorts: Sorts::Surely,
         });
-        columns.collect()
-    }
-
-    fn condition(order: &str, values: &[Option<&str>], never_null: &[usize]) -> Conditions {
-        let text = format!("SELECT x ORDER BY {order}");
-        let columns = columns(&["a", "b", "c\""]);
-        let columns = sort_columns(&Statement::check(&text).unwrap(), &columns).unwrap();
+        let statement = Statement::check(&text).unwrap();
+        let columns = sort_columns(&statement, &columns, &Keys::default()).unwrap();
         let values: Vec<_> = values
             .iter()
             .map(|value| value.map(str::to_owned))
@@ -210,40 +217,30 @@ mod tests {
     fn the_conditions_follow_directions_and_nulls() {
         let (a, b) = (Some("1"), Some("x'\\"));
         for (order, values, never_null, expected) in [
-            ("a", &[a][..], &[0][..], "(q.\"a\") >= (E'1')"),
+            ("a", &[a][..], &[0][..], "(q.c0) >= (E'1')"),
             (
                 "a, b",
                 &[a, b],
                 &[0, 1],
-                "(q.\"a\", q.\"b\") >= (E'1', E'x''\\\\')",
+                "(q.c0, q.c1) >= (E'1', E'x''\\\\')",
             ),
-            ("a DESC", &[a], &[0], "(q.\"a\") <= (E'1')"),
-            (
-                "a",
-                &[a],
-                &[],
-                "q.\"a\" > E'1' OR q.\"a\" IS NULL OR q.\"a\" = E'1'",
-            ),
+            ("a DESC", &[a], &[0], "(q.c0) <= (E'1')"),
+            ("a", &[a], &[], "q.c0 > E'1' OR q.c0 IS NULL OR q.c0 = E'1'"),
             (
                 "a DESC",
                 &[a],
                 &[],
-                "q.\"a\" <= E'1' AND (q.\"a\" < E'1' OR q.\"a\" = E'1')",
+                "q.c0 <= E'1' AND (q.c0 < E'1' OR q.c0 = E'1')",
             ),
-            ("a", &[None], &[], "q.\"a\" IS NULL"),
-            (
-                "a DESC",
-                &[None],
-                &[],
-                "q.\"a\" IS NOT NULL OR q.\"a\" IS NULL",
-            ),
+            ("a", &[None], &[], "q.c0 IS NULL"),
+            ("a DESC", &[None], &[], "q.c0 IS NOT NULL OR q.c0 IS NULL"),
             (
                 "a, b DESC",
                 &[a, None],
                 &[0],
-                "q.\"a\" >= E'1' AND (q.\"a\" > E'1' OR q.\"a\" = E'1' AND (q.\"b\" IS NOT NULL OR q.\"b\" IS NULL))",
+                "q.c0 >= E'1' AND (q.c0 > E'1' OR q.c0 = E'1' AND (q.c1 IS NOT NULL OR q.c1 IS NULL))",
             ),
-            ("3", &[a], &[2], "(q.\"c\"\"\") >= (E'1')"),
+            ("2", &[a], &[1], "(q.c1) >= (E'1')"),
         ] {
             assert_eq!(
                 condition(order, values, never_null).from_it_on,
@@ -252,6 +249,6 @@ mod tests {
             );
         }
         let Conditions { equal, .. } = condition("a, b", &[a, None], &[]);
-        assert_eq!(equal, "q.\"a\" = E'1' AND q.\"b\" IS NULL");
+        assert_eq!(equal, "q.c0 = E'1' AND q.c1 IS NULL");
     }
 }

@@ -1,15 +1,22 @@
-//! The order that a query gives its rows, where it is told by columns of its result.
+//! The order that a query gives its rows, as its text tells it.
 //!
-//! Then the rows from some row on can be asked for with a condition, which an index can serve, in
-//! place of counting the rows before. Where anything is not certain there is no such condition.
+//! Where it is known by which columns of a run the rows are ordered, those from some row on can be asked for
+//! with a condition, which an index can serve, in place of counting the rows before. Where anything is not
+//! certain there is no such condition.
 
 use super::{
-    rows::{Column, Sorts},
+    rows::{Column, Keys, Sorts},
     statement::{Statement, Token, tokens},
 };
 
-/// The widest result that takes one more column; PostgreSQL's limit is 1,664.
+/// The widest result that takes more columns; PostgreSQL's limit is 1,664.
 const WIDEST: usize = 1_600;
+
+/// The most items of an `ORDER BY` that are looked at.
+const MOST_ITEMS: usize = 64;
+
+/// The longest name that PostgreSQL does not shorten, in bytes.
+const LONGEST_NAME: usize = 63;
 
 /// Names that PostgreSQL takes for values, not for columns, when they are not quoted.
 #[rustfmt::skip]
@@ -19,41 +26,50 @@ const VALUES: &[&str] = &[
     "session_user", "system_user", "true", "user",
 ];
 
-/// A column that a result is ordered by.
+/// Words behind an `ORDER BY`.
+const ENDS: &[&str] = &["limit", "offset", "fetch", "for"];
+
+/// A column that a run is ordered by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SortColumn {
-    /// Its place in the result, from 0 on.
+    /// Its place in a row, from 0 on; the keys stand behind the result's own columns.
     pub(super) index: usize,
-    pub(super) name: String,
     pub(super) sorts: Sorts,
     pub(super) descending: bool,
     pub(super) nulls_first: bool,
 }
 
-/// Finds the columns that a statement orders its whole result by; `None` when it is not by columns of
-/// the result alone.
+/// Finds the columns that a statement orders its whole result by, among those of the result and the keys of
+/// its run; `None` when it is not by these alone.
 ///
 /// A bare name in `ORDER BY` is a column of the result if one has that name, and a number is the place
-/// of one (PostgreSQL documentation, `SELECT`, "ORDER BY Clause").
+/// of one (PostgreSQL documentation, `SELECT`, "ORDER BY Clause"). When several have it they are the same
+/// expression, or PostgreSQL refuses the query.
 pub(super) fn sort_columns(
     statement: &Statement<'_>,
     columns: &[Column],
+    keys: &Keys,
 ) -> Option<Vec<SortColumn>> {
-    if columns.len() > WIDEST {
+    let items = items(statement.text())?;
+    if columns.len() + items.len() > WIDEST {
         return None;
     }
-    let items = items(statement.text())?;
-    let sorted = items.into_iter().map(|item| {
-        let index = match item.what {
-            What::Name(name) => columns.iter().position(|column| *column.name == *name)?,
-            What::Place(place) => place.checked_sub(1)?,
+    let sorted = items.iter().enumerate().map(|(number, item)| {
+        let own = match &item.what {
+            What::Name(name) => columns.iter().position(|column| *column.name == **name),
+            What::Place(place) => Some(place.checked_sub(1).filter(|at| *at < columns.len())?),
+            What::Expression => None,
         };
-        let Column { name, sorts, .. } = columns.get(index)?;
-        let is_only = columns.iter().filter(|other| other.name == *name).count() == 1;
-        (is_only && *sorts != Sorts::Unknown).then(|| SortColumn {
+        let key = || {
+            let at = keys.items.iter().position(|key| *key == number)?;
+            Some(columns.len() + at)
+        };
+        let index = own.or_else(key)?;
+        let mut all = columns.iter().chain(&keys.columns);
+        let sorts = all.nth(index)?.sorts;
+        (sorts != Sorts::Unknown).then_some(SortColumn {
             index,
-            name: name.to_string(),
-            sorts: *sorts,
+            sorts,
             descending: item.descending,
             nulls_first: item.nulls_first,
         })
@@ -61,52 +77,116 @@ pub(super) fn sort_columns(
     sorted.collect()
 }
 
-struct Item {
-    what: What,
+/// What a result is ordered by, first or after others.
+pub(super) struct Item<'a> {
+    /// Its text, but for the direction.
+    pub(super) text: &'a str,
+    pub(super) what: What,
     descending: bool,
     nulls_first: bool,
 }
 
-enum What {
+/// What an item of an `ORDER BY` is.
+pub(super) enum What {
+    /// A column of the result, if one has that name.
     Name(String),
+    /// The place of a column of the result, from 1 on.
     Place(usize),
+    /// Anything else, which is about the columns of the tables.
+    Expression,
 }
 
-/// Reads the `ORDER BY` outside of all parentheses, if it has nothing but names and numbers.
-fn items(text: &str) -> Option<Vec<Item>> {
-    let mut words = behind_order_by(text)?.into_iter().peekable();
+/// Reads the only `ORDER BY` outside of all parentheses; `None` where it is not certain what it says.
+pub(super) fn items(text: &str) -> Option<Vec<Item<'_>>> {
     let mut items = Vec::new();
-    loop {
-        let what = what(words.next()?)?;
-        let descending = match words.next_if(|word| is(word, "asc") || is(word, "desc")) {
-            Some(word) => is(&word, "desc"),
-            None => false,
-        };
-        let mut nulls_first = descending;
-        if words.next_if(|word| is(word, "nulls")).is_some() {
-            nulls_first = match words.next()? {
-                first if is(&first, "first") => true,
-                last if is(&last, "last") => false,
-                _ => return None,
-            };
-        }
-        items.push(Item {
-            what,
-            descending,
-            nulls_first,
-        });
-        match words.next() {
-            Some(comma) if comma.text == "," => {}
-            Some(end)
-                if !["limit", "offset", "fetch", "for"]
-                    .iter()
-                    .any(|word| is(&end, word)) =>
-            {
-                return None;
+    let mut open = Brackets::default();
+    let (mut item, mut follows_dot) = (Vec::new(), false);
+    for token in behind_order_by(text)? {
+        let is_outside = open.is_none();
+        let is_word = |word: &&str| is_outside && !follows_dot && is(&token, word);
+        match token.text {
+            // A parameter, or an odd name.
+            "$" | ";" => return None,
+            _ if is_word(&"using") => return None,
+            _ if ENDS.iter().any(is_word) => break,
+            "," if is_outside => items.push(read(text, &std::mem::take(&mut item))?),
+            _ => {
+                open.pass(&token)?;
+                follows_dot = token.text == ".";
+                item.push(token);
             }
-            _ => return Some(items),
         }
     }
+    items.push(read(text, &item)?);
+    (open.is_none() && items.len() <= MOST_ITEMS).then_some(items)
+}
+
+/// The parentheses and brackets that are open.
+#[derive(Default)]
+pub(super) struct Brackets(Vec<&'static str>);
+
+impl Brackets {
+    pub(super) fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Opens or closes one; `None` if that is not the one that is open.
+    pub(super) fn pass(&mut self, token: &Token<'_>) -> Option<()> {
+        match token.text {
+            "(" => self.0.push(")"),
+            "[" => self.0.push("]"),
+            close @ (")" | "]") => return self.0.pop().filter(|open| *open == close).map(drop),
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+/// Reads one item.
+fn read<'a>(text: &'a str, tokens: &[Token<'a>]) -> Option<Item<'a>> {
+    let (tokens, nulls) = match tokens {
+        [item @ .., nulls, end] if is(nulls, "nulls") && is(end, "first") => (item, Some(true)),
+        [item @ .., nulls, end] if is(nulls, "nulls") && is(end, "last") => (item, Some(false)),
+        item => (item, None),
+    };
+    let (tokens, descending) = match tokens {
+        // Behind a dot it is the name of a column.
+        [.., dot, _] if dot.text == "." => (tokens, false),
+        [item @ .., end] if is(end, "desc") => (item, true),
+        [item @ .., end] if is(end, "asc") => (item, false),
+        item => (item, false),
+    };
+    let (first, last) = (tokens.first()?, tokens.last()?);
+    let what = match without_parentheses(tokens) {
+        [one] => what(one)?,
+        several if has_odd_name(several) => return None,
+        _ => What::Expression,
+    };
+    Some(Item {
+        text: &text[first.at..last.at + last.text.len()],
+        what,
+        descending,
+        nulls_first: nulls.unwrap_or(descending),
+    })
+}
+
+/// Takes off the parentheses around one token, which say nothing to PostgreSQL either.
+fn without_parentheses<'a, 'b>(tokens: &'b [Token<'a>]) -> &'b [Token<'a>] {
+    let around = tokens.len().saturating_sub(1) / 2;
+    let (open, rest) = tokens.split_at(around);
+    let (one, close) = rest.split_at(rest.len() - around);
+    let is_alone = one.len() == 1
+        && open.iter().all(|token| token.text == "(")
+        && close.iter().all(|token| token.text == ")");
+    if is_alone { one } else { tokens }
+}
+
+/// Says whether there is a name with a quote in it, which comes as two tokens.
+fn has_odd_name(tokens: &[Token<'_>]) -> bool {
+    tokens.windows(2).any(|two| {
+        let touch = two[0].at + two[0].text.len() == two[1].at;
+        touch && two.iter().all(|token| token.text.starts_with('"'))
+    })
 }
 
 /// Gives what follows the only `ORDER BY` outside of all parentheses.
@@ -132,14 +212,16 @@ fn behind_order_by(text: &str) -> Option<Vec<Token<'_>>> {
     behind
 }
 
-fn is(token: &Token<'_>, word: &str) -> bool {
+/// Says whether a token is a word, which is given in small letters.
+pub(super) fn is(token: &Token<'_>, word: &str) -> bool {
     token.text.eq_ignore_ascii_case(word)
 }
 
-fn what(token: Token<'_>) -> Option<What> {
+fn what(token: &Token<'_>) -> Option<What> {
     let text = token.text;
     if let Some(quoted) = text.strip_prefix('"') {
-        return Some(What::Name(quoted.strip_suffix('"')?.to_owned()));
+        let name = quoted.strip_suffix('"')?;
+        return (name.len() <= LONGEST_NAME).then(|| What::Name(name.to_owned()));
     }
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(What::Place(text.parse().ok()?));
@@ -150,7 +232,8 @@ fn what(token: Token<'_>) -> Option<What> {
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && !text.starts_with(|first: char| first.is_ascii_digit());
     let name = text.to_ascii_lowercase();
-    (is_name && !VALUES.contains(&&*name)).then_some(What::Name(name))
+    let is_name = is_name && name.len() <= LONGEST_NAME && !VALUES.contains(&&*name);
+    is_name.then_some(What::Name(name))
 }
 
 #[cfg(test)]
@@ -173,11 +256,16 @@ mod tests {
         columns.collect()
     }
 
-    /// The columns' places, with `-` before descending ones and `!` behind those with NULLs first.
-    fn order(text: &str) -> Option<String> {
+    /// The columns' places, with `-` before descending ones and `!` behind those with NULLs first. Keys
+    /// stand for the items with these numbers.
+    fn order_with(text: &str, keys: &[usize]) -> Option<String> {
         let statement = Statement::check(text).unwrap();
-        let columns = columns(&["id", "name", "Odd 1", "twice", "twice", "json", "user"]);
-        let columns = sort_columns(&statement, &columns)?;
+        let own = columns(&["id", "name", "Odd 1", "twice", "twice", "json", "user"]);
+        let keys = Keys {
+            items: keys.to_vec(),
+            columns: columns(&["key", "key", "key"][..keys.len()]),
+        };
+        let columns = sort_columns(&statement, &own, &keys)?;
         let told = columns.iter().map(|column| {
             let minus = if column.descending { "-" } else { "" };
             let first = if column.nulls_first { "!" } else { "" };
@@ -199,44 +287,75 @@ mod tests {
                 "0",
             ),
             ("SELECT x OVER (ORDER BY y) ORDER BY \"user\" OFFSET 3", "6"),
+            ("SELECT x ORDER BY (id), ((2)) DESC", "0 -1!"),
+            ("SELECT x ORDER BY twice, 5", "3 4"),
         ] {
-            assert_eq!(order(text).as_deref(), Some(expected), "{text}");
+            assert_eq!(order_with(text, &[]).as_deref(), Some(expected), "{text}");
         }
     }
 
     #[test]
-    fn an_order_by_anything_else_is_not() {
+    fn what_is_no_column_of_the_result_is_a_key() {
+        for (text, expected) in [
+            ("SELECT x ORDER BY lower(id) DESC, id", "-7! 0"),
+            ("SELECT x ORDER BY t.id", "7"),
+            ("SELECT x ORDER BY t.desc", "7"),
+            ("SELECT x ORDER BY t.limit desc limit 3", "-7!"),
+            ("SELECT x ORDER BY unknown NULLS FIRST", "7!"),
+            ("SELECT x ORDER BY \"ID\"", "7"),
+            ("SELECT x ORDER BY coalesce(id, 'a, b'), name", "7 1"),
+            ("SELECT x ORDER BY a[1], 1", "7 0"),
+            ("SELECT x ORDER BY (id, name)", "7"),
+            ("SELECT x ORDER BY id + 1", "7"),
+            ("SELECT x ORDER BY -id", "7"),
+            ("SELECT x ORDER BY id::text", "7"),
+            ("SELECT x ORDER BY id COLLATE \"C\"", "7"),
+        ] {
+            assert_eq!(order_with(text, &[]), None, "{text}");
+            assert_eq!(order_with(text, &[0]).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_order_of_which_something_is_not_certain_is_not_read() {
         for text in [
             "SELECT x",
             "(SELECT x ORDER BY id)",
             "SELECT x ORDER BY",
             "SELECT x ORDER BY id,",
-            "SELECT x ORDER BY lower(id)",
-            "SELECT x ORDER BY id + 1",
-            "SELECT x ORDER BY -id",
-            "SELECT x ORDER BY t.id",
-            "SELECT x ORDER BY id::text",
-            "SELECT x ORDER BY id COLLATE \"C\"",
+            "SELECT x ORDER BY ,id",
+            "SELECT x ORDER BY DESC",
             "SELECT x ORDER BY id USING <",
-            "SELECT x ORDER BY id NULLS",
+            "SELECT x ORDER BY lower(id",
+            "SELECT x ORDER BY lower(id]",
+            "SELECT x ORDER BY id)",
             "SELECT x ORDER BY 'id'",
-            "SELECT x ORDER BY (id)",
             "SELECT x ORDER BY 0",
             "SELECT x ORDER BY 8",
-            "SELECT x ORDER BY 1.0",
             "SELECT x ORDER BY 99999999999999999999999",
-            "SELECT x ORDER BY unknown",
-            "SELECT x ORDER BY \"ID\"",
             "SELECT x ORDER BY \"Odd \"\"1\"",
-            "SELECT x ORDER BY twice",
-            "SELECT x ORDER BY 4",
+            "SELECT x ORDER BY gr\u{f6}\u{df}e",
+            "SELECT x ORDER BY a$b",
             "SELECT x ORDER BY json",
             "SELECT x ORDER BY user",
             "SELECT x ORDER BY id ORDER BY name",
-            "SELECT x ORDER BY id UNION SELECT y",
+            "SELECT x ORDER BY id; SELECT y",
+            &format!("SELECT x ORDER BY {}", "x".repeat(64)),
+            &format!("SELECT x ORDER BY id{}", ", id".repeat(64)),
+            &format!("SELECT x ORDER BY {}id", "(".repeat(60_000)),
         ] {
-            assert_eq!(order(text), None, "{text}");
+            assert_eq!(order_with(text, &[0]), None, "{text:.80}");
         }
     }
 
+    #[test]
+    fn an_item_is_told_as_it_is_written_without_its_direction() {
+        let text = "SELECT x ORDER BY /* a */ lower( b -- , c\n) DESC NULLS LAST /* d */, \"e, f\" , E'g,\\', h' || i ASC -- j";
+        let items = items(text).unwrap();
+        let texts: Vec<_> = items.iter().map(|item| item.text).collect();
+        assert_eq!(
+            texts,
+            ["lower( b -- , c\n)", "\"e, f\"", "E'g,\\', h' || i"]
+        );
+    }
 }
