@@ -164,7 +164,7 @@ mod tests {
                     body.extend_from_slice(value.as_bytes());
                 }
             }
-            gathered.push(Row::new(&body), usize::MAX).expect("a row");
+            gathered.push(Row::new(&body)).expect("a row");
         }
         let mut rows = gathered.finish(None).expect("texts");
         rows.columns.push(Column {

@@ -115,7 +115,9 @@ impl<'a> Row<'a> {
         self.0.len().saturating_sub(2 + 4 * self.count())
     }
 
-    fn count(&self) -> usize {
+    /// Counts its values.
+    #[must_use]
+    pub fn count(&self) -> usize {
         match self.0 {
             [high, low, ..] => usize::from(u16::from_be_bytes([*high, *low])),
             _ => 0,

@@ -11,6 +11,9 @@ use tokio_postgres::{
 /// The longest part of PostgreSQL's answer that is passed on, in bytes; it may quote its input.
 const LONGEST: usize = 2_000;
 
+/// Classes of errors about what a query says, and how much of it there is.
+const ABOUT_FORM: [&str; 4] = ["0A", "08", "42", "54"];
+
 /// What is wrong with `$1` in a query.
 pub(super) const PARAMETERS: &str =
     "the query has parameters such as $1; write the values themselves";
@@ -193,6 +196,19 @@ impl ReadError {
     /// Says whether PostgreSQL could make nothing of a value (SQLSTATE class 22).
     pub(super) fn is_about_values(&self) -> bool {
         matches!(self, ReadError::Database(db, _) if db.code().code().starts_with("22"))
+    }
+
+    /// Says whether it may be for the form in which the query was put that it has no result: it did not run, or
+    /// what it gave was too large.
+    pub(super) fn may_be_of_the_form(&self) -> bool {
+        match self {
+            ReadError::Refused(_) | ReadError::NotAQuery(_) | ReadError::RowTooLarge { .. } => true,
+            ReadError::Database(db, _) => {
+                let code = db.code().code();
+                db.position().is_some() || ABOUT_FORM.iter().any(|class| code.starts_with(class))
+            }
+            _ => false,
+        }
     }
 
     /// Says whether the query ran for too long.

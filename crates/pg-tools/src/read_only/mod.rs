@@ -11,9 +11,11 @@
 //!
 //! The role that the connection logs in as is the wall behind them all ([`posture`]).
 
+mod conditions;
 mod exchange;
 mod failure;
 mod guard;
+mod keyed;
 mod misnamed;
 mod order;
 mod place;
@@ -30,15 +32,21 @@ mod transaction;
 mod typename;
 mod wrapped;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::{Future, ready},
+    sync::Arc,
+    time::Duration,
+};
 
 use exchange::Imagination;
 pub(crate) use exchange::{GRACE, Imagined, Parameter};
 pub(crate) use failure::{ReadError, not_open};
 use futures_util::{FutureExt, TryFutureExt};
 pub use guard::{Allowance, DangerousRoles, Guards};
+use keyed::Keyed;
 pub(crate) use place::{Edge, Given, Place, fingerprint_of};
 pub(crate) use query::Following;
+use query::{Run, Wanted};
 #[cfg(test)]
 pub(crate) use rows::Sorts;
 pub(crate) use rows::{Column, ColumnKind, Cut, Gathered, Page, Rows};
@@ -100,18 +108,26 @@ impl Reader {
         page: Page,
     ) -> Result<Rows, ReadError> {
         let statement = &Statement::check(text)?;
-        self.leased(agent, Some(statement), |lease, guard| async move {
-            let limits = agent.limits(self.limits);
-            query::query(lease, &guard, statement, page, limits).await
-        })
-        .or_else(|error| Box::pin(self.name_nearest(agent, text, error)).map(Err))
-        .await
+        let wanted = Wanted::Page(page);
+        if let Some(keyed) = Keyed::guess(statement) {
+            let read = Box::pin(self.read_with_keys(agent, &keyed, wanted));
+            if let Some(Following { rows, .. }) = read.await?
+                && keyed.places <= rows.columns.len()
+            {
+                return Ok(rows);
+            }
+        }
+        self.read(agent, Run::as_written(statement), wanted)
+            .and_then(|following| ready(following.ok_or(ReadError::Unreadable)))
+            .map_ok(|Following { rows, .. }| rows)
+            .or_else(|error| Box::pin(self.name_nearest(agent, text, error)).map(Err))
+            .await
     }
 
     /// Runs a query that somebody wrote from a place in its result on.
     ///
-    /// Where the order is told by columns of the result, PostgreSQL is asked for what comes after the
-    /// row before, so that rows before the place are not counted; else it counts them.
+    /// Where the order is told by columns of the result or by keys, PostgreSQL is asked for what comes after
+    /// the row before, so that rows before the place are not counted; else it counts them.
     pub(crate) async fn query_from(
         &self,
         agent: &Agent,
@@ -120,23 +136,81 @@ impl Reader {
         limit: u32,
     ) -> Result<Following, ReadError> {
         let statement = &Statement::check(text)?;
-        let limits = agent.limits(self.limits);
         let from = async {
-            if let Some(edge) = &place.edge {
-                let run = |lease, guard: Arc<Guard>| async move {
-                    query::query_at_edge(lease, &guard, statement, edge, limit, limits).await
+            let guess = Keyed::guess(statement);
+            let edge = place.edge.as_ref();
+            let at_edge = edge.map(|edge| Wanted::AtEdge(edge, limit));
+            if let Some(wanted) = at_edge {
+                let following = match &guess {
+                    Some(keyed) => self.read_with_keys(agent, keyed, wanted).await?,
+                    None => self.read(agent, Run::as_written(statement), wanted).await?,
                 };
-                if let Some(following) = self.leased(agent, Some(statement), run).await? {
+                if let Some(following) = following {
                     return Ok(following);
                 }
             }
-            self.leased(agent, Some(statement), |lease, guard| async move {
-                query::query_at_offset(lease, &guard, statement, place, limit, limits).await
-            })
-            .await
+            // What the columns are says more than the text.
+            let keyed = self.keyed(agent, statement).await?;
+            let is_other = keyed.as_ref().map(|keyed| &keyed.items)
+                != guess.as_ref().map(|guess| &guess.items);
+            let others = at_edge.filter(|_| is_other);
+            for wanted in others.into_iter().chain([Wanted::AtOffset(place, limit)]) {
+                if let Some(keyed) = &keyed
+                    && let Some(following) = self.read_with_keys(agent, keyed, wanted).await?
+                {
+                    return Ok(following);
+                }
+            }
+            let wanted = Wanted::AtOffset(place, limit);
+            let following = self.read(agent, Run::as_written(statement), wanted).await?;
+            following.ok_or(ReadError::Unreadable)
         };
         from.or_else(|error| self.name_nearest(agent, text, error).map(Err))
             .await
+    }
+
+    /// Gives a statement the keys that it needs beside the columns that it has, if it needs some.
+    async fn keyed(
+        &self,
+        agent: &Agent,
+        statement: &Statement<'_>,
+    ) -> Result<Option<Keyed>, ReadError> {
+        if !Keyed::may_be(statement) {
+            return Ok(None);
+        }
+        let limits = agent.limits(self.limits);
+        let columns = self.leased(agent, Some(statement), |lease, guard| async move {
+            query::columns(lease, &guard, statement, limits).await
+        });
+        Ok(Keyed::beside(statement, &columns.await?))
+    }
+
+    async fn read(
+        &self,
+        agent: &Agent,
+        run: Run<'_>,
+        wanted: Wanted<'_>,
+    ) -> Result<Option<Following>, ReadError> {
+        let limits = agent.limits(self.limits);
+        self.leased(agent, Some(run.statement), |lease, guard| async move {
+            query::read(lease, &guard, run, wanted, limits).await
+        })
+        .await
+    }
+
+    /// Reads with keys; `None`, too, where it may be for these that there is no result.
+    async fn read_with_keys(
+        &self,
+        agent: &Agent,
+        keyed: &Keyed,
+        wanted: Wanted<'_>,
+    ) -> Result<Option<Following>, ReadError> {
+        let statement = &Statement::check(&keyed.text)?;
+        let keys = &keyed.items;
+        match self.read(agent, Run { statement, keys }, wanted).await {
+            Err(error) if error.may_be_of_the_form() => Ok(None),
+            read => read,
+        }
     }
 
     /// Has PostgreSQL plan a query that somebody wrote; the answer is the text of its JSON.

@@ -9,12 +9,10 @@ use session_pool::Row;
 
 use super::{
     order::sort_columns,
-    rows::{Rows, Sorts},
+    rows::{LONGEST_KEY, Rows, Sorts},
     statement::Statement,
 };
 
-/// The most bytes that the values of a key may have together.
-const LONGEST_KEY: usize = 256;
 /// How many rows that are equal in the order are told apart by their values; of more, only their
 /// number and a sum are kept.
 const MOST_EACH: usize = 32;
@@ -28,7 +26,7 @@ pub(crate) struct Place {
     pub(crate) offset: u64,
     /// The fingerprint of the row before.
     pub(crate) last_row: u32,
-    /// Where in the order that is, when it is told by columns of the result.
+    /// Where in the order that is, when it is told by columns.
     pub(crate) edge: Option<Edge>,
 }
 
@@ -84,12 +82,13 @@ impl Edge {
         before: Option<&Place>,
         skipped: u64,
     ) -> Option<Self> {
-        let columns = sort_columns(statement, &rows.columns)?;
+        let columns = sort_columns(statement, &rows.columns, &rows.keys)?;
         let key = |row: &[Option<&str>]| -> Vec<Option<String>> {
             let values = columns.iter().map(|column| row[column.index]);
             values.map(|value| value.map(str::to_owned)).collect()
         };
-        let values = key(&rows.row(rows.count().checked_sub(1)?)?);
+        let last: Vec<Option<&str>> = rows.with_keys().last()?.collect();
+        let values = key(&last);
         let length: usize = values.iter().flatten().map(String::len).sum();
         let is_certain =
             columns
@@ -103,10 +102,10 @@ impl Edge {
             return None;
         }
         let mut given = Given::default();
-        for row in rows.rows() {
+        for (own, row) in rows.rows().zip(rows.with_keys()) {
             let row: Vec<Option<&str>> = row.collect();
             if key(&row) == values {
-                given.push(fingerprint_of(&row));
+                given.push(fingerprint_of(&own.collect::<Vec<_>>()));
             } else {
                 given = Given::default();
             }
@@ -268,8 +267,9 @@ impl Seam {
         }
     }
 
-    /// Gives how many of a row's values are the query's own, or nothing when the row was given before.
-    pub(super) fn take(&mut self, row: Row<'_>) -> io::Result<Option<usize>> {
+    /// Says whether a row, of whose values the first `own` are the query's own, is new, and not one that was given
+    /// before.
+    pub(super) fn is_new(&mut self, row: Row<'_>, own: usize) -> io::Result<bool> {
         let mut values = Vec::new();
         for value in row.values() {
             values.push(value?);
@@ -285,12 +285,12 @@ impl Seam {
                 is_equal
             }
         };
-        let width = values.len();
         if !is_equal {
             self.is_over = true;
-            return Ok(Some(width));
+            return Ok(true);
         }
         self.passed += 1;
+        values.truncate(own);
         let fingerprint = fingerprint(values.iter().copied());
         let was_given = match &self.key {
             Some(_) if self.given.tells_each() => self.was_given(fingerprint),
@@ -299,7 +299,12 @@ impl Seam {
         if was_given {
             self.found.push(fingerprint);
         }
-        Ok((!was_given).then_some(width))
+        Ok(!was_given)
+    }
+
+    /// Counts what a row has behind the query's columns and the keys.
+    pub(super) fn width(&self) -> usize {
+        usize::from(self.key.is_some())
     }
 
     fn was_given(&self, fingerprint: u32) -> bool {

@@ -5,16 +5,16 @@ use std::{
     pin::{Pin, pin},
 };
 
-use session_pool::Lease;
+use session_pool::{Column as Described, Lease};
 
 use super::{
-    Explain, QueryLimits,
+    Explain, QueryLimits, conditions,
     exchange::GRACE,
     failure::ReadError,
     guard::Guard,
     order,
     place::{Edge, Joined, Place},
-    rows::{Page, Rows},
+    rows::{Column, Page, Rows},
     shape::Shape,
     statement::Statement,
     transaction::{Retry, run, settle},
@@ -25,12 +25,66 @@ use crate::agent::literal;
 /// The most bytes that a plan may have.
 const LARGEST_PLAN: usize = 64 << 20;
 
+/// What is run: a statement, and for which items of its order it has keys behind its own columns.
+#[derive(Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub(super) statement: &'a Statement<'a>,
+    pub(super) keys: &'a [usize],
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn as_written(statement: &'a Statement<'a>) -> Self {
+        let keys = &[];
+        Run { statement, keys }
+    }
+}
+
+/// Which rows of a statement are wanted; the numbers are limits.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    Page(Page),
+    /// Those behind a place, without counting the rows before.
+    AtEdge(&'a Edge, u32),
+    /// Those behind a place, by counting the rows before.
+    AtOffset(&'a Place, u32),
+}
+
+/// The rows that follow others.
+pub(crate) struct Following {
+    pub(crate) rows: Rows,
+    /// Whether they follow them for sure, with none missing and none twice.
+    pub(crate) is_sure: bool,
+}
+
+/// Reads rows of a checked statement; `None` where that would not be right, or is not known to be.
+pub(super) async fn read(
+    lease: Lease,
+    guard: &Guard,
+    run: Run<'_>,
+    wanted: Wanted<'_>,
+    limits: QueryLimits,
+) -> Result<Option<Following>, ReadError> {
+    match wanted {
+        Wanted::Page(page) => {
+            let rows = query(lease, guard, run, page, limits).await?;
+            let is_sure = true;
+            Ok(Some(Following { rows, is_sure }))
+        }
+        Wanted::AtEdge(edge, limit) => {
+            Box::pin(query_at_edge(lease, guard, run, edge, limit, limits)).await
+        }
+        Wanted::AtOffset(place, limit) => {
+            Box::pin(query_at_offset(lease, guard, run, place, limit, limits)).await
+        }
+    }
+}
+
 /// Runs a checked statement, in one round trip; one that fails, or that was prepared and has changed,
 /// takes one more.
-pub(super) async fn query(
+async fn query(
     mut lease: Lease,
     guard: &Guard,
-    statement: &Statement<'_>,
+    Run { statement, keys }: Run<'_>,
     page: Page,
     limits: QueryLimits,
 ) -> Result<Rows, ReadError> {
@@ -42,10 +96,11 @@ pub(super) async fn query(
                 Some(shape) => Wrapped::shaped(statement, shape, page),
                 None => Wrapped::page(statement, page),
             };
+            let wrapped = wrapped.with_keys(keys);
             let mut done = run(&mut lease, guard, wrapped, limits).await?;
             if let (Some(Retry::AsWritten), Some(shape)) = (&done.retry, &shape) {
                 lease.avoid(&shape.text);
-                let written = Wrapped::page(statement, page);
+                let written = Wrapped::page(statement, page).with_keys(keys);
                 done = Box::pin(run(&mut lease, guard, written, limits)).await?;
             }
             settle(lease, guard, done).await
@@ -54,32 +109,25 @@ pub(super) async fn query(
     .await
 }
 
-/// The rows that follow others.
-pub(crate) struct Following {
-    pub(crate) rows: Rows,
-    /// Whether they follow them for sure, with none missing and none twice.
-    pub(crate) is_sure: bool,
-}
-
 /// Runs a statement from the row before a place on, by counting the rows before that.
-pub(super) async fn query_at_offset(
+async fn query_at_offset(
     mut lease: Lease,
     guard: &Guard,
-    statement: &Statement<'_>,
+    Run { statement, keys }: Run<'_>,
     place: &Place,
     limit: u32,
     limits: QueryLimits,
-) -> Result<Following, ReadError> {
+) -> Result<Option<Following>, ReadError> {
     in_time(
         limits,
         pin!(async {
-            let wrapped = Wrapped::from_offset(statement, place, limit);
+            let wrapped = Wrapped::from_offset(statement, place, limit).with_keys(keys);
             let mut done = run(&mut lease, guard, wrapped, limits).await?;
             let seam = done.seam.take();
             let rows = settle(lease, guard, done).await?;
             let joined = seam.map(|seam| seam.joined(rows.cut.is_some()));
             let is_sure = joined == Some(Joined::Surely);
-            Ok(Following { rows, is_sure })
+            Ok(Some(Following { rows, is_sure }))
         }),
     )
     .await
@@ -89,10 +137,10 @@ pub(super) async fn query_at_offset(
 /// would not be right, or is not known to be.
 ///
 /// It takes one or two short exchanges more, to find out by which columns the rows are ordered.
-pub(super) async fn query_at_edge(
+async fn query_at_edge(
     mut lease: Lease,
     guard: &Guard,
-    statement: &Statement<'_>,
+    Run { statement, keys }: Run<'_>,
     edge: &Edge,
     limit: u32,
     limits: QueryLimits,
@@ -100,28 +148,35 @@ pub(super) async fn query_at_edge(
     in_time(
         limits,
         pin!(async {
-            let described = run(&mut lease, guard, Wrapped::nothing(statement), limits).await?;
-            if !described.is_clean || described.result.is_err() {
-                return settle(lease, guard, described).await.map(|_| None);
+            let nothing = Wrapped::nothing(statement).with_keys(keys);
+            let mut done = run(&mut lease, guard, nothing, limits).await?;
+            if !done.is_clean || done.result.is_err() {
+                return settle(lease, guard, done).await.map(|_| None);
             }
-            let described = described.described;
+            let described = std::mem::take(&mut done.described);
             guard.types.learn(&lease, &described).await?;
-            let columns = order::sort_columns(statement, &guard.types.columns(&described));
+            let mut empty = done.result?;
+            empty.describe(guard.types.columns(&described));
+            let columns = order::sort_columns(statement, &empty.columns, &empty.keys);
             let columns = columns.filter(|columns| columns.len() == edge.values.len());
             let Some(columns) = columns else {
                 lease.give_back();
                 return Ok(None);
             };
-            let never_null = order::never_null(&lease, statement, &described, &columns).await?;
-            let wrapped = Wrapped::from_edge(statement, edge, &columns, &never_null, limit);
-            let mut done = run(&mut lease, guard, wrapped, limits).await?;
-            // The last one is ours.
-            done.described.pop();
+            let never_null =
+                conditions::never_null(&lease, statement, &described, &columns).await?;
+            let width = described.len();
+            let wrapped = Wrapped::from_edge(statement, edge, &columns, &never_null, width, limit);
+            let mut done = run(&mut lease, guard, wrapped.with_keys(keys), limits).await?;
+            // The names are ours there, and so is the last column.
+            let is_as_described = is_same(&done.described, &described);
+            done.described = described;
             let seam = done.seam.take();
             match settle(lease, guard, done).await {
                 // A value is not one of its column's type any more, or the query itself has failed.
                 Err(error) if error.is_about_values() => Ok(None),
                 Err(error) => Err(error),
+                Ok(_) if !is_as_described => Ok(None),
                 Ok(rows) => Ok(match seam.map(|seam| seam.joined(rows.cut.is_some())) {
                     None | Some(Joined::Wrongly) => None,
                     Some(joined) => Some(Following {
@@ -130,6 +185,33 @@ pub(super) async fn query_at_edge(
                     }),
                 }),
             }
+        }),
+    )
+    .await
+}
+
+/// Says whether the columns of a run are those that were described, and one more.
+fn is_same(of_run: &[Described], described: &[Described]) -> bool {
+    let types = |columns: &[Described]| -> Vec<u32> {
+        columns.iter().map(|column| column.type_oid).collect()
+    };
+    of_run
+        .split_last()
+        .is_some_and(|(_, own)| types(own) == types(described))
+}
+
+/// Gives the columns of a statement's result; no row is looked for.
+pub(super) async fn columns(
+    mut lease: Lease,
+    guard: &Guard,
+    statement: &Statement<'_>,
+    limits: QueryLimits,
+) -> Result<Vec<Column>, ReadError> {
+    in_time(
+        limits,
+        pin!(async {
+            let done = run(&mut lease, guard, Wrapped::nothing(statement), limits).await?;
+            Ok(settle(lease, guard, done).await?.columns)
         }),
     )
     .await

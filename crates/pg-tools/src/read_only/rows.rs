@@ -60,12 +60,27 @@ pub(crate) enum Cut {
     Bytes,
 }
 
+/// The most bytes that the values may have together by which a later run finds a row.
+pub(super) const LONGEST_KEY: usize = 256;
+/// What is kept in the place of a longer one.
+const TOO_LONG: &[u8] = &[b' '; LONGEST_KEY + 1];
+
+/// Columns of a run that are not the result's: they tell its order where no column of the result does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Keys {
+    /// For which items of the `ORDER BY` they stand, from 0 on.
+    pub(super) items: Vec<usize>,
+    pub(super) columns: Vec<Column>,
+}
+
 /// A result, or the first part of it.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
     pub(crate) columns: Vec<Column>,
     /// Why there are more rows than these, if there are.
     pub(crate) cut: Option<Cut>,
+    /// What stands behind the values of each row and is no part of the result.
+    pub(super) keys: Keys,
     /// All values, one after the other, each as `psql` shows it.
     text: String,
     values: Vec<ValueEnd>,
@@ -80,29 +95,58 @@ struct ValueEnd {
 }
 
 impl Rows {
+    /// Says for which items of the order the last values of each row stand.
+    pub(super) fn with_items(mut self, items: &[usize]) -> Self {
+        self.keys.items = items.to_vec();
+        self
+    }
+
+    /// Takes the descriptions of all columns, with those of the keys at the end.
+    pub(super) fn describe(&mut self, mut columns: Vec<Column>) {
+        let own = columns.len().saturating_sub(self.keys.items.len());
+        self.keys.columns = columns.split_off(own);
+        self.columns = columns;
+    }
+
     /// Counts the rows.
     pub(crate) fn count(&self) -> usize {
         self.count
     }
 
-    /// Counts the bytes that the values have together.
+    /// Counts the bytes that the values have together, with the keys.
     pub(crate) fn size(&self) -> usize {
         self.text.len()
     }
 
-    /// Counts the values.
+    /// Counts the values, with the keys.
     pub(crate) fn value_count(&self) -> usize {
         self.values.len()
     }
 
     /// Goes through the rows; a value is `None` when it is NULL.
     pub(crate) fn rows(&self) -> impl Iterator<Item = impl Iterator<Item = Option<&str>>> {
-        let width = self.values.len().checked_div(self.count).unwrap_or(0);
+        self.first_values(self.width().saturating_sub(self.keys.items.len()))
+    }
+
+    /// Goes through the rows with their keys behind them.
+    pub(super) fn with_keys(&self) -> impl Iterator<Item = impl Iterator<Item = Option<&str>>> {
+        self.first_values(self.width())
+    }
+
+    fn width(&self) -> usize {
+        self.values.len().checked_div(self.count).unwrap_or(0)
+    }
+
+    fn first_values(
+        &self,
+        most: usize,
+    ) -> impl Iterator<Item = impl Iterator<Item = Option<&str>>> {
+        let width = self.width();
         (0..self.count).map(move |row| {
             let first = row * width;
             let before = first.checked_sub(1).map(|before| self.values[before].at);
             let mut start = before.unwrap_or(0) as usize;
-            self.values[first..first + width].iter().map(move |value| {
+            self.values[first..first + most].iter().map(move |value| {
                 let from = std::mem::replace(&mut start, value.at as usize);
                 (!value.is_null).then(|| self.text.get(from..start).unwrap_or_default())
             })
@@ -118,11 +162,12 @@ impl Rows {
     pub(crate) fn part(&self, start: usize, limit: usize) -> Rows {
         let is_cut = self.count.saturating_sub(start) > limit;
         let mut gathered = Gathered::default();
-        for row in self.rows().skip(start).take(limit) {
+        for row in self.with_keys().skip(start).take(limit) {
             gathered.push_values(row);
         }
         Rows {
             columns: self.columns.clone(),
+            keys: self.keys.clone(),
             cut: if is_cut { Some(Cut::Limit) } else { self.cut },
             count: gathered.count,
             values: gathered.values,
@@ -156,11 +201,19 @@ impl Gathered {
         self.count
     }
 
-    /// Adds a row's first values, at most `width`. One in no known form, or of another width than those before, is an error.
-    pub(crate) fn push(&mut self, row: Row<'_>, width: usize) -> io::Result<()> {
+    /// Adds a row. One in no known form, or of another width than those before, is an error.
+    pub(crate) fn push(&mut self, row: Row<'_>) -> io::Result<()> {
+        self.push_first(row, usize::MAX, 0)
+    }
+
+    /// Adds a row's first values, `own` of the result's and as many keys.
+    pub(super) fn push_first(&mut self, row: Row<'_>, own: usize, keys: usize) -> io::Result<()> {
         let before = self.values.len();
-        for value in row.values().take(width) {
-            let value = value?;
+        for (at, value) in row.values().take(own.saturating_add(keys)).enumerate() {
+            let value = match value? {
+                Some(key) if at >= own && key.len() > LONGEST_KEY => Some(TOO_LONG),
+                value => value,
+            };
             self.bytes.extend_from_slice(value.unwrap_or_default());
             self.values.push(ValueEnd {
                 at: u32::try_from(self.bytes.len()).map_err(io::Error::other)?,
@@ -192,6 +245,7 @@ impl Gathered {
         Ok(Rows {
             columns: Vec::new(),
             cut,
+            keys: Keys::default(),
             text: String::from_utf8(self.bytes).map_err(|_| ReadError::Unreadable)?,
             values: self.values,
             count: self.count,

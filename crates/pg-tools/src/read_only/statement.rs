@@ -141,7 +141,7 @@ pub(super) fn tokens(text: &str) -> impl Iterator<Item = Token<'_>> {
         let rest = &text[at..];
         let (length, kind) = match rest.chars().next()? {
             '-' if rest.starts_with("--") => (
-                rest.find('\n').map_or(rest.len(), |at| at + 1),
+                rest.find(['\n', '\r']).map_or(rest.len(), |at| at + 1),
                 TokenKind::Blank,
             ),
             '/' if rest.starts_with("/*") => (comment_length(rest), TokenKind::Blank),
@@ -252,6 +252,7 @@ mod tests {
             ("SELECT $a$;$$;$a$;", "SELECT $a$;$$;$a$"),
             ("SELECT a$1;", "SELECT a$1"),
             ("SELECT 1 -- ; x", "SELECT 1 -- ; x"),
+            ("SELECT 1; -- x\r, 2", "SELECT 1; -- x\r, 2"),
             ("SELECT 'é;'; -- ü", "SELECT 'é;'"),
             (";", ""),
             ("-- only a comment", "-- only a comment"),

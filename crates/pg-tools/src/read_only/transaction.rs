@@ -57,7 +57,7 @@ pub(super) async fn settle(lease: Lease, guard: &Guard, done: Done) -> Result<Ro
         lease.give_back();
     }
     let mut rows = done.result?;
-    rows.columns = guard.types.columns(&done.described);
+    rows.describe(guard.types.columns(&done.described));
     Ok(rows)
 }
 
@@ -106,7 +106,12 @@ async fn transact(
     steps.extend(wrapped.gate.iter().map(|(gate, _)| Step::Check(gate)));
     let query = Step::Query(&wrapped.inside, wrapped.numbers);
     steps.extend([query, UNLOCK, ROLLBACK]);
-    let largest_row = limits.result_bytes.saturating_add(ROW_OVERHEAD);
+    // Keys come on top of what a result may have.
+    let with_keys = 1 + usize::from(!wrapped.keys.is_empty());
+    let largest_row = limits
+        .result_bytes
+        .saturating_mul(with_keys)
+        .saturating_add(ROW_OVERHEAD);
     let mut exchange = lease
         .exchange(&steps, largest_row)
         .await
@@ -163,7 +168,7 @@ async fn end(lease: &mut Lease) -> bool {
 }
 
 /// What was read of an answer.
-struct Reading {
+struct Reading<'a> {
     rows: Gathered,
     cut: Option<Cut>,
     /// Nothing before PostgreSQL has taken the statement.
@@ -175,6 +180,7 @@ struct Reading {
     too_large: Option<usize>,
     most_rows: usize,
     most_bytes: usize,
+    keys: &'a [usize],
     seam: Option<Seam>,
 }
 
@@ -198,8 +204,8 @@ impl Refused {
     }
 }
 
-impl Reading {
-    fn new(wrapped: &Wrapped<'_>, most_bytes: usize) -> Self {
+impl<'a> Reading<'a> {
+    fn new(wrapped: &Wrapped<'a>, most_bytes: usize) -> Self {
         Reading {
             rows: Gathered::default(),
             cut: None,
@@ -209,6 +215,7 @@ impl Reading {
             too_large: None,
             most_rows: wrapped.most_rows as usize,
             most_bytes,
+            keys: wrapped.keys,
             seam: wrapped.seam.clone(),
         }
     }
@@ -249,24 +256,34 @@ impl Reading {
         if self.is_settled() {
             return Ok(());
         }
-        let width = match &mut self.seam {
-            None => usize::MAX,
-            Some(seam) => match seam.take(row)? {
-                None => return Ok(()),
-                Some(width) => width,
-            },
-        };
+        let beside = self.keys.len() + self.seam.as_ref().map_or(0, Seam::width);
+        let own = row.count().saturating_sub(beside);
+        if let Some(seam) = &mut self.seam
+            && !seam.is_new(row, own)?
+        {
+            return Ok(());
+        }
         if self.rows.count() == self.most_rows {
             self.cut = Some(Cut::Limit);
             return Ok(());
         }
-        let size = row.size();
+        let size = match beside {
+            0 => row.size(),
+            // What is not shown does not count.
+            _ => row
+                .values()
+                .take(own)
+                .map_while(Result::ok)
+                .flatten()
+                .map(<[u8]>::len)
+                .sum(),
+        };
         if self.bytes + size > self.most_bytes {
             self.cut_off(size);
             return Ok(());
         }
         self.bytes += size;
-        self.rows.push(row, width)
+        self.rows.push_first(row, own, self.keys.len())
     }
 
     /// Ends the result before a row of this size.
@@ -302,7 +319,10 @@ impl Reading {
                     size,
                     limit: self.most_bytes,
                 }),
-                None => self.rows.finish(self.cut),
+                None => self
+                    .rows
+                    .finish(self.cut)
+                    .map(|rows| rows.with_items(self.keys)),
             },
         };
         (self.described.unwrap_or_default(), result)

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use session_pool::Parameter;
 
 use super::{
+    conditions::{self, Conditions},
     exchange::length,
-    order::{Conditions, SortColumn},
+    order::SortColumn,
     place::{Edge, Key, Place, Seam},
     rows::{Page, Sorts},
     shape::Shape,
@@ -28,6 +29,8 @@ pub(super) struct Wrapped<'a> {
     /// How many characters of ours come before the statement inside.
     pub(super) before: u32,
     pub(super) most_rows: u32,
+    /// For which items of the statement's order it has keys behind its own columns.
+    pub(super) keys: &'a [usize],
     pub(super) seam: Option<Seam>,
 }
 
@@ -70,17 +73,20 @@ impl<'a> Wrapped<'a> {
         }
     }
 
+    /// `width` is how many columns the statement has, with the keys.
     pub(super) fn from_edge(
         statement: &Statement<'a>,
         edge: &Edge,
         columns: &[SortColumn],
         never_null: &HashSet<usize>,
+        width: usize,
         limit: u32,
     ) -> Self {
         let Conditions { equal, from_it_on } = Conditions::of(columns, &edge.values, never_null);
         let given = edge.given.clone();
         let after = format!(
-            "WHERE {from_it_on} LIMIT {}",
+            "({}) WHERE {from_it_on} LIMIT {}",
+            conditions::names(width),
             given.count() + u64::from(limit) + 1
         );
         let rounded = |column: &SortColumn| column.sorts == Sorts::UnlessRounded;
@@ -93,6 +99,11 @@ impl<'a> Wrapped<'a> {
             seam: Some(Seam::at_key(key, given)),
             ..Wrapped::new(statement, &format!("q.*, {equal}"), &after, limit)
         }
+    }
+
+    /// Says that the statement has keys.
+    pub(super) fn with_keys(self, keys: &'a [usize]) -> Self {
+        Wrapped { keys, ..self }
     }
 
     /// The line breaks keep a comment at the statement's end from swallowing what follows it. A `LIMIT`
@@ -113,6 +124,7 @@ impl<'a> Wrapped<'a> {
             before: length(&before),
             most_rows,
             numbers: &[],
+            keys: &[],
             seam: None,
         }
     }
@@ -131,6 +143,7 @@ impl<'a> Wrapped<'a> {
             before: length(before),
             most_rows: 1,
             numbers: &[],
+            keys: &[],
             seam: None,
         }
     }
@@ -149,6 +162,7 @@ impl<'a> Wrapped<'a> {
             before: u32::MAX,
             most_rows: 1,
             numbers: &[],
+            keys: &[],
             seam: None,
         }
     }

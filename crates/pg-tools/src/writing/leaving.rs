@@ -267,6 +267,6 @@ impl Ran {
             return Ok(());
         }
         self.bytes += size;
-        self.rows.push(row, usize::MAX)
+        self.rows.push(row)
     }
 }
