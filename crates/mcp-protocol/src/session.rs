@@ -2,12 +2,13 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::client::ClientCapabilities;
@@ -33,7 +34,9 @@ pub(crate) struct Session {
     pub(crate) followed: Arc<Followed>,
     // Held for one look-up or assignment.
     state: Mutex<State>,
-    ended: watch::Sender<bool>,
+    last_used: Moment,
+    has_ended: AtomicBool,
+    end: Notify,
     /// After how long without a request it ends, where it does.
     idle_timeout: OnceLock<Duration>,
     /// What goes with the session; nothing any more when it has ended. Held for one look.
@@ -49,8 +52,33 @@ struct State {
     running: HashMap<Id, oneshot::Sender<()>>,
     asked: HashMap<u64, oneshot::Sender<Outcome>>,
     last_asked: u64,
-    last_used: Instant,
     has_stream: bool,
+}
+
+/// A time that is moved without a lock.
+#[derive(Debug)]
+struct Moment {
+    begin: Instant,
+    nanoseconds: AtomicU64,
+}
+
+impl Moment {
+    fn new(now: Instant) -> Self {
+        Self {
+            begin: now,
+            nanoseconds: AtomicU64::new(0),
+        }
+    }
+
+    fn set(&self, now: Instant) {
+        let after = now.saturating_duration_since(self.begin).as_nanos();
+        let after = u64::try_from(after).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_max(after, Ordering::Relaxed);
+    }
+
+    fn time(&self) -> Instant {
+        self.begin + Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
+    }
 }
 
 impl Session {
@@ -72,10 +100,11 @@ impl Session {
                 running: HashMap::new(),
                 asked: HashMap::new(),
                 last_asked: 0,
-                last_used: Instant::now(),
                 has_stream: false,
             }),
-            ended: watch::channel(false).0,
+            last_used: Moment::new(Instant::now()),
+            has_ended: AtomicBool::new(false),
+            end: Notify::new(),
             idle_timeout: OnceLock::new(),
             attached: Mutex::new(Some(Vec::new())),
         })
@@ -167,7 +196,8 @@ impl Session {
     /// Ends the session: what runs under it is dropped, its stream ends, and what was attached to it
     /// goes.
     fn end(&self) {
-        self.ended.send_replace(true);
+        self.has_ended.store(true, Ordering::SeqCst);
+        self.end.notify_waiters();
         let attached = self.attached().take();
         drop(attached);
     }
@@ -190,9 +220,11 @@ impl Session {
 
     /// Completes when the session has ended.
     pub(crate) async fn ended(&self) {
-        let mut ended = self.ended.subscribe();
-        // The sender lives as long as `self`.
-        let _ended = ended.wait_for(|ended| *ended).await;
+        // It is told of an end from here on.
+        let end = self.end.notified();
+        if !self.has_ended.load(Ordering::SeqCst) {
+            end.await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -269,18 +301,19 @@ impl Sessions {
     /// unused one of a principal that has too many.
     pub(crate) fn enter(&self, session: Arc<Session>) {
         session.idle_timeout.get_or_init(|| self.idle_timeout);
+        let now = Instant::now();
         let mut table = self.write();
-        if table.swept.elapsed() >= self.idle_timeout / SWEEPS {
-            table.swept = Instant::now();
+        if now - table.swept >= self.idle_timeout / SWEEPS {
+            table.swept = now;
             table.by_owner.retain(|_, own| {
-                own.retain(|other| self.is_fresh(other));
+                own.retain(|other| self.is_fresh(other, now));
                 !own.is_empty()
             });
         }
         let own = table.by_owner.entry(session.owner.clone()).or_default();
-        own.retain(|other| self.is_fresh(other));
+        own.retain(|other| self.is_fresh(other, now));
         if own.len() >= self.per_principal {
-            let oldest = (0..own.len()).min_by_key(|at| own[*at].lock().last_used);
+            let oldest = (0..own.len()).min_by_key(|at| own[*at].last_used.time());
             if let Some(oldest) = oldest {
                 own.swap_remove(oldest).end();
             }
@@ -291,11 +324,12 @@ impl Sessions {
     /// Finds a session of `owner`; an unknown one, an idle one and another principal's are alike.
     pub(crate) fn find(&self, id: &str, owner: &str) -> Option<Arc<Session>> {
         let session = self.look_up(id, owner)?;
-        if !self.is_fresh(&session) {
+        let now = Instant::now();
+        if !self.is_fresh(&session, now) {
             self.remove(&session);
             return None;
         }
-        session.lock().last_used = Instant::now();
+        session.last_used.set(now);
         Some(session)
     }
 
@@ -326,8 +360,9 @@ impl Sessions {
         }
     }
 
-    fn is_fresh(&self, session: &Session) -> bool {
-        let fresh = session.lock().last_used.elapsed() < self.idle_timeout;
+    fn is_fresh(&self, session: &Session, now: Instant) -> bool {
+        let idle = now.saturating_duration_since(session.last_used.time());
+        let fresh = idle < self.idle_timeout;
         if !fresh {
             session.end();
         }
@@ -341,15 +376,13 @@ impl Sessions {
 
 /// Makes an identifier of 128 random bits, in hexadecimal digits.
 pub(crate) fn random_id() -> String {
-    use std::fmt::Write;
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).expect("the operating system has random bytes");
-    bytes
-        .iter()
-        .fold(String::with_capacity(32), |mut id, byte| {
-            write!(id, "{byte:02x}").expect("a string takes any text");
-            id
-        })
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    let digits = digits.filter_map(|digit| char::from_digit(digit.into(), 16));
+    let mut id = String::with_capacity(2 * bytes.len());
+    id.extend(digits);
+    id
 }
 
 #[cfg(test)]
