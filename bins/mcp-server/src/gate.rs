@@ -15,12 +15,13 @@ use pg_tools::Agent;
 use session_pool::Sessions;
 use time::OffsetDateTime;
 use token_store::{
-    Accepted, Changes, Previous, Refusal as TokenRefusal, Token, TokenFile, TokenSet,
+    Accepted, Changes, Previous, Refusal as TokenRefusal, Token, TokenFile, TokenId, TokenSet,
     watch::{TokenWatch, Update, WatchError},
 };
 
 use crate::{
     announce,
+    audit::Audit,
     holders::{Holder, Holders, Usual},
 };
 
@@ -40,8 +41,10 @@ impl TokenGate {
         file: TokenFile,
         sessions: Sessions,
         usual: Usual,
+        audit: Option<Arc<Audit>>,
     ) -> Result<Self, WatchError> {
         let door = Arc::new(Door {
+            audit,
             state: RwLock::default(),
             holders: Holders::new(usual, sessions.databases()),
             sessions,
@@ -54,6 +57,20 @@ impl TokenGate {
             first = false;
         })?;
         Ok(TokenGate { door, watch })
+    }
+
+    async fn admit(&self, credentials: Credentials<'_>, peer: IpAddr) -> Result<Agent, Turned> {
+        let presented = credentials.bearer()?;
+        if let Err(stale) = self.watch.fresh().await {
+            tracing::error!(%stale, "requests are refused");
+            return Err(Refusal::Unavailable(
+                "the token file has changed and cannot be read; try again in a moment",
+            )
+            .into());
+        }
+        self.door
+            .admit(presented, peer, OffsetDateTime::now_utc())
+            .await
     }
 
     /// A handle for the health check and for the record of who came.
@@ -70,21 +87,28 @@ impl Authenticate for TokenGate {
         credentials: Credentials<'_>,
         peer: IpAddr,
     ) -> Result<Agent, Refusal> {
-        let presented = credentials.bearer()?;
-        if let Err(stale) = self.watch.fresh().await {
-            tracing::error!(%stale, "requests are refused");
-            return Err(Refusal::Unavailable(
-                "the token file has changed and cannot be read; try again in a moment",
-            ));
+        match self.admit(credentials, peer).await {
+            Ok(agent) => Ok(agent),
+            Err(turned) => Err(self.door.turn_away(turned, peer)),
         }
-        self.door
-            .admit(presented, peer, OffsetDateTime::now_utc())
-            .await
+    }
+}
+
+/// Who is not let in, and whose token it is that was presented, if that is known.
+struct Turned {
+    refusal: Refusal,
+    id: Option<TokenId>,
+}
+
+impl From<Refusal> for Turned {
+    fn from(refusal: Refusal) -> Self {
+        Turned { refusal, id: None }
     }
 }
 
 /// The tokens in force and the sessions that they have.
 pub(crate) struct Door {
+    audit: Option<Arc<Audit>>,
     /// Held for reading while a session is opened, so that publishing a new set waits for it and then
     /// finds that session to close.
     state: RwLock<State>,
@@ -114,7 +138,7 @@ impl Door {
         presented: &str,
         peer: IpAddr,
         now: OffsetDateTime,
-    ) -> Result<Agent, Refusal> {
+    ) -> Result<Agent, Turned> {
         let latest = self
             .latest
             .fetch_max(now.unix_timestamp(), Ordering::AcqRel);
@@ -126,43 +150,68 @@ impl Door {
                 Look::Unprepared(token) => self.holders.prepare(token).await?,
             }
         }
-        Err(Refusal::Unavailable(
-            "the token's entry changes all the time; try again in a moment",
-        ))
+        Err(
+            Refusal::Unavailable("the token's entry changes all the time; try again in a moment")
+                .into(),
+        )
     }
 
-    fn look(&self, presented: &str, peer: IpAddr, now: OffsetDateTime) -> Result<Look, Refusal> {
+    /// Tells of somebody who is not let in, and says how to answer.
+    fn turn_away(&self, turned: Turned, peer: IpAddr) -> Refusal {
+        let Turned { refusal, id } = turned;
+        let reason = reason(&refusal);
+        // Clients ask without a token first; that refuses none.
+        let is_of_a_token = !matches!(refusal, Refusal::Missing | Refusal::Unavailable(_));
+        if let Some(audit) = self.audit.as_ref().filter(|_| is_of_a_token) {
+            audit.token_refused(reason, id.as_ref(), peer);
+        }
+        refusal
+    }
+
+    fn look(&self, presented: &str, peer: IpAddr, now: OffsetDateTime) -> Result<Look, Turned> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let accepted =
             state
                 .tokens
                 .authenticate(presented, now)
                 .map_err(|refusal| match refusal {
-                    TokenRefusal::Unknown => Refusal::Unknown,
-                    TokenRefusal::Expired(_) | TokenRefusal::Replaced(_) => Refusal::Expired,
+                    TokenRefusal::Unknown => Refusal::Unknown.into(),
+                    TokenRefusal::Expired(token) | TokenRefusal::Replaced(token) => Turned {
+                        refusal: Refusal::Expired,
+                        id: Some(token.id.clone()),
+                    },
                 })?;
         let networks = accepted.policy.allow_from.as_ref();
         if networks.is_some_and(|networks| !networks.contains(peer)) {
             tracing::warn!(token = %accepted.id, %peer, "refused: the token may not be used from there");
-            return Err(Refusal::Forbidden(
-                "forbidden: this token may not be used from this address",
-            ));
+            return Err(Turned {
+                refusal: Refusal::Forbidden(
+                    "forbidden: this token may not be used from this address",
+                ),
+                id: Some(accepted.id.clone()),
+            });
         }
         let Some(holder) = self.holders.of(accepted.token) else {
             return Ok(Look::Unprepared(Arc::clone(accepted.token)));
         };
         holder.came(now, peer);
-        Ok(Look::Admitted(self.agent(&holder, &accepted, now)))
+        Ok(Look::Admitted(self.agent(&holder, &accepted, peer, now)))
     }
 
-    fn agent(&self, holder: &Holder, accepted: &Accepted<'_>, now: OffsetDateTime) -> Agent {
+    fn agent(
+        &self,
+        holder: &Holder,
+        accepted: &Accepted<'_>,
+        peer: IpAddr,
+        now: OffsetDateTime,
+    ) -> Agent {
         let id = accepted.id.as_str();
         let session = self.sessions.open_on(id, deadline(accepted), &holder.terms);
         let ends = accepted.replaced_from.map(|until| {
             let left = until - now;
             Instant::now() + std::time::Duration::try_from(left).unwrap_or_default()
         });
-        holder.agent(session).ending_at(ends)
+        holder.agent(session).calling_from(peer).ending_at(ends)
     }
 
     /// Puts a new state of the file in force; ends what lost its rights before it returns.
@@ -175,6 +224,10 @@ impl Door {
                 warnings,
             } => {
                 self.replace(set, &changes);
+                // What was there before the start is no change.
+                if let Some(audit) = self.audit.as_ref().filter(|_| !first) {
+                    audit.tokens_changed(&changes);
+                }
                 for warning in warnings {
                     announce!("[AUTH] WARNING: {warning}");
                 }
@@ -184,6 +237,9 @@ impl Door {
             }
             Update::Missing { changes } => {
                 self.replace(Arc::default(), &changes);
+                if let Some(audit) = &self.audit {
+                    audit.tokens_changed(&changes);
+                }
                 announce!(
                     "[AUTH] {path} does not exist: no token is accepted until it does ({})",
                     told(&changes)
@@ -207,7 +263,7 @@ impl Door {
         };
         for token in &changes.removed {
             self.holders.forget(&token.id);
-            self.sessions.close(token.id.as_str());
+            self.end(&token.id, "removed");
         }
         let wall = OffsetDateTime::now_utc();
         for (before, now) in &changes.changed {
@@ -215,7 +271,7 @@ impl Door {
                 self.holders.forget(&before.id);
             }
             if before.id != now.id || takes_something(before, now, wall) {
-                self.sessions.close(before.id.as_str());
+                self.end(&before.id, "changed");
             } else {
                 self.sessions.move_deadline(now.id.as_str(), deadline(now));
                 // With the lock, so that it is not of databases that are being replaced.
@@ -223,6 +279,14 @@ impl Door {
                 let databases = self.holders.databases_of(now);
                 self.sessions.confine(now.id.as_str(), databases);
             }
+        }
+    }
+
+    /// Ends what a token has running.
+    fn end(&self, id: &TokenId, why: &str) {
+        let had_one = self.sessions.close(id.as_str());
+        if let Some(audit) = self.audit.as_ref().filter(|_| had_one) {
+            audit.session_ended(id, why);
         }
     }
 
@@ -275,6 +339,19 @@ impl Door {
             .unwrap_or_else(PoisonError::into_inner)
             .failure
             .clone()
+    }
+}
+
+/// Says in a word why somebody is not let in.
+fn reason(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::Missing => "missing",
+        Refusal::Malformed => "malformed",
+        Refusal::Unknown => "unknown",
+        Refusal::Expired => "expired",
+        Refusal::TooManyFailures { .. } => "guessing",
+        Refusal::Forbidden(_) => "address",
+        Refusal::Unavailable(_) => "unavailable",
     }
 }
 
@@ -337,8 +414,8 @@ pub(crate) struct OpenGate {
 impl Authenticate for OpenGate {
     type Principal = Agent;
 
-    async fn authenticate(&self, _: Credentials<'_>, _: IpAddr) -> Result<Agent, Refusal> {
-        Ok(self.agent.clone())
+    async fn authenticate(&self, _: Credentials<'_>, peer: IpAddr) -> Result<Agent, Refusal> {
+        Ok(self.agent.clone().calling_from(peer))
     }
 }
 
@@ -347,7 +424,7 @@ impl Authenticate for OpenGate {
 mod tests {
     use super::*;
     use time::{Duration, macros::datetime};
-    use token_store::{Names, TokenHash, TokenId};
+    use token_store::{Names, TokenHash};
 
     const WALL: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
 

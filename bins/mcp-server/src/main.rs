@@ -1,6 +1,7 @@
 //! Serves PostgreSQL to AI agents over MCP, each token in a world of its own.
 
 mod announce;
+mod audit;
 mod command_line;
 mod custom_tools;
 mod databases;

@@ -8,7 +8,7 @@ use mcp_protocol::{
     http::{AllowedHosts, Options, Server},
     stdio,
 };
-use pg_tools::{Agent, Guards, Paging, QueryLimits, Settings, Toolbox};
+use pg_tools::{Agent, Guards, Ledger, Paging, QueryLimits, Settings, Toolbox};
 use server_config::{Config, Sources};
 use session_pool::Sessions;
 use time::OffsetDateTime;
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     announce,
+    audit::{self, Audit},
     custom_tools::{self, ToolFile},
     databases::{self, Databases},
     gate::{OpenGate, TokenGate},
@@ -45,7 +46,10 @@ pub(crate) async fn run(
         let listeners = Listeners::bind(&config.http.address).await?;
         http(config, sources, listeners, signals, || ()).await
     } else {
-        over_stdio(config, sources, signals).await
+        audit::beside(config, "stdio", async |audit| {
+            over_stdio(config, sources, audit, signals).await
+        })
+        .await
     }
 }
 
@@ -59,15 +63,19 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Makes the sessions, on the configured databases, and the tools.
-    pub(crate) fn of(config: &Config, only_loopback: bool) -> anyhow::Result<Self> {
+    /// Makes the sessions, on the configured databases, and the tools; `audit` keeps account of calls.
+    pub(crate) fn of(
+        config: &Config,
+        only_loopback: bool,
+        audit: Option<Arc<Audit>>,
+    ) -> anyhow::Result<Self> {
         for warning in &config.warnings {
             announce!("WARNING: {warning}");
         }
         let databases = Databases::of(config)?;
         let sessions = Sessions::new(databases.described(), databases::limits(config));
         let guards = Arc::new(Guards::new(databases.allowances(only_loopback)));
-        let toolbox = toolbox(config, guards.clone())?;
+        let toolbox = toolbox(config, guards.clone(), audit)?;
         Ok(Parts {
             only_loopback,
             databases,
@@ -84,8 +92,13 @@ impl Parts {
     }
 }
 
-fn toolbox(config: &Config, guards: Arc<Guards>) -> anyhow::Result<Toolbox> {
+fn toolbox(
+    config: &Config,
+    guards: Arc<Guards>,
+    audit: Option<Arc<Audit>>,
+) -> anyhow::Result<Toolbox> {
     let mut settings = Settings::default();
+    settings.ledger = audit.map(|audit| audit as Arc<dyn Ledger>);
     settings.guards = guards;
     settings.limits = QueryLimits {
         statement_timeout: config.limits.statement_timeout,
@@ -122,9 +135,10 @@ pub(crate) fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
 async fn over_stdio(
     config: &Config,
     sources: Option<Sources>,
+    audit: Option<Arc<Audit>>,
     mut signals: Signals,
 ) -> anyhow::Result<()> {
-    let parts = Parts::of(config, true)?;
+    let parts = Parts::of(config, true, audit)?;
     let tool_file = ToolFile::open(config, &parts.toolbox, &parts.sessions).await?;
     let reload = Reload::new(config, sources, &parts)?;
     let agent = parts.anybody(STDIO_SESSION);
@@ -173,8 +187,23 @@ pub(crate) async fn http(
             "WARNING: tokens travel unencrypted; use -tls -cert FILE -key FILE, or a proxy that speaks TLS"
         );
     }
+    audit::beside(config, "http", async |audit| {
+        over_http(config, sources, audit, listeners, signals, ready).await
+    })
+    .await
+}
+
+async fn over_http(
+    config: &Config,
+    sources: Option<Sources>,
+    audit: Option<Arc<Audit>>,
+    listeners: Listeners,
+    signals: Signals,
+    ready: impl FnOnce(),
+) -> anyhow::Result<()> {
+    let only_loopback = listeners.only_loopback();
     let options = options(config)?;
-    let parts = Parts::of(config, only_loopback)?;
+    let parts = Parts::of(config, only_loopback, audit.clone())?;
     let tool_file = ToolFile::open(config, &parts.toolbox, &parts.sessions).await?;
     let reload = Reload::new(config, sources, &parts)?;
     let first = reload.first();
@@ -182,12 +211,17 @@ pub(crate) async fn http(
     if config.http.auth_enabled {
         let file = TokenFile::new(&config.token_file);
         tidy(&file)?;
-        let gate = TokenGate::open(file, sessions.clone(), usual(config, &parts.toolbox))?;
+        let gate = TokenGate::open(
+            file,
+            sessions.clone(),
+            usual(config, &parts.toolbox),
+            audit.clone(),
+        )?;
         let reload = reload.with_door(gate.door());
         let record = Record::new(gate.door(), &config.token_file);
         let mut keeping = JoinSet::new();
         keeping.spawn(record.clone().keep());
-        let check = Check::new(&sessions, Some(gate.door()));
+        let check = Check::new(&sessions, Some(gate.door()), audit);
         let service = with_check(config, parts.toolbox, check);
         let server = Server::new(service.clone(), gate, options);
         let listening = listen(listeners, server, scheme(config), signals, ready);
@@ -197,7 +231,7 @@ pub(crate) async fn http(
         record.write().await;
     } else {
         let agent = parts.anybody(ANONYMOUS_SESSION);
-        let service = with_check(config, parts.toolbox, Check::new(&sessions, None));
+        let service = with_check(config, parts.toolbox, Check::new(&sessions, None, audit));
         let server = Server::new(service.clone(), OpenGate { agent }, options);
         let listening = listen(listeners, server, scheme(config), signals, ready);
         let listening = reload.beside(&service, listening);

@@ -230,12 +230,14 @@ impl Sessions {
     }
 
     /// Closes the session of an id, if it has one: refuses its handles from now on, cancels its
-    /// statements and closes its connections.
-    pub fn close(&self, id: &str) {
+    /// statements and closes its connections. Says whether it had one.
+    pub fn close(&self, id: &str) -> bool {
         let entry = self.inner.lock().open.remove(id);
-        if let Some(Entry { session, .. }) = entry {
-            session.end();
-        }
+        let Some(Entry { session, .. }) = entry else {
+            return false;
+        };
+        session.end();
+        true
     }
 
     /// Closes all sessions.
