@@ -136,6 +136,7 @@ impl Audit {
     }
 
     /// How it is.
+    #[expect(dead_code)]
     pub(crate) fn status(&self) -> Status {
         self.log.status()
     }
