@@ -136,7 +136,6 @@ impl Audit {
     }
 
     /// How it is.
-    #[expect(dead_code)]
     pub(crate) fn status(&self) -> Status {
         self.log.status()
     }

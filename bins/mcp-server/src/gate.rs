@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Instant, SystemTime},
 };
@@ -23,6 +23,7 @@ use crate::{
     announce,
     audit::Audit,
     holders::{Holder, Holders, Usual},
+    metrics::Loads,
 };
 
 /// How often a token whose entry changes meanwhile is looked up again.
@@ -45,6 +46,8 @@ impl TokenGate {
     ) -> Result<Self, WatchError> {
         let door = Arc::new(Door {
             audit,
+            refusals: Default::default(),
+            loads: Loads::new(),
             state: RwLock::default(),
             holders: Holders::new(usual, sessions.databases()),
             sessions,
@@ -109,6 +112,9 @@ impl From<Refusal> for Turned {
 /// The tokens in force and the sessions that they have.
 pub(crate) struct Door {
     audit: Option<Arc<Audit>>,
+    /// Requests that were not let in, in the order of [`REASONS`].
+    refusals: [AtomicU64; REASONS.len()],
+    loads: Arc<Loads>,
     /// Held for reading while a session is opened, so that publishing a new set waits for it and then
     /// finds that session to close.
     state: RwLock<State>,
@@ -160,10 +166,11 @@ impl Door {
     fn turn_away(&self, turned: Turned, peer: IpAddr) -> Refusal {
         let Turned { refusal, id } = turned;
         let reason = reason(&refusal);
+        self.refusals[reason].fetch_add(1, Ordering::Relaxed);
         // Clients ask without a token first; that refuses none.
         let is_of_a_token = !matches!(refusal, Refusal::Missing | Refusal::Unavailable(_));
         if let Some(audit) = self.audit.as_ref().filter(|_| is_of_a_token) {
-            audit.token_refused(reason, id.as_ref(), peer);
+            audit.token_refused(REASONS[reason], id.as_ref(), peer);
         }
         refusal
     }
@@ -224,6 +231,7 @@ impl Door {
                 warnings,
             } => {
                 self.replace(set, &changes);
+                self.loads.succeeded();
                 // What was there before the start is no change.
                 if let Some(audit) = self.audit.as_ref().filter(|_| !first) {
                     audit.tokens_changed(&changes);
@@ -248,6 +256,7 @@ impl Door {
             Update::Failed(error) => {
                 let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
                 state.failure = Some(error.to_string());
+                self.loads.failed();
                 announce!(
                     "[AUTH] Failed to reload {path}: {error}; the tokens from before stay in force"
                 );
@@ -321,6 +330,19 @@ impl Door {
         }
     }
 
+    /// How many requests were not let in, by the reason.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.refusals.iter();
+        REASONS
+            .into_iter()
+            .zip(counts.map(|count| count.load(Ordering::Relaxed)))
+    }
+
+    /// When the token file was read.
+    pub(crate) fn loads(&self) -> &Loads {
+        &self.loads
+    }
+
     /// The tokens in force.
     pub(crate) fn tokens(&self) -> Arc<TokenSet> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -342,16 +364,27 @@ impl Door {
     }
 }
 
-/// Says in a word why somebody is not let in.
-fn reason(refusal: &Refusal) -> &'static str {
+/// Why somebody is not let in, in a word.
+const REASONS: [&str; 7] = [
+    "missing",
+    "malformed",
+    "unknown",
+    "expired",
+    "guessing",
+    "address",
+    "unavailable",
+];
+
+/// Finds the reason among [`REASONS`].
+fn reason(refusal: &Refusal) -> usize {
     match refusal {
-        Refusal::Missing => "missing",
-        Refusal::Malformed => "malformed",
-        Refusal::Unknown => "unknown",
-        Refusal::Expired => "expired",
-        Refusal::TooManyFailures { .. } => "guessing",
-        Refusal::Forbidden(_) => "address",
-        Refusal::Unavailable(_) => "unavailable",
+        Refusal::Missing => 0,
+        Refusal::Malformed => 1,
+        Refusal::Unknown => 2,
+        Refusal::Expired => 3,
+        Refusal::TooManyFailures { .. } => 4,
+        Refusal::Forbidden(_) => 5,
+        Refusal::Unavailable(_) => 6,
     }
 }
 

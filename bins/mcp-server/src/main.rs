@@ -12,6 +12,7 @@ mod gate;
 mod health;
 mod holders;
 mod listen;
+mod metrics;
 mod models;
 mod record;
 mod reload;

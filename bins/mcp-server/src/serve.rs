@@ -1,6 +1,9 @@
 //! Puts the parts together and serves until it is told to stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, bail};
 use mcp_protocol::{
@@ -24,7 +27,7 @@ use crate::{
     health::Check,
     holders::Usual,
     listen::Listeners,
-    models,
+    metrics, models,
     record::Record,
     reload::Reload,
     signals::Signals,
@@ -43,7 +46,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let sources = Some(sources.clone());
     if config.http.enabled {
-        let listeners = Listeners::bind(&config.http.address).await?;
+        let listeners = Listeners::bind(&config.http.address, "-addr").await?;
         http(config, sources, listeners, signals, || ()).await
     } else {
         audit::beside(config, "stdio", async |audit| {
@@ -129,6 +132,10 @@ pub(crate) fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
             Some(_) => None,
         },
         calls_per_minute: config.limits.calls_per_minute,
+        most_told_apart: config
+            .metrics
+            .as_ref()
+            .map_or(0, |metrics| metrics.most_tokens),
     }
 }
 
@@ -138,9 +145,19 @@ async fn over_stdio(
     audit: Option<Arc<Audit>>,
     mut signals: Signals,
 ) -> anyhow::Result<()> {
-    let parts = Parts::of(config, true, audit)?;
+    let started = SystemTime::now();
+    let parts = Parts::of(config, true, audit.clone())?;
     let tool_file = ToolFile::open(config, &parts.toolbox, &parts.sessions).await?;
     let reload = Reload::new(config, sources, &parts)?;
+    let counted = metrics::Sources {
+        started,
+        counters: parts.toolbox.counters(),
+        sessions: parts.sessions.clone(),
+        configuration: reload.loads(),
+        audit,
+        door: None,
+        http: None,
+    };
     let agent = parts.anybody(STDIO_SESSION);
     let Parts {
         sessions, toolbox, ..
@@ -159,12 +176,13 @@ async fn over_stdio(
     );
     let first = reload.first();
     let serving = reload.beside(&service, serving);
+    let serving = custom_tools::beside(tool_file, &service, first, serving);
     let served = tokio::select! {
-        served = custom_tools::beside(tool_file, &service, first, serving) => served,
-        () = signals.stop() => Ok(()),
+        served = metrics::beside(config, counted, serving) => served,
+        () = signals.stop() => Ok(Ok(())),
     };
     sessions.finish().await;
-    Ok(served?)
+    Ok(served??)
 }
 
 /// Serves HTTP on sockets that are bound; calls `ready` when requests are answered. Without `sources`
@@ -201,6 +219,7 @@ async fn over_http(
     signals: Signals,
     ready: impl FnOnce(),
 ) -> anyhow::Result<()> {
+    let started = SystemTime::now();
     let only_loopback = listeners.only_loopback();
     let options = options(config)?;
     let parts = Parts::of(config, only_loopback, audit.clone())?;
@@ -208,7 +227,16 @@ async fn over_http(
     let reload = Reload::new(config, sources, &parts)?;
     let first = reload.first();
     let sessions = parts.sessions.clone();
-    if config.http.auth_enabled {
+    let mut counted = metrics::Sources {
+        started,
+        counters: parts.toolbox.counters(),
+        sessions: sessions.clone(),
+        configuration: reload.loads(),
+        audit: audit.clone(),
+        door: None,
+        http: None,
+    };
+    let served = if config.http.auth_enabled {
         let file = TokenFile::new(&config.token_file);
         tidy(&file)?;
         let gate = TokenGate::open(
@@ -217,6 +245,7 @@ async fn over_http(
             usual(config, &parts.toolbox),
             audit.clone(),
         )?;
+        counted.door = Some(gate.door());
         let reload = reload.with_door(gate.door());
         let record = Record::new(gate.door(), &config.token_file);
         let mut keeping = JoinSet::new();
@@ -224,21 +253,26 @@ async fn over_http(
         let check = Check::new(&sessions, Some(gate.door()), audit);
         let service = with_check(config, parts.toolbox, check);
         let server = Server::new(service.clone(), gate, options);
+        counted.http = Some(server.counts());
         let listening = listen(listeners, server, scheme(config), signals, ready);
         let listening = reload.beside(&service, listening);
-        custom_tools::beside(tool_file, &service, first, listening).await;
+        let listening = custom_tools::beside(tool_file, &service, first, listening);
+        let served = metrics::beside(config, counted, listening).await;
         keeping.shutdown().await;
         record.write().await;
+        served
     } else {
         let agent = parts.anybody(ANONYMOUS_SESSION);
         let service = with_check(config, parts.toolbox, Check::new(&sessions, None, audit));
         let server = Server::new(service.clone(), OpenGate { agent }, options);
+        counted.http = Some(server.counts());
         let listening = listen(listeners, server, scheme(config), signals, ready);
         let listening = reload.beside(&service, listening);
-        custom_tools::beside(tool_file, &service, first, listening).await;
-    }
+        let listening = custom_tools::beside(tool_file, &service, first, listening);
+        metrics::beside(config, counted, listening).await
+    };
     sessions.finish().await;
-    Ok(())
+    served
 }
 
 fn scheme(config: &Config) -> &'static str {

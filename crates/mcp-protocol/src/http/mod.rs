@@ -6,6 +6,7 @@
 
 mod accept;
 mod cors;
+mod counts;
 mod endpoint;
 mod gate;
 mod head;
@@ -13,5 +14,6 @@ mod options;
 mod reply;
 mod watched;
 
-pub use accept::Server;
+pub use accept::{Server, network};
+pub use counts::Counts;
 pub use options::{AllowedHosts, Options, OptionsError};
