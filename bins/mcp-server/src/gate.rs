@@ -15,13 +15,15 @@ use pg_tools::Agent;
 use session_pool::Sessions;
 use time::OffsetDateTime;
 use token_store::{
-    Accepted, Changes, Previous, Refusal as TokenRefusal, Token, TokenFile, TokenId, TokenSet,
+    Accepted, Changes, Previous, Refusal as TokenRefusal, Token, TokenFile, TokenHash, TokenId,
+    TokenSet,
     watch::{TokenWatch, Update, WatchError},
 };
 
 use crate::{
     announce,
     audit::Audit,
+    guesses::Guesses,
     holders::{Holder, Holders, Usual},
     metrics::Loads,
 };
@@ -42,10 +44,12 @@ impl TokenGate {
         file: TokenFile,
         sessions: Sessions,
         usual: Usual,
+        guesses: Option<Guesses>,
         audit: Option<Arc<Audit>>,
     ) -> Result<Self, WatchError> {
         let door = Arc::new(Door {
             audit,
+            guesses,
             refusals: Default::default(),
             loads: Loads::new(),
             state: RwLock::default(),
@@ -92,7 +96,7 @@ impl Authenticate for TokenGate {
     ) -> Result<Agent, Refusal> {
         match self.admit(credentials, peer).await {
             Ok(agent) => Ok(agent),
-            Err(turned) => Err(self.door.turn_away(turned, peer)),
+            Err(turned) => Err(self.door.turn_away(turned, credentials, peer).await),
         }
     }
 }
@@ -112,6 +116,7 @@ impl From<Refusal> for Turned {
 /// The tokens in force and the sessions that they have.
 pub(crate) struct Door {
     audit: Option<Arc<Audit>>,
+    guesses: Option<Guesses>,
     /// Requests that were not let in, in the order of [`REASONS`].
     refusals: [AtomicU64; REASONS.len()],
     loads: Arc<Loads>,
@@ -162,17 +167,40 @@ impl Door {
         )
     }
 
-    /// Tells of somebody who is not let in, and says how to answer.
-    fn turn_away(&self, turned: Turned, peer: IpAddr) -> Refusal {
-        let Turned { refusal, id } = turned;
-        let reason = reason(&refusal);
+    /// Tells of somebody who is not let in, and says how to answer: later, to who guesses.
+    async fn turn_away(
+        &self,
+        turned: Turned,
+        credentials: Credentials<'_>,
+        peer: IpAddr,
+    ) -> Refusal {
+        let Turned { mut refusal, id } = turned;
+        let guess = match (&self.guesses, &refusal, credentials) {
+            (Some(guesses), Refusal::Unknown, Credentials::Bearer(token)) => {
+                let token = TokenHash::of(token.expose());
+                Some(guesses.answer(peer, &token, Instant::now()))
+            }
+            _ => None,
+        };
+        if let Some(guess) = &guess {
+            refusal = guess.refusal.clone();
+        }
+        // Before anybody waits, as who guesses may hang up.
+        self.tell(&refusal, id.as_ref(), peer);
+        if let Some(guess) = guess.filter(|guess| !guess.delay.is_zero()) {
+            tokio::time::sleep(guess.delay).await;
+        }
+        refusal
+    }
+
+    fn tell(&self, refusal: &Refusal, id: Option<&TokenId>, peer: IpAddr) {
+        let reason = reason(refusal);
         self.refusals[reason].fetch_add(1, Ordering::Relaxed);
         // Clients ask without a token first; that refuses none.
         let is_of_a_token = !matches!(refusal, Refusal::Missing | Refusal::Unavailable(_));
         if let Some(audit) = self.audit.as_ref().filter(|_| is_of_a_token) {
-            audit.token_refused(REASONS[reason], id.as_ref(), peer);
+            audit.token_refused(REASONS[reason], id, peer);
         }
-        refusal
     }
 
     fn look(&self, presented: &str, peer: IpAddr, now: OffsetDateTime) -> Result<Look, Turned> {
@@ -266,6 +294,11 @@ impl Door {
 
     fn replace(&self, tokens: Arc<TokenSet>, changes: &Changes) {
         self.warn(changes);
+        if let Some(guesses) = &self.guesses {
+            let changed = changes.changed.iter().map(|(before, _)| before);
+            let before = changes.removed.iter().chain(changed);
+            guesses.remember_gone(before.flat_map(|token| token.hashes()));
+        }
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = State {
             tokens,
             failure: None,
@@ -457,7 +490,7 @@ impl Authenticate for OpenGate {
 mod tests {
     use super::*;
     use time::{Duration, macros::datetime};
-    use token_store::{Names, TokenHash};
+    use token_store::Names;
 
     const WALL: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
 

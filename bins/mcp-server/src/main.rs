@@ -9,6 +9,7 @@ mod demo;
 mod effective;
 mod file;
 mod gate;
+mod guesses;
 mod health;
 mod holders;
 mod listen;

@@ -24,6 +24,7 @@ use crate::{
     custom_tools::{self, ToolFile},
     databases::{self, Databases},
     gate::{OpenGate, TokenGate},
+    guesses::Guesses,
     health::Check,
     holders::Usual,
     listen::Listeners,
@@ -243,6 +244,7 @@ async fn over_http(
             file,
             sessions.clone(),
             usual(config, &parts.toolbox),
+            Guesses::new(config.http.guessing),
             audit.clone(),
         )?;
         counted.door = Some(gate.door());
