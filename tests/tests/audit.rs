@@ -188,6 +188,13 @@ fn every_call_has_its_line_and_so_has_every_token_that_is_refused() {
         said.stdout
     );
     assert_eq!(world.verify(&["--expect", &hash]).code, 0);
+    let said = world.verify(&["--json", "-expect", &hash]);
+    let told: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(
+        (&told["hash"], &told["first"], &told["lost"]),
+        (&json!(hash), &json!(1), &json!(0))
+    );
+    assert_eq!(told["lines"], json!(lines.len()));
     assert_eq!(
         fs::metadata(world.file()).unwrap().permissions().mode() & 0o777,
         0o600
