@@ -32,9 +32,6 @@ const REMEMBERED: usize = 4;
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
-/// Tokens that are remembered after they were removed; the oldest are forgotten first.
-const MOST_GONE: usize = 10_000;
-
 /// The addresses that guessed.
 pub(crate) struct Guesses {
     terms: Guessing,
@@ -123,14 +120,15 @@ impl Guesses {
         }
     }
 
-    /// Remembers tokens that are valid no more: whoever still has one does not guess.
+    /// Remembers tokens that are valid no more, as many as addresses: whoever still has one does not
+    /// guess.
     pub(crate) fn remember_gone(&self, tokens: impl IntoIterator<Item = TokenHash>) {
         let mut gone = self.gone();
         for token in tokens {
             if gone.tokens.insert(token) {
                 gone.order.push_back(token);
             }
-            if gone.order.len() > MOST_GONE
+            if gone.order.len() > self.terms.addresses
                 && let Some(oldest) = gone.order.pop_front()
             {
                 gone.tokens.remove(&oldest);
@@ -353,8 +351,9 @@ mod tests {
 
     #[test]
     fn a_token_that_was_removed_is_no_guess() {
-        let (guesses, now) = (guesses(|_| ()), Instant::now());
-        let tokens: Vec<TokenHash> = (0..MOST_GONE + 1)
+        const MOST_GONE: usize = 100;
+        let (guesses, now) = (guesses(|terms| terms.addresses = MOST_GONE), Instant::now());
+        let tokens: Vec<TokenHash> = (0..=MOST_GONE)
             .map(|number| TokenHash::of(&number.to_string()))
             .collect();
         guesses.remember_gone(tokens.iter().copied());

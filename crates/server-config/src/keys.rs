@@ -71,7 +71,7 @@ pub const SERVER_KEYS: &[Key] = &[
     key("http.auth.guessing.penalty", Kind::Span, "5s", None, "what a wrong token costs its address (IPv6: its /64 network); the same one again costs a second"),
     key("http.auth.guessing.tolerance", Kind::Span, "15s", None, "how much an address may owe until its wrong tokens are answered with 429 and `Retry-After`"),
     key("http.auth.guessing.longest", Kind::Span, "10m", None, "how much an address can owe"),
-    key("http.auth.guessing.addresses", Kind::Count(1, 1_000_000), "65536", None, "addresses that are remembered; one more pushes out the one that has been quiet for longest"),
+    key("http.auth.guessing.addresses", Kind::Count(1, 1_000_000), "65536", None, "addresses that are remembered, and tokens that were removed; one more address pushes out the one that has been quiet for longest"),
     key("http.auth.guessing.held", Kind::Count(0, 100_000), "256", None, "answers that are held back at once; further ones are 429 at once"),
     key("http.allowed_hosts", Kind::Texts, "", Some("PGEDGE_HTTP_ALLOWED_HOSTS"), "names beside loopback's that a `Host` header may have"),
     key("http.allowed_origins", Kind::Texts, "", Some("PGEDGE_HTTP_ALLOWED_ORIGINS"), "origins of web pages that may call, such as `https://app.example.com`"),
