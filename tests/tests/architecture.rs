@@ -12,6 +12,7 @@ const ARROWS: [(&str, &[&str]); 4] = [
     (
         "mcp-server",
         &[
+            "audit-log",
             "mcp-protocol",
             "mcp-token",
             "model-client",
@@ -22,7 +23,7 @@ const ARROWS: [(&str, &[&str]); 4] = [
             "token-store",
         ],
     ),
-    ("mcp-token", &["server-config", "token-store"]),
+    ("mcp-token", &["audit-log", "server-config", "token-store"]),
     (
         "pg-tools",
         &[
@@ -35,6 +36,7 @@ const ARROWS: [(&str, &[&str]); 4] = [
     (
         "end-to-end",
         &[
+            "audit-log",
             "mcp-protocol",
             "mcp-server",
             "mcp-token",
@@ -146,6 +148,7 @@ fn what_must_be_light_is_not_built_from_what_is_heavy() {
             &["tokio", "hyper", "rustls", "tokio-postgres"][..],
         ),
         ("token-store", &["tokio", "hyper"]),
+        ("audit-log", &["tokio", "hyper"]),
         ("server-config", &["tokio", "hyper", "clap"]),
         ("session-pool", &["hyper", "serde_json"]),
         ("mcp-protocol", &["tokio-postgres", "deadpool"]),

@@ -62,6 +62,14 @@ struct Serving {
     /// Let everybody in; only on a loopback address
     #[arg(long)]
     no_auth: bool,
+
+    /// Keep an audit log in this file
+    #[arg(long, value_name = "FILE")]
+    audit_file: Option<PathBuf>,
+
+    /// Serve metrics for Prometheus on this address, as localhost:9187
+    #[arg(long, value_name = "HOST:PORT")]
+    metrics_addr: Option<String>,
 }
 
 /// What `mcp-token` does, in the documentation's spelling.
@@ -250,6 +258,8 @@ fn sources(config_file: Option<PathBuf>, token_file: Option<PathBuf>, serving: S
         cert_file: serving.cert,
         key_file: serving.key,
         no_auth: serving.no_auth,
+        audit_file: serving.audit_file,
+        metrics_address: serving.metrics_addr,
     }
 }
 
@@ -275,6 +285,7 @@ mod tests {
             "mcp-server -http",
             "mcp-server -http -token-file /etc/pgedge/pgedge-postgres-mcp-tokens.yaml",
             "mcp-server -http -addr localhost:8080 -no-auth",
+            "mcp-server -http -audit-file /var/log/mcp-audit.jsonl -metrics-addr localhost:9187",
             "mcp-server -http -tls -cert /path/to/cert.pem -key /path/to/key.pem",
             "mcp-server -add-token -token-note Web -token-expiry 90d",
             "mcp-server -add-token -token-note Staging -token-database staging -token-expiry 30d",

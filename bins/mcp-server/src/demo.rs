@@ -46,10 +46,10 @@ pub(crate) fn run(options: &Demo) -> anyhow::Result<()> {
     };
     let served = on_runtime(async {
         let signals = Signals::take()?;
-        let listeners = match Listeners::bind(ADDRESS).await {
+        let listeners = match Listeners::bind(ADDRESS, "-addr").await {
             Ok(listeners) => listeners,
             // Somebody else has the port; any other does as well.
-            Err(_) => Listeners::bind("127.0.0.1:0").await?,
+            Err(_) => Listeners::bind("127.0.0.1:0", "-addr").await?,
         };
         let address = listeners
             .addresses()

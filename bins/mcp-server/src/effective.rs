@@ -72,7 +72,7 @@ async fn survey(config: &Config, token: Arc<Token>) -> anyhow::Result<Survey> {
         sessions,
         toolbox,
         ..
-    } = Parts::of(config, true)?;
+    } = Parts::of(config, true, None)?;
     if let Err(error) = ToolFile::open(config, &toolbox, &sessions).await {
         crate::announce!("warning: the custom tools are not known: {error:#}");
     }

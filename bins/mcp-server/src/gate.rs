@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Instant, SystemTime},
 };
@@ -15,13 +15,17 @@ use pg_tools::Agent;
 use session_pool::Sessions;
 use time::OffsetDateTime;
 use token_store::{
-    Accepted, Changes, Previous, Refusal as TokenRefusal, Token, TokenFile, TokenSet,
+    Accepted, Changes, Previous, Refusal as TokenRefusal, Token, TokenFile, TokenHash, TokenId,
+    TokenSet,
     watch::{TokenWatch, Update, WatchError},
 };
 
 use crate::{
     announce,
+    audit::Audit,
+    guesses::Guesses,
     holders::{Holder, Holders, Usual},
+    metrics::Loads,
 };
 
 /// How often a token whose entry changes meanwhile is looked up again.
@@ -40,8 +44,14 @@ impl TokenGate {
         file: TokenFile,
         sessions: Sessions,
         usual: Usual,
+        guesses: Option<Guesses>,
+        audit: Option<Arc<Audit>>,
     ) -> Result<Self, WatchError> {
         let door = Arc::new(Door {
+            audit,
+            guesses,
+            refusals: Default::default(),
+            loads: Loads::new(),
             state: RwLock::default(),
             holders: Holders::new(usual, sessions.databases()),
             sessions,
@@ -54,6 +64,20 @@ impl TokenGate {
             first = false;
         })?;
         Ok(TokenGate { door, watch })
+    }
+
+    async fn admit(&self, credentials: Credentials<'_>, peer: IpAddr) -> Result<Agent, Turned> {
+        let presented = credentials.bearer()?;
+        if let Err(stale) = self.watch.fresh().await {
+            tracing::error!(%stale, "requests are refused");
+            return Err(Refusal::Unavailable(
+                "the token file has changed and cannot be read; try again in a moment",
+            )
+            .into());
+        }
+        self.door
+            .admit(presented, peer, OffsetDateTime::now_utc())
+            .await
     }
 
     /// A handle for the health check and for the record of who came.
@@ -70,21 +94,32 @@ impl Authenticate for TokenGate {
         credentials: Credentials<'_>,
         peer: IpAddr,
     ) -> Result<Agent, Refusal> {
-        let presented = credentials.bearer()?;
-        if let Err(stale) = self.watch.fresh().await {
-            tracing::error!(%stale, "requests are refused");
-            return Err(Refusal::Unavailable(
-                "the token file has changed and cannot be read; try again in a moment",
-            ));
+        match self.admit(credentials, peer).await {
+            Ok(agent) => Ok(agent),
+            Err(turned) => Err(self.door.turn_away(turned, credentials, peer).await),
         }
-        self.door
-            .admit(presented, peer, OffsetDateTime::now_utc())
-            .await
+    }
+}
+
+/// Who is not let in, and whose token it is that was presented, if that is known.
+struct Turned {
+    refusal: Refusal,
+    id: Option<TokenId>,
+}
+
+impl From<Refusal> for Turned {
+    fn from(refusal: Refusal) -> Self {
+        Turned { refusal, id: None }
     }
 }
 
 /// The tokens in force and the sessions that they have.
 pub(crate) struct Door {
+    audit: Option<Arc<Audit>>,
+    guesses: Option<Guesses>,
+    /// Requests that were not let in, in the order of [`REASONS`].
+    refusals: [AtomicU64; REASONS.len()],
+    loads: Arc<Loads>,
     /// Held for reading while a session is opened, so that publishing a new set waits for it and then
     /// finds that session to close.
     state: RwLock<State>,
@@ -114,7 +149,7 @@ impl Door {
         presented: &str,
         peer: IpAddr,
         now: OffsetDateTime,
-    ) -> Result<Agent, Refusal> {
+    ) -> Result<Agent, Turned> {
         let latest = self
             .latest
             .fetch_max(now.unix_timestamp(), Ordering::AcqRel);
@@ -126,43 +161,92 @@ impl Door {
                 Look::Unprepared(token) => self.holders.prepare(token).await?,
             }
         }
-        Err(Refusal::Unavailable(
-            "the token's entry changes all the time; try again in a moment",
-        ))
+        Err(
+            Refusal::Unavailable("the token's entry changes all the time; try again in a moment")
+                .into(),
+        )
     }
 
-    fn look(&self, presented: &str, peer: IpAddr, now: OffsetDateTime) -> Result<Look, Refusal> {
+    /// Tells of somebody who is not let in, and says how to answer: later, to who guesses.
+    async fn turn_away(
+        &self,
+        turned: Turned,
+        credentials: Credentials<'_>,
+        peer: IpAddr,
+    ) -> Refusal {
+        let Turned { mut refusal, id } = turned;
+        let guess = match (&self.guesses, &refusal, credentials) {
+            (Some(guesses), Refusal::Unknown, Credentials::Bearer(token)) => {
+                let token = TokenHash::of(token.expose());
+                Some(guesses.answer(peer, &token, Instant::now()))
+            }
+            _ => None,
+        };
+        if let Some(guess) = &guess {
+            refusal = guess.refusal.clone();
+        }
+        // Before anybody waits, as who guesses may hang up.
+        self.tell(&refusal, id.as_ref(), peer);
+        if let Some(guess) = guess.filter(|guess| !guess.delay.is_zero()) {
+            tokio::time::sleep(guess.delay).await;
+        }
+        refusal
+    }
+
+    fn tell(&self, refusal: &Refusal, id: Option<&TokenId>, peer: IpAddr) {
+        let reason = reason(refusal);
+        self.refusals[reason].fetch_add(1, Ordering::Relaxed);
+        // Clients ask without a token first; that refuses none.
+        let is_of_a_token = !matches!(refusal, Refusal::Missing | Refusal::Unavailable(_));
+        if let Some(audit) = self.audit.as_ref().filter(|_| is_of_a_token) {
+            audit.token_refused(REASONS[reason], id, peer);
+        }
+    }
+
+    fn look(&self, presented: &str, peer: IpAddr, now: OffsetDateTime) -> Result<Look, Turned> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let accepted =
             state
                 .tokens
                 .authenticate(presented, now)
                 .map_err(|refusal| match refusal {
-                    TokenRefusal::Unknown => Refusal::Unknown,
-                    TokenRefusal::Expired(_) | TokenRefusal::Replaced(_) => Refusal::Expired,
+                    TokenRefusal::Unknown => Refusal::Unknown.into(),
+                    TokenRefusal::Expired(token) | TokenRefusal::Replaced(token) => Turned {
+                        refusal: Refusal::Expired,
+                        id: Some(token.id.clone()),
+                    },
                 })?;
         let networks = accepted.policy.allow_from.as_ref();
         if networks.is_some_and(|networks| !networks.contains(peer)) {
             tracing::warn!(token = %accepted.id, %peer, "refused: the token may not be used from there");
-            return Err(Refusal::Forbidden(
-                "forbidden: this token may not be used from this address",
-            ));
+            return Err(Turned {
+                refusal: Refusal::Forbidden(
+                    "forbidden: this token may not be used from this address",
+                ),
+                id: Some(accepted.id.clone()),
+            });
         }
         let Some(holder) = self.holders.of(accepted.token) else {
             return Ok(Look::Unprepared(Arc::clone(accepted.token)));
         };
         holder.came(now, peer);
-        Ok(Look::Admitted(self.agent(&holder, &accepted, now)))
+        Ok(Look::Admitted(self.agent(&holder, &accepted, peer, now)))
     }
 
-    fn agent(&self, holder: &Holder, accepted: &Accepted<'_>, now: OffsetDateTime) -> Agent {
+    fn agent(
+        &self,
+        holder: &Holder,
+        accepted: &Accepted<'_>,
+        peer: IpAddr,
+        now: OffsetDateTime,
+    ) -> Agent {
         let id = accepted.id.as_str();
         let session = self.sessions.open_on(id, deadline(accepted), &holder.terms);
         let ends = accepted.replaced_from.map(|until| {
             let left = until - now;
             Instant::now() + std::time::Duration::try_from(left).unwrap_or_default()
         });
-        holder.agent(session).ending_at(ends)
+        holder.agent(session).calling_from(peer).ending_at(ends)
     }
 
     /// Puts a new state of the file in force; ends what lost its rights before it returns.
@@ -175,6 +259,11 @@ impl Door {
                 warnings,
             } => {
                 self.replace(set, &changes);
+                self.loads.succeeded();
+                // What was there before the start is no change.
+                if let Some(audit) = self.audit.as_ref().filter(|_| !first) {
+                    audit.tokens_changed(&changes);
+                }
                 for warning in warnings {
                     announce!("[AUTH] WARNING: {warning}");
                 }
@@ -184,6 +273,9 @@ impl Door {
             }
             Update::Missing { changes } => {
                 self.replace(Arc::default(), &changes);
+                if let Some(audit) = &self.audit {
+                    audit.tokens_changed(&changes);
+                }
                 announce!(
                     "[AUTH] {path} does not exist: no token is accepted until it does ({})",
                     told(&changes)
@@ -192,6 +284,7 @@ impl Door {
             Update::Failed(error) => {
                 let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
                 state.failure = Some(error.to_string());
+                self.loads.failed();
                 announce!(
                     "[AUTH] Failed to reload {path}: {error}; the tokens from before stay in force"
                 );
@@ -201,13 +294,18 @@ impl Door {
 
     fn replace(&self, tokens: Arc<TokenSet>, changes: &Changes) {
         self.warn(changes);
+        if let Some(guesses) = &self.guesses {
+            let changed = changes.changed.iter().map(|(before, _)| before);
+            let before = changes.removed.iter().chain(changed);
+            guesses.remember_gone(before.flat_map(|token| token.hashes()));
+        }
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = State {
             tokens,
             failure: None,
         };
         for token in &changes.removed {
             self.holders.forget(&token.id);
-            self.sessions.close(token.id.as_str());
+            self.end(&token.id, "removed");
         }
         let wall = OffsetDateTime::now_utc();
         for (before, now) in &changes.changed {
@@ -215,7 +313,7 @@ impl Door {
                 self.holders.forget(&before.id);
             }
             if before.id != now.id || takes_something(before, now, wall) {
-                self.sessions.close(before.id.as_str());
+                self.end(&before.id, "changed");
             } else {
                 self.sessions.move_deadline(now.id.as_str(), deadline(now));
                 // With the lock, so that it is not of databases that are being replaced.
@@ -223,6 +321,14 @@ impl Door {
                 let databases = self.holders.databases_of(now);
                 self.sessions.confine(now.id.as_str(), databases);
             }
+        }
+    }
+
+    /// Ends what a token has running.
+    fn end(&self, id: &TokenId, why: &str) {
+        let had_one = self.sessions.close(id.as_str());
+        if let Some(audit) = self.audit.as_ref().filter(|_| had_one) {
+            audit.session_ended(id, why);
         }
     }
 
@@ -257,6 +363,19 @@ impl Door {
         }
     }
 
+    /// How many requests were not let in, by the reason.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.refusals.iter();
+        REASONS
+            .into_iter()
+            .zip(counts.map(|count| count.load(Ordering::Relaxed)))
+    }
+
+    /// When the token file was read.
+    pub(crate) fn loads(&self) -> &Loads {
+        &self.loads
+    }
+
     /// The tokens in force.
     pub(crate) fn tokens(&self) -> Arc<TokenSet> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -275,6 +394,30 @@ impl Door {
             .unwrap_or_else(PoisonError::into_inner)
             .failure
             .clone()
+    }
+}
+
+/// Why somebody is not let in, in a word.
+const REASONS: [&str; 7] = [
+    "missing",
+    "malformed",
+    "unknown",
+    "expired",
+    "guessing",
+    "address",
+    "unavailable",
+];
+
+/// Finds the reason among [`REASONS`].
+fn reason(refusal: &Refusal) -> usize {
+    match refusal {
+        Refusal::Missing => 0,
+        Refusal::Malformed => 1,
+        Refusal::Unknown => 2,
+        Refusal::Expired => 3,
+        Refusal::TooManyFailures { .. } => 4,
+        Refusal::Forbidden(_) => 5,
+        Refusal::Unavailable(_) => 6,
     }
 }
 
@@ -337,8 +480,8 @@ pub(crate) struct OpenGate {
 impl Authenticate for OpenGate {
     type Principal = Agent;
 
-    async fn authenticate(&self, _: Credentials<'_>, _: IpAddr) -> Result<Agent, Refusal> {
-        Ok(self.agent.clone())
+    async fn authenticate(&self, _: Credentials<'_>, peer: IpAddr) -> Result<Agent, Refusal> {
+        Ok(self.agent.clone().calling_from(peer))
     }
 }
 
@@ -347,7 +490,7 @@ impl Authenticate for OpenGate {
 mod tests {
     use super::*;
     use time::{Duration, macros::datetime};
-    use token_store::{Names, TokenHash, TokenId};
+    use token_store::Names;
 
     const WALL: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
 

@@ -9,7 +9,7 @@ use mcp_protocol::{Health, Object};
 use session_pool::{Session, Sessions};
 use tokio::sync::Mutex;
 
-use crate::gate::Door;
+use crate::{audit::Audit, gate::Door};
 
 /// How long an answer is good for, so that asking often costs nothing.
 const FRESH: Duration = Duration::from_secs(1);
@@ -24,15 +24,21 @@ const SESSION: &str = "(health)";
 pub(crate) struct Check {
     session: Session,
     door: Option<Arc<Door>>,
+    audit: Option<Arc<Audit>>,
     /// The last answer. Whoever asks meanwhile waits for the one that is being found out.
     last: Mutex<Option<(Instant, Health)>>,
 }
 
 impl Check {
-    pub(crate) fn new(sessions: &Sessions, door: Option<Arc<Door>>) -> Self {
+    pub(crate) fn new(
+        sessions: &Sessions,
+        door: Option<Arc<Door>>,
+        audit: Option<Arc<Audit>>,
+    ) -> Self {
         Check {
             session: sessions.open(SESSION, None),
             door,
+            audit,
             last: Mutex::default(),
         }
     }
@@ -68,7 +74,8 @@ impl Check {
             databases.insert(name.to_string(), if up { "up" } else { "down" }.into());
         }
         let tokens = self.door.as_ref().map(|door| door.failure().is_none());
-        let well = answers.values().all(|up| *up) && tokens != Some(false);
+        let audit = self.audit.as_ref().map(|audit| !audit.is_failing());
+        let well = answers.values().all(|up| *up) && tokens != Some(false) && audit != Some(false);
         let mut body = Object::new();
         body.insert("status".into(), if well { "ok" } else { "degraded" }.into());
         body.insert("server".into(), "mcp-server".into());
@@ -81,6 +88,14 @@ impl Check {
                 "unreadable; the tokens from before are in force"
             };
             body.insert("token_file".into(), state.into());
+        }
+        if let Some(audit) = audit {
+            let state = if audit {
+                "written"
+            } else {
+                "cannot be written"
+            };
+            body.insert("audit_log".into(), state.into());
         }
         Health { status: 200, body }
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use mcp_protocol::Refusal;
-use pg_tools::{Access, Agent, Meter, Pace, Policy, Role, Standing};
+use pg_tools::{Access, Agent, Meter, Pace, Policy, Role, Standing, Totals};
 use session_pool::{Login, Session, Terms};
 use time::OffsetDateTime;
 use token_store::{
@@ -25,6 +25,8 @@ pub(crate) struct Usual {
     pub(crate) tools: Option<BTreeSet<String>>,
     /// Calls a minute; `None` is any number.
     pub(crate) calls_per_minute: Option<u32>,
+    /// How many tokens are told apart in what is counted.
+    pub(crate) most_told_apart: usize,
 }
 
 /// The holders of all tokens that have been used since the server's start.
@@ -41,6 +43,10 @@ struct Known {
     by_id: HashMap<TokenId, Arc<Holder>>,
     /// How often passwords were to be read again.
     readings: u64,
+    /// How many of the tokens are told apart in what is counted, and what those that were not have done
+    /// before they were forgotten.
+    told_apart: usize,
+    forgotten: Totals,
 }
 
 /// The holder of one token.
@@ -60,6 +66,8 @@ pub(crate) struct Holder {
 #[derive(Default)]
 struct Record {
     meter: Arc<Meter>,
+    /// Whether what it counts is told by itself.
+    is_told_apart: bool,
     /// When the holder last came, and from where, if that is not in the file yet.
     last: Mutex<Option<(OffsetDateTime, IpAddr)>>,
 }
@@ -72,6 +80,8 @@ impl Holders {
                 databases,
                 by_id: HashMap::new(),
                 readings: 0,
+                told_apart: 0,
+                forgotten: Totals::default(),
             }),
         }
     }
@@ -116,7 +126,8 @@ impl Holders {
             |before| Arc::clone(&before.standing.name),
         );
         let record = before.map(|before| Arc::clone(&before.record));
-        let record = record.unwrap_or_default();
+        let record =
+            record.unwrap_or_else(|| known.new_record(&token.id, self.usual.most_told_apart));
         let databases = known.databases_of(&token);
         let standing = Standing {
             name,
@@ -139,7 +150,11 @@ impl Holders {
             is_outdated: known.readings != readings && has_password_file(&token),
             token: Arc::clone(&token),
         };
-        known.by_id.insert(token.id.clone(), Arc::new(holder));
+        let record = Arc::clone(&holder.record);
+        let before = known.by_id.insert(token.id.clone(), Arc::new(holder));
+        if let Some(before) = before.filter(|before| !Arc::ptr_eq(&before.record, &record)) {
+            known.retire(&before.record);
+        }
         Ok(())
     }
 
@@ -181,7 +196,33 @@ impl Holders {
 
     /// Forgets the holder of a token that is gone.
     pub(crate) fn forget(&self, id: &TokenId) {
-        self.lock().by_id.remove(id);
+        let mut known = self.lock();
+        if let Some(holder) = known.by_id.remove(id) {
+            known.retire(&holder.record);
+        }
+    }
+
+    /// What the tokens that are told apart did, by their ids, and then all others together. Nothing,
+    /// where none are to be told apart.
+    pub(crate) fn totals(&self) -> Vec<(String, Totals)> {
+        if self.usual.most_told_apart == 0 {
+            return Vec::new();
+        }
+        let known = self.read();
+        let mut others = known.forgotten;
+        let mut totals = Vec::new();
+        for (id, holder) in &known.by_id {
+            let done = holder.record.meter.totals();
+            if holder.record.is_told_apart {
+                totals.push((id.to_string(), done));
+            } else {
+                add_totals(&mut others, done);
+            }
+        }
+        drop(known);
+        totals.sort_by(|a, b| a.0.cmp(&b.0));
+        totals.push((OTHERS.to_owned(), others));
+        totals
     }
 
     /// Says what an entry asks for that there is not.
@@ -273,7 +314,34 @@ impl Holders {
     }
 }
 
+/// What all tokens are called that are not told apart.
+const OTHERS: &str = "other";
+
+fn add_totals(sum: &mut Totals, more: Totals) {
+    sum.calls += more.calls;
+    sum.rows += more.rows;
+    sum.bytes += more.bytes;
+}
+
 impl Known {
+    fn new_record(&mut self, id: &TokenId, most_told_apart: usize) -> Arc<Record> {
+        let is_told_apart = self.told_apart < most_told_apart && id.as_str() != OTHERS;
+        self.told_apart += usize::from(is_told_apart);
+        Arc::new(Record {
+            is_told_apart,
+            ..Record::default()
+        })
+    }
+
+    /// Keeps of a record what must not be missing from the sum of others.
+    fn retire(&mut self, record: &Record) {
+        if record.is_told_apart {
+            self.told_apart -= 1;
+        } else {
+            add_totals(&mut self.forgotten, record.meter.totals());
+        }
+    }
+
     fn databases_of(&self, token: &Token) -> Arc<[Arc<str>]> {
         match &token.databases {
             Some(names) => names.iter().map(Arc::from).collect(),

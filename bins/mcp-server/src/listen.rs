@@ -11,14 +11,15 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Binds `HOST:PORT`, on every address that the host has; `:PORT` is every interface.
-    pub(crate) async fn bind(address: &str) -> anyhow::Result<Self> {
+    /// Binds `HOST:PORT`, on every address that the host has; `:PORT` is every interface. `by` says by
+    /// which option the address is chosen.
+    pub(crate) async fn bind(address: &str, by: &str) -> anyhow::Result<Self> {
         let (host, port) = address.rsplit_once(':').context("an address has a port")?;
         let port: u16 = port.parse().context("a port is a number up to 65535")?;
         let sockets = if host.is_empty() {
-            vec![bind_any(port).await.with_context(|| refused(address))?]
+            vec![bind_any(port).await.with_context(|| refused(address, by))?]
         } else {
-            bind_host(host, port, address).await?
+            bind_host(host, port, address, by).await?
         };
         Ok(Listeners { sockets })
     }
@@ -37,8 +38,8 @@ impl Listeners {
     }
 }
 
-fn refused(address: &str) -> String {
-    format!("cannot listen on {address}; choose another address with -addr, or stop who uses it")
+fn refused(address: &str, by: &str) -> String {
+    format!("cannot listen on {address}; choose another address with {by}, or stop who uses it")
 }
 
 /// IPv6's "any" takes IPv4 as well where the system has both.
@@ -51,7 +52,12 @@ async fn bind_any(port: u16) -> std::io::Result<TcpListener> {
     }
 }
 
-async fn bind_host(host: &str, port: u16, address: &str) -> anyhow::Result<Vec<TcpListener>> {
+async fn bind_host(
+    host: &str,
+    port: u16,
+    address: &str,
+    by: &str,
+) -> anyhow::Result<Vec<TcpListener>> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let found = lookup_host((host, port))
         .await
@@ -78,7 +84,7 @@ async fn bind_host(host: &str, port: u16, address: &str) -> anyhow::Result<Vec<T
     match last {
         // `localhost` may stand for an address that this machine does not have (::1).
         Some((_, error)) if sockets.is_empty() || error.kind() == std::io::ErrorKind::AddrInUse => {
-            Err(error).with_context(|| refused(address))
+            Err(error).with_context(|| refused(address, by))
         }
         _ if sockets.is_empty() => bail!("{host} has no address"),
         _ => Ok(sockets),

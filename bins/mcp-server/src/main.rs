@@ -1,6 +1,7 @@
 //! Serves PostgreSQL to AI agents over MCP, each token in a world of its own.
 
 mod announce;
+mod audit;
 mod command_line;
 mod custom_tools;
 mod databases;
@@ -8,9 +9,11 @@ mod demo;
 mod effective;
 mod file;
 mod gate;
+mod guesses;
 mod health;
 mod holders;
 mod listen;
+mod metrics;
 mod models;
 mod record;
 mod reload;

@@ -17,6 +17,7 @@ use crate::{
     databases::{Databases, Differences},
     file,
     gate::Door,
+    metrics::Loads,
     serve::{Parts, request_timeout},
 };
 
@@ -42,6 +43,7 @@ pub(crate) struct Reload {
     door: Option<Arc<Door>>,
     /// The name of the first database, told anew with each change.
     first: watch::Sender<Arc<str>>,
+    loads: Arc<Loads>,
     /// What was last read, whether it was right or not. The first look sees whether the file changed
     /// while the server started.
     seen: Option<Vec<u8>>,
@@ -66,6 +68,7 @@ impl Reload {
             guards: parts.guards.clone(),
             door: None,
             first: watch::Sender::new(parts.databases.first()),
+            loads: Loads::new(),
             hangups: signal(SignalKind::hangup()).context("signals cannot be taken over")?,
         })
     }
@@ -76,6 +79,11 @@ impl Reload {
             door: Some(door),
             ..self
         }
+    }
+
+    /// When the configuration was read.
+    pub(crate) fn loads(&self) -> Arc<Loads> {
+        self.loads.clone()
     }
 
     /// Tells the name of the first database, whenever databases were replaced.
@@ -112,7 +120,12 @@ impl Reload {
                 continue;
             }
             let path = path.display();
-            match self.reload(&sources, service).await {
+            let reloaded = self.reload(&sources, service).await;
+            match &reloaded {
+                Ok(_) => self.loads.succeeded(),
+                Err(_) => self.loads.failed(),
+            }
+            match reloaded {
                 Ok(told) if told.is_empty() && is_first && !is_asked_for => {}
                 Ok(told) => announce!("Reloaded {path} ({told})"),
                 Err(problem) => {

@@ -1,6 +1,9 @@
 //! Puts the parts together and serves until it is told to stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, bail};
 use mcp_protocol::{
@@ -8,7 +11,7 @@ use mcp_protocol::{
     http::{AllowedHosts, Options, Server},
     stdio,
 };
-use pg_tools::{Agent, Guards, Paging, QueryLimits, Settings, Toolbox};
+use pg_tools::{Agent, Guards, Ledger, Paging, QueryLimits, Settings, Toolbox};
 use server_config::{Config, Sources};
 use session_pool::Sessions;
 use time::OffsetDateTime;
@@ -17,13 +20,15 @@ use tokio::task::JoinSet;
 
 use crate::{
     announce,
+    audit::{self, Audit},
     custom_tools::{self, ToolFile},
     databases::{self, Databases},
     gate::{OpenGate, TokenGate},
+    guesses::Guesses,
     health::Check,
     holders::Usual,
     listen::Listeners,
-    models,
+    metrics, models,
     record::Record,
     reload::Reload,
     signals::Signals,
@@ -42,10 +47,13 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let sources = Some(sources.clone());
     if config.http.enabled {
-        let listeners = Listeners::bind(&config.http.address).await?;
+        let listeners = Listeners::bind(&config.http.address, "-addr").await?;
         http(config, sources, listeners, signals, || ()).await
     } else {
-        over_stdio(config, sources, signals).await
+        audit::beside(config, "stdio", async |audit| {
+            over_stdio(config, sources, audit, signals).await
+        })
+        .await
     }
 }
 
@@ -59,15 +67,19 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Makes the sessions, on the configured databases, and the tools.
-    pub(crate) fn of(config: &Config, only_loopback: bool) -> anyhow::Result<Self> {
+    /// Makes the sessions, on the configured databases, and the tools; `audit` keeps account of calls.
+    pub(crate) fn of(
+        config: &Config,
+        only_loopback: bool,
+        audit: Option<Arc<Audit>>,
+    ) -> anyhow::Result<Self> {
         for warning in &config.warnings {
             announce!("WARNING: {warning}");
         }
         let databases = Databases::of(config)?;
         let sessions = Sessions::new(databases.described(), databases::limits(config));
         let guards = Arc::new(Guards::new(databases.allowances(only_loopback)));
-        let toolbox = toolbox(config, guards.clone())?;
+        let toolbox = toolbox(config, guards.clone(), audit)?;
         Ok(Parts {
             only_loopback,
             databases,
@@ -84,8 +96,13 @@ impl Parts {
     }
 }
 
-fn toolbox(config: &Config, guards: Arc<Guards>) -> anyhow::Result<Toolbox> {
+fn toolbox(
+    config: &Config,
+    guards: Arc<Guards>,
+    audit: Option<Arc<Audit>>,
+) -> anyhow::Result<Toolbox> {
     let mut settings = Settings::default();
+    settings.ledger = audit.map(|audit| audit as Arc<dyn Ledger>);
     settings.guards = guards;
     settings.limits = QueryLimits {
         statement_timeout: config.limits.statement_timeout,
@@ -116,17 +133,32 @@ pub(crate) fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
             Some(_) => None,
         },
         calls_per_minute: config.limits.calls_per_minute,
+        most_told_apart: config
+            .metrics
+            .as_ref()
+            .map_or(0, |metrics| metrics.most_tokens),
     }
 }
 
 async fn over_stdio(
     config: &Config,
     sources: Option<Sources>,
+    audit: Option<Arc<Audit>>,
     mut signals: Signals,
 ) -> anyhow::Result<()> {
-    let parts = Parts::of(config, true)?;
+    let started = SystemTime::now();
+    let parts = Parts::of(config, true, audit.clone())?;
     let tool_file = ToolFile::open(config, &parts.toolbox, &parts.sessions).await?;
     let reload = Reload::new(config, sources, &parts)?;
+    let counted = metrics::Sources {
+        started,
+        counters: parts.toolbox.counters(),
+        sessions: parts.sessions.clone(),
+        configuration: reload.loads(),
+        audit,
+        door: None,
+        http: None,
+    };
     let agent = parts.anybody(STDIO_SESSION);
     let Parts {
         sessions, toolbox, ..
@@ -145,12 +177,13 @@ async fn over_stdio(
     );
     let first = reload.first();
     let serving = reload.beside(&service, serving);
+    let serving = custom_tools::beside(tool_file, &service, first, serving);
     let served = tokio::select! {
-        served = custom_tools::beside(tool_file, &service, first, serving) => served,
-        () = signals.stop() => Ok(()),
+        served = metrics::beside(config, counted, serving) => served,
+        () = signals.stop() => Ok(Ok(())),
     };
     sessions.finish().await;
-    Ok(served?)
+    Ok(served??)
 }
 
 /// Serves HTTP on sockets that are bound; calls `ready` when requests are answered. Without `sources`
@@ -173,38 +206,75 @@ pub(crate) async fn http(
             "WARNING: tokens travel unencrypted; use -tls -cert FILE -key FILE, or a proxy that speaks TLS"
         );
     }
+    audit::beside(config, "http", async |audit| {
+        over_http(config, sources, audit, listeners, signals, ready).await
+    })
+    .await
+}
+
+async fn over_http(
+    config: &Config,
+    sources: Option<Sources>,
+    audit: Option<Arc<Audit>>,
+    listeners: Listeners,
+    signals: Signals,
+    ready: impl FnOnce(),
+) -> anyhow::Result<()> {
+    let started = SystemTime::now();
+    let only_loopback = listeners.only_loopback();
     let options = options(config)?;
-    let parts = Parts::of(config, only_loopback)?;
+    let parts = Parts::of(config, only_loopback, audit.clone())?;
     let tool_file = ToolFile::open(config, &parts.toolbox, &parts.sessions).await?;
     let reload = Reload::new(config, sources, &parts)?;
     let first = reload.first();
     let sessions = parts.sessions.clone();
-    if config.http.auth_enabled {
+    let mut counted = metrics::Sources {
+        started,
+        counters: parts.toolbox.counters(),
+        sessions: sessions.clone(),
+        configuration: reload.loads(),
+        audit: audit.clone(),
+        door: None,
+        http: None,
+    };
+    let served = if config.http.auth_enabled {
         let file = TokenFile::new(&config.token_file);
         tidy(&file)?;
-        let gate = TokenGate::open(file, sessions.clone(), usual(config, &parts.toolbox))?;
+        let gate = TokenGate::open(
+            file,
+            sessions.clone(),
+            usual(config, &parts.toolbox),
+            Guesses::new(config.http.guessing),
+            audit.clone(),
+        )?;
+        counted.door = Some(gate.door());
         let reload = reload.with_door(gate.door());
         let record = Record::new(gate.door(), &config.token_file);
         let mut keeping = JoinSet::new();
         keeping.spawn(record.clone().keep());
-        let check = Check::new(&sessions, Some(gate.door()));
+        let check = Check::new(&sessions, Some(gate.door()), audit);
         let service = with_check(config, parts.toolbox, check);
         let server = Server::new(service.clone(), gate, options);
+        counted.http = Some(server.counts());
         let listening = listen(listeners, server, scheme(config), signals, ready);
         let listening = reload.beside(&service, listening);
-        custom_tools::beside(tool_file, &service, first, listening).await;
+        let listening = custom_tools::beside(tool_file, &service, first, listening);
+        let served = metrics::beside(config, counted, listening).await;
         keeping.shutdown().await;
         record.write().await;
+        served
     } else {
         let agent = parts.anybody(ANONYMOUS_SESSION);
-        let service = with_check(config, parts.toolbox, Check::new(&sessions, None));
+        let service = with_check(config, parts.toolbox, Check::new(&sessions, None, audit));
         let server = Server::new(service.clone(), OpenGate { agent }, options);
+        counted.http = Some(server.counts());
         let listening = listen(listeners, server, scheme(config), signals, ready);
         let listening = reload.beside(&service, listening);
-        custom_tools::beside(tool_file, &service, first, listening).await;
-    }
+        let listening = custom_tools::beside(tool_file, &service, first, listening);
+        metrics::beside(config, counted, listening).await
+    };
     sessions.finish().await;
-    Ok(())
+    served
 }
 
 fn scheme(config: &Config) -> &'static str {

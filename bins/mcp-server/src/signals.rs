@@ -9,6 +9,8 @@ pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    /// Taken so that a file that may grow no further is an error, and not the end.
+    _size_limit: Signal,
     /// Whether there was a terminal to write to.
     has_terminal: bool,
 }
@@ -20,6 +22,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            _size_limit: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
             has_terminal: io::stderr().is_terminal(),
         })
     }

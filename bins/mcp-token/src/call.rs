@@ -6,12 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use audit_log::Hash;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use server_config::{Sources, arguments::double_dashes};
 use token_store::{Expiry, Selector};
 
 use crate::{
-    command::{Action, Add, Command, CreateRole, Edit, Grace},
+    command::{Action, Add, Command, CreateRole, Edit, Grace, VerifyAudit},
     options::PolicyOptions,
 };
 
@@ -118,8 +119,26 @@ enum Verb {
     },
     /// Read a token from standard input and say whose it is: exit code 0 when it is accepted, 3 when not
     Verify,
+    /// The audit log
+    Audit {
+        #[command(subcommand)]
+        verb: AuditVerb,
+    },
     /// Check the token file and the configuration, as for a pre-commit hook: exit code 1 when something is wrong
     Check,
+}
+
+#[derive(Subcommand)]
+enum AuditVerb {
+    /// Check that logs are as they were written: exit code 1 when not, with the first line that is wrong
+    Verify {
+        /// The files, the oldest first: each goes on where the one before it ends [default: the configured one]
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The hash of a line, as the server's log told it, that must be there: so a cut end is found
+        #[arg(long, value_name = "HASH")]
+        expect: Option<Hash>,
+    },
 }
 
 #[derive(Args)]
@@ -212,7 +231,9 @@ impl Call {
 /// Lists the long options that take a value.
 fn options_with_value() -> Vec<String> {
     let line = Line::command();
-    let all = std::iter::once(&line).chain(line.get_subcommands());
+    let verbs = || line.get_subcommands();
+    let nested = verbs().flat_map(clap::Command::get_subcommands);
+    let all = std::iter::once(&line).chain(verbs()).chain(nested);
     all.flat_map(clap::Command::get_arguments)
         .filter(|option| option.get_action().takes_values())
         .filter_map(|option| option.get_long().map(str::to_owned))
@@ -263,6 +284,9 @@ impl Verb {
             Verb::Remove { which } => Action::Remove(which.token),
             Verb::Verify => Action::Verify,
             Verb::Check => Action::Check,
+            Verb::Audit {
+                verb: AuditVerb::Verify { files, expect },
+            } => Action::VerifyAudit(VerifyAudit { files, expect }),
         }
     }
 }

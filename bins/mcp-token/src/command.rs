@@ -1,7 +1,8 @@
 //! What can be asked for.
 
-use std::{num::NonZeroU32, str::FromStr};
+use std::{num::NonZeroU32, path::PathBuf, str::FromStr};
 
+use audit_log::Hash;
 use time::OffsetDateTime;
 use token_store::{Expiry, ExpiryError, InvalidPolicy, Policy, Selector};
 
@@ -36,6 +37,17 @@ pub enum Action {
     Verify,
     /// Check the token file and the configuration.
     Check,
+    /// Check that audit logs are as they were written.
+    VerifyAudit(VerifyAudit),
+}
+
+/// Which audit logs are to be checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifyAudit {
+    /// The files, each going on where the one before it ends; none for the configured one.
+    pub files: Vec<PathBuf>,
+    /// The hash of a line that must be in one of them.
+    pub expect: Option<Hash>,
 }
 
 /// What is given for a new token. What is missing is prompted for on a terminal.

@@ -33,6 +33,17 @@ pub(crate) enum Failure {
     Databases,
     #[error("nothing to change is given; `mcp-token edit --help` shows what can be")]
     NothingToChange,
+    #[error("{}: {error}", text::printable(&.file.display().to_string()))]
+    Audit {
+        file: PathBuf,
+        error: audit_log::VerifyError,
+    },
+    #[error(
+        "no line has the hash {0}: lines were cut off at the end, or the log was written anew; or it is in a file that was not named"
+    )]
+    AuditCut(audit_log::Hash),
+    #[error("no audit log is configured (audit.file); name a file")]
+    NoAudit,
     #[error("the token is not accepted: {0}")]
     NotAccepted(&'static str),
     #[error(

@@ -21,6 +21,7 @@
 //! ```
 
 mod add;
+mod audit;
 mod call;
 mod check;
 mod command;
@@ -38,7 +39,7 @@ mod verify;
 mod world;
 
 pub use call::Call;
-pub use command::{Action, Add, Command, CreateRole, Edit, Grace, Setting};
+pub use command::{Action, Add, Command, CreateRole, Edit, Grace, Setting, VerifyAudit};
 pub use options::PolicyOptions;
 pub use world::{Exit, World};
 
@@ -59,6 +60,7 @@ pub fn run(command: &Command, sources: &Sources, world: &mut World<'_>) -> Exit 
         Action::Remove(selector) => remove::run(selector, command.json, sources, world),
         Action::Verify => verify::run(command.json, sources, world),
         Action::Check => check::run(command.json, sources, world),
+        Action::VerifyAudit(asked) => audit::run(asked, command.json, sources, world),
     };
     match outcome {
         Ok(()) => Exit::Done,

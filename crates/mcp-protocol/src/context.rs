@@ -1,6 +1,7 @@
 //! The circumstances of a call.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub(crate) struct Circumstances<P> {
     pub(crate) client: ClientCapabilities,
     pub(crate) client_name: Option<Arc<str>>,
     pub(crate) session: Option<Arc<Session>>,
+    pub(crate) request: Id,
     pub(crate) progress_token: Option<Id>,
     /// What this request alone asked for; a session has a level of its own.
     pub(crate) log_level: Option<LogLevel>,
@@ -81,6 +83,14 @@ impl<P> Context<P> {
     /// standard input have in common after it. Revision 2026-07-28 has none.
     pub fn session(&self) -> Option<ClientSession> {
         self.call.session.clone().map(ClientSession)
+    }
+
+    /// Gives the identifier that the client gave its request: a text or a number of its own choice.
+    pub fn request_id(&self) -> Cow<'_, str> {
+        match &self.call.request {
+            Id::Text(text) => text.into(),
+            Id::Number(number) => number.to_string().into(),
+        }
     }
 
     /// Gives the means to say that something changed.

@@ -13,7 +13,7 @@ use crate::calls;
 use crate::client::{self, ClientCapabilities};
 use crate::cursor;
 use crate::era::{self, Era};
-use crate::handler::{CallError, Handler};
+use crate::handler::{CallError, CallRefusal, Handler};
 use crate::jsonrpc::{self, Failure, INTERNAL_ERROR, METHOD_NOT_FOUND, Request};
 use crate::methods::{self, Method};
 use crate::model::{
@@ -53,9 +53,16 @@ impl<H: Handler> Service<H> {
         outbox: Arc<Outbox>,
     ) -> Result<Done, Failure> {
         let place = self.requests.enter(arrival.principal.name());
-        let _place = place.ok_or_else(too_many_requests)?;
         let headers = arrival.channel.headers();
         let params = Params::read(request.params.as_deref())?;
+        let _place = place.ok_or_else(|| {
+            if request.method == "tools/call" {
+                let name = params::required::<String>("name", params.name);
+                let (name, why) = (name.unwrap_or_default(), CallRefusal::TooManyRequests);
+                self.handler.call_refused(&name, why, &arrival.principal);
+            }
+            too_many_requests()
+        })?;
         let meta = params.meta().map_err(|failure| match headers {
             Some(headers) if era::is_modern(headers) => failure.status(400),
             _ => failure,

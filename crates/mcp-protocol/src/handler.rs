@@ -16,6 +16,17 @@ use crate::model::{
     ResourceContents, ResourceTemplate, ServerInfo, Tool, ToolResult,
 };
 
+/// Why a tool is not called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallRefusal {
+    /// There is no such tool for the principal.
+    UnknownTool,
+    /// The arguments are no object, or are not those that the headers name.
+    WrongArguments,
+    /// Too many requests of the principal run.
+    TooManyRequests,
+}
+
 /// Answers what clients ask, in the terms of the newest revision; older ones are served from the
 /// same answers.
 ///
@@ -43,6 +54,10 @@ pub trait Handler: Send + Sync + 'static {
         call: ToolCall,
         context: Context<Self::Principal>,
     ) -> impl Future<Output = Result<ToolResult, CallError>> + Send;
+
+    /// Is told of a call of a tool that does not get as far as [`Handler::call_tool`]; the client is
+    /// told, too. `name` is what it asked for, as far as that is known.
+    fn call_refused(&self, _name: &str, _why: CallRefusal, _principal: &Self::Principal) {}
 
     /// Lists one page of the resources that the principal may see.
     fn list_resources(

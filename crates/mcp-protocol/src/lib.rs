@@ -138,7 +138,9 @@ pub use auth::{Authenticate, Bearer, Credentials, Principal, Refusal};
 pub use changes::Changes;
 pub use client::ClientCapabilities;
 pub use context::{AsTask, ClientSession, Context, LogLevel};
-pub use handler::{CallError, CompletionCall, Handler, Health, PromptCall, Reference, ToolCall};
+pub use handler::{
+    CallError, CallRefusal, CompletionCall, Handler, Health, PromptCall, Reference, ToolCall,
+};
 pub use input::{ElicitAction, InputRequest, InputRequired, InputResponse, Root};
 pub use model::{
     Annotations, Block, Capabilities, Completion, Content, Icon, Json, JsonText, Object, Page,

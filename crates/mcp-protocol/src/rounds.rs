@@ -15,7 +15,7 @@ use crate::calls;
 use crate::client::Lacking;
 use crate::context::{Circumstances, Context};
 use crate::era;
-use crate::handler::{CallError, Handler, ToolCall};
+use crate::handler::{CallError, CallRefusal, Handler, ToolCall};
 use crate::input::{InputRequest, InputRequired, Inputs};
 use crate::jsonrpc::{
     Failure, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, MISSING_CAPABILITY,
@@ -128,6 +128,7 @@ impl<'a, P: Principal> Asking<'a, P> {
             client: self.scope.client,
             client_name: self.scope.client_name.clone(),
             session: self.scope.session.clone(),
+            request: self.request.id.clone(),
             progress_token: meta.progress_token()?,
             log_level: meta.log_level()?,
             outbox: Arc::clone(&self.outbox),
@@ -162,11 +163,22 @@ impl<H: Handler> Service<H> {
         let name: String = params::required("name", params.name)?;
         let tools = self.handler.tools(&asking.scope.principal);
         let tool = tools.iter().find(|tool| tool.name == name);
-        let tool = tool.ok_or_else(|| Failure::invalid_params(format!("unknown tool `{name}`")))?;
-        let arguments = calls::arguments(params)?;
-        if let Some(headers) = headers.filter(|_| asking.scope.revision.is_modern()) {
-            era::check_parameters(tool.input_schema.header_parameters(), &arguments, headers)?;
-        }
+        let refused = |why| {
+            self.handler
+                .call_refused(&name, why, &asking.scope.principal)
+        };
+        let tool = tool.ok_or_else(|| {
+            refused(CallRefusal::UnknownTool);
+            Failure::invalid_params(format!("unknown tool `{name}`"))
+        })?;
+        let arguments = calls::arguments(params).and_then(|arguments| {
+            if let Some(headers) = headers.filter(|_| asking.scope.revision.is_modern()) {
+                let named = tool.input_schema.header_parameters();
+                era::check_parameters(named, &arguments, headers)?;
+            }
+            Ok(arguments)
+        });
+        let arguments = arguments.inspect_err(|_| refused(CallRefusal::WrongArguments))?;
         let call = ToolCall { name, arguments };
         let outcome = self
             .rounds(&mut asking, |context| {

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::BTreeSet,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,8 +11,10 @@ use std::{
 use session_pool::{Lease, LeaseError, Line, Session};
 
 use crate::{
-    Pace, QueryLimits,
+    Outcome, Pace, QueryLimits,
+    account::Notes,
     meter::{Meter, Running, TooFast},
+    read_only::ReadError,
     tools::{Definition, Effect, identifier},
 };
 
@@ -29,6 +32,10 @@ pub struct Agent {
     /// Whether its statement leaves something in its connection.
     leaves_state: bool,
     follows_session: Follows,
+    /// Where the call comes from that the agent was made for, if it was made for one.
+    peer: Option<IpAddr>,
+    /// What the agent notes of its call.
+    notes: Option<Arc<Notes>>,
 }
 
 /// Who an agent is, whatever session it is on: made once, for the agents of many calls.
@@ -132,6 +139,8 @@ impl Agent {
             line: None,
             leaves_state: false,
             follows_session: Follows::Never,
+            peer: None,
+            notes: None,
         }
     }
 
@@ -189,6 +198,15 @@ impl Agent {
 
     fn standing_mut(&mut self) -> &mut Standing {
         Arc::make_mut(&mut self.standing)
+    }
+
+    /// Says where the agent calls from.
+    #[must_use]
+    pub fn calling_from(self, peer: IpAddr) -> Self {
+        Agent {
+            peer: Some(peer),
+            ..self
+        }
     }
 
     /// Says when the agent loses its rights, if that is before its session is closed.
@@ -360,6 +378,64 @@ impl Agent {
     /// Counts rows that were returned.
     pub(crate) fn count_rows(&self, rows: usize) {
         self.standing.meter.add_rows(rows);
+        self.note_rows(rows as u64);
+    }
+
+    /// Counts bytes that were returned.
+    pub(crate) fn count_bytes(&self, bytes: u64) {
+        self.standing.meter.add_bytes(bytes);
+    }
+
+    /// Where the agent calls from, if that is known.
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
+        self.peer
+    }
+
+    /// The same agent, which notes what it does.
+    pub(crate) fn noting(&self, notes: Notes) -> Self {
+        Agent {
+            notes: Some(Arc::new(notes)),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn notes(&self) -> Option<&Notes> {
+        self.notes.as_deref()
+    }
+
+    /// Notes that the agent's database is asked something.
+    pub(crate) fn note_database(&self) {
+        if let Some(notes) = &self.notes {
+            notes.database(&self.database);
+        }
+    }
+
+    /// Notes a statement of the agent's own that is to be run.
+    pub(crate) fn note_statement(&self, text: &str) {
+        if let Some(notes) = &self.notes {
+            notes.statement(text);
+        }
+    }
+
+    /// Notes rows that were returned or changed.
+    pub(crate) fn note_rows(&self, rows: u64) {
+        if let Some(notes) = &self.notes {
+            notes.rows(rows);
+        }
+    }
+
+    /// Notes what a statement met, of the agent's own or of ours.
+    pub(crate) fn note_error(&self, error: &ReadError, is_own: bool) {
+        if let Some(notes) = &self.notes {
+            notes.error(error, is_own);
+        }
+    }
+
+    /// Notes how the call will have ended, unless it ends well.
+    pub(crate) fn note_ending(&self, outcome: Outcome) {
+        if let Some(notes) = &self.notes {
+            notes.ending(outcome);
+        }
     }
 
     /// What the agent may do.

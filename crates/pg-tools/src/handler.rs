@@ -5,12 +5,11 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
 };
 
 use mcp_protocol::{
-    Block, CallError, Capabilities, Completion, CompletionCall, Content, Context, Handler, Health,
-    InputRequest, InputResponse, JsonText, Object, Page, PageRequest, Principal,
+    Block, CallError, CallRefusal, Capabilities, Completion, CompletionCall, Content, Context,
+    Handler, Health, InputRequest, InputResponse, JsonText, Object, Page, PageRequest, Principal,
     Prompt as ListedPrompt, PromptArgument, PromptCall, PromptMessage, PromptResult, Reference,
     Resource, ResourceContents, ResourceData, ResourceTemplate, Role, ServerInfo, Tool as Listed,
     ToolCall, ToolResult,
@@ -18,7 +17,7 @@ use mcp_protocol::{
 use serde_json::{Value, json};
 
 use crate::{
-    Agent, CustomTools, Settings, SettingsError, Survey,
+    Agent, CallCounts, CallKind, CustomTools, Outcome, Settings, SettingsError, Survey,
     client::{Client, Conversation, Question, Unanswered},
     fence,
     listing::Lists,
@@ -45,6 +44,18 @@ impl Principal for Agent {
 
     fn is_revoked(&self) -> bool {
         self.has_ended()
+    }
+}
+
+/// What was counted of all calls of a toolbox.
+#[derive(Clone)]
+pub struct Counters(Arc<Shelf>);
+
+impl Counters {
+    /// Reads what was counted so far.
+    #[must_use]
+    pub fn read(&self) -> Vec<CallCounts> {
+        self.0.counts()
     }
 }
 
@@ -106,6 +117,12 @@ impl Toolbox {
         CustomTools(self.shelf.clone())
     }
 
+    /// What is counted of all calls.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters(self.shelf.clone())
+    }
+
     /// Answers `GET /health` with what `check` says.
     #[must_use]
     pub fn with_health<F>(mut self, check: impl Fn() -> F + Send + Sync + 'static) -> Self
@@ -145,18 +162,37 @@ impl Handler for Toolbox {
         context: Context<Agent>,
     ) -> Result<ToolResult, CallError> {
         let agent = &*context.principal().present();
-        let unknown =
-            || CallError::InvalidParams(format!("unknown tool \"{}\"", call.name.escape_debug()));
-        let tool = self.shelf.find(agent, &call.name).ok_or_else(unknown)?;
-        let given = call
-            .arguments()
-            .map_err(|error| CallError::InvalidParams(format!("arguments: {error}")))?;
-        let _running = match agent.begin_call(Instant::now(), context.client_name()) {
+        let Some(tool) = self.shelf.find(agent, &call.name) else {
+            self.shelf.refuse(agent, &call.name, Outcome::Unknown);
+            let name = call.name.escape_debug();
+            return Err(CallError::InvalidParams(format!("unknown tool \"{name}\"")));
+        };
+        let begun = self
+            .shelf
+            .begin(CallKind::Tool, &call.name, Some(&tool), &context);
+        let mut account = match begun {
+            Ok(account) => account,
+            Err(why) => return Ok(ToolResult::error(format!("ERROR: {why}"))),
+        };
+        let given = call.arguments().map_err(|error| {
+            account.end(Outcome::WrongArguments);
+            CallError::InvalidParams(format!("arguments: {error}"))
+        })?;
+        let _running = match agent.begin_call(account.began(), context.client_name()) {
             Ok(running) => running,
-            Err(too_fast) => return Ok(ToolResult::error(format!("ERROR: {too_fast}"))),
+            Err(too_fast) => {
+                account.end(Outcome::TooFast);
+                return Ok(ToolResult::error(format!("ERROR: {too_fast}")));
+            }
         };
         let client = Caller::new(&context);
-        match tool.call(agent, given, &client).await {
+        let answer = tool.call(account.agent(), given, &client).await;
+        match &answer {
+            Ok(found) => account.succeed(found.bytes()),
+            Err(Failure::Unanswered) => account.end(Outcome::Asked),
+            Err(_) => account.fail(),
+        }
+        match answer {
             Ok(found) => Ok(result(found)),
             Err(Failure::Told(text)) => Ok(ToolResult::error(text)),
             Err(Failure::Quoted(text)) => Ok(ToolResult {
@@ -166,6 +202,10 @@ impl Handler for Toolbox {
             }),
             Err(Failure::Unanswered) => Err(client.asked()),
         }
+    }
+
+    fn call_refused(&self, name: &str, why: CallRefusal, agent: &Agent) {
+        self.shelf.refuse(&agent.present(), name, why.into());
     }
 
     async fn list_resources(
@@ -199,17 +239,28 @@ impl Handler for Toolbox {
         if !agent.may_read_resources() {
             return Err(CallError::NotFound(uri));
         }
+        let begun = self.shelf.begin(CallKind::Resource, &uri, None, &context);
+        let mut account = begun.map_err(of_no_account)?;
         let _running = agent
-            .begin_call(Instant::now(), context.client_name())
+            .begin_call(account.began(), context.client_name())
+            .inspect_err(|_| account.end(Outcome::TooFast))
             .map_err(of_haste)?;
-        let read = self.shelf.means.resources.read(agent, &uri).await;
+        let resources = &self.shelf.means.resources;
+        let read = resources.read(account.agent(), &uri).await;
+        let read = read.map(|content| content.map(|content| content.to_string()));
+        match &read {
+            Ok(Some(content)) => account.succeed(content.len()),
+            Ok(None) => account.end(Outcome::Unknown),
+            Err(_) => account.fail(),
+        }
+        drop(account);
         let Some(content) = read.map_err(of_failure)? else {
             return Err(CallError::NotFound(uri));
         };
         Ok(vec![ResourceContents {
             uri,
             mime_type: Some(resources::MIME_TYPE.into()),
-            data: ResourceData::Text(content.to_string()),
+            data: ResourceData::Text(content),
         }])
     }
 
@@ -261,13 +312,24 @@ impl Handler for Toolbox {
         if !is_table || !agent.may_read_resources() {
             return Ok(Completion::default());
         }
+        let begun = self
+            .shelf
+            .begin(CallKind::Completion, TEMPLATE.uri, None, &context);
+        let mut account = begun.map_err(of_no_account)?;
         let _running = agent
-            .begin_call(Instant::now(), context.client_name())
+            .begin_call(account.began(), context.client_name())
+            .inspect_err(|_| account.end(Outcome::TooFast))
             .map_err(of_haste)?;
         let schema = call.known.get("schema").map(String::as_str);
         let resources = &self.shelf.means.resources;
-        let names = resources.complete(agent, &call.argument, &call.value, schema);
-        let values = names.await.map_err(of_failure)?;
+        let names = resources
+            .complete(account.agent(), &call.argument, &call.value, schema)
+            .await;
+        match &names {
+            Ok(names) => account.succeed(names.iter().map(String::len).sum()),
+            Err(_) => account.fail(),
+        }
+        let values = names.map_err(of_failure)?;
         Ok(Completion {
             total: Some(values.len() as u64),
             values,
@@ -323,6 +385,11 @@ fn list_prompt(prompt: &Prompt) -> ListedPrompt {
 /// Where a request other than a tool's call comes too fast, the client reads when to try again.
 fn of_haste(too_fast: TooFast) -> CallError {
     of_failure(Failure::told(too_fast))
+}
+
+/// Where no account can be kept of a request other than a tool's call.
+fn of_no_account(why: &'static str) -> CallError {
+    of_failure(Failure::told(why))
 }
 
 /// Where a request other than a tool's call fails, the client reads why as an error of ours.

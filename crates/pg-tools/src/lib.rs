@@ -40,6 +40,7 @@
 //! # }
 //! ```
 
+mod account;
 mod agent;
 mod arguments;
 #[cfg(test)]
@@ -73,12 +74,13 @@ mod survey;
 mod tools;
 mod writing;
 
+pub use account::{Account, CallCounts, CallKind, Ledger, Outcome};
 pub use agent::{Access, Agent, Policy, Role, Standing};
 pub use custom::{CustomParameter, CustomTool, CustomToolError, CustomTools};
-pub use handler::Toolbox;
-pub use meter::{Meter, Pace};
+pub use handler::{Counters, Toolbox};
+pub use meter::{Meter, Pace, Totals};
 pub use questions::QuestionLimits;
-pub use read_only::{Allowance, DangerousRoles, Guards, QueryLimits};
+pub use read_only::{Allowance, DangerousRoles, Guards, QueryLimits, masked};
 pub use settings::{Settings, SettingsError};
 pub use survey::{Survey, Surveyed};
 pub use tools::Paging;

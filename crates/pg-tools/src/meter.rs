@@ -27,8 +27,22 @@ pub struct Meter {
     running: AtomicU32,
     calls: AtomicU64,
     rows: AtomicU64,
+    bytes: AtomicU64,
+    /// Of the calls and of the rows, what was taken.
+    taken: (AtomicU64, AtomicU64),
     /// What the client of the last call calls itself. Held for an assignment.
     client: Mutex<Option<Arc<str>>>,
+}
+
+/// What the calls of an agent came to, since its meter was new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Calls that began.
+    pub calls: u64,
+    /// Rows that they returned.
+    pub rows: u64,
+    /// Bytes of their answers.
+    pub bytes: u64,
 }
 
 /// Why a call may not begin now.
@@ -58,10 +72,23 @@ pub(crate) struct Running {
 impl Meter {
     /// Takes what was counted since the last time: calls, and the rows that they returned.
     pub fn take(&self) -> (u64, u64) {
+        let take = |counted: &AtomicU64, taken: &AtomicU64| {
+            let counted = counted.load(Ordering::Acquire);
+            counted.saturating_sub(taken.swap(counted, Ordering::AcqRel))
+        };
         (
-            self.calls.swap(0, Ordering::AcqRel),
-            self.rows.swap(0, Ordering::AcqRel),
+            take(&self.calls, &self.taken.0),
+            take(&self.rows, &self.taken.1),
         )
+    }
+
+    /// Gives all that was counted.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            calls: self.calls.load(Ordering::Relaxed),
+            rows: self.rows.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
     }
 
     /// Tells what the client of the last call calls itself, if it does; nobody has checked it.
@@ -119,6 +146,10 @@ impl Meter {
     pub(crate) fn add_rows(&self, rows: usize) {
         self.rows.fetch_add(rows as u64, Ordering::AcqRel);
     }
+
+    pub(crate) fn add_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Running {
@@ -163,6 +194,7 @@ mod tests {
         assert!(meter.begin(pace, start + 10 * MINUTE).is_err());
         assert_eq!(meter.take().0, 13);
         assert_eq!(meter.take(), (0, 0));
+        assert_eq!(meter.totals().calls, 13, "it goes on");
     }
 
     #[test]

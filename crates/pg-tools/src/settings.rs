@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model_client::{Chat, Embedder};
 
-use crate::{Guards, Paging, QueryLimits, QuestionLimits};
+use crate::{Guards, Ledger, Paging, QueryLimits, QuestionLimits};
 
 /// What the tools are set up with; more may be added, so begin with `Settings::default()`.
 #[non_exhaustive]
@@ -25,6 +25,8 @@ pub struct Settings {
     pub chat: Option<Arc<Chat>>,
     /// What a question in plain words may use up beside its query.
     pub questions: QuestionLimits,
+    /// Who keeps account of calls, if anybody does.
+    pub ledger: Option<Arc<dyn Ledger>>,
     /// Whether there may be custom tools, which clients are told of when they change.
     pub tools_change: bool,
 }
@@ -41,6 +43,7 @@ impl Default for Settings {
             embedder: None,
             chat: None,
             questions: QuestionLimits::default(),
+            ledger: None,
             tools_change: false,
         }
     }

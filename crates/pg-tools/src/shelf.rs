@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use mcp_protocol::Context;
 use serde_json::{Map, Value};
 
 use crate::{
-    Agent, Settings, SettingsError,
+    Agent, CallCounts, CallKind, Ledger, Outcome, Settings, SettingsError,
+    account::{self, Counts},
     arguments::Arguments,
     client::Client,
     nearest::nearest,
@@ -19,18 +21,25 @@ pub(crate) struct Shelf {
     /// Those that come after them, and may be others later. Locked for one look or assignment.
     custom: RwLock<Arc<[Arc<Shelved>]>>,
     pub(crate) means: Means,
+    ledger: Option<Arc<dyn Ledger>>,
+    resources: Arc<Counts>,
+    completions: Arc<Counts>,
+    /// Calls of tools that there are not.
+    unknown: Arc<Counts>,
 }
 
 /// A tool with what it takes, read once.
 pub(crate) struct Shelved {
     pub(crate) tool: Arc<dyn Tool>,
     takes: Value,
+    counts: Arc<Counts>,
 }
 
 impl Shelf {
     /// Puts out the usual tools and those that are switched on.
     pub(crate) fn new(mut settings: Settings) -> Result<Self, SettingsError> {
         let enabled = std::mem::take(&mut settings.enabled);
+        let ledger = settings.ledger.take();
         let means = Means::new(settings);
         let mut tools = tools::catalogue(&means);
         check(&enabled, &tools)?;
@@ -45,6 +54,10 @@ impl Shelf {
             tools: tools.into_iter().map(Shelved::new).collect(),
             custom: RwLock::new(Arc::new([])),
             means,
+            ledger,
+            resources: Arc::default(),
+            completions: Arc::default(),
+            unknown: Arc::default(),
         })
     }
 
@@ -55,6 +68,10 @@ impl Shelf {
             tools: tools.into_iter().map(Shelved::new).collect(),
             custom: RwLock::new(Arc::new([])),
             means: Means::new(Settings::default()),
+            ledger: None,
+            resources: Arc::default(),
+            completions: Arc::default(),
+            unknown: Arc::default(),
         }
     }
 
@@ -97,8 +114,66 @@ impl Shelf {
 
     /// Offers these in place of the custom tools before.
     pub(crate) fn put_custom(&self, tools: Vec<Arc<dyn Tool>>) {
-        let tools = tools.into_iter().map(Shelved::new).collect();
-        *self.custom.write().unwrap_or_else(PoisonError::into_inner) = tools;
+        let before = self.present_custom();
+        // Who has the same name is counted with it.
+        let counts = |tool: &Arc<dyn Tool>| {
+            let name = tool.definition().name;
+            let mut before = before.iter();
+            let same = before.find(|shelved| shelved.tool.definition().name == name);
+            same.map(|shelved| shelved.counts.clone())
+                .unwrap_or_default()
+        };
+        let tools = tools.into_iter().map(|tool| {
+            let counts = counts(&tool);
+            Shelved::counted(tool, counts)
+        });
+        *self.custom.write().unwrap_or_else(PoisonError::into_inner) = tools.collect();
+    }
+
+    /// Begins a call of what is counted so.
+    pub(crate) fn begin<'a>(
+        &'a self,
+        kind: CallKind,
+        name: &'a str,
+        tool: Option<&Shelved>,
+        context: &'a Context<Agent>,
+    ) -> Result<account::Call<'a>, &'static str> {
+        let counts = match (kind, tool) {
+            (CallKind::Resource, _) => &self.resources,
+            (CallKind::Completion, _) => &self.completions,
+            (CallKind::Tool, Some(shelved)) => &shelved.counts,
+            (CallKind::Tool, None) => &self.unknown,
+        };
+        account::Call::begin(
+            kind,
+            name,
+            context,
+            (self.ledger.as_deref(), counts.clone()),
+        )
+    }
+
+    /// Tells of a call of a tool that was refused before it began.
+    pub(crate) fn refuse(&self, agent: &Agent, name: &str, outcome: Outcome) {
+        let found = self.find(agent, name);
+        let counts = found
+            .as_ref()
+            .map_or(&self.unknown, |shelved| &shelved.counts);
+        account::refuse(agent, name, outcome, (self.ledger.as_deref(), counts));
+    }
+
+    /// Gives what was counted of all calls.
+    pub(crate) fn counts(&self) -> Vec<CallCounts> {
+        let tools = self.all();
+        let tools = tools.iter().map(|shelved| {
+            let name = shelved.tool.definition().name;
+            shelved.counts.of(CallKind::Tool, name)
+        });
+        let others = [
+            self.unknown.of(CallKind::Tool, ""),
+            self.resources.of(CallKind::Resource, ""),
+            self.completions.of(CallKind::Completion, ""),
+        ];
+        tools.chain(others).collect()
     }
 
     pub(crate) fn present_custom(&self) -> Arc<[Arc<Shelved>]> {
@@ -116,10 +191,15 @@ impl Shelved {
     }
 
     fn new(tool: Arc<dyn Tool>) -> Arc<Self> {
+        Self::counted(tool, Arc::default())
+    }
+
+    fn counted(tool: Arc<dyn Tool>, counts: Arc<Counts>) -> Arc<Self> {
         let takes = serde_json::from_str(tool.definition().input_schema);
         Arc::new(Shelved {
             takes: takes.expect("the schemas of the tools are valid, which a test proves"),
             tool,
+            counts,
         })
     }
 
@@ -134,7 +214,8 @@ impl Shelved {
         given: Map<String, Value>,
         client: &dyn Client,
     ) -> Result<Found, Failure> {
-        schema::check(&self.takes, &given)?;
+        schema::check(&self.takes, &given)
+            .inspect_err(|_| agent.note_ending(Outcome::WrongArguments))?;
         let arguments = Arguments::new(given);
         let call = Call {
             agent,

@@ -58,6 +58,7 @@ impl Writer {
         parameters: &[Parameter<'_>],
         most_rows: u64,
     ) -> Result<Written, ReadError> {
+        agent.note_statement(text);
         let statement = &Statement::check(text)?;
         let most_rows = agent.most_rows(most_rows.min(self.most_rows));
         if let Some(stateful) = Stateful::read(statement.text()) {

@@ -47,6 +47,10 @@ pub struct Sources {
     pub key_file: Option<PathBuf>,
     /// `-no-auth`.
     pub no_auth: bool,
+    /// `-audit-file`.
+    pub audit_file: Option<PathBuf>,
+    /// `-metrics-addr`.
+    pub metrics_address: Option<String>,
 }
 
 impl Sources {
@@ -79,6 +83,10 @@ pub struct Config {
     pub llm: Option<Llm>,
     /// The model that makes vectors, if there is one.
     pub embedding: Option<Embedding>,
+    /// The audit log, if there is one.
+    pub audit: Option<Audit>,
+    /// Where metrics are served, if they are.
+    pub metrics: Option<Metrics>,
     /// What should be mended although it does not stop the start.
     pub warnings: Vec<String>,
     settings: Settings,
@@ -95,6 +103,8 @@ pub struct Http {
     pub tls: Option<Tls>,
     /// Whether a token is asked for.
     pub auth_enabled: bool,
+    /// How wrong tokens are answered.
+    pub guessing: Guessing,
     /// Names beside loopback's that a `Host` header may have.
     pub allowed_hosts: Vec<String>,
     /// Origins of web pages that may call.
@@ -132,6 +142,53 @@ pub struct Tls {
     pub key_file: PathBuf,
     /// Further certificates of the chain, PEM.
     pub chain_file: Option<PathBuf>,
+}
+
+/// How wrong tokens are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guessing {
+    /// Later and later, and then with 429; else all the same.
+    pub slowed: bool,
+    /// What a wrong token costs its address.
+    pub penalty: Duration,
+    /// How much an address may owe before the answer is 429.
+    pub tolerance: Duration,
+    /// How much an address can owe.
+    pub longest: Duration,
+    /// Addresses that are remembered.
+    pub addresses: usize,
+    /// Answers that are held back at once.
+    pub held: usize,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// The file.
+    pub file: PathBuf,
+    /// Whether it holds the text of statements.
+    pub texts: bool,
+    /// How much of a text it holds, in bytes.
+    pub statement_bytes: usize,
+    /// Whether calls whose line cannot be written are refused.
+    pub refuses: bool,
+    /// Lines that may wait.
+    pub queue_lines: usize,
+    /// Lines about refused tokens a minute.
+    pub refused_tokens_per_minute: u32,
+}
+
+/// How metrics are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// `host:port`; an empty host is every interface.
+    pub address: String,
+    /// Whether other machines may reach it.
+    pub allow_remote: bool,
+    /// Open connections at once.
+    pub max_connections: usize,
+    /// How many tokens have metrics of their own.
+    pub most_tokens: usize,
 }
 
 /// Which tools there are.
@@ -255,6 +312,8 @@ impl Config {
             },
             llm,
             embedding,
+            audit: audit(&settings),
+            metrics: metrics(&settings, &mut problems),
             warnings,
             settings,
         };
@@ -299,7 +358,11 @@ fn lay_flags(settings: &mut Settings, sources: &Sources) {
     if let Some(address) = &sources.address {
         settings.set("http.address", Value::Text(address.clone()));
     }
+    if let Some(address) = &sources.metrics_address {
+        settings.set("metrics.address", Value::Text(address.clone()));
+    }
     for (path, given) in [
+        ("audit.file", &sources.audit_file),
         ("http.tls.cert_file", &sources.cert_file),
         ("http.tls.key_file", &sources.key_file),
         ("http.auth.token_file", &sources.token_file),
@@ -311,19 +374,7 @@ fn lay_flags(settings: &mut Settings, sources: &Sources) {
 }
 
 fn http(settings: &Settings, problems: &mut Problems) -> Http {
-    let address = settings.text("http.address").unwrap_or_default().to_owned();
-    if address
-        .rsplit_once(':')
-        .is_none_or(|(_, port)| port.parse::<u16>().is_err())
-    {
-        problems.add(
-            "http.address",
-            format!(
-                "must be HOST:PORT or :PORT, such as localhost:8080, not \"{}\"",
-                address.escape_debug()
-            ),
-        );
-    }
+    let address = address(settings, "http.address", problems).unwrap_or_default();
     let enabled = settings.switch("http.enabled");
     if settings.switch("http.tls.enabled") && !enabled {
         problems.add(
@@ -336,6 +387,14 @@ fn http(settings: &Settings, problems: &mut Problems) -> Http {
         address,
         tls: tls(settings, problems),
         auth_enabled: settings.switch("http.auth.enabled"),
+        guessing: Guessing {
+            slowed: settings.switch("http.auth.guessing.slowed"),
+            penalty: settings.span("http.auth.guessing.penalty"),
+            tolerance: settings.span("http.auth.guessing.tolerance"),
+            longest: settings.span("http.auth.guessing.longest"),
+            addresses: size(settings.count("http.auth.guessing.addresses")),
+            held: size(settings.count("http.auth.guessing.held")),
+        },
         allowed_hosts: settings.texts("http.allowed_hosts"),
         allowed_origins: settings.texts("http.allowed_origins"),
         max_body_bytes: size(settings.count("http.max_body_bytes")),
@@ -350,6 +409,50 @@ fn http(settings: &Settings, problems: &mut Problems) -> Http {
         session_idle_timeout: settings.span("http.session_idle_timeout"),
         max_sessions_per_token: size(settings.count("http.max_sessions_per_token")),
     }
+}
+
+/// Reads an address to listen on.
+fn address(settings: &Settings, path: &str, problems: &mut Problems) -> Option<String> {
+    let address = settings.text(path)?;
+    let port = address
+        .rsplit_once(':')
+        .map(|(_, port)| port.parse::<u16>());
+    if !matches!(port, Some(Ok(_))) {
+        problems.add(
+            path,
+            format!(
+                "must be HOST:PORT or :PORT, such as localhost:8080, not \"{}\"",
+                address.escape_debug()
+            ),
+        );
+    }
+    Some(address.to_owned())
+}
+
+fn audit(settings: &Settings) -> Option<Audit> {
+    let per_minute = settings.count("audit.refused_tokens_per_minute");
+    Some(Audit {
+        file: settings.text("audit.file").map(PathBuf::from)?,
+        texts: settings.text("audit.statements") == Some("text"),
+        statement_bytes: size(settings.count("audit.statement_bytes")),
+        refuses: settings.text("audit.when_full") == Some("refuse"),
+        queue_lines: size(settings.count("audit.queue_lines")),
+        refused_tokens_per_minute: u32::try_from(per_minute).unwrap_or(u32::MAX),
+    })
+}
+
+fn metrics(settings: &Settings, problems: &mut Problems) -> Option<Metrics> {
+    let most_tokens = size(settings.count("metrics.most_tokens"));
+    Some(Metrics {
+        address: address(settings, "metrics.address", problems)?,
+        allow_remote: settings.switch("metrics.allow_remote"),
+        max_connections: size(settings.count("metrics.max_connections")),
+        most_tokens: if settings.switch("metrics.per_token") {
+            most_tokens
+        } else {
+            0
+        },
+    })
 }
 
 fn tls(settings: &Settings, problems: &mut Problems) -> Option<Tls> {

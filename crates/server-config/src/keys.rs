@@ -49,6 +49,12 @@ pub const LLM_PROVIDERS: &[&str] = &["anthropic", "openai", "ollama"];
 /// Whose interfaces a model that makes vectors may have.
 pub const EMBEDDING_PROVIDERS: &[&str] = &["openai", "voyage", "ollama"];
 
+/// What an audit log may say of statements.
+pub const STATEMENTS: &[&str] = &["fingerprint", "text"];
+
+/// What may happen when an audit log cannot be written.
+pub const WHEN_FULL: &[&str] = &["go_on", "refuse"];
+
 /// The keys that stand once in a file.
 #[rustfmt::skip]
 pub const SERVER_KEYS: &[Key] = &[
@@ -61,6 +67,12 @@ pub const SERVER_KEYS: &[Key] = &[
     key("http.tls.handshake_timeout", Kind::Span, "10s", None, "time for a TLS handshake"),
     key("http.auth.enabled", Kind::Switch, "true", Some("PGEDGE_AUTH_ENABLED"), "ask for a token; off only on a loopback address"),
     key("http.auth.token_file", Kind::Text, "", Some("PGEDGE_AUTH_TOKEN_FILE"), "the token file; default: `pgedge-postgres-mcp-tokens.yaml` beside the binary"),
+    key("http.auth.guessing.slowed", Kind::Switch, "true", Some("PGEDGE_AUTH_GUESSING_SLOWED"), "answer wrong tokens late, and then with 429; a right one is never held up"),
+    key("http.auth.guessing.penalty", Kind::Span, "5s", None, "what a wrong token costs its address (IPv6: its /64 network); the same one again costs a second"),
+    key("http.auth.guessing.tolerance", Kind::Span, "15s", None, "how much an address may owe until its wrong tokens are answered with 429 and `Retry-After`"),
+    key("http.auth.guessing.longest", Kind::Span, "10m", None, "how much an address can owe"),
+    key("http.auth.guessing.addresses", Kind::Count(1, 1_000_000), "65536", None, "addresses that are remembered, and tokens that were removed; one more address pushes out the one that has been quiet for longest"),
+    key("http.auth.guessing.held", Kind::Count(0, 100_000), "256", None, "answers that are held back at once; further ones are 429 at once"),
     key("http.allowed_hosts", Kind::Texts, "", Some("PGEDGE_HTTP_ALLOWED_HOSTS"), "names beside loopback's that a `Host` header may have"),
     key("http.allowed_origins", Kind::Texts, "", Some("PGEDGE_HTTP_ALLOWED_ORIGINS"), "origins of web pages that may call, such as `https://app.example.com`"),
     key("http.max_body_bytes", Kind::Count(1_024, 1 << 30), "1048576", None, "the largest request body; a larger one gets 413"),
@@ -88,6 +100,17 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.prepared_statements", Kind::Count(0, 10_000), "32", None, "statements that a connection keeps prepared; with fewer than 8 none is"),
     key("limits.kept_connections", Kind::Count(0, 10_000), "4", None, "connections of one token that may be kept for sessions with what is in them; always one fewer than the token may have to that database"),
     key("limits.kept_idle_time", Kind::Span, "5m", None, "how long a kept connection may be idle before it is closed, and what is in it gone"),
+    key("audit.file", Kind::Text, "", Some("PGEDGE_AUDIT_FILE"), "the audit log, a line for each call; without it there is none"),
+    key("audit.statements", Kind::Choice(STATEMENTS), "fingerprint", Some("PGEDGE_AUDIT_STATEMENTS"), "what it says of a statement: a digest that has no values in it, or also the text"),
+    key("audit.statement_bytes", Kind::Count(64, 65_536), "4096", None, "how much of a text it holds"),
+    key("audit.when_full", Kind::Choice(WHEN_FULL), "go_on", Some("PGEDGE_AUDIT_WHEN_FULL"), "what happens to calls whose line cannot be written: they go on, and the lines are counted as lost, or they are refused before they run"),
+    key("audit.queue_lines", Kind::Count(16, 1_000_000), "10000", None, "lines that may wait to be written"),
+    key("audit.refused_tokens_per_minute", Kind::Count(1, 1_000_000), "60", None, "lines about refused tokens a minute; further ones are counted in the next"),
+    key("metrics.address", Kind::Text, "", Some("PGEDGE_METRICS_ADDRESS"), "the address to serve metrics for Prometheus on, such as `localhost:9187`; without it there are none"),
+    key("metrics.allow_remote", Kind::Switch, "false", Some("PGEDGE_METRICS_ALLOW_REMOTE"), "allow an address that other machines reach; whoever reaches it reads the metrics"),
+    key("metrics.max_connections", Kind::Count(1, 1_000), "8", None, "open connections to it at once"),
+    key("metrics.per_token", Kind::Switch, "false", None, "also calls, rows and bytes of each token, by its id"),
+    key("metrics.most_tokens", Kind::Count(1, 100_000), "100", None, "tokens that have metrics of their own; those that come later are `other` together"),
     key("tools.enabled", Kind::Texts, "", Some("PGEDGE_TOOLS_ENABLED"), "opt-in tools that are switched on, by name"),
     key("tools.file", Kind::Text, "", Some("PGEDGE_TOOLS_FILE"), "a file of custom tools; read again when it changes"),
     key("llm.provider", Kind::Choice(LLM_PROVIDERS), "", Some("PGEDGE_LLM_PROVIDER"), "whose interface the model that answers texts has; `openai` is that of many servers; without it there is no such model"),

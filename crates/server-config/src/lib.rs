@@ -34,7 +34,10 @@ mod settings;
 mod url;
 mod value;
 
-pub use config::{CONFIG_FILE_NAME, Config, Http, Limits, Sources, TOKEN_FILE_NAME, Tls, Tools};
+pub use config::{
+    Audit, CONFIG_FILE_NAME, Config, Guessing, Http, Limits, Metrics, Sources, TOKEN_FILE_NAME,
+    Tls, Tools,
+};
 pub use custom_tools::{CustomTool, ToolParameter};
 pub use database::{Database, Password, SslMode};
 pub use hosts::{Host, TargetSession};

@@ -92,7 +92,7 @@ fn every_problem_is_reported_at_once_with_its_place_and_fix() {
         "http.adress: unknown key; did you mean `address`?",
         "http.enabled: must be true or false",
         "http.auth: must be a map",
-        "colour: unknown key; known here: http, limits, tools, llm, embedding, databases",
+        "colour: unknown key; known here: http, limits, audit, metrics, tools, llm, embedding, databases",
         "databses: unknown key; did you mean `databases`?",
         "databases[0] (a).usr: unknown key; did you mean `user`?",
         "databases[0] (a).port: must be a whole number from 1 to 65535, not 70000",
@@ -415,4 +415,48 @@ fn what_two_configurations_set_otherwise_is_named() {
     let over = load(other, &variable).unwrap();
     assert_eq!(before.changed_keys(&over), ["http.allowed_hosts"]);
     assert!(!format!("{before:?}").contains("Settings { "));
+}
+
+#[test]
+fn an_audit_log_and_metrics_are_there_when_they_are_named() {
+    let none = Bench::new(DATABASE).load().unwrap();
+    assert_eq!((none.audit, none.metrics), (None, None));
+    let yaml = format!(
+        "{DATABASE}audit: {{file: a.jsonl, when_full: refuse, statements: text}}\nmetrics: {{address: 'localhost:9187', most_tokens: 7}}\n"
+    );
+    let mut bench = Bench::new(&yaml);
+    let config = bench.load().unwrap();
+    let audit = config.audit.unwrap();
+    assert_eq!(audit.file, PathBuf::from("a.jsonl"));
+    assert!(audit.refuses && audit.texts);
+    let metrics = config.metrics.unwrap();
+    assert_eq!(metrics.address, "localhost:9187");
+    assert!(!metrics.allow_remote);
+    assert_eq!(
+        metrics.most_tokens, 0,
+        "no token is told apart unless that is asked for"
+    );
+
+    bench = bench.with(&[
+        ("PGEDGE_AUDIT_FILE", "b"),
+        ("PGEDGE_AUDIT_WHEN_FULL", "go_on"),
+    ]);
+    let audit = bench.load().unwrap().audit.unwrap();
+    assert_eq!((audit.file, audit.refuses), (PathBuf::from("b"), false));
+    bench.sources.audit_file = Some("c".into());
+    bench.sources.metrics_address = Some("[::1]:1".into());
+    let config = bench.load().unwrap();
+    assert_eq!(config.audit.unwrap().file, PathBuf::from("c"));
+    assert_eq!(config.metrics.unwrap().address, "[::1]:1");
+
+    let wrong = format!("{DATABASE}audit: {{when_full: stop}}\nmetrics: {{address: localhost}}\n");
+    let problems = Bench::new(&wrong).load().unwrap_err().to_string();
+    assert!(
+        problems.contains("audit.when_full: must be one of go_on, refuse"),
+        "{problems}"
+    );
+    assert!(
+        problems.contains("metrics.address: must be HOST:PORT"),
+        "{problems}"
+    );
 }

@@ -33,7 +33,10 @@ use std::{
 use deadpool::managed::{Object, WeakPool};
 use tokio::sync::oneshot;
 
-use crate::connect::{Connection, Connector};
+use crate::{
+    BudgetCensus,
+    connect::{Connection, Connector},
+};
 
 /// How many connections are opened before the server has told how many it takes.
 const PROVISIONAL: usize = 4;
@@ -140,6 +143,18 @@ impl Budget {
                 waiters: 0,
             }),
         })
+    }
+
+    /// Counts the places.
+    pub(crate) fn census(&self) -> BudgetCensus {
+        let state = self.lock();
+        BudgetCensus {
+            databases: Vec::new(),
+            size: state.size,
+            taken: state.taken,
+            kept: state.kept,
+            waiting: self.waiting.load(Ordering::Relaxed),
+        }
     }
 
     /// Gives the question to whoever is to ask the server how many connections it takes.

@@ -1,6 +1,15 @@
 //! Opens connections for a pool, and ends them with their session.
 
-use std::{hash::RandomState, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    hash::RandomState,
+    path::PathBuf,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use deadpool::managed::{self, Metrics, RecycleError};
@@ -92,15 +101,24 @@ pub(crate) enum ConnectError {
 pub(crate) struct Canceller {
     wire: Wire,
     socket: Option<PathBuf>,
-    tasks: TaskTracker,
+    cancels: Cancels,
+}
+
+/// The cancel requests of all sessions.
+#[derive(Clone, Default)]
+pub(crate) struct Cancels {
+    /// Those that are on their way.
+    pub(crate) tasks: TaskTracker,
+    /// How many there were.
+    pub(crate) count: Arc<AtomicU64>,
 }
 
 impl Canceller {
-    pub(crate) fn new(config: &Config, wire: Wire, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(config: &Config, wire: Wire, cancels: Cancels) -> Self {
         Canceller {
             wire,
             socket: socket_path(config),
-            tasks,
+            cancels,
         }
     }
 
@@ -117,7 +135,8 @@ impl Canceller {
         on: &Handle,
     ) {
         let canceller = self.clone();
-        self.tasks.spawn_on(
+        self.cancels.count.fetch_add(1, Ordering::Relaxed);
+        self.cancels.tasks.spawn_on(
             async move {
                 canceller.send_in_time(&token).await;
                 drop(kept);

@@ -7,7 +7,7 @@ use std::{
 
 use tokio_postgres::config::Host;
 
-use crate::{Database, budget::Budget};
+use crate::{BudgetCensus, Database, budget::Budget};
 
 /// The databases as they are configured now.
 pub(crate) struct Directory {
@@ -60,6 +60,26 @@ impl Directory {
                 .collect(),
             entries,
         }
+    }
+
+    /// Counts the places of each server's budget.
+    pub(crate) fn budgets(&self) -> Vec<BudgetCensus> {
+        let mut counted: Vec<(&Arc<Budget>, BudgetCensus)> = Vec::new();
+        for one in &self.entries {
+            let name = one.database.name.clone();
+            let known = counted
+                .iter_mut()
+                .find(|(budget, _)| Arc::ptr_eq(budget, &one.budget));
+            match known {
+                Some((_, census)) => census.databases.push(name),
+                None => {
+                    let mut census = one.budget.census();
+                    census.databases.push(name);
+                    counted.push((&one.budget, census));
+                }
+            }
+        }
+        counted.into_iter().map(|(_, census)| census).collect()
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&Arc<Configured>> {

@@ -33,6 +33,7 @@
 //! ```
 
 mod budget;
+mod census;
 mod complaint;
 mod connect;
 mod database;
@@ -50,6 +51,7 @@ mod statements;
 mod tls;
 mod wire;
 
+pub use census::{BudgetCensus, Census, Connections};
 pub use complaint::Complaint;
 pub use database::{Database, Limits, Login, TargetSession, Terms};
 pub use exchange::{Answer, Column, Exchange, Parameter, Row, Step};

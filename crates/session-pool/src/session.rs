@@ -14,12 +14,12 @@ use deadpool::{
     managed::{self, PoolConfig, TimeoutType, Timeouts},
 };
 use tokio::{sync::watch, time::Instant};
-use tokio_util::task::TaskTracker;
 
 use crate::{
     Database, Lease, LeaseError, Limits, Login, Terms,
     budget::Stake,
-    connect::{Canceller, ConnectError, Connector, PATIENCE},
+    census::{self, Counting},
+    connect::{Canceller, Cancels, ConnectError, Connector, PATIENCE},
     directory::{Configured, Directory},
     kept::Kept,
     sessions::Inner,
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     pub(crate) kept: Arc<Kept>,
     /// The key of the names of prepared statements.
     names: RandomState,
-    cancels: TaskTracker,
+    cancels: Cancels,
     login: Option<Arc<Login>>,
     /// Connections to each database at most. A pool that is made reads it under the lock of `pools`.
     connections: AtomicUsize,
@@ -471,6 +471,16 @@ impl Session {
                 keep
             });
         }
+    }
+
+    /// Adds its connections to those that were counted, and says how many leases wait for one.
+    pub(crate) fn count(&self, counting: &mut Counting) -> usize {
+        for pool in &self.0.lock().serving {
+            let status = pool.pool.status();
+            let idle = status.available.min(status.size);
+            census::add(counting, &pool.configured.database.name, status.size, idle);
+        }
+        self.0.waiting.load(Ordering::Relaxed)
     }
 
     /// Says whether nobody else holds the session and it has no connection left.

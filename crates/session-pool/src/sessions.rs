@@ -3,15 +3,16 @@
 use std::{
     collections::HashMap,
     hash::RandomState,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
 use tokio::{sync::Notify, time::MissedTickBehavior};
-use tokio_util::task::TaskTracker;
 
 use crate::{
-    Database, Limits, Session, Terms,
+    Census, Database, Limits, Session, Terms,
+    census::{self, Counting},
+    connect::Cancels,
     deadline::{Deadlines, Due},
     directory::{Budgets, Directory},
     session::Outgoing,
@@ -39,8 +40,7 @@ pub(crate) struct Inner {
     clock: Clock,
     /// The key of the names of prepared statements: a name means the same text on all connections.
     pub(crate) names: RandomState,
-    /// The cancel requests that are on their way.
-    pub(crate) cancels: TaskTracker,
+    pub(crate) cancels: Cancels,
     /// Held for a few lines, never while waiting. Whoever finds a session as it is reads, so that nobody
     /// waits for another's look-up.
     table: RwLock<Table>,
@@ -100,7 +100,7 @@ impl Sessions {
             limits,
             clock: Arc::new(clock),
             names: RandomState::new(),
-            cancels: TaskTracker::new(),
+            cancels: Cancels::default(),
             earlier: Arc::default(),
         });
         tokio::spawn(keep(Arc::downgrade(&inner), inner.earlier.clone()));
@@ -230,12 +230,14 @@ impl Sessions {
     }
 
     /// Closes the session of an id, if it has one: refuses its handles from now on, cancels its
-    /// statements and closes its connections.
-    pub fn close(&self, id: &str) {
+    /// statements and closes its connections. Says whether it had one.
+    pub fn close(&self, id: &str) -> bool {
         let entry = self.inner.lock().open.remove(id);
-        if let Some(Entry { session, .. }) = entry {
-            session.end();
-        }
+        let Some(Entry { session, .. }) = entry else {
+            return false;
+        };
+        session.end();
+        true
     }
 
     /// Closes all sessions.
@@ -256,8 +258,33 @@ impl Sessions {
     /// most. Call it before the runtime ends.
     pub async fn finish(&self) {
         self.close_all();
-        self.inner.cancels.close();
-        self.inner.cancels.wait().await;
+        self.inner.cancels.tasks.close();
+        self.inner.cancels.tasks.wait().await;
+    }
+
+    /// Counts everything there is. Nobody waits for it longer than for a look-up.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        let table = self.inner.read();
+        let sessions: Vec<Session> = table
+            .open
+            .values()
+            .map(|entry| entry.session.clone())
+            .collect();
+        let directory = table.directory.clone();
+        drop(table);
+        let mut counting = Counting::new();
+        let waiting = sessions
+            .iter()
+            .map(|session| session.count(&mut counting))
+            .sum();
+        Census {
+            sessions: sessions.len(),
+            waiting,
+            cancels: self.inner.cancels.count.load(Ordering::Relaxed),
+            databases: census::in_order(counting, &directory.names),
+            budgets: directory.budgets(),
+        }
     }
 
     /// Names the databases that sessions may use now, in the order given.

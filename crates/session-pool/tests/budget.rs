@@ -375,7 +375,7 @@ async fn whatever_is_abandoned_or_closed_no_place_is_lost() {
     for step in 0..400 {
         let session = sessions.open(&format!("chaos-{}", dice.below(12)), None);
         match dice.below(10) {
-            0 => sessions.close(session.id()),
+            0 => _ = sessions.close(session.id()),
             1..=3 => {
                 // A caller that goes away, wherever it is just then.
                 let task = tokio::spawn(async move {

@@ -143,7 +143,7 @@ impl Token {
     }
 
     /// Goes through the hashes of all its secrets.
-    pub(crate) fn hashes(&self) -> impl Iterator<Item = TokenHash> {
+    pub fn hashes(&self) -> impl Iterator<Item = TokenHash> {
         let previous = self.previous.as_ref().map(|previous| previous.hash);
         std::iter::once(self.hash).chain(previous)
     }

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::at_once::AtOnce;
+use super::counts::Counts;
 use super::endpoint::Endpoint;
 use super::options::Options;
 use super::watched::{Activity, Watched};
@@ -39,6 +40,7 @@ struct Shared<H, A> {
     http: Builder<TokioExecutor>,
     slots: Arc<Semaphore>,
     peers: Places<IpAddr>,
+    counts: Arc<Counts>,
 }
 
 impl<H, A> Clone for Server<H, A> {
@@ -74,8 +76,14 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
                 http,
                 slots,
                 peers,
+                counts: Arc::default(),
             }),
         }
+    }
+
+    /// Gives what is counted of connections and replies.
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.shared.counts)
     }
 
     /// Takes connections until `shutdown` completes; then lets running requests end, for as long as
@@ -153,7 +161,10 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
                         };
                         return (stream, slot);
                     }
-                    None => tracing::debug!(peer = %peer.ip(), "too many connections; closing one"),
+                    None => {
+                        self.counts.refuse();
+                        tracing::debug!(peer = %peer.ip(), "too many connections; closing one");
+                    }
                 },
                 Err(error) => {
                     tracing::warn!(%error, "failed to accept a connection");
@@ -194,6 +205,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let closing = draining.clone();
+        let _open = self.counts.open();
         let activity = Activity::new(&self.endpoint.options);
         let stream = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
         let respond = service_fn(|request| {
@@ -202,6 +214,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
             let closing = closing.clone();
             async move {
                 let reply = shared.endpoint.respond(request, peer, closing).await;
+                shared.counts.reply(reply.status().as_u16());
                 Ok::<_, Infallible>(reply.map(|body| body.holding(busy)))
             }
         });
@@ -246,7 +259,7 @@ struct Slot {
 }
 
 /// Gives what one party can be expected to hold: an IPv4 address, or an IPv6 network of 64 bits.
-fn network(peer: IpAddr) -> IpAddr {
+pub fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

@@ -7,6 +7,7 @@
 mod accept;
 mod at_once;
 mod cors;
+mod counts;
 mod endpoint;
 mod gate;
 mod head;
@@ -14,5 +15,6 @@ mod options;
 mod reply;
 mod watched;
 
-pub use accept::Server;
+pub use accept::{Server, network};
+pub use counts::Counts;
 pub use options::{AllowedHosts, Options, OptionsError};

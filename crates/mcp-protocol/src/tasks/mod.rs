@@ -10,7 +10,7 @@ use crate::client::{ClientCapabilities, Lacking};
 use crate::context::{Circumstances, Context};
 use crate::handler::{CallError, Handler, ToolCall};
 use crate::input::Inputs;
-use crate::jsonrpc::{self, Failure, INTERNAL_ERROR};
+use crate::jsonrpc::{self, Failure, INTERNAL_ERROR, Id};
 use crate::model::{Empty, ToolResult};
 use crate::outbox::Outbox;
 use crate::params;
@@ -42,6 +42,7 @@ impl<H: Handler> Service<H> {
             principal,
             client: asking.scope.client,
             client_name: asking.scope.client_name.clone(),
+            request: asking.request.id.clone(),
             revision: asking.scope.revision,
             changes: self.changes.clone(),
         };
@@ -107,6 +108,7 @@ struct Work<P> {
     principal: P,
     client: ClientCapabilities,
     client_name: Option<Arc<str>>,
+    request: Id,
     revision: Revision,
     changes: Changes,
 }
@@ -145,6 +147,7 @@ impl<P: Principal> Work<P> {
                 client: self.client,
                 client_name: self.client_name.clone(),
                 session: None,
+                request: self.request.clone(),
                 progress_token: None,
                 log_level: None,
                 outbox: Arc::clone(&outbox),

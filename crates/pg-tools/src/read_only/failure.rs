@@ -211,6 +211,17 @@ impl ReadError {
         }
     }
 
+    /// Gives PostgreSQL's code of what it refused.
+    pub(crate) fn sqlstate(&self) -> Option<[u8; 5]> {
+        match self {
+            ReadError::Database(db, _) | ReadError::NotAQuery(db) => {
+                db.code().code().as_bytes().try_into().ok()
+            }
+            ReadError::Misnamed { source, .. } => source.sqlstate(),
+            _ => None,
+        }
+    }
+
     /// Says whether the query ran for too long.
     pub(crate) fn is_timeout(&self) -> bool {
         match self {

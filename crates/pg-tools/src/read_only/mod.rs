@@ -16,6 +16,7 @@ mod exchange;
 mod failure;
 mod guard;
 mod keyed;
+mod masked;
 mod misnamed;
 mod order;
 mod place;
@@ -44,6 +45,7 @@ pub(crate) use failure::{ReadError, not_open};
 use futures_util::{FutureExt, TryFutureExt};
 pub use guard::{Allowance, DangerousRoles, Guards};
 use keyed::Keyed;
+pub use masked::masked;
 pub(crate) use place::{Edge, Given, Place, fingerprint_of};
 pub(crate) use query::Following;
 use query::{Run, Wanted};
@@ -107,6 +109,7 @@ impl Reader {
         text: &str,
         page: Page,
     ) -> Result<Rows, ReadError> {
+        agent.note_statement(text);
         let statement = &Statement::check(text)?;
         let wanted = Wanted::Page(page);
         if let Some(keyed) = Keyed::guess(statement) {
@@ -135,6 +138,7 @@ impl Reader {
         place: &Place,
         limit: u32,
     ) -> Result<Following, ReadError> {
+        agent.note_statement(text);
         let statement = &Statement::check(text)?;
         let from = async {
             let guess = Keyed::guess(statement);
@@ -220,6 +224,7 @@ impl Reader {
         text: &str,
         options: Explain,
     ) -> Result<String, ReadError> {
+        agent.note_statement(text);
         let statement = &Statement::check(text)?;
         self.leased(agent, Some(statement), |lease, guard| async move {
             query::explain(lease, &guard, statement, options, agent.limits(self.limits)).await
@@ -239,6 +244,7 @@ impl Reader {
         hypopg: Option<&str>,
         indexes: &[String],
     ) -> Result<(Vec<Imagined>, String), ReadError> {
+        agent.note_statement(text);
         let statement = &Statement::check(text)?;
         let imagine = &Imagination { hypopg, indexes };
         self.leased(agent, Some(statement), |lease, guard| async move {
@@ -293,6 +299,7 @@ impl Reader {
         statement: Option<&Statement<'_>>,
         run: impl Fn(Lease, Arc<Guard>) -> F,
     ) -> Result<T, ReadError> {
+        agent.note_database();
         let attempt = async || {
             let lease = agent.lease(statement.is_some()).await?;
             let guard = match self.guards.fresh(agent.database(), lease.generation()) {
@@ -327,14 +334,15 @@ impl Reader {
                 result => break result,
             }
         };
-        result.map_err(|error| match error {
+        let result = result.map_err(|error| match error {
             // A connection that was cut off because the database was taken away looks lost.
             ReadError::NeverBegan(_) | ReadError::Lost(_) => {
                 let standing = agent.session().generation(agent.database());
                 standing.err().map_or(error, ReadError::from)
             }
             error => error,
-        })
+        });
+        result.inspect_err(|error| agent.note_error(error, statement.is_some()))
     }
 
     /// Refuses a statement that is not run as one of the agent's own (the operator's, or one of ours on a

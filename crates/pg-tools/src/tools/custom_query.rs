@@ -83,6 +83,7 @@ impl CustomQuery {
         let agent = call.agent.on(&self.tool.database);
         let agent =
             &agent.ok_or_else(|| Failure::told("this token may not use the tool's database"))?;
+        agent.note_statement(&self.described.sql);
         self.reader.stay_within(agent, &self.described.sql).await?;
         let values: Vec<TextValue> = self
             .tool
@@ -116,6 +117,7 @@ impl CustomQuery {
             .writer
             .write(agent, &self.described.sql, &parameters, most_rows)
             .await?;
+        agent.note_rows(written.affected);
         Ok(execute_write::found(&written))
     }
 

@@ -224,6 +224,15 @@ impl Found {
         }
     }
 
+    /// The size of all of it.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = self.texts.iter().map(|text| match text {
+            Text::Said(text) => text.len(),
+            Text::Data(text) => text.as_str().len(),
+        });
+        texts.sum::<usize>() + self.structured.as_str().len()
+    }
+
     /// Adds what the database holds.
     pub(crate) fn data(mut self, text: impl Into<JsonText>) -> Self {
         self.texts.push(Text::Data(text.into()));

@@ -1,0 +1,297 @@
+//! The audit log: who called what, and what became of it. No token, password or value of a statement
+//! gets into it.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use audit_log::{AuditLog, Entry, Options, Status};
+use pg_tools::{Account, CallKind, Ledger, masked};
+use server_config::{Audit as Terms, Config};
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+use token_store::{Changes, Token, TokenId};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::announce;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Tokens that one line names.
+const MOST_IDS: usize = 100;
+
+// What a client says of itself is cut to so many bytes.
+const LONGEST_NAME: usize = 200;
+const LONGEST_REQUEST: usize = 64;
+
+/// Digits of a client's session that are told: enough to tell it from others, too few to use it.
+const SESSION_DIGITS: usize = 16;
+
+/// The log, and what goes into it.
+pub(crate) struct Audit {
+    log: AuditLog,
+    terms: Terms,
+    /// Locked for a computation, and only when a token is refused.
+    refusals: Mutex<Pace>,
+}
+
+/// How many lines about refused tokens may come: they cost whoever sends them nothing.
+#[derive(Default)]
+struct Pace {
+    /// When the allowance will be whole again.
+    whole_at: Option<Instant>,
+    /// Refusals without a line.
+    untold: u64,
+}
+
+impl Pace {
+    /// Says how many refusals had no line before this one, if it may have one.
+    fn pass(&mut self, per_minute: u32, now: Instant) -> Option<u64> {
+        let each = MINUTE / per_minute.max(1);
+        let lacks = self
+            .whole_at
+            .map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        if lacks + each > MINUTE {
+            self.untold += 1;
+            return None;
+        }
+        self.whole_at = Some(now + lacks + each);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+/// Serves with the audit log that is configured, if there is one; when `serve` has ended, all that was
+/// queued is written.
+pub(crate) async fn beside<T>(
+    config: &Config,
+    transport: &str,
+    serve: impl AsyncFnOnce(Option<Arc<Audit>>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let Some(terms) = &config.audit else {
+        announce!("[AUDIT] No audit log is kept; audit.file names one");
+        return serve(None).await;
+    };
+    let audit = Arc::new(Audit::open(terms)?);
+    audit.write(
+        entry("start")
+            .text("version", env!("CARGO_PKG_VERSION"))
+            .text("transport", transport)
+            .number("process", std::process::id().into()),
+    );
+    let served = tokio::select! {
+        served = serve(Some(audit.clone())) => served,
+        failed = audit.follow() => Err(failed),
+    };
+    audit.stop().await;
+    served
+}
+
+fn entry(event: &str) -> Entry {
+    Entry::new(event, OffsetDateTime::now_utc())
+}
+
+impl Audit {
+    fn open(terms: &Terms) -> anyhow::Result<Self> {
+        let options = Options {
+            path: terms.file.clone(),
+            most_queued: terms.queue_lines,
+        };
+        let log = AuditLog::open(options, |report| announce!("[AUDIT] {report}"));
+        // Its message holds the whole story already.
+        let log = log.map_err(|error| anyhow::anyhow!("audit.file: {error}"))?;
+        let (file, end) = (terms.file.display(), log.head());
+        announce!(
+            "[AUDIT] Calls are recorded in {file}, after line {} with the hash {}",
+            end.seq,
+            end.hash
+        );
+        Ok(Audit {
+            log,
+            terms: terms.clone(),
+            refusals: Mutex::default(),
+        })
+    }
+
+    /// Opens the file anew at each hang-up, as after a rotation. Ends only when it cannot.
+    async fn follow(&self) -> anyhow::Error {
+        let hangups = signal(SignalKind::hangup()).context("signals cannot be taken over");
+        match hangups {
+            Ok(mut hangups) => loop {
+                hangups.recv().await;
+                self.log.reopen();
+            },
+            Err(error) => error,
+        }
+    }
+
+    async fn stop(&self) {
+        let untold = self.refusals().untold;
+        self.write(entry("stop").number("refused_tokens_untold", untold));
+        let log = self.log.clone();
+        // What it would fail with it has reported.
+        let _ended = tokio::task::spawn_blocking(move || log.finish()).await;
+    }
+
+    /// How it is.
+    pub(crate) fn status(&self) -> Status {
+        self.log.status()
+    }
+
+    /// Whether lines cannot be written at present.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.log.is_failing()
+    }
+
+    /// Tells that a token was refused, and whose it is if that is known.
+    pub(crate) fn token_refused(&self, why: &str, id: Option<&TokenId>, peer: IpAddr) {
+        let per_minute = self.terms.refused_tokens_per_minute;
+        let passed = self.refusals().pass(per_minute, Instant::now());
+        let Some(untold) = passed else {
+            return;
+        };
+        let refused = entry("token_refused")
+            .text("reason", why)
+            .optional("token", id.map(TokenId::as_str))
+            .text("peer", &peer.to_canonical().to_string());
+        self.write(match untold {
+            0 => refused,
+            untold => refused.number("untold_before", untold),
+        });
+    }
+
+    /// Tells what has become of the tokens.
+    pub(crate) fn tokens_changed(&self, changes: &Changes) {
+        self.tell_ids("tokens_added", &changes.added);
+        self.tell_ids("tokens_removed", &changes.removed);
+        let changed: Vec<_> = changes.changed.iter().map(|(_, now)| now.clone()).collect();
+        self.tell_ids("tokens_changed", &changed);
+    }
+
+    fn tell_ids(&self, event: &str, tokens: &[Arc<Token>]) {
+        for some in tokens.chunks(MOST_IDS) {
+            let ids = some.iter().map(|token| token.id.as_str());
+            self.write(entry(event).list("tokens", ids));
+        }
+    }
+
+    /// Tells that what a token had running was ended.
+    pub(crate) fn session_ended(&self, id: &TokenId, why: &str) {
+        self.write(
+            entry("session_ended")
+                .text("token", id.as_str())
+                .text("reason", why),
+        );
+    }
+
+    fn write(&self, entry: Entry) {
+        self.log.write(entry);
+    }
+
+    fn refusals(&self) -> std::sync::MutexGuard<'_, Pace> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn line(&self, call: &Account<'_>) -> Entry {
+        let (event, name) = match call.kind {
+            CallKind::Tool => ("call", "tool"),
+            CallKind::Resource => ("resource", "uri"),
+            CallKind::Completion => ("completion", "uri"),
+        };
+        let mut line = entry(event)
+            .text("token", call.agent)
+            .optional("peer", call.peer.map(|peer| peer.to_string()).as_deref());
+        if let Some(client) = call.client {
+            line = line.short("client", client, LONGEST_NAME);
+        }
+        line = line
+            .short(name, call.name, LONGEST_NAME)
+            .optional("database", call.database);
+        if let Some(statement) = call.statement {
+            line = line.text("statement", &fingerprint(statement));
+            if self.terms.texts {
+                line = line.short("text", statement, self.terms.statement_bytes);
+            }
+        }
+        line = line
+            .number("rows", call.rows)
+            .number("bytes", call.bytes)
+            .milliseconds("ms", call.took)
+            .text("outcome", call.outcome.word())
+            .optional("sqlstate", call.sqlstate);
+        if let Some(session) = call.session {
+            line = line.text("session", session.get(..SESSION_DIGITS).unwrap_or(session));
+        }
+        match call.request {
+            Some(request) => line.short("request", request, LONGEST_REQUEST),
+            None => line,
+        }
+    }
+}
+
+/// Tells statements apart that differ in more than their values, in 32 hexadecimal digits.
+fn fingerprint(statement: &str) -> String {
+    let digest = Sha256::digest(masked(statement));
+    digest[..16]
+        .iter()
+        .fold(String::with_capacity(32), |hex, byte| {
+            const DIGITS: &[u8; 16] = b"0123456789abcdef";
+            let digit = |four: u8| char::from(DIGITS[usize::from(four)]);
+            hex + digit(byte >> 4).encode_utf8(&mut [0; 4])
+                + digit(byte & 15).encode_utf8(&mut [0; 4])
+        })
+}
+
+impl Ledger for Audit {
+    fn admit(&self) -> Result<(), &'static str> {
+        if self.terms.refuses && (self.log.is_failing() || !self.log.take_place()) {
+            return Err(
+                "the server cannot write its audit log at present, and refuses calls until it can; its operator must make room for the log",
+            );
+        }
+        Ok(())
+    }
+
+    fn ended(&self, call: &Account<'_>) {
+        let line = self.line(call);
+        if self.terms.refuses {
+            self.log.write_in_place(line);
+        } else {
+            self.log.write(line);
+        }
+    }
+
+    fn refused(&self, call: &Account<'_>) {
+        self.write(self.line(call));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_of_the_statement_and_not_of_its_values() {
+        let one = fingerprint("SELECT a FROM t WHERE b = 'x'");
+        assert_eq!(one.len(), 32);
+        assert!(one.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert_eq!(one, fingerprint("select a\nfrom t where b = 'yy' -- z"));
+        assert_ne!(one, fingerprint("SELECT a FROM u WHERE b = 'x'"));
+    }
+
+    #[test]
+    fn lines_about_refused_tokens_are_so_many_a_minute_and_the_rest_is_counted() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        for _ in 0..60 {
+            assert_eq!(pace.pass(60, start), Some(0));
+        }
+        for _ in 0..7 {
+            assert_eq!(pace.pass(60, start), None);
+        }
+        assert_eq!(pace.pass(60, start + Duration::from_secs(1)), Some(7));
+        assert_eq!(pace.pass(60, start + Duration::from_secs(1)), None);
+        assert_eq!(pace.pass(60, start + MINUTE), Some(1));
+    }
+}

@@ -1,0 +1,163 @@
+//! The address that metrics are served on: one path, one request for each connection.
+
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+
+use anyhow::bail;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use server_config::{Http, Metrics};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+};
+
+use super::{Sources, text};
+use crate::{announce, listen::Listeners};
+
+/// How long to wait before accepting again when the system has no descriptors left.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+const PATH: &str = "/metrics";
+
+/// The sockets, and who may ask on them.
+pub(super) struct Endpoint {
+    listeners: Listeners,
+    terms: Asking,
+}
+
+/// Who may ask, and for how long.
+struct Asking {
+    slots: Arc<Semaphore>,
+    /// The hosts that requests may name; any, where other machines may ask.
+    hosts: Option<Vec<String>>,
+    header_timeout: Duration,
+    /// Time for a whole request and its answer.
+    timeout: Duration,
+}
+
+impl Endpoint {
+    pub(super) async fn bind(terms: &Metrics, http: &Http) -> anyhow::Result<Self> {
+        let listeners = Listeners::bind(&terms.address, "metrics.address").await?;
+        if !terms.allow_remote && !listeners.only_loopback() {
+            bail!(
+                "metrics.address: other machines reach {}, and whoever reaches it reads the metrics; use localhost:9187, or set metrics.allow_remote: true",
+                terms.address
+            );
+        }
+        for address in listeners.addresses() {
+            announce!("Metrics on http://{address}{PATH}");
+        }
+        let terms = Asking {
+            slots: Arc::new(Semaphore::new(terms.max_connections)),
+            hosts: (!terms.allow_remote).then(|| http.allowed_hosts.clone()),
+            header_timeout: http.header_timeout,
+            timeout: http.header_timeout + http.write_timeout,
+        };
+        Ok(Endpoint { listeners, terms })
+    }
+
+    /// Answers for as long as it is polled; dropping it closes all connections.
+    pub(super) async fn serve(self, sources: Arc<Sources>) -> Infallible {
+        let Endpoint { listeners, terms } = self;
+        let terms = Arc::new(terms);
+        let mut accepting = JoinSet::new();
+        for socket in listeners.sockets {
+            accepting.spawn(accept(socket, terms.clone(), sources.clone()));
+        }
+        std::future::pending().await
+    }
+}
+
+async fn accept(socket: TcpListener, terms: Arc<Asking>, sources: Arc<Sources>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let slot = Arc::clone(&terms.slots).acquire_owned().await;
+        match socket.accept().await {
+            Ok((stream, _)) => {
+                let (terms, sources) = (terms.clone(), sources.clone());
+                connections.spawn(async move {
+                    let answered =
+                        tokio::time::timeout(terms.timeout, answer(stream, &terms, &sources));
+                    // Whoever went away or took too long asks again.
+                    let _ended = answered.await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "failed to accept a connection for metrics");
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn answer(stream: TcpStream, terms: &Asking, sources: &Sources) -> Result<(), hyper::Error> {
+    let respond = service_fn(async |request: Request<Incoming>| {
+        Ok::<_, Infallible>(terms.respond(&request, sources))
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(terms.header_timeout)
+        .max_buf_size(16 * 1024)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), respond)
+        .await
+}
+
+impl Asking {
+    fn respond(&self, request: &Request<Incoming>, sources: &Sources) -> Response<Full<Bytes>> {
+        if !self.takes(request) {
+            return told(StatusCode::FORBIDDEN, "this host is not allowed");
+        }
+        if request.uri().path() != PATH {
+            return told(StatusCode::NOT_FOUND, "metrics are at /metrics");
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut refused = told(StatusCode::METHOD_NOT_ALLOWED, "this is to be read only");
+            let methods = HeaderValue::from_static("GET, HEAD");
+            refused.headers_mut().insert(ALLOW, methods);
+            return refused;
+        }
+        let mut answer = Response::new(sources.text().into());
+        let kind = HeaderValue::from_static(text::CONTENT_TYPE);
+        answer.headers_mut().insert(CONTENT_TYPE, kind);
+        answer
+    }
+
+    /// Refuses web pages that reach the server by a name of their own (DNS rebinding).
+    fn takes(&self, request: &Request<Incoming>) -> bool {
+        let Some(names) = &self.hosts else {
+            return true;
+        };
+        let host = request
+            .headers()
+            .get(HOST)
+            .and_then(|host| host.to_str().ok());
+        let Some(host) = host.or(request.uri().host()) else {
+            return false;
+        };
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        };
+        let address = name.trim_start_matches('[').trim_end_matches(']').parse();
+        name.eq_ignore_ascii_case("localhost")
+            || address.is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
+            || names.iter().any(|known| known == name || known == host)
+    }
+}
+
+fn told(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut told = Response::new(Full::from(text));
+    *told.status_mut() = status;
+    told
+}

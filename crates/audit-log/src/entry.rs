@@ -1,0 +1,193 @@
+//! What a line says.
+
+use std::fmt::Write;
+
+use time::OffsetDateTime;
+
+/// What a line says, beside its number and its hash: names and values in the order in which they are
+/// added. No name comes twice, and none is `seq`, `time`, `event` or `hash`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// JSON members, each with a comma before it.
+    members: String,
+}
+
+impl Entry {
+    /// Begins with what happened, in one word, and when.
+    #[must_use]
+    pub fn new(event: &str, at: OffsetDateTime) -> Self {
+        let mut members = String::with_capacity(384);
+        members.push_str(",\"time\":\"");
+        write_time(&mut members, at);
+        members.push('"');
+        Entry { members }.text("event", event)
+    }
+
+    /// Adds a text. Control characters, and those that turn the direction of what follows them, are
+    /// escaped, so that the line can be shown anywhere.
+    #[must_use]
+    pub fn text(mut self, name: &str, value: &str) -> Self {
+        self.name(name);
+        self.quoted(value);
+        self
+    }
+
+    /// Adds a text if there is one.
+    #[must_use]
+    pub fn optional(self, name: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.text(name, value),
+            None => self,
+        }
+    }
+
+    /// Adds the beginning of a text, at most so many bytes of it, and with `…` behind it when that is
+    /// not all.
+    #[must_use]
+    pub fn short(self, name: &str, value: &str, most_bytes: usize) -> Self {
+        if value.len() <= most_bytes {
+            return self.text(name, value);
+        }
+        let end = value.floor_char_boundary(most_bytes);
+        self.text(name, &format!("{}…", &value[..end]))
+    }
+
+    /// Adds a list of texts.
+    #[must_use]
+    pub fn list<'a>(mut self, name: &str, values: impl IntoIterator<Item = &'a str>) -> Self {
+        self.name(name);
+        self.members.push('[');
+        for (index, value) in values.into_iter().enumerate() {
+            if index > 0 {
+                self.members.push(',');
+            }
+            self.quoted(value);
+        }
+        self.members.push(']');
+        self
+    }
+
+    /// Adds a number.
+    #[must_use]
+    pub fn number(mut self, name: &str, value: u64) -> Self {
+        self.name(name);
+        // Writing to a String cannot fail, here and below.
+        let _ = write!(self.members, "{value}");
+        self
+    }
+
+    /// Adds a span of time in milliseconds, with three places behind the point.
+    #[must_use]
+    pub fn milliseconds(mut self, name: &str, value: std::time::Duration) -> Self {
+        self.name(name);
+        let microseconds = value.as_micros();
+        let _ = write!(
+            self.members,
+            "{}.{:03}",
+            microseconds / 1_000,
+            microseconds % 1_000
+        );
+        self
+    }
+
+    pub(crate) fn members(&self) -> &str {
+        &self.members
+    }
+
+    fn name(&mut self, name: &str) {
+        self.members.push_str(",\"");
+        self.members.push_str(name);
+        self.members.push_str("\":");
+    }
+
+    fn quoted(&mut self, value: &str) {
+        self.members.push('"');
+        if value
+            .bytes()
+            .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
+        {
+            self.members.push_str(value);
+        } else {
+            value
+                .chars()
+                .for_each(|character| self.character(character));
+        }
+        self.members.push('"');
+    }
+
+    fn character(&mut self, character: char) {
+        match character {
+            '"' => self.members.push_str("\\\""),
+            '\\' => self.members.push_str("\\\\"),
+            '\n' => self.members.push_str("\\n"),
+            '\t' => self.members.push_str("\\t"),
+            hidden if is_hidden(hidden) => {
+                let mut units = [0; 2];
+                for unit in hidden.encode_utf16(&mut units) {
+                    let _ = write!(self.members, "\\u{unit:04x}");
+                }
+            }
+            shown => self.members.push(shown),
+        }
+    }
+}
+
+/// Says whether a character acts on a terminal, or on how what follows is shown.
+fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+            | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Writes a time as RFC 3339 has it, in UTC, to the millisecond.
+fn write_time(out: &mut String, at: OffsetDateTime) {
+    let at = at.to_offset(time::UtcOffset::UTC);
+    let (year, month, day) = at.to_calendar_date();
+    let (hour, minute, second, millisecond) = at.to_hms_milli();
+    let month = u8::from(month);
+    let _ = write!(
+        out,
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    fn read(entry: &Entry) -> Value {
+        serde_json::from_str(&format!("{{{}}}", &entry.members()[1..])).unwrap()
+    }
+
+    #[test]
+    fn every_kind_of_value_comes_back() {
+        let at = OffsetDateTime::from_unix_timestamp_nanos(1_767_323_045_006_999_999).unwrap();
+        let entry = Entry::new("call", at)
+            .text("a", "é\u{202e}\u{0}\u{1b}[0m\n\"\\ \u{e0041}")
+            .optional("b", None)
+            .short("c", "äöü", 3)
+            .list("d", ["x", "y"])
+            .number("e", 7)
+            .milliseconds("f", Duration::from_micros(12_034));
+        let expected = json!({
+            "time": "2026-01-02T03:04:05.006Z", "event": "call",
+            "a": "é\u{202e}\u{0}\u{1b}[0m\n\"\\ \u{e0041}", "c": "ä…", "d": ["x", "y"], "e": 7, "f": 12.034,
+        });
+        assert_eq!(read(&entry), expected);
+        let shown = entry.members();
+        assert!(!shown.chars().any(is_hidden), "{shown}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_comes_back_and_hides_nothing(text in "\\PC{0,20}|[\\x00-\\x7f]{0,20}|.{0,20}") {
+            let entry = Entry::new("x", OffsetDateTime::UNIX_EPOCH).text("a", &text);
+            proptest::prop_assert_eq!(&read(&entry)["a"], &Value::from(text));
+            proptest::prop_assert!(!entry.members().chars().any(is_hidden));
+        }
+    }
+}

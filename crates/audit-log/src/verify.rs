@@ -1,0 +1,211 @@
+//! Whether a file is as it was written.
+
+use std::io::{self, BufRead, Read};
+
+use serde_json::{Map, Value};
+
+use crate::{
+    Hash, Position,
+    chain::{Line, Misfit},
+};
+
+/// No line is longer, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// What was found in a file that is as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Lines.
+    pub lines: u64,
+    /// Where the file before it ends; the default place when this is the first.
+    pub after: Position,
+    /// Where it ends. That nothing was cut off behind it can only be told by whoever has kept the hash.
+    pub end: Position,
+    /// Lines that were not finished, as after a power cut, each told by the line behind it.
+    pub torn: u64,
+    /// Lines that found no place, as the log itself tells.
+    pub lost: u64,
+    /// Whether a line has the hash that was expected, if one was.
+    pub has_expected: bool,
+}
+
+/// Why a file is not as it was written.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// A line does not fit: the first one that does not.
+    #[error("line {line}: {fault}")]
+    Broken {
+        /// The number of the line in the file, from 1.
+        line: u64,
+        /// What is wrong.
+        fault: Fault,
+    },
+    /// The file cannot be read.
+    #[error("it cannot be read: {0}")]
+    Read(#[from] io::Error),
+}
+
+/// What is wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// There is none.
+    #[error("the file is empty")]
+    Empty,
+    /// It is no line of such a log.
+    #[error("this is no line of an audit log; it was altered, or somebody else has written it")]
+    NotALine,
+    /// The file does not begin as one does.
+    #[error(
+        "the file does not begin with the line that every file begins with; its first lines were removed"
+    )]
+    NoBeginning,
+    /// The file goes on after another one than the one before.
+    #[error("the file goes on after line {0}, and the file before it does not end there")]
+    OtherBefore(u64),
+    /// Lines are missing before it.
+    #[error("lines {from} to {to} of the log are missing before it")]
+    Missing {
+        /// The first.
+        from: u64,
+        /// The last.
+        to: u64,
+    },
+    /// It stood elsewhere.
+    #[error("it is line {0} of the log, which does not belong here; it was moved or repeated")]
+    Moved(u64),
+    /// Its hash does not fit.
+    #[error("its hash does not fit; it was altered, or the line before it was")]
+    Altered,
+    /// It is not whole.
+    #[error(
+        "it is cut off after {0} bytes, as when the machine stopped or somebody cut the file; when the server opens the file the next line says so"
+    )]
+    CutOff(u64),
+}
+
+/// Checks that a file is as it was written, and goes on where the one `before` it ends, if that is known.
+///
+/// # Errors
+/// The first line that does not fit, and what is wrong with it.
+pub fn verify(
+    file: impl BufRead,
+    before: Option<Position>,
+    expected: Option<Hash>,
+) -> Result<Verified, VerifyError> {
+    let mut file = Lines { file, number: 0 };
+    let Some(first) = file.next()? else {
+        return Err(file.broken(Fault::Empty));
+    };
+    let after = beginning(&first).map_err(|fault| file.broken(fault))?;
+    if before.is_some_and(|before| before != after) {
+        return Err(file.broken(Fault::OtherBefore(after.seq)));
+    }
+    let mut verified = Verified {
+        lines: 0,
+        after,
+        end: after,
+        torn: 0,
+        lost: 0,
+        has_expected: expected.is_some_and(|expected| expected == after.hash),
+    };
+    let mut next = Some(first);
+    while let Some(bytes) = next.take() {
+        let number = file.number;
+        if let Err(fault) = verified.take(&bytes, expected) {
+            // A line that was not finished is told by the one behind it.
+            let behind = file.next()?.filter(|behind| tells_of(behind, &bytes));
+            let is_told = behind.is_some_and(|behind| verified.take(&behind, expected).is_ok());
+            if !is_told {
+                let line = number;
+                return Err(VerifyError::Broken { line, fault });
+            }
+            verified.torn += 1;
+        }
+        next = file.next()?;
+    }
+    Ok(verified)
+}
+
+impl Verified {
+    fn take(&mut self, bytes: &[u8], expected: Option<Hash>) -> Result<(), Fault> {
+        let Some(whole) = bytes.strip_suffix(b"\n") else {
+            return Err(Fault::CutOff(bytes.len() as u64));
+        };
+        let line = Line::read(whole).ok_or(Fault::NotALine)?;
+        let next = self.end.seq + 1;
+        self.end.read(&line).map_err(|misfit| match misfit {
+            Misfit::Order(seq) if seq > next => Fault::Missing {
+                from: next,
+                to: seq - 1,
+            },
+            Misfit::Order(seq) => Fault::Moved(seq),
+            Misfit::Hash => Fault::Altered,
+        })?;
+        self.lines += 1;
+        self.has_expected |= expected.is_some_and(|expected| expected == self.end.hash);
+        if let Some(lost) = about(whole, "lost").and_then(|told| told.get("lines")?.as_u64()) {
+            self.lost += lost;
+        }
+        Ok(())
+    }
+}
+
+/// Reads after which place a file goes on.
+fn beginning(first: &[u8]) -> Result<Position, Fault> {
+    let Some(whole) = first.strip_suffix(b"\n") else {
+        return Err(Fault::CutOff(first.len() as u64));
+    };
+    let line = Line::read(whole).ok_or(Fault::NotALine)?;
+    let told = about(whole, "opened").ok_or(Fault::NoBeginning)?;
+    let hash = told.get("after").and_then(Value::as_str);
+    let hash = hash.and_then(|hash| hash.parse().ok());
+    let seq = line.seq.checked_sub(1);
+    match (hash, seq) {
+        (Some(hash), Some(seq)) if (seq == 0) == (hash == Hash::default()) => {
+            Ok(Position { seq, hash })
+        }
+        _ => Err(Fault::NoBeginning),
+    }
+}
+
+/// Says whether a line tells that the one before it was not finished.
+fn tells_of(line: &[u8], torn: &[u8]) -> bool {
+    let whole = line.strip_suffix(b"\n").unwrap_or(line);
+    let torn = torn.strip_suffix(b"\n").unwrap_or(torn);
+    about(whole, "torn").is_some_and(|told| {
+        told.get("bytes").and_then(Value::as_u64) == Some(torn.len() as u64)
+            && told.get("sha256").and_then(Value::as_str) == Some(&*Hash::of(torn).to_string())
+    })
+}
+
+/// What a line tells, if it is about such an event.
+fn about(line: &[u8], event: &str) -> Option<Map<String, Value>> {
+    let mark = format!("\"event\":\"{event}\"");
+    let holds = |line: &[u8]| line.windows(mark.len()).any(|part| part == mark.as_bytes());
+    // Most lines are about something else.
+    let told = holds(line).then(|| Line::read(line)?.members())??;
+    (told.get("event")? == event).then_some(told)
+}
+
+struct Lines<B> {
+    file: B,
+    number: u64,
+}
+
+impl<B: BufRead> Lines<B> {
+    /// Reads the next line with its end, or as much of it as there is.
+    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        (&mut self.file)
+            .take(LONGEST)
+            .read_until(b'\n', &mut line)?;
+        self.number += 1;
+        Ok((!line.is_empty()).then_some(line))
+    }
+
+    fn broken(&self, fault: Fault) -> VerifyError {
+        let line = self.number;
+        VerifyError::Broken { line, fault }
+    }
+}

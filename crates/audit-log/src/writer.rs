@@ -1,0 +1,257 @@
+//! The thread that owns the file.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use time::OffsetDateTime;
+
+use crate::{
+    Entry, Report,
+    file::{LogFile, OpenError, Sight},
+    log::{Shared, locked},
+};
+
+/// How long further lines are waited for when one has come: so that many come to one write, and who
+/// sends them need not wake this thread for each.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// How often it is tried again when lines cannot be written.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// How long what was written may be in the system's memory only.
+const SYNC: Duration = Duration::from_secs(1);
+
+/// Lines of one write at most.
+const MOST_AT_ONCE: usize = 1_024;
+
+/// What the thread is asked to do.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Line(Entry),
+    Reopen,
+    Finish,
+}
+
+pub(crate) struct Writer {
+    file: LogFile,
+    shared: Arc<Shared>,
+    report: Box<dyn FnMut(Report) + Send>,
+    /// Lines about the file itself, which come before those that wait and have no places.
+    own: VecDeque<Entry>,
+    waiting: VecDeque<Entry>,
+    /// How many lines were lost when writing began to fail, while it does.
+    failing_since: Option<u64>,
+    tried: Instant,
+    synced: Instant,
+}
+
+/// What the thread does next.
+enum Next {
+    Wait,
+    Write,
+    Reopen,
+    Finish,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        file: LogFile,
+        shared: Arc<Shared>,
+        mut report: Box<dyn FnMut(Report) + Send>,
+    ) -> Self {
+        let mut own = VecDeque::new();
+        if file.is_empty() {
+            own.push_back(opening(&file, "first"));
+        }
+        if let Some(bytes) = file.torn() {
+            let path = file.path().to_owned();
+            report(Report::Torn { path, bytes });
+        }
+        Writer {
+            file,
+            shared,
+            report,
+            own,
+            waiting: VecDeque::new(),
+            failing_since: None,
+            tried: Instant::now(),
+            synced: Instant::now(),
+        }
+    }
+
+    /// Writes until it is told to end, or nobody is left who could tell.
+    pub(crate) fn run(mut self, messages: &Receiver<Message>) {
+        loop {
+            match self.receive(messages) {
+                Next::Wait => {}
+                Next::Write => self.write(),
+                Next::Reopen => {
+                    self.write();
+                    self.reopen();
+                }
+                Next::Finish => return self.finish(),
+            }
+        }
+    }
+
+    /// Waits for something to do, and takes what has come together.
+    fn receive(&mut self, messages: &Receiver<Message>) -> Next {
+        let has_work = !self.waiting.is_empty() || !self.own.is_empty();
+        let first = if self.failing_since.is_some() {
+            messages.recv_timeout(RETRY.saturating_sub(self.tried.elapsed()))
+        } else if has_work {
+            messages.recv_timeout(Duration::ZERO)
+        } else if !self.file.is_synced() {
+            messages.recv_timeout(SYNC.saturating_sub(self.synced.elapsed()))
+        } else {
+            messages.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
+        match first {
+            Ok(Message::Line(entry)) => self.waiting.push_back(entry),
+            Ok(Message::Reopen) => return Next::Reopen,
+            Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => return Next::Finish,
+            Err(RecvTimeoutError::Timeout) => return Next::Write,
+        }
+        if self.failing_since.is_some() {
+            return Next::Wait;
+        }
+        std::thread::sleep(GATHER);
+        while self.waiting.len() < MOST_AT_ONCE {
+            match messages.try_recv() {
+                Ok(Message::Line(entry)) => self.waiting.push_back(entry),
+                Ok(Message::Reopen) => return Next::Reopen,
+                Ok(Message::Finish) => return Next::Finish,
+                Err(_) => break,
+            }
+        }
+        Next::Write
+    }
+
+    fn write(&mut self) {
+        self.tried = Instant::now();
+        let written = self.look().and_then(|()| self.append());
+        let written = written.and_then(|()| {
+            if self.synced.elapsed() >= SYNC {
+                self.synced = Instant::now();
+                self.file.sync()?;
+            }
+            Ok(())
+        });
+        match (written, self.failing_since) {
+            (Err(error), None) => {
+                self.failing_since = Some(self.shared.lost());
+                let error = error.to_string();
+                self.shared.set_failure(Some(error.clone()));
+                let path = self.file.path().to_owned();
+                (self.report)(Report::Failing { path, error });
+            }
+            (Ok(()), Some(before)) => {
+                self.failing_since = None;
+                self.shared.set_failure(None);
+                let (path, lost) = (self.file.path().to_owned(), self.shared.lost() - before);
+                (self.report)(Report::Recovered { path, lost });
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks what became of the file, and goes on in a new one when it has no name any more.
+    fn look(&mut self) -> io::Result<()> {
+        let why = match self.file.look()? {
+            Sight::AsItWas => return Ok(()),
+            Sight::Changed => {
+                (self.report)(Report::Changed(self.file.path().to_owned()));
+                return Ok(());
+            }
+            Sight::Emptied => {
+                (self.report)(Report::Emptied(self.file.path().to_owned()));
+                "emptied"
+            }
+            Sight::Removed => {
+                let path = self.file.path().to_owned();
+                let next = LogFile::open_after(&path, self.file.end());
+                self.file = next.map_err(io::Error::other)?;
+                (self.report)(Report::Removed(path));
+                "removed"
+            }
+        };
+        self.own.push_front(opening(&self.file, why));
+        Ok(())
+    }
+
+    /// Writes what waits, and how many lines were lost before it.
+    fn append(&mut self) -> io::Result<()> {
+        let now = OffsetDateTime::now_utc();
+        let untold = self.shared.untold.swap(0, Ordering::Relaxed);
+        if untold > 0 {
+            self.own
+                .push_back(Entry::new("lost", now).number("lines", untold));
+        }
+        if self.own.is_empty() && self.waiting.is_empty() {
+            return Ok(());
+        }
+        let entries = self
+            .own
+            .iter()
+            .chain(self.waiting.iter().take(MOST_AT_ONCE));
+        let (whole, result) = self.file.append(entries, now);
+        let own = whole.min(self.own.len());
+        self.own.drain(..own);
+        self.waiting.drain(..whole - own);
+        self.shared.leave(whole - own);
+        self.shared
+            .written
+            .fetch_add(whole as u64, Ordering::Relaxed);
+        *locked(&self.shared.end) = self.file.end();
+        result
+    }
+
+    fn reopen(&mut self) {
+        let (path, end) = (self.file.path().to_owned(), self.file.end());
+        if self.file.is_in_place() {
+            return (self.report)(Report::InPlace { path, end });
+        }
+        match self.go_on_in(&path) {
+            Ok(()) => (self.report)(Report::Reopened { path, end }),
+            Err(error) => (self.report)(Report::NotReopened(error)),
+        }
+    }
+
+    fn go_on_in(&mut self, path: &std::path::Path) -> Result<(), OpenError> {
+        let next = LogFile::open_after(path, self.file.end())?;
+        // What is not on the disk by now is lost with the disk only.
+        let _synced = self.file.sync();
+        self.file = next;
+        self.own.push_front(opening(&self.file, "rotated"));
+        self.write();
+        Ok(())
+    }
+
+    fn finish(mut self) {
+        self.write();
+        while self.failing_since.is_none() && !self.waiting.is_empty() {
+            self.write();
+        }
+        let _synced = self.file.sync();
+        (self.report)(Report::Finished {
+            path: self.file.path().to_owned(),
+            end: self.file.end(),
+            unwritten: self.waiting.len(),
+        });
+    }
+}
+
+/// The line that a file begins with: after which hash the log goes on in it, and why it is a new one.
+fn opening(file: &LogFile, why: &str) -> Entry {
+    Entry::new("opened", OffsetDateTime::now_utc())
+        .text("after", &file.end().hash.to_string())
+        .text("why", why)
+}

@@ -1,0 +1,325 @@
+//! The log as a program uses it, and what happens to its file.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    time::Duration,
+};
+
+use audit_log::{
+    AuditLog, Entry, Fault, Hash, OpenError, Options, Position, Report, Verified, VerifyError,
+    verify,
+};
+use time::OffsetDateTime;
+
+fn entry(number: u64) -> Entry {
+    Entry::new("call", OffsetDateTime::UNIX_EPOCH)
+        .number("number", number)
+        .text("who", "token-1")
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Folder(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("audit.jsonl")
+    }
+
+    fn open(&self) -> (AuditLog, mpsc::Receiver<Report>) {
+        let (tell, told) = mpsc::channel();
+        let log = AuditLog::open(Options::new(self.path()), move |report| {
+            let _nobody_asks = tell.send(report);
+        });
+        (log.unwrap(), told)
+    }
+
+    /// A log with so many calls, closed.
+    fn filled(calls: u64) -> (Self, Position) {
+        let folder = Folder::new();
+        let (log, _) = folder.open();
+        (0..calls).for_each(|number| log.write(entry(number)));
+        let end = log.finish();
+        (folder, end)
+    }
+}
+
+fn check(path: &Path) -> Result<Verified, VerifyError> {
+    verify(fs::read(path).unwrap().as_slice(), None, None)
+}
+
+fn first_fault(bytes: &[u8]) -> (u64, Fault) {
+    match verify(bytes, None, None).unwrap_err() {
+        VerifyError::Broken { line, fault } => (line, fault),
+        VerifyError::Read(error) => panic!("{error}"),
+    }
+}
+
+fn next(told: &mpsc::Receiver<Report>, is_it: impl Fn(&Report) -> bool) -> Report {
+    loop {
+        let report = told.recv_timeout(Duration::from_secs(20)).unwrap();
+        if is_it(&report) {
+            return report;
+        }
+    }
+}
+
+/// Waits until as many lines are written.
+fn written(log: &AuditLog, lines: u64) {
+    while log.status().written < lines {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_chain_goes_on_after_a_restart() {
+    let (folder, first) = Folder::filled(3);
+    let (log, _) = folder.open();
+    log.write(entry(3));
+    let end = log.finish();
+    let verified = check(&folder.path()).unwrap();
+    assert_eq!((verified.lines, verified.end), (5, end));
+    assert_eq!((first.seq, end.seq, verified.after.seq), (4, 5, 0));
+    let mode = fs::metadata(folder.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_line_that_was_not_finished_is_kept_and_told() {
+    let (folder, end) = Folder::filled(3);
+    let whole = fs::read(folder.path()).unwrap();
+    let torn = b"{\"seq\":5,\"time\":\"2026";
+    fs::write(folder.path(), [&whole[..], torn].concat()).unwrap();
+    assert_eq!(
+        first_fault(&fs::read(folder.path()).unwrap()),
+        (5, Fault::CutOff(torn.len() as u64))
+    );
+    let (log, told) = folder.open();
+    next(&told, |report| {
+        matches!(report, Report::Torn { bytes: 21, .. })
+    });
+    log.write(entry(4));
+    log.finish();
+    let verified = check(&folder.path()).unwrap();
+    assert_eq!((verified.torn, verified.end.seq), (1, end.seq + 2));
+    let bytes = fs::read(folder.path()).unwrap();
+    let altered = String::from_utf8(bytes)
+        .unwrap()
+        .replace("\"2026\n", "\"2025\n");
+    assert_eq!(first_fault(altered.as_bytes()), (5, Fault::NotALine));
+}
+
+#[test]
+fn a_line_that_lacks_only_its_end_counts() {
+    let (folder, end) = Folder::filled(2);
+    let mut bytes = fs::read(folder.path()).unwrap();
+    bytes.pop();
+    fs::write(folder.path(), bytes).unwrap();
+    let (log, _) = folder.open();
+    log.write(entry(2));
+    assert_eq!(log.finish().seq, end.seq + 1);
+    assert_eq!(check(&folder.path()).unwrap().torn, 0);
+}
+
+#[test]
+fn a_rotated_log_goes_on_in_a_new_file() {
+    let folder = Folder::new();
+    let (log, told) = folder.open();
+    log.write(entry(0));
+    let old = folder.0.path().join("audit.1");
+    log.reopen();
+    next(&told, |report| matches!(report, Report::InPlace { .. }));
+    fs::rename(folder.path(), &old).unwrap();
+    log.write(entry(1));
+    log.reopen();
+    let Report::Reopened { end, .. } =
+        next(&told, |report| matches!(report, Report::Reopened { .. }))
+    else {
+        unreachable!("it is one");
+    };
+    log.write(entry(2));
+    let last = log.finish();
+    let first = check(&old).unwrap();
+    assert_eq!((first.lines, first.end), (3, end));
+    let second = fs::read(folder.path()).unwrap();
+    let verified = verify(&*second, Some(first.end), Some(last.hash)).unwrap();
+    assert!(verified.has_expected);
+    assert_eq!(
+        (verified.after, verified.end, verified.lines),
+        (end, last, 2)
+    );
+    let other = Position {
+        seq: 3,
+        hash: Hash::default(),
+    };
+    let fault = verify(&*second, Some(other), None).unwrap_err().to_string();
+    assert!(fault.contains("does not end there"), "{fault}");
+}
+
+#[test]
+fn a_file_that_is_in_the_way_is_not_taken() {
+    let folder = Folder::new();
+    let (log, told) = folder.open();
+    log.write(entry(0));
+    written(&log, 2);
+    let old = folder.0.path().join("audit.1");
+    fs::rename(folder.path(), &old).unwrap();
+    fs::write(folder.path(), "something").unwrap();
+    log.reopen();
+    next(&told, |report| matches!(report, Report::NotReopened(_)));
+    log.write(entry(1));
+    log.finish();
+    assert_eq!(check(&old).unwrap().lines, 3);
+}
+
+#[test]
+fn a_file_that_is_removed_or_emptied_is_told_and_the_log_goes_on() {
+    let folder = Folder::new();
+    let (log, told) = folder.open();
+    written(&log, 1);
+    fs::remove_file(folder.path()).unwrap();
+    log.write(entry(0));
+    next(&told, |report| matches!(report, Report::Removed(_)));
+    written(&log, 3);
+    assert_eq!(check(&folder.path()).unwrap().after.seq, 1);
+    OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(folder.path())
+        .unwrap();
+    log.write(entry(1));
+    next(&told, |report| matches!(report, Report::Emptied(_)));
+    log.finish();
+    assert_eq!(check(&folder.path()).unwrap().after.seq, 3);
+}
+
+#[test]
+fn what_somebody_else_writes_is_told_and_found() {
+    let folder = Folder::new();
+    let (log, told) = folder.open();
+    written(&log, 1);
+    let mut file = OpenOptions::new().append(true).open(folder.path()).unwrap();
+    file.write_all(b"{\"seq\":2}\n").unwrap();
+    log.write(entry(0));
+    next(&told, |report| matches!(report, Report::Changed(_)));
+    log.finish();
+    assert_eq!(
+        first_fault(&fs::read(folder.path()).unwrap()),
+        (2, Fault::NotALine)
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_a_log_is_refused() {
+    let folder = Folder::new();
+    let refused = || {
+        AuditLog::open(Options::new(folder.path()), |_| ())
+            .map(|_| ())
+            .unwrap_err()
+    };
+    fs::create_dir(folder.path()).unwrap();
+    assert!(matches!(refused(), OpenError::Open { .. }));
+    fs::remove_dir(folder.path()).unwrap();
+    fs::write(folder.path(), "my notes\n").unwrap();
+    let mode = |mode| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o666);
+    assert!(matches!(refused(), OpenError::Mode { mode: 0o666, .. }));
+    mode(0o600);
+    assert!(matches!(refused(), OpenError::NotALog(_)));
+    fs::write(folder.path(), "").unwrap();
+    let (log, _) = folder.open();
+    assert!(matches!(refused(), OpenError::Locked(_)));
+    log.finish();
+    let full = AuditLog::open(Options::new("/dev/full"), |_| ()).unwrap_err();
+    assert!(
+        matches!(full, OpenError::NotAFile(_) | OpenError::Mode { .. }),
+        "{full}"
+    );
+}
+
+#[test]
+fn a_full_queue_loses_lines_and_says_how_many() {
+    let folder = Folder::new();
+    let options = Options {
+        most_queued: 2,
+        ..Options::new(folder.path())
+    };
+    let log = AuditLog::open(options, |_| ()).unwrap();
+    assert!(log.take_place() && log.take_place() && !log.take_place());
+    (0..5).for_each(|number| log.write(entry(number)));
+    assert_eq!(log.status().lost, 5);
+    log.write_in_place(entry(5));
+    log.write_in_place(entry(6));
+    log.finish();
+    assert_eq!(log.status().queued, 0);
+    let verified = check(&folder.path()).unwrap();
+    assert_eq!((verified.lost, verified.lines), (5, 4));
+}
+
+#[test]
+fn many_writers_make_one_chain() {
+    let folder = Folder::new();
+    let (log, _) = folder.open();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            let log = log.clone();
+            scope.spawn(move || (0..500).for_each(|number| log.write(entry(number))));
+        }
+    });
+    let end = log.finish();
+    let verified = check(&folder.path()).unwrap();
+    assert_eq!((verified.lines, verified.end), (4_001, end));
+}
+
+#[test]
+fn what_is_cut_off_at_the_end_is_found_by_whoever_kept_the_hash() {
+    let (folder, end) = Folder::filled(5);
+    let bytes = fs::read(folder.path()).unwrap();
+    let cut = bytes.iter().rposition(|byte| *byte == b'\n').unwrap();
+    let cut = bytes[..cut]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .unwrap()
+        + 1;
+    assert!(verify(&*bytes, None, Some(end.hash)).unwrap().has_expected);
+    assert!(
+        !verify(&bytes[..cut], None, Some(end.hash))
+            .unwrap()
+            .has_expected
+    );
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(200))]
+
+    #[test]
+    fn a_changed_removed_repeated_or_moved_line_is_named(
+        lines in 3_u64..12, seed in 0_usize..1_000, byte in 0_usize..1_000, flip in 1_u8..=255, kind in 0..4
+    ) {
+        let (folder, _) = Folder::filled(lines - 1);
+        let text = fs::read(folder.path()).unwrap();
+        let mut all: Vec<Vec<u8>> = text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+        proptest::prop_assert_eq!(all.len() as u64, lines);
+        let at = seed % all.len();
+        let wrong = match kind {
+            0 => {
+                let place = byte % all[at].len();
+                all[at][place] ^= flip;
+                at
+            }
+            1 if at + 1 < all.len() => { all.remove(at); at }
+            2 => { let again = all[at].clone(); all.insert(at, again); at + 1 }
+            3 if at + 1 < all.len() => { all.swap(at, at + 1); at }
+            _ => return Ok(()),
+        };
+        let (line, _) = first_fault(&all.concat());
+        proptest::prop_assert_eq!(line, wrong as u64 + 1);
+    }
+}
