@@ -297,28 +297,31 @@ impl Sessions {
         }
     }
 
-    /// Enters a session. Clients seldom end theirs: idle ones make room, and so does the longest
-    /// unused one of a principal that has too many.
+    /// Enters a session. Clients seldom end theirs: now and then idle ones make room, and where a
+    /// principal has too many, its longest unused one does.
     pub(crate) fn enter(&self, session: Arc<Session>) {
         session.idle_timeout.get_or_init(|| self.idle_timeout);
         let now = Instant::now();
-        let mut table = self.write();
-        if now - table.swept >= self.idle_timeout / SWEEPS {
-            table.swept = now;
-            table.by_owner.retain(|_, own| {
-                own.retain(|other| self.is_fresh(other, now));
-                !own.is_empty()
-            });
-        }
-        let own = table.by_owner.entry(session.owner.clone()).or_default();
-        own.retain(|other| self.is_fresh(other, now));
-        if own.len() >= self.per_principal {
-            let oldest = (0..own.len()).min_by_key(|at| own[*at].last_used.time());
-            if let Some(oldest) = oldest {
-                own.swap_remove(oldest).end();
+        let mut outgoing = Vec::new();
+        {
+            let mut table = self.write();
+            if now - table.swept >= self.idle_timeout / SWEEPS {
+                table.swept = now;
+                table.by_owner.retain(|_, own| {
+                    outgoing.extend(own.extract_if(.., |other| !self.is_fresh(other, now)));
+                    !own.is_empty()
+                });
             }
+            let own = table.by_owner.entry(session.owner.clone()).or_default();
+            if own.len() >= self.per_principal {
+                let oldest = (0..own.len()).min_by_key(|at| own[*at].last_used.time());
+                outgoing.extend(oldest.map(|oldest| own.swap_remove(oldest)));
+            }
+            own.push(session);
         }
-        own.push(session);
+        for session in outgoing {
+            session.end();
+        }
     }
 
     /// Finds a session of `owner`; an unknown one, an idle one and another principal's are alike.
@@ -327,6 +330,7 @@ impl Sessions {
         let now = Instant::now();
         if !self.is_fresh(&session, now) {
             self.remove(&session);
+            session.end();
             return None;
         }
         session.last_used.set(now);
@@ -361,12 +365,7 @@ impl Sessions {
     }
 
     fn is_fresh(&self, session: &Session, now: Instant) -> bool {
-        let idle = now.saturating_duration_since(session.last_used.time());
-        let fresh = idle < self.idle_timeout;
-        if !fresh {
-            session.end();
-        }
-        fresh
+        now.saturating_duration_since(session.last_used.time()) < self.idle_timeout
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Table> {
