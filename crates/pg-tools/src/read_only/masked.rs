@@ -18,14 +18,18 @@ use super::statement::tokens;
 #[must_use]
 pub fn masked(statement: &str) -> String {
     let mut masked = String::with_capacity(statement.len());
+    let mut last = "";
     for token in tokens(statement) {
         let first = token.text.as_bytes()[0];
+        let last = std::mem::replace(&mut last, token.text);
         match first {
             _ if token.is_blank() => {
                 if !masked.is_empty() && !masked.ends_with(' ') {
                     masked.push(' ');
                 }
             }
+            // A quote in a text is written twice.
+            b'\'' if last.ends_with('\'') => {}
             b'\'' => masked.push('?'),
             b'$' if token.text.len() > 1 => masked.push('?'),
             b'0'..=b'9' => push_number(&mut masked),

@@ -1010,9 +1010,13 @@ fn mixed() -> impl Strategy<Value = (String, u64)> {
 }
 
 /// What comes of a query: its columns and rows in some order, or what is said of it. Which rows are left out of
-/// equal ones is PostgreSQL's choice.
+/// equal ones is PostgreSQL's choice, and which names are nearest hangs on what other tests have made.
 async fn outcome(caller: &Caller, query: &str) -> Result<(Value, Vec<String>), String> {
     let found = caller.call("query_database", json!({"query": query})).await;
+    let found = found.map_err(|error| match error.split_once("\nNEAREST: ") {
+        Some((before, _)) => before.to_owned(),
+        None => error,
+    });
     let leaves_out = ["LIMIT", "OFFSET", "FETCH", "DISTINCT ON"];
     found.map(|(_, structured)| {
         let mut rows = row_texts(&structured);
