@@ -21,7 +21,7 @@ impl Received {
     ) -> std::io::Result<Self> {
         let mut gathered = Gathered::default();
         for row in rows {
-            gathered.push(Row::new(row), columns.len())?;
+            gathered.push(Row::new(row))?;
         }
         let mut rows = gathered.finish(None).map_err(std::io::Error::other)?;
         let columns = columns.iter();
