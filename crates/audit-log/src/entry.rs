@@ -16,7 +16,7 @@ impl Entry {
     /// Begins with what happened, in one word, and when.
     #[must_use]
     pub fn new(event: &str, at: OffsetDateTime) -> Self {
-        let mut members = String::with_capacity(384);
+        let mut members = String::with_capacity(512);
         members.push_str(",\"time\":\"");
         write_time(&mut members, at);
         members.push('"');
