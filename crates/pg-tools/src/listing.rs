@@ -133,12 +133,16 @@ mod tests {
         listed.iter().map(|tool| &*tool.name).collect()
     }
 
+    fn trial() -> (Shelf, Lists, Agent) {
+        let sessions = Sessions::new([], Limits::default());
+        let agent = Agent::new(sessions.open("anyone", None), "shop");
+        let shelf = Shelf::new(Settings::default()).unwrap();
+        (shelf, Lists::default(), agent)
+    }
+
     #[tokio::test]
     async fn agents_see_their_own_lists_and_equal_ones_are_made_once() {
-        let shelf = Shelf::new(Settings::default()).unwrap();
-        let lists = Lists::default();
-        let sessions = Sessions::new([], Limits::default());
-        let all = Agent::new(sessions.open("anyone", None), "shop");
+        let (shelf, lists, all) = trial();
         let counts = |tools: &[&str]| Policy {
             tools: Some(BTreeSet::from_iter(
                 tools.iter().map(|name| (*name).to_owned()),
@@ -161,10 +165,7 @@ mod tests {
 
     #[tokio::test]
     async fn other_custom_tools_are_seen_at_once() {
-        let shelf = Shelf::new(Settings::default()).unwrap();
-        let lists = Lists::default();
-        let sessions = Sessions::new([], Limits::default());
-        let agent = Agent::new(sessions.open("anyone", None), "shop");
+        let (shelf, lists, agent) = trial();
         let before = lists.of(&shelf, &agent).len();
         let tool = shelf.all().pop().unwrap().tool.clone();
         shelf.put_custom(vec![tool]);
@@ -175,10 +176,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_remembered_has_a_bound() {
-        let shelf = Shelf::new(Settings::default()).unwrap();
-        let lists = Lists::default();
-        let sessions = Sessions::new([], Limits::default());
-        let agent = Agent::new(sessions.open("anyone", None), "shop");
+        let (shelf, lists, agent) = trial();
         for _ in 0..2 * Lists::MOST_SHOWN {
             let agent = agent.clone().with_policy(Policy::default());
             lists.of(&shelf, &agent);
