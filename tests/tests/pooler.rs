@@ -152,10 +152,15 @@ fn every_tool_works_through_a_pooler_in_transaction_mode() {
 #[test]
 fn a_server_that_comes_after_another_finds_nothing_of_it_on_the_poolers_connections() {
     let database = Database::fresh();
+    let reader = &database.reader.role;
+    let grant = format!("grant update on shop.products to {reader}");
+    database.superuser().run(&grant);
     let pooler = Pooler::start(&database);
     for _ in 0..2 {
         let mut setup = Setup::new([pooler.entry(&database)]);
-        let tokens: Vec<Token> = (0..6).map(|_| setup.add_token()).collect();
+        setup.config["tools"] = json!({ "enabled": ["execute_write"] });
+        let writer = ["--expiry", "never", "--access", "write"];
+        let tokens: Vec<Token> = (0..6).map(|_| setup.add_token_with(&writer)).collect();
         let server = setup.start();
         std::thread::scope(|scope| {
             for token in &tokens {
@@ -165,8 +170,13 @@ fn a_server_that_comes_after_another_finds_nothing_of_it_on_the_poolers_connecti
                         let query =
                             format!("SELECT name, {number} FROM shop.products ORDER BY 1, 2");
                         let query = json!({ "query": query });
-                        for tool in ["execute_explain", "query_database"] {
-                            let answer = server.call(token, tool, query.clone());
+                        let change = "UPDATE shop.products SET name = name WHERE id < 0";
+                        for (tool, query) in [
+                            ("execute_explain", query.clone()),
+                            ("query_database", query),
+                            ("execute_write", json!({ "query": change })),
+                        ] {
+                            let answer = server.call(token, tool, query);
                             assert!(!answer.is_error, "{tool}: {}", answer.text);
                         }
                     }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use futures_util::join;
 use session_pool::{Lease, Session};
 use tokio_postgres::types::Type;
 
 use crate::{
     Agent,
-    read_only::{Column, ReadError, Statement, columns},
+    read_only::{Column, Guard, ReadError, Statement},
     shelf::Shelf,
     tools::{CustomQuery, Tool},
+    writing::probe,
 };
 
 /// A tool that an operator wrote.
@@ -152,33 +152,27 @@ impl Shelf {
         read_only: bool,
     ) -> Result<Described, ReadError> {
         let statement = &Statement::check(sql)?;
-        let run = |lease: Lease, _| async move {
+        let run = |lease: Lease, guard: Arc<Guard>| async move {
             let text = statement.text();
-            let as_query = format!("SELECT FROM (\n{text}\n) q");
-            let as_change = format!("WITH q AS (\n{text}\n) SELECT");
-            let (alone, query, change) = join!(
-                lease.prepare(text),
-                lease.prepare(&as_query),
-                lease.prepare(&as_change)
-            );
-            let described = alone.map_err(|error| ReadError::of_statement(error, 0))?;
-            if read_only && query.is_err() {
+            let probed = probe(&lease, &guard.begin.join("; "), text).await;
+            // What is not clean again is closed.
+            _ = lease.scrub().await;
+            let probed = probed?;
+            if read_only && !probed.is_query {
                 return Err(ReadError::refused(
                     "it is no plain query; read_only: false is for what changes rows",
                 ));
             }
-            if !read_only && (query.is_ok() || change.is_err()) {
+            if !read_only && !probed.is_change {
                 return Err(ReadError::refused(
                     "it is no INSERT, UPDATE or DELETE; a query has read_only: true",
                 ));
             }
-            let described = Described {
+            Ok(Described {
                 sql: text.to_owned(),
-                types: described.params().to_vec(),
-                columns: columns(&described),
-            };
-            _ = lease.scrub().await;
-            Ok(described)
+                types: probed.types,
+                columns: probed.columns,
+            })
         };
         let limit = self.means.reader.limits.statement_timeout;
         let described = self.means.reader.leased(agent, None, run);

@@ -11,12 +11,16 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, TryFutureExt, join};
 use session_pool::Lease;
-use tokio_postgres::{Row, types::FromSqlOwned};
+use tokio_postgres::{
+    Row,
+    types::{FromSqlOwned, Type},
+};
 
 use crate::{
     Agent, QueryLimits,
     read_only::{
-        Cut, GRACE, Gathered, Guard, Parameter, ReadError, Reader, Rows, Statement, columns, fields,
+        Column, Cut, GRACE, Gathered, Guard, Parameter, ReadError, Reader, Rows, Statement,
+        columns, fields,
     },
     state::Stateful,
 };
@@ -105,29 +109,17 @@ async fn transact(
     limits: QueryLimits,
 ) -> Result<Written, ReadError> {
     let text = statement.text();
-    let as_query = format!("SELECT FROM (\n{text}\n) q");
-    let as_change = format!("WITH q AS (\n{text}\n) SELECT");
-    // All as the role that the transaction takes; a probe that fails would end it.
-    let (begun, marked, query, back, alone, change) = join!(
-        lease.batch_execute(&guard.begin_writing),
-        lease.batch_execute("SAVEPOINT mcp_probe"),
-        lease.prepare(&as_query),
-        lease.batch_execute("ROLLBACK TO SAVEPOINT mcp_probe; RELEASE SAVEPOINT mcp_probe"),
-        lease.prepare(text),
-        lease.prepare(&as_change),
-    );
-    begun.map_err(ReadError::of_beginning)?;
-    marked.and(back).map_err(ReadError::lost)?;
-    let described = alone.map_err(|error| ReadError::of_statement(error, 0))?;
-    if described.params().len() != parameters.len() {
+    // As the role that the transaction takes.
+    let probed = probe(lease, &guard.begin_writing, text).await?;
+    if probed.types.len() != parameters.len() {
         return Err(ReadError::refused(
             "the statement has parameters such as $1; write the values themselves",
         ));
     }
-    if query.is_ok() || change.is_err() {
+    if !probed.is_change {
         return Err(ReadError::refused(NOT_A_CHANGE));
     }
-    let written = if described.columns().is_empty() {
+    let written = if probed.columns.is_empty() {
         let affected = lease.execute_typed(text, parameters).await;
         Written {
             affected: affected.map_err(|error| ReadError::of_statement(error, 0))?,
@@ -137,7 +129,7 @@ async fn transact(
         }
     } else {
         let (affected, mut rows) = returned(lease, text, parameters, most_rows, limits).await?;
-        rows.columns = columns(&described);
+        rows.columns = probed.columns;
         Written {
             affected,
             rows: Some(rows),
@@ -151,6 +143,46 @@ async fn transact(
     let committed = lease.batch_execute("COMMIT").await;
     committed.map_err(|error| ReadError::of_statement(error, 0))?;
     Ok(written)
+}
+
+/// What PostgreSQL says of a statement.
+pub(crate) struct Probed {
+    /// The types of its parameters.
+    pub(crate) types: Vec<Type>,
+    /// What it gives, if it gives rows.
+    pub(crate) columns: Vec<Column>,
+    /// Whether it is a plain query.
+    pub(crate) is_query: bool,
+    /// Whether it is one that changes rows.
+    pub(crate) is_change: bool,
+}
+
+/// Begins a transaction and has PostgreSQL prepare a statement in it, alone and inside ours.
+///
+/// What was prepared is given up again before anything else is run: behind a pooler, what comes after
+/// the transaction may be on another connection, and the names would stay on this one.
+pub(crate) async fn probe(lease: &Lease, begin: &str, text: &str) -> Result<Probed, ReadError> {
+    let as_query = format!("SELECT FROM (\n{text}\n) q");
+    let as_change = format!("WITH q AS (\n{text}\n) SELECT");
+    // One that fails would end the transaction.
+    let (begun, marked, query, back, alone, change) = join!(
+        lease.batch_execute(begin),
+        lease.batch_execute("SAVEPOINT mcp_probe"),
+        lease.prepare(&as_query),
+        lease.batch_execute("ROLLBACK TO SAVEPOINT mcp_probe; RELEASE SAVEPOINT mcp_probe"),
+        lease.prepare(text),
+        lease.prepare(&as_change),
+    );
+    begun.map_err(ReadError::of_beginning)?;
+    marked.and(back).map_err(ReadError::lost)?;
+    let described = alone.map_err(|error| ReadError::of_statement(error, 0))?;
+    let is_query = query.is_ok();
+    Ok(Probed {
+        types: described.params().to_vec(),
+        columns: columns(&described),
+        is_query,
+        is_change: change.is_ok() && !is_query,
+    })
 }
 
 /// Runs a statement with `RETURNING`. Every row is counted, those beyond a result's size are not kept.

@@ -311,7 +311,7 @@ fn judge(database: &str, posture: &Posture, dangerous: &DangerousRoles) -> Resul
 /// What holds for one database.
 pub(crate) struct Guard {
     /// Begins a transaction in which nothing can be changed, with its time limit; one statement each.
-    pub(super) begin: Vec<String>,
+    pub(crate) begin: Vec<String>,
     /// Begins a transaction that is to be kept, with the same limit.
     pub(crate) begin_writing: String,
     /// The names of the database's types.
