@@ -28,10 +28,9 @@ fn demo(folder: &TempDir, options: &[&str]) -> Command {
     command
         .env("PG_BINDIR", programs().bin_dir())
         .arg("demo")
+        .arg("--data")
+        .arg(folder.path().join("data"))
         .args(options);
-    if !options.contains(&"--database-url") {
-        command.arg("--data").arg(folder.path().join("data"));
-    }
     command
 }
 
