@@ -4,7 +4,7 @@
 //! of it is one message to PostgreSQL and one answer. What is run with every call is prepared, and a
 //! text that comes again is, too. Rows stay the bytes that PostgreSQL sent until they are rendered.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use session_pool::{Answer, Complaint, Exchange, Lease, Row, Step};
 use tokio_postgres::error::{ErrorPosition, SqlState};
@@ -80,7 +80,7 @@ pub(super) struct Done {
     /// Whether the connection is as good as new.
     pub(super) is_clean: bool,
     pub(super) retry: Option<Retry>,
-    pub(super) described: Vec<session_pool::Column>,
+    pub(super) described: Arc<[session_pool::Column]>,
     pub(super) result: Result<Rows, ReadError>,
     /// How the rows joined those before them.
     pub(super) seam: Option<Seam>,
@@ -172,7 +172,7 @@ struct Reading<'a> {
     rows: Gathered,
     cut: Option<Cut>,
     /// Nothing before PostgreSQL has taken the statement.
-    described: Option<Vec<session_pool::Column>>,
+    described: Option<Arc<[session_pool::Column]>>,
     refused: Option<Refused>,
     /// Bytes of the values so far.
     bytes: usize,
@@ -224,7 +224,7 @@ impl<'a> Reading<'a> {
     async fn read(&mut self, exchange: &mut Exchange<'_>) -> io::Result<bool> {
         loop {
             match exchange.next().await? {
-                Answer::Columns(columns) => self.described = Some(columns.to_vec()),
+                Answer::Columns(columns) => self.described = Some(columns),
                 Answer::Row(row) => self.take(row)?,
                 Answer::Oversized { bytes } => {
                     self.cut_off(bytes);
@@ -301,7 +301,7 @@ impl<'a> Reading<'a> {
         self,
         begun: usize,
         wrapped: &Wrapped<'_>,
-    ) -> (Vec<session_pool::Column>, Result<Rows, ReadError>) {
+    ) -> (Arc<[session_pool::Column]>, Result<Rows, ReadError>) {
         let inside = begun + 1 + usize::from(wrapped.gate.is_some());
         let result = match self.refused {
             Some(Refused {

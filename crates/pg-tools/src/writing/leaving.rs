@@ -3,7 +3,7 @@
 //! Each runs in a transaction that begins like any other of the agent's, and so with its role, its
 //! limits and its list of schemas, whatever the session holds.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use session_pool::{Answer, Complaint, Exchange, Lease, Row, Step};
 use tokio_postgres::types::Type;
@@ -153,7 +153,7 @@ impl Leave<'_> {
     }
 
     /// Refuses what gave or changed more rows than it may.
-    fn weigh(&self, ran: Ran) -> Result<(Written, Vec<session_pool::Column>), ReadError> {
+    fn weigh(&self, ran: Ran) -> Result<(Written, Arc<[session_pool::Column]>), ReadError> {
         let Some(done) = ran.done else {
             return Err(ReadError::refused(format!(
                 "the statement gives more than {} rows, so nothing was kept; prepare it with a LIMIT, or allow more with max_rows",
@@ -236,7 +236,7 @@ async fn judge(lease: &Lease, name: &str, types: &str, inner: &str) -> Result<()
 /// What came of a statement.
 #[derive(Default)]
 struct Ran {
-    columns: Option<Vec<session_pool::Column>>,
+    columns: Option<Arc<[session_pool::Column]>>,
     rows: Gathered,
     bytes: usize,
     cut: Option<Cut>,
@@ -248,7 +248,7 @@ impl Ran {
     async fn read(&mut self, exchange: &mut Exchange<'_>, most_bytes: usize) -> io::Result<()> {
         loop {
             match exchange.next().await? {
-                Answer::Columns(columns) => self.columns = Some(columns.to_vec()),
+                Answer::Columns(columns) => self.columns = Some(columns),
                 Answer::Row(row) => self.take(row, most_bytes)?,
                 Answer::Oversized { .. } => {
                     return Err(io::Error::other("a row is larger than a result may be"));
