@@ -17,7 +17,7 @@ use bench::{
     world,
 };
 use mcp_protocol::{Authenticate, Credentials, Refusal, Service, http};
-use pg_tools::{Agent, Meter, Policy, Settings, Toolbox};
+use pg_tools::{Agent, Settings, Standing, Toolbox};
 use session_pool::{Database, LeaseError, Limits, Session, Sessions, Terms, Tls};
 use time::OffsetDateTime;
 use token_store::TokenSet;
@@ -114,10 +114,12 @@ fn serve(database: Database, tokens: TokenSet) -> SocketAddr {
     let gate = Gate {
         tokens,
         sessions: Sessions::new([database], Limits::default()),
-        name: "token-1.0123456789ab".into(),
-        databases: [world::DATABASE.into()],
-        policy: Arc::default(),
-        meter: Arc::default(),
+        standing: Arc::new(Standing {
+            name: "token-1.0123456789ab".into(),
+            databases: [world::DATABASE.into()].into(),
+            policy: Arc::default(),
+            meter: Arc::default(),
+        }),
         terms: Terms::default(),
     };
     let toolbox = Toolbox::new(Settings::default()).expect("the usual tools");
@@ -140,10 +142,7 @@ fn serve(database: Database, tokens: TokenSet) -> SocketAddr {
 struct Gate {
     tokens: TokenSet,
     sessions: Sessions,
-    name: Arc<str>,
-    databases: [Arc<str>; 1],
-    policy: Arc<Policy>,
-    meter: Arc<Meter>,
+    standing: Arc<Standing>,
     terms: Terms,
 }
 
@@ -161,12 +160,7 @@ impl Authenticate for Gate {
         let session = self
             .sessions
             .open_on(accepted.token.id.as_str(), None, &self.terms);
-        let [database] = &self.databases;
-        Ok(Agent::new(session, database.clone())
-            .named(self.name.clone())
-            .with_databases(self.databases.iter().cloned())
-            .with_policy(self.policy.clone())
-            .with_meter(self.meter.clone()))
+        Ok(Agent::of(self.standing.clone(), session))
     }
 }
 

@@ -234,14 +234,9 @@ impl Audit {
 /// Tells statements apart that differ in more than their values, in 32 hexadecimal digits.
 fn fingerprint(statement: &str) -> String {
     let digest = Sha256::digest(masked(statement));
-    digest[..16]
-        .iter()
-        .fold(String::with_capacity(32), |hex, byte| {
-            const DIGITS: &[u8; 16] = b"0123456789abcdef";
-            let digit = |four: u8| char::from(DIGITS[usize::from(four)]);
-            hex + digit(byte >> 4).encode_utf8(&mut [0; 4])
-                + digit(byte & 15).encode_utf8(&mut [0; 4])
-        })
+    let digits = digest[..16].iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    let digits = digits.filter_map(|digit| char::from_digit(digit.into(), 16));
+    digits.collect()
 }
 
 impl Ledger for Audit {

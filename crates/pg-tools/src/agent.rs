@@ -164,14 +164,6 @@ impl Agent {
         }
     }
 
-    /// Calls the agent otherwise. What a client has begun belongs to the name: give a name that no
-    /// later holder of the same session id has.
-    #[must_use]
-    pub fn named(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.standing_mut().name = name.into();
-        self
-    }
-
     /// Lets the agent name other databases, too; its own stays the one that it uses unless it does.
     #[must_use]
     pub fn with_databases(mut self, others: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
@@ -185,19 +177,8 @@ impl Agent {
     /// Says what the agent may do.
     #[must_use]
     pub fn with_policy(mut self, policy: impl Into<Arc<Policy>>) -> Self {
-        self.standing_mut().policy = policy.into();
+        Arc::make_mut(&mut self.standing).policy = policy.into();
         self
-    }
-
-    /// Counts the agent's calls with those of others that hold the same meter.
-    #[must_use]
-    pub fn with_meter(mut self, meter: Arc<Meter>) -> Self {
-        self.standing_mut().meter = meter;
-        self
-    }
-
-    fn standing_mut(&mut self) -> &mut Standing {
-        Arc::make_mut(&mut self.standing)
     }
 
     /// Says where the agent calls from.
