@@ -1,17 +1,19 @@
 //! The address that metrics are served on: one path, one request for each connection.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use anyhow::bail;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
-    header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue},
+    header::{ALLOW, CONTENT_TYPE, HeaderValue},
+    http::request::Parts,
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mcp_protocol::http::AllowedHosts;
 use server_config::{Http, Metrics};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -36,8 +38,9 @@ pub(super) struct Endpoint {
 /// Who may ask, and for how long.
 struct Asking {
     slots: Arc<Semaphore>,
-    /// The hosts that requests may name; any, where other machines may ask.
-    hosts: Option<Vec<String>>,
+    /// Web pages that reach the server by a name of their own (DNS rebinding) are refused, unless other
+    /// machines may ask anyway.
+    hosts: AllowedHosts,
     header_timeout: Duration,
     /// Time for a whole request and its answer.
     timeout: Duration,
@@ -57,7 +60,10 @@ impl Endpoint {
         }
         let terms = Asking {
             slots: Arc::new(Semaphore::new(terms.max_connections)),
-            hosts: (!terms.allow_remote).then(|| http.allowed_hosts.clone()),
+            hosts: match terms.allow_remote {
+                true => AllowedHosts::Any,
+                false => AllowedHosts::LoopbackAnd(http.allowed_hosts.clone()),
+            },
             header_timeout: http.header_timeout,
             timeout: http.header_timeout + http.write_timeout,
         };
@@ -102,7 +108,7 @@ async fn accept(socket: TcpListener, terms: Arc<Asking>, sources: Arc<Sources>) 
 
 async fn answer(stream: TcpStream, terms: &Asking, sources: &Sources) -> Result<(), hyper::Error> {
     let respond = service_fn(async |request: Request<Incoming>| {
-        Ok::<_, Infallible>(terms.respond(&request, sources))
+        Ok::<_, Infallible>(terms.respond(&request.into_parts().0, sources))
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -114,14 +120,14 @@ async fn answer(stream: TcpStream, terms: &Asking, sources: &Sources) -> Result<
 }
 
 impl Asking {
-    fn respond(&self, request: &Request<Incoming>, sources: &Sources) -> Response<Full<Bytes>> {
-        if !self.takes(request) {
+    fn respond(&self, request: &Parts, sources: &Sources) -> Response<Full<Bytes>> {
+        if !self.hosts.takes(request) {
             return told(StatusCode::FORBIDDEN, "this host is not allowed");
         }
-        if request.uri().path() != PATH {
+        if request.uri.path() != PATH {
             return told(StatusCode::NOT_FOUND, "metrics are at /metrics");
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        if !matches!(request.method, Method::GET | Method::HEAD) {
             let mut refused = told(StatusCode::METHOD_NOT_ALLOWED, "this is to be read only");
             let methods = HeaderValue::from_static("GET, HEAD");
             refused.headers_mut().insert(ALLOW, methods);
@@ -131,28 +137,6 @@ impl Asking {
         let kind = HeaderValue::from_static(text::CONTENT_TYPE);
         answer.headers_mut().insert(CONTENT_TYPE, kind);
         answer
-    }
-
-    /// Refuses web pages that reach the server by a name of their own (DNS rebinding).
-    fn takes(&self, request: &Request<Incoming>) -> bool {
-        let Some(names) = &self.hosts else {
-            return true;
-        };
-        let host = request
-            .headers()
-            .get(HOST)
-            .and_then(|host| host.to_str().ok());
-        let Some(host) = host.or(request.uri().host()) else {
-            return false;
-        };
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            _ => host,
-        };
-        let address = name.trim_start_matches('[').trim_end_matches(']').parse();
-        name.eq_ignore_ascii_case("localhost")
-            || address.is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
-            || names.iter().any(|known| known == name || known == host)
     }
 }
 

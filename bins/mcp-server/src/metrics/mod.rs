@@ -141,7 +141,7 @@ impl Sources {
         }
         let now = OffsetDateTime::now_utc();
         let tokens = door.tokens();
-        let all = tokens.iter().count();
+        let all = tokens.len();
         let expired = tokens
             .iter()
             .filter(|token| token.expires_at.is_some_and(|end| end <= now))

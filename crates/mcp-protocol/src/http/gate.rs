@@ -60,6 +60,15 @@ pub(super) fn check(parts: &Parts, options: &Options) -> Result<Source, Turned> 
     })
 }
 
+impl AllowedHosts {
+    /// Says whether a request names one host, and one that is allowed.
+    pub fn takes(&self, request: &Parts) -> bool {
+        let host = host(request).ok();
+        let host = host.and_then(|host| Authority::parse(&host));
+        host.is_some_and(|host| host.is_allowed(self))
+    }
+}
+
 /// Gives the one host that a request names: in `Host`, in the target, or in both alike.
 fn host(parts: &Parts) -> Result<String, Turned> {
     let header = single(&parts.headers, &HOST, "several Host headers")?;
