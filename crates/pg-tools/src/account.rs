@@ -294,10 +294,15 @@ impl<'a> Call<'a> {
         self.ending = Some(outcome.into());
     }
 
-    /// Notes that the call ended in vain, for the reason that is known.
+    /// Notes that the call ended in vain, for the reason that is known. A connection that is lost because
+    /// the agent lost its rights is none.
     pub(crate) fn fail(&mut self) {
         let ending = self.agent.notes().and_then(|notes| notes.said().ending);
-        self.ending = Some(ending.unwrap_or(Outcome::Refused.into()));
+        self.ending = Some(match ending {
+            _ if self.agent.has_ended() => Outcome::Revoked.into(),
+            Some(ending) => ending,
+            None => Outcome::Refused.into(),
+        });
     }
 
     /// Notes that the call ended well, with an answer of so many bytes.
@@ -310,7 +315,7 @@ impl<'a> Call<'a> {
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         let took = self.began.elapsed();
-        let lost = if self.agent.session().is_closed() {
+        let lost = if self.agent.has_ended() {
             Outcome::Revoked
         } else {
             Outcome::Dropped
