@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail};
 use mcp_protocol::{
     Authenticate, Service, ServiceOptions,
-    http::{AllowedHosts, Options, Server},
+    http::{AllowedHosts, ForwardedHeader, Options, Proxies, Server},
     stdio,
 };
 use pg_tools::{Agent, Guards, Ledger, Paging, QueryLimits, Settings, Toolbox};
@@ -133,6 +133,7 @@ pub(crate) fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
             Some(_) => None,
         },
         calls_per_minute: config.limits.calls_per_minute,
+        proxies: (config.http.proxies.as_ref()).map(|proxies| proxies.networks.clone()),
         most_told_apart: config
             .metrics
             .as_ref()
@@ -290,6 +291,13 @@ fn options(config: &Config) -> anyhow::Result<Options> {
     let options = Options {
         allowed_hosts: AllowedHosts::LoopbackAnd(http.allowed_hosts.clone()),
         allowed_origins: http.allowed_origins.clone(),
+        proxies: http.proxies.clone().map(|proxies| Proxies {
+            networks: proxies.networks,
+            header: match proxies.by_forwarded {
+                true => ForwardedHeader::Forwarded,
+                false => ForwardedHeader::XForwardedFor,
+            },
+        }),
         max_body_bytes: http.max_body_bytes,
         header_timeout: http.header_timeout,
         body_timeout: http.body_timeout,
