@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use end_to_end::{
-    Answer, Client, Database, Request, Response, Server, Setup, Token, call, connect_from, wait,
+    Answer, Client, Database, Request, Response, Server, Setup, Token, binaries::run, call,
+    connect_from, wait,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -306,10 +307,33 @@ fn a_client_behind_a_proxy_runs_as_many_requests_as_others_have_connections() {
 }
 
 #[test]
-fn to_trust_everybody_stops_the_start() {
-    let world = World::with("trusted_proxies", json!(["0.0.0.0/0"]));
-    let said = end_to_end::binaries::run(world.setup.command("mcp-server", &[]));
-    assert_eq!(said.code, 1);
-    let told = "http.trusted_proxies: 0.0.0.0/0 is everybody; name the addresses";
-    assert!(said.stderr.contains(told), "{}", said.stderr);
+fn a_server_behind_a_proxy_is_as_careful_as_one_that_others_reach() {
+    let mut world = World::new();
+    let mighty = world.database.role("mighty", "superuser");
+    world.setup.config["databases"] = json!([world.database.entry("shop", &mighty)]);
+    let token = world.setup.add_token();
+    let server = world.setup.start();
+    let direct = server.query(&token, "SELECT 1");
+    assert!(
+        direct.is_error && direct.text.contains("allow_dangerous_role"),
+        "{direct:?}"
+    );
+
+    for (key, value, told) in [
+        (
+            "auth",
+            json!({ "enabled": false }),
+            "leave http.trusted_proxies out, or -no-auth",
+        ),
+        (
+            "trusted_proxies",
+            json!(["0.0.0.0/0"]),
+            "http.trusted_proxies: 0.0.0.0/0 is everybody",
+        ),
+    ] {
+        let world = World::with(key, value);
+        let said = run(world.setup.command("mcp-server", &[]));
+        assert_eq!(said.code, 1, "{}", said.stderr);
+        assert!(said.stderr.contains(told), "{}", said.stderr);
+    }
 }

@@ -202,6 +202,11 @@ pub(crate) async fn http(
             "without authentication the server listens on a loopback address only; add -addr localhost:8080, or leave -no-auth out"
         );
     }
+    if !config.http.auth_enabled && config.http.proxies.is_some() {
+        bail!(
+            "without authentication the server serves this machine only, and no proxy for others; leave http.trusted_proxies out, or -no-auth"
+        );
+    }
     if !only_loopback && config.http.tls.is_none() {
         announce!(
             "WARNING: tokens travel unencrypted; use -tls -cert FILE -key FILE, or a proxy that speaks TLS"
@@ -222,7 +227,8 @@ async fn over_http(
     ready: impl FnOnce(),
 ) -> anyhow::Result<()> {
     let started = SystemTime::now();
-    let only_loopback = listeners.only_loopback();
+    // A trusted proxy calls for others, wherever it is.
+    let only_loopback = listeners.only_loopback() && config.http.proxies.is_none();
     let options = options(config)?;
     let parts = Parts::of(config, only_loopback, audit.clone())?;
     let tool_file = ToolFile::open(config, &parts.toolbox, &parts.sessions).await?;

@@ -162,7 +162,7 @@ pub const DATABASE_KEYS: &[Key] = &[
     key("pool_max_conns", Kind::Count(1, 10_000), "4", None, "connections of one token to this database at most"),
     key("pool_min_conns", Kind::Count(0, 10_000), "0", None, "idle connections of one token that are kept"),
     key("pool_max_conn_idle_time", Kind::Span, "60s", None, "how long a connection beyond those stays idle before it is closed"),
-    key("allow_dangerous_role", Kind::Text, "", None, "the role's own name, to accept that it may do more than read when the server listens beyond loopback"),
+    key("allow_dangerous_role", Kind::Text, "", None, "the role's own name, to accept that it may do more than read when the server listens beyond loopback or trusts a proxy"),
     key("allow_functions", Kind::Texts, "", None, "functions with side effects that queries may call nevertheless"),
 ];
 
