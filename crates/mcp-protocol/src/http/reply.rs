@@ -23,11 +23,17 @@ use crate::places::Place;
 
 pub(super) type Reply = Response<ReplyBody>;
 
+/// The bytes of a reply that an HTTP/2 stream need not have room for yet when its body is let go.
+const LAST_PIECE: usize = 1024;
+
 /// The body of a reply; the connection counts as busy, and the request as running, until it is dropped.
 pub(super) struct ReplyBody {
     kind: Kind,
     busy: Option<Busy>,
     place: Option<Place>,
+    /// HTTP/2 takes a body's piece at once, and sends it when the client has room for it; it asks for
+    /// another one only then. So the last piece is kept back, to know when nearly all of it was sent.
+    in_two: bool,
 }
 
 enum Kind {
@@ -41,6 +47,7 @@ impl ReplyBody {
             kind,
             busy: None,
             place: None,
+            in_two: false,
         }
     }
 
@@ -48,7 +55,11 @@ impl ReplyBody {
         Self::new(Kind::Whole((!bytes.is_empty()).then_some(bytes)))
     }
 
-    pub(super) fn holding(mut self, busy: Busy) -> Self {
+    pub(super) fn holding(mut self, mut busy: Busy) -> Self {
+        if let Some(place) = self.place.take() {
+            self.in_two = busy.is_multiplexed();
+            busy.hold(place);
+        }
         self.busy = Some(busy);
         self
     }
@@ -66,7 +77,11 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let in_two = self.in_two;
         let bytes = match &mut self.kind {
+            Kind::Whole(Some(bytes)) if in_two && bytes.len() > LAST_PIECE => {
+                Poll::Ready(Some(bytes.split_to(bytes.len() - LAST_PIECE)))
+            }
             Kind::Whole(bytes) => Poll::Ready(bytes.take()),
             Kind::Events(events) => events.poll_next(context),
         };

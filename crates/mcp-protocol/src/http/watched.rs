@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::options::Options;
+use crate::places::Place;
 
 /// How many bytes of a refused body are read and thrown away before the connection is closed, so
 /// that the client sees the answer instead of a reset.
@@ -41,6 +42,8 @@ struct State {
     stalled: Option<Instant>,
     /// The server stops: closing does not wait for the client.
     hurried: bool,
+    /// The places of requests whose replies have been handed over and may not be written yet.
+    unwritten: Vec<Place>,
 }
 
 impl Activity {
@@ -56,6 +59,7 @@ impl Activity {
                 deadline: Some(Instant::now() + options.header_timeout),
                 stalled: None,
                 hurried: false,
+                unwritten: Vec::new(),
             }),
         })
     }
@@ -67,7 +71,11 @@ impl Activity {
         state.in_head = false;
         state.multiplexed = multiplexed;
         state.deadline = None;
-        Busy(Arc::clone(self))
+        Busy {
+            activity: Arc::clone(self),
+            multiplexed,
+            place: None,
+        }
     }
 
     /// Completes when the connection did nothing for longer than it may.
@@ -115,6 +123,14 @@ impl Activity {
         }
     }
 
+    /// Gives back the places of requests whose replies are written by now.
+    fn flushed(&self) {
+        let mut state = self.lock();
+        let written = std::mem::take(&mut state.unwritten);
+        drop(state);
+        drop(written);
+    }
+
     /// Begins to wait for the client to close; tells whether there is time for that.
     fn lingers(&self) -> bool {
         let mut state = self.lock();
@@ -128,16 +144,38 @@ impl Activity {
     }
 }
 
-/// A request whose reply is not yet written.
+/// A request whose reply is not yet handed over.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Activity>);
+pub(super) struct Busy {
+    activity: Arc<Activity>,
+    multiplexed: bool,
+    place: Option<Place>,
+}
+
+impl Busy {
+    /// Has a place given back when the reply is written or the connection ends, so that a client that
+    /// does not read has no room for further requests.
+    pub(super) fn hold(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
+    /// Says whether others may be on the same connection.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.multiplexed
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.activity.lock();
+        // An HTTP/2 stream takes the end of a reply when the client has room for the rest, in a task
+        // beside the one that writes.
+        if !self.multiplexed {
+            state.unwritten.extend(self.place.take());
+        }
         state.requests -= 1;
         if state.requests == 0 {
-            state.deadline = Some(Instant::now() + self.0.idle_timeout);
+            state.deadline = Some(Instant::now() + self.activity.idle_timeout);
         }
     }
 }
@@ -208,7 +246,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        self.activity.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
