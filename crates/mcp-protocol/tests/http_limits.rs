@@ -6,15 +6,22 @@ mod common;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Event, post, read_reply, read_to_end, read_until, start, start_with, within};
+use common::{
+    Event, Running, post, read_reply, read_to_end, read_until, start, start_with, within,
+};
 use http_body_util::{BodyExt, Full};
+use hyper::Response;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mcp_protocol::ServiceOptions;
 use mcp_protocol::http::{ForwardedHeader, Options, Proxies};
 use networks::Networks;
 use tokio::io::AsyncWriteExt;
+use tokio::task::JoinHandle;
 
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+const WAIT: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}"#;
 const FLOOD: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"flood"}}"#;
 
 fn short() -> Options {
@@ -251,40 +258,73 @@ async fn a_client_behind_a_proxy_that_does_not_read_keeps_its_places() {
     .await;
 }
 
+/// A connection that has many streams.
+async fn streams(server: &Running) -> (SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>) {
+    let stream = TokioIo::new(server.connect().await);
+    let opened = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream);
+    let (client, connection) = opened.await.unwrap();
+    (client, tokio::spawn(connection))
+}
+
+async fn send(
+    to: &mut SendRequest<Full<Bytes>>,
+    from: &str,
+    body: &'static str,
+) -> Response<Incoming> {
+    let request = hyper::Request::post("http://localhost/mcp")
+        .header("authorization", "Bearer alice-token")
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .header("x-forwarded-for", from)
+        .body(Full::new(Bytes::from(body)))
+        .unwrap();
+    within(to.send_request(request)).await.unwrap()
+}
+
 #[tokio::test]
 async fn nor_does_one_that_does_not_read_a_stream_of_many() {
     let server = start(two_behind_a_proxy()).await;
-    let stream = TokioIo::new(server.connect().await);
-    let proxy = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream);
-    let (mut proxy, connection) = proxy.await.unwrap();
-    tokio::spawn(connection);
-    let mut send = async |client: &str, body: &'static str| {
-        let request = hyper::Request::post("http://localhost/mcp")
-            .header("authorization", "Bearer alice-token")
-            .header("content-type", "application/json")
-            .header("x-forwarded-for", client)
-            .body(Full::new(Bytes::from(body)))
-            .unwrap();
-        within(proxy.send_request(request)).await.unwrap()
-    };
+    let (mut proxy, _connection) = streams(&server).await;
     let mut deaf = Vec::new();
     for _ in 0..2 {
-        deaf.push(send("192.0.2.1", FLOOD).await);
+        deaf.push(send(&mut proxy, "192.0.2.1", FLOOD).await);
     }
-    assert_eq!(send("192.0.2.1", PING).await.status(), 429);
-    assert_eq!(send("192.0.2.2", PING).await.status(), 200);
+    assert_eq!(send(&mut proxy, "192.0.2.1", PING).await.status(), 429);
+    assert_eq!(send(&mut proxy, "192.0.2.2", PING).await.status(), 200);
     let mut reading = deaf.remove(0).into_body();
     let mut bytes = 0;
     within(async {
         while let Some(frame) = reading.frame().await {
             bytes += frame.unwrap().into_data().unwrap().len();
         }
-        while send("192.0.2.1", PING).await.status() != 200 {
+        while send(&mut proxy, "192.0.2.1", PING).await.status() != 200 {
             tokio::task::yield_now().await;
         }
     })
     .await;
     assert!(bytes > 64 << 20, "{bytes}");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_one_of_its_streams_is_closed() {
+    let mut server = start(Options {
+        http2: true,
+        write_timeout: Duration::from_millis(200),
+        keep_alive_interval: Duration::from_millis(50),
+        ..Options::default()
+    })
+    .await;
+    let (mut client, connection) = streams(&server).await;
+    // One that runs, and is read, does not keep the other.
+    let running = send(&mut client, "192.0.2.1", WAIT).await;
+    assert_eq!(server.event().await, Event::Started);
+    let reading = tokio::spawn(running.into_body().collect());
+    let early = tokio::time::timeout(Duration::from_millis(600), server.events.recv()).await;
+    assert!(early.is_err(), "dropped while it was read");
+    let _deaf = send(&mut client, "192.0.2.1", FLOOD).await;
+    assert_eq!(server.event().await, Event::Dropped);
+    assert!(within(reading).await.unwrap().is_err());
+    drop(within(connection).await);
 }
 
 #[tokio::test]

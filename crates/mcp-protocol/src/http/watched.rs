@@ -1,5 +1,6 @@
 //! A connection that is watched: it must not be silent, slow or deaf for longer than it may.
 
+use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,6 +41,9 @@ struct State {
     deadline: Option<Instant>,
     /// Since when the client does not read.
     stalled: Option<Instant>,
+    /// Since when it has no room for more of an HTTP/2 reply, by the request's number.
+    full: HashMap<u64, Instant>,
+    last: u64,
     /// The server stops: closing does not wait for the client.
     hurried: bool,
     /// The places of requests whose replies have been handed over and may not be written yet.
@@ -58,6 +62,8 @@ impl Activity {
                 multiplexed: false,
                 deadline: Some(Instant::now() + options.header_timeout),
                 stalled: None,
+                full: HashMap::new(),
+                last: 0,
                 hurried: false,
                 unwritten: Vec::new(),
             }),
@@ -71,8 +77,10 @@ impl Activity {
         state.in_head = false;
         state.multiplexed = multiplexed;
         state.deadline = None;
+        state.last += 1;
         Busy {
             activity: Arc::clone(self),
+            number: state.last,
             multiplexed,
             place: None,
         }
@@ -92,9 +100,8 @@ impl Activity {
             let now = Instant::now();
             let state = self.lock();
             let late = state.deadline.is_some_and(|deadline| now >= deadline);
-            let deaf = state
-                .stalled
-                .is_some_and(|since| now >= since + self.write_timeout);
+            let mut unread = state.stalled.iter().chain(state.full.values());
+            let deaf = unread.any(|since| now >= *since + self.write_timeout);
             if late || deaf {
                 return;
             }
@@ -148,6 +155,7 @@ impl Activity {
 #[derive(Debug)]
 pub(super) struct Busy {
     activity: Arc<Activity>,
+    number: u64,
     multiplexed: bool,
     place: Option<Place>,
 }
@@ -163,6 +171,20 @@ impl Busy {
     pub(super) fn is_multiplexed(&self) -> bool {
         self.multiplexed
     }
+
+    /// Notes whether the client must make room before it gets more of the reply. That of a trusted
+    /// proxy does not count, as the connection is that of others, too; it has the place instead.
+    pub(super) fn waits_for_room(&self, waits: bool) {
+        if !self.multiplexed || self.place.is_some() {
+            return;
+        }
+        let mut state = self.activity.lock();
+        if waits {
+            state.full.insert(self.number, Instant::now());
+        } else {
+            state.full.remove(&self.number);
+        }
+    }
 }
 
 impl Drop for Busy {
@@ -173,6 +195,7 @@ impl Drop for Busy {
         if !self.multiplexed {
             state.unwritten.extend(self.place.take());
         }
+        state.full.remove(&self.number);
         state.requests -= 1;
         if state.requests == 0 {
             state.deadline = Some(Instant::now() + self.activity.idle_timeout);
