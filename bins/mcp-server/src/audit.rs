@@ -178,10 +178,10 @@ impl Audit {
     }
 
     /// Tells that what a token had running was ended.
-    pub(crate) fn session_ended(&self, id: &TokenId, why: &str) {
+    pub(crate) fn session_ended(&self, id: &str, why: &str) {
         self.write(
             entry("session_ended")
-                .text("token", id.as_str())
+                .text("token", id)
                 .text("reason", why),
         );
     }
