@@ -12,6 +12,7 @@ use end_to_end::{
 };
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Only a hang takes longer.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -375,6 +376,116 @@ fn a_client_that_hangs_up_and_a_token_that_is_removed_are_told() {
     ];
     expected.sort();
     assert_eq!(seen, expected);
+}
+
+/// What the log says of ended sessions: whose, and why.
+fn ended(lines: &[Value]) -> Vec<(&str, &str)> {
+    of(lines, "session_ended")
+        .iter()
+        .map(|line| {
+            (
+                line["token"].as_str().unwrap(),
+                line["reason"].as_str().unwrap(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_token_that_expires_with_connections_is_told_once_and_at_its_hour() {
+    let mut world = World::new(json!({}));
+    let busy = world.setup.add_token_with(&["--expiry", "1h"]);
+    let idle = world.setup.add_token_with(&["--expiry", "1h"]);
+    let never_used = world.setup.add_token_with(&["--expiry", "1h"]);
+    let server = world.setup.start();
+    let hour = OffsetDateTime::now_utc().unix_timestamp() + 4;
+    for token in [&busy, &idle, &never_used] {
+        world.setup.expire_at(token, hour);
+        server.log.wait_for(&format!("1 changed: {}", token.id));
+    }
+    server.query(&idle, "SELECT 1");
+    let mut running = server.client();
+    running
+        .send_only(&Request::query(&busy, "SELECT pg_sleep(60)"))
+        .unwrap();
+    // Nobody asks anything at that time.
+    wait::until("both ends are told", LIMIT, || {
+        ended(&world.lines()).len() == 2
+    });
+    assert_eq!(running.receive().unwrap().status, 401);
+    for token in [&busy, &idle, &never_used] {
+        let late = server.client().send(&Request::query(token, "SELECT 1"));
+        assert_eq!(late.unwrap().status, 401);
+        world.setup.remove_token(token);
+        server.log.wait_for(&format!("1 removed: {}", token.id));
+    }
+    stop(server);
+    let lines = world.lines();
+    let mut told = ended(&lines);
+    told.sort_unstable();
+    let mut expected = [(&*busy.id, "expired"), (&*idle.id, "expired")];
+    expected.sort_unstable();
+    assert_eq!(told, expected, "each once, and no other");
+    for line in of(&lines, "session_ended") {
+        let at = line["time"].as_str().unwrap();
+        let at = OffsetDateTime::parse(at, &Rfc3339).unwrap();
+        let late = (at - OffsetDateTime::from_unix_timestamp(hour).unwrap()).whole_milliseconds();
+        assert!((0..500).contains(&late), "{late} ms late");
+    }
+    let refused = of(&lines, "token_refused");
+    assert!(refused.iter().all(|line| line["reason"] == "expired"));
+    world.assert_verified();
+}
+
+#[test]
+fn why_a_session_ended_is_told() {
+    let mut world = World::new(json!({}));
+    let removed = world.setup.add_token();
+    let narrowed = world.setup.add_token();
+    let rotated = world.setup.add_token();
+    let own = world.database.role("own", "nosuperuser noinherit");
+    world.database.superuser().run(&format!(
+        "grant connect on database {} to {}",
+        world.database.name, own.role
+    ));
+    let password = world.setup.file("password", "canary-wrong\n");
+    let logging_in = world.setup.add_token_with(&[
+        "--expiry",
+        "never",
+        "--role",
+        &own.role,
+        "--role-password-file",
+        password.to_str().unwrap(),
+    ]);
+    let mut server = world.setup.start();
+    server.keep_secret(&own.password);
+    for token in [&removed, &narrowed, &rotated, &logging_in] {
+        server.query(token, "SELECT 1");
+    }
+    world.setup.remove_token(&removed);
+    server.log.wait_for(&format!("1 removed: {}", removed.id));
+    for arguments in [
+        &["edit", &narrowed.id, "--tools", "query_database"][..],
+        // A secret that is good for an hour more takes nothing from anybody.
+        &["rotate", &rotated.id, "--grace", "1h"],
+    ] {
+        assert_eq!(world.setup.mcp_token(arguments).code, 0);
+        server.log.wait_for(&format!("1 changed: {}", arguments[1]));
+    }
+    world.setup.file("password", &format!("{}\n", own.password));
+    server.signal(Signal::HUP);
+    server.log.wait_for("no database changed");
+    assert!(!server.query(&logging_in, "SELECT 1").is_error);
+    stop(server);
+    let lines = world.lines();
+    assert_eq!(
+        ended(&lines),
+        [
+            (&*removed.id, "removed"),
+            (&*narrowed.id, "changed"),
+            (&*logging_in.id, "credentials"),
+        ]
+    );
 }
 
 #[test]

@@ -179,11 +179,7 @@ impl Audit {
 
     /// Tells that what a token had running was ended.
     pub(crate) fn session_ended(&self, id: &str, why: &str) {
-        self.write(
-            entry("session_ended")
-                .text("token", id)
-                .text("reason", why),
-        );
+        self.write(entry("session_ended").text("token", id).text("reason", why));
     }
 
     fn write(&self, entry: Entry) {

@@ -36,6 +36,8 @@ impl Ends {
 
 impl fmt::Debug for Ends {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_tuple("Ends").field(&self.0.get().is_some()).finish()
+        out.debug_tuple("Ends")
+            .field(&self.0.get().is_some())
+            .finish()
     }
 }
