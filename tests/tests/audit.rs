@@ -489,6 +489,89 @@ fn why_a_session_ended_is_told() {
 }
 
 #[test]
+fn who_follows_what_is_told() {
+    const USERS: &str = "pg://schema/shop/users";
+    let mut world = World::new(json!({}));
+    let narrow = world
+        .setup
+        .add_token_with(&["--expiry", "never", "--tools", "query_database"]);
+    let server = world.setup.start();
+    let open = |token: &Token| {
+        let initialize = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+            "protocolVersion": "2025-11-25", "capabilities": {},
+            "clientInfo": { "name": "follower", "version": "1" } } });
+        let answer = server.client().send(&Request::of(token, &initialize));
+        answer.unwrap().header("mcp-session-id").unwrap().to_owned()
+    };
+    let (own, other) = (open(&world.token), open(&narrow));
+    let about = |(token, session): (&Token, &str), method: &str, uri: &str| {
+        let request = json!({ "jsonrpc": "2.0", "id": method, "method": format!("resources/{method}"), "params": { "uri": uri } });
+        let request = Request::of(token, &request).header("Mcp-Session-Id", session);
+        server.client().send(&request).unwrap().json()
+    };
+    let (own, other) = ((&world.token, &*own), (&narrow, &*other));
+    assert!(about(own, "subscribe", USERS)["result"].is_object());
+    assert!(about(own, "subscribe", "pg://nothing")["error"].is_object());
+    assert!(about(own, "unsubscribe", USERS)["result"].is_object());
+    assert!(about(other, "subscribe", USERS)["error"].is_object());
+    assert!(about(other, "read", USERS)["error"].is_object());
+    let listen = json!({ "jsonrpc": "2.0", "id": "listen", "method": "subscriptions/listen", "params": {
+        "notifications": { "resourceSubscriptions": [USERS] }, "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": { "name": "newest", "version": "1" },
+            "io.modelcontextprotocol/clientCapabilities": {} } } });
+    let listen = Request::json(&listen)
+        .bearer(&world.token.secret)
+        .header("Accept", "application/json, text/event-stream")
+        .header("MCP-Protocol-Version", "2026-07-28")
+        .header("Mcp-Method", "subscriptions/listen");
+    let mut listening = server.client();
+    listening.send_only(&listen).unwrap();
+    wait::until("the stream is told", LIMIT, || {
+        of(&world.lines(), "follow").len() == 4
+    });
+    listening.hang_up();
+    stop(server);
+    let lines = world.lines();
+    let told: Vec<_> = lines
+        .iter()
+        .filter(|line| line.get("uri").is_some())
+        .map(|line| {
+            ["event", "token", "client", "uri", "outcome", "request"]
+                .map(|name| line[name].as_str().unwrap())
+        })
+        .collect();
+    let (token, narrow) = (&*world.token.id, &*narrow.id);
+    assert_eq!(
+        told,
+        [
+            ["follow", token, "follower/1", USERS, "ok", "subscribe"],
+            [
+                "follow",
+                token,
+                "follower/1",
+                "pg://nothing",
+                "unknown",
+                "subscribe"
+            ],
+            ["unfollow", token, "follower/1", USERS, "ok", "unsubscribe"],
+            [
+                "follow",
+                narrow,
+                "follower/1",
+                USERS,
+                "unknown",
+                "subscribe"
+            ],
+            ["resource", narrow, "follower/1", USERS, "unknown", "read"],
+            ["follow", token, "newest/1", USERS, "ok", "listen"],
+        ]
+    );
+    assert_eq!(of(&lines, "follow")[0]["database"], json!("shop"));
+    world.assert_verified();
+}
+
+#[test]
 fn a_server_that_is_killed_in_the_middle_of_calls_leaves_a_log_that_goes_on() {
     let world = World::new(json!({}));
     for round in 0..3 {

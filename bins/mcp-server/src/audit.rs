@@ -195,6 +195,8 @@ impl Audit {
             CallKind::Tool => ("call", "tool"),
             CallKind::Resource => ("resource", "uri"),
             CallKind::Completion => ("completion", "uri"),
+            CallKind::Follow => ("follow", "uri"),
+            CallKind::Unfollow => ("unfollow", "uri"),
         };
         let mut line = entry(event)
             .text("token", call.agent)

@@ -193,16 +193,14 @@ impl<H: Handler> Service<H> {
                 self.finish(&asking, outcome.map(ReadResult), Some(Duration::ZERO))
             }
             Method::Subscribe => {
-                let uri: String = params::required("uri", params.uri)?;
-                let session = asking.scope.session.as_ref().ok_or_else(session_needed)?;
-                let version = self.version(&uri, &asking.scope.principal).await;
-                session.subscribe(uri, version)?;
+                self.subscribe(&asking).await?;
                 Ok(self.write(&asking, &Empty, None))
             }
             Method::Unsubscribe => {
                 let uri: String = params::required("uri", params.uri)?;
                 let session = asking.scope.session.as_ref().ok_or_else(session_needed)?;
                 session.followed.remove(&uri);
+                handler.unfollow_resource(&uri, asking.context(self)?);
                 Ok(self.write(&asking, &Empty, None))
             }
             Method::ListPrompts => {
@@ -275,6 +273,24 @@ impl<H: Handler> Service<H> {
             message: Some(message),
             session: Some(session),
         })
+    }
+
+    /// Has the session of a request follow a resource.
+    async fn subscribe(&self, asking: &Asking<'_, H::Principal>) -> Result<(), Failure> {
+        let uri: String = params::required("uri", asking.params.uri)?;
+        let session = asking.scope.session.as_ref().ok_or_else(session_needed)?;
+        let context = asking.context(self)?;
+        if !session.followed.has_room_for(&uri) {
+            self.handler.follow_refused(&uri, 0, context);
+            return Err(too_many_subscriptions());
+        }
+        let following = self.handler.follow_resource(&uri, context);
+        let version = self
+            .call(Box::pin(following), asking.scope.revision)
+            .await?;
+        // Others may have come in between.
+        let is_followed = session.followed.add(uri, version);
+        is_followed.then_some(()).ok_or_else(too_many_subscriptions)
     }
 
     fn page(&self, params: &Params<'_>, list: &'static str) -> Result<PageRequest, Failure> {
@@ -407,6 +423,10 @@ fn too_many_requests() -> Failure {
         "too many requests run at once; wait for one to end",
     )
     .status(429)
+}
+
+fn too_many_subscriptions() -> Failure {
+    Failure::invalid_params("this session has too many subscriptions")
 }
 
 fn session_needed() -> Failure {

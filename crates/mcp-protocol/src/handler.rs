@@ -100,6 +100,26 @@ pub trait Handler: Send + Sync + 'static {
         async { None }
     }
 
+    /// Begins to follow a resource for a client, which has asked to be told of its changes, and gives
+    /// what [`Handler::resource_version`] gives. An error refuses it: a subscription is answered with
+    /// the error, a stream goes on without the resource.
+    fn follow_resource(
+        &self,
+        uri: &str,
+        context: Context<Self::Principal>,
+    ) -> impl Future<Output = Result<Option<String>, CallError>> + Send {
+        async move { Ok(self.resource_version(uri, context.principal()).await) }
+    }
+
+    /// Is told of resources that a client wanted to follow and that do not get as far as
+    /// [`Handler::follow_resource`], as it follows too many; the client is told, too. `uri` is one of
+    /// them, and `others` is how many more it asked for at the same time.
+    fn follow_refused(&self, _uri: &str, _others: usize, _context: Context<Self::Principal>) {}
+
+    /// Is told that a client asks to follow a resource no more, whether it did or not. That a stream or
+    /// a session ends, and with it all that was followed in it, is not told.
+    fn unfollow_resource(&self, _uri: &str, _context: Context<Self::Principal>) {}
+
     /// Lists the prompts that `principal` may see, in an order that stays. Only these can be got.
     fn prompts(&self, _principal: &Self::Principal) -> Arc<[Prompt]> {
         Arc::new([])

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::auth::Principal;
 use crate::changes::Change;
+use crate::context::Context;
 use crate::exchange::{Answer, Exchange};
 use crate::followed::{self, Followed};
 use crate::handler::Handler;
@@ -70,7 +71,9 @@ impl<H: Handler> Service<H> {
     ) -> Result<Vec<u8>, Failure> {
         let id = &asking.request.id;
         let wanted: Filter = params::required("notifications", asking.params.notifications)?;
+        let context = asking.context(self)?;
         if wanted.resource_subscriptions.len() > followed::MOST {
+            self.refuse_to_follow(&wanted, context);
             return Err(Failure::invalid_params("too many resources for one stream"));
         }
         if asking.outbox.is_closed() {
@@ -80,6 +83,7 @@ impl<H: Handler> Service<H> {
             .listeners
             .enter(asking.scope.principal.name())
             .ok_or_else(|| {
+                self.refuse_to_follow(&wanted, context.clone());
                 Failure::new(
                     jsonrpc::INTERNAL_ERROR,
                     "too many streams are open; close one",
@@ -87,13 +91,18 @@ impl<H: Handler> Service<H> {
                 .status(429)
             })?;
         let mut follower = self.changes.follow();
-        let filter = wanted.within(&self.handler.capabilities());
+        let mut filter = wanted.within(&self.handler.capabilities());
         // Whoever reads the acknowledgement may rely on being told of what changes from then on.
         let followed = Arc::new(Followed::default());
         for uri in &filter.resource_subscriptions {
-            let version = self.version(uri, &asking.scope.principal).await;
-            followed.add(uri.clone(), version);
+            let following = self.handler.follow_resource(uri, context.clone());
+            if let Ok(Ok(version)) = self.limited(Box::pin(following)).await {
+                followed.add(uri.clone(), version);
+            }
         }
+        filter
+            .resource_subscriptions
+            .retain(|uri| followed.contains(uri));
         let acknowledged = json!({ "_meta": subscription(id), "notifications": &filter });
         asking.outbox.send(jsonrpc::write_notification(
             "notifications/subscriptions/acknowledged",
@@ -127,6 +136,15 @@ impl<H: Handler> Service<H> {
         let mut reply = self.reply(&crate::model::Empty, asking.scope.revision, None);
         reply.subscription = Some(id);
         Ok(jsonrpc::write_result(id, |out| reply.write(out)))
+    }
+
+    /// Tells the handler of resources that a stream was to follow which does not begin.
+    fn refuse_to_follow(&self, wanted: &Filter, context: Context<H::Principal>) {
+        let wanted = &wanted.resource_subscriptions;
+        if let Some(first) = wanted.iter().min() {
+            self.handler
+                .follow_refused(first, wanted.len() - 1, context);
+        }
     }
 
     /// Tells a session over HTTP what it subscribed to, until it ends or the transport closes.
@@ -224,7 +242,7 @@ impl<H: Handler> Service<H> {
     }
 
     /// Gives what a resource is like now, if that can be told in time.
-    pub(crate) async fn version(&self, uri: &str, principal: &H::Principal) -> Option<String> {
+    async fn version(&self, uri: &str, principal: &H::Principal) -> Option<String> {
         let version = self.handler.resource_version(uri, principal);
         self.limited(Box::pin(async { Ok(version.await) }))
             .await

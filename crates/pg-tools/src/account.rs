@@ -72,6 +72,10 @@ pub enum CallKind {
     Resource,
     /// The completion of a resource's address.
     Completion,
+    /// A resource, to be told of its changes.
+    Follow,
+    /// A resource, to be told no more of its changes.
+    Unfollow,
 }
 
 /// How a call ended.

@@ -236,11 +236,13 @@ impl Handler for Toolbox {
         context: Context<Agent>,
     ) -> Result<Vec<ResourceContents>, CallError> {
         let agent = &*context.principal().present();
-        if !agent.may_read_resources() {
-            return Err(CallError::NotFound(uri));
-        }
         let begun = self.shelf.begin(CallKind::Resource, &uri, None, &context);
         let mut account = begun.map_err(of_no_account)?;
+        if !agent.may_read_resources() {
+            account.end(Outcome::Unknown);
+            drop(account);
+            return Err(CallError::NotFound(uri));
+        }
         let _running = agent
             .begin_call(account.began(), context.client_name())
             .inspect_err(|_| account.end(Outcome::TooFast))
@@ -270,7 +272,46 @@ impl Handler for Toolbox {
         }
         let agent = &*agent.beyond_call();
         // On the heap: the futures of a follower's stream would nest too deep for the compiler.
-        Box::pin(self.shelf.means.resources.version(agent, uri)).await
+        let version = Box::pin(self.shelf.means.resources.version(agent, uri));
+        version.await.ok().flatten()
+    }
+
+    async fn follow_resource(
+        &self,
+        uri: &str,
+        context: Context<Agent>,
+    ) -> Result<Option<String>, CallError> {
+        let begun = self.shelf.begin(CallKind::Follow, uri, None, &context);
+        let mut account = begun.map_err(of_no_account)?;
+        if !context.principal().may_read_resources() || !resources::is_address(uri) {
+            account.end(Outcome::Unknown);
+            return Err(CallError::NotFound(uri.to_owned()));
+        }
+        let resources = &self.shelf.means.resources;
+        let version = Box::pin(resources.version(account.agent(), uri)).await;
+        match &version {
+            Ok(_) => account.succeed(0),
+            Err(_) => account.fail(),
+        }
+        // What cannot be asked now may be known at the next look.
+        Ok(version.ok().flatten())
+    }
+
+    fn follow_refused(&self, uri: &str, others: usize, context: Context<Agent>) {
+        let name = match others {
+            0 => uri.to_owned(),
+            others => format!("{uri} and {others} more"),
+        };
+        // Where no account can be kept, what is refused needs none.
+        if let Ok(mut account) = self.shelf.begin(CallKind::Follow, &name, None, &context) {
+            account.end(Outcome::TooFast);
+        }
+    }
+
+    fn unfollow_resource(&self, uri: &str, context: Context<Agent>) {
+        if let Ok(mut account) = self.shelf.begin(CallKind::Unfollow, uri, None, &context) {
+            account.succeed(0);
+        }
     }
 
     fn prompts(&self, _: &Agent) -> Arc<[ListedPrompt]> {
@@ -308,14 +349,18 @@ impl Handler for Toolbox {
     ) -> Result<Completion, CallError> {
         let is_table =
             matches!(&call.reference, Reference::Template { uri } if uri == TEMPLATE.uri);
-        let agent = &*context.principal().present();
-        if !is_table || !agent.may_read_resources() {
+        if !is_table {
             return Ok(Completion::default());
         }
+        let agent = &*context.principal().present();
         let begun = self
             .shelf
             .begin(CallKind::Completion, TEMPLATE.uri, None, &context);
         let mut account = begun.map_err(of_no_account)?;
+        if !agent.may_read_resources() {
+            account.end(Outcome::Unknown);
+            return Ok(Completion::default());
+        }
         let _running = agent
             .begin_call(account.began(), context.client_name())
             .inspect_err(|_| account.end(Outcome::TooFast))

@@ -24,6 +24,8 @@ pub(crate) struct Shelf {
     ledger: Option<Arc<dyn Ledger>>,
     resources: Arc<Counts>,
     completions: Arc<Counts>,
+    follows: Arc<Counts>,
+    unfollows: Arc<Counts>,
     /// Calls of tools that there are not.
     unknown: Arc<Counts>,
 }
@@ -57,6 +59,8 @@ impl Shelf {
             ledger,
             resources: Arc::default(),
             completions: Arc::default(),
+            follows: Arc::default(),
+            unfollows: Arc::default(),
             unknown: Arc::default(),
         })
     }
@@ -71,6 +75,8 @@ impl Shelf {
             ledger: None,
             resources: Arc::default(),
             completions: Arc::default(),
+            follows: Arc::default(),
+            unfollows: Arc::default(),
             unknown: Arc::default(),
         }
     }
@@ -141,6 +147,8 @@ impl Shelf {
         let counts = match (kind, tool) {
             (CallKind::Resource, _) => &self.resources,
             (CallKind::Completion, _) => &self.completions,
+            (CallKind::Follow, _) => &self.follows,
+            (CallKind::Unfollow, _) => &self.unfollows,
             (CallKind::Tool, Some(shelved)) => &shelved.counts,
             (CallKind::Tool, None) => &self.unknown,
         };
@@ -172,6 +180,8 @@ impl Shelf {
             self.unknown.of(CallKind::Tool, ""),
             self.resources.of(CallKind::Resource, ""),
             self.completions.of(CallKind::Completion, ""),
+            self.follows.of(CallKind::Follow, ""),
+            self.unfollows.of(CallKind::Unfollow, ""),
         ];
         tools.chain(others).collect()
     }
