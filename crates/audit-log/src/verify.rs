@@ -129,9 +129,7 @@ pub fn verify(
 
 impl Verified {
     fn take(&mut self, bytes: &[u8], expected: Option<Hash>) -> Result<(), Fault> {
-        let Some(whole) = bytes.strip_suffix(b"\n") else {
-            return Err(Fault::CutOff(bytes.len() as u64));
-        };
+        let whole = whole(bytes)?;
         let line = Line::read(whole).ok_or(Fault::NotALine)?;
         let next = self.end.seq + 1;
         self.end.read(&line).map_err(|misfit| match misfit {
@@ -151,11 +149,18 @@ impl Verified {
     }
 }
 
+/// Takes the end off a line, which one that is cut off lacks.
+fn whole(line: &[u8]) -> Result<&[u8], Fault> {
+    let length = line.len() as u64;
+    line.strip_suffix(b"\n").ok_or(match length {
+        LONGEST => Fault::NotALine,
+        length => Fault::CutOff(length),
+    })
+}
+
 /// Reads after which place a file goes on.
 fn beginning(first: &[u8]) -> Result<Position, Fault> {
-    let Some(whole) = first.strip_suffix(b"\n") else {
-        return Err(Fault::CutOff(first.len() as u64));
-    };
+    let whole = whole(first)?;
     let line = Line::read(whole).ok_or(Fault::NotALine)?;
     let told = about(whole, "opened").ok_or(Fault::NoBeginning)?;
     let hash = told.get("after").and_then(Value::as_str);
