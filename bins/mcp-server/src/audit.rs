@@ -9,8 +9,9 @@ use std::{
 
 use anyhow::Context;
 use audit_log::{AuditLog, Entry, Options, Status};
-use pg_tools::{Account, CallKind, Ledger, masked};
+use pg_tools::{Account, CallKind, Ledger, masked, session_of};
 use server_config::{Audit as Terms, Config};
+use session_pool::{End, Loss};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use token_store::{Changes, Token, TokenId};
@@ -182,6 +183,26 @@ impl Audit {
         self.write(entry("session_ended").text("token", id).text("reason", why));
     }
 
+    /// Tells what ended of a token's connections that nobody has closed.
+    pub(crate) fn ended_by_itself(&self, id: &str, end: End<'_>) {
+        match end {
+            End::Deadline => self.session_ended(id, "expired"),
+            End::Login => self.session_ended(id, "credentials"),
+            End::Line {
+                name,
+                database,
+                loss,
+            } => self.write(
+                entry("state_lost")
+                    .text("token", id)
+                    .text("session", beginning(session_of(name)))
+                    .text("database", database)
+                    .text("reason", loss.map_or("session_over", cause)),
+            ),
+            _ => {}
+        }
+    }
+
     fn write(&self, entry: Entry) {
         self.log.write(entry);
     }
@@ -220,7 +241,7 @@ impl Audit {
             .text("outcome", call.outcome.word())
             .optional("sqlstate", call.sqlstate);
         if let Some(session) = call.session {
-            line = line.text("session", session.get(..SESSION_DIGITS).unwrap_or(session));
+            line = line.text("session", beginning(session));
         }
         match call.request {
             Some(request) => line.short("request", request, LONGEST_REQUEST),
@@ -229,12 +250,31 @@ impl Audit {
     }
 }
 
+/// Says in a word why a connection was closed that was kept for a session.
+fn cause(loss: Loss) -> &'static str {
+    match loss {
+        Loss::Idle(_) => "idle",
+        Loss::Broken => "broken",
+        Loss::Crowded => "crowded",
+        _ => "database_changed",
+    }
+}
+
+/// As much of a session's name as is told.
+fn beginning(session: &str) -> &str {
+    session.get(..SESSION_DIGITS).unwrap_or(session)
+}
+
 /// Tells statements apart that differ in more than their values, in 32 hexadecimal digits.
 fn fingerprint(statement: &str) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digest = Sha256::digest(masked(statement));
-    let digits = digest[..16].iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    let digits = digits.filter_map(|digit| char::from_digit(digit.into(), 16));
-    digits.collect()
+    let mut digits = String::with_capacity(32);
+    for byte in &digest[..16] {
+        digits.push(DIGITS[usize::from(byte >> 4)].into());
+        digits.push(DIGITS[usize::from(byte & 15)].into());
+    }
+    digits
 }
 
 impl Ledger for Audit {

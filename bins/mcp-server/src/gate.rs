@@ -12,7 +12,7 @@ use std::{
 
 use mcp_protocol::{Authenticate, Credentials, Refusal};
 use pg_tools::Agent;
-use session_pool::{End, Sessions};
+use session_pool::Sessions;
 use time::OffsetDateTime;
 use token_store::{
     Accepted, Changes, Previous, Refusal as TokenRefusal, Token, TokenFile, TokenHash, TokenId,
@@ -47,9 +47,6 @@ impl TokenGate {
         guesses: Option<Guesses>,
         audit: Option<Arc<Audit>>,
     ) -> Result<Self, WatchError> {
-        if let Some(audit) = audit.clone() {
-            sessions.tell_ends(move |id, end| audit.session_ended(id, reason_of(end)));
-        }
         let door = Arc::new(Door {
             audit,
             guesses,
@@ -421,15 +418,6 @@ fn reason(refusal: &Refusal) -> usize {
         Refusal::TooManyFailures { .. } => 4,
         Refusal::Forbidden(_) => 5,
         Refusal::Unavailable(_) => 6,
-    }
-}
-
-/// Says in a word why a session ended that the door did not close.
-fn reason_of(end: End) -> &'static str {
-    match end {
-        End::Deadline => "expired",
-        End::Login => "credentials",
-        _ => "other",
     }
 }
 

@@ -78,6 +78,9 @@ impl Parts {
         }
         let databases = Databases::of(config)?;
         let sessions = Sessions::new(databases.described(), databases::limits(config));
+        if let Some(audit) = audit.clone() {
+            sessions.tell_ends(move |id, end| audit.ended_by_itself(id, end));
+        }
         let guards = Arc::new(Guards::new(databases.allowances(only_loopback)));
         let toolbox = toolbox(config, guards.clone(), audit)?;
         Ok(Parts {

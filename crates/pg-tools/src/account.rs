@@ -45,7 +45,8 @@ pub struct Account<'a> {
     pub database: Option<&'a str>,
     /// What the client calls itself.
     pub client: Option<&'a str>,
-    /// The identifier of the client's session of the protocol.
+    /// The session whose connection its statements run on, by the name that `open_session` gave; else
+    /// the identifier of the client's session of the protocol.
     pub session: Option<&'a str>,
     /// The identifier that the client gave its request.
     pub request: Option<&'a str>,
@@ -180,6 +181,7 @@ pub(crate) struct Notes {
 struct Said {
     database: Option<Arc<str>>,
     statement: Option<String>,
+    session: Option<String>,
     ending: Option<Ending>,
 }
 
@@ -211,6 +213,10 @@ impl Notes {
         if self.keeps_statements {
             self.said().statement = Some(text.to_owned());
         }
+    }
+
+    pub(crate) fn session(&self, name: &str) {
+        self.said().session = Some(name.to_owned());
     }
 
     pub(crate) fn rows(&self, rows: u64) {
@@ -344,7 +350,10 @@ impl Drop for Call<'_> {
             peer: self.agent.peer(),
             database: said.database.as_deref(),
             client: self.context.client_name().map(|name| &**name),
-            session: session.as_ref().map(|session| session.id()),
+            session: said
+                .session
+                .as_deref()
+                .or(session.as_ref().map(|session| session.id())),
             request: Some(&self.context.request_id()),
             statement: said.statement.as_deref(),
             rows,

@@ -42,7 +42,7 @@ pub(crate) struct Inner {
     /// The key of the names of prepared statements: a name means the same text on all connections.
     pub(crate) names: RandomState,
     pub(crate) cancels: Cancels,
-    ends: Ends,
+    pub(crate) ends: Ends,
     /// Held for a few lines, never while waiting. Whoever finds a session as it is reads, so that nobody
     /// waits for another's look-up.
     table: RwLock<Table>,
@@ -110,10 +110,10 @@ impl Sessions {
         Sessions { inner }
     }
 
-    /// Has `told` called with the id of each session that ends without having been closed by
-    /// [`Sessions::close`], once, when its leases are refused and its connections are being closed. It
-    /// must not wait. Whoever asks first is told, others are not.
-    pub fn tell_ends(&self, told: impl Fn(&str, End) + Send + Sync + 'static) {
+    /// Has `told` called with the id of each session of which something ends that nobody has closed or
+    /// let go, once: when its leases are refused and its connections are being closed. It must not
+    /// wait. Whoever asks first is told, others are not.
+    pub fn tell_ends(&self, told: impl Fn(&str, End<'_>) + Send + Sync + 'static) {
         self.inner.ends.are_told_to(told);
     }
 

@@ -333,7 +333,7 @@ async fn a_session_ends_at_its_deadline_by_the_wall_clock() {
     let wall = Wall::default();
     let sessions = wall.sessions();
     let (ends, told) = std::sync::mpsc::channel();
-    sessions.tell_ends(move |id, end| ends.send((id.to_owned(), end)).unwrap());
+    sessions.tell_ends(move |id, end| ends.send((id.to_owned(), format!("{end:?}"))).unwrap());
     let session = sessions.open("expiring", Some(Wall::at(90_000)));
     let busy = session.lease("main").await.unwrap();
     let statement = tokio::spawn(async move { busy.batch_execute("SELECT pg_sleep(60)").await });
@@ -351,14 +351,18 @@ async fn a_session_ends_at_its_deadline_by_the_wall_clock() {
     let late = sessions.open("expiring", Some(Wall::at(90_000)));
     assert!(late.is_closed() && !sessions.close("expiring"));
     let told: Vec<_> = told.try_iter().collect();
-    assert_eq!(told, [("expiring".to_owned(), End::Deadline)], "told once");
+    assert_eq!(
+        told,
+        [("expiring".to_owned(), format!("{:?}", End::Deadline))],
+        "told once"
+    );
 }
 
 #[tokio::test]
 async fn ends_are_told_of_what_was_not_closed() {
     let sessions = sessions();
     let (ends, told) = std::sync::mpsc::channel();
-    sessions.tell_ends(move |id, end| ends.send((id.to_owned(), end)).unwrap());
+    sessions.tell_ends(move |id, end| ends.send((id.to_owned(), format!("{end:?}"))).unwrap());
     let as_user = |user: &str| Terms {
         login: Some(Arc::new(Login {
             user: user.to_owned(),
@@ -376,7 +380,7 @@ async fn ends_are_told_of_what_was_not_closed() {
     assert!(before.is_closed() && !after.is_closed());
     sessions.close_all();
     let told: Vec<_> = told.try_iter().collect();
-    assert_eq!(told, [("another".to_owned(), End::Login)]);
+    assert_eq!(told, [("another".to_owned(), format!("{:?}", End::Login))]);
 }
 
 #[tokio::test]
