@@ -12,6 +12,9 @@ use crate::{
 /// No line is longer, in bytes.
 const LONGEST: u64 = 1 << 20;
 
+/// The event of a line stands within so many bytes of its beginning, behind its number and its time.
+const HEAD: usize = 128;
+
 /// What was found in a file that is as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
@@ -186,10 +189,10 @@ fn tells_of(line: &[u8], torn: &[u8]) -> bool {
 
 /// What a line tells, if it is about such an event.
 fn about(line: &[u8], event: &str) -> Option<Map<String, Value>> {
-    let mark = format!("\"event\":\"{event}\"");
-    let holds = |line: &[u8]| line.windows(mark.len()).any(|part| part == mark.as_bytes());
     // Most lines are about something else.
-    let told = holds(line).then(|| Line::read(line)?.members())??;
+    let head = &line[..line.len().min(HEAD)];
+    let holds = |text: &str| head.windows(text.len()).any(|part| part == text.as_bytes());
+    let told = holds(event).then(|| Line::read(line)?.members())??;
     (told.get("event")? == event).then_some(told)
 }
 
