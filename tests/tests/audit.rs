@@ -700,6 +700,55 @@ fn a_rotated_log_goes_on_in_a_new_file() {
     assert_eq!(world.verify(&[new, old]).code, 1, "in the wrong order");
 }
 
+#[test]
+fn a_log_that_is_rotated_under_load_loses_nothing() {
+    const CALLERS: usize = 4;
+    const CALLS: usize = 500;
+    let world = World::new(json!({}));
+    let server = world.setup.start();
+    let answered = AtomicUsize::new(0);
+    let mut old: Vec<String> = Vec::new();
+    std::thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            scope.spawn(|| {
+                let mut client = server.client();
+                let request = Request::query(&world.token, "SELECT 1");
+                for _ in 0..CALLS {
+                    assert_eq!(client.send(&request).unwrap().status, 200);
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for rotation in 1..=4 {
+            wait::until("calls are answered", LIMIT, || {
+                answered.load(Ordering::Relaxed) > rotation * CALLERS * CALLS / 5
+            });
+            let name = world.setup.path().join(format!("audit.{rotation}"));
+            fs::rename(world.file(), &name).unwrap();
+            old.push(name.to_str().unwrap().to_owned());
+            // Whoever asks twice gets one new file.
+            server.signal(Signal::HUP);
+            server.signal(Signal::HUP);
+            wait::until("there is a new file", LIMIT, || {
+                server.log.count("is a new file") == rotation
+            });
+        }
+    });
+    let hash = stop(server);
+    let current = world.file();
+    let mut files: Vec<&str> = old.iter().map(String::as_str).collect();
+    files.push(current.to_str().unwrap());
+    let said = world.verify(&[&files[..], &["--expect", &hash]].concat());
+    assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+    assert!(!said.stdout.contains("lost"), "{}", said.stdout);
+    let calls: Vec<usize> = files
+        .iter()
+        .map(|file| of(&lines(Path::new(file)), "call").len())
+        .collect();
+    assert_eq!(calls.iter().sum::<usize>(), CALLERS * CALLS, "{calls:?}");
+    assert!(calls.iter().all(|calls| *calls > 0), "{calls:?}");
+}
+
 /// Lets the files of a process grow no further than to so many bytes, as a full disk does.
 fn limit(server: &Server, most: Option<u64>) {
     let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap());
