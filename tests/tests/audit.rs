@@ -846,6 +846,50 @@ fn a_full_disk_refuses_calls_before_they_run_where_that_is_wanted() {
 }
 
 #[test]
+fn where_calls_are_refused_without_a_line_none_runs_without_one() {
+    const CALLERS: usize = 4;
+    const CALLS: usize = 200;
+    let world = World::new(json!({ "when_full": "refuse", "queue_lines": 16 }));
+    let server = world.setup.start();
+    let (done, ran) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            scope.spawn(|| {
+                for _ in 0..CALLS {
+                    let answer = server.query(&world.token, "SELECT 1");
+                    let is_refused = answer.text.contains("cannot write its audit log");
+                    assert_eq!(answer.is_error, is_refused, "{}", answer.text);
+                    ran.fetch_add(usize::from(!is_refused), Ordering::Relaxed);
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        // The disk is full and has room again, in the middle of lines.
+        for part in 1..10 {
+            wait::until("calls are answered", LIMIT, || {
+                done.load(Ordering::Relaxed) > part * CALLERS * CALLS / 10
+            });
+            let room = (part % 2 == 1)
+                .then(|| fs::metadata(world.file()).unwrap().len() + 37 * part as u64);
+            limit(&server, room);
+        }
+        limit(&server, None);
+    });
+    wait::until("calls run again", LIMIT, || {
+        let answer = server.query(&world.token, "SELECT 2");
+        ran.fetch_add(usize::from(!answer.is_error), Ordering::Relaxed);
+        !answer.is_error
+    });
+    stop(server);
+    let lines = world.lines();
+    assert!(of(&lines, "lost").is_empty());
+    let ran = ran.into_inner();
+    assert!(ran > 1 && ran < CALLERS * CALLS, "{ran}");
+    assert_eq!(of(&lines, "call").len(), ran);
+    world.assert_verified();
+}
+
+#[test]
 fn a_log_that_cannot_be_opened_stops_the_start_and_says_what_to_do() {
     let world = World::new(json!({}));
     let refused = |told: &[&str]| {
