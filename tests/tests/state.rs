@@ -468,9 +468,7 @@ fn the_audit_log_tells_which_session_a_call_is_in_and_what_becomes_of_it() {
         let lines = lines.iter().filter(|line| line["event"] == event);
         lines.map(of_line).collect()
     };
-    wait::until("both losses are told", HANG, || {
-        of("state_lost").len() == 2
-    });
+    wait::until("both losses are told", HANG, || of("state_lost").len() == 2);
     let (closed, lost, old) = (&closed[..16], &lost[..16], &old.id[..16]);
     let mut told = of("state_lost");
     told.sort_by_key(|line| line[3].clone());
