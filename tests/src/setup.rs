@@ -120,8 +120,9 @@ impl Setup {
     }
 
     /// Has a token end at a second since 1970, which may be sooner than `mcp-token` takes.
-    pub fn expire_at(&self, token: &Token, second: i64) {
-        let moment = OffsetDateTime::from_unix_timestamp(second).expect("a year of four digits");
+    pub fn expire_at(&self, token: &Token, second: u64) {
+        let moment = OffsetDateTime::from_unix_timestamp(second.cast_signed())
+            .expect("a year of four digits");
         let moment = moment.format(&Rfc3339).expect("a year of four digits");
         let text = fs::read_to_string(self.token_file()).expect("the file is there");
         let (before, entry) = text.split_once(&token.id).expect("the token is in it");

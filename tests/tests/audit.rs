@@ -400,7 +400,7 @@ fn a_token_that_expires_with_connections_is_told_once_and_at_its_hour() {
     let server = world.setup.start();
     let hour = OffsetDateTime::now_utc().unix_timestamp() + 4;
     for token in [&busy, &idle, &never_used] {
-        world.setup.expire_at(token, hour);
+        world.setup.expire_at(token, hour.cast_unsigned());
         server.log.wait_for(&format!("1 changed: {}", token.id));
     }
     server.query(&idle, "SELECT 1");

@@ -342,8 +342,7 @@ fn a_token_that_is_bound_to_another_database_leaves_the_first_at_once() {
     };
     assert_eq!(name(&token), one.name);
     let text = std::fs::read_to_string(setup.token_file()).unwrap();
-    replace(
-        &setup,
+    setup.replace_tokens(
         &text
             .replace("database: one", "database: two")
             .replace("database: \"one\"", "database: \"two\""),
