@@ -572,6 +572,40 @@ fn who_follows_what_is_told() {
 }
 
 #[test]
+fn a_change_of_the_databases_is_told_without_what_is_secret() {
+    let mut world = World::new(json!({}));
+    let server = world.setup.start();
+    let password = world.setup.config["databases"][0]["password"].clone();
+    let mut other = world.database.entry("other", &world.database.reader);
+    world.setup.config["databases"][0]["pool_max_conns"] = json!(3);
+    other["password"] = json!("canary-password-5150");
+    let databases = world.setup.config["databases"].as_array_mut().unwrap();
+    databases.push(other);
+    world.setup.config_file();
+    server.log.wait_for("Reloaded");
+    let databases = world.setup.config["databases"].as_array_mut().unwrap();
+    databases.pop();
+    world.setup.config_file();
+    wait::until("it is read again", LIMIT, || {
+        server.log.count("Reloaded") == 2
+    });
+    stop(server);
+    let lines = world.lines();
+    let told = of(&lines, "databases_changed");
+    assert_eq!(told.len(), 2);
+    assert_eq!(
+        (&told[0]["added"], &told[0]["changed"]),
+        (&json!(["other"]), &json!(["shop"]))
+    );
+    assert_eq!(told[1]["removed"], json!(["other"]));
+    assert!(told[1].get("added").is_none() && told[1].get("changed").is_none());
+    let text = fs::read_to_string(world.file()).unwrap();
+    for secret in ["canary-password-5150", password.as_str().unwrap()] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
+#[test]
 fn a_server_that_is_killed_in_the_middle_of_calls_leaves_a_log_that_goes_on() {
     let world = World::new(json!({}));
     for round in 0..3 {

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use token_store::{Changes, Token, TokenId};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::announce;
+use crate::{announce, databases::Differences};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -176,6 +176,23 @@ impl Audit {
             let ids = some.iter().map(|token| token.id.as_str());
             self.write(entry(event).list("tokens", ids));
         }
+    }
+
+    /// Tells which databases are others than before.
+    pub(crate) fn databases_changed(&self, differences: &Differences) {
+        let Differences {
+            added,
+            changed,
+            removed,
+            ..
+        } = differences;
+        let mut line = entry("databases_changed");
+        for (what, names) in [("added", added), ("changed", changed), ("removed", removed)] {
+            if !names.is_empty() {
+                line = line.list(what, names.iter().map(String::as_str));
+            }
+        }
+        self.write(line);
     }
 
     /// Tells that what a token had running was ended.

@@ -152,7 +152,7 @@ async fn over_stdio(
     let started = SystemTime::now();
     let parts = Parts::of(config, true, audit.clone())?;
     let tool_file = ToolFile::open(config, &parts.toolbox, &parts.sessions).await?;
-    let reload = Reload::new(config, sources, &parts)?;
+    let reload = Reload::new(config, sources, &parts)?.with_audit(audit.clone());
     let counted = metrics::Sources {
         started,
         counters: parts.toolbox.counters(),
@@ -228,7 +228,7 @@ async fn over_http(
     let options = options(config)?;
     let parts = Parts::of(config, only_loopback, audit.clone())?;
     let tool_file = ToolFile::open(config, &parts.toolbox, &parts.sessions).await?;
-    let reload = Reload::new(config, sources, &parts)?;
+    let reload = Reload::new(config, sources, &parts)?.with_audit(audit.clone());
     let first = reload.first();
     let sessions = parts.sessions.clone();
     let mut counted = metrics::Sources {
