@@ -572,6 +572,67 @@ fn who_follows_what_is_told() {
 }
 
 #[test]
+fn whatever_is_refused_as_too_much_at_once_is_told() {
+    let mut world = World::new(json!({}));
+    world.setup.config["limits"] = json!({ "running_calls": 1 });
+    let server = world.setup.start();
+    let token = &world.token;
+    let mut busy = server.client();
+    busy.send_only(&Request::query(token, "SELECT pg_sleep(60)"))
+        .unwrap();
+    let admin = world.database.superuser();
+    wait::until("the statement runs", LIMIT, || {
+        admin.value("select count(*) from pg_stat_activity where query ~ 'pg_sleep' and state = 'active' and pid <> pg_backend_pid()") == "1"
+    });
+    let meta = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {} });
+    let table = "pg://schema/{schema}/{table}";
+    for (method, params) in [
+        (
+            "tools/call",
+            json!({ "name": "query_database", "arguments": {} }),
+        ),
+        ("resources/read", json!({ "uri": "pg://settings" })),
+        ("resources/subscribe", json!({ "uri": "pg://schema" })),
+        (
+            "completion/complete",
+            json!({ "ref": { "type": "ref/resource", "uri": table }, "argument": { "name": "schema", "value": "" } }),
+        ),
+        (
+            "subscriptions/listen",
+            json!({ "_meta": meta, "notifications": { "resourceSubscriptions": ["pg://schema/a/b", "pg://schema/a/c"] } }),
+        ),
+        ("tools/list", json!({})),
+    ] {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let refused = server.post(token, &request).json();
+        let message = refused["error"]["message"].as_str().unwrap();
+        assert!(message.contains("too many requests"), "{method}: {refused}");
+    }
+    busy.hang_up();
+    stop(server);
+    let lines = world.lines();
+    let told: Vec<_> = lines
+        .iter()
+        .filter(|line| line["outcome"] == "too_fast")
+        .map(|line| {
+            let name = line.get("tool").or(line.get("uri")).unwrap();
+            (line["event"].as_str().unwrap(), name.as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("call", "query_database"),
+            ("resource", "pg://settings"),
+            ("follow", "pg://schema"),
+            ("completion", table),
+            ("follow", "pg://schema/a/b and 1 more"),
+        ]
+    );
+}
+
+#[test]
 fn a_change_of_the_databases_is_told_without_what_is_secret() {
     let mut world = World::new(json!({}));
     let server = world.setup.start();

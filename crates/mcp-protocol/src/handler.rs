@@ -16,14 +16,28 @@ use crate::model::{
     ResourceContents, ResourceTemplate, ServerInfo, Tool, ToolResult,
 };
 
-/// Why a tool is not called.
+/// What a client called that the handler was not asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Called<'a> {
+    /// A tool, by the name that the client gave; empty, where it gave none.
+    Tool(&'a str),
+    /// A resource, to read it.
+    Resource(&'a str),
+    /// Resources, to be told of their changes: one of them, and how many more.
+    Follow(&'a str, usize),
+    /// A completion.
+    Completion,
+}
+
+/// Why a call does not get as far as the handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallRefusal {
     /// There is no such tool for the principal.
     UnknownTool,
     /// The arguments are no object, or are not those that the headers name.
     WrongArguments,
-    /// Too many requests of the principal run.
+    /// Too many requests of the principal run, or it follows too many resources.
     TooManyRequests,
 }
 
@@ -55,9 +69,9 @@ pub trait Handler: Send + Sync + 'static {
         context: Context<Self::Principal>,
     ) -> impl Future<Output = Result<ToolResult, CallError>> + Send;
 
-    /// Is told of a call of a tool that does not get as far as [`Handler::call_tool`]; the client is
-    /// told, too. `name` is what it asked for, as far as that is known.
-    fn call_refused(&self, _name: &str, _why: CallRefusal, _principal: &Self::Principal) {}
+    /// Is told of a call that does not get as far as the method of this trait that would answer it; the
+    /// client is told, too.
+    fn call_refused(&self, _called: Called<'_>, _why: CallRefusal, _principal: &Self::Principal) {}
 
     /// Lists one page of the resources that the principal may see.
     fn list_resources(
@@ -110,11 +124,6 @@ pub trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<String>, CallError>> + Send {
         async move { Ok(self.resource_version(uri, context.principal()).await) }
     }
-
-    /// Is told of resources that a client wanted to follow and that do not get as far as
-    /// [`Handler::follow_resource`], as it follows too many; the client is told, too. `uri` is one of
-    /// them, and `others` is how many more it asked for at the same time.
-    fn follow_refused(&self, _uri: &str, _others: usize, _context: Context<Self::Principal>) {}
 
     /// Is told that a client asks to follow a resource no more, whether it did or not. That a stream or
     /// a session ends, and with it all that was followed in it, is not told.

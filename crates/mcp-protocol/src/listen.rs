@@ -10,10 +10,9 @@ use tokio::sync::watch;
 
 use crate::auth::Principal;
 use crate::changes::Change;
-use crate::context::Context;
 use crate::exchange::{Answer, Exchange};
 use crate::followed::{self, Followed};
-use crate::handler::Handler;
+use crate::handler::{CallRefusal, Called, Handler};
 use crate::jsonrpc::{self, Failure, Id};
 use crate::model::{Capabilities, Object};
 use crate::outbox::Outbox;
@@ -25,7 +24,7 @@ use crate::session::{OpenStream, Session};
 /// What a client wants to be told, and what it will be told.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Filter {
+pub(crate) struct Filter {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     tools_list_changed: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -71,9 +70,8 @@ impl<H: Handler> Service<H> {
     ) -> Result<Vec<u8>, Failure> {
         let id = &asking.request.id;
         let wanted: Filter = params::required("notifications", asking.params.notifications)?;
-        let context = asking.context(self)?;
         if wanted.resource_subscriptions.len() > followed::MOST {
-            self.refuse_to_follow(&wanted, context);
+            self.refuse_to_follow(&wanted, &asking.scope.principal);
             return Err(Failure::invalid_params("too many resources for one stream"));
         }
         if asking.outbox.is_closed() {
@@ -83,7 +81,7 @@ impl<H: Handler> Service<H> {
             .listeners
             .enter(asking.scope.principal.name())
             .ok_or_else(|| {
-                self.refuse_to_follow(&wanted, context.clone());
+                self.refuse_to_follow(&wanted, &asking.scope.principal);
                 Failure::new(
                     jsonrpc::INTERNAL_ERROR,
                     "too many streams are open; close one",
@@ -91,6 +89,7 @@ impl<H: Handler> Service<H> {
                 .status(429)
             })?;
         let mut follower = self.changes.follow();
+        let context = asking.context(self)?;
         let mut filter = wanted.within(&self.handler.capabilities());
         // Whoever reads the acknowledgement may rely on being told of what changes from then on.
         let followed = Arc::new(Followed::default());
@@ -139,11 +138,12 @@ impl<H: Handler> Service<H> {
     }
 
     /// Tells the handler of resources that a stream was to follow which does not begin.
-    fn refuse_to_follow(&self, wanted: &Filter, context: Context<H::Principal>) {
+    pub(crate) fn refuse_to_follow(&self, wanted: &Filter, principal: &H::Principal) {
         let wanted = &wanted.resource_subscriptions;
         if let Some(first) = wanted.iter().min() {
-            self.handler
-                .follow_refused(first, wanted.len() - 1, context);
+            let called = Called::Follow(first, wanted.len() - 1);
+            let why = CallRefusal::TooManyRequests;
+            self.handler.call_refused(called, why, principal);
         }
     }
 

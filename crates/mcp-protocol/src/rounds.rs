@@ -15,7 +15,7 @@ use crate::calls;
 use crate::client::Lacking;
 use crate::context::{Circumstances, Context};
 use crate::era;
-use crate::handler::{CallError, CallRefusal, Handler, ToolCall};
+use crate::handler::{CallError, CallRefusal, Called, Handler, ToolCall};
 use crate::input::{InputRequest, InputRequired, Inputs};
 use crate::jsonrpc::{
     Failure, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, MISSING_CAPABILITY,
@@ -165,7 +165,7 @@ impl<H: Handler> Service<H> {
         let tool = tools.iter().find(|tool| tool.name == name);
         let refused = |why| {
             self.handler
-                .call_refused(&name, why, &asking.scope.principal)
+                .call_refused(Called::Tool(&name), why, &asking.scope.principal)
         };
         let tool = tool.ok_or_else(|| {
             refused(CallRefusal::UnknownTool);

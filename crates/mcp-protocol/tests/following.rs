@@ -11,8 +11,8 @@ use common::client::Client;
 use common::{Holder, start_handler};
 use mcp_protocol::http::Options;
 use mcp_protocol::{
-    CallError, Capabilities, Context, Handler, Principal, ServerInfo, ServiceOptions, Tool,
-    ToolCall, ToolResult,
+    CallError, CallRefusal, Called, Capabilities, Context, Handler, Principal, ServerInfo,
+    ServiceOptions, Tool, ToolCall, ToolResult,
 };
 use serde_json::json;
 
@@ -79,8 +79,9 @@ impl Handler for Versioned {
         Ok(self.resource_version(uri, context.principal()).await)
     }
 
-    fn follow_refused(&self, uri: &str, others: usize, context: Context<Holder>) {
-        self.tell(&format!("may not follow {others} and"), uri, &context);
+    fn call_refused(&self, called: Called<'_>, _: CallRefusal, principal: &Holder) {
+        let told = format!("{} may not: {called:?}", principal.name());
+        self.told.lock().unwrap().push(told);
     }
 
     fn unfollow_resource(&self, uri: &str, context: Context<Holder>) {
@@ -198,10 +199,10 @@ async fn the_handler_is_told_who_follows_what_and_may_refuse_it() {
     assert_eq!(
         told,
         [
-            "alice may not follow 0 and test://one",
+            r#"alice may not: Follow("test://one", 0)"#,
             "alice leaves test://7",
             "alice follows test://one",
-            "bob may not follow 1000 and test://0000",
+            r#"bob may not: Follow("test://0000", 1000)"#,
             "bob follows test://hidden",
             "bob follows test://versioned",
         ]

@@ -368,14 +368,14 @@ impl Drop for Call<'_> {
 /// Tells of a call that was refused before it began.
 pub(crate) fn refuse(
     agent: &Agent,
-    name: &str,
+    (kind, name): (CallKind, &str),
     outcome: Outcome,
     (ledger, counts): (Option<&dyn Ledger>, &Counts),
 ) {
     counts.ended(outcome, 0, 0, Duration::ZERO);
     if let Some(ledger) = ledger {
         ledger.refused(&Account {
-            kind: CallKind::Tool,
+            kind,
             name,
             agent: agent.session().id(),
             peer: agent.peer(),

@@ -8,11 +8,11 @@ use std::{
 };
 
 use mcp_protocol::{
-    Block, CallError, CallRefusal, Capabilities, Completion, CompletionCall, Content, Context,
-    Handler, Health, InputRequest, InputResponse, JsonText, Object, Page, PageRequest, Principal,
-    Prompt as ListedPrompt, PromptArgument, PromptCall, PromptMessage, PromptResult, Reference,
-    Resource, ResourceContents, ResourceData, ResourceTemplate, Role, ServerInfo, Tool as Listed,
-    ToolCall, ToolResult,
+    Block, CallError, CallRefusal, Called, Capabilities, Completion, CompletionCall, Content,
+    Context, Handler, Health, InputRequest, InputResponse, JsonText, Object, Page, PageRequest,
+    Principal, Prompt as ListedPrompt, PromptArgument, PromptCall, PromptMessage, PromptResult,
+    Reference, Resource, ResourceContents, ResourceData, ResourceTemplate, Role, ServerInfo,
+    Tool as Listed, ToolCall, ToolResult,
 };
 use serde_json::{Value, json};
 
@@ -163,7 +163,8 @@ impl Handler for Toolbox {
     ) -> Result<ToolResult, CallError> {
         let agent = &*context.principal().present();
         let Some(tool) = self.shelf.find(agent, &call.name) else {
-            self.shelf.refuse(agent, &call.name, Outcome::Unknown);
+            self.shelf
+                .refuse(agent, CallKind::Tool, &call.name, Outcome::Unknown);
             let name = call.name.escape_debug();
             return Err(CallError::InvalidParams(format!("unknown tool \"{name}\"")));
         };
@@ -204,8 +205,20 @@ impl Handler for Toolbox {
         }
     }
 
-    fn call_refused(&self, name: &str, why: CallRefusal, agent: &Agent) {
-        self.shelf.refuse(&agent.present(), name, why.into());
+    fn call_refused(&self, called: Called<'_>, why: CallRefusal, agent: &Agent) {
+        let several: String;
+        let (kind, name) = match called {
+            Called::Tool(name) => (CallKind::Tool, name),
+            Called::Resource(uri) => (CallKind::Resource, uri),
+            Called::Completion => (CallKind::Completion, TEMPLATE.uri),
+            Called::Follow(uri, 0) => (CallKind::Follow, uri),
+            Called::Follow(uri, others) => {
+                several = format!("{uri} and {others} more");
+                (CallKind::Follow, &*several)
+            }
+            _ => return,
+        };
+        self.shelf.refuse(&agent.present(), kind, name, why.into());
     }
 
     async fn list_resources(
@@ -295,17 +308,6 @@ impl Handler for Toolbox {
         }
         // What cannot be asked now may be known at the next look.
         Ok(version.ok().flatten())
-    }
-
-    fn follow_refused(&self, uri: &str, others: usize, context: Context<Agent>) {
-        let name = match others {
-            0 => uri.to_owned(),
-            others => format!("{uri} and {others} more"),
-        };
-        // Where no account can be kept, what is refused needs none.
-        if let Ok(mut account) = self.shelf.begin(CallKind::Follow, &name, None, &context) {
-            account.end(Outcome::TooFast);
-        }
     }
 
     fn unfollow_resource(&self, uri: &str, context: Context<Agent>) {

@@ -144,14 +144,7 @@ impl Shelf {
         tool: Option<&Shelved>,
         context: &'a Context<Agent>,
     ) -> Result<account::Call<'a>, &'static str> {
-        let counts = match (kind, tool) {
-            (CallKind::Resource, _) => &self.resources,
-            (CallKind::Completion, _) => &self.completions,
-            (CallKind::Follow, _) => &self.follows,
-            (CallKind::Unfollow, _) => &self.unfollows,
-            (CallKind::Tool, Some(shelved)) => &shelved.counts,
-            (CallKind::Tool, None) => &self.unknown,
-        };
+        let counts = self.counts_of(kind, tool);
         account::Call::begin(
             kind,
             name,
@@ -160,13 +153,23 @@ impl Shelf {
         )
     }
 
-    /// Tells of a call of a tool that was refused before it began.
-    pub(crate) fn refuse(&self, agent: &Agent, name: &str, outcome: Outcome) {
-        let found = self.find(agent, name);
-        let counts = found
-            .as_ref()
-            .map_or(&self.unknown, |shelved| &shelved.counts);
-        account::refuse(agent, name, outcome, (self.ledger.as_deref(), counts));
+    /// Tells of a call that was refused before it began.
+    pub(crate) fn refuse(&self, agent: &Agent, kind: CallKind, name: &str, outcome: Outcome) {
+        let tool = (kind == CallKind::Tool).then(|| self.find(agent, name));
+        let counts = self.counts_of(kind, tool.flatten().as_deref()).clone();
+        let ledger = self.ledger.as_deref();
+        account::refuse(agent, (kind, name), outcome, (ledger, &counts));
+    }
+
+    fn counts_of<'a>(&'a self, kind: CallKind, tool: Option<&'a Shelved>) -> &'a Arc<Counts> {
+        match (kind, tool) {
+            (CallKind::Resource, _) => &self.resources,
+            (CallKind::Completion, _) => &self.completions,
+            (CallKind::Follow, _) => &self.follows,
+            (CallKind::Unfollow, _) => &self.unfollows,
+            (CallKind::Tool, Some(shelved)) => &shelved.counts,
+            (CallKind::Tool, None) => &self.unknown,
+        }
     }
 
     /// Gives what was counted of all calls.
