@@ -19,7 +19,7 @@ use crate::{
     log::{Shared, locked},
 };
 
-/// How long no line is looked for after a write. One that comes after a quiet time is written at once;
+/// How long no line is looked for after a write, unless half of those that may wait do. One that comes after a quiet time is written at once;
 /// of those that come one after the other many come to one write, and nobody who sends them has to wake
 /// this thread.
 const GATHER: Duration = Duration::from_millis(5);
@@ -109,7 +109,7 @@ impl Writer {
     /// Waits for something to do, and takes what has come together.
     fn receive(&mut self, messages: &Receiver<Message>) -> Next {
         if std::mem::take(&mut self.has_caught_up) {
-            std::thread::sleep(GATHER);
+            self.shared.pause(GATHER);
         }
         let has_work = !self.waiting.is_empty() || !self.own.is_empty();
         let first = if self.failing_since.is_some() {

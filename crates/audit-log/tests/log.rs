@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::mpsc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use audit_log::{
@@ -322,6 +322,29 @@ proptest::proptest! {
         let (line, _) = first_fault(&all.concat());
         proptest::prop_assert_eq!(line, wrong as u64 + 1);
     }
+}
+
+#[test]
+fn a_small_queue_is_emptied_before_it_is_full() {
+    const LINES: u64 = 600;
+    let folder = Folder::new();
+    let options = Options {
+        most_queued: 1,
+        ..Options::new(folder.path())
+    };
+    let log = AuditLog::open(options, |_report| ()).unwrap();
+    written(&log, 1);
+    let began = Instant::now();
+    for number in 0..LINES {
+        log.write(entry(number));
+        written(&log, number + 2);
+    }
+    // Each would come 5 ms after the one before it, if it were waited for whether there are more.
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(5 * LINES / 2), "{took:?}");
+    assert_eq!(log.status().lost, 0);
+    log.finish();
+    assert_eq!(check(&folder.path()).unwrap().lines, LINES + 1);
 }
 
 /// A file without end, of which it is known how much was read.
