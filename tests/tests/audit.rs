@@ -165,6 +165,9 @@ fn every_call_has_its_line_and_so_has_every_token_that_is_refused() {
     assert_eq!(first["statement"].as_str().unwrap().len(), 32);
     assert!(first.get("text").is_none());
     assert_eq!(calls[6]["token"], json!(brief.id));
+    for call in &calls {
+        assert_eq!(call["request"], json!("1"), "{call}");
+    }
     let resources = of(&lines, "resource");
     assert_eq!(
         (&resources[0]["uri"], &resources[0]["request"]),
@@ -214,13 +217,20 @@ fn a_session_and_a_client_are_told_apart_and_the_line_can_be_shown_anywhere() {
         .send(&Request::of(&world.token, &initialize))
         .unwrap();
     let session = answer.header("mcp-session-id").unwrap().to_owned();
-    let query = Request::query(&world.token, "SELECT 1").header("Mcp-Session-Id", &session);
-    assert_eq!(client.send(&query).unwrap().status, 200);
+    let query = Request::query(&world.token, "SELECT 1");
+    let unknown = Request::of(&world.token, &call("drop_everything", json!({})));
+    for request in [query, unknown] {
+        let request = request.header("Mcp-Session-Id", &session);
+        assert_eq!(client.send(&request).unwrap().status, 200);
+    }
     stop(server);
     let lines = world.lines();
-    let line = of(&lines, "call")[0];
-    assert_eq!(line["client"], json!("agent\u{1b}[2J\u{202e}\"x/7"));
-    assert_eq!(line["session"], json!(session[..16]));
+    let calls = of(&lines, "call");
+    assert_eq!(calls.len(), 2);
+    for line in calls {
+        assert_eq!(line["client"], json!("agent\u{1b}[2J\u{202e}\"x/7"));
+        assert_eq!(line["session"], json!(session[..16]));
+    }
     let bytes = fs::read(world.file()).unwrap();
     let shown = |byte: &u8| (b' '..=b'~').contains(byte) || *byte == b'\n';
     assert!(

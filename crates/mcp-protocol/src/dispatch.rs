@@ -13,7 +13,7 @@ use crate::calls;
 use crate::client::{self, ClientCapabilities};
 use crate::cursor;
 use crate::era::{self, Era};
-use crate::handler::{CallError, CallRefusal, Called, Handler};
+use crate::handler::{CallError, CallRefusal, Called, Handler, Origin};
 use crate::jsonrpc::{self, Failure, INTERNAL_ERROR, METHOD_NOT_FOUND, Request};
 use crate::listen::Filter;
 use crate::methods::{self, Method};
@@ -115,8 +115,15 @@ impl<H: Handler> Service<H> {
     /// Tells the handler of a request that is refused as there are too many.
     fn tell_refused(&self, request: &Request, params: &Params<'_>, principal: &H::Principal) {
         let text = |name, given| params::required::<String>(name, given).unwrap_or_default();
+        // Who the client is and in which session is looked up later.
+        let from = Origin {
+            principal,
+            client_name: None,
+            session: None,
+            request: request.id.words(),
+        };
         let why = CallRefusal::TooManyRequests;
-        let refused = |called: Called<'_>| self.handler.call_refused(called, why, principal);
+        let refused = |called: Called<'_>| self.handler.call_refused(called, why, from.clone());
         match methods::named(&request.method).map(|entry| entry.method) {
             Some(Method::CallTool) => refused(Called::Tool(&text("name", params.name))),
             Some(Method::ReadResource) => refused(Called::Resource(&text("uri", params.uri))),
@@ -127,7 +134,7 @@ impl<H: Handler> Service<H> {
                     params::optional("notifications", params.notifications)
                         .ok()
                         .flatten();
-                self.refuse_to_follow(&wanted.unwrap_or_default(), principal);
+                self.refuse_to_follow(&wanted.unwrap_or_default(), from.clone());
             }
             _ => {}
         }
@@ -299,8 +306,7 @@ impl<H: Handler> Service<H> {
         let session = asking.scope.session.as_ref().ok_or_else(session_needed)?;
         if !session.followed.has_room_for(&uri) {
             let (called, why) = (Called::Follow(&uri, 0), CallRefusal::TooManyRequests);
-            self.handler
-                .call_refused(called, why, &asking.scope.principal);
+            self.handler.call_refused(called, why, asking.origin());
             return Err(too_many_subscriptions());
         }
         let following = self.handler.follow_resource(&uri, asking.context(self)?);

@@ -1,5 +1,6 @@
 //! What a server's owner implements to be called.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -28,6 +29,20 @@ pub enum Called<'a> {
     Follow(&'a str, usize),
     /// A completion.
     Completion,
+}
+
+/// Whose call does not get as far as the handler, as far as that is known by then.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Origin<'a, P> {
+    /// For whom the call is made.
+    pub principal: &'a P,
+    /// What the client calls itself; see [`Context::client_name`].
+    pub client_name: Option<&'a str>,
+    /// The identifier of its session.
+    pub session: Option<&'a str>,
+    /// The identifier that the client gave its request.
+    pub request: Cow<'a, str>,
 }
 
 /// Why a call does not get as far as the handler.
@@ -71,7 +86,13 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Is told of a call that does not get as far as the method of this trait that would answer it; the
     /// client is told, too.
-    fn call_refused(&self, _called: Called<'_>, _why: CallRefusal, _principal: &Self::Principal) {}
+    fn call_refused(
+        &self,
+        _called: Called<'_>,
+        _why: CallRefusal,
+        _from: Origin<'_, Self::Principal>,
+    ) {
+    }
 
     /// Lists one page of the resources that the principal may see.
     fn list_resources(

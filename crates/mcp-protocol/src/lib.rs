@@ -139,7 +139,7 @@ pub use changes::Changes;
 pub use client::ClientCapabilities;
 pub use context::{AsTask, ClientSession, Context, LogLevel};
 pub use handler::{
-    CallError, CallRefusal, Called, CompletionCall, Handler, Health, PromptCall, Reference,
+    CallError, CallRefusal, Called, CompletionCall, Handler, Health, Origin, PromptCall, Reference,
     ToolCall,
 };
 pub use input::{ElicitAction, InputRequest, InputRequired, InputResponse, Root};

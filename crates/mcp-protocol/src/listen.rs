@@ -12,7 +12,7 @@ use crate::auth::Principal;
 use crate::changes::Change;
 use crate::exchange::{Answer, Exchange};
 use crate::followed::{self, Followed};
-use crate::handler::{CallRefusal, Called, Handler};
+use crate::handler::{CallRefusal, Called, Handler, Origin};
 use crate::jsonrpc::{self, Failure, Id};
 use crate::model::{Capabilities, Object};
 use crate::outbox::Outbox;
@@ -71,7 +71,7 @@ impl<H: Handler> Service<H> {
         let id = &asking.request.id;
         let wanted: Filter = params::required("notifications", asking.params.notifications)?;
         if wanted.resource_subscriptions.len() > followed::MOST {
-            self.refuse_to_follow(&wanted, &asking.scope.principal);
+            self.refuse_to_follow(&wanted, asking.origin());
             return Err(Failure::invalid_params("too many resources for one stream"));
         }
         if asking.outbox.is_closed() {
@@ -81,7 +81,7 @@ impl<H: Handler> Service<H> {
             .listeners
             .enter(asking.scope.principal.name())
             .ok_or_else(|| {
-                self.refuse_to_follow(&wanted, &asking.scope.principal);
+                self.refuse_to_follow(&wanted, asking.origin());
                 Failure::new(
                     jsonrpc::INTERNAL_ERROR,
                     "too many streams are open; close one",
@@ -138,12 +138,12 @@ impl<H: Handler> Service<H> {
     }
 
     /// Tells the handler of resources that a stream was to follow which does not begin.
-    pub(crate) fn refuse_to_follow(&self, wanted: &Filter, principal: &H::Principal) {
+    pub(crate) fn refuse_to_follow(&self, wanted: &Filter, from: Origin<'_, H::Principal>) {
         let wanted = &wanted.resource_subscriptions;
         if let Some(first) = wanted.iter().min() {
             let called = Called::Follow(first, wanted.len() - 1);
             let why = CallRefusal::TooManyRequests;
-            self.handler.call_refused(called, why, principal);
+            self.handler.call_refused(called, why, from);
         }
     }
 

@@ -11,7 +11,7 @@ use common::client::Client;
 use common::{Holder, start_handler};
 use mcp_protocol::http::Options;
 use mcp_protocol::{
-    CallError, CallRefusal, Called, Capabilities, Context, Handler, Principal, ServerInfo,
+    CallError, CallRefusal, Called, Capabilities, Context, Handler, Origin, Principal, ServerInfo,
     ServiceOptions, Tool, ToolCall, ToolResult,
 };
 use serde_json::json;
@@ -79,8 +79,8 @@ impl Handler for Versioned {
         Ok(self.resource_version(uri, context.principal()).await)
     }
 
-    fn call_refused(&self, called: Called<'_>, _: CallRefusal, principal: &Holder) {
-        let told = format!("{} may not: {called:?}", principal.name());
+    fn call_refused(&self, called: Called<'_>, _: CallRefusal, from: Origin<'_, Holder>) {
+        let told = format!("{} may not: {called:?}", from.principal.name());
         self.told.lock().unwrap().push(told);
     }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mcp_protocol::{CallRefusal, Context};
+use mcp_protocol::{CallRefusal, Context, Origin};
 
 use crate::{Agent, read_only::ReadError};
 
@@ -367,8 +367,8 @@ impl Drop for Call<'_> {
 
 /// Tells of a call that was refused before it began.
 pub(crate) fn refuse(
-    agent: &Agent,
     (kind, name): (CallKind, &str),
+    from: &Origin<'_, Agent>,
     outcome: Outcome,
     (ledger, counts): (Option<&dyn Ledger>, &Counts),
 ) {
@@ -377,12 +377,12 @@ pub(crate) fn refuse(
         ledger.refused(&Account {
             kind,
             name,
-            agent: agent.session().id(),
-            peer: agent.peer(),
+            agent: from.principal.session().id(),
+            peer: from.principal.peer(),
             database: None,
-            client: None,
-            session: None,
-            request: None,
+            client: from.client_name,
+            session: from.session,
+            request: Some(&from.request),
             statement: None,
             rows: 0,
             bytes: 0,

@@ -9,10 +9,10 @@ use std::{
 
 use mcp_protocol::{
     Block, CallError, CallRefusal, Called, Capabilities, Completion, CompletionCall, Content,
-    Context, Handler, Health, InputRequest, InputResponse, JsonText, Object, Page, PageRequest,
-    Principal, Prompt as ListedPrompt, PromptArgument, PromptCall, PromptMessage, PromptResult,
-    Reference, Resource, ResourceContents, ResourceData, ResourceTemplate, Role, ServerInfo,
-    Tool as Listed, ToolCall, ToolResult,
+    Context, Handler, Health, InputRequest, InputResponse, JsonText, Object, Origin, Page,
+    PageRequest, Principal, Prompt as ListedPrompt, PromptArgument, PromptCall, PromptMessage,
+    PromptResult, Reference, Resource, ResourceContents, ResourceData, ResourceTemplate, Role,
+    ServerInfo, Tool as Listed, ToolCall, ToolResult,
 };
 use serde_json::{Value, json};
 
@@ -163,8 +163,11 @@ impl Handler for Toolbox {
     ) -> Result<ToolResult, CallError> {
         let agent = &*context.principal().present();
         let Some(tool) = self.shelf.find(agent, &call.name) else {
-            self.shelf
-                .refuse(agent, CallKind::Tool, &call.name, Outcome::Unknown);
+            let mut account = self
+                .shelf
+                .begin(CallKind::Tool, &call.name, None, &context)
+                .map_err(of_no_account)?;
+            account.end(Outcome::Unknown);
             let name = call.name.escape_debug();
             return Err(CallError::InvalidParams(format!("unknown tool \"{name}\"")));
         };
@@ -205,7 +208,7 @@ impl Handler for Toolbox {
         }
     }
 
-    fn call_refused(&self, called: Called<'_>, why: CallRefusal, agent: &Agent) {
+    fn call_refused(&self, called: Called<'_>, why: CallRefusal, from: Origin<'_, Agent>) {
         let several: String;
         let (kind, name) = match called {
             Called::Tool(name) => (CallKind::Tool, name),
@@ -218,7 +221,7 @@ impl Handler for Toolbox {
             }
             _ => return,
         };
-        self.shelf.refuse(&agent.present(), kind, name, why.into());
+        self.shelf.refuse((kind, name), &from, why.into());
     }
 
     async fn list_resources(

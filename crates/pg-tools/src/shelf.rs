@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use mcp_protocol::Context;
+use mcp_protocol::{Context, Origin};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -154,11 +154,17 @@ impl Shelf {
     }
 
     /// Tells of a call that was refused before it began.
-    pub(crate) fn refuse(&self, agent: &Agent, kind: CallKind, name: &str, outcome: Outcome) {
-        let tool = (kind == CallKind::Tool).then(|| self.find(agent, name));
+    pub(crate) fn refuse(
+        &self,
+        (kind, name): (CallKind, &str),
+        from: &Origin<'_, Agent>,
+        outcome: Outcome,
+    ) {
+        let agent = from.principal.present();
+        let tool = (kind == CallKind::Tool).then(|| self.find(&agent, name));
         let counts = self.counts_of(kind, tool.flatten().as_deref()).clone();
         let ledger = self.ledger.as_deref();
-        account::refuse(agent, (kind, name), outcome, (ledger, &counts));
+        account::refuse((kind, name), from, outcome, (ledger, &counts));
     }
 
     fn counts_of<'a>(&'a self, kind: CallKind, tool: Option<&'a Shelved>) -> &'a Arc<Counts> {
