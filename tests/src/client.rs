@@ -1,8 +1,9 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
@@ -13,6 +14,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// HTTP/1.1 by hand: one connection that is kept, opened again where the server has closed it.
 pub struct Client {
     address: SocketAddr,
+    source: Option<IpAddr>,
     tls: Option<Arc<ClientConfig>>,
     stream: Option<BufReader<Stream>>,
 }
@@ -126,9 +128,17 @@ impl Client {
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
+            source: None,
             tls: None,
             stream: None,
         }
+    }
+
+    /// Calls from another address of this machine, of which 127.0.0.0/8 has many.
+    #[must_use]
+    pub fn calling_from(mut self, source: &str) -> Self {
+        self.source = Some(source.parse().expect("an address"));
+        self
     }
 
     /// A client for HTTPS at `localhost` that trusts one certificate, in PEM.
@@ -147,6 +157,7 @@ impl Client {
             .with_no_client_auth();
         Self {
             address,
+            source: None,
             tls: Some(Arc::new(config)),
             stream: None,
         }
@@ -215,7 +226,10 @@ impl Client {
     }
 
     fn connect(&self) -> io::Result<Stream> {
-        let tcp = TcpStream::connect(self.address)?;
+        let tcp = match self.source {
+            None => TcpStream::connect(self.address)?,
+            Some(source) => connect_from(source, self.address)?,
+        };
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(ANSWER_LIMIT))?;
         let Some(config) = &self.tls else {
@@ -226,6 +240,21 @@ impl Client {
             ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
         Ok(Stream::Tls(Box::new(StreamOwned::new(connection, tcp))))
     }
+}
+
+/// Connects from an address of this machine.
+///
+/// # Errors
+/// When it is none, or nobody listens.
+pub fn connect_from(source: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let family = match to {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = socket(family, SocketType::STREAM, None)?;
+    bind(&socket, &SocketAddr::new(source, 0))?;
+    connect(&socket, &to)?;
+    Ok(socket.into())
 }
 
 fn is_closed(error: &io::Error) -> bool {

@@ -26,7 +26,7 @@ mod sql;
 pub mod stub;
 pub mod wait;
 
-pub use client::{Client, Request, Response};
+pub use client::{Client, Request, Response, connect_from};
 pub use conversation::Conversation;
 pub use database::{Database, Login};
 pub use log::Log;

@@ -8,7 +8,7 @@ use end_to_end::binaries::repository;
 use serde_json::Value;
 
 /// Who may use whom, of our own crates. Whoever is not named on the left stands alone.
-const ARROWS: [(&str, &[&str]); 4] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     (
         "mcp-server",
         &[
@@ -24,6 +24,9 @@ const ARROWS: [(&str, &[&str]); 4] = [
         ],
     ),
     ("mcp-token", &["audit-log", "server-config", "token-store"]),
+    ("mcp-protocol", &["networks"]),
+    ("server-config", &["networks"]),
+    ("token-store", &["networks"]),
     (
         "pg-tools",
         &[

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use end_to_end::{Database, Request, Setup, Sql, Token, wait};
+use end_to_end::{Database, Request, Setup, Sql, SqlError, Token, wait};
 use serde_json::{Value, json};
 
 /// A PgBouncer in transaction mode, with fewer connections to PostgreSQL than it has clients.
@@ -78,17 +78,23 @@ impl Pooler {
             port,
             _folder: folder,
         };
+        wait::until("PgBouncer answers", Duration::from_secs(10), || {
+            pooler.connect(database).is_ok()
+        });
+        pooler
+    }
+
+    /// Comes as another program that uses the pooler.
+    fn connect(&self, database: &Database<'_>) -> Result<Sql, SqlError> {
+        let reader = &database.reader;
         let mut config = tokio_postgres::Config::new();
         config
             .host("127.0.0.1")
-            .port(port)
+            .port(self.port)
             .user(&reader.role)
             .password(&reader.password)
             .dbname(&database.name);
-        wait::until("PgBouncer answers", Duration::from_secs(10), || {
-            Sql::connect(&config).is_ok()
-        });
-        pooler
+        Sql::connect(&config)
     }
 
     fn entry(&self, database: &Database<'_>) -> Value {
@@ -184,6 +190,23 @@ fn a_server_that_comes_after_another_finds_nothing_of_it_on_the_poolers_connecti
             }
         });
     }
+}
+
+#[test]
+fn what_a_call_sets_through_a_pooler_holds_for_that_call_alone() {
+    const TIME_LIMIT: &str = "SELECT current_setting('statement_timeout') AS limit";
+    let database = Database::fresh();
+    let pooler = Pooler::start(&database);
+    let mut setup = Setup::new([pooler.entry(&database)]);
+    let short = setup.add_token_with(&["--expiry", "never", "--statement-timeout", "3s"]);
+    let usual = setup.add_token();
+    let server = setup.start();
+    for _ in 0..10 {
+        assert_eq!(server.query(&short, TIME_LIMIT).value(), "3s");
+        assert_eq!(server.query(&usual, TIME_LIMIT).value(), "30s");
+    }
+    let other = pooler.connect(&database).unwrap();
+    assert_eq!(other.value("SHOW statement_timeout"), "0");
 }
 
 #[test]

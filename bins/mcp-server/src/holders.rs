@@ -13,7 +13,8 @@ use pg_tools::{Access, Agent, Meter, Pace, Policy, Role, Standing, Totals};
 use session_pool::{Login, Session, Terms};
 use time::OffsetDateTime;
 use token_store::{
-    Access as TokenAccess, PasswordSource, Role as TokenRole, Token, TokenId, Usage, UsageLog,
+    Access as TokenAccess, Networks, PasswordSource, Role as TokenRole, Token, TokenId, Usage,
+    UsageLog,
 };
 
 /// The longest password that is read from a file, in bytes.
@@ -25,6 +26,8 @@ pub(crate) struct Usual {
     pub(crate) tools: Option<BTreeSet<String>>,
     /// Calls a minute; `None` is any number.
     pub(crate) calls_per_minute: Option<u32>,
+    /// The addresses of proxies, which no client has.
+    pub(crate) proxies: Option<Networks>,
     /// How many tokens are told apart in what is counted.
     pub(crate) most_told_apart: usize,
 }
@@ -238,7 +241,16 @@ impl Holders {
         let tools = tools
             .filter(|name| offered.is_some_and(|offered| !offered.contains(*name)))
             .map(|name| format!("its tool \"{}\" is not offered", name.escape_debug()));
-        databases.chain(tools).collect()
+        let proxies = self.usual.proxies.as_ref();
+        let addresses = token
+            .policy
+            .allow_from
+            .as_ref()
+            .filter(|networks| proxies.is_some_and(|proxies| proxies.covers(networks)));
+        let addresses = addresses.map(|networks| {
+            format!("its allow_from ({networks}) has trusted proxies only; it is asked of their clients, so that nobody can use the token")
+        });
+        databases.chain(tools).chain(addresses).collect()
     }
 
     /// Names the databases of a token's that are not configured.

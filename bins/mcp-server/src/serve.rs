@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail};
 use mcp_protocol::{
     Authenticate, Service, ServiceOptions,
-    http::{AllowedHosts, Options, Server},
+    http::{AllowedHosts, ForwardedHeader, Options, Proxies, Server},
     stdio,
 };
 use pg_tools::{Agent, Guards, Ledger, Paging, QueryLimits, Settings, Toolbox};
@@ -136,6 +136,7 @@ pub(crate) fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
             Some(_) => None,
         },
         calls_per_minute: config.limits.calls_per_minute,
+        proxies: (config.http.proxies.as_ref()).map(|proxies| proxies.networks.clone()),
         most_told_apart: config
             .metrics
             .as_ref()
@@ -204,6 +205,11 @@ pub(crate) async fn http(
             "without authentication the server listens on a loopback address only; add -addr localhost:8080, or leave -no-auth out"
         );
     }
+    if !config.http.auth_enabled && config.http.proxies.is_some() {
+        bail!(
+            "without authentication the server serves this machine only, and no proxy for others; leave http.trusted_proxies out, or -no-auth"
+        );
+    }
     if !only_loopback && config.http.tls.is_none() {
         announce!(
             "WARNING: tokens travel unencrypted; use -tls -cert FILE -key FILE, or a proxy that speaks TLS"
@@ -224,7 +230,8 @@ async fn over_http(
     ready: impl FnOnce(),
 ) -> anyhow::Result<()> {
     let started = SystemTime::now();
-    let only_loopback = listeners.only_loopback();
+    // A trusted proxy calls for others, wherever it is.
+    let only_loopback = listeners.only_loopback() && config.http.proxies.is_none();
     let options = options(config)?;
     let parts = Parts::of(config, only_loopback, audit.clone())?;
     let tool_file = ToolFile::open(config, &parts.toolbox, &parts.sessions).await?;
@@ -293,6 +300,13 @@ fn options(config: &Config) -> anyhow::Result<Options> {
     let options = Options {
         allowed_hosts: AllowedHosts::LoopbackAnd(http.allowed_hosts.clone()),
         allowed_origins: http.allowed_origins.clone(),
+        proxies: http.proxies.clone().map(|proxies| Proxies {
+            networks: proxies.networks,
+            header: match proxies.by_forwarded {
+                true => ForwardedHeader::Forwarded,
+                false => ForwardedHeader::XForwardedFor,
+            },
+        }),
         max_body_bytes: http.max_body_bytes,
         header_timeout: http.header_timeout,
         body_timeout: http.body_timeout,

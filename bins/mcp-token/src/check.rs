@@ -62,6 +62,7 @@ impl Findings {
         self.warnings.extend(warnings);
         for token in loaded.set.iter() {
             self.databases(token, config);
+            self.addresses(token, config);
             self.role(token, &token.policy, sources);
             self.unknown(token);
         }
@@ -86,6 +87,20 @@ impl Findings {
                 token.id,
                 text::printable(name),
                 text::printable(&known.join(", "))
+            ));
+        }
+    }
+
+    /// Addresses of proxies are never those of clients.
+    fn addresses(&mut self, token: &Token, config: Option<&Config>) {
+        let proxies = config.and_then(|config| config.http.proxies.as_ref());
+        let (Some(proxies), Some(allowed)) = (proxies, &token.policy.allow_from) else {
+            return;
+        };
+        if proxies.networks.covers(allowed) {
+            self.errors.push(format!(
+                "{}: allow_from ({allowed}) has trusted proxies only, so that nobody can use the token; name its clients' addresses, or take these out of http.trusted_proxies",
+                token.id
             ));
         }
     }

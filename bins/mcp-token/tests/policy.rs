@@ -299,9 +299,14 @@ fn check_finds_what_a_server_would_meet() {
     assert_eq!(done(&bench.run(&["check"])), "Valid: 1 token(s)\n");
     let good = fs::read_to_string(&bench.file).unwrap();
     let config = bench.path().join("c.yaml");
-    fs::write(&config, "databases:\n- {name: main, user: u}\n").unwrap();
+    let text = "databases:\n- {name: main, user: u}\nhttp: {trusted_proxies: [10.0.0.0/8]}\n";
+    fs::write(&config, text).unwrap();
     let config = config.to_str().unwrap();
     for (field, fix) in [
+        (
+            "allow_from: [10.1.0.0/16, 10.0.0.5]",
+            "allow_from (10.1.0.0/16, 10.0.0.5) has trusted proxies only",
+        ),
         (
             "database: other",
             "the database \"other\" is not configured; there are main",
@@ -329,11 +334,11 @@ fn check_finds_what_a_server_would_meet() {
     done(&warned);
     assert!(stderr(&warned).contains("`team` is not known and has no effect"));
     assert!(stderr(&warned).contains("the variable NOWHERE is not set"));
-    fs::write(config, "databases: 5\n").unwrap();
-    assert_eq!(
-        bench.run(&["check", "--config", config]).status.code(),
-        Some(1)
-    );
+    for wrong in ["databases: 5\n", "http: {trusted_proxies: [0.0.0.0/0]}\n"] {
+        fs::write(config, wrong).unwrap();
+        let output = bench.run(&["check", "--config", config]);
+        assert_eq!(output.status.code(), Some(1), "{wrong}");
+    }
     fs::remove_file(&bench.file).unwrap();
     assert!(stderr(&bench.run(&["check"])).contains("does not exist"));
 }

@@ -12,7 +12,8 @@ pub trait Authenticate: Send + Sync + 'static {
     /// The holder of accepted credentials.
     type Principal: Principal;
 
-    /// Accepts the credentials of one request from `peer`, or says why not.
+    /// Accepts the credentials of one request from `peer`, or says why not. `peer` is the client's
+    /// address: where a trusted proxy has passed the request on, whoever called that.
     fn authenticate(
         &self,
         credentials: Credentials<'_>,

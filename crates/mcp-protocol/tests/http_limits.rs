@@ -5,9 +5,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Event, post, read_reply, read_to_end, start, start_with, within};
+use common::{Event, post, read_reply, read_to_end, read_until, start, start_with, within};
 use mcp_protocol::ServiceOptions;
-use mcp_protocol::http::Options;
+use mcp_protocol::http::{ForwardedHeader, Options, Proxies};
+use networks::Networks;
 use tokio::io::AsyncWriteExt;
 
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
@@ -138,6 +139,68 @@ async fn connections_of_one_peer_are_capped() {
     drop(held.pop());
     within(async {
         while server.post("", PING).await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_is_not_capped_and_its_clients_are_by_their_requests() {
+    let networks = Networks::read(["127.0.0.0/8"]).unwrap();
+    let mut server = start(Options {
+        max_connections_per_peer: 2,
+        proxies: Some(Proxies {
+            networks,
+            header: ForwardedHeader::XForwardedFor,
+        }),
+        keep_alive_interval: Duration::from_millis(50),
+        ..Options::default()
+    })
+    .await;
+    let wait = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}"#;
+    let from = |client: &str, body: &str| post(&format!("X-Forwarded-For: {client}\r\n"), body);
+    let mut running = Vec::new();
+    for client in [
+        "192.0.2.1\r\nAccept: application/json, text/event-stream",
+        "192.0.2.1\r\nAccept: application/json, text/event-stream",
+        "2001:db8::1",
+        "2001:db8::2",
+    ] {
+        let mut stream = server.connect().await;
+        let request = from(client, wait);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        assert_eq!(server.event().await, Event::Started);
+        if client.contains("stream") {
+            read_until(&mut stream, ": open").await;
+        }
+        running.push(stream);
+    }
+    for (client, status) in [
+        ("192.0.2.1", 429),
+        ("2001:db8::ffff:2", 429),
+        ("192.0.2.2", 200),
+        ("2001:db8:0:1::1", 200),
+        ("127.0.0.2", 400),
+    ] {
+        for _ in 0..3 {
+            let reply = server.raw(&from(client, PING)).await;
+            assert_eq!(reply.status, status, "{client}: {reply:?}");
+        }
+    }
+    let unnamed = server.post("", PING).await;
+    assert_eq!(unnamed.status, 400);
+    assert!(unnamed.message().contains("X-Forwarded-For"), "{unnamed:?}");
+    let other = server.post("Forwarded: for=192.0.2.2\r\n", PING).await;
+    assert_eq!(other.status, 400, "{other:?}");
+    // What needs no client works without one.
+    let health = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(server.raw(health).await.status, 200);
+
+    drop(running.remove(0));
+    assert_eq!(server.event().await, Event::Dropped);
+    within(async {
+        while server.raw(&from("192.0.2.1", PING)).await.status != 200 {
             tokio::task::yield_now().await;
         }
     })

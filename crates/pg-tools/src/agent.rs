@@ -465,11 +465,8 @@ impl Agent {
         }
     }
 
-    /// What the agent's transactions begin with, after what all on its database begin with.
-    pub(crate) fn opening(&self, usual: QueryLimits) -> Vec<String> {
-        let timeout = self.limits(usual).statement_timeout;
-        let timeout = (timeout < usual.statement_timeout)
-            .then(|| format!("SET LOCAL statement_timeout = {}", timeout.as_millis()));
+    /// What the agent's transactions begin with, beside their time limit.
+    pub(crate) fn opening(&self) -> Vec<String> {
         let role = match &self.standing.policy.role {
             Role::Configured | Role::Login(_) => None,
             // "none" would mean no other role, quoted or not; but a role that is no role has been refused.
@@ -481,7 +478,7 @@ impl Agent {
             let list = literal(&format!("{{{}}}", names.join(",")));
             format!("SET LOCAL mcp.schemas = {list}")
         });
-        timeout.into_iter().chain(role).chain(schemas).collect()
+        role.into_iter().chain(schemas).collect()
     }
 }
 

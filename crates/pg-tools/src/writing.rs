@@ -110,7 +110,7 @@ async fn transact(
 ) -> Result<Written, ReadError> {
     let text = statement.text();
     // As the role that the transaction takes.
-    let probed = probe(lease, &guard.begin_writing, text).await?;
+    let probed = probe(lease, &guard.opening.writing(), text).await?;
     if probed.types.len() != parameters.len() {
         return Err(ReadError::refused(
             "the statement has parameters such as $1; write the values themselves",

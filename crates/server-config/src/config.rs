@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use networks::{Network, Networks};
 use serde_json::{Map, Value as Tree};
 
 use crate::{
@@ -109,11 +110,13 @@ pub struct Http {
     pub allowed_hosts: Vec<String>,
     /// Origins of web pages that may call.
     pub allowed_origins: Vec<String>,
+    /// The proxies that are trusted, if any are.
+    pub proxies: Option<Proxies>,
     /// The largest request body in bytes.
     pub max_body_bytes: usize,
     /// Open client connections at once.
     pub max_connections: usize,
-    /// Open connections at once from one address.
+    /// Open connections at once from one address; requests at once behind a trusted proxy.
     pub max_connections_per_client: usize,
     /// Time for a request's headers.
     pub header_timeout: Duration,
@@ -131,6 +134,15 @@ pub struct Http {
     pub session_idle_timeout: Duration,
     /// MCP sessions of one token.
     pub max_sessions_per_token: usize,
+}
+
+/// Proxies that are trusted to say whose requests they pass on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxies {
+    /// Where they are.
+    pub networks: Networks,
+    /// They say it in `Forwarded` (RFC 7239), not in `X-Forwarded-For`.
+    pub by_forwarded: bool,
 }
 
 /// The files of a TLS identity.
@@ -397,6 +409,7 @@ fn http(settings: &Settings, problems: &mut Problems) -> Http {
         },
         allowed_hosts: settings.texts("http.allowed_hosts"),
         allowed_origins: settings.texts("http.allowed_origins"),
+        proxies: proxies(settings, problems),
         max_body_bytes: size(settings.count("http.max_body_bytes")),
         max_connections: size(settings.count("http.max_connections")),
         max_connections_per_client: size(settings.count("http.max_connections_per_client")),
@@ -427,6 +440,40 @@ fn address(settings: &Settings, path: &str, problems: &mut Problems) -> Option<S
         );
     }
     Some(address.to_owned())
+}
+
+/// Reads which proxies are trusted; one entry that is wrong is told alone.
+fn proxies(settings: &Settings, problems: &mut Problems) -> Option<Proxies> {
+    const PATH: &str = "http.trusted_proxies";
+    let texts = settings.texts(PATH);
+    if texts.is_empty() {
+        return None;
+    }
+    let before = problems.0.len();
+    for text in &texts {
+        match text.parse::<Network>() {
+            Err(error) => problems.add(PATH, format!("\"{}\": {error}", text.escape_debug())),
+            Ok(network) if network.prefix() == 0 => problems.add(
+                PATH,
+                format!(
+                    "{network} is everybody; name the addresses that your proxies connect from"
+                ),
+            ),
+            Ok(_) => {}
+        }
+    }
+    let networks = Networks::read(texts.iter().map(String::as_str));
+    if networks.is_none() && problems.0.len() == before {
+        let most = Networks::MAX;
+        problems.add(
+            PATH,
+            format!("must have {most} networks at most, and none twice"),
+        );
+    }
+    Some(Proxies {
+        networks: networks?,
+        by_forwarded: settings.text("http.forwarded_header") == Some("Forwarded"),
+    })
 }
 
 fn audit(settings: &Settings) -> Option<Audit> {

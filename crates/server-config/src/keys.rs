@@ -55,6 +55,9 @@ pub const STATEMENTS: &[&str] = &["fingerprint", "text"];
 /// What may happen when an audit log cannot be written.
 pub const WHEN_FULL: &[&str] = &["go_on", "refuse"];
 
+/// Where trusted proxies say whose requests they pass on.
+pub const FORWARDED_HEADERS: &[&str] = &["X-Forwarded-For", "Forwarded"];
+
 /// The keys that stand once in a file.
 #[rustfmt::skip]
 pub const SERVER_KEYS: &[Key] = &[
@@ -75,9 +78,11 @@ pub const SERVER_KEYS: &[Key] = &[
     key("http.auth.guessing.held", Kind::Count(0, 100_000), "256", None, "answers that are held back at once; further ones are 429 at once"),
     key("http.allowed_hosts", Kind::Texts, "", Some("PGEDGE_HTTP_ALLOWED_HOSTS"), "names beside loopback's that a `Host` header may have"),
     key("http.allowed_origins", Kind::Texts, "", Some("PGEDGE_HTTP_ALLOWED_ORIGINS"), "origins of web pages that may call, such as `https://app.example.com`"),
+    key("http.trusted_proxies", Kind::Texts, "", Some("PGEDGE_HTTP_TRUSTED_PROXIES"), "addresses or networks of proxies, such as `10.0.0.0/8`, that are believed whose requests they pass on; without it nobody is"),
+    key("http.forwarded_header", Kind::Choice(FORWARDED_HEADERS), "X-Forwarded-For", Some("PGEDGE_HTTP_FORWARDED_HEADER"), "the one header in which they say it"),
     key("http.max_body_bytes", Kind::Count(1_024, 1 << 30), "1048576", None, "the largest request body; a larger one gets 413"),
     key("http.max_connections", Kind::Count(1, 1_000_000), "1024", None, "open client connections at once"),
-    key("http.max_connections_per_client", Kind::Count(1, 1_000_000), "256", None, "open connections at once from one address"),
+    key("http.max_connections_per_client", Kind::Count(1, 1_000_000), "256", None, "open connections at once from one address (IPv6: from one /64 network); behind a trusted proxy, requests that run at once"),
     key("http.header_timeout", Kind::Span, "10s", None, "time for a request's headers"),
     key("http.body_timeout", Kind::Span, "10s", None, "time for a request's whole body"),
     key("http.write_timeout", Kind::Span, "30s", None, "how long a client may refuse to read its answer"),
@@ -157,7 +162,7 @@ pub const DATABASE_KEYS: &[Key] = &[
     key("pool_max_conns", Kind::Count(1, 10_000), "4", None, "connections of one token to this database at most"),
     key("pool_min_conns", Kind::Count(0, 10_000), "0", None, "idle connections of one token that are kept"),
     key("pool_max_conn_idle_time", Kind::Span, "60s", None, "how long a connection beyond those stays idle before it is closed"),
-    key("allow_dangerous_role", Kind::Text, "", None, "the role's own name, to accept that it may do more than read when the server listens beyond loopback"),
+    key("allow_dangerous_role", Kind::Text, "", None, "the role's own name, to accept that it may do more than read when the server listens beyond loopback or trusts a proxy"),
     key("allow_functions", Kind::Texts, "", None, "functions with side effects that queries may call nevertheless"),
 ];
 

@@ -35,8 +35,8 @@ mod url;
 mod value;
 
 pub use config::{
-    Audit, CONFIG_FILE_NAME, Config, Guessing, Http, Limits, Metrics, Sources, TOKEN_FILE_NAME,
-    Tls, Tools,
+    Audit, CONFIG_FILE_NAME, Config, Guessing, Http, Limits, Metrics, Proxies, Sources,
+    TOKEN_FILE_NAME, Tls, Tools,
 };
 pub use custom_tools::{CustomTool, ToolParameter};
 pub use database::{Database, Password, SslMode};

@@ -223,6 +223,64 @@ fn an_address_without_a_port_is_refused() {
 }
 
 #[test]
+fn trusted_proxies_are_networks_and_nobody_is_trusted_otherwise() {
+    let read = |yaml: &str, variables: &[(&str, &str)]| {
+        let config = Bench::new(yaml).with(variables).load().unwrap();
+        let proxies = config.http.proxies?;
+        Some((proxies.networks.to_string(), proxies.by_forwarded))
+    };
+    for yaml in [
+        "",
+        "http: {trusted_proxies: }",
+        "http: {trusted_proxies: []}",
+        "http: {forwarded_header: Forwarded}",
+    ] {
+        assert_eq!(read(yaml, &[]), None, "{yaml}");
+    }
+    let yaml = "http: {trusted_proxies: [10.0.0.0/8, \"::1\"], forwarded_header: Forwarded}";
+    let from_file = Some(("10.0.0.0/8, ::1".into(), true));
+    assert_eq!(read(yaml, &[]), from_file);
+    let variables = [
+        ("PGEDGE_HTTP_TRUSTED_PROXIES", "127.0.0.1, 192.0.2.0/24"),
+        ("PGEDGE_HTTP_FORWARDED_HEADER", "X-Forwarded-For"),
+    ];
+    let from_variables = Some(("127.0.0.1, 192.0.2.0/24".into(), false));
+    assert_eq!(read(yaml, &variables), from_variables);
+}
+
+#[test]
+fn a_proxy_that_cannot_be_trusted_is_told_with_the_fix() {
+    for (list, header, told) in [
+        (
+            "[10.0.0.1/8]",
+            "",
+            "\"10.0.0.1/8\": a network is an address",
+        ),
+        ("[proxy.example.com]", "", "such as 10.0.0.0/8"),
+        (
+            "[127.0.0.1, 0.0.0.0/0]",
+            "",
+            "0.0.0.0/0 is everybody; name the addresses",
+        ),
+        ("[\"::/0\"]", "", "::/0 is everybody"),
+        ("[127.0.0.1, 127.0.0.1]", "", "none twice"),
+        ("{a: b}", "", "must be a list"),
+        (
+            "[127.0.0.1]",
+            ", forwarded_header: X-Real-IP",
+            "one of X-Forwarded-For, Forwarded",
+        ),
+    ] {
+        let yaml = format!("http: {{trusted_proxies: {list}{header}}}");
+        let problems = Bench::new(&yaml).load().unwrap_err();
+        assert_eq!(problems.0.len(), 1, "{problems}");
+        assert!(problems.to_string().contains(told), "{yaml}: {problems}");
+    }
+    let both = Bench::new("http: {trusted_proxies: [a, b]}").load();
+    assert_eq!(both.unwrap_err().0.len(), 2);
+}
+
+#[test]
 fn the_password_file_fills_in_what_is_missing() {
     let bench = Bench::new(DATABASE);
     let home = bench.folder.path().to_str().unwrap().to_owned();

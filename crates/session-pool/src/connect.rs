@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -71,6 +71,9 @@ pub(crate) struct Connection {
     /// Whether the process that serves it is the one that it was told of: a pooler tells another one,
     /// for it has many.
     pub(crate) is_direct: bool,
+    /// The settings that were made to last, and whether the client was used after that.
+    pub(crate) set: Option<Box<str>>,
+    pub(crate) was_used: AtomicBool,
     task: JoinHandle<()>,
 }
 
@@ -278,6 +281,8 @@ impl Connector {
         Ok(Some(Connection {
             client,
             is_direct,
+            set: None,
+            was_used: AtomicBool::new(false),
             opened: Instant::now(),
             means: Means {
                 lender,

@@ -1,6 +1,11 @@
 //! One connection for one exchange.
 
-use std::{io, ops::Deref, sync::Arc, time::Duration};
+use std::{
+    io,
+    ops::Deref,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use deadpool::managed::Object;
 use tokio::runtime::Handle;
@@ -226,6 +231,31 @@ impl Lease {
         }
     }
 
+    /// Makes settings that last, `SET` after `SET`, unless they were made and nothing can have changed
+    /// them since: whatever is done on the connection but for [`Lease::exchange`] might. Says whether
+    /// they hold.
+    ///
+    /// They are not made, and must be in each transaction, where a pooler might give them to others,
+    /// and on a connection that is kept with what its user set.
+    ///
+    /// # Errors
+    /// PostgreSQL's, or the connection is lost.
+    pub async fn set(&mut self, settings: &str) -> Result<bool, Error> {
+        let object = self.object.as_mut().expect(HAS_CONNECTION);
+        if !object.is_direct || self.line.is_some() {
+            return Ok(false);
+        }
+        if object.was_used.swap(false, Ordering::Relaxed) {
+            object.set = None;
+        }
+        if object.set.as_deref() != Some(settings) {
+            object.set = None;
+            object.client.batch_execute(settings).await?;
+            object.set = Some(settings.into());
+        }
+        Ok(true)
+    }
+
     /// Sends statements to be run in one round trip; a row with more bytes than `largest_row` ends
     /// it, and the connection with it.
     ///
@@ -280,7 +310,9 @@ impl Deref for Lease {
     type Target = Client;
 
     fn deref(&self) -> &Client {
-        &self.connection().client
+        let connection = self.connection();
+        connection.was_used.store(true, Ordering::Relaxed);
+        &connection.client
     }
 }
 

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +18,14 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::at_once::AtOnce;
+use super::clients::Peer;
 use super::counts::Counts;
 use super::endpoint::Endpoint;
 use super::options::Options;
 use super::watched::{Activity, Watched};
 use crate::auth::Authenticate;
 use crate::handler::Handler;
-use crate::places::{Place, Places};
+use crate::places::Place;
 use crate::service::Service;
 
 /// How long to wait before accepting again when the system has no descriptors or memory left.
@@ -39,7 +40,6 @@ struct Shared<H, A> {
     endpoint: Endpoint<H, A>,
     http: Builder<TokioExecutor>,
     slots: Arc<Semaphore>,
-    peers: Places<IpAddr>,
     counts: Arc<Counts>,
 }
 
@@ -68,14 +68,12 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
             .keep_alive_interval(options.keep_alive_interval)
             .keep_alive_timeout(options.write_timeout);
         let slots = Arc::new(Semaphore::new(options.max_connections));
-        let peers = Places::new(options.max_connections_per_peer);
         let endpoint = Endpoint::new(service, authenticator, options);
         Self {
             shared: Arc::new(Shared {
                 endpoint,
                 http,
                 slots,
-                peers,
                 counts: Arc::default(),
             }),
         }
@@ -123,7 +121,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
 
     /// Serves one connection that was accepted elsewhere, such as on a Unix socket, until it ends
     /// or `shutdown` completes and its running requests have ended. The connection limits and TLS
-    /// are up to whoever accepted it.
+    /// are up to whoever accepted it. Whether `peer` is a trusted proxy is asked as for all others.
     pub async fn serve_stream<S>(
         &self,
         stream: S,
@@ -133,6 +131,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (drain, draining) = watch::channel(false);
+        let peer = self.shared.endpoint.clients.peer(peer);
         let mut served = pin!(Arc::clone(&self.shared).drive(stream, peer, draining));
         tokio::select! {
             () = &mut served => return,
@@ -151,9 +150,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
         let total = total.expect("the semaphore is never closed");
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => match self.peers.enter(&network(peer.ip())) {
-                    Some(place) => {
-                        let peer = peer.ip().to_canonical();
+                Ok((stream, address)) => {
+                    let peer = self.endpoint.clients.peer(address.ip());
+                    if let Ok(place) = self.endpoint.clients.connect(&peer) {
                         let slot = Slot {
                             peer,
                             _place: place,
@@ -161,11 +160,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
                         };
                         return (stream, slot);
                     }
-                    None => {
-                        self.counts.refuse();
-                        tracing::debug!(peer = %peer.ip(), "too many connections; closing one");
-                    }
-                },
+                    self.counts.refuse();
+                    tracing::debug!(peer = %peer.address, "too many connections; closing one");
+                }
                 Err(error) => {
                     tracing::warn!(%error, "failed to accept a connection");
                     if !is_about_one_connection(&error) {
@@ -193,14 +190,18 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
                 let limit = self.endpoint.options.tls_handshake_timeout;
                 match tokio::time::timeout(limit, handshake).await {
                     Ok(Ok(stream)) => self.drive(stream, peer, draining).await,
-                    Ok(Err(error)) => tracing::debug!(%peer, %error, "the TLS handshake failed"),
-                    Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
+                    Ok(Err(error)) => {
+                        tracing::debug!(peer = %peer.address, %error, "the TLS handshake failed");
+                    }
+                    Err(_) => {
+                        tracing::debug!(peer = %peer.address, "the TLS handshake took too long");
+                    }
                 }
             }
         }
     }
 
-    async fn drive<S>(self: Arc<Self>, stream: S, peer: IpAddr, mut draining: watch::Receiver<bool>)
+    async fn drive<S>(self: Arc<Self>, stream: S, peer: Peer, mut draining: watch::Receiver<bool>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -213,7 +214,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
             let shared = Arc::clone(&self);
             let closing = closing.clone();
             async move {
-                let reply = shared.endpoint.respond(request, peer, closing).await;
+                let reply = shared.endpoint.respond(request, &peer, closing).await;
                 shared.counts.reply(reply.status().as_u16());
                 Ok::<_, Infallible>(reply.map(|body| body.holding(busy)))
             }
@@ -227,7 +228,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
             tokio::select! {
                 ended = &mut connection => {
                     if let Err(error) = ended {
-                        tracing::debug!(%peer, %error, "a connection broke");
+                        tracing::debug!(peer = %peer.address, %error, "a connection broke");
                     }
                     return;
                 }
@@ -253,18 +254,7 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 
 /// The right to be connected; given back when dropped.
 struct Slot {
-    peer: IpAddr,
-    _place: Place,
+    peer: Peer,
+    _place: Option<Place>,
     _total: OwnedSemaphorePermit,
-}
-
-/// Gives what one party can be expected to hold: an IPv4 address, or an IPv6 network of 64 bits.
-pub fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        address => address,
-    }
 }

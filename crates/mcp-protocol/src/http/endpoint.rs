@@ -14,6 +14,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use tokio::sync::watch;
 
+use super::clients::{Clients, Peer};
 use super::cors;
 use super::gate::{self, Source};
 use super::head::{self, Accepted};
@@ -38,6 +39,7 @@ const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 pub(super) struct Endpoint<H, A> {
     service: Arc<Service<H>>,
     authenticator: A,
+    pub(super) clients: Clients,
     pub(super) options: Options,
 }
 
@@ -46,6 +48,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         Self {
             service,
             authenticator,
+            clients: Clients::new(&options),
             options,
         }
     }
@@ -54,7 +57,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     pub(super) async fn respond(
         &self,
         request: Request<Incoming>,
-        peer: IpAddr,
+        peer: &Peer,
         closing: Closing,
     ) -> Reply {
         let (parts, body) = request.into_parts();
@@ -69,7 +72,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         reply
     }
 
-    async fn route(&self, parts: Parts, body: Incoming, peer: IpAddr, closing: Closing) -> Reply {
+    async fn route(&self, parts: Parts, body: Incoming, peer: &Peer, closing: Closing) -> Reply {
         let path = parts.uri.path();
         if self.options.health_path.as_deref() == Some(path) {
             return self.health(&parts).await;
@@ -80,11 +83,26 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         if parts.method == Method::OPTIONS {
             return cors::preflight(&parts.headers, METHODS);
         }
+        let client = match self.clients.client(peer, &parts.headers) {
+            Ok(client) => client,
+            Err(unwelcome) => {
+                tracing::debug!(peer = %peer.address, %unwelcome, "refused a request");
+                return reply::refuse(unwelcome.status(), unwelcome.to_string());
+            }
+        };
+        let mut reply = self.admit(parts, body, client.address, closing).await;
+        if let Some(place) = client.place {
+            reply.body_mut().hold_place(place);
+        }
+        reply
+    }
+
+    async fn admit(&self, parts: Parts, body: Incoming, client: IpAddr, closing: Closing) -> Reply {
         let credentials = head::credentials(&parts.headers);
-        let principal = match self.authenticator.authenticate(credentials, peer).await {
+        let principal = match self.authenticator.authenticate(credentials, client).await {
             Ok(principal) => principal,
             Err(refusal) => {
-                tracing::debug!(%peer, ?refusal, "refused credentials");
+                tracing::debug!(%client, ?refusal, "refused credentials");
                 return self.unauthorized(&refusal);
             }
         };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::forwarded::Proxies;
 use super::gate::is_host;
 
 /// The settings of the HTTP transport; everything that waits or grows has its limit here.
@@ -38,8 +39,12 @@ pub struct Options {
     /// How many connections are open at once; further ones wait in the listener's queue.
     pub max_connections: usize,
     /// How many connections are open at once from one address (IPv6: from one /64 network); further
-    /// ones are closed at once. Behind a proxy all clients share its address.
+    /// ones are closed at once. Trusted proxies have as many as they like; for their clients it is how
+    /// many requests run at once, and further ones are answered with 429.
     pub max_connections_per_peer: usize,
+    /// Proxies that are trusted to say whose requests they pass on. Without any the address that a
+    /// connection comes from is its client's, and no header says otherwise.
+    pub proxies: Option<Proxies>,
     /// How many requests one HTTP/2 connection may have at once.
     pub max_concurrent_streams: u32,
     /// Serves HTTP/2 too, with prior knowledge or by ALPN.
@@ -66,6 +71,7 @@ impl Default for Options {
             keep_alive_interval: Duration::from_secs(15),
             max_connections: 1024,
             max_connections_per_peer: 256,
+            proxies: None,
             max_concurrent_streams: 32,
             http2: false,
             tls: None,

@@ -1,5 +1,6 @@
 //! Replies: their bodies, and the ones that the protocol itself makes.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -18,13 +19,15 @@ use super::watched::Busy;
 use crate::auth::Refusal;
 use crate::exchange::{Exchange, Step};
 use crate::jsonrpc::{self, Failure, INVALID_REQUEST};
+use crate::places::Place;
 
 pub(super) type Reply = Response<ReplyBody>;
 
-/// The body of a reply; the connection counts as busy until it is dropped.
+/// The body of a reply; the connection counts as busy, and the request as running, until it is dropped.
 pub(super) struct ReplyBody {
     kind: Kind,
     busy: Option<Busy>,
+    place: Option<Place>,
 }
 
 enum Kind {
@@ -33,16 +36,25 @@ enum Kind {
 }
 
 impl ReplyBody {
-    fn whole(bytes: Bytes) -> Self {
+    fn new(kind: Kind) -> Self {
         Self {
-            kind: Kind::Whole((!bytes.is_empty()).then_some(bytes)),
+            kind,
             busy: None,
+            place: None,
         }
+    }
+
+    fn whole(bytes: Bytes) -> Self {
+        Self::new(Kind::Whole((!bytes.is_empty()).then_some(bytes)))
     }
 
     pub(super) fn holding(mut self, busy: Busy) -> Self {
         self.busy = Some(busy);
         self
+    }
+
+    pub(super) fn hold_place(&mut self, place: Place) {
+        self.place = Some(place);
     }
 }
 
@@ -138,10 +150,7 @@ pub(super) fn events(
         revoked: Box::pin(revoked),
         keep_alive,
     };
-    let mut reply = Response::new(ReplyBody {
-        kind: Kind::Events(Box::new(events)),
-        busy: None,
-    });
+    let mut reply = Response::new(ReplyBody::new(Kind::Events(Box::new(events))));
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -184,7 +193,7 @@ pub(super) fn failure(failure: &Failure) -> Reply {
 }
 
 /// Refuses a request for a reason of HTTP.
-pub(super) fn refuse(status: u16, message: &'static str) -> Reply {
+pub(super) fn refuse(status: u16, message: impl Into<Cow<'static, str>>) -> Reply {
     failure(&Failure::new(INVALID_REQUEST, message).status(status))
 }
 

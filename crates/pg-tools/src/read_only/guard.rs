@@ -15,7 +15,12 @@ use std::{
 use session_pool::Lease;
 
 use super::{
-    failure::ReadError, posture::Posture, rows::Column, statement::Statement, typename::TypeNames,
+    failure::ReadError,
+    opening::{Opening, WATCH_CLIENT},
+    posture::Posture,
+    rows::Column,
+    statement::Statement,
+    typename::TypeNames,
 };
 use crate::{Agent, QueryLimits, Role};
 
@@ -68,10 +73,6 @@ const VOLATILE: &str = "SELECT DISTINCT p.proname::pg_catalog.text FROM pg_catal
             OR EXISTS (SELECT FROM pg_catalog.pg_depend d \
                        WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
                          AND d.objid = p.oid AND d.deptype = 'e'))";
-
-/// Makes PostgreSQL notice within a second that this process has gone. Older servers do not know it,
-/// and on some systems it cannot be had.
-const WATCH_CLIENT: &str = "SET LOCAL client_connection_check_interval = 1000";
 
 /// What the operator allows on one database.
 #[derive(Clone, Debug, Default)]
@@ -234,29 +235,18 @@ impl Guards {
             let mut functions = allowance.functions.iter();
             functions.any(|allowed| allowed.eq_ignore_ascii_case(name))
         };
+        let can_watch = format!("SET LOCAL {WATCH_CLIENT}");
         let (volatile, watches) = futures_util::join!(
             lease.query_typed(VOLATILE, &[]),
-            lease.batch_execute(WATCH_CLIENT),
+            lease.batch_execute(&can_watch),
         );
-        let begin = |mode: &str| {
-            let timeout = statement_timeout.as_millis();
-            let mut begin = vec![
-                format!("BEGIN TRANSACTION {mode}"),
-                format!("SET LOCAL statement_timeout = {timeout}"),
-            ];
-            if watches.is_ok() {
-                begin.push(WATCH_CLIENT.to_owned());
-            }
-            begin
-        };
         let mut denied: HashSet<String> = TAKE_SQL.iter().map(|name| (*name).to_owned()).collect();
         for row in volatile.map_err(ReadError::never_began)? {
             denied.insert(row.try_get(0).map_err(ReadError::never_began)?);
         }
         denied.retain(|name| !HARMLESS.contains(&name.as_str()) && !allows(name));
         let guard = Arc::new(Guard {
-            begin: begin("READ ONLY"),
-            begin_writing: begin("READ WRITE").join("; "),
+            opening: Opening::new(statement_timeout, watches.is_ok(), Vec::new()),
             denied: Arc::new(denied),
             types: Arc::default(),
         });
@@ -310,10 +300,8 @@ fn judge(database: &str, posture: &Posture, dangerous: &DangerousRoles) -> Resul
 
 /// What holds for one database.
 pub(crate) struct Guard {
-    /// Begins a transaction in which nothing can be changed, with its time limit; one statement each.
-    pub(crate) begin: Vec<String>,
-    /// Begins a transaction that is to be kept, with the same limit.
-    pub(crate) begin_writing: String,
+    /// How transactions begin.
+    pub(crate) opening: Opening,
     /// The names of the database's types.
     pub(super) types: Arc<TypeNames>,
     denied: Arc<HashSet<String>>,
@@ -322,14 +310,14 @@ pub(crate) struct Guard {
 impl Guard {
     /// The guard for an agent: its transactions begin with what its policy says.
     pub(super) fn of(self: Arc<Self>, agent: &Agent, usual: QueryLimits) -> Arc<Self> {
-        let opening = agent.opening(usual);
-        if opening.is_empty() {
+        let timeout = agent.limits(usual).statement_timeout;
+        let own = agent.opening();
+        if timeout >= usual.statement_timeout && own.is_empty() {
             return self;
         }
-        let begin_writing = format!("{}; {}", self.begin_writing, opening.join("; "));
+        let opening = self.opening.narrowed(timeout, own);
         Arc::new(Guard {
-            begin: self.begin.iter().cloned().chain(opening).collect(),
-            begin_writing,
+            opening,
             denied: self.denied.clone(),
             types: self.types.clone(),
         })

@@ -18,6 +18,7 @@ mod guard;
 mod keyed;
 mod masked;
 mod misnamed;
+mod opening;
 mod order;
 mod place;
 mod posture;
@@ -248,7 +249,7 @@ impl Reader {
         let statement = &Statement::check(text)?;
         let imagine = &Imagination { hypopg, indexes };
         self.leased(agent, Some(statement), |lease, guard| async move {
-            let begin = guard.begin.join("; ");
+            let begin = guard.opening.reading();
             exchange::what_if(lease, &begin, statement, imagine, agent.limits(self.limits)).await
         })
         .await
@@ -262,7 +263,7 @@ impl Reader {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, ReadError> {
         self.leased(agent, None, |lease, guard| async move {
-            let (begin, limits) = (guard.begin.join("; "), agent.limits(self.limits));
+            let (begin, limits) = (guard.opening.reading(), agent.limits(self.limits));
             exchange::ask(lease, &begin, sql, parameters, limits).await
         })
         .await
@@ -282,7 +283,7 @@ impl Reader {
         let settings: String = settings.iter().map(set).collect();
         let settings = &settings;
         self.leased(agent, None, |lease, guard| async move {
-            let begin = format!("{}{settings}", guard.begin.join("; "));
+            let begin = format!("{}{settings}", guard.opening.reading());
             exchange::ask(lease, &begin, sql, parameters, agent.limits(self.limits)).await
         })
         .await

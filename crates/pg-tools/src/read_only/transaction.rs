@@ -96,7 +96,9 @@ async fn transact(
     wrapped: &Wrapped<'_>,
     limits: QueryLimits,
 ) -> Result<Done, ReadError> {
-    let mut steps: Vec<Step<'_>> = guard.begin.iter().map(|text| Step::Run(text)).collect();
+    let is_set = lease.set(guard.opening.lasting()).await;
+    let is_set = is_set.map_err(ReadError::never_began)?;
+    let mut steps: Vec<Step<'_>> = guard.opening.steps(is_set).map(Step::Run).collect();
     let begun = steps.len();
     steps.push(if wrapped.is_apart {
         Step::Parse(&wrapped.alone)

@@ -107,7 +107,7 @@ struct Leave<'a> {
 
 impl Leave<'_> {
     async fn run(&self, lease: &mut Lease, guard: &Guard) -> Result<Written, ReadError> {
-        let begun = lease.batch_execute(&guard.begin_writing).await;
+        let begun = lease.batch_execute(&guard.opening.writing()).await;
         begun.map_err(ReadError::of_beginning)?;
         if let Stateful::Set { name } = self.stateful {
             keep_operators(lease, name).await?;

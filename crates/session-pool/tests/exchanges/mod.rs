@@ -410,3 +410,51 @@ async fn columns_are_told_each_time_and_are_those_of_the_rows() {
         }
     }
 }
+
+#[tokio::test]
+async fn settings_last_until_something_else_is_done_on_the_connection() {
+    const SETTING: &str = "SELECT current_setting('statement_timeout')";
+    const SET: &str = "SET statement_timeout = 9000; SET work_mem = '99MB'";
+    let session = sessions().open("settings", None);
+    let mut lease = session.lease("main").await.unwrap();
+    assert!(lease.set(SET).await.unwrap());
+    assert_eq!(row(&mut lease, SETTING).await, [some("9s")]);
+    assert_eq!(row(&mut lease, "SHOW work_mem").await, [some("99MB")]);
+
+    // Not made once more: a change that nobody may make this way is still there.
+    row(
+        &mut lease,
+        "SELECT set_config('statement_timeout', '8s', false)",
+    )
+    .await;
+    assert!(lease.set(SET).await.unwrap());
+    assert_eq!(row(&mut lease, SETTING).await, [some("8s")]);
+    lease.give_back();
+    let mut lease = session.lease("main").await.unwrap();
+    assert!(lease.set(SET).await.unwrap());
+    assert_eq!(row(&mut lease, SETTING).await, [some("8s")]);
+
+    // Others, and after whatever else was done.
+    assert!(lease.set("SET statement_timeout = 7000").await.unwrap());
+    assert_eq!(row(&mut lease, SETTING).await, [some("7s")]);
+    lease.batch_execute("RESET ALL").await.unwrap();
+    assert_eq!(row(&mut lease, SETTING).await, [some("0")]);
+    assert!(lease.set("SET statement_timeout = 7000").await.unwrap());
+    assert_eq!(row(&mut lease, SETTING).await, [some("7s")]);
+    lease.scrub().await.unwrap();
+    let mut lease = session.lease("main").await.unwrap();
+    assert_eq!(row(&mut lease, SETTING).await, [some("0")]);
+    assert!(lease.set("SET statement_timeout = 7000").await.unwrap());
+    assert_eq!(row(&mut lease, SETTING).await, [some("7s")]);
+
+    // What PostgreSQL refuses holds no more than what it was not asked for.
+    assert!(
+        lease
+            .set("SET statement_timeout = 6000; SET work_mem = 'x'")
+            .await
+            .is_err()
+    );
+    assert!(lease.set("SET statement_timeout = 7000").await.unwrap());
+    assert_eq!(row(&mut lease, SETTING).await, [some("7s")]);
+    lease.scrub().await.unwrap();
+}

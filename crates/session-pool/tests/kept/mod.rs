@@ -93,6 +93,24 @@ async fn nothing_of_ours_stays_prepared_where_others_may_prepare() {
 }
 
 #[tokio::test]
+async fn what_a_line_has_set_is_not_set_otherwise() {
+    const SETTING: &str = "SELECT current_setting('statement_timeout')";
+    let session = sessions().open("lineset", None);
+    let mut lease = session.keep(&line("a"), "main").await.unwrap();
+    for stays in [false, true] {
+        lease
+            .batch_execute("SET statement_timeout = 5000")
+            .await
+            .unwrap();
+        assert!(!lease.set("SET statement_timeout = 7000").await.unwrap());
+        let setting: String = lease.query_one(SETTING, &[]).await.unwrap().get(0);
+        assert_eq!((stays, setting.as_str()), (lease.stays(), "5s"));
+        lease.stay();
+    }
+    lease.scrub().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_lease_that_leaves_nothing_keeps_nothing() {
     let session = sessions().open("nothing", None);
     for line in [line("a"), passing("b")] {

@@ -2,14 +2,13 @@
 
 mod limits;
 mod names;
-mod network;
 mod units;
 
 use std::{fmt, path::PathBuf};
 
 pub use limits::{LIMITS, Limit, Limits};
 pub use names::Names;
-pub use network::{InvalidNetwork, Network, Networks};
+pub use networks::{InvalidNetwork, Network, Networks};
 pub use units::{ByteSize, InvalidQuantity, Span};
 
 /// What a token may do and use up; whatever is missing takes the server's default.

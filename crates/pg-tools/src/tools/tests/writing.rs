@@ -83,6 +83,52 @@ async fn a_change_is_kept_and_counted() {
 }
 
 #[tokio::test]
+async fn settings_that_a_change_makes_hold_for_nobody_after_it() {
+    let (mut caller, owner) = writer("settings").await;
+    let settings = "SELECT current_setting('statement_timeout'), current_setting('client_connection_check_interval'), \
+         current_setting('transaction_read_only'), current_setting('DateStyle')";
+    let usual = json!([["30s", "1s", "on", "ISO, MDY"]]);
+    owner
+        .batch_execute(
+            "CREATE FUNCTION settings.meddle() RETURNS text LANGUAGE sql VOLATILE AS $$ \
+             SELECT set_config('statement_timeout', '0', false) || set_config('datestyle', 'German', false) \
+             || set_config('client_connection_check_interval', '0', false) $$",
+        )
+        .await
+        .unwrap();
+    let change = "UPDATE settings.t SET note = settings.meddle() WHERE id = 1";
+    let meddle = "SELECT settings.meddle()";
+    for _ in 0..3 {
+        for (tool, query) in [("execute_write", change), ("query_database", meddle)] {
+            caller.done(tool, json!({"query": query})).await;
+            let read = caller
+                .done("query_database", json!({"query": settings}))
+                .await;
+            assert_eq!(read.1["rows"], usual, "{tool}");
+        }
+    }
+    // A limit of a token's own, and none again, on the connections that there are.
+    for (own, shown) in [(Some(1_500), "1500ms"), (None, "30s")] {
+        let policy = crate::Policy {
+            access: crate::Access::Write,
+            statement_timeout: own.map(std::time::Duration::from_millis),
+            ..crate::Policy::default()
+        };
+        caller.agent = caller.agent.clone().with_policy(policy);
+        for _ in 0..2 {
+            let read = caller
+                .done("query_database", json!({"query": settings}))
+                .await;
+            assert_eq!(read.1["rows"][0][0], shown);
+        }
+    }
+    owner
+        .batch_execute("DROP SCHEMA settings CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_change_of_too_many_rows_or_of_another_kind_changes_nothing() {
     let (caller, owner) = writer("unchanged").await;
     let state = "SELECT md5(string_agg(t::text, ',' ORDER BY id)) FROM unchanged.t t";

@@ -24,7 +24,7 @@ impl Network {
     /// Says whether an address is in the network. An IPv4 address that came through an IPv6 socket counts as itself.
     ///
     /// ```
-    /// use token_store::Network;
+    /// use networks::Network;
     ///
     /// let office: Network = "192.0.2.0/24".parse()?;
     /// assert!(office.contains("192.0.2.7".parse()?));
@@ -37,6 +37,12 @@ impl Network {
         let address = address.to_canonical();
         address.is_ipv4() == self.address.is_ipv4()
             && masked(address, self.prefix) == bits(self.address)
+    }
+
+    /// Gives how many bits its addresses share; with none it is every address of its family.
+    #[must_use]
+    pub fn prefix(&self) -> u8 {
+        self.prefix
     }
 
     fn covers(&self, other: &Self) -> bool {
