@@ -1,9 +1,11 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::binaries::{Said, command, run};
 use crate::server::Server;
@@ -108,6 +110,30 @@ impl Setup {
     pub fn remove_token(&self, token: &Token) {
         let said = self.mcp_token(&["remove", &token.id]);
         assert_eq!(said.code, 0, "{}", said.stderr);
+    }
+
+    /// Replaces the token file as every careful writer does.
+    pub fn replace_tokens(&self, text: &str) {
+        let part = self.file("tokens.part", text);
+        fs::set_permissions(&part, fs::Permissions::from_mode(0o600)).expect("the file is ours");
+        fs::rename(part, self.token_file()).expect("the folder is ours");
+    }
+
+    /// Has a token end at a second since 1970, which may be sooner than `mcp-token` takes.
+    pub fn expire_at(&self, token: &Token, second: u64) {
+        let moment = OffsetDateTime::from_unix_timestamp(second.cast_signed())
+            .expect("a year of four digits");
+        let moment = moment.format(&Rfc3339).expect("a year of four digits");
+        let text = fs::read_to_string(self.token_file()).expect("the file is there");
+        let (before, entry) = text.split_once(&token.id).expect("the token is in it");
+        let (facts, rest) = entry.split_once("expires_at:").expect("it has an end");
+        let (_, rest) = rest
+            .split_once('\n')
+            .expect("the file ends with a line break");
+        self.replace_tokens(&format!(
+            "{before}{}{facts}expires_at: \"{moment}\"\n{rest}",
+            token.id
+        ));
     }
 
     /// Starts the server.

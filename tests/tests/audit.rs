@@ -12,6 +12,7 @@ use end_to_end::{
 };
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Only a hang takes longer.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -164,6 +165,9 @@ fn every_call_has_its_line_and_so_has_every_token_that_is_refused() {
     assert_eq!(first["statement"].as_str().unwrap().len(), 32);
     assert!(first.get("text").is_none());
     assert_eq!(calls[6]["token"], json!(brief.id));
+    for call in &calls {
+        assert_eq!(call["request"], json!("1"), "{call}");
+    }
     let resources = of(&lines, "resource");
     assert_eq!(
         (&resources[0]["uri"], &resources[0]["request"]),
@@ -213,13 +217,20 @@ fn a_session_and_a_client_are_told_apart_and_the_line_can_be_shown_anywhere() {
         .send(&Request::of(&world.token, &initialize))
         .unwrap();
     let session = answer.header("mcp-session-id").unwrap().to_owned();
-    let query = Request::query(&world.token, "SELECT 1").header("Mcp-Session-Id", &session);
-    assert_eq!(client.send(&query).unwrap().status, 200);
+    let query = Request::query(&world.token, "SELECT 1");
+    let unknown = Request::of(&world.token, &call("drop_everything", json!({})));
+    for request in [query, unknown] {
+        let request = request.header("Mcp-Session-Id", &session);
+        assert_eq!(client.send(&request).unwrap().status, 200);
+    }
     stop(server);
     let lines = world.lines();
-    let line = of(&lines, "call")[0];
-    assert_eq!(line["client"], json!("agent\u{1b}[2J\u{202e}\"x/7"));
-    assert_eq!(line["session"], json!(session[..16]));
+    let calls = of(&lines, "call");
+    assert_eq!(calls.len(), 2);
+    for line in calls {
+        assert_eq!(line["client"], json!("agent\u{1b}[2J\u{202e}\"x/7"));
+        assert_eq!(line["session"], json!(session[..16]));
+    }
     let bytes = fs::read(world.file()).unwrap();
     let shown = |byte: &u8| (b' '..=b'~').contains(byte) || *byte == b'\n';
     assert!(
@@ -377,6 +388,294 @@ fn a_client_that_hangs_up_and_a_token_that_is_removed_are_told() {
     assert_eq!(seen, expected);
 }
 
+/// What the log says of ended sessions: whose, and why.
+fn ended(lines: &[Value]) -> Vec<(&str, &str)> {
+    of(lines, "session_ended")
+        .iter()
+        .map(|line| {
+            (
+                line["token"].as_str().unwrap(),
+                line["reason"].as_str().unwrap(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_token_that_expires_with_connections_is_told_once_and_at_its_hour() {
+    let mut world = World::new(json!({}));
+    let busy = world.setup.add_token_with(&["--expiry", "1h"]);
+    let idle = world.setup.add_token_with(&["--expiry", "1h"]);
+    let never_used = world.setup.add_token_with(&["--expiry", "1h"]);
+    let server = world.setup.start();
+    let hour = OffsetDateTime::now_utc().unix_timestamp() + 4;
+    for token in [&busy, &idle, &never_used] {
+        world.setup.expire_at(token, hour.cast_unsigned());
+        server.log.wait_for(&format!("1 changed: {}", token.id));
+    }
+    server.query(&idle, "SELECT 1");
+    let mut running = server.client();
+    running
+        .send_only(&Request::query(&busy, "SELECT pg_sleep(60)"))
+        .unwrap();
+    // Nobody asks anything at that time.
+    wait::until("both ends are told", LIMIT, || {
+        ended(&world.lines()).len() == 2
+    });
+    assert_eq!(running.receive().unwrap().status, 401);
+    for token in [&busy, &idle, &never_used] {
+        let late = server.client().send(&Request::query(token, "SELECT 1"));
+        assert_eq!(late.unwrap().status, 401);
+        world.setup.remove_token(token);
+        server.log.wait_for(&format!("1 removed: {}", token.id));
+    }
+    stop(server);
+    let lines = world.lines();
+    let mut told = ended(&lines);
+    told.sort_unstable();
+    let mut expected = [(&*busy.id, "expired"), (&*idle.id, "expired")];
+    expected.sort_unstable();
+    assert_eq!(told, expected, "each once, and no other");
+    for line in of(&lines, "session_ended") {
+        let at = line["time"].as_str().unwrap();
+        let at = OffsetDateTime::parse(at, &Rfc3339).unwrap();
+        let late = (at - OffsetDateTime::from_unix_timestamp(hour).unwrap()).whole_milliseconds();
+        assert!((0..500).contains(&late), "{late} ms late");
+    }
+    let refused = of(&lines, "token_refused");
+    assert!(refused.iter().all(|line| line["reason"] == "expired"));
+    world.assert_verified();
+}
+
+#[test]
+fn why_a_session_ended_is_told() {
+    let mut world = World::new(json!({}));
+    let removed = world.setup.add_token();
+    let narrowed = world.setup.add_token();
+    let rotated = world.setup.add_token();
+    let own = world.database.role("own", "nosuperuser noinherit");
+    world.database.superuser().run(&format!(
+        "grant connect on database {} to {}",
+        world.database.name, own.role
+    ));
+    let password = world.setup.file("password", "canary-wrong\n");
+    let logging_in = world.setup.add_token_with(&[
+        "--expiry",
+        "never",
+        "--role",
+        &own.role,
+        "--role-password-file",
+        password.to_str().unwrap(),
+    ]);
+    let mut server = world.setup.start();
+    server.keep_secret(&own.password);
+    for token in [&removed, &narrowed, &rotated, &logging_in] {
+        server.query(token, "SELECT 1");
+    }
+    world.setup.remove_token(&removed);
+    server.log.wait_for(&format!("1 removed: {}", removed.id));
+    for arguments in [
+        &["edit", &narrowed.id, "--tools", "query_database"][..],
+        // A secret that is good for an hour more takes nothing from anybody.
+        &["rotate", &rotated.id, "--grace", "1h"],
+    ] {
+        assert_eq!(world.setup.mcp_token(arguments).code, 0);
+        server.log.wait_for(&format!("1 changed: {}", arguments[1]));
+    }
+    world.setup.file("password", &format!("{}\n", own.password));
+    server.signal(Signal::HUP);
+    server.log.wait_for("no database changed");
+    assert!(!server.query(&logging_in, "SELECT 1").is_error);
+    stop(server);
+    let lines = world.lines();
+    assert_eq!(
+        ended(&lines),
+        [
+            (&*removed.id, "removed"),
+            (&*narrowed.id, "changed"),
+            (&*logging_in.id, "credentials"),
+        ]
+    );
+}
+
+#[test]
+fn who_follows_what_is_told() {
+    const USERS: &str = "pg://schema/shop/users";
+    let mut world = World::new(json!({}));
+    let narrow = world
+        .setup
+        .add_token_with(&["--expiry", "never", "--tools", "query_database"]);
+    let server = world.setup.start();
+    let open = |token: &Token| {
+        let initialize = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+            "protocolVersion": "2025-11-25", "capabilities": {},
+            "clientInfo": { "name": "follower", "version": "1" } } });
+        let answer = server.client().send(&Request::of(token, &initialize));
+        answer.unwrap().header("mcp-session-id").unwrap().to_owned()
+    };
+    let (own, other) = (open(&world.token), open(&narrow));
+    let about = |(token, session): (&Token, &str), method: &str, uri: &str| {
+        let request = json!({ "jsonrpc": "2.0", "id": method, "method": format!("resources/{method}"), "params": { "uri": uri } });
+        let request = Request::of(token, &request).header("Mcp-Session-Id", session);
+        server.client().send(&request).unwrap().json()
+    };
+    let (own, other) = ((&world.token, &*own), (&narrow, &*other));
+    assert!(about(own, "subscribe", USERS)["result"].is_object());
+    assert!(about(own, "subscribe", "pg://nothing")["error"].is_object());
+    assert!(about(own, "unsubscribe", USERS)["result"].is_object());
+    assert!(about(other, "subscribe", USERS)["error"].is_object());
+    assert!(about(other, "read", USERS)["error"].is_object());
+    let listen = json!({ "jsonrpc": "2.0", "id": "listen", "method": "subscriptions/listen", "params": {
+        "notifications": { "resourceSubscriptions": [USERS] }, "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": { "name": "newest", "version": "1" },
+            "io.modelcontextprotocol/clientCapabilities": {} } } });
+    let listen = Request::json(&listen)
+        .bearer(&world.token.secret)
+        .header("Accept", "application/json, text/event-stream")
+        .header("MCP-Protocol-Version", "2026-07-28")
+        .header("Mcp-Method", "subscriptions/listen");
+    let mut listening = server.client();
+    listening.send_only(&listen).unwrap();
+    wait::until("the stream is told", LIMIT, || {
+        of(&world.lines(), "follow").len() == 4
+    });
+    listening.hang_up();
+    stop(server);
+    let lines = world.lines();
+    let told: Vec<_> = lines
+        .iter()
+        .filter(|line| line.get("uri").is_some())
+        .map(|line| {
+            ["event", "token", "client", "uri", "outcome", "request"]
+                .map(|name| line[name].as_str().unwrap())
+        })
+        .collect();
+    let (token, narrow) = (&*world.token.id, &*narrow.id);
+    assert_eq!(
+        told,
+        [
+            ["follow", token, "follower/1", USERS, "ok", "subscribe"],
+            [
+                "follow",
+                token,
+                "follower/1",
+                "pg://nothing",
+                "unknown",
+                "subscribe"
+            ],
+            ["unfollow", token, "follower/1", USERS, "ok", "unsubscribe"],
+            [
+                "follow",
+                narrow,
+                "follower/1",
+                USERS,
+                "unknown",
+                "subscribe"
+            ],
+            ["resource", narrow, "follower/1", USERS, "unknown", "read"],
+            ["follow", token, "newest/1", USERS, "ok", "listen"],
+        ]
+    );
+    assert_eq!(of(&lines, "follow")[0]["database"], json!("shop"));
+    world.assert_verified();
+}
+
+#[test]
+fn whatever_is_refused_as_too_much_at_once_is_told() {
+    let mut world = World::new(json!({}));
+    world.setup.config["limits"] = json!({ "running_calls": 1 });
+    let server = world.setup.start();
+    let token = &world.token;
+    let mut busy = server.client();
+    busy.send_only(&Request::query(token, "SELECT pg_sleep(60)"))
+        .unwrap();
+    let admin = world.database.superuser();
+    wait::until("the statement runs", LIMIT, || {
+        admin.value("select count(*) from pg_stat_activity where query ~ 'pg_sleep' and state = 'active' and pid <> pg_backend_pid()") == "1"
+    });
+    let meta = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {} });
+    let table = "pg://schema/{schema}/{table}";
+    for (method, params) in [
+        (
+            "tools/call",
+            json!({ "name": "query_database", "arguments": {} }),
+        ),
+        ("resources/read", json!({ "uri": "pg://settings" })),
+        ("resources/subscribe", json!({ "uri": "pg://schema" })),
+        (
+            "completion/complete",
+            json!({ "ref": { "type": "ref/resource", "uri": table }, "argument": { "name": "schema", "value": "" } }),
+        ),
+        (
+            "subscriptions/listen",
+            json!({ "_meta": meta, "notifications": { "resourceSubscriptions": ["pg://schema/a/b", "pg://schema/a/c"] } }),
+        ),
+        ("tools/list", json!({})),
+    ] {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let refused = server.post(token, &request).json();
+        let message = refused["error"]["message"].as_str().unwrap();
+        assert!(message.contains("too many requests"), "{method}: {refused}");
+    }
+    busy.hang_up();
+    stop(server);
+    let lines = world.lines();
+    let told: Vec<_> = lines
+        .iter()
+        .filter(|line| line["outcome"] == "too_fast")
+        .map(|line| {
+            let name = line.get("tool").or(line.get("uri")).unwrap();
+            (line["event"].as_str().unwrap(), name.as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("call", "query_database"),
+            ("resource", "pg://settings"),
+            ("follow", "pg://schema"),
+            ("completion", table),
+            ("follow", "pg://schema/a/b and 1 more"),
+        ]
+    );
+}
+
+#[test]
+fn a_change_of_the_databases_is_told_without_what_is_secret() {
+    let mut world = World::new(json!({}));
+    let server = world.setup.start();
+    let password = world.setup.config["databases"][0]["password"].clone();
+    let mut other = world.database.entry("other", &world.database.reader);
+    world.setup.config["databases"][0]["pool_max_conns"] = json!(3);
+    other["password"] = json!("canary-password-5150");
+    let databases = world.setup.config["databases"].as_array_mut().unwrap();
+    databases.push(other);
+    world.setup.config_file();
+    server.log.wait_for("Reloaded");
+    let databases = world.setup.config["databases"].as_array_mut().unwrap();
+    databases.pop();
+    world.setup.config_file();
+    wait::until("it is read again", LIMIT, || {
+        server.log.count("Reloaded") == 2
+    });
+    stop(server);
+    let lines = world.lines();
+    let told = of(&lines, "databases_changed");
+    assert_eq!(told.len(), 2);
+    assert_eq!(
+        (&told[0]["added"], &told[0]["changed"]),
+        (&json!(["other"]), &json!(["shop"]))
+    );
+    assert_eq!(told[1]["removed"], json!(["other"]));
+    assert!(told[1].get("added").is_none() && told[1].get("changed").is_none());
+    let text = fs::read_to_string(world.file()).unwrap();
+    for secret in ["canary-password-5150", password.as_str().unwrap()] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
 #[test]
 fn a_server_that_is_killed_in_the_middle_of_calls_leaves_a_log_that_goes_on() {
     let world = World::new(json!({}));
@@ -506,6 +805,55 @@ fn a_rotated_log_goes_on_in_a_new_file() {
     assert_eq!(world.verify(&[new, old]).code, 1, "in the wrong order");
 }
 
+#[test]
+fn a_log_that_is_rotated_under_load_loses_nothing() {
+    const CALLERS: usize = 4;
+    const CALLS: usize = 500;
+    let world = World::new(json!({}));
+    let server = world.setup.start();
+    let answered = AtomicUsize::new(0);
+    let mut old: Vec<String> = Vec::new();
+    std::thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            scope.spawn(|| {
+                let mut client = server.client();
+                let request = Request::query(&world.token, "SELECT 1");
+                for _ in 0..CALLS {
+                    assert_eq!(client.send(&request).unwrap().status, 200);
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for rotation in 1..=4 {
+            wait::until("calls are answered", LIMIT, || {
+                answered.load(Ordering::Relaxed) > rotation * CALLERS * CALLS / 5
+            });
+            let name = world.setup.path().join(format!("audit.{rotation}"));
+            fs::rename(world.file(), &name).unwrap();
+            old.push(name.to_str().unwrap().to_owned());
+            // Whoever asks twice gets one new file.
+            server.signal(Signal::HUP);
+            server.signal(Signal::HUP);
+            wait::until("there is a new file", LIMIT, || {
+                server.log.count("is a new file") == rotation
+            });
+        }
+    });
+    let hash = stop(server);
+    let current = world.file();
+    let mut files: Vec<&str> = old.iter().map(String::as_str).collect();
+    files.push(current.to_str().unwrap());
+    let said = world.verify(&[&files[..], &["--expect", &hash]].concat());
+    assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+    assert!(!said.stdout.contains("lost"), "{}", said.stdout);
+    let calls: Vec<usize> = files
+        .iter()
+        .map(|file| of(&lines(Path::new(file)), "call").len())
+        .collect();
+    assert_eq!(calls.iter().sum::<usize>(), CALLERS * CALLS, "{calls:?}");
+    assert!(calls.iter().all(|calls| *calls > 0), "{calls:?}");
+}
+
 /// Lets the files of a process grow no further than to so many bytes, as a full disk does.
 fn limit(server: &Server, most: Option<u64>) {
     let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap());
@@ -599,6 +947,50 @@ fn a_full_disk_refuses_calls_before_they_run_where_that_is_wanted() {
     });
     stop(server);
     assert!(of(&world.lines(), "lost").is_empty());
+    world.assert_verified();
+}
+
+#[test]
+fn where_calls_are_refused_without_a_line_none_runs_without_one() {
+    const CALLERS: usize = 4;
+    const CALLS: usize = 200;
+    let world = World::new(json!({ "when_full": "refuse", "queue_lines": 16 }));
+    let server = world.setup.start();
+    let (done, ran) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            scope.spawn(|| {
+                for _ in 0..CALLS {
+                    let answer = server.query(&world.token, "SELECT 1");
+                    let is_refused = answer.text.contains("cannot write its audit log");
+                    assert_eq!(answer.is_error, is_refused, "{}", answer.text);
+                    ran.fetch_add(usize::from(!is_refused), Ordering::Relaxed);
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        // The disk is full and has room again, in the middle of lines.
+        for part in 1..10 {
+            wait::until("calls are answered", LIMIT, || {
+                done.load(Ordering::Relaxed) > part * CALLERS * CALLS / 10
+            });
+            let room = (part % 2 == 1)
+                .then(|| fs::metadata(world.file()).unwrap().len() + 37 * part as u64);
+            limit(&server, room);
+        }
+        limit(&server, None);
+    });
+    wait::until("calls run again", LIMIT, || {
+        let answer = server.query(&world.token, "SELECT 2");
+        ran.fetch_add(usize::from(!answer.is_error), Ordering::Relaxed);
+        !answer.is_error
+    });
+    stop(server);
+    let lines = world.lines();
+    assert!(of(&lines, "lost").is_empty());
+    let ran = ran.into_inner();
+    assert!(ran > 1 && ran < CALLERS * CALLS, "{ran}");
+    assert_eq!(of(&lines, "call").len(), ran);
     world.assert_verified();
 }
 

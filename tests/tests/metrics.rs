@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use end_to_end::{Client, Database, Request, Response, Server, Setup, Token, call, wait};
 use serde_json::{Value, json};
+use token_store::TokenHash;
 
 /// Only a hang takes longer.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -387,6 +389,61 @@ fn what_runs_waits_and_is_cancelled_is_told() {
             .iter()
             .all(|(_, labels, _)| !labels.contains_key("token"))
     );
+}
+
+#[test]
+fn scrapes_while_many_tokens_call_are_whole_and_never_fall() {
+    const TOKENS: usize = 150;
+    const CALLERS: usize = 4;
+    let (_database, mut setup) = setup(json!({ "per_token": true, "most_tokens": 50 }));
+    setup.config["http"]["auth"]["guessing"] = json!({ "slowed": false });
+    let first = setup.add_token();
+    let mut file = std::fs::read_to_string(setup.token_file()).unwrap();
+    let secret = |number: usize| format!("secret-of-{number}");
+    for number in 0..TOKENS {
+        let hash = TokenHash::of(&secret(number)).to_hex();
+        file += &format!(
+            "  - id: many-{number}\n    hash: {hash}\n    note: \"\"\n    created_at: \"2024-10-30T10:15:30Z\"\n    expires_at: null\n"
+        );
+    }
+    setup.replace_tokens(&file);
+    let server = setup.start();
+    let at = address(&server);
+    // Refused for its arguments, so that PostgreSQL is not asked.
+    let message = call("query_database", json!({ "query": 7 }));
+    let running = AtomicUsize::new(CALLERS);
+    std::thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            scope.spawn(|| {
+                let mut client = server.client();
+                for number in 0..TOKENS {
+                    let request = Request::json(&message).bearer(&secret(number));
+                    assert_eq!(client.send(&request).unwrap().status, 200);
+                }
+                running.fetch_sub(1, Ordering::AcqRel);
+            });
+        }
+        let mut before = 0.0;
+        while running.load(Ordering::Acquire) > 0 {
+            let calls = scrape(at).sum("mcp_server_token_calls_total");
+            assert!(calls >= before, "{calls} after {before}");
+            before = calls;
+            // Who does not wait for the answer leaves nothing behind.
+            let mut gone = Client::new(at);
+            gone.send_only(&Request::new("GET", "/metrics")).unwrap();
+            gone.hang_up();
+        }
+    });
+    let now = scrape(at);
+    let sum = (TOKENS * CALLERS) as f64;
+    assert_eq!(now.sum("mcp_server_token_calls_total"), sum);
+    assert_eq!(now.sum("mcp_server_calls_total"), sum);
+    let told = now
+        .samples
+        .iter()
+        .filter(|(name, ..)| name == "mcp_server_token_calls_total");
+    assert_eq!(told.count(), 51, "50 tokens, and the others");
+    assert!(!server.query(&first, "SELECT 1").is_error);
 }
 
 #[test]

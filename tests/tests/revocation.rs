@@ -81,15 +81,7 @@ fn add_bystanders(setup: &Setup, count: usize) {
             number + 1
         ));
     }
-    replace(setup, &text);
-}
-
-/// Replaces the token file as every careful writer does.
-fn replace(setup: &Setup, text: &str) {
-    use std::os::unix::fs::PermissionsExt;
-    let part = setup.file("tokens.part", text);
-    std::fs::set_permissions(&part, std::fs::Permissions::from_mode(0o600)).unwrap();
-    std::fs::rename(part, setup.token_file()).unwrap();
+    setup.replace_tokens(&text);
 }
 
 #[test]
@@ -265,7 +257,7 @@ fn a_token_ends_at_its_hour_with_all_that_it_runs() {
         .unwrap()
         .as_secs()
         + 3;
-    expire_at(&setup, &token, end);
+    setup.expire_at(&token, end);
     let (refused, ended) = while_running(&server, &token, &observer, 2, || {
         wait::until(
             "the connections are closed",
@@ -289,28 +281,6 @@ fn a_token_ends_at_its_hour_with_all_that_it_runs() {
     assert_eq!(server.query(&other, "SELECT 1").value(), 1);
 }
 
-/// Rewrites the token's `expires_at` to a second since 1970.
-fn expire_at(setup: &Setup, token: &Token, second: u64) {
-    let moment = Database::fresh()
-        .superuser()
-        .value(&format!("select to_char(to_timestamp({second}) at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"));
-    let text = std::fs::read_to_string(setup.token_file()).unwrap();
-    let (before, entry) = text
-        .split_once(&token.id)
-        .expect("the token is in the file");
-    let (facts, rest) = entry.split_once("expires_at:").expect("it has an end");
-    let (_, rest) = rest
-        .split_once('\n')
-        .expect("the file ends with a line break");
-    replace(
-        setup,
-        &format!(
-            "{before}{}{facts}expires_at: \"{moment}\"\n{rest}",
-            token.id
-        ),
-    );
-}
-
 #[test]
 fn a_new_token_is_usable_once_the_command_has_returned() {
     let _turn = turn();
@@ -331,10 +301,10 @@ fn a_token_file_that_does_not_parse_ends_nobody_and_is_reported() {
     let token = setup.add_token();
     let server = setup.start();
     let good = std::fs::read_to_string(setup.token_file()).unwrap();
-    replace(&setup, "tokens:\n  - id: token-1\n    hash: not a hash\n");
+    setup.replace_tokens("tokens:\n  - id: token-1\n    hash: not a hash\n");
     server.log.wait_for("token-1");
     assert_eq!(server.query(&token, "SELECT 1").value(), 1);
-    replace(&setup, &good.replace(&token.id, "token-5"));
+    setup.replace_tokens(&good.replace(&token.id, "token-5"));
     server.log.wait_for("[AUTH] Reloaded");
     assert_eq!(server.query(&token, "SELECT 1").value(), 1);
 }
@@ -372,8 +342,7 @@ fn a_token_that_is_bound_to_another_database_leaves_the_first_at_once() {
     };
     assert_eq!(name(&token), one.name);
     let text = std::fs::read_to_string(setup.token_file()).unwrap();
-    replace(
-        &setup,
+    setup.replace_tokens(
         &text
             .replace("database: one", "database: two")
             .replace("database: \"one\"", "database: \"two\""),

@@ -420,3 +420,73 @@ fn kept_connections_leave_room_for_other_calls_and_tokens() {
     assert!(!within(&server, &tokens[0], &sessions[1], "query_database", query).is_error);
     assert!(!within(&server, &tokens[1], &sessions[2], "query_database", query).is_error);
 }
+
+#[test]
+fn the_audit_log_tells_which_session_a_call_is_in_and_what_becomes_of_it() {
+    let mut world = World::new();
+    let file = world.setup.path().join("audit.jsonl");
+    world.setup.config["audit"] = json!({ "file": file });
+    let token = world.writer();
+    let server = world.setup.start();
+    let closed = name(&open(&server, &token));
+    let lost = name(&open(&server, &token));
+    send(
+        &server,
+        &token,
+        "close_session",
+        json!({ "session": closed }),
+    );
+    let pid = within(
+        &server,
+        &token,
+        &lost,
+        "query_database",
+        "SELECT pg_backend_pid() AS p",
+    );
+    let terminate = format!("select pg_terminate_backend({})", pid.value());
+    world.observer().run(&terminate);
+    let old = Old::begin(&server, &token);
+    old.write("CREATE TEMP TABLE mine (a int)");
+    old.end();
+    let lines = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.collect()
+    };
+    let of = |event: &str| -> Vec<Vec<String>> {
+        let names: &[&str] = match event {
+            "call" => &["tool", "session"],
+            _ => &["token", "session", "database", "reason"],
+        };
+        let of_line = |line: &Value| {
+            names
+                .iter()
+                .map(|name| line[*name].as_str().unwrap().to_owned())
+                .collect()
+        };
+        let lines = lines();
+        let lines = lines.iter().filter(|line| line["event"] == event);
+        lines.map(of_line).collect()
+    };
+    wait::until("both losses are told", HANG, || of("state_lost").len() == 2);
+    let (closed, lost, old) = (&closed[..16], &lost[..16], &old.id[..16]);
+    let mut told = of("state_lost");
+    told.sort_by_key(|line| line[3].clone());
+    assert_eq!(
+        told,
+        [
+            [&*token.id, lost, "shop", "broken"],
+            [&*token.id, old, "shop", "session_over"],
+        ]
+    );
+    assert_eq!(
+        of("call"),
+        [
+            ["open_session", closed],
+            ["open_session", lost],
+            ["close_session", closed],
+            ["query_database", lost],
+            ["execute_write", old],
+        ]
+    );
+}

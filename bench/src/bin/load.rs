@@ -48,7 +48,11 @@ fn main() {
         let params = format!(
             r#"{{"protocolVersion":"{REVISION}","capabilities":{{}},"clientInfo":{client}}}"#
         );
-        let params = if method == "initialize" { &params } else { "{}" };
+        let params = if method == "initialize" {
+            &params
+        } else {
+            "{}"
+        };
         format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#)
     } else {
         let tool = arguments.text("--tool", "query_database");

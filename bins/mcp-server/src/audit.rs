@@ -9,14 +9,15 @@ use std::{
 
 use anyhow::Context;
 use audit_log::{AuditLog, Entry, Options, Status};
-use pg_tools::{Account, CallKind, Ledger, masked};
+use pg_tools::{Account, CallKind, Ledger, masked, session_of};
 use server_config::{Audit as Terms, Config};
+use session_pool::{End, Loss};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use token_store::{Changes, Token, TokenId};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::announce;
+use crate::{announce, databases::Differences};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -177,13 +178,46 @@ impl Audit {
         }
     }
 
+    /// Tells which databases are others than before.
+    pub(crate) fn databases_changed(&self, differences: &Differences) {
+        let Differences {
+            added,
+            changed,
+            removed,
+            ..
+        } = differences;
+        let mut line = entry("databases_changed");
+        for (what, names) in [("added", added), ("changed", changed), ("removed", removed)] {
+            if !names.is_empty() {
+                line = line.list(what, names.iter().map(String::as_str));
+            }
+        }
+        self.write(line);
+    }
+
     /// Tells that what a token had running was ended.
-    pub(crate) fn session_ended(&self, id: &TokenId, why: &str) {
-        self.write(
-            entry("session_ended")
-                .text("token", id.as_str())
-                .text("reason", why),
-        );
+    pub(crate) fn session_ended(&self, id: &str, why: &str) {
+        self.write(entry("session_ended").text("token", id).text("reason", why));
+    }
+
+    /// Tells what ended of a token's connections that nobody has closed.
+    pub(crate) fn ended_by_itself(&self, id: &str, end: End<'_>) {
+        match end {
+            End::Deadline => self.session_ended(id, "expired"),
+            End::Login => self.session_ended(id, "credentials"),
+            End::Line {
+                name,
+                database,
+                loss,
+            } => self.write(
+                entry("state_lost")
+                    .text("token", id)
+                    .text("session", beginning(session_of(name)))
+                    .text("database", database)
+                    .text("reason", loss.map_or("session_over", cause)),
+            ),
+            _ => {}
+        }
     }
 
     fn write(&self, entry: Entry) {
@@ -199,6 +233,8 @@ impl Audit {
             CallKind::Tool => ("call", "tool"),
             CallKind::Resource => ("resource", "uri"),
             CallKind::Completion => ("completion", "uri"),
+            CallKind::Follow => ("follow", "uri"),
+            CallKind::Unfollow => ("unfollow", "uri"),
         };
         let mut line = entry(event)
             .text("token", call.agent)
@@ -222,7 +258,7 @@ impl Audit {
             .text("outcome", call.outcome.word())
             .optional("sqlstate", call.sqlstate);
         if let Some(session) = call.session {
-            line = line.text("session", session.get(..SESSION_DIGITS).unwrap_or(session));
+            line = line.text("session", beginning(session));
         }
         match call.request {
             Some(request) => line.short("request", request, LONGEST_REQUEST),
@@ -231,12 +267,31 @@ impl Audit {
     }
 }
 
+/// Says in a word why a connection was closed that was kept for a session.
+fn cause(loss: Loss) -> &'static str {
+    match loss {
+        Loss::Idle(_) => "idle",
+        Loss::Broken => "broken",
+        Loss::Crowded => "crowded",
+        _ => "database_changed",
+    }
+}
+
+/// As much of a session's name as is told.
+fn beginning(session: &str) -> &str {
+    session.get(..SESSION_DIGITS).unwrap_or(session)
+}
+
 /// Tells statements apart that differ in more than their values, in 32 hexadecimal digits.
 fn fingerprint(statement: &str) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digest = Sha256::digest(masked(statement));
-    let digits = digest[..16].iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    let digits = digits.filter_map(|digit| char::from_digit(digit.into(), 16));
-    digits.collect()
+    let mut digits = String::with_capacity(32);
+    for byte in &digest[..16] {
+        digits.push(DIGITS[usize::from(byte >> 4)].into());
+        digits.push(DIGITS[usize::from(byte & 15)].into());
+    }
+    digits
 }
 
 impl Ledger for Audit {

@@ -328,7 +328,7 @@ impl Door {
     fn end(&self, id: &TokenId, why: &str) {
         let had_one = self.sessions.close(id.as_str());
         if let Some(audit) = self.audit.as_ref().filter(|_| had_one) {
-            audit.session_ended(id, why);
+            audit.session_ended(id.as_str(), why);
         }
     }
 

@@ -213,16 +213,18 @@ impl Holders {
         }
         let known = self.read();
         let mut others = known.forgotten;
+        let holders: Vec<Arc<Holder>> = known.by_id.values().cloned().collect();
+        // Requests wait for whoever waits for this.
+        drop(known);
         let mut totals = Vec::new();
-        for (id, holder) in &known.by_id {
+        for holder in holders {
             let done = holder.record.meter.totals();
             if holder.record.is_told_apart {
-                totals.push((id.to_string(), done));
+                totals.push((holder.token.id.to_string(), done));
             } else {
                 add_totals(&mut others, done);
             }
         }
-        drop(known);
         totals.sort_by(|a, b| a.0.cmp(&b.0));
         totals.push((OTHERS.to_owned(), others));
         totals

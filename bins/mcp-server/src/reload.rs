@@ -14,6 +14,7 @@ use tokio::{
 
 use crate::{
     announce,
+    audit::Audit,
     databases::{Databases, Differences},
     file,
     gate::Door,
@@ -41,6 +42,7 @@ pub(crate) struct Reload {
     sessions: Sessions,
     guards: Arc<Guards>,
     door: Option<Arc<Door>>,
+    audit: Option<Arc<Audit>>,
     /// The name of the first database, told anew with each change.
     first: watch::Sender<Arc<str>>,
     loads: Arc<Loads>,
@@ -67,6 +69,7 @@ impl Reload {
             sessions: parts.sessions.clone(),
             guards: parts.guards.clone(),
             door: None,
+            audit: None,
             first: watch::Sender::new(parts.databases.first()),
             loads: Loads::new(),
             hangups: signal(SignalKind::hangup()).context("signals cannot be taken over")?,
@@ -79,6 +82,11 @@ impl Reload {
             door: Some(door),
             ..self
         }
+    }
+
+    /// Has changes told in the audit log, too.
+    pub(crate) fn with_audit(self, audit: Option<Arc<Audit>>) -> Self {
+        Reload { audit, ..self }
     }
 
     /// When the configuration was read.
@@ -192,6 +200,9 @@ impl Reload {
         service.set_request_timeout(request_timeout(&in_force));
         self.databases = databases;
         self.put_in_force();
+        if let Some(audit) = &self.audit {
+            audit.databases_changed(&differences);
+        }
         Ok(differences)
     }
 

@@ -78,6 +78,9 @@ impl Parts {
         }
         let databases = Databases::of(config)?;
         let sessions = Sessions::new(databases.described(), databases::limits(config));
+        if let Some(audit) = audit.clone() {
+            sessions.tell_ends(move |id, end| audit.ended_by_itself(id, end));
+        }
         let guards = Arc::new(Guards::new(databases.allowances(only_loopback)));
         let toolbox = toolbox(config, guards.clone(), audit)?;
         Ok(Parts {
@@ -150,7 +153,7 @@ async fn over_stdio(
     let started = SystemTime::now();
     let parts = Parts::of(config, true, audit.clone())?;
     let tool_file = ToolFile::open(config, &parts.toolbox, &parts.sessions).await?;
-    let reload = Reload::new(config, sources, &parts)?;
+    let reload = Reload::new(config, sources, &parts)?.with_audit(audit.clone());
     let counted = metrics::Sources {
         started,
         counters: parts.toolbox.counters(),
@@ -232,7 +235,7 @@ async fn over_http(
     let options = options(config)?;
     let parts = Parts::of(config, only_loopback, audit.clone())?;
     let tool_file = ToolFile::open(config, &parts.toolbox, &parts.sessions).await?;
-    let reload = Reload::new(config, sources, &parts)?;
+    let reload = Reload::new(config, sources, &parts)?.with_audit(audit.clone());
     let first = reload.first();
     let sessions = parts.sessions.clone();
     let mut counted = metrics::Sources {

@@ -1,6 +1,6 @@
 //! How lines hang together.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, io::Write, str::FromStr};
 
 use sha2::{Digest, Sha256};
 
@@ -9,6 +9,9 @@ use crate::Entry;
 /// What stands between a line's content and its hash, and behind that.
 const BEFORE_HASH: &[u8] = b",\"hash\":\"";
 const AFTER_HASH: &[u8] = b"\"}";
+
+/// No log has more lines, so that the number behind the last one is a number.
+const MOST_LINES: u64 = u64::MAX >> 1;
 
 /// The hash of a line, or of the nothing before the first one. Displayed in hexadecimal.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -95,7 +98,8 @@ impl Position {
         let start = out.len();
         self.seq += 1;
         out.extend_from_slice(b"{\"seq\":");
-        out.extend_from_slice(self.seq.to_string().as_bytes());
+        // Writing to a vector cannot fail.
+        let _ = write!(out, "{}", self.seq);
         out.extend_from_slice(entry.members().as_bytes());
         self.hash = self.hash.followed_by(&out[start..]);
         out.extend_from_slice(BEFORE_HASH);
@@ -143,8 +147,9 @@ impl<'a> Line<'a> {
         let number = content.strip_prefix(b"{\"seq\":")?;
         let digits = number.iter().take_while(|byte| byte.is_ascii_digit());
         let digits = std::str::from_utf8(&number[..digits.count()]).ok()?;
+        let seq = digits.parse().ok().filter(|seq| *seq <= MOST_LINES)?;
         Some(Line {
-            seq: digits.parse().ok()?,
+            seq,
             content,
             hash: Hash::read(hex)?,
         })
@@ -195,6 +200,8 @@ mod tests {
             "{}".into(),
             format!(",\"hash\":\"{hash}\"}}"),
             format!("{{\"seq\":x,\"hash\":\"{hash}\"}}"),
+            format!("{{\"seq\":{},\"hash\":\"{hash}\"}}", u64::MAX),
+            format!("{{\"seq\":{},\"hash\":\"{hash}\"}}", "9".repeat(30)),
             format!("{{\"seq\":1,\"hash\":\"g{}\"}}", &hash.to_string()[1..]),
         ] {
             assert!(Line::read(text.as_bytes()).is_none(), "{text}");

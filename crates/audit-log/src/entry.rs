@@ -71,8 +71,7 @@ impl Entry {
     #[must_use]
     pub fn number(mut self, name: &str, value: u64) -> Self {
         self.name(name);
-        // Writing to a String cannot fail, here and below.
-        let _ = write!(self.members, "{value}");
+        push_number(&mut self.members, value, 1);
         self
     }
 
@@ -80,13 +79,10 @@ impl Entry {
     #[must_use]
     pub fn milliseconds(mut self, name: &str, value: std::time::Duration) -> Self {
         self.name(name);
-        let microseconds = value.as_micros();
-        let _ = write!(
-            self.members,
-            "{}.{:03}",
-            microseconds / 1_000,
-            microseconds % 1_000
-        );
+        let microseconds = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+        push_number(&mut self.members, microseconds / 1_000, 1);
+        self.members.push('.');
+        push_number(&mut self.members, microseconds % 1_000, 3);
         self
     }
 
@@ -124,6 +120,7 @@ impl Entry {
             hidden if is_hidden(hidden) => {
                 let mut units = [0; 2];
                 for unit in hidden.encode_utf16(&mut units) {
+                    // Writing to a String cannot fail.
                     let _ = write!(self.members, "\\u{unit:04x}");
                 }
             }
@@ -132,24 +129,53 @@ impl Entry {
     }
 }
 
-/// Says whether a character acts on a terminal, or on how what follows is shown.
+/// Says whether a character acts on a terminal, or on how what follows is shown, or is not shown at all:
+/// Unicode's controls, formats (`Cf`), separators of lines, and what else a font has nothing for
+/// (`Default_Ignorable_Code_Point`).
 fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(character,
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}')
+            '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
+            | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Writes a time as RFC 3339 has it, in UTC, to the millisecond.
+/// Writes a time as RFC 3339 has it, in UTC, to the millisecond. A year before 0 or after 9999 is no
+/// time that RFC 3339 knows.
 fn write_time(out: &mut String, at: OffsetDateTime) {
     let at = at.to_offset(time::UtcOffset::UTC);
     let (year, month, day) = at.to_calendar_date();
     let (hour, minute, second, millisecond) = at.to_hms_milli();
-    let month = u8::from(month);
-    let _ = write!(
-        out,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z"
-    );
+    let parts = [
+        (u64::from(year.unsigned_abs()), 4, '-'),
+        (u8::from(month).into(), 2, '-'),
+        (day.into(), 2, 'T'),
+        (hour.into(), 2, ':'),
+        (minute.into(), 2, ':'),
+        (second.into(), 2, '.'),
+        (millisecond.into(), 3, 'Z'),
+    ];
+    for (number, width, behind) in parts {
+        push_number(out, number, width);
+        out.push(behind);
+    }
+}
+
+/// Writes a number with at least so many digits, as each line has many.
+pub(crate) fn push_number(out: &mut String, number: u64, width: usize) {
+    let mut digits = [b'0'; 20];
+    let (mut at, mut rest) = (digits.len(), number);
+    while rest > 0 {
+        at -= 1;
+        // A digit of ten is a byte.
+        digits[at] += (rest % 10) as u8;
+        rest /= 10;
+    }
+    let start = at.min(digits.len() - width);
+    out.extend(digits[start..].iter().copied().map(char::from));
 }
 
 #[cfg(test)]
@@ -182,7 +208,37 @@ mod tests {
         assert!(!shown.chars().any(is_hidden), "{shown}");
     }
 
+    #[test]
+    fn what_turns_or_hides_a_text_is_escaped() {
+        let hidden = "\u{61c}\u{200f}\u{202e}\u{2067}\u{ad}\u{2060}\u{206a}\u{3164}\u{fe0f}\u{fff9}\u{1d173}\u{e0100}\r\u{85}\u{7f}";
+        let entry = Entry::new("x", OffsetDateTime::UNIX_EPOCH).text("a", hidden);
+        assert!(entry.members().is_ascii(), "{}", entry.members());
+        assert_eq!(read(&entry)["a"], hidden);
+        let shown = "Ångström 東京 🙂 مرحبا";
+        let entry = Entry::new("x", OffsetDateTime::UNIX_EPOCH).text("a", shown);
+        assert!(entry.members().contains(shown), "{}", entry.members());
+    }
+
     proptest::proptest! {
+        #[test]
+        fn any_number_is_written_as_usual(number in proptest::num::u64::ANY, small in 0_u64..1_100) {
+            for number in [number, small] {
+                let mut written = String::new();
+                push_number(&mut written, number, 3);
+                proptest::prop_assert_eq!(written, format!("{number:03}"));
+            }
+        }
+
+        #[test]
+        fn any_time_is_written_as_rfc_3339_has_it(at in 0_i64..253_402_300_800_000) {
+            let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at) * 1_000_000).unwrap();
+            let mut written = String::new();
+            write_time(&mut written, at);
+            let known = OffsetDateTime::parse(&written, &time::format_description::well_known::Rfc3339);
+            proptest::prop_assert_eq!(known.unwrap(), at);
+            proptest::prop_assert_eq!(written.len(), "2026-01-02T03:04:05.006Z".len());
+        }
+
         #[test]
         fn any_text_comes_back_and_hides_nothing(text in "\\PC{0,20}|[\\x00-\\x7f]{0,20}|.{0,20}") {
             let entry = Entry::new("x", OffsetDateTime::UNIX_EPOCH).text("a", &text);

@@ -65,7 +65,12 @@ pub(crate) struct LogFile {
     end: Position,
     rest: Rest,
     is_synced: bool,
+    /// What is to be written next; kept for its room.
+    out: Vec<u8>,
 }
+
+/// Room that is kept from one write to the next.
+const KEPT_ROOM: usize = 64 << 10;
 
 /// What stands behind the last whole line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +141,7 @@ impl LogFile {
             end: Position::default(),
             rest: Rest::Nothing,
             is_synced: true,
+            out: Vec::new(),
         };
         if metadata.len() > 0 {
             log.find_end(metadata.len()).map_err(|error| match error {
@@ -231,7 +237,7 @@ impl LogFile {
         entries: impl IntoIterator<Item = &'a Entry>,
         now: OffsetDateTime,
     ) -> (usize, io::Result<()>) {
-        let (mut out, mut ends, mut end) = (Vec::new(), Vec::new(), self.end);
+        let (mut out, mut ends, mut end) = (std::mem::take(&mut self.out), Vec::new(), self.end);
         let mut ours = 0;
         if self.rest != Rest::Nothing {
             out.push(b'\n');
@@ -261,6 +267,9 @@ impl LogFile {
         } else {
             self.take_back(&out[..written]);
         }
+        out.clear();
+        out.shrink_to(KEPT_ROOM);
+        self.out = out;
         (whole.saturating_sub(ours), result)
     }
 

@@ -4,11 +4,12 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
-    thread::JoinHandle,
+    thread::{JoinHandle, Thread},
+    time::Duration,
 };
 
 use crate::{
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     most_queued: usize,
     /// Places that are taken.
     queued: AtomicUsize,
+    /// The thread, which is woken when half of the places are taken.
+    thread: OnceLock<Thread>,
     pub(crate) written: AtomicU64,
     lost: AtomicU64,
     /// Lines that were lost since that was last told.
@@ -219,6 +222,7 @@ impl AuditLog {
         let shared = Arc::new(Shared {
             most_queued: options.most_queued,
             queued: AtomicUsize::new(0),
+            thread: OnceLock::new(),
             written: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             untold: AtomicU64::new(0),
@@ -260,6 +264,11 @@ impl AuditLog {
         if before >= self.shared.most_queued {
             self.shared.queued.fetch_sub(1, Ordering::Relaxed);
             return false;
+        }
+        if before == self.shared.most_queued / 2
+            && let Some(thread) = self.shared.thread.get()
+        {
+            thread.unpark();
         }
         true
     }
@@ -312,6 +321,15 @@ impl AuditLog {
 }
 
 impl Shared {
+    /// Waits for so long, but not while many lines wait. Only the thread that writes may call this.
+    pub(crate) fn pause(&self, time: Duration) {
+        self.thread.get_or_init(std::thread::current);
+        let many = self.queued.load(Ordering::Relaxed) > self.most_queued / 2;
+        if !many {
+            std::thread::park_timeout(time);
+        }
+    }
+
     /// Gives back the places of lines that are done with.
     pub(crate) fn leave(&self, lines: usize) {
         self.queued.fetch_sub(lines, Ordering::Relaxed);

@@ -12,6 +12,9 @@ use crate::{
 /// No line is longer, in bytes.
 const LONGEST: u64 = 1 << 20;
 
+/// The event of a line stands within so many bytes of its beginning, behind its number and its time.
+const HEAD: usize = 128;
+
 /// What was found in a file that is as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
@@ -129,9 +132,7 @@ pub fn verify(
 
 impl Verified {
     fn take(&mut self, bytes: &[u8], expected: Option<Hash>) -> Result<(), Fault> {
-        let Some(whole) = bytes.strip_suffix(b"\n") else {
-            return Err(Fault::CutOff(bytes.len() as u64));
-        };
+        let whole = whole(bytes)?;
         let line = Line::read(whole).ok_or(Fault::NotALine)?;
         let next = self.end.seq + 1;
         self.end.read(&line).map_err(|misfit| match misfit {
@@ -151,11 +152,18 @@ impl Verified {
     }
 }
 
+/// Takes the end off a line, which one that is cut off lacks.
+fn whole(line: &[u8]) -> Result<&[u8], Fault> {
+    let length = line.len() as u64;
+    line.strip_suffix(b"\n").ok_or(match length {
+        LONGEST => Fault::NotALine,
+        length => Fault::CutOff(length),
+    })
+}
+
 /// Reads after which place a file goes on.
 fn beginning(first: &[u8]) -> Result<Position, Fault> {
-    let Some(whole) = first.strip_suffix(b"\n") else {
-        return Err(Fault::CutOff(first.len() as u64));
-    };
+    let whole = whole(first)?;
     let line = Line::read(whole).ok_or(Fault::NotALine)?;
     let told = about(whole, "opened").ok_or(Fault::NoBeginning)?;
     let hash = told.get("after").and_then(Value::as_str);
@@ -181,10 +189,10 @@ fn tells_of(line: &[u8], torn: &[u8]) -> bool {
 
 /// What a line tells, if it is about such an event.
 fn about(line: &[u8], event: &str) -> Option<Map<String, Value>> {
-    let mark = format!("\"event\":\"{event}\"");
-    let holds = |line: &[u8]| line.windows(mark.len()).any(|part| part == mark.as_bytes());
     // Most lines are about something else.
-    let told = holds(line).then(|| Line::read(line)?.members())??;
+    let head = &line[..line.len().min(HEAD)];
+    let holds = |text: &str| head.windows(text.len()).any(|part| part == text.as_bytes());
+    let told = holds(event).then(|| Line::read(line)?.members())??;
     (told.get("event")? == event).then_some(told)
 }
 

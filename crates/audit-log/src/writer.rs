@@ -19,8 +19,9 @@ use crate::{
     log::{Shared, locked},
 };
 
-/// How long further lines are waited for when one has come: so that many come to one write, and who
-/// sends them need not wake this thread for each.
+/// How long no line is looked for after a write, unless half of those that may wait do. One that comes after a quiet time is written at once;
+/// of those that come one after the other many come to one write, and nobody who sends them has to wake
+/// this thread.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// How often it is tried again when lines cannot be written.
@@ -51,6 +52,8 @@ pub(crate) struct Writer {
     failing_since: Option<u64>,
     tried: Instant,
     synced: Instant,
+    /// Whether lines were written, and no more had come by then.
+    has_caught_up: bool,
 }
 
 /// What the thread does next.
@@ -84,6 +87,7 @@ impl Writer {
             failing_since: None,
             tried: Instant::now(),
             synced: Instant::now(),
+            has_caught_up: false,
         }
     }
 
@@ -104,6 +108,9 @@ impl Writer {
 
     /// Waits for something to do, and takes what has come together.
     fn receive(&mut self, messages: &Receiver<Message>) -> Next {
+        if std::mem::take(&mut self.has_caught_up) {
+            self.shared.pause(GATHER);
+        }
         let has_work = !self.waiting.is_empty() || !self.own.is_empty();
         let first = if self.failing_since.is_some() {
             messages.recv_timeout(RETRY.saturating_sub(self.tried.elapsed()))
@@ -123,13 +130,15 @@ impl Writer {
         if self.failing_since.is_some() {
             return Next::Wait;
         }
-        std::thread::sleep(GATHER);
         while self.waiting.len() < MOST_AT_ONCE {
             match messages.try_recv() {
                 Ok(Message::Line(entry)) => self.waiting.push_back(entry),
                 Ok(Message::Reopen) => return Next::Reopen,
                 Ok(Message::Finish) => return Next::Finish,
-                Err(_) => break,
+                Err(_) => {
+                    self.has_caught_up = true;
+                    break;
+                }
             }
         }
         Next::Write

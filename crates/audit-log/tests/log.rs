@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::mpsc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use audit_log::{
@@ -321,5 +321,75 @@ proptest::proptest! {
         };
         let (line, _) = first_fault(&all.concat());
         proptest::prop_assert_eq!(line, wrong as u64 + 1);
+    }
+}
+
+#[test]
+fn a_small_queue_is_emptied_before_it_is_full() {
+    const LINES: u64 = 600;
+    let folder = Folder::new();
+    let options = Options {
+        most_queued: 1,
+        ..Options::new(folder.path())
+    };
+    let log = AuditLog::open(options, |_report| ()).unwrap();
+    written(&log, 1);
+    let began = Instant::now();
+    for number in 0..LINES {
+        log.write(entry(number));
+        written(&log, number + 2);
+    }
+    // Each would come 5 ms after the one before it, if it were waited for whether there are more.
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(5 * LINES / 2), "{took:?}");
+    assert_eq!(log.status().lost, 0);
+    log.finish();
+    assert_eq!(check(&folder.path()).unwrap().lines, LINES + 1);
+}
+
+/// A file without end, of which it is known how much was read.
+struct Endless {
+    begins: &'static [u8],
+    repeats: &'static [u8],
+    read: u64,
+}
+
+impl std::io::Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let rest = match self.read {
+            0 => self.begins,
+            _ => self.repeats,
+        };
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        self.read += length as u64;
+        Ok(length)
+    }
+}
+
+#[test]
+fn garbage_without_end_is_told_at_once_and_takes_no_room() {
+    for (begins, repeats) in [
+        (&b"{"[..], &b"\0\0\0\0\0\0\0\0"[..]),
+        (b"\n", b"\n\n\n\n"),
+        (b"\xff\n", b"x"),
+        (b"{\"seq\":", b"1111111111111"),
+    ] {
+        let mut endless = Endless {
+            begins,
+            repeats,
+            read: 0,
+        };
+        let buffered = std::io::BufReader::new(&mut endless);
+        let error = verify(buffered, None, None).unwrap_err();
+        let is_told = matches!(
+            error,
+            VerifyError::Broken {
+                line: 1,
+                fault: Fault::NotALine
+            }
+        );
+        assert!(is_told, "{error}");
+        assert!(endless.read < 3 << 20, "{} bytes were read", endless.read);
     }
 }

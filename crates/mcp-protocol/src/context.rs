@@ -87,10 +87,7 @@ impl<P> Context<P> {
 
     /// Gives the identifier that the client gave its request: a text or a number of its own choice.
     pub fn request_id(&self) -> Cow<'_, str> {
-        match &self.call.request {
-            Id::Text(text) => text.into(),
-            Id::Number(number) => number.to_string().into(),
-        }
+        self.call.request.words()
     }
 
     /// Gives the means to say that something changed.

@@ -13,8 +13,9 @@ use crate::calls;
 use crate::client::{self, ClientCapabilities};
 use crate::cursor;
 use crate::era::{self, Era};
-use crate::handler::{CallError, CallRefusal, Handler};
+use crate::handler::{CallError, CallRefusal, Called, Handler, Origin};
 use crate::jsonrpc::{self, Failure, INTERNAL_ERROR, METHOD_NOT_FOUND, Request};
+use crate::listen::Filter;
 use crate::methods::{self, Method};
 use crate::model::{
     Discovery, Empty, Handshake, List, PageRequest, Project, ReadResult, Reply, WrittenList,
@@ -56,11 +57,7 @@ impl<H: Handler> Service<H> {
         let headers = arrival.channel.headers();
         let params = Params::read(request.params.as_deref())?;
         let _place = place.ok_or_else(|| {
-            if request.method == "tools/call" {
-                let name = params::required::<String>("name", params.name);
-                let (name, why) = (name.unwrap_or_default(), CallRefusal::TooManyRequests);
-                self.handler.call_refused(&name, why, &arrival.principal);
-            }
+            self.tell_refused(request, &params, &arrival.principal);
             too_many_requests()
         })?;
         let meta = params.meta().map_err(|failure| match headers {
@@ -112,6 +109,34 @@ impl<H: Handler> Service<H> {
             Ok(()) = cancelled => Ok(Done { message: None, session: None }),
             () = session.ended() => Err(no_session()),
             done = &mut served => done,
+        }
+    }
+
+    /// Tells the handler of a request that is refused as there are too many.
+    fn tell_refused(&self, request: &Request, params: &Params<'_>, principal: &H::Principal) {
+        let text = |name, given| params::required::<String>(name, given).unwrap_or_default();
+        // Who the client is and in which session is looked up later.
+        let from = Origin {
+            principal,
+            client_name: None,
+            session: None,
+            request: request.id.words(),
+        };
+        let why = CallRefusal::TooManyRequests;
+        let refused = |called: Called<'_>| self.handler.call_refused(called, why, from.clone());
+        match methods::named(&request.method).map(|entry| entry.method) {
+            Some(Method::CallTool) => refused(Called::Tool(&text("name", params.name))),
+            Some(Method::ReadResource) => refused(Called::Resource(&text("uri", params.uri))),
+            Some(Method::Subscribe) => refused(Called::Follow(&text("uri", params.uri), 0)),
+            Some(Method::Complete) => refused(Called::Completion),
+            Some(Method::Listen) => {
+                let wanted: Option<Filter> =
+                    params::optional("notifications", params.notifications)
+                        .ok()
+                        .flatten();
+                self.refuse_to_follow(&wanted.unwrap_or_default(), from.clone());
+            }
+            _ => {}
         }
     }
 
@@ -193,16 +218,14 @@ impl<H: Handler> Service<H> {
                 self.finish(&asking, outcome.map(ReadResult), Some(Duration::ZERO))
             }
             Method::Subscribe => {
-                let uri: String = params::required("uri", params.uri)?;
-                let session = asking.scope.session.as_ref().ok_or_else(session_needed)?;
-                let version = self.version(&uri, &asking.scope.principal).await;
-                session.subscribe(uri, version)?;
+                self.subscribe(&asking).await?;
                 Ok(self.write(&asking, &Empty, None))
             }
             Method::Unsubscribe => {
                 let uri: String = params::required("uri", params.uri)?;
                 let session = asking.scope.session.as_ref().ok_or_else(session_needed)?;
                 session.followed.remove(&uri);
+                handler.unfollow_resource(&uri, asking.context(self)?);
                 Ok(self.write(&asking, &Empty, None))
             }
             Method::ListPrompts => {
@@ -275,6 +298,24 @@ impl<H: Handler> Service<H> {
             message: Some(message),
             session: Some(session),
         })
+    }
+
+    /// Has the session of a request follow a resource.
+    async fn subscribe(&self, asking: &Asking<'_, H::Principal>) -> Result<(), Failure> {
+        let uri: String = params::required("uri", asking.params.uri)?;
+        let session = asking.scope.session.as_ref().ok_or_else(session_needed)?;
+        if !session.followed.has_room_for(&uri) {
+            let (called, why) = (Called::Follow(&uri, 0), CallRefusal::TooManyRequests);
+            self.handler.call_refused(called, why, asking.origin());
+            return Err(too_many_subscriptions());
+        }
+        let following = self.handler.follow_resource(&uri, asking.context(self)?);
+        let version = self
+            .call(Box::pin(following), asking.scope.revision)
+            .await?;
+        // Others may have come in between.
+        let is_followed = session.followed.add(uri, version);
+        is_followed.then_some(()).ok_or_else(too_many_subscriptions)
     }
 
     fn page(&self, params: &Params<'_>, list: &'static str) -> Result<PageRequest, Failure> {
@@ -407,6 +448,10 @@ fn too_many_requests() -> Failure {
         "too many requests run at once; wait for one to end",
     )
     .status(429)
+}
+
+fn too_many_subscriptions() -> Failure {
+    Failure::invalid_params("this session has too many subscriptions")
 }
 
 fn session_needed() -> Failure {

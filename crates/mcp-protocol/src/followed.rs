@@ -14,6 +14,12 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
+    /// Says whether one may be followed, as there is room for it or as it is followed already.
+    pub(crate) fn has_room_for(&self, uri: &str) -> bool {
+        let versions = self.lock();
+        versions.len() < MOST || versions.contains_key(uri)
+    }
+
     /// Follows one more, which has this version; says whether there was room for it.
     pub(crate) fn add(&self, uri: String, version: Option<String>) -> bool {
         let mut versions = self.lock();
@@ -84,7 +90,8 @@ mod tests {
     fn there_is_room_for_so_many_and_no_more() {
         let followed = Followed::default();
         assert!((0..MOST).all(|n| followed.add(n.to_string(), None)));
-        assert!(!followed.add("one more".into(), None));
+        assert!(!followed.has_room_for("one more") && !followed.add("one more".into(), None));
+        assert!(followed.has_room_for("0"));
         assert!(followed.add("0".into(), None), "it is followed already");
     }
 }

@@ -1,5 +1,6 @@
 //! What a server's owner implements to be called.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -16,14 +17,42 @@ use crate::model::{
     ResourceContents, ResourceTemplate, ServerInfo, Tool, ToolResult,
 };
 
-/// Why a tool is not called.
+/// What a client called that the handler was not asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Called<'a> {
+    /// A tool, by the name that the client gave; empty, where it gave none.
+    Tool(&'a str),
+    /// A resource, to read it.
+    Resource(&'a str),
+    /// Resources, to be told of their changes: one of them, and how many more.
+    Follow(&'a str, usize),
+    /// A completion.
+    Completion,
+}
+
+/// Whose call does not get as far as the handler, as far as that is known by then.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Origin<'a, P> {
+    /// For whom the call is made.
+    pub principal: &'a P,
+    /// What the client calls itself; see [`Context::client_name`].
+    pub client_name: Option<&'a str>,
+    /// The identifier of its session.
+    pub session: Option<&'a str>,
+    /// The identifier that the client gave its request.
+    pub request: Cow<'a, str>,
+}
+
+/// Why a call does not get as far as the handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallRefusal {
     /// There is no such tool for the principal.
     UnknownTool,
     /// The arguments are no object, or are not those that the headers name.
     WrongArguments,
-    /// Too many requests of the principal run.
+    /// Too many requests of the principal run, or it follows too many resources.
     TooManyRequests,
 }
 
@@ -55,9 +84,15 @@ pub trait Handler: Send + Sync + 'static {
         context: Context<Self::Principal>,
     ) -> impl Future<Output = Result<ToolResult, CallError>> + Send;
 
-    /// Is told of a call of a tool that does not get as far as [`Handler::call_tool`]; the client is
-    /// told, too. `name` is what it asked for, as far as that is known.
-    fn call_refused(&self, _name: &str, _why: CallRefusal, _principal: &Self::Principal) {}
+    /// Is told of a call that does not get as far as the method of this trait that would answer it; the
+    /// client is told, too.
+    fn call_refused(
+        &self,
+        _called: Called<'_>,
+        _why: CallRefusal,
+        _from: Origin<'_, Self::Principal>,
+    ) {
+    }
 
     /// Lists one page of the resources that the principal may see.
     fn list_resources(
@@ -99,6 +134,21 @@ pub trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = Option<String>> + Send {
         async { None }
     }
+
+    /// Begins to follow a resource for a client, which has asked to be told of its changes, and gives
+    /// what [`Handler::resource_version`] gives. An error refuses it: a subscription is answered with
+    /// the error, a stream goes on without the resource.
+    fn follow_resource(
+        &self,
+        uri: &str,
+        context: Context<Self::Principal>,
+    ) -> impl Future<Output = Result<Option<String>, CallError>> + Send {
+        async move { Ok(self.resource_version(uri, context.principal()).await) }
+    }
+
+    /// Is told that a client asks to follow a resource no more, whether it did or not. That a stream or
+    /// a session ends, and with it all that was followed in it, is not told.
+    fn unfollow_resource(&self, _uri: &str, _context: Context<Self::Principal>) {}
 
     /// Lists the prompts that `principal` may see, in an order that stays. Only these can be got.
     fn prompts(&self, _principal: &Self::Principal) -> Arc<[Prompt]> {

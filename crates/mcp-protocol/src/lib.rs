@@ -139,7 +139,8 @@ pub use changes::Changes;
 pub use client::ClientCapabilities;
 pub use context::{AsTask, ClientSession, Context, LogLevel};
 pub use handler::{
-    CallError, CallRefusal, CompletionCall, Handler, Health, PromptCall, Reference, ToolCall,
+    CallError, CallRefusal, Called, CompletionCall, Handler, Health, Origin, PromptCall, Reference,
+    ToolCall,
 };
 pub use input::{ElicitAction, InputRequest, InputRequired, InputResponse, Root};
 pub use model::{

@@ -12,7 +12,7 @@ use crate::auth::Principal;
 use crate::changes::Change;
 use crate::exchange::{Answer, Exchange};
 use crate::followed::{self, Followed};
-use crate::handler::Handler;
+use crate::handler::{CallRefusal, Called, Handler, Origin};
 use crate::jsonrpc::{self, Failure, Id};
 use crate::model::{Capabilities, Object};
 use crate::outbox::Outbox;
@@ -24,7 +24,7 @@ use crate::session::{OpenStream, Session};
 /// What a client wants to be told, and what it will be told.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Filter {
+pub(crate) struct Filter {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     tools_list_changed: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -71,6 +71,7 @@ impl<H: Handler> Service<H> {
         let id = &asking.request.id;
         let wanted: Filter = params::required("notifications", asking.params.notifications)?;
         if wanted.resource_subscriptions.len() > followed::MOST {
+            self.refuse_to_follow(&wanted, asking.origin());
             return Err(Failure::invalid_params("too many resources for one stream"));
         }
         if asking.outbox.is_closed() {
@@ -80,6 +81,7 @@ impl<H: Handler> Service<H> {
             .listeners
             .enter(asking.scope.principal.name())
             .ok_or_else(|| {
+                self.refuse_to_follow(&wanted, asking.origin());
                 Failure::new(
                     jsonrpc::INTERNAL_ERROR,
                     "too many streams are open; close one",
@@ -87,13 +89,19 @@ impl<H: Handler> Service<H> {
                 .status(429)
             })?;
         let mut follower = self.changes.follow();
-        let filter = wanted.within(&self.handler.capabilities());
+        let context = asking.context(self)?;
+        let mut filter = wanted.within(&self.handler.capabilities());
         // Whoever reads the acknowledgement may rely on being told of what changes from then on.
         let followed = Arc::new(Followed::default());
         for uri in &filter.resource_subscriptions {
-            let version = self.version(uri, &asking.scope.principal).await;
-            followed.add(uri.clone(), version);
+            let following = self.handler.follow_resource(uri, context.clone());
+            if let Ok(Ok(version)) = self.limited(Box::pin(following)).await {
+                followed.add(uri.clone(), version);
+            }
         }
+        filter
+            .resource_subscriptions
+            .retain(|uri| followed.contains(uri));
         let acknowledged = json!({ "_meta": subscription(id), "notifications": &filter });
         asking.outbox.send(jsonrpc::write_notification(
             "notifications/subscriptions/acknowledged",
@@ -127,6 +135,16 @@ impl<H: Handler> Service<H> {
         let mut reply = self.reply(&crate::model::Empty, asking.scope.revision, None);
         reply.subscription = Some(id);
         Ok(jsonrpc::write_result(id, |out| reply.write(out)))
+    }
+
+    /// Tells the handler of resources that a stream was to follow which does not begin.
+    pub(crate) fn refuse_to_follow(&self, wanted: &Filter, from: Origin<'_, H::Principal>) {
+        let wanted = &wanted.resource_subscriptions;
+        if let Some(first) = wanted.iter().min() {
+            let called = Called::Follow(first, wanted.len() - 1);
+            let why = CallRefusal::TooManyRequests;
+            self.handler.call_refused(called, why, from);
+        }
     }
 
     /// Tells a session over HTTP what it subscribed to, until it ends or the transport closes.
@@ -224,7 +242,7 @@ impl<H: Handler> Service<H> {
     }
 
     /// Gives what a resource is like now, if that can be told in time.
-    pub(crate) async fn version(&self, uri: &str, principal: &H::Principal) -> Option<String> {
+    async fn version(&self, uri: &str, principal: &H::Principal) -> Option<String> {
         let version = self.handler.resource_version(uri, principal);
         self.limited(Box::pin(async { Ok(version.await) }))
             .await

@@ -15,7 +15,7 @@ use crate::calls;
 use crate::client::Lacking;
 use crate::context::{Circumstances, Context};
 use crate::era;
-use crate::handler::{CallError, CallRefusal, Handler, ToolCall};
+use crate::handler::{CallError, CallRefusal, Called, Handler, Origin, ToolCall};
 use crate::input::{InputRequest, InputRequired, Inputs};
 use crate::jsonrpc::{
     Failure, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, MISSING_CAPABILITY,
@@ -140,6 +140,16 @@ impl<'a, P: Principal> Asking<'a, P> {
         }))
     }
 
+    /// Says where the request comes from.
+    pub(crate) fn origin(&self) -> Origin<'_, P> {
+        Origin {
+            principal: &self.scope.principal,
+            client_name: self.scope.client_name.as_deref(),
+            session: self.scope.session.as_ref().map(|session| &*session.id),
+            request: self.request.id.words(),
+        }
+    }
+
     /// Says what a state that the client carries is good for.
     fn purpose(&self) -> Purpose<'_> {
         let text = |raw: Option<&'a RawValue>| raw.map_or("", RawValue::get);
@@ -165,7 +175,7 @@ impl<H: Handler> Service<H> {
         let tool = tools.iter().find(|tool| tool.name == name);
         let refused = |why| {
             self.handler
-                .call_refused(&name, why, &asking.scope.principal)
+                .call_refused(Called::Tool(&name), why, asking.origin())
         };
         let tool = tool.ok_or_else(|| {
             refused(CallRefusal::UnknownTool);

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::client::ClientCapabilities;
 use crate::context::LogLevel;
 use crate::followed::Followed;
-use crate::jsonrpc::{self, Failure, Id, Response};
+use crate::jsonrpc::{self, Id, Response};
 use crate::outbox::Outbox;
 use crate::revision::Revision;
 
@@ -116,17 +116,6 @@ impl Session {
 
     pub(crate) fn set_log_level(&self, level: LogLevel) {
         self.lock().log_level = level;
-    }
-
-    /// Subscribes to a resource, which has this version now.
-    pub(crate) fn subscribe(&self, uri: String, version: Option<String>) -> Result<(), Failure> {
-        if self.followed.add(uri, version) {
-            Ok(())
-        } else {
-            Err(Failure::invalid_params(
-                "this session has too many subscriptions",
-            ))
-        }
     }
 
     /// Enters a running request, so that it can be cancelled until the guard is dropped.

@@ -11,8 +11,8 @@ use common::client::Client;
 use common::{Holder, start_handler};
 use mcp_protocol::http::Options;
 use mcp_protocol::{
-    CallError, Capabilities, Context, Handler, Principal, ServerInfo, ServiceOptions, Tool,
-    ToolCall, ToolResult,
+    CallError, CallRefusal, Called, Capabilities, Context, Handler, Origin, Principal, ServerInfo,
+    ServiceOptions, Tool, ToolCall, ToolResult,
 };
 use serde_json::json;
 
@@ -23,6 +23,17 @@ type Seen = Arc<Mutex<HashMap<String, (u64, u64)>>>;
 struct Versioned {
     info: ServerInfo,
     seen: Seen,
+    told: Told,
+}
+
+/// What the handler was told of following.
+type Told = Arc<Mutex<Vec<String>>>;
+
+impl Versioned {
+    fn tell(&self, what: &str, uri: &str, context: &Context<Holder>) {
+        let told = format!("{} {what} {uri}", context.principal().name());
+        self.told.lock().unwrap().push(told);
+    }
 }
 
 impl Handler for Versioned {
@@ -55,6 +66,27 @@ impl Handler for Versioned {
         *looks += 1;
         (uri == "test://versioned").then(|| version.to_string())
     }
+
+    async fn follow_resource(
+        &self,
+        uri: &str,
+        context: Context<Holder>,
+    ) -> Result<Option<String>, CallError> {
+        self.tell("follows", uri, &context);
+        if uri == "test://hidden" {
+            return Err(CallError::NotFound(uri.to_owned()));
+        }
+        Ok(self.resource_version(uri, context.principal()).await)
+    }
+
+    fn call_refused(&self, called: Called<'_>, _: CallRefusal, from: Origin<'_, Holder>) {
+        let told = format!("{} may not: {called:?}", from.principal.name());
+        self.told.lock().unwrap().push(told);
+    }
+
+    fn unfollow_resource(&self, uri: &str, context: Context<Holder>) {
+        self.tell("leaves", uri, &context);
+    }
 }
 
 fn change(seen: &Seen, name: &str) {
@@ -67,6 +99,7 @@ async fn each_principal_is_told_of_its_own_changes_while_it_follows() {
     let handler = Versioned {
         info: ServerInfo::default(),
         seen: seen.clone(),
+        told: Told::default(),
     };
     let options = ServiceOptions {
         follow_interval: Duration::from_millis(5),
@@ -117,4 +150,61 @@ async fn each_principal_is_told_of_its_own_changes_while_it_follows() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_handler_is_told_who_follows_what_and_may_refuse_it() {
+    let told = Told::default();
+    let handler = Versioned {
+        info: ServerInfo::default(),
+        seen: Seen::default(),
+        told: told.clone(),
+    };
+    let server = start_handler(handler, Options::default(), ServiceOptions::default()).await;
+    let mut alice = Client::open(&server, "2025-11-25").await;
+    let of = |uri: &str| json!({ "uri": uri });
+    let hidden = alice.ask("resources/subscribe", of("test://hidden")).await;
+    assert_eq!(hidden["error"]["code"], -32002, "{hidden}");
+    for number in 0..1000 {
+        let uri = format!("test://{number}");
+        let answer = alice.ask("resources/subscribe", of(&uri)).await;
+        assert_eq!(answer["result"], json!({}));
+    }
+    told.lock().unwrap().clear();
+    let refused = alice.ask("resources/subscribe", of("test://one")).await;
+    assert_eq!(refused["error"]["code"], -32602, "{refused}");
+    alice.ask("resources/unsubscribe", of("test://7")).await;
+    let answer = alice.ask("resources/subscribe", of("test://one")).await;
+    assert_eq!(answer["result"], json!({}));
+
+    let listen = |uris: Vec<String>| json!({ "notifications": { "resourceSubscriptions": uris } });
+    let mut bob = Client::new(&server, "2026-07-28");
+    bob.token = "bob-token";
+    let many = (0..1001).map(|number| format!("test://{number:04}"));
+    let refused = bob
+        .ask("subscriptions/listen", listen(many.collect()))
+        .await;
+    assert_eq!(refused["error"]["code"], -32602, "{refused}");
+    let some = ["test://hidden", "test://versioned"].map(str::to_owned);
+    let request = bob.request("subscriptions/listen", listen(some.to_vec()));
+    let mut stream = bob.stream(&bob.http("POST", "", Some(&request))).await;
+    let acknowledged = stream.next().await.unwrap();
+    assert_eq!(
+        acknowledged["params"]["notifications"]["resourceSubscriptions"],
+        json!(["test://versioned"]),
+        "{acknowledged}"
+    );
+    let mut told = told.lock().unwrap().clone();
+    told[4..].sort();
+    assert_eq!(
+        told,
+        [
+            r#"alice may not: Follow("test://one", 0)"#,
+            "alice leaves test://7",
+            "alice follows test://one",
+            r#"bob may not: Follow("test://0000", 1000)"#,
+            "bob follows test://hidden",
+            "bob follows test://versioned",
+        ]
+    );
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mcp_protocol::{CallRefusal, Context};
+use mcp_protocol::{CallRefusal, Context, Origin};
 
 use crate::{Agent, read_only::ReadError};
 
@@ -45,7 +45,8 @@ pub struct Account<'a> {
     pub database: Option<&'a str>,
     /// What the client calls itself.
     pub client: Option<&'a str>,
-    /// The identifier of the client's session of the protocol.
+    /// The session whose connection its statements run on, by the name that `open_session` gave; else
+    /// the identifier of the client's session of the protocol.
     pub session: Option<&'a str>,
     /// The identifier that the client gave its request.
     pub request: Option<&'a str>,
@@ -72,6 +73,10 @@ pub enum CallKind {
     Resource,
     /// The completion of a resource's address.
     Completion,
+    /// A resource, to be told of its changes.
+    Follow,
+    /// A resource, to be told no more of its changes.
+    Unfollow,
 }
 
 /// How a call ended.
@@ -176,6 +181,7 @@ pub(crate) struct Notes {
 struct Said {
     database: Option<Arc<str>>,
     statement: Option<String>,
+    session: Option<String>,
     ending: Option<Ending>,
 }
 
@@ -207,6 +213,10 @@ impl Notes {
         if self.keeps_statements {
             self.said().statement = Some(text.to_owned());
         }
+    }
+
+    pub(crate) fn session(&self, name: &str) {
+        self.said().session = Some(name.to_owned());
     }
 
     pub(crate) fn rows(&self, rows: u64) {
@@ -340,7 +350,10 @@ impl Drop for Call<'_> {
             peer: self.agent.peer(),
             database: said.database.as_deref(),
             client: self.context.client_name().map(|name| &**name),
-            session: session.as_ref().map(|session| session.id()),
+            session: said
+                .session
+                .as_deref()
+                .or(session.as_ref().map(|session| session.id())),
             request: Some(&self.context.request_id()),
             statement: said.statement.as_deref(),
             rows,
@@ -354,22 +367,22 @@ impl Drop for Call<'_> {
 
 /// Tells of a call that was refused before it began.
 pub(crate) fn refuse(
-    agent: &Agent,
-    name: &str,
+    (kind, name): (CallKind, &str),
+    from: &Origin<'_, Agent>,
     outcome: Outcome,
     (ledger, counts): (Option<&dyn Ledger>, &Counts),
 ) {
     counts.ended(outcome, 0, 0, Duration::ZERO);
     if let Some(ledger) = ledger {
         ledger.refused(&Account {
-            kind: CallKind::Tool,
+            kind,
             name,
-            agent: agent.session().id(),
-            peer: agent.peer(),
+            agent: from.principal.session().id(),
+            peer: from.principal.peer(),
             database: None,
-            client: None,
-            session: None,
-            request: None,
+            client: from.client_name,
+            session: from.session,
+            request: Some(&from.request),
             statement: None,
             rows: 0,
             bytes: 0,

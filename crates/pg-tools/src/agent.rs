@@ -398,6 +398,13 @@ impl Agent {
         }
     }
 
+    /// Notes the session that `open_session` began and that the call is about.
+    pub(crate) fn note_session(&self, name: &str) {
+        if let Some(notes) = &self.notes {
+            notes.session(name);
+        }
+    }
+
     /// Notes rows that were returned or changed.
     pub(crate) fn note_rows(&self, rows: u64) {
         if let Some(notes) = &self.notes {

@@ -8,11 +8,11 @@ use std::{
 };
 
 use mcp_protocol::{
-    Block, CallError, CallRefusal, Capabilities, Completion, CompletionCall, Content, Context,
-    Handler, Health, InputRequest, InputResponse, JsonText, Object, Page, PageRequest, Principal,
-    Prompt as ListedPrompt, PromptArgument, PromptCall, PromptMessage, PromptResult, Reference,
-    Resource, ResourceContents, ResourceData, ResourceTemplate, Role, ServerInfo, Tool as Listed,
-    ToolCall, ToolResult,
+    Block, CallError, CallRefusal, Called, Capabilities, Completion, CompletionCall, Content,
+    Context, Handler, Health, InputRequest, InputResponse, JsonText, Object, Origin, Page,
+    PageRequest, Principal, Prompt as ListedPrompt, PromptArgument, PromptCall, PromptMessage,
+    PromptResult, Reference, Resource, ResourceContents, ResourceData, ResourceTemplate, Role,
+    ServerInfo, Tool as Listed, ToolCall, ToolResult,
 };
 use serde_json::{Value, json};
 
@@ -163,7 +163,11 @@ impl Handler for Toolbox {
     ) -> Result<ToolResult, CallError> {
         let agent = &*context.principal().present();
         let Some(tool) = self.shelf.find(agent, &call.name) else {
-            self.shelf.refuse(agent, &call.name, Outcome::Unknown);
+            let mut account = self
+                .shelf
+                .begin(CallKind::Tool, &call.name, None, &context)
+                .map_err(of_no_account)?;
+            account.end(Outcome::Unknown);
             let name = call.name.escape_debug();
             return Err(CallError::InvalidParams(format!("unknown tool \"{name}\"")));
         };
@@ -204,8 +208,20 @@ impl Handler for Toolbox {
         }
     }
 
-    fn call_refused(&self, name: &str, why: CallRefusal, agent: &Agent) {
-        self.shelf.refuse(&agent.present(), name, why.into());
+    fn call_refused(&self, called: Called<'_>, why: CallRefusal, from: Origin<'_, Agent>) {
+        let several: String;
+        let (kind, name) = match called {
+            Called::Tool(name) => (CallKind::Tool, name),
+            Called::Resource(uri) => (CallKind::Resource, uri),
+            Called::Completion => (CallKind::Completion, TEMPLATE.uri),
+            Called::Follow(uri, 0) => (CallKind::Follow, uri),
+            Called::Follow(uri, others) => {
+                several = format!("{uri} and {others} more");
+                (CallKind::Follow, &*several)
+            }
+            _ => return,
+        };
+        self.shelf.refuse((kind, name), &from, why.into());
     }
 
     async fn list_resources(
@@ -236,11 +252,13 @@ impl Handler for Toolbox {
         context: Context<Agent>,
     ) -> Result<Vec<ResourceContents>, CallError> {
         let agent = &*context.principal().present();
-        if !agent.may_read_resources() {
-            return Err(CallError::NotFound(uri));
-        }
         let begun = self.shelf.begin(CallKind::Resource, &uri, None, &context);
         let mut account = begun.map_err(of_no_account)?;
+        if !agent.may_read_resources() {
+            account.end(Outcome::Unknown);
+            drop(account);
+            return Err(CallError::NotFound(uri));
+        }
         let _running = agent
             .begin_call(account.began(), context.client_name())
             .inspect_err(|_| account.end(Outcome::TooFast))
@@ -270,7 +288,35 @@ impl Handler for Toolbox {
         }
         let agent = &*agent.beyond_call();
         // On the heap: the futures of a follower's stream would nest too deep for the compiler.
-        Box::pin(self.shelf.means.resources.version(agent, uri)).await
+        let version = Box::pin(self.shelf.means.resources.version(agent, uri));
+        version.await.ok().flatten()
+    }
+
+    async fn follow_resource(
+        &self,
+        uri: &str,
+        context: Context<Agent>,
+    ) -> Result<Option<String>, CallError> {
+        let begun = self.shelf.begin(CallKind::Follow, uri, None, &context);
+        let mut account = begun.map_err(of_no_account)?;
+        if !context.principal().may_read_resources() || !resources::is_address(uri) {
+            account.end(Outcome::Unknown);
+            return Err(CallError::NotFound(uri.to_owned()));
+        }
+        let resources = &self.shelf.means.resources;
+        let version = Box::pin(resources.version(account.agent(), uri)).await;
+        match &version {
+            Ok(_) => account.succeed(0),
+            Err(_) => account.fail(),
+        }
+        // What cannot be asked now may be known at the next look.
+        Ok(version.ok().flatten())
+    }
+
+    fn unfollow_resource(&self, uri: &str, context: Context<Agent>) {
+        if let Ok(mut account) = self.shelf.begin(CallKind::Unfollow, uri, None, &context) {
+            account.succeed(0);
+        }
     }
 
     fn prompts(&self, _: &Agent) -> Arc<[ListedPrompt]> {
@@ -308,14 +354,18 @@ impl Handler for Toolbox {
     ) -> Result<Completion, CallError> {
         let is_table =
             matches!(&call.reference, Reference::Template { uri } if uri == TEMPLATE.uri);
-        let agent = &*context.principal().present();
-        if !is_table || !agent.may_read_resources() {
+        if !is_table {
             return Ok(Completion::default());
         }
+        let agent = &*context.principal().present();
         let begun = self
             .shelf
             .begin(CallKind::Completion, TEMPLATE.uri, None, &context);
         let mut account = begun.map_err(of_no_account)?;
+        if !agent.may_read_resources() {
+            account.end(Outcome::Unknown);
+            return Ok(Completion::default());
+        }
         let _running = agent
             .begin_call(account.began(), context.client_name())
             .inspect_err(|_| account.end(Outcome::TooFast))

@@ -83,4 +83,4 @@ pub use questions::QuestionLimits;
 pub use read_only::{Allowance, DangerousRoles, Guards, QueryLimits, masked};
 pub use settings::{Settings, SettingsError};
 pub use survey::{Survey, Surveyed};
-pub use tools::Paging;
+pub use tools::{Paging, session_of};

@@ -143,6 +143,11 @@ impl Address {
     }
 }
 
+/// Says whether an address is one that a resource can have, whether there is such a table or not.
+pub(crate) fn is_address(uri: &str) -> bool {
+    Address::read(uri).is_some()
+}
+
 /// Undoes the percent-encoding of one part of an address (RFC 3986, section 2.1).
 fn decoded(part: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(part.len());
@@ -206,17 +211,22 @@ impl Resources {
         serde_json::from_str(text).map_err(|_| Failure::told("PostgreSQL gave no JSON"))
     }
 
-    /// Gives what is another text whenever the schema, or one table of it, is another one.
-    pub(crate) async fn version(&self, agent: &Agent, uri: &str) -> Option<String> {
-        let (schema, table) = match Address::read(uri)? {
-            Address::Schema => (None, None),
-            Address::Table { schema, table } => (Some(schema), Some(table)),
-            Address::System | Address::Settings => return None,
+    /// Gives what is another text whenever the schema, or one table of it, is another one; nothing,
+    /// where changes are not noticed.
+    pub(crate) async fn version(
+        &self,
+        agent: &Agent,
+        uri: &str,
+    ) -> Result<Option<String>, Failure> {
+        let (schema, table) = match Address::read(uri) {
+            Some(Address::Schema) => (None, None),
+            Some(Address::Table { schema, table }) => (Some(schema), Some(table)),
+            Some(Address::System | Address::Settings) | None => return Ok(None),
         };
         let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
             [(&schema, Type::TEXT), (&table, Type::TEXT)];
-        let rows = self.reader.ask(agent, VERSION, &parameters).await.ok()?;
-        rows.first()?.try_get(0).ok()
+        let rows = self.reader.ask(agent, VERSION, &parameters).await?;
+        Ok(rows.first().and_then(|row| row.try_get(0).ok()))
     }
 
     /// Completes the schema or the table in a table's address; `schema` is what is known of it.

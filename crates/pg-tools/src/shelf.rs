@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use mcp_protocol::Context;
+use mcp_protocol::{Context, Origin};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -24,6 +24,8 @@ pub(crate) struct Shelf {
     ledger: Option<Arc<dyn Ledger>>,
     resources: Arc<Counts>,
     completions: Arc<Counts>,
+    follows: Arc<Counts>,
+    unfollows: Arc<Counts>,
     /// Calls of tools that there are not.
     unknown: Arc<Counts>,
 }
@@ -57,6 +59,8 @@ impl Shelf {
             ledger,
             resources: Arc::default(),
             completions: Arc::default(),
+            follows: Arc::default(),
+            unfollows: Arc::default(),
             unknown: Arc::default(),
         })
     }
@@ -71,6 +75,8 @@ impl Shelf {
             ledger: None,
             resources: Arc::default(),
             completions: Arc::default(),
+            follows: Arc::default(),
+            unfollows: Arc::default(),
             unknown: Arc::default(),
         }
     }
@@ -138,12 +144,7 @@ impl Shelf {
         tool: Option<&Shelved>,
         context: &'a Context<Agent>,
     ) -> Result<account::Call<'a>, &'static str> {
-        let counts = match (kind, tool) {
-            (CallKind::Resource, _) => &self.resources,
-            (CallKind::Completion, _) => &self.completions,
-            (CallKind::Tool, Some(shelved)) => &shelved.counts,
-            (CallKind::Tool, None) => &self.unknown,
-        };
+        let counts = self.counts_of(kind, tool);
         account::Call::begin(
             kind,
             name,
@@ -152,13 +153,29 @@ impl Shelf {
         )
     }
 
-    /// Tells of a call of a tool that was refused before it began.
-    pub(crate) fn refuse(&self, agent: &Agent, name: &str, outcome: Outcome) {
-        let found = self.find(agent, name);
-        let counts = found
-            .as_ref()
-            .map_or(&self.unknown, |shelved| &shelved.counts);
-        account::refuse(agent, name, outcome, (self.ledger.as_deref(), counts));
+    /// Tells of a call that was refused before it began.
+    pub(crate) fn refuse(
+        &self,
+        (kind, name): (CallKind, &str),
+        from: &Origin<'_, Agent>,
+        outcome: Outcome,
+    ) {
+        let agent = from.principal.present();
+        let tool = (kind == CallKind::Tool).then(|| self.find(&agent, name));
+        let counts = self.counts_of(kind, tool.flatten().as_deref()).clone();
+        let ledger = self.ledger.as_deref();
+        account::refuse((kind, name), from, outcome, (ledger, &counts));
+    }
+
+    fn counts_of<'a>(&'a self, kind: CallKind, tool: Option<&'a Shelved>) -> &'a Arc<Counts> {
+        match (kind, tool) {
+            (CallKind::Resource, _) => &self.resources,
+            (CallKind::Completion, _) => &self.completions,
+            (CallKind::Follow, _) => &self.follows,
+            (CallKind::Unfollow, _) => &self.unfollows,
+            (CallKind::Tool, Some(shelved)) => &shelved.counts,
+            (CallKind::Tool, None) => &self.unknown,
+        }
     }
 
     /// Gives what was counted of all calls.
@@ -172,6 +189,8 @@ impl Shelf {
             self.unknown.of(CallKind::Tool, ""),
             self.resources.of(CallKind::Resource, ""),
             self.completions.of(CallKind::Completion, ""),
+            self.follows.of(CallKind::Follow, ""),
+            self.unfollows.of(CallKind::Unfollow, ""),
         ];
         tools.chain(others).collect()
     }

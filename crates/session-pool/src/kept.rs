@@ -19,9 +19,10 @@ use tokio::{
 };
 
 use crate::{
-    Lease, LeaseError, Session,
+    End, Lease, LeaseError, Session,
     budget::{Share, Stake},
     connect::{Canceller, Connector},
+    end::Ends,
     session::Shared,
 };
 
@@ -227,7 +228,7 @@ impl fmt::Debug for Tie {
 impl Drop for Tie {
     fn drop(&mut self) {
         if let Some(shared) = self.session.upgrade() {
-            shared.kept.let_go(&self.name);
+            shared.kept.untie(&self.name);
         }
     }
 }
@@ -236,8 +237,12 @@ impl Drop for Tie {
 type Key = (Arc<str>, Arc<str>);
 
 /// The kept connections of one session.
-#[derive(Default)]
-pub(crate) struct Kept(Mutex<Table>);
+pub(crate) struct Kept {
+    /// The session's.
+    id: Box<str>,
+    ends: Ends,
+    table: Mutex<Table>,
+}
 
 /// Held for a look-up or a change, never while waiting or closing.
 #[derive(Default)]
@@ -316,6 +321,24 @@ impl Drop for Parked {
 }
 
 impl Kept {
+    pub(crate) fn new(id: &str, ends: Ends) -> Self {
+        Kept {
+            id: id.into(),
+            ends,
+            table: Mutex::default(),
+        }
+    }
+
+    /// Tells that a line has lost its connection. Not to be called while holding the lock.
+    fn tell(&self, (name, database): &Key, loss: Option<Loss>) {
+        let end = End::Line {
+            name,
+            database,
+            loss,
+        };
+        self.ends.tell(&self.id, end);
+    }
+
     fn find(&self, key: &Key) -> Option<Found> {
         let table = self.lock();
         table.slots.get(key).map(Slot::found)
@@ -341,15 +364,30 @@ impl Kept {
     }
 
     fn let_go(&self, name: &str) -> bool {
-        let gone: Vec<Slot> = {
+        !self.take_out(name).is_empty()
+    }
+
+    /// Lets a line go that nobody has let go before.
+    fn untie(&self, name: &str) {
+        for (key, slot) in self.take_out(name) {
+            let had_connection = slot.held.is_counted();
+            drop(slot);
+            if had_connection {
+                self.tell(&key, None);
+            }
+        }
+    }
+
+    fn take_out(&self, name: &str) -> Vec<(Key, Slot)> {
+        let gone: Vec<(Key, Slot)> = {
             let mut table = self.lock();
             let found = table.slots.extract_if(|(known, _), _| **known == *name);
-            found.map(|(_, slot)| slot).collect()
+            found.collect()
         };
-        for slot in &gone {
+        for (_, slot) in &gone {
             slot.turn.close();
         }
-        !gone.is_empty()
+        gone
     }
 
     /// Closes all for good.
@@ -368,15 +406,20 @@ impl Kept {
     pub(crate) fn expire(&self, now: Instant) {
         let mut gone = Vec::new();
         let mut table = self.lock();
-        for slot in table.slots.values_mut() {
+        for (key, slot) in &mut table.slots {
             if let Held::Connection(parked) = &slot.held
                 && let Some(loss) = parked.loss(now, slot.idle_time)
             {
-                gone.push(std::mem::replace(&mut slot.held, Held::Lost(loss)));
+                let lost = std::mem::replace(&mut slot.held, Held::Lost(loss));
+                gone.push((key.clone(), loss, lost));
             }
         }
         table.tidy();
         drop(table);
+        for (key, loss, connection) in gone {
+            drop(connection);
+            self.tell(&key, Some(loss));
+        }
     }
 
     /// Closes idle ones on a database, the longest unused first, until no more than `most` are left.
@@ -388,9 +431,8 @@ impl Kept {
                 .slots
                 .iter_mut()
                 .filter(|(key, _)| *key.1 == *database);
-            let mut counted: Vec<&mut Slot> = of_database
-                .map(|(_, slot)| slot)
-                .filter(|slot| slot.held.is_counted())
+            let mut counted: Vec<(&Key, &mut Slot)> = of_database
+                .filter(|(_, slot)| slot.held.is_counted())
                 .collect();
             if counted.len() <= most {
                 break;
@@ -399,15 +441,20 @@ impl Kept {
                 Held::Connection(parked) => Some(parked.since),
                 _ => None,
             };
-            counted.retain(|slot| since(slot).is_some());
-            let Some(oldest) = counted.into_iter().min_by_key(|slot| since(slot)) else {
+            counted.retain(|(_, slot)| since(slot).is_some());
+            let oldest = counted.into_iter().min_by_key(|(_, slot)| since(slot));
+            let Some((key, oldest)) = oldest else {
                 break;
             };
-            let lost = Held::Lost(Loss::Crowded);
-            gone.push(std::mem::replace(&mut oldest.held, lost));
+            let lost = std::mem::replace(&mut oldest.held, Held::Lost(Loss::Crowded));
+            gone.push((key.clone(), lost));
         }
         table.tidy();
         drop(table);
+        for (key, connection) in gone {
+            drop(connection);
+            self.tell(&key, Some(Loss::Crowded));
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -415,7 +462,7 @@ impl Kept {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -506,6 +553,8 @@ impl Spot {
         if let Some(loss) = parked.loss(now, idle_time) {
             table.leave(&self.key, self.number);
             drop(table);
+            drop(parked);
+            self.kept.tell(&self.key, Some(loss));
             return Err(LeaseError::Lost(loss));
         }
         slot.held = Held::InUse;
@@ -550,10 +599,12 @@ impl Occupied {
             since: Instant::now(),
         };
         let mut table = self.spot.kept.lock();
+        let mut lost = None;
         let unwanted = match table.slot(&self.spot.key, self.spot.number) {
             Some(slot) => {
                 slot.has_begun = true;
-                if let Some(loss) = parked.loss(parked.since, slot.idle_time) {
+                lost = parked.loss(parked.since, slot.idle_time);
+                if let Some(loss) = lost {
                     slot.held = Held::Lost(loss);
                     table.tidy();
                     Some(parked)
@@ -567,6 +618,9 @@ impl Occupied {
         drop(table);
         // Outside of the lock.
         drop(unwanted);
+        if let Some(loss) = lost {
+            self.spot.kept.tell(&self.spot.key, Some(loss));
+        }
     }
 }
 
@@ -576,12 +630,22 @@ impl Drop for Occupied {
         let Some(slot) = table.slot(&self.spot.key, self.spot.number) else {
             return;
         };
-        match slot.held {
+        let is_lost = match slot.held {
             // It was parked, or was to be.
             Held::Connection(_) | Held::Lost(_) => return,
-            Held::InUse if self.stays => slot.held = Held::Lost(Loss::Broken),
-            _ => slot.held = Held::Nothing,
-        }
+            Held::InUse if self.stays => {
+                slot.held = Held::Lost(Loss::Broken);
+                true
+            }
+            _ => {
+                slot.held = Held::Nothing;
+                false
+            }
+        };
         table.leave(&self.spot.key, self.spot.number);
+        drop(table);
+        if is_lost {
+            self.spot.kept.tell(&self.spot.key, Some(Loss::Broken));
+        }
     }
 }

@@ -181,7 +181,7 @@ impl Session {
         Session(Arc::new(Shared {
             id: id.to_owned(),
             limits: common.limits,
-            kept: Arc::default(),
+            kept: Arc::new(Kept::new(id, common.ends.clone())),
             names: common.names.clone(),
             cancels: common.cancels.clone(),
             login: terms.login.clone(),
@@ -446,11 +446,12 @@ impl Session {
             pools.has_ended = true;
             std::mem::take(&mut pools.serving)
         };
+        // Before the pools, so that no line seems to have lost its connection otherwise.
+        self.0.kept.end();
         // Idle connections close here; what is still open when the signal comes is busy.
         for pool in &serving {
             pool.pool.close();
         }
-        self.0.kept.end();
         self.0.ended.send_replace(true);
     }
 

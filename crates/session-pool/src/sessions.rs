@@ -10,11 +10,12 @@ use std::{
 use tokio::{sync::Notify, time::MissedTickBehavior};
 
 use crate::{
-    Census, Database, Limits, Session, Terms,
+    Census, Database, End, Limits, Session, Terms,
     census::{self, Counting},
     connect::Cancels,
     deadline::{Deadlines, Due},
     directory::{Budgets, Directory},
+    end::Ends,
     session::Outgoing,
 };
 
@@ -41,6 +42,7 @@ pub(crate) struct Inner {
     /// The key of the names of prepared statements: a name means the same text on all connections.
     pub(crate) names: RandomState,
     pub(crate) cancels: Cancels,
+    pub(crate) ends: Ends,
     /// Held for a few lines, never while waiting. Whoever finds a session as it is reads, so that nobody
     /// waits for another's look-up.
     table: RwLock<Table>,
@@ -101,15 +103,23 @@ impl Sessions {
             clock: Arc::new(clock),
             names: RandomState::new(),
             cancels: Cancels::default(),
+            ends: Ends::default(),
             earlier: Arc::default(),
         });
         tokio::spawn(keep(Arc::downgrade(&inner), inner.earlier.clone()));
         Sessions { inner }
     }
 
+    /// Has `told` called with the id of each session of which something ends that nobody has closed or
+    /// let go, once: when its leases are refused and its connections are being closed. It must not
+    /// wait. Whoever asks first is told, others are not.
+    pub fn tell_ends(&self, told: impl Fn(&str, End<'_>) + Send + Sync + 'static) {
+        self.inner.ends.are_told_to(told);
+    }
+
     /// Gives the session of an id, a new one when it has none.
     ///
-    /// At `deadline` the session is closed. A later call with another deadline moves it. Costs a
+    /// At `deadline` the session is closed; one that has passed gives a closed session. A later call with another deadline moves it. Costs a
     /// look-up; connections are opened by [`Session::lease`].
     pub fn open(&self, id: &str, deadline: Option<SystemTime>) -> Session {
         self.open_on(id, deadline, &Terms::default())
@@ -136,10 +146,16 @@ impl Sessions {
             outgoing = entry.session.adapt(terms);
             outgoing.is_none()
         };
-        let ended = if table.open.get_mut(id).is_some_and(other) {
+        let former = if table.open.get_mut(id).is_some_and(other) {
             table.open.remove(id)
         } else {
             None
+        };
+        let end_former = || {
+            if let Some(Entry { session, .. }) = former {
+                session.end();
+                self.inner.ends.tell(id, End::Login);
+            }
         };
         let Table {
             open,
@@ -155,6 +171,13 @@ impl Sessions {
             }
             None => {
                 let session = Session::new(id, terms, directory.clone(), &self.inner);
+                // Whoever was let in just before the deadline opens nothing after it.
+                if deadline.is_some_and(|at| at <= (self.inner.clock)()) {
+                    drop(table);
+                    end_former();
+                    session.end();
+                    return session;
+                }
                 open.entry(id.to_owned()).or_insert(Entry {
                     session,
                     deadline,
@@ -171,9 +194,7 @@ impl Sessions {
             })
         });
         drop(table);
-        if let Some(ended) = ended {
-            ended.session.end();
-        }
+        end_former();
         if earlier {
             self.inner.earlier.notify_one();
         }
@@ -337,6 +358,7 @@ impl Inner {
             drop(table);
             if let Some(Entry { session, .. }) = ended {
                 session.end();
+                self.ends.tell(&due.id, End::Deadline);
             }
         }
     }

@@ -16,7 +16,7 @@ use std::{
 
 use private_postgres::{Cluster, Identity, Network, Options, Programs, Search};
 use session_pool::{
-    Database, Lease, LeaseError, Limits, Login, Sessions, Terms, Tls, Verification,
+    Database, End, Lease, LeaseError, Limits, Login, Sessions, Terms, Tls, Verification,
 };
 use tokio_postgres::{Client, Config, NoTls, error::SqlState};
 
@@ -332,6 +332,8 @@ impl Wall {
 async fn a_session_ends_at_its_deadline_by_the_wall_clock() {
     let wall = Wall::default();
     let sessions = wall.sessions();
+    let (ends, told) = std::sync::mpsc::channel();
+    sessions.tell_ends(move |id, end| ends.send((id.to_owned(), format!("{end:?}"))).unwrap());
     let session = sessions.open("expiring", Some(Wall::at(90_000)));
     let busy = session.lease("main").await.unwrap();
     let statement = tokio::spawn(async move { busy.batch_execute("SELECT pg_sleep(60)").await });
@@ -346,6 +348,39 @@ async fn a_session_ends_at_its_deadline_by_the_wall_clock() {
         .unwrap();
     gone(&observer, "expiring").await;
     assert!(statement.await.unwrap().is_err());
+    let late = sessions.open("expiring", Some(Wall::at(90_000)));
+    assert!(late.is_closed() && !sessions.close("expiring"));
+    let told: Vec<_> = told.try_iter().collect();
+    assert_eq!(
+        told,
+        [("expiring".to_owned(), format!("{:?}", End::Deadline))],
+        "told once"
+    );
+}
+
+#[tokio::test]
+async fn ends_are_told_of_what_was_not_closed() {
+    let sessions = sessions();
+    let (ends, told) = std::sync::mpsc::channel();
+    sessions.tell_ends(move |id, end| ends.send((id.to_owned(), format!("{end:?}"))).unwrap());
+    let as_user = |user: &str| Terms {
+        login: Some(Arc::new(Login {
+            user: user.to_owned(),
+            password: None,
+        })),
+        ..Terms::default()
+    };
+    for id in ["closed", "same", "another"] {
+        sessions.open_on(id, None, &as_user("a"));
+    }
+    sessions.close("closed");
+    sessions.open_on("same", None, &as_user("a"));
+    let before = sessions.open_on("another", None, &as_user("a"));
+    let after = sessions.open_on("another", None, &as_user("b"));
+    assert!(before.is_closed() && !after.is_closed());
+    sessions.close_all();
+    let told: Vec<_> = told.try_iter().collect();
+    assert_eq!(told, [("another".to_owned(), format!("{:?}", End::Login))]);
 }
 
 #[tokio::test]

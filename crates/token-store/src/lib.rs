@@ -15,7 +15,7 @@
 //! rotated. [`UsageLog`] tells when each token was last used, in a file of its own.
 //!
 //! [`TokenFile`] reads and changes the file, [`TokenSet`] is what it holds, [`Expiry`] is how people write the life of a token,
-//! and, with the feature `watch`, [`watch::TokenWatch`] follows the file. Time is an argument everywhere; only the watching thread
+//! and, with the feature `watch`, `watch::TokenWatch` follows the file. Time is an argument everywhere; only the watching thread
 //! has a clock, to know when to look again.
 //!
 //! # The crate alone

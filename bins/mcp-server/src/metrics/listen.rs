@@ -17,7 +17,7 @@ use mcp_protocol::http::AllowedHosts;
 use server_config::{Http, Metrics};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
 
@@ -86,15 +86,14 @@ async fn accept(socket: TcpListener, terms: Arc<Asking>, sources: Arc<Sources>) 
     let mut connections = JoinSet::new();
     loop {
         let slot = Arc::clone(&terms.slots).acquire_owned().await;
+        let slot = slot.expect("nobody closes the semaphore");
         match socket.accept().await {
             Ok((stream, _)) => {
                 let (terms, sources) = (terms.clone(), sources.clone());
                 connections.spawn(async move {
-                    let answered =
-                        tokio::time::timeout(terms.timeout, answer(stream, &terms, &sources));
+                    let answer = answer(stream, &terms, sources, Arc::new(slot));
                     // Whoever went away or took too long asks again.
-                    let _ended = answered.await;
-                    drop(slot);
+                    let _ended = tokio::time::timeout(terms.timeout, answer).await;
                 });
             }
             Err(error) => {
@@ -106,9 +105,18 @@ async fn accept(socket: TcpListener, terms: Arc<Asking>, sources: Arc<Sources>) 
     }
 }
 
-async fn answer(stream: TcpStream, terms: &Asking, sources: &Sources) -> Result<(), hyper::Error> {
+async fn answer(
+    stream: TcpStream,
+    terms: &Asking,
+    sources: Arc<Sources>,
+    slot: Arc<OwnedSemaphorePermit>,
+) -> Result<(), hyper::Error> {
     let respond = service_fn(async |request: Request<Incoming>| {
-        Ok::<_, Infallible>(terms.respond(&request.into_parts().0, sources))
+        let answer = match terms.refuse(&request.into_parts().0) {
+            Some(refused) => refused,
+            None => metrics(sources.clone(), slot.clone()).await,
+        };
+        Ok::<_, Infallible>(answer)
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -120,24 +128,42 @@ async fn answer(stream: TcpStream, terms: &Asking, sources: &Sources) -> Result<
 }
 
 impl Asking {
-    fn respond(&self, request: &Parts, sources: &Sources) -> Response<Full<Bytes>> {
+    /// Gives the answer to a request that does not get the metrics.
+    fn refuse(&self, request: &Parts) -> Option<Response<Full<Bytes>>> {
         if !self.hosts.takes(request) {
-            return told(StatusCode::FORBIDDEN, "this host is not allowed");
+            return Some(told(StatusCode::FORBIDDEN, "this host is not allowed"));
         }
         if request.uri.path() != PATH {
-            return told(StatusCode::NOT_FOUND, "metrics are at /metrics");
+            return Some(told(StatusCode::NOT_FOUND, "metrics are at /metrics"));
         }
         if !matches!(request.method, Method::GET | Method::HEAD) {
             let mut refused = told(StatusCode::METHOD_NOT_ALLOWED, "this is to be read only");
             let methods = HeaderValue::from_static("GET, HEAD");
             refused.headers_mut().insert(ALLOW, methods);
-            return refused;
+            return Some(refused);
         }
-        let mut answer = Response::new(sources.text().into());
-        let kind = HeaderValue::from_static(text::CONTENT_TYPE);
-        answer.headers_mut().insert(CONTENT_TYPE, kind);
-        answer
+        None
     }
+}
+
+/// Writes the metrics, beside the threads that serve: those of many tokens take milliseconds. The
+/// connection's slot is given back when that is done, also when the client did not wait for it.
+async fn metrics(sources: Arc<Sources>, slot: Arc<OwnedSemaphorePermit>) -> Response<Full<Bytes>> {
+    let writing = tokio::task::spawn_blocking(move || {
+        let written = sources.text();
+        drop(slot);
+        written
+    });
+    let Ok(written) = writing.await else {
+        return told(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the metrics could not be written",
+        );
+    };
+    let mut answer = Response::new(written.into());
+    let kind = HeaderValue::from_static(text::CONTENT_TYPE);
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    answer
 }
 
 fn told(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {

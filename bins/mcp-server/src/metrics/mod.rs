@@ -306,6 +306,8 @@ fn labels(counted: &CallCounts) -> [(&str, &str); 2] {
         CallKind::Tool => "tool",
         CallKind::Resource => "resource",
         CallKind::Completion => "completion",
+        CallKind::Follow => "follow",
+        CallKind::Unfollow => "unfollow",
     };
     [("kind", kind), ("tool", &counted.name)]
 }

@@ -24,6 +24,14 @@ pub(crate) enum Id {
 }
 
 impl Id {
+    /// Writes it without quotes.
+    pub(crate) fn words(&self) -> Cow<'_, str> {
+        match self {
+            Id::Text(text) => text.into(),
+            Id::Number(number) => number.to_string().into(),
+        }
+    }
+
     pub(crate) fn read(raw: &RawValue) -> Option<Self> {
         if raw.get().starts_with('"') {
             return serde_json::from_str(raw.get()).ok().map(Self::Text);

@@ -34,7 +34,11 @@ pub fn masked(statement: &str) -> String {
             b'$' if token.text.len() > 1 => masked.push('?'),
             b'0'..=b'9' => push_number(&mut masked),
             b'"' => masked.push_str(token.text),
-            _ => masked.extend(token.text.chars().map(|one| one.to_ascii_lowercase())),
+            _ => {
+                let before = masked.len();
+                masked.push_str(token.text);
+                masked[before..].make_ascii_lowercase();
+            }
         }
     }
     masked.truncate(masked.trim_end().len());

@@ -170,8 +170,10 @@ fn is_in_word(character: char) -> bool {
 }
 
 fn word_length(rest: &str) -> usize {
-    rest.find(|character| !is_in_word(character))
-        .unwrap_or(rest.len())
+    // Every byte of a character beyond ASCII is one itself.
+    let is_in_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || !byte.is_ascii();
+    let bytes = rest.as_bytes().iter();
+    bytes.take_while(|byte| is_in_word(byte)).count()
 }
 
 /// Says whether the quote begins an `E'..'` string, in which a backslash escapes.

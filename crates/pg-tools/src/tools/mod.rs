@@ -41,6 +41,7 @@ use crate::{
 pub(crate) use custom_query::CustomQuery;
 pub(crate) use get_schema_info::schema_of;
 pub use query_database::Paging;
+pub use sessions::session_of;
 pub(crate) use sessions::{OPEN_SESSION, taking_session};
 
 /// Every tool, in the order in which clients see them.

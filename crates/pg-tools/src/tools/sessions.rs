@@ -72,6 +72,7 @@ async fn open(mut call: Call<'_>) -> Result<Found, Failure> {
     let mut lease = kept.map_err(ReadError::from)?;
     lease.stay();
     lease.give_back();
+    agent.note_session(&name);
     let seconds = session.idle_time(line).as_secs_f64();
     let opened = json!({ "session": name, "database": database, "idle_seconds": seconds });
     Ok(Found::new(&opened).said(format!(
@@ -99,6 +100,7 @@ fn close(mut call: Call<'_>) -> Result<Found, Failure> {
     if !call.agent.session().let_go(&given(&name).name) {
         return Err(Failure::told(not_open()));
     }
+    call.agent.note_session(&name);
     Ok(Found::new(&json!({ "closed": true })).said("closed"))
 }
 
@@ -122,6 +124,7 @@ impl Call<'_> {
             .filter(|_| self.agent.may_leave_state())
             .and_then(|database| self.agent.on(&database))
             .ok_or_else(|| Failure::told(not_open()))?;
+        agent.note_session(&name);
         match self.arguments.optional_text("database")? {
             Some(other) if other != agent.database() => Err(Failure::told(format!(
                 "this session is on database \"{}\"; leave database out",
@@ -148,6 +151,12 @@ fn of_conversation(conversation: &Conversation) -> Line {
         idle_time: conversation.idle_time,
         goes_on: true,
     }
+}
+
+/// The session that a line is of: as [`Account::session`](crate::Account::session) has it.
+#[must_use]
+pub fn session_of(line: &str) -> &str {
+    line.split_once(' ').map_or(line, |(_, session)| session)
 }
 
 /// Makes a name of 128 random bits.

@@ -1,6 +1,6 @@
 //! Connections that are kept with what is in them.
 
-use session_pool::{Line, Loss, Session, Step};
+use session_pool::{End, Line, Loss, Session, Step};
 
 use super::*;
 
@@ -417,4 +417,70 @@ async fn a_database_that_is_configured_anew_or_taken_away_ends_what_is_kept_on_i
     assert!(matches!(told, Err(LeaseError::Lost(_))));
     let refused = session.keep(&line("a"), "main").await;
     assert!(matches!(refused, Err(LeaseError::Withdrawn(_))));
+}
+
+#[tokio::test]
+async fn what_a_line_loses_is_told_once_and_why() {
+    let limits = Limits {
+        kept: 10,
+        ..Limits::default()
+    };
+    let mut many = database(socket_config());
+    many.max_connections = 8;
+    let sessions = Sessions::new([many], limits);
+    let (ends, told) = std::sync::mpsc::channel();
+    sessions.tell_ends(move |id, end| {
+        let End::Line {
+            name,
+            database,
+            loss,
+        } = end
+        else {
+            panic!("{id}: {end:?}");
+        };
+        let line = format!("{id} {name} {database}");
+        ends.send((line, loss)).unwrap();
+    });
+    let session = sessions.open("told", None);
+    let idle = Line {
+        idle_time: Some(Duration::from_millis(1)),
+        ..passing("idle")
+    };
+    make(&session, &idle).await;
+    let told_idle = tokio::task::spawn_blocking(move || {
+        let first = told.recv_timeout(Duration::from_secs(10)).unwrap();
+        (first, told)
+    });
+    let (first, told) = told_idle.await.unwrap();
+    let lost = |name: &str, loss| (format!("told {name} main"), loss);
+    assert_eq!(
+        first,
+        lost("idle", Some(Loss::Idle(Duration::from_millis(1))))
+    );
+    for name in ["broken", "let go", "untied", "old", "left"] {
+        make(&session, &line(name)).await;
+    }
+    drop(session.keep(&line("broken"), "main").await.unwrap());
+    // Its own lease is told as well, which is no second loss.
+    let again = session.keep(&line("broken"), "main").await;
+    assert!(matches!(again, Err(LeaseError::Lost(Loss::Broken))));
+    session.let_go("let go");
+    let tie = session.tie("untied");
+    drop(session.tie("never there"));
+    drop(tie);
+    let terms = Terms {
+        connections: Some(2),
+        ..Terms::default()
+    };
+    sessions.open_on("told", None, &terms);
+    sessions.close("told");
+    let told: Vec<_> = told.try_iter().collect();
+    assert_eq!(
+        told,
+        [
+            lost("broken", Some(Loss::Broken)),
+            lost("untied", None),
+            lost("old", Some(Loss::Crowded)),
+        ]
+    );
 }

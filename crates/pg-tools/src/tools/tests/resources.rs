@@ -122,15 +122,9 @@ async fn a_tables_version_changes_with_everything_that_the_schema_shows() {
         assert_eq!(version(uri).await, before, "{statement}");
     }
     assert_eq!(version(other).await, other_before);
-    assert!(
-        caller
-            .shelf
-            .means
-            .resources
-            .version(&caller.agent, "pg://settings")
-            .await
-            .is_none()
-    );
+    for unnoticed in ["pg://settings", "pg://system_info"] {
+        assert_eq!(version(unnoticed).await, None);
+    }
     owner
         .batch_execute("DROP SCHEMA versions CASCADE")
         .await

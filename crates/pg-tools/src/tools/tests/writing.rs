@@ -84,20 +84,20 @@ async fn a_change_is_kept_and_counted() {
 
 #[tokio::test]
 async fn settings_that_a_change_makes_hold_for_nobody_after_it() {
-    let (mut caller, owner) = writer("settings").await;
+    let (mut caller, owner) = writer("meddled").await;
     let settings = "SELECT current_setting('statement_timeout'), current_setting('client_connection_check_interval'), \
          current_setting('transaction_read_only'), current_setting('DateStyle')";
     let usual = json!([["30s", "1s", "on", "ISO, MDY"]]);
     owner
         .batch_execute(
-            "CREATE FUNCTION settings.meddle() RETURNS text LANGUAGE sql VOLATILE AS $$ \
+            "CREATE FUNCTION meddled.meddle() RETURNS text LANGUAGE sql VOLATILE AS $$ \
              SELECT set_config('statement_timeout', '0', false) || set_config('datestyle', 'German', false) \
              || set_config('client_connection_check_interval', '0', false) $$",
         )
         .await
         .unwrap();
-    let change = "UPDATE settings.t SET note = settings.meddle() WHERE id = 1";
-    let meddle = "SELECT settings.meddle()";
+    let change = "UPDATE meddled.t SET note = meddled.meddle() WHERE id = 1";
+    let meddle = "SELECT meddled.meddle()";
     for _ in 0..3 {
         for (tool, query) in [("execute_write", change), ("query_database", meddle)] {
             caller.done(tool, json!({"query": query})).await;
@@ -123,7 +123,7 @@ async fn settings_that_a_change_makes_hold_for_nobody_after_it() {
         }
     }
     owner
-        .batch_execute("DROP SCHEMA settings CASCADE")
+        .batch_execute("DROP SCHEMA meddled CASCADE")
         .await
         .unwrap();
 }
