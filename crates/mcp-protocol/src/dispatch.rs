@@ -134,7 +134,8 @@ impl<H: Handler> Service<H> {
                     params::optional("notifications", params.notifications)
                         .ok()
                         .flatten();
-                self.refuse_to_follow(&wanted.unwrap_or_default(), from.clone());
+                let wanted = wanted.unwrap_or_default();
+                self.refuse_to_follow(wanted.uris(), why, from.clone());
             }
             _ => {}
         }

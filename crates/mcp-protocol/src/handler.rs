@@ -50,6 +50,8 @@ pub struct Origin<'a, P> {
 pub enum CallRefusal {
     /// There is no such tool for the principal.
     UnknownTool,
+    /// There are no such resources for the principal, see [`Handler::may_follow`].
+    UnknownResources,
     /// The arguments are no object, or are not those that the headers name.
     WrongArguments,
     /// Too many requests of the principal run, or it follows too many resources.
@@ -133,6 +135,13 @@ pub trait Handler: Send + Sync + 'static {
         _principal: &Self::Principal,
     ) -> impl Future<Output = Option<String>> + Send {
         async { None }
+    }
+
+    /// Says, without asking for it, whether there can be such a resource for the principal. Those of a
+    /// stream that there are not are told to [`Handler::call_refused`] together, and left out, so that
+    /// one request does not have as much told as it has names that cost nothing.
+    fn may_follow(&self, _uri: &str, _principal: &Self::Principal) -> bool {
+        true
     }
 
     /// Begins to follow a resource for a client, which has asked to be told of its changes, and gives

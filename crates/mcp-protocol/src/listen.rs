@@ -36,6 +36,11 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
+    /// Goes through the resources that are to be followed.
+    pub(crate) fn uris(&self) -> impl ExactSizeIterator<Item = &String> {
+        self.resource_subscriptions.iter()
+    }
+
     /// Drops what the server does not offer.
     fn within(self, offered: &Capabilities) -> Self {
         let lists = offered.list_changed;
@@ -71,7 +76,7 @@ impl<H: Handler> Service<H> {
         let id = &asking.request.id;
         let wanted: Filter = params::required("notifications", asking.params.notifications)?;
         if wanted.resource_subscriptions.len() > followed::MOST {
-            self.refuse_to_follow(&wanted, asking.origin());
+            self.refuse_to_follow(wanted.uris(), CallRefusal::TooManyRequests, asking.origin());
             return Err(Failure::invalid_params("too many resources for one stream"));
         }
         if asking.outbox.is_closed() {
@@ -81,7 +86,7 @@ impl<H: Handler> Service<H> {
             .listeners
             .enter(asking.scope.principal.name())
             .ok_or_else(|| {
-                self.refuse_to_follow(&wanted, asking.origin());
+                self.refuse_to_follow(wanted.uris(), CallRefusal::TooManyRequests, asking.origin());
                 Failure::new(
                     jsonrpc::INTERNAL_ERROR,
                     "too many streams are open; close one",
@@ -91,6 +96,15 @@ impl<H: Handler> Service<H> {
         let mut follower = self.changes.follow();
         let context = asking.context(self)?;
         let mut filter = wanted.within(&self.handler.capabilities());
+        let unknown: Vec<String> = filter
+            .resource_subscriptions
+            .extract_if(|uri| !self.handler.may_follow(uri, &asking.scope.principal))
+            .collect();
+        self.refuse_to_follow(
+            unknown.iter(),
+            CallRefusal::UnknownResources,
+            asking.origin(),
+        );
         // Whoever reads the acknowledgement may rely on being told of what changes from then on.
         let followed = Arc::new(Followed::default());
         for uri in &filter.resource_subscriptions {
@@ -137,12 +151,16 @@ impl<H: Handler> Service<H> {
         Ok(jsonrpc::write_result(id, |out| reply.write(out)))
     }
 
-    /// Tells the handler of resources that a stream was to follow which does not begin.
-    pub(crate) fn refuse_to_follow(&self, wanted: &Filter, from: Origin<'_, H::Principal>) {
-        let wanted = &wanted.resource_subscriptions;
-        if let Some(first) = wanted.iter().min() {
-            let called = Called::Follow(first, wanted.len() - 1);
-            let why = CallRefusal::TooManyRequests;
+    /// Tells the handler together of resources that a stream was to follow and does not.
+    pub(crate) fn refuse_to_follow<'u>(
+        &self,
+        uris: impl ExactSizeIterator<Item = &'u String>,
+        why: CallRefusal,
+        from: Origin<'_, H::Principal>,
+    ) {
+        let count = uris.len();
+        if let Some(first) = uris.min() {
+            let called = Called::Follow(first, count - 1);
             self.handler.call_refused(called, why, from);
         }
     }

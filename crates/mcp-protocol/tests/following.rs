@@ -67,6 +67,10 @@ impl Handler for Versioned {
         (uri == "test://versioned").then(|| version.to_string())
     }
 
+    fn may_follow(&self, uri: &str, _: &Holder) -> bool {
+        uri.starts_with("test://")
+    }
+
     async fn follow_resource(
         &self,
         uri: &str,
@@ -186,7 +190,9 @@ async fn the_handler_is_told_who_follows_what_and_may_refuse_it() {
         .await;
     assert_eq!(refused["error"]["code"], -32602, "{refused}");
     let some = ["test://hidden", "test://versioned"].map(str::to_owned);
-    let request = bob.request("subscriptions/listen", listen(some.to_vec()));
+    let others = (0..998).map(|number| format!("no://{number:03}"));
+    let some = some.into_iter().chain(others).collect();
+    let request = bob.request("subscriptions/listen", listen(some));
     let mut stream = bob.stream(&bob.http("POST", "", Some(&request))).await;
     let acknowledged = stream.next().await.unwrap();
     assert_eq!(
@@ -195,7 +201,7 @@ async fn the_handler_is_told_who_follows_what_and_may_refuse_it() {
         "{acknowledged}"
     );
     let mut told = told.lock().unwrap().clone();
-    told[4..].sort();
+    told[5..].sort();
     assert_eq!(
         told,
         [
@@ -203,6 +209,7 @@ async fn the_handler_is_told_who_follows_what_and_may_refuse_it() {
             "alice leaves test://7",
             "alice follows test://one",
             r#"bob may not: Follow("test://0000", 1000)"#,
+            r#"bob may not: Follow("no://000", 997)"#,
             "bob follows test://hidden",
             "bob follows test://versioned",
         ]

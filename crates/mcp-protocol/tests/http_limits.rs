@@ -5,13 +5,24 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Event, post, read_reply, read_to_end, read_until, start, start_with, within};
+use bytes::Bytes;
+use common::{
+    Event, Running, post, read_reply, read_to_end, read_until, start, start_with, within,
+};
+use http_body_util::{BodyExt, Full};
+use hyper::Response;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use mcp_protocol::ServiceOptions;
 use mcp_protocol::http::{ForwardedHeader, Options, Proxies};
 use networks::Networks;
 use tokio::io::AsyncWriteExt;
+use tokio::task::JoinHandle;
 
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+const WAIT: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}"#;
+const FLOOD: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"flood"}}"#;
 
 fn short() -> Options {
     let short = Duration::from_millis(100);
@@ -80,8 +91,7 @@ async fn a_client_that_does_not_read_is_closed() {
     })
     .await;
     let mut stream = server.connect().await;
-    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"flood"}}"#;
-    stream.write_all(post("", call).as_bytes()).await.unwrap();
+    stream.write_all(post("", FLOOD).as_bytes()).await.unwrap();
     stream.readable().await.unwrap();
     server.stop.send_replace(true);
     within(server.serving).await.unwrap();
@@ -205,6 +215,116 @@ async fn a_trusted_proxy_is_not_capped_and_its_clients_are_by_their_requests() {
         }
     })
     .await;
+}
+
+/// Each client behind the proxy may have two requests at once.
+fn two_behind_a_proxy() -> Options {
+    Options {
+        max_connections_per_peer: 2,
+        proxies: Some(Proxies {
+            networks: Networks::read(["127.0.0.0/8"]).unwrap(),
+            header: ForwardedHeader::XForwardedFor,
+        }),
+        http2: true,
+        ..Options::default()
+    }
+}
+
+#[tokio::test]
+async fn a_client_behind_a_proxy_that_does_not_read_keeps_its_places() {
+    let server = start(two_behind_a_proxy()).await;
+    let from = |client: &str, body: &str| post(&format!("X-Forwarded-For: {client}\r\n"), body);
+    let mut deaf = Vec::new();
+    for _ in 0..2 {
+        let mut stream = server.connect().await;
+        let request = from("192.0.2.1\r\nConnection: close", FLOOD);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.readable().await.unwrap();
+        deaf.push(stream);
+    }
+    for (client, status) in [("192.0.2.1", 429), ("192.0.2.2", 200)] {
+        let reply = server.raw(&from(client, PING)).await;
+        assert_eq!(reply.status, status, "{client}: {reply:?}");
+    }
+    let mut reading = deaf.remove(0);
+    within(async {
+        tokio::io::copy(&mut reading, &mut tokio::io::sink())
+            .await
+            .unwrap();
+        while server.raw(&from("192.0.2.1", PING)).await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// A connection that has many streams.
+async fn streams(server: &Running) -> (SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>) {
+    let stream = TokioIo::new(server.connect().await);
+    let opened = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream);
+    let (client, connection) = opened.await.unwrap();
+    (client, tokio::spawn(connection))
+}
+
+async fn send(
+    to: &mut SendRequest<Full<Bytes>>,
+    from: &str,
+    body: &'static str,
+) -> Response<Incoming> {
+    let request = hyper::Request::post("http://localhost/mcp")
+        .header("authorization", "Bearer alice-token")
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .header("x-forwarded-for", from)
+        .body(Full::new(Bytes::from(body)))
+        .unwrap();
+    within(to.send_request(request)).await.unwrap()
+}
+
+#[tokio::test]
+async fn nor_does_one_that_does_not_read_a_stream_of_many() {
+    let server = start(two_behind_a_proxy()).await;
+    let (mut proxy, _connection) = streams(&server).await;
+    let mut deaf = Vec::new();
+    for _ in 0..2 {
+        deaf.push(send(&mut proxy, "192.0.2.1", FLOOD).await);
+    }
+    assert_eq!(send(&mut proxy, "192.0.2.1", PING).await.status(), 429);
+    assert_eq!(send(&mut proxy, "192.0.2.2", PING).await.status(), 200);
+    let mut reading = deaf.remove(0).into_body();
+    let mut bytes = 0;
+    within(async {
+        while let Some(frame) = reading.frame().await {
+            bytes += frame.unwrap().into_data().unwrap().len();
+        }
+        while send(&mut proxy, "192.0.2.1", PING).await.status() != 200 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(bytes > 64 << 20, "{bytes}");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_one_of_its_streams_is_closed() {
+    let mut server = start(Options {
+        http2: true,
+        write_timeout: Duration::from_millis(200),
+        keep_alive_interval: Duration::from_millis(50),
+        ..Options::default()
+    })
+    .await;
+    let (mut client, connection) = streams(&server).await;
+    // One that runs, and is read, does not keep the other.
+    let running = send(&mut client, "192.0.2.1", WAIT).await;
+    assert_eq!(server.event().await, Event::Started);
+    let reading = tokio::spawn(running.into_body().collect());
+    let early = tokio::time::timeout(Duration::from_millis(600), server.events.recv()).await;
+    assert!(early.is_err(), "dropped while it was read");
+    let _deaf = send(&mut client, "192.0.2.1", FLOOD).await;
+    assert_eq!(server.event().await, Event::Dropped);
+    assert!(within(reading).await.unwrap().is_err());
+    drop(within(connection).await);
 }
 
 #[tokio::test]

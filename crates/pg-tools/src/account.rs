@@ -160,7 +160,7 @@ impl Outcome {
 impl From<CallRefusal> for Outcome {
     fn from(refusal: CallRefusal) -> Self {
         match refusal {
-            CallRefusal::UnknownTool => Outcome::Unknown,
+            CallRefusal::UnknownTool | CallRefusal::UnknownResources => Outcome::Unknown,
             CallRefusal::WrongArguments => Outcome::WrongArguments,
             CallRefusal::TooManyRequests => Outcome::TooFast,
         }

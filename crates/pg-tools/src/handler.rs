@@ -292,6 +292,10 @@ impl Handler for Toolbox {
         version.await.ok().flatten()
     }
 
+    fn may_follow(&self, uri: &str, agent: &Agent) -> bool {
+        agent.present().may_read_resources() && resources::is_address(uri)
+    }
+
     async fn follow_resource(
         &self,
         uri: &str,
@@ -299,7 +303,7 @@ impl Handler for Toolbox {
     ) -> Result<Option<String>, CallError> {
         let begun = self.shelf.begin(CallKind::Follow, uri, None, &context);
         let mut account = begun.map_err(of_no_account)?;
-        if !context.principal().may_read_resources() || !resources::is_address(uri) {
+        if !self.may_follow(uri, context.principal()) {
             account.end(Outcome::Unknown);
             return Err(CallError::NotFound(uri.to_owned()));
         }

@@ -25,6 +25,9 @@ use crate::{
 pub enum Step<'a> {
     /// Runs a statement that every exchange has; what it gives is not wanted.
     Run(&'a str),
+    /// Runs a statement that the others rely on, such as `BEGIN`, and which is not prepared by a name:
+    /// whoever gets a text run (by `EXECUTE` in a function) could prepare another one by that name.
+    Frame(&'a str),
     /// Has a text parsed, alone. Left out when the step after it is prepared already, which says
     /// that this one passed before.
     Check(&'a str),
@@ -250,7 +253,7 @@ fn write(
             }
             Step::Run(text) => (text, [].as_slice(), Some(Use::Always)),
             Step::Query(text, parameters) => (text, parameters, Some(Use::Maybe)),
-            Step::Few { text, .. } => (text, [].as_slice(), None),
+            Step::Frame(text) | Step::Few { text, .. } => (text, [].as_slice(), None),
         };
         let types = parameters.iter().map(|parameter| parameter.type_oid);
         let plan = expected.map_or(Plan::Once, |expected| {

@@ -25,7 +25,7 @@ pub(super) struct Peer {
 /// Whose a request is.
 pub(super) struct Client {
     pub(super) address: IpAddr,
-    /// What it holds until its reply has ended, where it does not hold its connection.
+    /// What it holds until its reply is written, where it does not hold its connection.
     pub(super) place: Option<Place>,
 }
 

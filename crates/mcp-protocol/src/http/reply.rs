@@ -23,11 +23,19 @@ use crate::places::Place;
 
 pub(super) type Reply = Response<ReplyBody>;
 
+/// The largest piece of a reply that an HTTP/2 stream gets at once.
+const PIECE: usize = 64 * 1024;
+/// The largest that it gets with the end: what it need not have room for yet when its body is let go.
+const LAST_PIECE: usize = 1024;
+
 /// The body of a reply; the connection counts as busy, and the request as running, until it is dropped.
 pub(super) struct ReplyBody {
     kind: Kind,
     busy: Option<Busy>,
     place: Option<Place>,
+    /// HTTP/2 takes a piece of a body, sends it when the client has room for it, and asks for another
+    /// one only then. That shows whether the client reads.
+    in_pieces: bool,
 }
 
 enum Kind {
@@ -41,6 +49,7 @@ impl ReplyBody {
             kind,
             busy: None,
             place: None,
+            in_pieces: false,
         }
     }
 
@@ -48,7 +57,12 @@ impl ReplyBody {
         Self::new(Kind::Whole((!bytes.is_empty()).then_some(bytes)))
     }
 
-    pub(super) fn holding(mut self, busy: Busy) -> Self {
+    pub(super) fn holding(mut self, mut busy: Busy) -> Self {
+        if let Some(place) = self.place.take() {
+            busy.hold(place);
+        }
+        self.in_pieces = busy.is_multiplexed();
+        busy.waits_for_room(true);
         self.busy = Some(busy);
         self
     }
@@ -66,10 +80,18 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let in_pieces = self.in_pieces;
         let bytes = match &mut self.kind {
+            Kind::Whole(Some(bytes)) if in_pieces && bytes.len() > LAST_PIECE => {
+                let piece = PIECE.min(bytes.len() - LAST_PIECE);
+                Poll::Ready(Some(bytes.split_to(piece)))
+            }
             Kind::Whole(bytes) => Poll::Ready(bytes.take()),
             Kind::Events(events) => events.poll_next(context),
         };
+        if let Some(busy) = &self.busy {
+            busy.waits_for_room(bytes.is_ready());
+        }
         bytes.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
 

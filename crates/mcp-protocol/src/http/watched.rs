@@ -1,5 +1,6 @@
 //! A connection that is watched: it must not be silent, slow or deaf for longer than it may.
 
+use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::options::Options;
+use crate::places::Place;
 
 /// How many bytes of a refused body are read and thrown away before the connection is closed, so
 /// that the client sees the answer instead of a reset.
@@ -39,8 +41,13 @@ struct State {
     deadline: Option<Instant>,
     /// Since when the client does not read.
     stalled: Option<Instant>,
+    /// Since when it has no room for more of an HTTP/2 reply, by the request's number.
+    full: HashMap<u64, Instant>,
+    last: u64,
     /// The server stops: closing does not wait for the client.
     hurried: bool,
+    /// The places of requests whose replies have been handed over and may not be written yet.
+    unwritten: Vec<Place>,
 }
 
 impl Activity {
@@ -55,7 +62,10 @@ impl Activity {
                 multiplexed: false,
                 deadline: Some(Instant::now() + options.header_timeout),
                 stalled: None,
+                full: HashMap::new(),
+                last: 0,
                 hurried: false,
+                unwritten: Vec::new(),
             }),
         })
     }
@@ -67,7 +77,13 @@ impl Activity {
         state.in_head = false;
         state.multiplexed = multiplexed;
         state.deadline = None;
-        Busy(Arc::clone(self))
+        state.last += 1;
+        Busy {
+            activity: Arc::clone(self),
+            number: state.last,
+            multiplexed,
+            place: None,
+        }
     }
 
     /// Completes when the connection did nothing for longer than it may.
@@ -84,9 +100,8 @@ impl Activity {
             let now = Instant::now();
             let state = self.lock();
             let late = state.deadline.is_some_and(|deadline| now >= deadline);
-            let deaf = state
-                .stalled
-                .is_some_and(|since| now >= since + self.write_timeout);
+            let mut unread = state.stalled.iter().chain(state.full.values());
+            let deaf = unread.any(|since| now >= *since + self.write_timeout);
             if late || deaf {
                 return;
             }
@@ -115,6 +130,14 @@ impl Activity {
         }
     }
 
+    /// Gives back the places of requests whose replies are written by now.
+    fn flushed(&self) {
+        let mut state = self.lock();
+        let written = std::mem::take(&mut state.unwritten);
+        drop(state);
+        drop(written);
+    }
+
     /// Begins to wait for the client to close; tells whether there is time for that.
     fn lingers(&self) -> bool {
         let mut state = self.lock();
@@ -128,16 +151,54 @@ impl Activity {
     }
 }
 
-/// A request whose reply is not yet written.
+/// A request whose reply is not yet handed over.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Activity>);
+pub(super) struct Busy {
+    activity: Arc<Activity>,
+    number: u64,
+    multiplexed: bool,
+    place: Option<Place>,
+}
+
+impl Busy {
+    /// Has a place given back when the reply is written or the connection ends, so that a client that
+    /// does not read has no room for further requests.
+    pub(super) fn hold(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
+    /// Says whether others may be on the same connection.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.multiplexed
+    }
+
+    /// Notes whether the client must make room before it gets more of the reply. That of a trusted
+    /// proxy does not count, as the connection is that of others, too; it has the place instead.
+    pub(super) fn waits_for_room(&self, waits: bool) {
+        if !self.multiplexed || self.place.is_some() {
+            return;
+        }
+        let mut state = self.activity.lock();
+        if waits {
+            state.full.insert(self.number, Instant::now());
+        } else {
+            state.full.remove(&self.number);
+        }
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.activity.lock();
+        // An HTTP/2 stream takes the end of a reply when the client has room for the rest, in a task
+        // beside the one that writes.
+        if !self.multiplexed {
+            state.unwritten.extend(self.place.take());
+        }
+        state.full.remove(&self.number);
         state.requests -= 1;
         if state.requests == 0 {
-            state.deadline = Some(Instant::now() + self.0.idle_timeout);
+            state.deadline = Some(Instant::now() + self.activity.idle_timeout);
         }
     }
 }
@@ -208,7 +269,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        self.activity.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -67,8 +67,8 @@ const TAKE_SQL: &[&str] = &[
 
 const VOLATILE: &str = "SELECT DISTINCT p.proname::pg_catalog.text FROM pg_catalog.pg_proc p \
      WHERE p.prokind IN ('f', 'w') AND p.provolatile = 'v' \
-       AND p.prorettype <> ALL (ARRAY['trigger', 'event_trigger']::pg_catalog.regtype[]) \
-       AND 'internal'::pg_catalog.regtype <> ALL (p.proargtypes) \
+       AND p.prorettype <> ALL (ARRAY['pg_catalog.trigger', 'pg_catalog.event_trigger']::pg_catalog.regtype[]) \
+       AND 'pg_catalog.internal'::pg_catalog.regtype <> ALL (p.proargtypes) \
        AND (p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace \
             OR EXISTS (SELECT FROM pg_catalog.pg_depend d \
                        WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \

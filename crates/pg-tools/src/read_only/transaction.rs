@@ -1,8 +1,9 @@
 //! The hot path: a transaction around one statement, in one round trip.
 //!
 //! Begin, parse the text alone, run it inside ours, give back what a rollback leaves, roll back: all
-//! of it is one message to PostgreSQL and one answer. What is run with every call is prepared, and a
-//! text that comes again is, too. Rows stay the bytes that PostgreSQL sent until they are rendered.
+//! of it is one message to PostgreSQL and one answer. A text that comes again is prepared. What begins
+//! and ends the transaction never is: a function that runs texts could put another statement in its
+//! place, and the next call would not be read-only. Rows stay the bytes that PostgreSQL sent until they are rendered.
 
 use std::{io, sync::Arc};
 
@@ -23,7 +24,7 @@ use super::{
 /// That is less than [`session_pool::SCRUB`] does, because less can have happened: what else lasts
 /// in a session (settings, the role, listeners, temporary tables) a rolled-back transaction undoes.
 const UNLOCK: Step<'_> = Step::Run("SELECT pg_catalog.pg_advisory_unlock_all()");
-const ROLLBACK: Step<'_> = Step::Run("ROLLBACK");
+const ROLLBACK: Step<'_> = Step::Frame("ROLLBACK");
 
 /// What a row's message may have beside its values: a count, and a length for each of the columns,
 /// of which PostgreSQL has at most 1,664.
@@ -98,7 +99,7 @@ async fn transact(
 ) -> Result<Done, ReadError> {
     let is_set = lease.set(guard.opening.lasting()).await;
     let is_set = is_set.map_err(ReadError::never_began)?;
-    let mut steps: Vec<Step<'_>> = guard.opening.steps(is_set).map(Step::Run).collect();
+    let mut steps: Vec<Step<'_>> = guard.opening.steps(is_set).map(Step::Frame).collect();
     let begun = steps.len();
     steps.push(if wrapped.is_apart {
         Step::Parse(&wrapped.alone)

@@ -511,6 +511,28 @@ async fn nothing_in_a_session_changes_what_tools_tell_or_refuse() {
 }
 
 #[tokio::test]
+async fn a_temporary_table_changes_nothing_in_what_queries_of_others_may_name() {
+    let talk = Talk::new("shared").await;
+    for name in ["internal", "trigger", "event_trigger"] {
+        talk.write(&format!("CREATE TEMP TABLE {name} (id int)"))
+            .await;
+    }
+    // The list is loaded anew, by a call on the connection that has these.
+    talk.caller.shelf.means.reader.guards.replace([]);
+    talk.read("SELECT 1").await;
+    let others = "SELECT 'system', count(*) FROM shared.t TABLESAMPLE bernoulli (100)";
+    let (_, answer) = talk
+        .caller
+        .done("query_database", json!({ "query": others }))
+        .await;
+    assert_eq!(answer["rows"], json!([["system", 200]]));
+    talk.owner
+        .batch_execute("DROP SCHEMA shared CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_temporary_table_hides_another_at_once_and_a_dropped_one_no_more() {
     let talk = Talk::new("hides").await;
     talk.write("SET search_path = hides").await;

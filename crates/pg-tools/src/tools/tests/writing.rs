@@ -128,6 +128,62 @@ async fn settings_that_a_change_makes_hold_for_nobody_after_it() {
         .unwrap();
 }
 
+/// Operators have functions that run whatever text they are given, and rely on the transaction.
+#[tokio::test]
+async fn a_function_that_runs_texts_puts_no_statement_in_the_place_of_ours() {
+    let caller = reader();
+    let owner = superuser(cluster()).await;
+    owner
+        .batch_execute(
+            "CREATE SCHEMA texts; GRANT USAGE ON SCHEMA texts TO PUBLIC; \
+             CREATE TABLE texts.t (id int); GRANT ALL ON texts.t TO PUBLIC; \
+             CREATE FUNCTION texts.run(texts text) RETURNS void LANGUAGE plpgsql \
+               AS $$ BEGIN EXECUTE texts; END $$; \
+             CREATE FUNCTION texts.replace(beginning text) RETURNS bigint LANGUAGE plpgsql AS $$ \
+             DECLARE one name; number bigint := 0; BEGIN \
+               FOR one IN SELECT name FROM pg_prepared_statements WHERE starts_with(statement, beginning) LOOP \
+                 EXECUTE format('DEALLOCATE %I', one); EXECUTE format('PREPARE %I AS SELECT 1', one); \
+                 number := number + 1; \
+               END LOOP; RETURN number; END $$",
+        )
+        .await
+        .unwrap();
+    let read = async |query: &str| {
+        let read = caller.call("query_database", json!({"query": query})).await;
+        read.map(|(_, structured)| structured["rows"].clone())
+    };
+    // Whatever is prepared with every call is by now.
+    for _ in 0..3 {
+        assert_eq!(read("SELECT 1").await, Ok(json!([[1]])));
+    }
+    for ours in ["BEGIN", "SET LOCAL", "ROLLBACK"] {
+        let replaced = read(&format!("SELECT texts.replace('{ours}')")).await;
+        assert_eq!(replaced, Ok(json!([[0]])), "{ours}");
+    }
+    // What this sets ends with its transaction.
+    for text in [
+        "SET default_transaction_read_only = off",
+        "SET statement_timeout = 0",
+    ] {
+        let set = read(&format!(
+            "SELECT texts.run('{text}'), texts.replace('ROLL')"
+        ))
+        .await;
+        set.unwrap();
+    }
+    let limit = read("SELECT current_setting('statement_timeout')").await;
+    assert_eq!(limit, Ok(json!([["30s"]])));
+    let wrote = read("SELECT texts.run('INSERT INTO texts.t VALUES (1)')").await;
+    let told = wrote.unwrap_err();
+    assert!(told.contains("read-only transaction"), "{told}");
+    let left = owner.query_one("SELECT count(*) FROM texts.t", &[]).await;
+    assert_eq!(left.unwrap().get::<_, i64>(0), 0);
+    owner
+        .batch_execute("DROP SCHEMA texts CASCADE")
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn a_change_of_too_many_rows_or_of_another_kind_changes_nothing() {
     let (caller, owner) = writer("unchanged").await;
