@@ -2,8 +2,9 @@
 //!
 //! Begin, parse the text alone, run it inside ours, give back what a rollback leaves, roll back: all
 //! of it is one message to PostgreSQL and one answer. A text that comes again is prepared. What begins
-//! and ends the transaction never is: a function that runs texts could put another statement in its
-//! place, and the next call would not be read-only. Rows stay the bytes that PostgreSQL sent until they are rendered.
+//! the transaction never is: a function that runs texts could put another statement in its place, and
+//! the next call would not be read-only. Rows stay the bytes that PostgreSQL sent until they are
+//! rendered.
 
 use std::{io, sync::Arc};
 
@@ -24,7 +25,9 @@ use super::{
 /// That is less than [`session_pool::SCRUB`] does, because less can have happened: what else lasts
 /// in a session (settings, the role, listeners, temporary tables) a rolled-back transaction undoes.
 const UNLOCK: Step<'_> = Step::Run("SELECT pg_catalog.pg_advisory_unlock_all()");
-const ROLLBACK: Step<'_> = Step::Frame("ROLLBACK");
+/// Prepared: whoever put another statement in its place, which can only be a query or a change of rows,
+/// would leave the transaction open, and the connection is closed then.
+const ROLLBACK: Step<'_> = Step::Run("ROLLBACK");
 
 /// What a row's message may have beside its values: a count, and a length for each of the columns,
 /// of which PostgreSQL has at most 1,664.

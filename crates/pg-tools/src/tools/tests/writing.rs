@@ -156,10 +156,16 @@ async fn a_function_that_runs_texts_puts_no_statement_in_the_place_of_ours() {
     for _ in 0..3 {
         assert_eq!(read("SELECT 1").await, Ok(json!([[1]])));
     }
-    for ours in ["BEGIN", "SET LOCAL", "ROLLBACK"] {
+    for ours in ["BEGIN", "SET LOCAL"] {
         let replaced = read(&format!("SELECT texts.replace('{ours}')")).await;
         assert_eq!(replaced, Ok(json!([[0]])), "{ours}");
     }
+    // The transaction that this leaves open ends with its connection.
+    let before = read("SELECT pg_backend_pid()").await;
+    assert_eq!(read("SELECT pg_backend_pid()").await, before);
+    let replaced = read("SELECT texts.replace('ROLLBACK')").await;
+    assert_eq!(replaced, Ok(json!([[1]])));
+    assert_ne!(read("SELECT pg_backend_pid()").await, before);
     // What this sets ends with its transaction.
     for text in [
         "SET default_transaction_read_only = off",
