@@ -32,10 +32,6 @@ use mcp_token::World;
 use server_config::{Config, Sources};
 use signals::Signals;
 
-/// A call's memory is often taken by one thread and given back by another.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let done = match command_line::read() {
         Action::Serve(sources) => serve(&sources),
