@@ -24,7 +24,7 @@ use super::{
 ///
 /// That is less than [`session_pool::SCRUB`] does, because less can have happened: what else lasts
 /// in a session (settings, the role, listeners, temporary tables) a rolled-back transaction undoes.
-const UNLOCK: Step<'_> = Step::Run("SELECT pg_catalog.pg_advisory_unlock_all()");
+const UNLOCK: &str = "SELECT pg_catalog.pg_advisory_unlock_all()";
 /// Prepared: whoever put another statement in its place, which can only be a query or a change of rows,
 /// would leave the transaction open, and the connection is closed then.
 const ROLLBACK: Step<'_> = Step::Run("ROLLBACK");
@@ -111,7 +111,7 @@ async fn transact(
     });
     steps.extend(wrapped.gate.iter().map(|(gate, _)| Step::Check(gate)));
     let query = Step::Query(&wrapped.inside, wrapped.numbers);
-    steps.extend([query, UNLOCK, ROLLBACK]);
+    steps.extend([query, Step::Run(UNLOCK), ROLLBACK]);
     // Keys come on top of what a result may have.
     let with_keys = 1 + usize::from(!wrapped.keys.is_empty());
     let largest_row = limits
@@ -161,7 +161,9 @@ async fn transact(
 /// Ends a transaction that has failed; says whether the connection is as good as new.
 async fn end(lease: &mut Lease) -> bool {
     let ended = async {
-        let mut exchange = lease.exchange(&[ROLLBACK, UNLOCK], usize::MAX).await?;
+        // Behind the rollback nothing is read-only: what runs there is never prepared.
+        let steps = [ROLLBACK, Step::Frame(UNLOCK)];
+        let mut exchange = lease.exchange(&steps, usize::MAX).await?;
         let answer = exchange.next().await?;
         Ok::<_, io::Error>(matches!(
             answer,

@@ -139,10 +139,10 @@ async fn a_function_that_runs_texts_puts_no_statement_in_the_place_of_ours() {
              CREATE TABLE texts.t (id int); GRANT ALL ON texts.t TO PUBLIC; \
              CREATE FUNCTION texts.run(texts text) RETURNS void LANGUAGE plpgsql \
                AS $$ BEGIN EXECUTE texts; END $$; \
-             CREATE FUNCTION texts.replace(beginning text) RETURNS bigint LANGUAGE plpgsql AS $$ \
+             CREATE FUNCTION texts.replace(beginning text, other text DEFAULT 'SELECT 1') RETURNS bigint LANGUAGE plpgsql AS $$ \
              DECLARE one name; number bigint := 0; BEGIN \
                FOR one IN SELECT name FROM pg_prepared_statements WHERE starts_with(statement, beginning) LOOP \
-                 EXECUTE format('DEALLOCATE %I', one); EXECUTE format('PREPARE %I AS SELECT 1', one); \
+                 EXECUTE format('DEALLOCATE %I', one); EXECUTE format('PREPARE %I AS %s', one, other); \
                  number := number + 1; \
                END LOOP; RETURN number; END $$",
         )
@@ -182,6 +182,18 @@ async fn a_function_that_runs_texts_puts_no_statement_in_the_place_of_ours() {
     let wrote = read("SELECT texts.run('INSERT INTO texts.t VALUES (1)')").await;
     let told = wrote.unwrap_err();
     assert!(told.contains("read-only transaction"), "{told}");
+    // What a failed statement is followed by runs behind its transaction.
+    for (ours, other) in [
+        (
+            "SELECT pg_catalog.pg_adv",
+            "SELECT texts.run(''SET default_transaction_read_only = off'')",
+        ),
+        ("PREPARE", "INSERT INTO texts.t VALUES (2)"),
+    ] {
+        let replaced = read(&format!("SELECT texts.replace('{ours}', '{other}')")).await;
+        assert_eq!(replaced, Ok(json!([[1]])), "{ours}");
+        read("SELECT 1 / 0").await.unwrap_err();
+    }
     let left = owner.query_one("SELECT count(*) FROM texts.t", &[]).await;
     assert_eq!(left.unwrap().get::<_, i64>(0), 0);
     owner
