@@ -269,13 +269,13 @@ impl Session {
             biased;
             () = self.out_of_service(pool) => Ok(None),
             taken = PATIENCE.scope(until, pool.get()) => match taken {
-                Ok(_) if pool.is_closed() => Ok(None),
+                // Whatever came of it, such as a connection that was cut while it was being opened.
+                _ if pool.is_closed() => Ok(None),
                 Ok(object) => {
                     let generation = configured.database.generation;
                     let (stake, canceller) = (stake.clone(), canceller.clone());
                     Ok(Some(Lease::new(object, stake, canceller, generation)))
                 }
-                Err(PoolError::Closed) => Ok(None),
                 Err(error) => Err(self.refusal(&configured.database, error)),
             }
         }

@@ -392,7 +392,7 @@ async fn whatever_is_abandoned_or_closed_no_place_is_lost() {
                         _ = lease.scrub().await;
                     }
                     Ok(_) | Err(LeaseError::Closed) => {}
-                    Err(error) => panic!("step {step}: {error}"),
+                    Err(error) => panic!("step {step}: {error:?}"),
                 }
             })),
         }
