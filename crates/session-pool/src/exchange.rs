@@ -23,10 +23,12 @@ use crate::{
 /// What is asked of PostgreSQL in one step of an exchange; each text is one statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// Runs a statement that every exchange has; what it gives is not wanted.
+    /// Runs a statement that every exchange has; what it gives is not wanted. It is prepared, and
+    /// begins with the word that PostgreSQL says when it has run: whoever gets a text run (by `EXECUTE`
+    /// in a function) could prepare a query or a change of rows by that name, and the exchange fails
+    /// when such a one has run.
     Run(&'a str),
-    /// Runs a statement that the others rely on, such as `BEGIN`, and which is not prepared by a name:
-    /// whoever gets a text run (by `EXECUTE` in a function) could prepare another one by that name.
+    /// Runs a statement that is not prepared by a name, so that no other one can ever be run instead.
     Frame(&'a str),
     /// Has a text parsed, alone. Left out when the step after it is prepared already, which says
     /// that this one passed before.
@@ -154,6 +156,13 @@ fn malformed() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
         "PostgreSQL sent a message in an unknown form",
+    )
+}
+
+fn replaced() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "another statement was prepared in the place of one of the server's own",
     )
 }
 
@@ -377,7 +386,7 @@ impl Exchange<'_> {
                 b'E' => return self.refused(),
                 b'Z' => return self.ready(),
                 b'1' => self.parsed(),
-                b'C' => self.completed(length),
+                b'C' => self.completed(length)?,
                 b'I' | b's' => self.current += 1,
                 // Bound, closed, without rows, rows that nobody wants, and what PostgreSQL says unasked.
                 b'2' | b'3' | b'n' | b'D' | b'N' | b'S' | b'A' => {}
@@ -441,17 +450,20 @@ impl Exchange<'_> {
         }
     }
 
-    fn completed(&mut self, length: usize) {
-        if self
-            .steps
-            .get(self.current)
-            .is_some_and(|sent| sent.is_told)
-        {
-            let tag = &self.buffer[HEAD..HEAD + length];
-            let tag = tag.strip_suffix(b"\0").unwrap_or(tag);
-            self.done = Some(String::from_utf8_lossy(tag).into_owned());
+    fn completed(&mut self, length: usize) -> io::Result<()> {
+        let tag = &self.buffer[HEAD..HEAD + length];
+        let tag = tag.strip_suffix(b"\0").unwrap_or(tag);
+        if let Some(sent) = self.steps.get(self.current) {
+            let name = sent.prepared.filter(|_| !sent.has_rows);
+            if name.is_some_and(|name| !self.statements.is_told(name, tag)) {
+                return Err(replaced());
+            }
+            if sent.is_told {
+                self.done = Some(String::from_utf8_lossy(tag).into_owned());
+            }
         }
         self.current += 1;
+        Ok(())
     }
 
     fn columns(&mut self) -> io::Result<Answer<'static>> {

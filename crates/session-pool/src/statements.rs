@@ -147,6 +147,13 @@ impl Statements {
         known.columns.clone()
     }
 
+    /// Says whether what PostgreSQL tells of a prepared statement that it ran begins as its text does.
+    pub(crate) fn is_told(&self, name: Name, tag: &[u8]) -> bool {
+        let mut known = self.prepared.iter().rev();
+        let known = known.find(|known| known.hash == name.0);
+        known.is_some_and(|known| first_word(known.text.as_bytes()) == first_word(tag))
+    }
+
     fn hash(&self, text: &str, types: impl Iterator<Item = u32>) -> u64 {
         let mut hasher = self.names.build_hasher();
         text.hash(&mut hasher);
@@ -225,6 +232,10 @@ impl Statements {
     pub(crate) fn give_up(&mut self) {
         *self = Statements::new(self.names.clone(), 0, self.is_direct);
     }
+}
+
+fn first_word(text: &[u8]) -> Option<&[u8]> {
+    text.split(|byte| *byte == b' ').next()
 }
 
 #[cfg(test)]

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use session_pool::Step;
+
 /// Makes PostgreSQL notice within a second that this process has gone. Older servers do not know it,
 /// and on some systems it cannot be had.
 pub(super) const WATCH_CLIENT: &str = "client_connection_check_interval = 1000";
 
+/// Holds for whatever ran in the place of a [`READING`] that was prepared.
+const READ_ONLY: &str = "default_transaction_read_only = on";
 const READING: &str = "BEGIN TRANSACTION READ ONLY";
 const WRITING: &str = "BEGIN TRANSACTION READ WRITE";
 
@@ -31,7 +35,7 @@ impl Opening {
         };
         Opening {
             watches,
-            lasting: each("SET").join("; "),
+            lasting: format!("SET {READ_ONLY}; {}", each("SET").join("; ")),
             local: each("SET LOCAL"),
             own,
         }
@@ -47,22 +51,36 @@ impl Opening {
         &self.lasting
     }
 
-    /// The statements that begin a transaction in which nothing can be changed, on a connection that
-    /// has the lasting settings, or has not.
-    pub(super) fn steps(&self, is_set: bool) -> impl Iterator<Item = &str> {
-        let local = if is_set { &[] } else { &self.local[..] };
-        let further = local.iter().chain(&self.own).map(String::as_str);
-        [READING].into_iter().chain(further)
+    /// The steps that begin a transaction in which nothing can be changed, on a connection that has the
+    /// lasting settings, or has not.
+    ///
+    /// `BEGIN` is prepared only where the settings make all transactions read-only: see
+    /// `docs/decisions/0014-exchanges.md`.
+    pub(super) fn steps(&self, is_set: bool) -> impl Iterator<Item = Step<'_>> {
+        let (begin, local): (fn(_) -> _, _) = match is_set {
+            true => (Step::Run, &[][..]),
+            false => (Step::Frame, &self.local[..]),
+        };
+        let further = local.iter().chain(&self.own);
+        [begin(READING)]
+            .into_iter()
+            .chain(further.map(|text| Step::Frame(text)))
     }
 
     /// Begins a transaction in which nothing can be changed, on any connection.
     pub(crate) fn reading(&self) -> String {
-        self.steps(false).collect::<Vec<_>>().join("; ")
+        self.begin(READING)
     }
 
     /// Begins a transaction that is to be kept, on any connection.
     pub(crate) fn writing(&self) -> String {
-        self.reading().replacen(READING, WRITING, 1)
+        self.begin(WRITING)
+    }
+
+    fn begin(&self, how: &str) -> String {
+        let settings = self.local.iter().chain(&self.own).map(String::as_str);
+        let all: Vec<&str> = [how].into_iter().chain(settings).collect();
+        all.join("; ")
     }
 }
 
@@ -77,18 +95,28 @@ mod tests {
         let opening = usual.narrowed(Duration::from_millis(1_500), own);
         assert_eq!(
             opening.lasting(),
-            "SET statement_timeout = 1500; SET client_connection_check_interval = 1000"
+            "SET default_transaction_read_only = on; SET statement_timeout = 1500; \
+             SET client_connection_check_interval = 1000"
         );
+        let (begin, role) = ("BEGIN TRANSACTION READ ONLY", "SET LOCAL ROLE \"auditor\"");
         let set: Vec<_> = opening.steps(true).collect();
+        assert_eq!(set, [Step::Run(begin), Step::Frame(role)]);
+        let unset: Vec<_> = opening.steps(false).collect();
         assert_eq!(
-            set,
-            ["BEGIN TRANSACTION READ ONLY", "SET LOCAL ROLE \"auditor\""]
+            unset,
+            [
+                Step::Frame(begin),
+                Step::Frame("SET LOCAL statement_timeout = 1500"),
+                Step::Frame("SET LOCAL client_connection_check_interval = 1000"),
+                Step::Frame(role)
+            ]
         );
         let settings = "; SET LOCAL statement_timeout = 1500; \
              SET LOCAL client_connection_check_interval = 1000; SET LOCAL ROLE \"auditor\"";
-        let reading = format!("BEGIN TRANSACTION READ ONLY{settings}");
-        assert_eq!(opening.steps(false).collect::<Vec<_>>().join("; "), reading);
-        assert_eq!(opening.reading(), reading);
+        assert_eq!(
+            opening.reading(),
+            format!("BEGIN TRANSACTION READ ONLY{settings}")
+        );
         assert_eq!(
             opening.writing(),
             format!("BEGIN TRANSACTION READ WRITE{settings}")
@@ -98,7 +126,10 @@ mod tests {
     #[test]
     fn a_server_that_cannot_watch_its_clients_is_not_told_to() {
         let opening = Opening::new(Duration::from_secs(30), false, Vec::new());
-        assert_eq!(opening.lasting(), "SET statement_timeout = 30000");
+        assert_eq!(
+            opening.lasting(),
+            "SET default_transaction_read_only = on; SET statement_timeout = 30000"
+        );
         assert!(
             !opening
                 .narrowed(Duration::from_secs(1), Vec::new())

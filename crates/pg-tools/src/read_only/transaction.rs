@@ -1,10 +1,8 @@
 //! The hot path: a transaction around one statement, in one round trip.
 //!
 //! Begin, parse the text alone, run it inside ours, give back what a rollback leaves, roll back: all
-//! of it is one message to PostgreSQL and one answer. A text that comes again is prepared. What begins
-//! the transaction never is: a function that runs texts could put another statement in its place, and
-//! the next call would not be read-only. Rows stay the bytes that PostgreSQL sent until they are
-//! rendered.
+//! of it is one message to PostgreSQL and one answer. A text that comes again is prepared. Rows stay
+//! the bytes that PostgreSQL sent until they are rendered.
 
 use std::{io, sync::Arc};
 
@@ -25,8 +23,6 @@ use super::{
 /// That is less than [`session_pool::SCRUB`] does, because less can have happened: what else lasts
 /// in a session (settings, the role, listeners, temporary tables) a rolled-back transaction undoes.
 const UNLOCK: &str = "SELECT pg_catalog.pg_advisory_unlock_all()";
-/// Prepared: whoever put another statement in its place, which can only be a query or a change of rows,
-/// would leave the transaction open, and the connection is closed then.
 const ROLLBACK: Step<'_> = Step::Run("ROLLBACK");
 
 /// What a row's message may have beside its values: a count, and a length for each of the columns,
@@ -102,7 +98,7 @@ async fn transact(
 ) -> Result<Done, ReadError> {
     let is_set = lease.set(guard.opening.lasting()).await;
     let is_set = is_set.map_err(ReadError::never_began)?;
-    let mut steps: Vec<Step<'_>> = guard.opening.steps(is_set).map(Step::Frame).collect();
+    let mut steps: Vec<Step<'_>> = guard.opening.steps(is_set).collect();
     let begun = steps.len();
     steps.push(if wrapped.is_apart {
         Step::Parse(&wrapped.alone)
@@ -129,6 +125,13 @@ async fn transact(
         Err(error) if exchange.has_begun() => return Err(ReadError::lost(error)),
         Err(error) => return Err(ReadError::never_began(error)),
     };
+    // Nothing refuses a `BEGIN`: the server is at its end, or another statement was in its place.
+    if let Some(refused) = reading
+        .refused
+        .take_if(|refused| refused.step == 0 && !refused.is_stale)
+    {
+        return Err(ReadError::never_began(refused.complaint));
+    }
     let is_clean = match &reading.refused {
         None => ended,
         // What was cancelled may be cancelled once more, by a request that is still on its way.

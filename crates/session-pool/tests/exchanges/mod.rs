@@ -198,6 +198,29 @@ async fn statements_that_postgresql_lost_are_run_without_names() {
 }
 
 #[tokio::test]
+async fn a_statement_in_the_place_of_one_of_ours_ends_the_exchange() {
+    let session = sessions().open("replaced", None);
+    let mut lease = session.lease("main").await.unwrap();
+    let steps = [Step::Run("BEGIN"), Step::Run("ROLLBACK")];
+    for _ in 0..2 {
+        exchange(&mut lease, &steps).await.unwrap();
+    }
+    let named = "SELECT name FROM pg_prepared_statements WHERE statement = 'BEGIN'";
+    let name = row(&mut lease, named).await.remove(0).unwrap();
+    let process = "SELECT pg_backend_pid()";
+    let before = row(&mut lease, process).await;
+    let replace = format!("DEALLOCATE {name}; PREPARE {name} AS SELECT 1");
+    lease.batch_execute(&replace).await.unwrap();
+    let Err(error) = exchange(&mut lease, &steps).await else {
+        panic!("another statement ran in the place of BEGIN");
+    };
+    assert!(error.to_string().contains("the place of"), "{error}");
+    lease.give_back();
+    let mut lease = session.lease("main").await.unwrap();
+    assert_ne!(row(&mut lease, process).await, before);
+}
+
+#[tokio::test]
 async fn the_number_of_prepared_statements_has_a_limit() {
     let limits = Limits {
         prepared_statements: 8,

@@ -137,6 +137,7 @@ async fn a_function_that_runs_texts_puts_no_statement_in_the_place_of_ours() {
         .batch_execute(
             "CREATE SCHEMA texts; GRANT USAGE ON SCHEMA texts TO PUBLIC; \
              CREATE TABLE texts.t (id int); GRANT ALL ON texts.t TO PUBLIC; \
+             CREATE SEQUENCE texts.s; GRANT ALL ON texts.s TO PUBLIC; \
              CREATE FUNCTION texts.run(texts text) RETURNS void LANGUAGE plpgsql \
                AS $$ BEGIN EXECUTE texts; END $$; \
              CREATE FUNCTION texts.replace(beginning text, other text DEFAULT 'SELECT 1') RETURNS bigint LANGUAGE plpgsql AS $$ \
@@ -156,26 +157,36 @@ async fn a_function_that_runs_texts_puts_no_statement_in_the_place_of_ours() {
     for _ in 0..3 {
         assert_eq!(read("SELECT 1").await, Ok(json!([[1]])));
     }
-    for ours in ["BEGIN", "SET LOCAL"] {
-        let replaced = read(&format!("SELECT texts.replace('{ours}')")).await;
-        assert_eq!(replaced, Ok(json!([[0]])), "{ours}");
+    let process = async || read("SELECT pg_backend_pid()").await.unwrap();
+    // A number that was drawn from a sequence stays drawn, whatever is rolled back.
+    let draws = "SELECT texts.run('SELECT next' || 'val(''texts.s'')')";
+    for other in [
+        "SELECT 1",
+        "INSERT INTO texts.t VALUES (0)",
+        "SELECT texts.run(''SET transaction_read_only = off'')",
+        "SELECT texts.run(''SET default_transaction_read_only = off'')",
+    ] {
+        read("SELECT 1").await.unwrap();
+        let before = process().await;
+        let replaced = read(&format!("SELECT texts.replace('BEGIN', '{other}')")).await;
+        assert_eq!(replaced, Ok(json!([[1]])), "{other}");
+        let told = read(draws).await.unwrap_err();
+        assert!(told.contains("read-only transaction"), "{other}: {told}");
+        assert_ne!(process().await, before, "{other}");
     }
-    // The transaction that this leaves open ends with its connection.
-    let before = read("SELECT pg_backend_pid()").await;
-    assert_eq!(read("SELECT pg_backend_pid()").await, before);
-    let replaced = read("SELECT texts.replace('ROLLBACK')").await;
-    assert_eq!(replaced, Ok(json!([[1]])));
-    assert_ne!(read("SELECT pg_backend_pid()").await, before);
-    // What this sets ends with its transaction.
+    // The transaction that this leaves open ends with its connection, and so does what is set in it.
+    let before = process().await;
+    assert_eq!(process().await, before);
+    let replaced = read("SELECT texts.replace('ROLLBACK')").await.unwrap_err();
+    assert!(replaced.contains("the place of"), "{replaced}");
+    assert_ne!(process().await, before);
     for text in [
         "SET default_transaction_read_only = off",
         "SET statement_timeout = 0",
     ] {
-        let set = read(&format!(
-            "SELECT texts.run('{text}'), texts.replace('ROLL')"
-        ))
-        .await;
-        set.unwrap();
+        process().await;
+        let set = format!("SELECT texts.run('{text}'), texts.replace('ROLL')");
+        read(&set).await.unwrap_err();
     }
     let limit = read("SELECT current_setting('statement_timeout')").await;
     assert_eq!(limit, Ok(json!([["30s"]])));
@@ -192,10 +203,12 @@ async fn a_function_that_runs_texts_puts_no_statement_in_the_place_of_ours() {
     ] {
         let replaced = read(&format!("SELECT texts.replace('{ours}', '{other}')")).await;
         assert_eq!(replaced, Ok(json!([[1]])), "{ours}");
-        read("SELECT 1 / 0").await.unwrap_err();
+        let failed = read("SELECT 1 / 0").await.unwrap_err();
+        assert!(failed.contains("22012"), "{ours}: {failed}");
     }
-    let left = owner.query_one("SELECT count(*) FROM texts.t", &[]).await;
-    assert_eq!(left.unwrap().get::<_, i64>(0), 0);
+    let left = "SELECT (SELECT count(*) FROM texts.t), (SELECT is_called FROM texts.s)";
+    let left = owner.query_one(left, &[]).await.unwrap();
+    assert_eq!((left.get::<_, i64>(0), left.get::<_, bool>(1)), (0, false));
     owner
         .batch_execute("DROP SCHEMA texts CASCADE")
         .await
