@@ -1,0 +1,293 @@
+//! The kept connections of one session, by line and database.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use deadpool::managed::Object;
+use tokio::{sync::Semaphore, time::Instant};
+
+use super::{Line, Loss};
+use crate::{
+    End, LeaseError,
+    budget::{Share, Stake},
+    connect::{Canceller, Connector},
+    end::Ends,
+};
+
+/// A line's name, and that of its database.
+pub(super) type Key = (Arc<str>, Arc<str>);
+
+/// The kept connections of one session.
+pub(crate) struct Kept {
+    /// The session's.
+    id: Box<str>,
+    ends: Ends,
+    table: Mutex<Table>,
+}
+
+/// Held for a look-up or a change, never while waiting or closing.
+#[derive(Default)]
+pub(super) struct Table {
+    pub(super) slots: HashMap<Key, Slot>,
+    last: u64,
+    is_over: bool,
+}
+
+pub(super) struct Slot {
+    /// Tells it from another one of the same name, before or after it.
+    number: u64,
+    pub(super) idle_time: Duration,
+    goes_on: bool,
+    pub(super) has_begun: bool,
+    /// One permit.
+    turn: Arc<Semaphore>,
+    pub(super) held: Held,
+}
+
+pub(super) enum Held {
+    /// No connection, and none was lost.
+    Nothing,
+    /// A lease has it, or is getting it.
+    InUse,
+    Connection(Box<Parked>),
+    Lost(Loss),
+}
+
+impl Held {
+    pub(super) fn is_counted(&self) -> bool {
+        matches!(self, Held::InUse | Held::Connection(_))
+    }
+}
+
+/// A slot that was found.
+pub(super) struct Found {
+    pub(super) number: u64,
+    pub(super) turn: Arc<Semaphore>,
+}
+
+/// A connection that waits for its line's next lease. Dropping it closes it.
+pub(super) struct Parked {
+    /// Taken only by [`Spot::take`](super::Spot::take) and `drop`.
+    pub(super) object: Option<Object<Connector>>,
+    pub(super) stake: Arc<Stake>,
+    pub(super) canceller: Arc<Canceller>,
+    pub(super) generation: u64,
+    pub(super) share: Option<Share>,
+    pub(super) since: Instant,
+}
+
+impl Parked {
+    /// Says why its line has lost it, if it has.
+    pub(super) fn loss(&self, now: Instant, idle_time: Duration) -> Option<Loss> {
+        let is_idle = now.duration_since(self.since) >= idle_time;
+        match &self.object {
+            _ if is_idle => Some(Loss::Idle(idle_time)),
+            Some(object) if object.client.is_closed() => Some(Loss::Broken),
+            Some(object) if Object::pool(object).is_none_or(|pool| pool.is_closed()) => {
+                Some(Loss::Outdated)
+            }
+            Some(_) => None,
+            None => Some(Loss::Broken),
+        }
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        // It must not go back into the pool as it is.
+        if let Some(object) = self.object.take() {
+            drop(Object::take(object));
+        }
+    }
+}
+
+impl Kept {
+    pub(crate) fn new(id: &str, ends: Ends) -> Self {
+        Kept {
+            id: id.into(),
+            ends,
+            table: Mutex::default(),
+        }
+    }
+
+    /// Tells that a line has lost its connection. Not to be called while holding the lock.
+    pub(super) fn tell(&self, (name, database): &Key, loss: Option<Loss>) {
+        let end = End::Line {
+            name,
+            database,
+            loss,
+        };
+        self.ends.tell(&self.id, end);
+    }
+
+    pub(super) fn find(&self, key: &Key) -> Option<Found> {
+        let table = self.lock();
+        table.slots.get(key).map(Slot::found)
+    }
+
+    /// Finds a line's slot, or makes it.
+    pub(super) fn enter(
+        &self,
+        line: &Line,
+        key: &Key,
+        idle_time: Duration,
+    ) -> Result<Found, LeaseError> {
+        let mut table = self.lock();
+        if table.is_over {
+            return Err(LeaseError::Closed);
+        }
+        table.last += 1;
+        let number = table.last;
+        let slot = table.slots.entry(key.clone()).or_insert_with(|| Slot {
+            number,
+            idle_time,
+            goes_on: line.goes_on,
+            has_begun: false,
+            turn: Arc::new(Semaphore::new(1)),
+            held: Held::Nothing,
+        });
+        Ok(slot.found())
+    }
+
+    pub(super) fn let_go(&self, name: &str) -> bool {
+        !self.take_out(name).is_empty()
+    }
+
+    /// Lets a line go that nobody has let go before.
+    pub(super) fn untie(&self, name: &str) {
+        for (key, slot) in self.take_out(name) {
+            let had_connection = slot.held.is_counted();
+            drop(slot);
+            if had_connection {
+                self.tell(&key, None);
+            }
+        }
+    }
+
+    fn take_out(&self, name: &str) -> Vec<(Key, Slot)> {
+        let gone: Vec<(Key, Slot)> = {
+            let mut table = self.lock();
+            let found = table.slots.extract_if(|(known, _), _| **known == *name);
+            found.collect()
+        };
+        for (_, slot) in &gone {
+            slot.turn.close();
+        }
+        gone
+    }
+
+    /// Closes all for good.
+    pub(crate) fn end(&self) {
+        let gone: Vec<Slot> = {
+            let mut table = self.lock();
+            table.is_over = true;
+            table.slots.drain().map(|(_, slot)| slot).collect()
+        };
+        for slot in &gone {
+            slot.turn.close();
+        }
+    }
+
+    /// Closes what has been idle for too long, or is of no use for another reason.
+    pub(crate) fn expire(&self, now: Instant) {
+        let mut gone = Vec::new();
+        let mut table = self.lock();
+        for (key, slot) in &mut table.slots {
+            if let Held::Connection(parked) = &slot.held
+                && let Some(loss) = parked.loss(now, slot.idle_time)
+            {
+                let lost = std::mem::replace(&mut slot.held, Held::Lost(loss));
+                gone.push((key.clone(), loss, lost));
+            }
+        }
+        table.tidy();
+        drop(table);
+        for (key, loss, connection) in gone {
+            drop(connection);
+            self.tell(&key, Some(loss));
+        }
+    }
+
+    /// Closes idle ones on a database, the longest unused first, until no more than `most` are left.
+    pub(crate) fn shrink(&self, database: &str, most: usize) {
+        let mut gone = Vec::new();
+        let mut table = self.lock();
+        loop {
+            let of_database = table
+                .slots
+                .iter_mut()
+                .filter(|(key, _)| *key.1 == *database);
+            let mut counted: Vec<(&Key, &mut Slot)> = of_database
+                .filter(|(_, slot)| slot.held.is_counted())
+                .collect();
+            if counted.len() <= most {
+                break;
+            }
+            let since = |slot: &Slot| match &slot.held {
+                Held::Connection(parked) => Some(parked.since),
+                _ => None,
+            };
+            counted.retain(|(_, slot)| since(slot).is_some());
+            let oldest = counted.into_iter().min_by_key(|(_, slot)| since(slot));
+            let Some((key, oldest)) = oldest else {
+                break;
+            };
+            let lost = std::mem::replace(&mut oldest.held, Held::Lost(Loss::Crowded));
+            gone.push((key.clone(), lost));
+        }
+        table.tidy();
+        drop(table);
+        for (key, connection) in gone {
+            drop(connection);
+            self.tell(&key, Some(Loss::Crowded));
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().slots.is_empty()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    pub(super) fn slot(&mut self, key: &Key, number: u64) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(key)?;
+        (slot.number == number).then_some(slot)
+    }
+
+    /// Forgets lines that have ended with their connection.
+    pub(super) fn tidy(&mut self) {
+        self.slots.retain(|_, slot| {
+            let is_over = !slot.goes_on && matches!(slot.held, Held::Lost(_));
+            if is_over {
+                slot.turn.close();
+            }
+            !is_over
+        });
+    }
+
+    /// Forgets a line that has no connection, unless it has had one and goes on.
+    pub(super) fn leave(&mut self, key: &Key, number: u64) {
+        if let Some(slot) = self.slot(key, number)
+            && !(slot.goes_on && slot.has_begun)
+        {
+            slot.turn.close();
+            self.slots.remove(key);
+        }
+    }
+}
+
+impl Slot {
+    fn found(&self) -> Found {
+        Found {
+            number: self.number,
+            turn: self.turn.clone(),
+        }
+    }
+}
