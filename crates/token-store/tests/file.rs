@@ -369,7 +369,7 @@ fn changes_are_counted_by_hash() {
     let new = TokenSet::new(tokens).unwrap();
     let changes = new.changes_since(&old);
     assert_eq!(changes.to_string(), "1 added, 1 removed, 1 changed");
-    assert_eq!(changes.changed[0].1.note, "renamed");
+    assert_eq!(&*changes.changed[0].1.note, "renamed");
     assert!(new.changes_since(&new).is_empty());
     assert_eq!(new.changes_since(&new).to_string(), "no change");
 }
