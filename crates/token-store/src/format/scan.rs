@@ -91,6 +91,8 @@ const INDENT: &str = "    ";
 struct Last<'a> {
     lines: &'a str,
     policy: KeptPolicy,
+    /// Where texts of policies are made.
+    room: String,
 }
 
 impl<'a> Last<'a> {
@@ -100,7 +102,7 @@ impl<'a> Last<'a> {
         let is_same = rest.take(self.lines) && !rest.0.starts_with(INDENT);
         if !is_same {
             rest.0 = all;
-            self.policy = (&own(rest)?).into();
+            self.policy = KeptPolicy::made_in(&mut self.room, &own(rest)?);
             self.lines = &all[..all.len() - rest.0.len()];
         }
         Some(self.policy.clone())

@@ -45,9 +45,6 @@ const USER: char = 'u';
 const VARIABLE: char = 'v';
 const FILE: char = 'f';
 
-/// More bytes than most policies take.
-const LONG: usize = 256;
-
 impl KeptPolicy {
     /// Returns the policy.
     #[must_use]
@@ -71,6 +68,16 @@ impl KeptPolicy {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Takes a policy. Its text is made in `room`, which may have held another one.
+    pub(crate) fn made_in(room: &mut String, policy: &Policy) -> Self {
+        room.clear();
+        write(room, policy);
+        match room.is_empty() {
+            true => Self::default(),
+            false => Self(room.as_str().into()),
+        }
     }
 
     /// Says whether the two are held once.
@@ -99,12 +106,7 @@ impl KeptPolicy {
 
 impl From<&Policy> for KeptPolicy {
     fn from(policy: &Policy) -> Self {
-        if policy.is_empty() {
-            return Self::default();
-        }
-        let mut text = String::with_capacity(LONG);
-        write(&mut text, policy);
-        Self(text.into())
+        Self::made_in(&mut String::new(), policy)
     }
 }
 
