@@ -258,3 +258,38 @@ impl<T: fmt::Display> fmt::Display for Marked<T> {
         self.1.fmt(out)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_takes_little_more_than_its_texts() {
+        let mut policy = Policy::default();
+        for (field, text) in [
+            ("role.user", "orders_reader"),
+            ("role.password_file", "/run/orders"),
+            ("tools", "query_database, count_rows, tool_12345"),
+            ("schemas", "public, sales"),
+            ("limits.rows", "12345"),
+            ("limits.statement_timeout", "90s"),
+            ("limits.connections", "3"),
+            ("allow_from", "10.123.45.0/24, 2001:db8::/32"),
+        ] {
+            policy.set(field, Some(text)).unwrap();
+        }
+        let kept = KeptPolicy::from(&policy);
+        let texts = 13 + 11 + 34 + 11 + 5 + 5 + 1 + 27;
+        assert!(kept.0.len() <= texts + 24, "{:?}", kept.0);
+        assert_eq!(kept.read(), policy);
+        assert!(Arc::ptr_eq(&kept.0, &kept.clone().0));
+    }
+
+    #[test]
+    fn the_empty_policy_takes_nothing() {
+        let kept = KeptPolicy::from(&Policy::default());
+        assert!(kept.is_empty() && kept.is_shared_with(&KeptPolicy::default()));
+        assert_eq!(kept.read(), Policy::default());
+    }
+}
