@@ -98,7 +98,7 @@ fn limits(config: &Config, token: &Token) -> Vec<(String, Value)> {
         concurrent,
         calls_per_minute,
         connections,
-    } = token.policy.limits;
+    } = token.policy.read().limits;
     let usual = &config.limits;
     let databases = token.databases.as_ref();
     let pools = config
@@ -183,7 +183,7 @@ fn text(config: &Config, token: &Token, survey: &Survey, limits: &[(String, Valu
         })
         .collect();
     let _ = writeln!(out, "Limits: {}", limits.join("; "));
-    if let Some(networks) = &token.policy.allow_from {
+    if let Some(networks) = token.policy.read().allow_from {
         let _ = writeln!(out, "It can NOT be used but from {networks}");
     }
     for found in &survey.databases {

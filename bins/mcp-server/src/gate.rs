@@ -24,7 +24,7 @@ use crate::{
     announce,
     audit::Audit,
     guesses::Guesses,
-    holders::{Holder, Holders, Usual},
+    holders::{Holder, Holders, Usual, may_come_from},
     metrics::Loads,
 };
 
@@ -216,8 +216,12 @@ impl Door {
                         id: Some(token.id.clone()),
                     },
                 })?;
-        let networks = accepted.policy.allow_from.as_ref();
-        if networks.is_some_and(|networks| !networks.contains(peer)) {
+        let holder = self.holders.of(accepted.token);
+        let is_let_in = match &holder {
+            Some(holder) => holder.may_come_from(peer),
+            None => may_come_from(accepted.policy.read().allow_from.as_ref(), peer),
+        };
+        if !is_let_in {
             tracing::warn!(token = %accepted.id, %peer, "refused: the token may not be used from there");
             return Err(Turned {
                 refusal: Refusal::Forbidden(
@@ -226,7 +230,7 @@ impl Door {
                 id: Some(accepted.id.clone()),
             });
         }
-        let Some(holder) = self.holders.of(accepted.token) else {
+        let Some(holder) = holder else {
             return Ok(Look::Unprepared(Arc::clone(accepted.token)));
         };
         holder.came(now, peer);
@@ -439,7 +443,8 @@ fn takes_something(before: &Token, now: &Token, wall: OffsetDateTime) -> bool {
         .previous
         .as_ref()
         .is_some_and(|old| wall < old.until && !still_accepted(old));
-    loses_secret || !now.policy.covers(&before.policy)
+    let has_same_policy = now.policy == before.policy;
+    loses_secret || !has_same_policy && !now.policy.read().covers(&before.policy.read())
 }
 
 /// Names what changed, as `1 added: token-1; 2 removed: token-2, token-3`.
@@ -503,10 +508,11 @@ mod tests {
 
     fn with(settings: &[(&str, &str)]) -> Token {
         token(|token| {
-            let policy = Arc::make_mut(&mut token.policy);
+            let mut policy = token.policy.read();
             for (field, text) in settings {
                 policy.set(field, Some(text)).unwrap();
             }
+            token.policy = (&policy).into();
         })
     }
 

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     fmt,
     net::IpAddr,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
@@ -58,9 +58,13 @@ pub(crate) struct Holder {
     /// The entry that this was made of.
     token: Arc<Token>,
     standing: Arc<Standing>,
+    /// The only addresses that it may be used from.
+    allow_from: Option<Networks>,
     /// What its session is like.
     pub(crate) terms: Terms,
     record: Arc<Record>,
+    /// Whether its password is in a file, which may hold another one at any time.
+    has_password_file: bool,
     /// Whether its password may be another one by now.
     is_outdated: bool,
 }
@@ -103,7 +107,8 @@ impl Holders {
     /// The password cannot be had. Nothing else is tried in its place.
     pub(crate) async fn prepare(&self, token: Arc<Token>) -> Result<(), Refusal> {
         let readings = self.read().readings;
-        let login = match &token.policy.role {
+        let policy = token.policy.read();
+        let login = match &policy.role {
             Some(TokenRole::Login(login)) => {
                 let password = password(login.password.clone()).await;
                 let password = password.map_err(|missing| {
@@ -135,22 +140,23 @@ impl Holders {
         let standing = Standing {
             name,
             databases: databases.clone(),
-            policy: Arc::new(self.policy(&token)),
+            policy: Arc::new(self.policy(&policy)),
             meter: Arc::clone(&record.meter),
         };
         let holder = Holder {
             standing: Arc::new(standing),
             terms: Terms {
                 databases: Some(databases),
-                connections: token
-                    .policy
+                connections: policy
                     .limits
                     .connections
                     .map(|most| usize::try_from(most.get()).unwrap_or(usize::MAX)),
                 login,
             },
             record,
-            is_outdated: known.readings != readings && has_password_file(&token),
+            has_password_file: has_password_file(&policy),
+            is_outdated: known.readings != readings && has_password_file(&policy),
+            allow_from: policy.allow_from,
             token: Arc::clone(&token),
         };
         let record = Arc::clone(&holder.record);
@@ -191,7 +197,7 @@ impl Holders {
         let mut known = self.lock();
         known.readings += 1;
         for holder in known.by_id.values_mut() {
-            if has_password_file(&holder.token) {
+            if holder.has_password_file {
                 Arc::make_mut(holder).is_outdated = true;
             }
         }
@@ -237,13 +243,13 @@ impl Holders {
             .into_iter()
             .map(|name| format!("its database \"{}\" is not configured", name.escape_debug()));
         let offered = self.usual.tools.as_ref();
-        let tools = token.policy.tools.iter().flat_map(|names| names.iter());
+        let policy = token.policy.read();
+        let tools = policy.tools.iter().flat_map(|names| names.iter());
         let tools = tools
             .filter(|name| offered.is_some_and(|offered| !offered.contains(*name)))
             .map(|name| format!("its tool \"{}\" is not offered", name.escape_debug()));
         let proxies = self.usual.proxies.as_ref();
-        let addresses = token
-            .policy
+        let addresses = policy
             .allow_from
             .as_ref()
             .filter(|networks| proxies.is_some_and(|proxies| proxies.covers(networks)));
@@ -267,8 +273,7 @@ impl Holders {
         self.read().databases_of(token)
     }
 
-    fn policy(&self, token: &Token) -> Policy {
-        let given = &token.policy;
+    fn policy(&self, given: &token_store::Policy) -> Policy {
         let limits = given.limits;
         let named = |names: &token_store::Names| names.iter().map(str::to_owned).collect();
         Policy {
@@ -364,11 +369,11 @@ impl Known {
     }
 }
 
-fn has_password_file(token: &Token) -> bool {
-    let Some(TokenRole::Login(login)) = &token.policy.role else {
+fn has_password_file(policy: &token_store::Policy) -> bool {
+    let Some(TokenRole::Login(login)) = &policy.role else {
         return false;
     };
-    matches!(login.password, Some(PasswordSource::File(_)))
+    matches!(login.password, Some(PasswordSource::File(..)))
 }
 
 fn add(log: &mut UsageLog, id: TokenId, news: Usage) {
@@ -386,7 +391,17 @@ fn add(log: &mut UsageLog, id: TokenId, news: Usage) {
     log.0.insert(id, usage);
 }
 
+/// Says whether somebody may come from an address, where only these may be come from.
+pub(crate) fn may_come_from(networks: Option<&Networks>, peer: IpAddr) -> bool {
+    networks.is_none_or(|networks| networks.contains(peer))
+}
+
 impl Holder {
+    /// Says whether the holder may come from an address.
+    pub(crate) fn may_come_from(&self, peer: IpAddr) -> bool {
+        may_come_from(self.allow_from.as_ref(), peer)
+    }
+
     /// Notes that the holder came.
     pub(crate) fn came(&self, now: OffsetDateTime, from: IpAddr) {
         *self.last() = Some((now, from.to_canonical()));
@@ -431,18 +446,18 @@ impl fmt::Display for Missing {
 async fn password(source: Option<PasswordSource>) -> Result<Option<String>, Missing> {
     match source {
         None => Ok(None),
-        Some(PasswordSource::Environment(variable)) => std::env::var(&*variable)
+        Some(PasswordSource::Environment(variable)) => std::env::var(variable.as_str())
             .map(Some)
             .map_err(|_| Missing(format!("the variable {variable} is not set"))),
         Some(PasswordSource::File(path)) => {
-            let read = tokio::task::spawn_blocking(move || read(&path)).await;
+            let read = tokio::task::spawn_blocking(move || read(Path::new(path.as_str()))).await;
             read.unwrap_or_else(|_| Err(Missing("the reading stopped".into())))
                 .map(Some)
         }
     }
 }
 
-fn read(path: &PathBuf) -> Result<String, Missing> {
+fn read(path: &Path) -> Result<String, Missing> {
     use std::io::Read;
     let missing = |why: &dyn fmt::Display| Missing(format!("{}: {why}", path.display()));
     let file = std::fs::File::open(path).map_err(|error| missing(&error))?;

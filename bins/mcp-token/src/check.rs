@@ -1,5 +1,7 @@
 //! Checking the files before they are put in force.
 
+use std::path::Path;
+
 use server_config::{Config, Sources, keys::nearest};
 use token_store::{LIMITS, Loaded, PasswordSource, Policy, Role, Token, TokenFile, entry_fields};
 
@@ -62,8 +64,9 @@ impl Findings {
         self.warnings.extend(warnings);
         for token in loaded.set.iter() {
             self.databases(token, config);
-            self.addresses(token, config);
-            self.role(token, &token.policy, sources);
+            let policy = token.policy.read();
+            self.addresses(token, &policy, config);
+            self.role(token, &policy, sources);
             self.unknown(token);
         }
     }
@@ -92,9 +95,9 @@ impl Findings {
     }
 
     /// Addresses of proxies are never those of clients.
-    fn addresses(&mut self, token: &Token, config: Option<&Config>) {
+    fn addresses(&mut self, token: &Token, policy: &Policy, config: Option<&Config>) {
         let proxies = config.and_then(|config| config.http.proxies.as_ref());
-        let (Some(proxies), Some(allowed)) = (proxies, &token.policy.allow_from) else {
+        let (Some(proxies), Some(allowed)) = (proxies, &policy.allow_from) else {
             return;
         };
         if proxies.networks.covers(allowed) {
@@ -113,12 +116,13 @@ impl Findings {
         let missing = match &login.password {
             None => return,
             Some(PasswordSource::Environment(variable)) => {
-                let set = sources.environment.contains_key(&**variable);
+                let set = sources.environment.contains_key(variable.as_str());
                 (!set).then(|| format!("the variable {variable} is not set"))
             }
             Some(PasswordSource::File(path)) => {
-                let path_shown = text::printable(&path.to_string_lossy());
-                (!path.exists()).then(|| format!("the file {path_shown} does not exist"))
+                let path = path.as_str();
+                let path_shown = text::printable(path);
+                (!Path::new(path).exists()).then(|| format!("the file {path_shown} does not exist"))
             }
         };
         if let Some(missing) = missing {

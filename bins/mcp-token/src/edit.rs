@@ -1,7 +1,5 @@
 //! Changing what a token's entry says.
 
-use std::sync::Arc;
-
 use server_config::{Config, Sources};
 use token_store::{Names, Selector, TokenFile};
 
@@ -35,11 +33,11 @@ pub(crate) fn run(
     let expires_at = edit.expiry.map(|expiry| expiry.end(now)).transpose()?;
     let edited = file.edit(|draft| {
         let token = selector.find(draft.iter())?;
-        let mut policy = (*token.policy).clone();
+        let mut policy = token.policy.read();
         lay(&edit.policy, &mut policy)?;
         let changed = draft.change(&token.id, |token| {
             if let Some(note) = &edit.note {
-                token.note.clone_from(note);
+                token.note = note.as_str().into();
             }
             if let Some(databases) = databases {
                 token.databases = databases;
@@ -50,7 +48,7 @@ pub(crate) fn run(
             if edit.end_previous {
                 token.previous = None;
             }
-            token.policy = Arc::new(policy);
+            token.policy = (&policy).into();
         });
         Ok::<_, Failure>(changed.unwrap_or(token))
     })?;

@@ -81,10 +81,10 @@ fn policy(policy: &Policy) -> Value {
             match &login.password {
                 None => {}
                 Some(PasswordSource::Environment(variable)) => {
-                    role.insert("password_env".into(), (**variable).into());
+                    role.insert("password_env".into(), variable.as_str().into());
                 }
                 Some(PasswordSource::File(path)) => {
-                    role.insert("password_file".into(), path.to_string_lossy().into());
+                    role.insert("password_file".into(), path.as_str().into());
                 }
             }
             object.insert("role".into(), role.into());
@@ -124,7 +124,7 @@ pub(crate) fn removed(token: &Token) -> String {
 fn record(token: &Token) -> Map<String, Value> {
     let mut object = Map::new();
     object.insert("id".into(), token.id.as_str().into());
-    object.insert("note".into(), token.note.as_str().into());
+    object.insert("note".into(), (*token.note).into());
     object.insert("database".into(), token.database().into());
     object.insert(
         "databases".into(),
@@ -138,7 +138,7 @@ fn record(token: &Token) -> Map<String, Value> {
         "previous_until".into(),
         previous.map(|previous| stamp(previous.until)).into(),
     );
-    object.insert("policy".into(), policy(&token.policy));
+    object.insert("policy".into(), policy(&token.policy.read()));
     object
 }
 

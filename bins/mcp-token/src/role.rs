@@ -12,7 +12,7 @@ use std::{
 use postgres_protocol::password::scram_sha_256;
 use server_config::{Config, Database};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use token_store::{Access, Draft, Login, PasswordSource, Policy, Role, RoleName, Secret, Token};
+use token_store::{Access, Draft, Policy, Secret, Token};
 
 use crate::failure::Failure;
 
@@ -43,15 +43,16 @@ pub(crate) fn prepare(
 ) -> Result<(Arc<Token>, Script), Failure> {
     let name = name(token);
     let path = password_path(&config.token_file, &name).map_err(Failure::Password)?;
-    let role = RoleName::new(&name).ok_or(Failure::RoleName)?;
+    let mut policy = token.policy.read();
+    let named = policy.set("role.user", Some(&name));
+    named.map_err(|_| Failure::RoleName)?;
+    // A path that is no text is refused like any other that the entry cannot hold.
+    policy.set(
+        "role.password_file",
+        Some(path.to_str().unwrap_or_default()),
+    )?;
     write_password(&path, password).map_err(Failure::Password)?;
-    let login = Login {
-        user: role,
-        password: Some(PasswordSource::File(path.clone())),
-    };
-    let changed = draft.change(&token.id, |token| {
-        Arc::make_mut(&mut token.policy).role = Some(Role::Login(login));
-    });
+    let changed = draft.change(&token.id, |token| token.policy = (&policy).into());
     let token = changed.unwrap_or_else(|| Arc::clone(token));
     let script = Script {
         parts: parts(&token, &name, config, password),
@@ -96,6 +97,7 @@ fn write_password(path: &Path, password: &Secret) -> io::Result<()> {
 }
 
 fn parts(token: &Token, role: &str, config: &Config, password: &Secret) -> Vec<Part> {
+    let policy = token.policy.read();
     let is_mine = |database: &&Database| match &token.databases {
         Some(names) => names.contains(&database.name),
         None => config
@@ -114,12 +116,10 @@ fn parts(token: &Token, role: &str, config: &Config, password: &Secret) -> Vec<P
             let there = mine
                 .iter()
                 .filter(|other| server(other) == server(database));
-            let connections = there
-                .map(|database| connections(&token.policy, database))
-                .sum();
-            sql.push_str(&create(token, role, connections, password));
+            let connections = there.map(|database| connections(&policy, database)).sum();
+            sql.push_str(&create(token, policy.access, role, connections, password));
         }
-        sql.push_str(&grants(&token.policy, role, database));
+        sql.push_str(&grants(&policy, role, database));
         let (host, port) = server(database);
         parts.push(Part {
             host,
@@ -139,7 +139,13 @@ fn connections(policy: &Policy, database: &Database) -> u64 {
     own.min(database.pool_max_conns as u64)
 }
 
-fn create(token: &Token, role: &str, connections: u64, password: &Secret) -> String {
+fn create(
+    token: &Token,
+    access: Access,
+    role: &str,
+    connections: u64,
+    password: &Secret,
+) -> String {
     // Only a verifier of the password is sent, so that no log of PostgreSQL's holds it.
     let verifier = scram_sha_256(password.expose().as_bytes());
     let until = token.expires_at.map_or("infinity".into(), stamp);
@@ -147,7 +153,7 @@ fn create(token: &Token, role: &str, connections: u64, password: &Secret) -> Str
         "CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT\n  \
          CONNECTION LIMIT {connections} VALID UNTIL '{until}'\n  PASSWORD '{verifier}';\n"
     );
-    if token.policy.access == Access::Read {
+    if access == Access::Read {
         sql.push_str(&format!(
             "ALTER ROLE {role} SET default_transaction_read_only = on;\n"
         ));

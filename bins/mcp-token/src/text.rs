@@ -107,7 +107,7 @@ pub(crate) fn shown(token: &Token, usage: Option<&Usage>, now: OffsetDateTime) -
         let _ = writeln!(out, "Last used: {}", used(usage));
     }
     if !token.policy.is_empty() {
-        let _ = writeln!(out, "Policy: {}", policy(&token.policy));
+        let _ = writeln!(out, "Policy: {}", policy(&token.policy.read()));
     }
     out
 }
@@ -132,9 +132,11 @@ fn policy(policy: &Policy) -> String {
         Some(Role::Login(login)) => {
             let password = match &login.password {
                 None => "no password".into(),
-                Some(PasswordSource::Environment(variable)) => format!("password in ${variable}"),
+                Some(PasswordSource::Environment(variable)) => {
+                    format!("password in ${variable}")
+                }
                 Some(PasswordSource::File(path)) => {
-                    format!("password in {}", printable(&path.to_string_lossy()))
+                    format!("password in {}", printable(path.as_str()))
                 }
             };
             let user = printable(login.user.as_str());

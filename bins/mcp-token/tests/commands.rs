@@ -241,7 +241,7 @@ fn a_person_is_asked_for_note_database_and_expiry() {
     assert!(result.stdout.starts_with("Token created successfully:\n"));
     let token = bench.only_token();
     assert_eq!(
-        (token.note.as_str(), token.database()),
+        (&*token.note, token.database()),
         ("Dev Environment", Some("staging"))
     );
 }
@@ -300,7 +300,7 @@ fn only_what_is_missing_is_asked_and_one_database_is_no_question() {
         result.stderr,
         "Note, such as \"Production API\" (optional): "
     );
-    assert_eq!(bench.only_token().note, "x");
+    assert_eq!(&*bench.only_token().note, "x");
 }
 
 #[test]

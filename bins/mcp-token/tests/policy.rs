@@ -94,7 +94,7 @@ fn add_takes_a_policy_and_show_tells_it() {
     ]);
     done(&made);
     let token = only(&bench);
-    assert_eq!(token.policy.access, Access::Write);
+    assert_eq!(token.policy.read().access, Access::Write);
     let shown = parsed(&bench.run(&["show", token.id.as_str(), "--json"]));
     assert_eq!(
         shown["policy"],
@@ -152,9 +152,17 @@ fn edit_changes_what_is_named_and_nothing_else() {
         (before.hash, before.created_at)
     );
     assert_eq!(after.expires_at, before.expires_at);
-    assert_eq!(after.note, "new");
-    assert_eq!(after.policy.limits.rows, None);
-    assert!(after.policy.tools.as_ref().unwrap().contains("count_rows"));
+    assert_eq!(&*after.note, "new");
+    assert_eq!(after.policy.read().limits.rows, None);
+    assert!(
+        after
+            .policy
+            .read()
+            .tools
+            .as_ref()
+            .unwrap()
+            .contains("count_rows")
+    );
     let changed = parsed(&bench.run(&["edit", id, "--expiry", "never", "--json"]));
     assert_eq!(changed["changed"]["expires_at"], Value::Null);
     for (words, code) in [

@@ -96,7 +96,7 @@ fn a_terminal_is_asked_and_a_pipe_is_not() {
         stdout(&output).contains("Expiry (such as 30d"),
         "no prompt: {output:?}"
     );
-    assert_eq!(bench.set().iter().next().unwrap().note, "Dev Environment");
+    assert_eq!(&*bench.set().iter().next().unwrap().note, "Dev Environment");
 
     let mut piped = bench.command(&["add"]);
     let mut child = piped

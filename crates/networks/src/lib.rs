@@ -111,7 +111,9 @@ impl Networks {
     /// Reads networks; nothing when there is none, too many, one twice, or one that is none.
     #[must_use]
     pub fn read<'a>(texts: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let mut list = Vec::new();
+        let texts = texts.into_iter();
+        // Most lists are told how long they are, and then take no more room than they need.
+        let mut list = Vec::with_capacity(texts.size_hint().0.min(Self::MAX));
         for text in texts {
             let network: Network = text.parse().ok()?;
             if list.len() == Self::MAX || list.contains(&network) {

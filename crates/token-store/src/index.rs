@@ -24,6 +24,9 @@ impl Index {
 
     /// Finds the place of a key; `is_at` says whether it is the key of a place.
     pub(crate) fn find(&self, key: &impl Hash, is_at: impl Fn(usize) -> bool) -> Option<usize> {
+        if self.places.is_empty() {
+            return None;
+        }
         let found = self
             .places
             .find(self.state.hash_one(key), |place| is_at(*place as usize));

@@ -44,7 +44,7 @@
 //!
 //! // Ask for it: one SHA-256 and one access to a map.
 //! let set = file.load()?.set;
-//! assert_eq!(set.authenticate(secret.expose(), now)?.note, "Web App");
+//! assert_eq!(&*set.authenticate(secret.expose(), now)?.note, "Web App");
 //! let later = datetime!(2025-04-01 12:00 UTC);
 //! assert!(matches!(set.authenticate(secret.expose(), later), Err(Refusal::Expired(_))));
 //!
@@ -80,8 +80,9 @@ pub use file::{
 };
 pub use format::{FormatError, Problem, entry_fields};
 pub use policy::{
-    Access, ByteSize, FIELDS, InvalidNetwork, InvalidPolicy, InvalidQuantity, LIMITS, Limit,
-    Limits, Login, Names, Network, Networks, PasswordSource, Policy, Role, RoleName, Span,
+    Access, ByteSize, FIELDS, InvalidNetwork, InvalidPolicy, InvalidQuantity, KeptPolicy, LIMITS,
+    Limit, Limits, Login, Names, Network, Networks, PasswordSource, PlainText, Policy, Role,
+    RoleName, Span,
 };
 pub use secret::{RandomError, Secret, TokenHash};
 pub use selector::{SelectError, Selector};

@@ -298,22 +298,9 @@ pub(crate) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Finds the token whose own hash this is.
-    fn own(&mut self, hash: &TokenHash) -> Option<&'a Arc<Token>> {
+    pub(crate) fn own(&mut self, hash: &TokenHash) -> Option<&'a Arc<Token>> {
         let found = self.any(hash)?;
         (found.hash == *hash).then_some(found)
-    }
-
-    /// Returns the set's own record of a token that is as it was, so that it is held once; else a new one, with the set's own
-    /// policy where that has stayed.
-    pub(crate) fn share(&mut self, mut token: Token) -> Arc<Token> {
-        match self.own(&token.hash) {
-            Some(known) if **known == token => return Arc::clone(known),
-            Some(known) if known.policy == token.policy => {
-                token.policy = Arc::clone(&known.policy);
-            }
-            _ => {}
-        }
-        Arc::new(token)
     }
 
     /// Finds what became of a token of an older snapshot.
@@ -341,6 +328,17 @@ impl<'a> Walk<'a> {
         self.next = place + 1;
         Some(&tokens[place])
     }
+}
+
+/// Returns the record that was known before of a token that is as it was, so that it is held once; else a new one, with the
+/// policy that was known where that has stayed.
+pub(crate) fn shared(known: Option<&Arc<Token>>, mut token: Token) -> Arc<Token> {
+    match known {
+        Some(known) if **known == token => return Arc::clone(known),
+        Some(known) if known.policy == token.policy => token.policy = known.policy.clone(),
+        _ => {}
+    }
+    Arc::new(token)
 }
 
 /// What differs between two snapshots.

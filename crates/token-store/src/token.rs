@@ -1,16 +1,12 @@
 //! One token's record.
 
-use std::{
-    fmt,
-    str::FromStr,
-    sync::{Arc, LazyLock},
-};
+use std::{fmt, str::FromStr};
 
 use time::OffsetDateTime;
 
 use crate::{
     format::Value,
-    policy::{Names, Policy},
+    policy::{KeptPolicy, Names},
     secret::TokenHash,
 };
 
@@ -93,7 +89,7 @@ pub struct Token {
     /// The hash of its text, unique in its file.
     pub hash: TokenHash,
     /// What a person wrote about it; may hold any characters.
-    pub note: String,
+    pub note: Box<str>,
     /// The configured databases that it may use, the one that it is on first; without any the first configured database is its own.
     pub databases: Option<Names>,
     /// When it was made, in UTC.
@@ -103,7 +99,7 @@ pub struct Token {
     /// The secret that it had before it was rotated, as long as that is accepted, too.
     pub previous: Option<Box<Previous>>,
     /// What it may do and use up.
-    pub policy: Arc<Policy>,
+    pub policy: KeptPolicy,
     /// Fields of the file that this version does not know, kept for the next write.
     pub(crate) unknown: Box<[(Value, Value)]>,
 }
@@ -115,12 +111,12 @@ impl Token {
         Self {
             id,
             hash,
-            note: String::new(),
+            note: Box::default(),
             databases: None,
             created_at,
             expires_at: None,
             previous: None,
-            policy: no_policy(),
+            policy: KeptPolicy::default(),
             unknown: Box::default(),
         }
     }
@@ -147,10 +143,4 @@ impl Token {
         let previous = self.previous.as_ref().map(|previous| previous.hash);
         std::iter::once(self.hash).chain(previous)
     }
-}
-
-/// Gives the one empty policy that all tokens without any share.
-fn no_policy() -> Arc<Policy> {
-    static NONE: LazyLock<Arc<Policy>> = LazyLock::new(Arc::default);
-    Arc::clone(&NONE)
 }

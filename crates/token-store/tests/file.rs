@@ -319,6 +319,56 @@ fn a_held_lock_does_not_hinder_reading() {
 }
 
 #[test]
+fn what_another_program_makes_of_the_file_meanwhile_is_not_written_over() {
+    let folder = folder();
+    let path = folder.path().join("tokens.yaml");
+    let other = folder.path().join("other.yaml");
+    let none = "tokens: []\n";
+    type Meanwhile<'a> = (&'a str, &'a dyn Fn());
+    let others: [Meanwhile<'_>; 5] = [
+        ("an editor writes into it", &|| {
+            fs::write(&path, none).unwrap()
+        }),
+        ("an editor renames a new one into place", &|| {
+            fs::write(&other, none).unwrap();
+            fs::rename(&other, &path).unwrap();
+        }),
+        ("a link to it points elsewhere now", &|| {
+            fs::write(&other, none).unwrap();
+            fs::remove_file(&path).unwrap();
+            symlink(&other, &path).unwrap();
+        }),
+        ("it is removed", &|| fs::remove_file(&path).unwrap()),
+        ("the lock is removed, and a second writer comes in", &|| {
+            fs::remove_file(folder.path().join("tokens.yaml.lock")).unwrap();
+            TokenFile::new(&path)
+                .edit(|draft| Ok::<_, EditError>(draft.remove_where(|_| true)))
+                .unwrap();
+        }),
+    ];
+    for (name, meanwhile) in others {
+        let _ = fs::remove_file(&path);
+        let file = TokenFile::new(&path);
+        add(&file, 1);
+        let edited = file.edit(|draft| {
+            meanwhile();
+            let new = NewToken::default();
+            Ok::<_, EditError>(draft.create(&secret(2), new, NOW)?)
+        });
+        assert!(
+            matches!(edited, Err(EditError::Overtaken { .. })),
+            "{name}: {edited:?}"
+        );
+        assert!(file.load().unwrap().set.is_empty(), "{name}");
+        let left = fs::read_dir(folder.path()).unwrap();
+        let left =
+            left.filter(|entry| entry.as_ref().unwrap().path().extension() == Some("tmp".as_ref()));
+        assert_eq!(left.count(), 0, "{name}");
+        add(&file, 3);
+    }
+}
+
+#[test]
 fn a_token_is_named_by_its_id_or_eight_digits_of_its_hash() {
     let hash = |digits: &str| TokenHash::from_hex(&format!("{digits:0<64}")).unwrap();
     let token = |id: &str, digits| Token::new(id.parse().unwrap(), hash(digits), NOW);
@@ -369,7 +419,7 @@ fn changes_are_counted_by_hash() {
     let new = TokenSet::new(tokens).unwrap();
     let changes = new.changes_since(&old);
     assert_eq!(changes.to_string(), "1 added, 1 removed, 1 changed");
-    assert_eq!(changes.changed[0].1.note, "renamed");
+    assert_eq!(&*changes.changed[0].1.note, "renamed");
     assert!(new.changes_since(&new).is_empty());
     assert_eq!(new.changes_since(&new).to_string(), "no change");
 }

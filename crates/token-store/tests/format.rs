@@ -9,10 +9,10 @@ use std::{
     time::Instant,
 };
 
-use common::{any_set, any_text, numbered_set};
+use common::{any_policy, any_set, any_text, numbered_set};
 use proptest::{prelude::*, strategy::ValueTree};
 use time::macros::datetime;
-use token_store::{Access, PasswordSource, Policy, Problem, Role, TokenSet, readers};
+use token_store::{Access, KeptPolicy, PasswordSource, Policy, Problem, Role, TokenSet, readers};
 
 const HASH: &str = "b3f805a4c2e7d9f1a8b6c3e2d5f4a1b9c8e7d6f5a4b3c2e1d9f8a7b6c5e4d3f2";
 
@@ -25,7 +25,7 @@ fn the_documents_own_example_is_read_as_it_stands() {
     let token = set.iter().next().unwrap();
     assert_eq!(token.id.as_str(), "token-1234567890");
     assert_eq!(token.hash.to_hex(), HASH);
-    assert_eq!(token.note, "Production API");
+    assert_eq!(&*token.note, "Production API");
     assert_eq!(token.database(), None);
     assert!(token.policy.is_empty() && token.previous.is_none());
     assert_eq!(token.created_at, datetime!(2024-10-30 10:15:30 UTC));
@@ -109,15 +109,15 @@ fn a_policy_is_read_and_written_as_documented() {
         schemas,
         limits,
         allow_from,
-    } = &*token.policy;
+    } = &token.policy.read();
     let Some(Role::Login(login)) = role else {
         panic!("{role:?}")
     };
     assert_eq!(login.user.as_str(), "mcp_orders_ro");
-    assert_eq!(
-        login.password,
-        Some(PasswordSource::Environment("PG_ORDERS_RO".into()))
-    );
+    let Some(PasswordSource::Environment(variable)) = &login.password else {
+        panic!("{login:?}")
+    };
+    assert_eq!(variable.as_str(), "PG_ORDERS_RO");
     assert_eq!(*access, Access::Write);
     assert_eq!(
         tools.as_ref().unwrap().to_string(),
@@ -489,7 +489,7 @@ fn ten_thousand_tokens_with_policies_are_read_by_the_scanner() {
             .unwrap();
         policy.set("limits.rows", Some("500")).unwrap();
         policy.set("allow_from", Some("10.0.0.0/8")).unwrap();
-        token.policy = policy.into();
+        token.policy = (&policy).into();
         token
     };
     let set = TokenSet::new(numbered_set(10_000).iter().map(with_policy).collect()).unwrap();
@@ -554,10 +554,10 @@ fn pyyaml_reads_every_note_as_it_was_written() {
     for number in 0..500 {
         let note = any_text().new_tree(&mut runner).unwrap().current();
         let mut token = (**numbered_set(number + 1).iter().last().unwrap()).clone();
-        token.note = note;
+        token.note = note.into();
         tokens.push(token);
     }
-    let notes: Vec<String> = tokens.iter().map(|token| token.note.clone()).collect();
+    let notes: Vec<String> = tokens.iter().map(|token| token.note.to_string()).collect();
     let yaml = TokenSet::new(tokens).unwrap().to_yaml();
     let mut python = Command::new("python3")
         .args(["-c", script])
@@ -587,7 +587,7 @@ proptest! {
         for (number, token) in set.iter().enumerate().filter(|(number, _)| mask >> number & 1 == 1) {
             let mut token = (**token).clone();
             if mask >> (7 - number) & 1 == 1 {
-                token.note.push('!');
+                token.note = format!("{}!", token.note).into();
             }
             tokens.push(token);
         }
@@ -612,7 +612,7 @@ proptest! {
             let is_same = before.is_some_and(|before| before == token);
             prop_assert_eq!(before.is_some_and(|before| std::sync::Arc::ptr_eq(before, token)), is_same);
             if let Some(before) = before.filter(|before| before.policy == token.policy) {
-                prop_assert!(std::sync::Arc::ptr_eq(&before.policy, &token.policy));
+                prop_assert!(before.policy.is_shared_with(&token.policy));
             }
         }
         prop_assert_eq!(shared.changes_since(&set), alone.changes_since(&set));
@@ -634,13 +634,21 @@ proptest! {
     }
 
     #[test]
+    fn a_kept_policy_is_read_as_it_was(one in any_policy(), other in any_policy()) {
+        let (kept, kept_other) = (KeptPolicy::from(&one), KeptPolicy::from(&other));
+        prop_assert_eq!(&kept.read(), &one);
+        prop_assert_eq!(kept.is_empty(), one.is_empty());
+        prop_assert_eq!(kept == kept_other, one == other);
+    }
+
+    #[test]
     fn the_scanner_reads_what_is_written_of_plain_texts_and_whole_seconds(set in any_set()) {
         let plain = |text: &str| text.chars().filter(|letter| matches!(letter, ' '..='~')).collect::<String>();
         let whole = |time: time::OffsetDateTime| time.replace_nanosecond(0).unwrap();
         let mut tokens: Vec<token_store::Token> = set.iter().map(|token| (**token).clone()).collect();
         for (number, token) in tokens.iter_mut().enumerate() {
             token.id = format!("t{number}-{}", &token.id.as_str()[..token.id.as_str().len().min(50)]).parse().unwrap();
-            token.note = plain(&token.note);
+            token.note = plain(&token.note).into();
             token.created_at = whole(token.created_at);
             token.expires_at = token.expires_at.map(whole);
             if let Some(previous) = &mut token.previous {
@@ -651,10 +659,11 @@ proptest! {
                 token_store::Names::new(names.iter().map(String::as_str))
             };
             token.databases = names(&token.databases);
-            let policy = std::sync::Arc::make_mut(&mut token.policy);
+            let mut policy = token.policy.read();
             (policy.tools, policy.schemas) = (names(&policy.tools), names(&policy.schemas));
             let is_plain = |role: &Role| format!("{role:?}").is_ascii();
             policy.role = policy.role.take().filter(is_plain);
+            token.policy = (&policy).into();
         }
         let set = TokenSet::new(tokens).unwrap();
         let text = set.to_yaml();

@@ -127,8 +127,9 @@ fn the_end_of_an_overlap_is_a_change_and_taking_back_a_rotation_a_removal() {
 fn a_changed_policy_is_a_change() {
     let before = one(|_| ());
     let after = one(|token| {
-        let policy = std::sync::Arc::make_mut(&mut token.policy);
+        let mut policy = token.policy.read();
         policy.set("limits.rows", Some("5")).unwrap();
+        token.policy = (&policy).into();
     });
     assert_eq!(after.changes_since(&before).to_string(), "1 changed");
     assert!(after.changes_since(&after).is_empty());

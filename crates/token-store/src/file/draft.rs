@@ -63,12 +63,10 @@ impl Draft {
     ) -> Result<Arc<Token>, Duplicate> {
         let now = to_whole_seconds(now);
         let mut token = Token::new(self.free_id(now), secret.hash(), now);
-        token.note = new.note;
+        token.note = new.note.into();
         token.databases = new.databases;
         token.expires_at = new.expires_at.map(to_whole_seconds);
-        if !new.policy.is_empty() {
-            token.policy = Arc::new(new.policy);
-        }
+        token.policy = (&new.policy).into();
         self.insert(token)
     }
 

@@ -1,6 +1,10 @@
 //! Which file, in which state: compared to see that nothing has changed.
 
-use std::{fs::Metadata, os::unix::fs::MetadataExt};
+use std::{
+    fs::{self, Metadata},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
 
 /// The identity of a file's content as far as one `stat` (about a microsecond) tells it.
 ///
@@ -15,6 +19,12 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Looks which file is at a path, links followed; nothing where none can be seen.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self::from(&metadata))
+    }
+
     /// Says whether both are one file, whatever its content.
     #[must_use]
     pub fn is_same_file(&self, other: &Identity) -> bool {

@@ -58,7 +58,7 @@ pub struct Edited<T> {
 /// Replaces a file that one program alone writes.
 pub(crate) fn replace_beside(path: &Path, content: &[u8]) -> Result<(), EditError> {
     let real = save::resolve(path)?;
-    save::replace(&real, content).map(|_| ())
+    save::replace(&real, content, || false).map(|_| ())
 }
 
 /// Why a change was not made; the file is as it was.
@@ -71,6 +71,12 @@ pub enum EditError {
     #[error("another program has held the lock {path} for 10 s; see who with `fuser {path}`, end it, and try again", path = .path.display())]
     Locked {
         /// The lock file.
+        path: PathBuf,
+    },
+    /// The file was changed meanwhile by a program that does not take the lock, such as an editor.
+    #[error("{path} was changed by another program at the same time, and is as that left it; try again", path = .path.display())]
+    Overtaken {
+        /// The token file.
         path: PathBuf,
     },
     /// The file belongs to someone else and would not when replaced.
@@ -149,7 +155,8 @@ impl TokenFile {
     /// Changes the file: locks it, reads it, lets `change` work on a draft, and replaces it if the draft differs.
     ///
     /// The lock is a file beside the real file, `<real file>.lock`, and is waited for up to 10 s. A crash or a full disk at any
-    /// moment leaves the old file or the new one, whole. When this returns `Ok`, the new file is in place: every later reader has it.
+    /// moment leaves the old file or the new one, whole. What another program, one that does not know the lock, makes of the file
+    /// meanwhile is not written over. When this returns `Ok`, the new file is in place: every later reader has it.
     ///
     /// # Errors
     /// What `change` returns (then nothing is written), or an [`EditError`]; in both cases the file is as it was.
@@ -182,9 +189,12 @@ impl TokenFile {
         let mut draft = Draft::new(parsed.map_err(|error| E::from(error.into()))?);
         let value = change(&mut draft)?;
         let (set, changed) = draft.finish().map_err(|twice| E::from(twice.into()))?;
+        let known = old.as_ref().map(|content| content.identity);
         let mut warnings = old.map_or_else(Vec::new, |content| content.warnings);
         if changed {
-            let durable = save::replace(&real, set.to_yaml().as_bytes()).map_err(E::from)?;
+            let is_overtaken = || Identity::at(&self.path) != known;
+            let durable = save::replace(&real, set.to_yaml().as_bytes(), is_overtaken);
+            let durable = durable.map_err(E::from)?;
             // Whoever may have read the file before, nobody can any more.
             warnings.retain(|warning| !matches!(warning, Warning::Readable { .. }));
             warnings.extend(durable);

@@ -61,7 +61,12 @@ pub(super) fn create_folder(real: &Path) -> Result<(), EditError> {
 /// Replaces the real file. The caller holds the lock.
 ///
 /// An error means that the old file is in place. The new one is, when the last step alone failed: that is a warning.
-pub(super) fn replace(real: &Path, content: &[u8]) -> Result<Option<Warning>, EditError> {
+/// `is_overtaken` is asked at the last moment whether the old file is another one by now, which must stay.
+pub(super) fn replace(
+    real: &Path,
+    content: &[u8],
+    is_overtaken: impl Fn() -> bool,
+) -> Result<Option<Warning>, EditError> {
     let folder_path = folder_of(real);
     check_size(real, content)?;
     // Opened first, so that after the rename only its flush can still fail.
@@ -71,6 +76,11 @@ pub(super) fn replace(real: &Path, content: &[u8]) -> Result<Option<Warning>, Ed
     let temporary = Temporary::create(folder_path, real)?;
     temporary.give_to_owner(real)?;
     temporary.fill(content)?;
+    if is_overtaken() {
+        return Err(EditError::Overtaken {
+            path: real.to_owned(),
+        });
+    }
     temporary.rename(real)?;
     Ok(folder.sync_all().err().map(|source| Warning::NotDurable {
         folder: folder_path.to_owned(),

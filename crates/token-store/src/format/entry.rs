@@ -1,6 +1,6 @@
 //! From one entry of a YAML file to a token.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use super::{
     FormatError, Problem, instant,
@@ -121,7 +121,7 @@ impl Reader<'_> {
             return Err(self.at(fields.databases, Problem::TwoDatabases));
         }
         let mut token = Token::new(id, hash, created_at);
-        token.note = note.unwrap_or_default();
+        token.note = note.unwrap_or_default().into();
         if let Some(placed) = fields.database.or(fields.databases) {
             token.databases =
                 policy::databases(&self.given(placed)).map_err(|problem| at(placed, problem))?;
@@ -136,9 +136,7 @@ impl Reader<'_> {
             };
             laid.map_err(|problem| at(placed, problem))?;
         }
-        if !own.is_empty() {
-            token.policy = Arc::new(own);
-        }
+        token.policy = (&own).into();
         token.unknown = fields
             .unknown
             .iter()

@@ -1,15 +1,19 @@
 //! The optional fields of an entry: what a token may do and use up.
 
-use std::{borrow::Cow, fmt::Write};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write},
+};
 
 use super::{
     Problem, instant,
-    write::{hash, scalar},
+    write::{hash, scalar, write_scalar},
 };
 use crate::{
     policy::{
-        ACCESS, Access, InvalidPolicy, LIMITS, Limits, Login, NAMES, NETWORKS, Names, Networks,
-        PasswordSource, Policy, ROLE, ROLE_NAME, Role, RoleName, TWO_PASSWORDS, TWO_ROLES, invalid,
+        ACCESS, Access, Field, InvalidPolicy, KeptPolicy, LIMITS, Limits, Login, NAMES, NETWORKS,
+        Names, Networks, PasswordSource, Policy, ROLE, ROLE_NAME, Role, RoleName, TWO_PASSWORDS,
+        TWO_ROLES, invalid,
     },
     secret::TokenHash,
     token::{Previous, Token},
@@ -197,54 +201,51 @@ pub(super) fn write(out: &mut String, token: &Token) {
             &format!("{{hash: {hash}, until: \"{until}\"}}"),
         );
     }
-    let Policy {
-        role,
-        access,
-        tools,
-        schemas,
-        limits,
-        allow_from,
-    } = &*token.policy;
-    match role {
-        None => {}
-        Some(Role::Login(login)) => line(out, "role", &login_text(login)),
-        Some(Role::Set(name)) => line(out, "set_role", &scalar(name.as_str())),
-    }
-    if *access != Access::default() {
-        line(out, "access", access.word());
-    }
-    for (field, names) in [("tools", tools), ("schemas", schemas)] {
-        if let Some(names) = names {
-            line(out, field, &list(names.iter()));
-        }
-    }
-    let set = LIMITS.iter().filter_map(|limit| {
-        let text = limit.text(limits)?;
-        Some(format!("{}: {text}", limit.name))
-    });
-    let set: Vec<String> = set.collect();
-    if !set.is_empty() {
-        line(out, "limits", &format!("{{{}}}", set.join(", ")));
-    }
-    if let Some(networks) = allow_from {
-        let texts: Vec<String> = networks.iter().map(ToString::to_string).collect();
-        line(out, "allow_from", &list(texts.iter().map(String::as_str)));
-    }
+    // Writing to a String cannot fail.
+    let _ = write_kept(out, &token.policy);
 }
 
-fn login_text(Login { user, password }: &Login) -> String {
-    let user = scalar(user.as_str());
-    match password {
-        None => format!("{{user: {user}}}"),
-        Some(PasswordSource::Environment(variable)) => {
-            format!("{{user: {user}, password_env: {}}}", scalar(variable))
+/// Writes the lines of a policy.
+pub(super) fn write_kept(out: &mut impl Write, policy: &KeptPolicy) -> fmt::Result {
+    for (name, field) in policy.fields() {
+        write_all(out, ["    ", name, ": "])?;
+        match field {
+            Field::Text(text) => write_scalar(out, text)?,
+            Field::List(items) => {
+                write_flow(out, ['[', ']'], items, |out, item| write_scalar(out, item))?;
+            }
+            Field::Texts(parts) => write_flow(out, ['{', '}'], parts, |out, (name, text)| {
+                write_all(out, [name, ": "])?;
+                write_scalar(out, text)
+            })?,
+            Field::Quantities(parts) => write_flow(out, ['{', '}'], parts, |out, (name, text)| {
+                write_all(out, [name, ": ", text])
+            })?,
         }
-        Some(PasswordSource::File(path)) => {
-            // It was read as UTF-8.
-            let path = path.to_string_lossy();
-            format!("{{user: {user}, password_file: {}}}", scalar(&path))
-        }
+        out.write_char('\n')?;
     }
+    Ok(())
+}
+
+/// Writes a collection on one line.
+fn write_flow<W: Write, T>(
+    out: &mut W,
+    [begin, end]: [char; 2],
+    items: impl Iterator<Item = T>,
+    mut write: impl FnMut(&mut W, T) -> fmt::Result,
+) -> fmt::Result {
+    out.write_char(begin)?;
+    for (place, item) in items.enumerate() {
+        if place > 0 {
+            out.write_str(", ")?;
+        }
+        write(out, item)?;
+    }
+    out.write_char(end)
+}
+
+fn write_all<const COUNT: usize>(out: &mut impl Write, texts: [&str; COUNT]) -> fmt::Result {
+    texts.into_iter().try_for_each(|text| out.write_str(text))
 }
 
 fn list<'a>(items: impl Iterator<Item = &'a str>) -> String {

@@ -2,12 +2,12 @@
 //!
 //! It accepts less than YAML, never more and never otherwise: any doubt gives nothing, and the YAML parser decides.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::{flow::Rest, policy, write::is_text};
 use crate::{
-    policy::Policy,
-    set::TokenSet,
+    policy::{KeptPolicy, Policy},
+    set::{TokenSet, Walk, shared},
     token::{Token, TokenId},
 };
 
@@ -22,13 +22,13 @@ pub(super) fn scan(text: &str, old: &TokenSet) -> Option<TokenSet> {
     let mut tokens = Vec::with_capacity(text.len() / 200);
     let mut last = Last::default();
     while !rest.0.is_empty() {
-        tokens.push(old.share(entry(&mut rest, &mut last)?));
+        tokens.push(entry(&mut rest, &mut old, &mut last)?);
     }
     TokenSet::with_unknown(tokens, Vec::new()).ok()
 }
 
 /// Reads one entry, with the line break at its end: a line that is cut off could pass for a shorter value.
-fn entry<'a>(rest: &mut Rest<'a>, last: &mut Last<'a>) -> Option<Token> {
+fn entry<'a>(rest: &mut Rest<'a>, old: &mut Walk<'_>, last: &mut Last<'a>) -> Option<Arc<Token>> {
     rest.expect("  - id: ")?;
     let id = Some(rest.plain()).filter(|id| is_text(id))?;
     rest.expect("\n    hash: ")?;
@@ -48,17 +48,39 @@ fn entry<'a>(rest: &mut Rest<'a>, last: &mut Last<'a>) -> Option<Token> {
     };
     rest.expect("\n")?;
     let mut token = Token::new(id.parse::<TokenId>().ok()?, hash, created_at);
-    token.note = note.into_owned();
+    token.note = note.into();
     token.databases = databases;
     token.expires_at = expires_at;
     if rest.take("    previous: ") {
         token.previous = policy::previous(&rest.value()?).ok()?;
         rest.expect("\n")?;
     }
+    let known = old.own(&hash);
     if rest.0.starts_with(INDENT) {
-        token.policy = last.or_next(rest)?;
+        let as_before = known.filter(|known| take(rest, &known.policy));
+        token.policy = match as_before {
+            Some(known) => known.policy.clone(),
+            None => last.or_next(rest)?,
+        };
     }
-    Some(token)
+    Some(shared(known, token))
+}
+
+/// Takes the lines of just this policy, and says whether they were next.
+fn take(rest: &mut Rest<'_>, policy: &KeptPolicy) -> bool {
+    let mut taken = *rest;
+    let is_next = policy::write_kept(&mut taken, policy).is_ok() && !taken.0.starts_with(INDENT);
+    if is_next {
+        *rest = taken;
+    }
+    is_next
+}
+
+/// Takes what is written, and fails where that is not next.
+impl fmt::Write for Rest<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.expect(text).ok_or(fmt::Error)
+    }
 }
 
 /// What each field of an entry begins with, and no entry.
@@ -68,20 +90,22 @@ const INDENT: &str = "    ";
 #[derive(Default)]
 struct Last<'a> {
     lines: &'a str,
-    policy: Arc<Policy>,
+    policy: KeptPolicy,
+    /// Where texts of policies are made.
+    room: String,
 }
 
 impl<'a> Last<'a> {
     /// Reads the lines of a policy.
-    fn or_next(&mut self, rest: &mut Rest<'a>) -> Option<Arc<Policy>> {
+    fn or_next(&mut self, rest: &mut Rest<'a>) -> Option<KeptPolicy> {
         let all = rest.0;
         let is_same = rest.take(self.lines) && !rest.0.starts_with(INDENT);
         if !is_same {
             rest.0 = all;
-            self.policy = Arc::new(own(rest)?);
+            self.policy = KeptPolicy::made_in(&mut self.room, &own(rest)?);
             self.lines = &all[..all.len() - rest.0.len()];
         }
-        Some(Arc::clone(&self.policy))
+        Some(self.policy.clone())
     }
 }
 

@@ -1,6 +1,9 @@
 //! Writing a file: the list form, readable by any YAML parser whatever the notes hold.
 
-use std::{fmt::Write, sync::Arc};
+use std::{
+    fmt::{self, Write},
+    sync::Arc,
+};
 
 use super::{Value, instant, policy};
 use crate::token::Token;
@@ -87,7 +90,10 @@ fn flow(out: &mut String, value: &Value) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Plain(spelling) => out.push_str(spelling),
-        Value::Text(text) => out.push_str(&quoted(text)),
+        Value::Text(text) => {
+            // Writing to a String cannot fail.
+            let _ = write_quoted(out, text);
+        }
         Value::List(items) => {
             out.push('[');
             for (place, item) in items.iter().enumerate() {
@@ -110,12 +116,20 @@ fn flow(out: &mut String, value: &Value) {
 }
 
 /// Writes a text bare where every YAML reader agrees that it is a text, else in double quotes.
-pub(super) fn scalar(text: &str) -> String {
+pub(super) fn write_scalar(out: &mut impl Write, text: &str) -> fmt::Result {
     if is_bare(text) {
-        text.to_owned()
+        out.write_str(text)
     } else {
-        quoted(text)
+        write_quoted(out, text)
     }
+}
+
+/// Returns a text as [`write_scalar`] writes it.
+pub(super) fn scalar(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    // Writing to a String cannot fail.
+    let _ = write_scalar(&mut out, text);
+    out
 }
 
 /// The bytes that a text without quotes may have.
@@ -147,25 +161,38 @@ pub(super) fn is_text(bare: &str) -> bool {
 }
 
 /// Writes a text in double quotes, every character that is not plainly printable escaped (YAML 1.2.2, section 5.7).
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for character in text.chars() {
-        let code = u32::from(character);
-        // Writing to a String cannot fail.
-        let _ = match character {
-            '"' | '\\' => write!(out, "\\{character}"),
-            '\n' => write!(out, "\\n"),
-            '\t' => write!(out, "\\t"),
-            ' '..='~' => write!(out, "{character}"),
-            _ if code < 0x100 => write!(out, "\\x{code:02x}"),
-            _ if is_printable(character) => write!(out, "{character}"),
-            _ if code < 0x1_0000 => write!(out, "\\u{code:04x}"),
-            _ => write!(out, "\\U{code:08x}"),
-        };
+fn write_quoted(out: &mut impl Write, text: &str) -> fmt::Result {
+    out.write_str("\"")?;
+    let mut rest = text;
+    while let Some(place) = rest.find(|character| !is_plain(character)) {
+        let (plain, special) = rest.split_at(place);
+        out.write_str(plain)?;
+        let mut characters = special.chars();
+        if let Some(character) = characters.next() {
+            write_special(out, character)?;
+        }
+        rest = characters.as_str();
     }
-    out.push('"');
-    out
+    out.write_str(rest)?;
+    out.write_str("\"")
+}
+
+/// Says whether a character stands as itself between quotes to the oldest of readers.
+fn is_plain(character: char) -> bool {
+    matches!(character, ' '..='~') && !matches!(character, '"' | '\\')
+}
+
+fn write_special(out: &mut impl Write, character: char) -> fmt::Result {
+    let code = u32::from(character);
+    match character {
+        '"' | '\\' => write!(out, "\\{character}"),
+        '\n' => write!(out, "\\n"),
+        '\t' => write!(out, "\\t"),
+        _ if code < 0x100 => write!(out, "\\x{code:02x}"),
+        _ if is_printable(character) => write!(out, "{character}"),
+        _ if code < 0x1_0000 => write!(out, "\\u{code:04x}"),
+        _ => write!(out, "\\U{code:08x}"),
+    }
 }
 
 /// Says whether a character may stand as itself: it is no line break, no mark of byte order or direction, no space in disguise, and in the first plane.

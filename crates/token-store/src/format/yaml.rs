@@ -8,7 +8,7 @@ use serde_yaml::{Error, Spanned, options};
 use super::{FormatError, Problem, Value, entry, error::redact};
 use crate::{
     secret::TokenHash,
-    set::{TokenSet, Walk},
+    set::{TokenSet, Walk, shared},
     token::Token,
 };
 
@@ -277,7 +277,8 @@ impl Reading<'_> {
                 ..FormatError::at(line, problem)
             }));
         }
-        self.tokens.push(self.old.share(token));
+        let known = self.old.own(&token.hash);
+        self.tokens.push(shared(known, token));
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What a token may use up.
 
-use std::num::NonZeroU32;
+use std::{fmt::Display, num::NonZeroU32};
 
 use super::{ByteSize, InvalidPolicy, Span, invalid};
 
@@ -32,7 +32,7 @@ pub struct Limit {
     path: &'static str,
     must: &'static str,
     read: fn(&mut Limits, Option<&str>) -> Option<()>,
-    write: fn(&Limits) -> Option<String>,
+    value: fn(&Limits) -> Option<&dyn Display>,
 }
 
 const COUNT: &str =
@@ -53,7 +53,7 @@ macro_rules! limit {
                 limits.$field = text.map(str::parse).transpose().ok()?;
                 Some(())
             },
-            write: |limits| limits.$field.map(|limit| limit.to_string()),
+            value: |limits| limits.$field.as_ref().map(|limit| limit as &dyn Display),
         }
     };
 }
@@ -90,6 +90,11 @@ impl Limit {
     /// Writes the limit as it is read; nothing when it is not set.
     #[must_use]
     pub fn text(&self, limits: &Limits) -> Option<String> {
-        (self.write)(limits)
+        self.value(limits).map(ToString::to_string)
+    }
+
+    /// Returns the limit, which is written as it is read.
+    pub(crate) fn value<'a>(&self, limits: &'a Limits) -> Option<&'a dyn Display> {
+        (self.value)(limits)
     }
 }

@@ -1,11 +1,14 @@
 //! What a token may do and use up, as the operator wrote it into its entry.
 
+mod kept;
 mod limits;
 mod names;
 mod units;
 
-use std::{fmt, path::PathBuf};
+use std::fmt;
 
+pub(crate) use kept::Field;
+pub use kept::KeptPolicy;
 pub use limits::{LIMITS, Limit, Limits};
 pub use names::Names;
 pub use networks::{InvalidNetwork, Network, Networks};
@@ -64,10 +67,14 @@ pub struct Login {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PasswordSource {
     /// In this variable of the server's environment.
-    Environment(Box<str>),
-    /// In this file, which the server reads.
-    File(PathBuf),
+    Environment(PlainText),
+    /// In the file with this path, which the server reads.
+    File(PlainText),
 }
+
+/// A text without control characters, as a policy was given it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlainText(Box<str>);
 
 /// The name of a PostgreSQL role: 1 to 63 bytes without control characters, not `none` or `public`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +110,7 @@ pub(crate) const TWO_PASSWORDS: &str = "has two passwords; keep password_env or 
 pub(crate) const ACCESS: &str = "must be read or write";
 pub(crate) const NETWORKS: &str = "must be a list of addresses or networks without bits beyond the prefix, such as [\"10.0.0.0/8\", \"2001:db8::1\"]; delete the line to allow any";
 pub(crate) const VARIABLE: &str = "must be the name of an environment variable";
-pub(crate) const FILE: &str = "must be an absolute path";
+pub(crate) const FILE: &str = "must be an absolute path, as UTF-8 text without control characters";
 const NO_USER: &str = "needs the role's name beside it";
 const UNKNOWN: &str = "is not one that a policy has";
 
@@ -254,6 +261,20 @@ impl fmt::Display for RoleName {
     }
 }
 
+impl PlainText {
+    /// Returns the text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PlainText {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
 impl PasswordSource {
     pub(crate) fn read(field: &'static str, text: &str) -> Result<Self, InvalidPolicy> {
         if field.ends_with("password_env") {
@@ -262,12 +283,12 @@ impl PasswordSource {
                 && text.bytes().all(valid)
                 && !text.starts_with(|first: char| first.is_ascii_digit());
             return is_variable
-                .then(|| Self::Environment(text.into()))
+                .then(|| Self::Environment(PlainText(text.into())))
                 .ok_or(invalid(field, VARIABLE));
         }
         let is_path = text.starts_with('/') && !text.contains(char::is_control);
         is_path
-            .then(|| Self::File(text.into()))
+            .then(|| Self::File(PlainText(text.into())))
             .ok_or(invalid(field, FILE))
     }
 }

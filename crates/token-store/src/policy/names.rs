@@ -10,7 +10,7 @@ pub struct Names {
 }
 
 /// What stands between two names: a control character, which no name has.
-const BETWEEN: &str = "\n";
+const BETWEEN: char = '\n';
 
 impl Names {
     /// The most names that a list may have.
@@ -19,15 +19,26 @@ impl Names {
     /// Takes names; nothing when there is none, too many, one twice, or one that is no name.
     #[must_use]
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let mut list: Vec<&str> = Vec::new();
+        let mut list: Vec<&str> = Vec::with_capacity(4);
         for name in names {
             if !is_name(name) || list.len() == Self::MAX || list.contains(&name) {
                 return None;
             }
             list.push(name);
         }
-        let joined = list.join(BETWEEN).into();
+        let joined = list.join(BETWEEN.encode_utf8(&mut [0; 1])).into();
         (!list.is_empty()).then_some(Self { joined })
+    }
+
+    /// Takes all names in one text.
+    pub(super) fn from_joined(text: &str) -> Self {
+        let joined = text.into();
+        Self { joined }
+    }
+
+    /// Returns all names in one text, in which no control character stands but what is between them.
+    pub(super) fn joined(&self) -> &str {
+        &self.joined
     }
 
     /// Returns the first name.
@@ -59,7 +70,7 @@ impl Names {
 
 /// Goes through names and knows how many are left.
 struct Iter<'a> {
-    names: std::str::Split<'a, &'static str>,
+    names: std::str::Split<'a, char>,
     left: usize,
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn numbered_set(count: u64) -> TokenSet {
             TokenHash::from_hex(&format!("fa{number:062x}")).unwrap(),
             created_at,
         );
-        token.note = format!("Service {number} - Q4 2026");
+        token.note = format!("Service {number} - Q4 2026").into();
         token.expires_at = Some(NOW + Duration::days(90));
         token
     };
@@ -194,13 +194,13 @@ prop_compose! {
         policy in prop_oneof![Just(Policy::default()), any_policy()],
     ) -> Token {
         let mut token = Token::new(id.parse().unwrap(), TokenHash::from_hex(&hash).unwrap(), created_at);
-        token.note = note;
+        token.note = note.into();
         token.databases = databases;
         token.expires_at = expires_at;
         token.previous = previous.map(|(hash, until)| {
             Box::new(Previous { hash: TokenHash::from_hex(&hash).unwrap(), until })
         });
-        token.policy = policy.into();
+        token.policy = (&policy).into();
         token
     }
 }
