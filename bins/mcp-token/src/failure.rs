@@ -66,8 +66,13 @@ pub(crate) enum Failure {
         "failed to run psql: {0}; install PostgreSQL's client programs (apt-get install postgresql-client), or leave --apply out and run the SQL yourself"
     )]
     Psql(io::Error),
-    #[error("the role was not made in the database \"{}\": {}; the token was removed again", text::printable(.database), text::printable(.reason))]
-    NotApplied { database: String, reason: String },
+    #[error("the role was not made in the database \"{}\": {}; the token was removed again{}", text::printable(.database), text::printable(.reason), left_over(.left.as_deref()))]
+    NotApplied {
+        database: String,
+        reason: String,
+        /// The role, where what was done in other databases could not be taken back.
+        left: Option<String>,
+    },
     #[error("{0} problem(s) found")]
     Problems(usize),
     #[error("{}", selection(.0))]
@@ -110,6 +115,12 @@ impl Failure {
             _ => Exit::Failed,
         }
     }
+}
+
+fn left_over(role: Option<&str>) -> String {
+    role.map_or_else(String::new, |role| {
+        format!(", but its role {role} is there: run `DROP OWNED BY {role}` in each of its databases, then `DROP ROLE {role}`")
+    })
 }
 
 fn choice(names: &[String]) -> String {

@@ -21,15 +21,18 @@ const USUAL_SCHEMA: &str = "public";
 
 /// The SQL that makes a role, and where its password was put.
 pub(crate) struct Script {
+    role: String,
     parts: Vec<Part>,
     password_file: PathBuf,
 }
 
 /// What is run in one database.
 struct Part {
-    host: String,
-    port: u16,
+    /// Where it is, in libpq's words.
+    connection: String,
     database: String,
+    /// Makes the role, which is of a whole server.
+    creates: bool,
     sql: String,
 }
 
@@ -55,6 +58,7 @@ pub(crate) fn prepare(
     let token = changed.unwrap_or_else(|| Arc::clone(token));
     let script = Script {
         parts: parts(&token, &name, config, password),
+        role: name,
         password_file: path,
     };
     Ok((token, script))
@@ -104,31 +108,54 @@ fn parts(token: &Token, role: &str, config: &Config, password: &Secret) -> Vec<P
             .is_some_and(|first| first.name == database.name),
     };
     let mine: Vec<&Database> = config.databases.iter().filter(is_mine).collect();
-    let server = |database: &Database| (database.host.clone(), database.port);
     let mut seen = Vec::new();
     let mut parts = Vec::new();
     for database in &mine {
+        let creates = !seen.contains(&hosts(database));
         let mut sql = String::new();
-        if !seen.contains(&server(database)) {
-            seen.push(server(database));
-            let there = mine
-                .iter()
-                .filter(|other| server(other) == server(database));
+        if creates {
+            seen.push(hosts(database));
+            let there = mine.iter().filter(|other| hosts(other) == hosts(database));
             let connections = there
                 .map(|database| connections(&token.policy, database))
                 .sum();
             sql.push_str(&create(token, role, connections, password));
         }
         sql.push_str(&grants(&token.policy, role, database));
-        let (host, port) = server(database);
         parts.push(Part {
-            host,
-            port,
+            connection: connection(database),
             database: database.database.clone(),
+            creates,
             sql,
         });
     }
     parts
+}
+
+/// Names the server of a database: its hosts, in the order in which they are tried, and their ports.
+fn hosts(database: &Database) -> (String, String) {
+    let (mut hosts, mut ports) = (database.host.clone(), database.port.to_string());
+    for other in &database.other_hosts {
+        hosts.push_str(&format!(",{}", other.name));
+        ports.push_str(&format!(",{}", other.port));
+    }
+    (hosts, ports)
+}
+
+/// Writes a connection string that says where a database is, and nothing of as whom.
+fn connection(database: &Database) -> String {
+    let value = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
+    let (hosts, ports) = hosts(database);
+    let mut text = format!(
+        "host='{}' port='{ports}' dbname='{}'",
+        value(&hosts),
+        value(&database.database)
+    );
+    if !database.other_hosts.is_empty() {
+        // A standby makes no roles, whichever host the server itself wants.
+        text.push_str(" target_session_attrs='read-write'");
+    }
+    text
 }
 
 fn connections(policy: &Policy, database: &Database) -> u64 {
@@ -197,26 +224,50 @@ fn identifier(name: &str) -> String {
 }
 
 impl Script {
-    /// The whole SQL, for psql: it goes from database to database.
+    /// The whole SQL, for psql: it goes from database to database, as the role that psql has logged in as, and ends at the
+    /// first mistake.
     pub(crate) fn text(&self) -> String {
         let part = |part: &Part| {
-            // In psql's connection string a quote and a backslash are escaped.
-            let value = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
             format!(
-                "\\connect \"host='{}' port={} dbname='{}'\"\n{}",
-                value(&part.host).replace('"', "\"\""),
-                part.port,
-                value(&part.database).replace('"', "\"\""),
+                "\\connect -reuse-previous=on \"{}\"\nBEGIN;\n{}COMMIT;\n",
+                part.connection.replace('"', "\"\""),
                 part.sql
             )
         };
         let parts: Vec<String> = self.parts.iter().map(part).collect();
-        parts.join("\n")
+        format!("\\set ON_ERROR_STOP on\n{}", parts.join("\n"))
     }
 
-    /// Runs it with psql, each database in one transaction, as whom psql's own variables and files say.
+    /// Runs it with psql, each database in one transaction, as whom psql's own variables and files say. When one fails, what was
+    /// done in those before is taken back.
     pub(crate) fn apply(&self) -> Result<(), Failure> {
-        self.parts.iter().try_for_each(Part::apply)
+        for (place, part) in self.parts.iter().enumerate() {
+            let Err(reason) = psql(&part.connection, &part.sql)? else {
+                continue;
+            };
+            let is_left = !self.take_back(&self.parts[..place])?;
+            return Err(Failure::NotApplied {
+                database: part.database.clone(),
+                reason,
+                left: is_left.then(|| self.role.clone()),
+            });
+        }
+        Ok(())
+    }
+
+    /// Removes the role again; says whether it is gone.
+    fn take_back(&self, done: &[Part]) -> Result<bool, Failure> {
+        let mut is_gone = true;
+        // Each server's last, as the role can only go when nothing is granted to it.
+        for part in done.iter().rev() {
+            let role = &self.role;
+            let mut sql = format!("DROP OWNED BY {role};\n");
+            if part.creates {
+                sql.push_str(&format!("DROP ROLE {role};\n"));
+            }
+            is_gone &= psql(&part.connection, &sql)?.is_ok();
+        }
+        Ok(is_gone)
     }
 
     /// Takes the password back.
@@ -226,36 +277,56 @@ impl Script {
     }
 }
 
-impl Part {
-    fn apply(&self) -> Result<(), Failure> {
-        let mut psql = Command::new("psql")
-            .args([
-                "--no-psqlrc",
-                "--quiet",
-                "--single-transaction",
-                "--no-password",
-            ])
-            .args(["--set", "ON_ERROR_STOP=1", "--host", &self.host])
-            .args(["--port", &self.port.to_string(), "--dbname", &self.database])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(Failure::Psql)?;
-        if let Some(mut stdin) = psql.stdin.take() {
-            // When psql has gone already it says why.
-            let _ = stdin.write_all(self.sql.as_bytes());
-        }
-        let done = psql.wait_with_output().map_err(Failure::Psql)?;
-        if done.status.success() {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(&done.stderr);
-        // psql may quote the statement, which holds the verifier.
-        let reason = said.lines().find(|line| !line.contains("SCRAM-SHA-256"));
-        Err(Failure::NotApplied {
-            database: self.database.clone(),
-            reason: reason.unwrap_or("psql failed").to_owned(),
-        })
+/// Runs SQL in one transaction; the inner error is what psql said.
+fn psql(connection: &str, sql: &str) -> Result<Result<(), String>, Failure> {
+    let mut psql = Command::new("psql")
+        .args(["--no-psqlrc", "--quiet", "--single-transaction"])
+        .args(["--no-password", "--set", "ON_ERROR_STOP=1"])
+        .args(["--dbname", connection])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(Failure::Psql)?;
+    if let Some(mut stdin) = psql.stdin.take() {
+        // When psql has gone already it says why.
+        let _ = stdin.write_all(sql.as_bytes());
+    }
+    let done = psql.wait_with_output().map_err(Failure::Psql)?;
+    if done.status.success() {
+        return Ok(Ok(()));
+    }
+    let said = String::from_utf8_lossy(&done.stderr);
+    // psql may quote the statement, which holds the verifier.
+    let reason = said.lines().find(|line| !line.contains("SCRAM-SHA-256"));
+    Ok(Err(reason.unwrap_or("psql failed").to_owned()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_of_several_hosts_is_made_on_the_one_that_takes_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.yaml");
+        let text = r#"databases: [
+            {name: one, host: db1, user: u, database: 'it''s = \ "x"'},
+            {name: many, host: 'db1,db2:5433', user: u, database: shop, target_session_attrs: standby}]"#;
+        fs::write(&file, text).unwrap();
+        let sources = server_config::Sources {
+            config_file: Some(file),
+            ..Default::default()
+        };
+        let config = Config::load(&sources).unwrap();
+        let connections: Vec<String> = config.databases.iter().map(connection).collect();
+        assert_eq!(
+            connections,
+            [
+                r#"host='db1' port='5432' dbname='it\'s = \\ "x"'"#,
+                "host='db1,db2' port='5432,5433' dbname='shop' target_session_attrs='read-write'",
+            ]
+        );
     }
 }
