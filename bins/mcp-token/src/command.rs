@@ -4,7 +4,9 @@ use std::{num::NonZeroU32, path::PathBuf, str::FromStr};
 
 use audit_log::Hash;
 use time::OffsetDateTime;
-use token_store::{Expiry, ExpiryError, InvalidPolicy, Policy, Selector};
+use token_store::{Expiry, ExpiryError, Policy, Selector};
+
+use crate::failure::Failure;
 
 /// A command, however it was spelled.
 #[derive(Clone, Debug)]
@@ -98,9 +100,27 @@ pub struct Setting {
     pub value: Option<String>,
 }
 
-/// Lays settings down on a policy.
-pub(crate) fn lay(settings: &[Setting], policy: &mut Policy) -> Result<(), InvalidPolicy> {
-    for setting in settings {
+/// Settings of which a policy has one, and how the options are called.
+const EXCLUSIVE: [([&str; 2], &str); 2] = [
+    (["role.user", "set_role"], "--role and --set-role"),
+    (
+        ["role.password_env", "role.password_file"],
+        "--role-password-env and --role-password-file",
+    ),
+];
+
+/// Lays settings down on a policy. What is taken back goes first, as it may make room for what is set.
+pub(crate) fn lay(settings: &[Setting], policy: &mut Policy) -> Result<(), Failure> {
+    let (set, unset): (Vec<_>, Vec<_>) =
+        settings.iter().partition(|setting| setting.value.is_some());
+    let is_set = |field: &&str| set.iter().any(|setting| setting.field == *field);
+    if let Some((_, options)) = EXCLUSIVE
+        .iter()
+        .find(|(fields, _)| fields.iter().all(|field| is_set(&field)))
+    {
+        return Err(Failure::Exclusive(options));
+    }
+    for setting in unset.into_iter().chain(set) {
         policy.set(setting.field, setting.value.as_deref())?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use token_store::{
     EditError, ExpiryError, InvalidPolicy, LoadError, RandomError, SelectError, TokenId,
 };
 
-use crate::{text, world::Exit};
+use crate::{options, text, world::Exit};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -27,8 +27,10 @@ pub(crate) enum Failure {
     UnknownDatabase { name: String, known: Vec<String> },
     #[error("the note has {0} characters, more than 1000; write a shorter one")]
     LongNote(usize),
-    #[error(transparent)]
+    #[error("{}", options::refused(.0))]
     Policy(#[from] InvalidPolicy),
+    #[error("{0} exclude each other; leave one out")]
+    Exclusive(&'static str),
     #[error("the databases are not different names; name each one once")]
     Databases,
     #[error("nothing to change is given; `mcp-token edit --help` shows what can be")]
@@ -77,7 +79,7 @@ pub(crate) enum Failure {
     Problems(usize),
     #[error("{}", selection(.0))]
     Selection(#[from] SelectError),
-    #[error("failed to read the answer: {0}")]
+    #[error("failed to read standard input: {0}")]
     Input(io::Error),
     #[error("failed to print: {0}")]
     Output(io::Error),
@@ -108,6 +110,7 @@ impl Failure {
         match self {
             Self::NoExpiry
             | Self::Policy(_)
+            | Self::Exclusive(_)
             | Self::Databases
             | Self::NothingToChange
             | Self::TwoRoles => Exit::Usage,

@@ -117,24 +117,70 @@ fn add_takes_a_policy_and_show_tells_it() {
 
 #[test]
 fn a_policy_that_is_wrong_is_refused_and_nothing_written() {
-    for (option, value, fix) in [
-        ("--rows", "0", "`limits.rows` must be a whole number from 1"),
-        ("--bytes", "1TB", "`limits.bytes` must be a size"),
+    for (options, fix) in [
         (
-            "--allow-from",
-            "10.0.0.1/8",
-            "`allow_from` must be a list of addresses",
+            &["--rows", "0"][..],
+            "--rows must be a whole number from 1 to 4294967295\n",
         ),
-        ("--access", "admin", "must be read or write"),
-        ("--role-password-env", "X", "needs the role's name"),
-        ("--tools", ",", "`tools` must be a list of names"),
+        (&["--bytes", "1TB"], "--bytes must be a size"),
+        (
+            &["--allow-from", "10.0.0.1/8"],
+            "--allow-from must be addresses or networks with commas",
+        ),
+        (&["--allow-from", "::ffff:10.0.0.1"], "without ::ffff:"),
+        (&["--access", "admin"], "--access must be read or write"),
+        (
+            &["--role-password-env", "X"],
+            "--role-password-env needs the role's name",
+        ),
+        (&["--tools", ","], "such as query_database,count_rows\n"),
+        (
+            &["--set-role", "a", "--role", "b"],
+            "--role and --set-role exclude each other",
+        ),
+        (
+            &[
+                "--role",
+                "b",
+                "--role-password-env",
+                "P",
+                "--role-password-file",
+                "/p",
+            ],
+            "--role-password-env and --role-password-file exclude",
+        ),
     ] {
         let bench = Bench::new();
-        let output = bench.run(&["add", "--expiry", "1d", option, value]);
-        assert_eq!(output.status.code(), Some(2), "{option}");
+        let output = bench.run(&[&["add", "--expiry", "1d"], options].concat());
+        assert_eq!(output.status.code(), Some(2), "{options:?}");
         assert!(stderr(&output).contains(fix), "{}", stderr(&output));
         assert!(!bench.file.exists());
     }
+}
+
+#[test]
+fn what_is_taken_back_makes_room_for_what_is_set_whatever_comes_first() {
+    let bench = Bench::new();
+    let login = ["--role", "a", "--role-password-file", "/p"];
+    done(&bench.run(&[&["add", "--expiry", "1d"], &login[..]].concat()));
+    let id = only(&bench).id.to_string();
+    let edited = |options: &[&str]| {
+        let words = [&["edit", &id, "--json"], options].concat();
+        parsed(&bench.run(&words))["changed"]["policy"].clone()
+    };
+    assert_eq!(
+        edited(&[
+            "--role-password-env",
+            "P",
+            "--role-password-file",
+            "default"
+        ])["role"],
+        json!({"user": "a", "password_env": "P"})
+    );
+    assert_eq!(
+        edited(&["--role", "default", "--set-role", "b"]),
+        json!({"access": "read", "set_role": "b"})
+    );
 }
 
 #[test]
