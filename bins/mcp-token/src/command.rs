@@ -156,20 +156,24 @@ impl FromStr for Grace {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        const ACCEPTED: &str =
+            "give a time such as 24h or 7d, or none to end the old secret at once";
         match text {
-            "none" => Ok(Self::None),
-            "never" => {
-                Err("the old secret must end: give a time such as 24h or 7d, or none".into())
-            }
-            time => time
-                .parse()
-                .map(Self::For)
-                .map_err(|error: ExpiryError| error.to_string()),
+            "none" | "0" => return Ok(Self::None),
+            "never" => return Err(format!("the old secret must end: {ACCEPTED}")),
+            _ => {}
+        }
+        match text.parse() {
+            Ok(time) => Ok(Self::For(time)),
+            Err(ExpiryError::Zero { .. }) => Ok(Self::None),
+            Err(ExpiryError::Form { .. }) => Err(ACCEPTED.into()),
+            Err(error) => Err(error.to_string()),
         }
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -178,7 +182,12 @@ mod tests {
         let now = OffsetDateTime::UNIX_EPOCH;
         let end = Grace::default().until(now);
         assert_eq!(end, Ok(Some(now + time::Duration::hours(24))));
-        assert_eq!(Ok(Grace::None), "none".parse());
-        assert!("never".parse::<Grace>().is_err());
+        for at_once in ["none", "0", "0h"] {
+            assert_eq!(Ok(Grace::None), at_once.parse(), "{at_once}");
+        }
+        for wrong in ["never", "", "x", "-1d"] {
+            let said = wrong.parse::<Grace>().unwrap_err();
+            assert!(said.contains("or none"), "{said}");
+        }
     }
 }

@@ -116,6 +116,28 @@ fn add_takes_a_policy_and_show_tells_it() {
 }
 
 #[test]
+fn add_shows_all_that_the_token_was_given() {
+    let bench = Bench::new();
+    let config = bench.path().join("c.yaml");
+    fs::write(
+        &config,
+        "databases:\n- {name: a, user: u}\n- {name: b, user: u}\n",
+    )
+    .unwrap();
+    let words = [
+        "add",
+        "--expiry",
+        "1d",
+        "--config",
+        config.to_str().unwrap(),
+    ];
+    let both = ["--database", "b", "--database", "a", "--rows", "5"];
+    let shown = done(&bench.run(&[&words[..], &both].concat()));
+    assert!(shown.contains("\nDatabases: b, a\n"), "{shown}");
+    assert!(shown.contains("\nPolicy: access read; rows 5\n"), "{shown}");
+}
+
+#[test]
 fn a_policy_that_is_wrong_is_refused_and_nothing_written() {
     for (options, fix) in [
         (
@@ -250,10 +272,7 @@ fn rotate_gives_a_new_secret_and_keeps_the_old_one_for_a_day() {
         left > Duration::hours(23) && left <= Duration::hours(24),
         "{left}"
     );
-    for (token, state) in [
-        (&new, "State: valid\n"),
-        (&old, "State: valid until it ends"),
-    ] {
+    for (token, state) in [(&new, "State: valid\n"), (&old, "State: valid until ")] {
         assert!(done(&verify(&bench, token, &[])).contains(state));
     }
     age(&bench, Duration::hours(25));
@@ -261,6 +280,43 @@ fn rotate_gives_a_new_secret_and_keeps_the_old_one_for_a_day() {
     assert_eq!(ended.status.code(), Some(3));
     assert!(stdout(&ended).contains("\"state\":\"replaced\""));
     done(&verify(&bench, &new, &[]));
+}
+
+#[test]
+fn an_old_secret_ends_with_its_token_whatever_the_grace() {
+    let bench = Bench::new();
+    let old = bench.add();
+    let token = only(&bench);
+    let id = token.id.as_str();
+    done(&bench.run(&["edit", id, "--expiry", "1h"]));
+    let rotated = bench.run(&["rotate", id, "--grace", "7d"]);
+    let end = only(&bench).expires_at.unwrap();
+    let hour = format!(
+        " {:02}:{:02}:{:02} UTC",
+        end.hour(),
+        end.minute(),
+        end.second()
+    );
+    let line = format!("Old secret accepted: until {}{hour}\n", end.date());
+    assert!(done(&rotated).contains(&line), "{}", stdout(&rotated));
+    let state = format!(
+        "State: valid until {}{hour}, as it was replaced",
+        end.date()
+    );
+    let verified = done(&verify(&bench, &old, &[]));
+    assert!(verified.contains(&state), "{verified}");
+    let shown = parsed(&bench.run(&["show", id, "--json"]));
+    assert_eq!(shown["previous_until"], shown["expires_at"]);
+    let verified = parsed(&verify(&bench, &old, &["--json"]));
+    assert_eq!(verified["expires_at"], shown["expires_at"]);
+
+    age(&bench, Duration::hours(2));
+    assert!(!done(&bench.run(&["show", id])).contains("Old secret"));
+    let rotated = bench.run(&["rotate", id]);
+    assert!(done(&rotated).contains("Old secret accepted: not any more"));
+    assert!(stderr(&rotated).contains(
+        "has expired, so that neither secret is accepted; prolong it with `mcp-token edit"
+    ));
 }
 
 #[test]
