@@ -1,7 +1,9 @@
 //! Checking the files before they are put in force.
 
+use std::{fmt, path::Path};
+
 use server_config::{Config, Sources, keys::nearest};
-use token_store::{LIMITS, Loaded, PasswordSource, Policy, Role, Token, TokenFile, entry_fields};
+use token_store::{LIMITS, Loaded, PasswordSource, Role, Token, TokenFile, entry_fields};
 
 use crate::{failure::Failure, json, text, world::World};
 
@@ -10,6 +12,19 @@ use crate::{failure::Failure, json, text, world::World};
 struct Findings {
     errors: Vec<String>,
     warnings: Vec<String>,
+}
+
+/// An entry of the token file.
+struct Entry<'a> {
+    file: &'a Path,
+    token: &'a Token,
+}
+
+impl fmt::Display for Entry<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = text::printable(&self.file.display().to_string());
+        write!(out, "{file}: {}", self.token.id)
+    }
 }
 
 pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Result<(), Failure> {
@@ -26,10 +41,10 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
         if named.is_some() && !path.exists() {
             return Err(Failure::NoFile(path));
         }
-        match TokenFile::new(path).load() {
+        match TokenFile::new(path.clone()).load() {
             Ok(loaded) => {
                 count = loaded.set.len();
-                findings.look(&loaded, config.as_ref(), sources);
+                findings.look(&path, &loaded, config.as_ref(), sources);
             }
             Err(error) => findings.errors.push(error.to_string()),
         }
@@ -57,22 +72,23 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
 }
 
 impl Findings {
-    fn look(&mut self, loaded: &Loaded, config: Option<&Config>, sources: &Sources) {
+    fn look(&mut self, file: &Path, loaded: &Loaded, config: Option<&Config>, sources: &Sources) {
         let warnings = loaded.warnings.iter().map(ToString::to_string);
         self.warnings.extend(warnings);
         for token in loaded.set.iter() {
-            self.databases(token, config);
-            self.addresses(token, config);
-            self.role(token, &token.policy, sources);
-            self.unknown(token);
+            let entry = &Entry { file, token };
+            self.databases(entry, config);
+            self.addresses(entry, config);
+            self.role(entry, sources);
+            self.unknown(entry);
         }
     }
 
-    fn databases(&mut self, token: &Token, config: Option<&Config>) {
+    fn databases(&mut self, entry: &Entry<'_>, config: Option<&Config>) {
         let Some(config) = config else {
             return;
         };
-        let asked = token.databases.iter().flat_map(|names| names.iter());
+        let asked = entry.token.databases.iter().flat_map(|names| names.iter());
         let missing = asked.filter(|name| config.database(name).is_none());
         let known = || {
             config
@@ -83,8 +99,7 @@ impl Findings {
         for name in missing {
             let known: Vec<&str> = known().collect();
             self.errors.push(format!(
-                "{}: the database \"{}\" is not configured; there are {}",
-                token.id,
+                "{entry}: the database \"{}\" is not configured; there are {}",
                 text::printable(name),
                 text::printable(&known.join(", "))
             ));
@@ -92,22 +107,21 @@ impl Findings {
     }
 
     /// Addresses of proxies are never those of clients.
-    fn addresses(&mut self, token: &Token, config: Option<&Config>) {
+    fn addresses(&mut self, entry: &Entry<'_>, config: Option<&Config>) {
         let proxies = config.and_then(|config| config.http.proxies.as_ref());
-        let (Some(proxies), Some(allowed)) = (proxies, &token.policy.allow_from) else {
+        let (Some(proxies), Some(allowed)) = (proxies, &entry.token.policy.allow_from) else {
             return;
         };
         if proxies.networks.covers(allowed) {
             self.errors.push(format!(
-                "{}: allow_from ({allowed}) has trusted proxies only, so that nobody can use the token; name its clients' addresses, or take these out of http.trusted_proxies",
-                token.id
+                "{entry}: allow_from ({allowed}) has trusted proxies only, so that nobody can use the token; name its clients' addresses, or take these out of http.trusted_proxies"
             ));
         }
     }
 
     /// A password may be known on the server alone, so that its absence here is no error.
-    fn role(&mut self, token: &Token, policy: &Policy, sources: &Sources) {
-        let Some(Role::Login(login)) = &policy.role else {
+    fn role(&mut self, entry: &Entry<'_>, sources: &Sources) {
+        let Some(Role::Login(login)) = &entry.token.policy.role else {
             return;
         };
         let missing = match &login.password {
@@ -123,22 +137,20 @@ impl Findings {
         };
         if let Some(missing) = missing {
             self.warnings.push(format!(
-                "{}: the password of its role is not known here: {missing}",
-                token.id
+                "{entry}: the password of its role is not known here: {missing}"
             ));
         }
     }
 
     /// Whatever is not known is kept without effect, so that a misspelt limit would limit nothing.
-    fn unknown(&mut self, token: &Token) {
-        for field in token.unknown_fields() {
+    fn unknown(&mut self, entry: &Entry<'_>) {
+        for field in entry.token.unknown_fields() {
             let meant = nearest(
                 field,
                 entry_fields().chain(LIMITS.iter().map(|limit| limit.name)),
             );
             let message = format!(
-                "{}: the field `{}` is not known and has no effect",
-                token.id,
+                "{entry}: the field `{}` is not known and has no effect",
                 text::printable(field)
             );
             match meant {
