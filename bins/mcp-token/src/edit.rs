@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
     json,
     options::DEFAULT,
-    prompt, text, token_file,
+    prompt, role, text, token_file,
     world::World,
 };
 
@@ -52,13 +52,17 @@ pub(crate) fn run(
             }
             token.policy = Arc::new(policy);
         });
-        Ok::<_, Failure>(changed.unwrap_or(token))
+        Ok::<_, Failure>((token.clone(), changed.unwrap_or(token)))
     })?;
     world.warn(&edited.warnings);
+    let (before, after) = edited.value;
+    for left in role::left_as_made(&before, &after, file.path()) {
+        world.complain("warning", &left);
+    }
     let text = if json {
-        json::edited(&edited.value, now)
+        json::edited(&after, now)
     } else {
-        text::edited(&edited.value, now)
+        text::edited(&after, now)
     };
     world.print(&text).map_err(Failure::Output)
 }

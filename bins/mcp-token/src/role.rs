@@ -14,7 +14,7 @@ use server_config::{Config, Database};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use token_store::{Access, Draft, Login, PasswordSource, Policy, Role, RoleName, Secret, Token};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, text};
 
 /// The schema that a token without a list of schemas gets.
 const USUAL_SCHEMA: &str = "public";
@@ -62,6 +62,56 @@ pub(crate) fn prepare(
         password_file: path,
     };
     Ok((token, script))
+}
+
+/// Gives the role that was made for a token in this file: its password is where [`prepare`] puts it.
+fn made_for<'a>(token: &'a Token, token_file: &Path) -> Option<(&'a str, &'a Path)> {
+    let Some(Role::Login(login)) = &token.policy.role else {
+        return None;
+    };
+    let Some(PasswordSource::File(password)) = &login.password else {
+        return None;
+    };
+    let user = login.user.as_str();
+    let own = password_path(token_file, user).ok()?;
+    (own == *password).then_some((user, password))
+}
+
+/// Says what is left to do when a token with a role that was made for it is removed.
+pub(crate) fn left_behind(token: &Token, token_file: &Path) -> Option<String> {
+    let (role, password) = made_for(token, token_file)?;
+    Some(format!(
+        "the role {role} stays in PostgreSQL: run `DROP OWNED BY {role}` in each of its databases, then `DROP ROLE {role}`, and delete {}",
+        text::printable(&password.to_string_lossy())
+    ))
+}
+
+/// Says what is left to do when a token with a role that was made for it has another end, or other rights, than before.
+pub(crate) fn left_as_made(before: &Token, now: &Token, token_file: &Path) -> Vec<String> {
+    let Some((role, _)) = made_for(now, token_file) else {
+        return Vec::new();
+    };
+    let has_other_end = before.expires_at != now.expires_at;
+    let rights = |token: &Token| {
+        let policy = &token.policy;
+        let connections = policy.limits.connections;
+        (
+            token.databases.clone(),
+            policy.access,
+            policy.schemas.clone(),
+            connections,
+        )
+    };
+    let end = has_other_end.then(|| {
+        format!(
+            "the role {role} ends as it was made: run `ALTER ROLE {role} VALID UNTIL '{}'`",
+            valid_until(now)
+        )
+    });
+    let granted = (rights(before) != rights(now)).then(|| {
+        format!("the role {role} has the rights and the connections that it was made with: grant it what the token has now, and revoke the rest")
+    });
+    end.into_iter().chain(granted).collect()
 }
 
 /// A name that PostgreSQL needs no quotes for, and that nobody else has.
@@ -169,7 +219,7 @@ fn connections(policy: &Policy, database: &Database) -> u64 {
 fn create(token: &Token, role: &str, connections: u64, password: &Secret) -> String {
     // Only a verifier of the password is sent, so that no log of PostgreSQL's holds it.
     let verifier = scram_sha_256(password.expose().as_bytes());
-    let until = token.expires_at.map_or("infinity".into(), stamp);
+    let until = valid_until(token);
     let mut sql = format!(
         "CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT\n  \
          CONNECTION LIMIT {connections} VALID UNTIL '{until}'\n  PASSWORD '{verifier}';\n"
@@ -180,6 +230,10 @@ fn create(token: &Token, role: &str, connections: u64, password: &Secret) -> Str
         ));
     }
     sql
+}
+
+fn valid_until(token: &Token) -> String {
+    token.expires_at.map_or("infinity".into(), stamp)
 }
 
 fn stamp(instant: OffsetDateTime) -> String {

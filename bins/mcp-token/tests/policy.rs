@@ -395,6 +395,32 @@ fn list_unused_shows_what_nobody_has_used_for_so_long() {
 }
 
 #[test]
+fn what_has_to_be_done_about_a_role_that_was_made_for_a_token_is_told() {
+    let bench = Bench::new();
+    let config = bench.path().join("c.yaml");
+    fs::write(&config, "databases: [{name: a, user: u}]\n").unwrap();
+    let config = config.to_str().unwrap();
+    let words = ["add", "--expiry", "1d", "--create-role", "--config", config];
+    done(&bench.run(&words));
+    let token = only(&bench);
+    let id = token.id.as_str();
+    let role = format!("mcp_{}", id.replace('-', "_"));
+    let edited = |options: &[&str]| {
+        let output = bench.run(&[&["edit", id], options].concat());
+        done(&output);
+        stderr(&output)
+    };
+    assert_eq!(edited(&["--note", "x", "--rows", "5"]), "");
+    let never = format!("`ALTER ROLE {role} VALID UNTIL 'infinity'`");
+    assert!(edited(&["--expiry", "never"]).contains(&never));
+    assert!(edited(&["--access", "write"]).contains("grant it what the token has now"));
+    let removed = bench.run(&["remove", id]);
+    done(&removed);
+    let drop = format!("`DROP ROLE {role}`, and delete {}", bench.file.display());
+    assert!(stderr(&removed).contains(&drop), "{}", stderr(&removed));
+}
+
+#[test]
 fn check_finds_what_a_server_would_meet() {
     let bench = Bench::new();
     bench.add();
