@@ -671,9 +671,11 @@ fn show_effective_tells_what_a_token_can_and_can_not_do() {
         "--tools",
         "query_database,count_rows",
         "--schemas",
-        "shop",
+        "shop,misspelt",
         "--rows",
         "7",
+        "--concurrent",
+        "1000",
         "--allow-from",
         "10.0.0.0/8",
         "--database",
@@ -689,6 +691,9 @@ fn show_effective_tells_what_a_token_can_and_can_not_do() {
         "rows 7; bytes 1048576; statement_timeout_ms 30000; concurrent 256; calls_per_minute unlimited; connections 4",
         "It can NOT be used but from 10.0.0.0/8",
         "shop.orders",
+        "  It uses the schemas: shop\n",
+        "  Schemas that it can NOT use: public\n",
+        "  Schemas that it names and that do not exist: misspelt\n",
         "  It can NOT change any rows\n",
         "  It can NOT read 2 tables: public.own, shop.hidden\n",
     ] {
@@ -703,6 +708,24 @@ fn show_effective_tells_what_a_token_can_and_can_not_do() {
         json["effective"]["databases"][0]["refused"],
         json!(["public.own", "shop.hidden"])
     );
+    assert_eq!(
+        json["effective"]["databases"][0]["schemas_missing"],
+        json!(["misspelt"])
+    );
+    let owner = &world.database.owner;
+    let password = world.setup.file("owner.password", &owner.password);
+    let wide = ["--role", &owner.role, "--role-password-file"];
+    world.edit(&token, &[&wide[..], &[password.to_str().unwrap()]].concat());
+    world.edit(&token, &["--schemas", "default", "--tools", "default"]);
+    world.edit(&token, &["--access", "write"]);
+    admin.run("drop table public.own, shop.hidden");
+    let text = world.run(&words);
+    for expected in [
+        "  There is no table that it can NOT read\n",
+        "and not all statements of this token are read-only\n",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in:\n{text}");
+    }
     world.edit(&token, &["--set-role", "no_such_role"]);
     let text = world.run(&words);
     assert!(
