@@ -388,7 +388,7 @@ fn a_token_is_used_from_its_addresses_only() {
         asleep(&observer, &token) == 0
     });
     assert!(edited.elapsed() < WORST, "{:?}", edited.elapsed());
-    assert_eq!(sleeping.receive().unwrap().status, 401);
+    assert_eq!(sleeping.receive().unwrap().status, 403);
     // Not a header that anyone can send.
     let forged = Request::json(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }))
         .bearer(&token.secret)
@@ -426,7 +426,11 @@ fn what_gives_leaves_running_calls_alone_and_what_takes_ends_them() {
         wait::until("the statement has ended", WORST, || {
             asleep(&observer, &token) == 0
         });
-        assert_eq!(sleeping.receive().unwrap().status, 401, "{change:?}");
+        // 401 would have clients take the token for lost.
+        let ended = sleeping.receive().unwrap();
+        assert_eq!(ended.status, 503, "{change:?}");
+        assert_eq!(ended.header("retry-after"), Some("1"));
+        assert!(ended.text().contains("send it again"), "{}", ended.text());
         assert_eq!(status(&server, &token), 200);
     }
 }
@@ -467,12 +471,14 @@ fn a_rotation_interrupts_nobody_until_the_old_secret_ends() {
         .unwrap();
     // A sooner end may be hiding what runs with the old secret, so that all ends; both begin again.
     for client in [&mut with_old, &mut with_new] {
-        assert_eq!(client.receive().unwrap().status, 401);
+        assert_eq!(client.receive().unwrap().status, 503);
     }
     wait::until("both have ended", HANG, || asleep(&observer, &old) == 0);
     let mut with_old = begin_sleeping(&world, &server, &old, 30);
     let mut with_new = begin_sleeping(&world, &server, &new, 6);
-    assert_eq!(with_old.receive().unwrap().status, 401);
+    let ended = with_old.receive().unwrap();
+    assert_eq!(ended.status, 401);
+    assert!(ended.text().contains("expired"), "{}", ended.text());
     assert!(OffsetDateTime::now_utc() < until + time::Duration::seconds(2));
     wait::until("its statement has ended", WORST, || {
         asleep(&observer, &old) == 1

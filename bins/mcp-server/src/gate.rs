@@ -99,6 +99,10 @@ impl Authenticate for TokenGate {
             Err(turned) => Err(self.door.turn_away(turned, credentials, peer).await),
         }
     }
+
+    fn lost(&self, agent: &Agent, peer: IpAddr) -> Refusal {
+        self.door.lost(agent, peer, OffsetDateTime::now_utc())
+    }
 }
 
 /// Who is not let in, and whose token it is that was presented, if that is known.
@@ -216,13 +220,10 @@ impl Door {
                         id: Some(token.id.clone()),
                     },
                 })?;
-        let networks = accepted.policy.allow_from.as_ref();
-        if networks.is_some_and(|networks| !networks.contains(peer)) {
+        if !is_from_its_addresses(&accepted, peer) {
             tracing::warn!(token = %accepted.id, %peer, "refused: the token may not be used from there");
             return Err(Turned {
-                refusal: Refusal::Forbidden(
-                    "forbidden: this token may not be used from this address",
-                ),
+                refusal: ELSEWHERE,
                 id: Some(accepted.id.clone()),
             });
         }
@@ -231,6 +232,20 @@ impl Door {
         };
         holder.came(now, peer);
         Ok(Look::Admitted(self.agent(&holder, &accepted, peer, now)))
+    }
+
+    /// Says why an agent has lost its rights, by what is in force now.
+    fn lost(&self, agent: &Agent, peer: IpAddr, now: OffsetDateTime) -> Refusal {
+        let tokens = self.tokens();
+        let id = agent.session().id();
+        match tokens.iter().find(|token| token.id.as_str() == id) {
+            None => Refusal::Unknown,
+            Some(token) if token.is_expired(now) || agent.is_past_its_end() => Refusal::Expired,
+            Some(token) if !is_from_its_addresses(token, peer) => ELSEWHERE,
+            Some(_) => Refusal::Unavailable(
+                "what this token may do was changed while the request ran, which ended it; send it again",
+            ),
+        }
     }
 
     fn agent(
@@ -395,6 +410,15 @@ impl Door {
             .failure
             .clone()
     }
+}
+
+/// What a token is refused with that is used from an address which is none of its own.
+const ELSEWHERE: Refusal =
+    Refusal::Forbidden("forbidden: this token may not be used from this address");
+
+fn is_from_its_addresses(token: &Token, peer: IpAddr) -> bool {
+    let networks = token.policy.allow_from.as_ref();
+    networks.is_none_or(|networks| networks.contains(peer))
 }
 
 /// Why somebody is not let in, in a word.

@@ -208,7 +208,13 @@ impl Agent {
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.session.is_closed() || self.ends.is_some_and(|ends| Instant::now() >= ends)
+        self.session.is_closed() || self.is_past_its_end()
+    }
+
+    /// Says whether the moment has come that [`ending_at`](Agent::ending_at) named.
+    #[must_use]
+    pub fn is_past_its_end(&self) -> bool {
+        self.ends.is_some_and(|ends| Instant::now() >= ends)
     }
 
     /// What the agent is called in logs, and whose a client's handshake is.
