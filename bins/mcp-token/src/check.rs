@@ -30,7 +30,10 @@ impl fmt::Display for Entry<'_> {
 pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Result<(), Failure> {
     let mut findings = Findings::default();
     let config = Config::load(sources)
-        .map_err(|problems| findings.errors.push(problems.to_string()))
+        .map_err(|problems| {
+            let each = problems.0.iter().map(ToString::to_string);
+            findings.errors.extend(each);
+        })
         .ok();
     let named = sources.token_file.clone();
     let path = named

@@ -470,6 +470,10 @@ fn check_finds_what_a_server_would_meet() {
         let output = bench.run(&["check", "--config", config]);
         assert_eq!(output.status.code(), Some(1), "{wrong}");
     }
+    fs::write(config, "database: []\nhttp: {adress: x}\n").unwrap();
+    let said = stderr(&bench.run(&["check", "--config", config]));
+    assert_eq!(said.matches("error: ").count(), 3, "{said}");
+    assert!(said.ends_with("error: 2 problem(s) found\n"), "{said}");
     fs::remove_file(&bench.file).unwrap();
     assert!(stderr(&bench.run(&["check"])).contains("does not exist"));
 }
