@@ -116,7 +116,7 @@ pub(crate) fn lay(settings: &[Setting], policy: &mut Policy) -> Result<(), Failu
     let is_set = |field: &&str| set.iter().any(|setting| setting.field == *field);
     if let Some((_, options)) = EXCLUSIVE
         .iter()
-        .find(|(fields, _)| fields.iter().all(|field| is_set(field)))
+        .find(|(fields, _)| fields.iter().all(is_set))
     {
         return Err(Failure::Exclusive(options));
     }
