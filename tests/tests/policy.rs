@@ -415,11 +415,7 @@ fn what_gives_leaves_running_calls_alone_and_what_takes_ends_them() {
         assert_eq!(status(&server, &token), 200);
     }
     assert!(sleeping.receive().unwrap().text().contains("done"));
-    for change in [
-        ["--tools", "count_rows"],
-        ["--access", "read"],
-        ["--schemas", "shop"],
-    ] {
+    for change in [["--access", "read"], ["--schemas", "shop"]] {
         world.edit(&token, &["--tools", "query_database,count_rows"]);
         let mut sleeping = begin_sleeping(&world, &server, &token, 30);
         world.edit(&token, &change);
@@ -433,6 +429,60 @@ fn what_gives_leaves_running_calls_alone_and_what_takes_ends_them() {
         assert!(ended.text().contains("send it again"), "{}", ended.text());
         assert_eq!(status(&server, &token), 200);
     }
+}
+
+#[test]
+fn a_tool_that_is_taken_ends_its_own_calls_only() {
+    let mut world = World::new();
+    let token = world.token(&[]);
+    let server = world.setup.start();
+    let observer = world.database.superuser();
+    let mut sleeping = begin_sleeping(&world, &server, &token, 3);
+    world.edit(&token, &["--tools", "query_database,count_rows"]);
+    world.edit(&token, &["--tools", "query_database"]);
+    assert_eq!(tools(&server, &token), ["query_database"]);
+    assert!(sleeping.receive().unwrap().text().contains("done"));
+
+    let mut sleeping = begin_sleeping(&world, &server, &token, 30);
+    world.edit(&token, &["--tools", "count_rows"]);
+    let took = wait::until("the statement has ended", HANG, || {
+        asleep(&observer, &token) == 0
+    });
+    assert!(took < WORST, "{took:?}");
+    let ended = sleeping.receive().unwrap();
+    assert_eq!(ended.status, 200);
+    assert_eq!(ended.json()["result"]["isError"], true);
+    assert!(ended.text().contains("may not use this tool any more"));
+    // Given back, it is there for calls of now.
+    world.edit(&token, &["--tools", "default", "--schemas", "shop"]);
+    assert!(!server.query(&token, "SELECT 1").is_error);
+}
+
+#[test]
+fn an_address_that_is_taken_ends_what_runs_from_it_only() {
+    let mut world = World::new();
+    let token = world.token(&[]);
+    let server = world.setup.start();
+    let observer = world.database.superuser();
+    let mut here = begin_sleeping(&world, &server, &token, 4);
+    let mut there = server.client().calling_from("127.0.0.2");
+    there.send_only(&sleep_for(&token, 30)).unwrap();
+    wait::until("both run", HANG, || asleep(&observer, &token) == 2);
+    world.edit(&token, &["--allow-from", "127.0.0.1"]);
+    let took = wait::until("one has ended", HANG, || asleep(&observer, &token) == 1);
+    assert!(took < WORST, "{took:?}");
+    let ended = there.receive().unwrap();
+    assert_eq!(ended.status, 403, "{}", ended.text());
+    assert!(here.receive().unwrap().text().contains("done"));
+    world.edit(
+        &token,
+        &["--allow-from", "127.0.0.0/8", "--set-role", "default"],
+    );
+    let again = server
+        .client()
+        .calling_from("127.0.0.2")
+        .send(&sleep_for(&token, 0));
+    assert_eq!(again.unwrap().status, 200);
 }
 
 #[test]

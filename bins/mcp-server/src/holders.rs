@@ -9,7 +9,7 @@ use std::{
 };
 
 use mcp_protocol::Refusal;
-use pg_tools::{Access, Agent, Meter, Pace, Policy, Role, Standing, Totals};
+use pg_tools::{Access, Agent, Bounds, Meter, Pace, Policy, Role, Standing, Totals};
 use session_pool::{Login, Session, Terms};
 use time::OffsetDateTime;
 use token_store::{
@@ -69,6 +69,7 @@ pub(crate) struct Holder {
 #[derive(Default)]
 struct Record {
     meter: Arc<Meter>,
+    bounds: Bounds,
     /// Whether what it counts is told by itself.
     is_told_apart: bool,
     /// When the holder last came, and from where, if that is not in the file yet.
@@ -137,6 +138,7 @@ impl Holders {
             databases: databases.clone(),
             policy: Arc::new(self.policy(&token)),
             meter: Arc::clone(&record.meter),
+            bounds: record.bounds.clone(),
         };
         let holder = Holder {
             standing: Arc::new(standing),
@@ -195,6 +197,22 @@ impl Holders {
                 Arc::make_mut(holder).is_outdated = true;
             }
         }
+    }
+
+    /// Ends, of what runs with a token, what its entry as it is now gives no tool or address for.
+    pub(crate) fn confine(&self, now: &Arc<Token>) {
+        let known = self.read();
+        let Some(holder) = known.by_id.get(&now.id) else {
+            return;
+        };
+        let now = Arc::clone(now);
+        holder.record.bounds.draw(move |peer, tool| {
+            let policy = &now.policy;
+            let networks = policy.allow_from.as_ref().zip(peer);
+            let tools = policy.tools.as_ref().zip(tool);
+            networks.is_none_or(|(networks, peer)| networks.contains(peer))
+                && tools.is_none_or(|(tools, tool)| tools.contains(tool))
+        });
     }
 
     /// Forgets the holder of a token that is gone.

@@ -11,12 +11,15 @@ use std::{
 use session_pool::{Lease, LeaseError, Line, Session};
 
 use crate::{
-    Outcome, Pace, QueryLimits,
+    Bounds, Outcome, Pace, QueryLimits,
     account::Notes,
     meter::{Meter, Running, TooFast},
     read_only::ReadError,
     tools::{Definition, Effect, identifier},
 };
+
+/// The tool that stands for reading resources in any way.
+pub(crate) const READ_RESOURCE: &str = "read_resource";
 
 /// The holder of a token, with connections of its own.
 #[derive(Clone, Debug)]
@@ -50,6 +53,8 @@ pub struct Standing {
     pub policy: Arc<Policy>,
     /// Counts its calls with those of all that hold the same meter.
     pub meter: Arc<Meter>,
+    /// What its calls may go on with that begin now.
+    pub bounds: Bounds,
 }
 
 /// When an agent's databases are those that its session may use at the time.
@@ -124,6 +129,7 @@ impl Agent {
             databases: [database.into()].into(),
             policy: Arc::default(),
             meter: Arc::default(),
+            bounds: Bounds::default(),
         };
         Agent::of(Arc::new(standing), session)
     }
@@ -198,17 +204,37 @@ impl Agent {
 
     /// Waits until the agent has lost its rights.
     pub async fn ended(&self) {
-        let Some(ends) = self.ends else {
-            return self.session.closed().await;
+        let its_end = async {
+            match self.ends {
+                Some(ends) => tokio::time::sleep_until(ends.into()).await,
+                None => std::future::pending().await,
+            }
         };
         tokio::select! {
             () = self.session.closed() => {}
-            () = tokio::time::sleep_until(ends.into()) => {}
+            () = its_end => {}
+            () = self.standing.bounds.crossed(self.peer, None) => {}
         }
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.session.is_closed() || self.is_past_its_end()
+        self.session.is_closed()
+            || self.is_past_its_end()
+            || !self.standing.bounds.allow(self.peer, None)
+    }
+
+    /// Does something that is done with a tool, for as long as the agent may use that; gives nothing when
+    /// it loses the tool meanwhile.
+    pub(crate) async fn while_it_has<T>(
+        &self,
+        tool: &str,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.standing.bounds.crossed(self.peer, Some(tool)) => None,
+        }
     }
 
     /// Says whether the moment has come that [`ending_at`](Agent::ending_at) named.
@@ -287,7 +313,9 @@ impl Agent {
             Effect::Reads | Effect::Asks => true,
             Effect::Writes | Effect::Keeps => self.may_leave_state(),
         };
-        may_have_the_effect && self.standing.policy.tools.as_ref().is_none_or(listed)
+        may_have_the_effect
+            && self.standing.policy.tools.as_ref().is_none_or(listed)
+            && self.standing.bounds.allow(self.peer, Some(tool.name))
     }
 
     /// Says whether a statement of the agent may leave something for its next one.
@@ -348,7 +376,8 @@ impl Agent {
     /// clients that cannot.
     pub(crate) fn may_read_resources(&self) -> bool {
         let tools = self.standing.policy.tools.as_ref();
-        tools.is_none_or(|tools| tools.contains("read_resource"))
+        tools.is_none_or(|tools| tools.contains(READ_RESOURCE))
+            && self.standing.bounds.allow(self.peer, Some(READ_RESOURCE))
     }
 
     /// Begins a call of a client that calls itself so, if the agent may call now.
