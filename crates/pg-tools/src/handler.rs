@@ -625,6 +625,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_goes_on_beyond_a_call_ends_with_its_tool_and_comes_back_with_it() {
+        use crate::{Bounds, Standing, agent::READ_RESOURCE, bench};
+        let (_sessions, one) = bench::agent(bench::cluster().superuser());
+        let sql = "CREATE SCHEMA bounded; CREATE TABLE bounded.t ()";
+        let admin = bench::superuser(bench::cluster()).await;
+        admin.batch_execute(sql).await.unwrap();
+        let bounds = Bounds::default();
+        let standing = Standing {
+            name: "bounded".into(),
+            databases: [one.database().into()].into(),
+            policy: Arc::default(),
+            meter: Arc::default(),
+            bounds: bounds.clone(),
+        };
+        let agent = Agent::of(Arc::new(standing), one.session().clone());
+        let here = agent.calling_from([192, 0, 2, 1].into());
+        let toolbox = Toolbox::new(Settings::default()).unwrap();
+        let uri = "pg://schema/bounded/t";
+        assert!(toolbox.resource_version(uri, &here).await.is_some());
+        bounds.draw(|_, tool| tool != Some(READ_RESOURCE));
+        assert_eq!(toolbox.resource_version(uri, &here).await, None);
+        assert!(!toolbox.may_follow(uri, &here));
+        assert!(!here.has_ended());
+        bounds.draw(|_, _| true);
+        assert!(toolbox.resource_version(uri, &here).await.is_some());
+        bounds.draw(move |peer, _| peer != Some([192, 0, 2, 1].into()));
+        assert!(here.has_ended());
+        here.ended().await;
+    }
+
+    #[tokio::test]
     async fn a_stream_and_an_agent_for_many_calls_follow_their_sessions_databases() {
         use crate::bench::{agent, cluster, superuser};
         use session_pool::{Database, Tls};
