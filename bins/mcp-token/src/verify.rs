@@ -1,6 +1,6 @@
 //! Saying whose a token is.
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 
 use server_config::Sources;
 use token_store::{Refusal, Secret};
@@ -46,10 +46,18 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
     }
 }
 
-/// Reads the token, without the line break that most programs print after it.
+/// Reads the token, without the line break that most programs print after it. A person is asked for a line.
 fn read(world: &mut World<'_>) -> Result<Secret, Failure> {
     let mut text = String::new();
-    let read = (&mut world.stdin).take(MOST).read_to_string(&mut text);
+    if world.terminal {
+        world.ask("Token: ").map_err(Failure::Input)?;
+    }
+    let mut input = (&mut world.stdin).take(MOST);
+    let read = if world.terminal {
+        input.read_line(&mut text)
+    } else {
+        input.read_to_string(&mut text)
+    };
     let presented = Secret::from(text.trim().to_owned());
     // The rest of the text is wiped as the token itself is.
     drop(Secret::from(text));
