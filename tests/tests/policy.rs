@@ -788,6 +788,12 @@ fn show_effective_tells_what_a_token_can_and_can_not_do() {
         text.contains("Database shop can NOT be used: ERROR: the role \"no_such_role\""),
         "{text}"
     );
+    world.setup.expire_at(&token, 1_700_000_000);
+    let text = world.run(&words);
+    assert!(
+        text.contains("It has expired and can NOT be used at all"),
+        "{text}"
+    );
     let said = world.setup.mcp_token(&["show", "nobody", "--effective"]);
     assert_eq!(said.code, 1, "{}", said.stderr);
     assert!(

@@ -11,6 +11,7 @@ use mcp_token::{Action, Command, Exit, World};
 use pg_tools::{Survey, Surveyed};
 use serde_json::{Value, json};
 use server_config::{Config, Sources};
+use time::OffsetDateTime;
 use token_store::{Limits, Token, TokenFile};
 
 use crate::{
@@ -167,6 +168,9 @@ fn structured(survey: &Survey) -> Value {
 
 fn text(config: &Config, token: &Token, survey: &Survey, limits: &[(String, Value)]) -> String {
     let mut out = String::from("Effective rights:\n");
+    if token.is_expired(OffsetDateTime::now_utc()) {
+        out.push_str("It has expired and can NOT be used at all. Prolonged it would have:\n");
+    }
     // Writing to a String cannot fail.
     let _ = writeln!(out, "Tools: {}", listed(&survey.tools));
     let _ = writeln!(
