@@ -15,8 +15,8 @@ use pg_tools::Agent;
 use session_pool::Sessions;
 use time::OffsetDateTime;
 use token_store::{
-    Accepted, Changes, Policy, Previous, Refusal as TokenRefusal, Token, TokenFile, TokenHash,
-    TokenId, TokenSet,
+    Accepted, Changes, Policy, Refusal as TokenRefusal, Token, TokenFile, TokenHash, TokenId,
+    TokenSet,
     watch::{TokenWatch, Update, WatchError},
 };
 
@@ -240,7 +240,9 @@ impl Door {
         let id = agent.session().id();
         match tokens.iter().find(|token| token.id.as_str() == id) {
             None => Refusal::Unknown,
-            Some(token) if token.is_expired(now) || agent.is_past_its_end() => Refusal::Expired,
+            Some(token) if token.is_expired(now) || !has_secret_of(token, agent, now) => {
+                Refusal::Expired
+            }
             Some(token) if !is_from_its_addresses(token, peer) => ELSEWHERE,
             Some(_) => Refusal::Unavailable(
                 "what this token may do was changed while the request ran, which ended it; send it again",
@@ -261,7 +263,13 @@ impl Door {
             let left = until - now;
             Instant::now() + std::time::Duration::try_from(left).unwrap_or_default()
         });
-        holder.agent(session).calling_from(peer).ending_at(ends)
+        let previous = accepted.previous.as_ref();
+        let hash = match previous.filter(|_| accepted.replaced_from.is_some()) {
+            Some(old) => &old.hash,
+            None => &accepted.hash,
+        };
+        let agent = holder.agent(session).with_secret(hash.number());
+        agent.calling_from(peer).ending_at(ends)
     }
 
     /// Puts a new state of the file in force; ends what lost its rights before it returns.
@@ -327,8 +335,8 @@ impl Door {
             if before.id != now.id {
                 self.holders.forget(&before.id);
             }
-            self.holders.confine(now);
-            if before.id != now.id || takes_something(before, now, wall) {
+            self.holders.confine(now, wall);
+            if before.id != now.id || takes_something(before, now) {
                 self.end(&before.id, "changed");
             } else {
                 self.sessions.move_deadline(now.id.as_str(), deadline(now));
@@ -450,26 +458,25 @@ fn deadline(token: &Token) -> Option<SystemTime> {
     token.expires_at.map(SystemTime::from)
 }
 
-/// Says whether a change of a token's entry takes away something that it may be using: then what runs must end.
+/// Says whether a change of a token's entry takes away something that all that runs with it may be using: then that must end.
 ///
 /// What only gives, and what limits new calls, leaves running ones alone. A database that is taken away is its session's
-/// business, which ends what is on that one alone; a tool or an address is each call's own.
-fn takes_something(before: &Token, now: &Token, wall: OffsetDateTime) -> bool {
-    let still_accepted = |old: &Previous| {
-        let previous = now.previous.as_ref();
-        let kept = previous.is_some_and(|kept| kept.hash == old.hash && kept.until >= old.until);
-        kept || now.hash == old.hash
-    };
-    let loses_secret = before
-        .previous
-        .as_ref()
-        .is_some_and(|old| wall < old.until && !still_accepted(old));
+/// business, which ends what is on that one alone; a tool, an address or a secret is each call's own.
+fn takes_something(before: &Token, now: &Token) -> bool {
     let apart = |policy: &Policy| Policy {
         tools: None,
         allow_from: None,
         ..policy.clone()
     };
-    loses_secret || !apart(&now.policy).covers(&apart(&before.policy))
+    !apart(&now.policy).covers(&apart(&before.policy))
+}
+
+/// Says whether an agent's secret is one that the token has.
+fn has_secret_of(token: &Token, agent: &Agent, now: OffsetDateTime) -> bool {
+    let old = token.previous.as_ref().filter(|old| now < old.until);
+    let mut hashes = std::iter::once(&token.hash).chain(old.map(|old| &old.hash));
+    let is_its = |secret| hashes.any(|hash| hash.number() == secret);
+    agent.secret().is_none_or(is_its)
 }
 
 /// Names what changed, as `1 added: token-1; 2 removed: token-2, token-3`.
@@ -520,7 +527,7 @@ impl Authenticate for OpenGate {
 mod tests {
     use super::*;
     use time::{Duration, macros::datetime};
-    use token_store::Names;
+    use token_store::{Names, Previous};
 
     const WALL: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
 
@@ -613,13 +620,13 @@ mod tests {
                 "the old secret ended",
                 replaced("old", day),
                 with(&[]),
-                true,
+                false,
             ),
             (
                 "the old secret ends sooner",
                 replaced("old", 2 * day),
                 replaced("old", day),
-                true,
+                false,
             ),
             (
                 "the old secret ends later",
@@ -635,7 +642,7 @@ mod tests {
             ),
         ];
         for (name, before, now, ends) in table {
-            assert_eq!(takes_something(&before, &now, WALL), ends, "{name}");
+            assert_eq!(takes_something(&before, &now), ends, "{name}");
         }
     }
 }

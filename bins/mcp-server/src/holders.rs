@@ -6,10 +6,11 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Instant,
 };
 
 use mcp_protocol::Refusal;
-use pg_tools::{Access, Agent, Bounds, Meter, Pace, Policy, Role, Standing, Totals};
+use pg_tools::{Access, Agent, Bounds, Leave, Meter, Pace, Policy, Role, Standing, Totals};
 use session_pool::{Login, Session, Terms};
 use time::OffsetDateTime;
 use token_store::{
@@ -199,19 +200,32 @@ impl Holders {
         }
     }
 
-    /// Ends, of what runs with a token, what its entry as it is now gives no tool or address for.
-    pub(crate) fn confine(&self, now: &Arc<Token>) {
+    /// Ends, of what runs with a token, what its entry as it is now gives no tool, address or secret for; what came with
+    /// its old secret ends with that.
+    pub(crate) fn confine(&self, now: &Arc<Token>, wall: OffsetDateTime) {
         let known = self.read();
         let Some(holder) = known.by_id.get(&now.id) else {
             return;
         };
         let now = Arc::clone(now);
-        holder.record.bounds.draw(move |peer, tool| {
+        let old = now.previous.as_ref().map(|old| {
+            let left = std::time::Duration::try_from(old.until - wall).unwrap_or_default();
+            (old.hash.number(), Instant::now() + left)
+        });
+        let present = now.hash.number();
+        holder.record.bounds.draw(move |doing| {
             let policy = &now.policy;
-            let networks = policy.allow_from.as_ref().zip(peer);
-            let tools = policy.tools.as_ref().zip(tool);
-            networks.is_none_or(|(networks, peer)| networks.contains(peer))
-                && tools.is_none_or(|(tools, tool)| tools.contains(tool))
+            let networks = policy.allow_from.as_ref().zip(doing.peer);
+            let tools = policy.tools.as_ref().zip(doing.tool);
+            let may = networks.is_none_or(|(networks, peer)| networks.contains(peer))
+                && tools.is_none_or(|(tools, tool)| tools.contains(tool));
+            match (doing.secret, old) {
+                _ if !may => Leave::Ends,
+                (None, _) => Leave::Stays,
+                (Some(secret), _) if secret == present => Leave::Stays,
+                (Some(secret), Some((old, until))) if secret == old => Leave::Until(until),
+                (Some(_), _) => Leave::Ends,
+            }
         });
     }
 

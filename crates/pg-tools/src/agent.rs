@@ -11,7 +11,7 @@ use std::{
 use session_pool::{Lease, LeaseError, Line, Session};
 
 use crate::{
-    Bounds, Outcome, Pace, QueryLimits,
+    Bounds, Doing, Outcome, Pace, QueryLimits,
     account::Notes,
     meter::{Meter, Running, TooFast},
     read_only::ReadError,
@@ -37,6 +37,8 @@ pub struct Agent {
     follows_session: Follows,
     /// Where the call comes from that the agent was made for, if it was made for one.
     peer: Option<IpAddr>,
+    /// With which of its holder's secrets the agent came.
+    secret: Option<u64>,
     /// What the agent notes of its call.
     notes: Option<Arc<Notes>>,
 }
@@ -146,6 +148,7 @@ impl Agent {
             leaves_state: false,
             follows_session: Follows::Never,
             peer: None,
+            secret: None,
             notes: None,
         }
     }
@@ -196,6 +199,21 @@ impl Agent {
         }
     }
 
+    /// Says with which of its holder's secrets the agent came, as a number that tells them apart.
+    #[must_use]
+    pub fn with_secret(self, number: u64) -> Self {
+        Agent {
+            secret: Some(number),
+            ..self
+        }
+    }
+
+    /// The number of the secret that the agent came with.
+    #[must_use]
+    pub fn secret(&self) -> Option<u64> {
+        self.secret
+    }
+
     /// Says when the agent loses its rights, if that is before its session is closed.
     #[must_use]
     pub fn ending_at(self, ends: Option<Instant>) -> Self {
@@ -213,14 +231,22 @@ impl Agent {
         tokio::select! {
             () = self.session.closed() => {}
             () = its_end => {}
-            () = self.standing.bounds.crossed(self.peer, None) => {}
+            () = self.standing.bounds.crossed(self.doing(None)) => {}
         }
     }
 
     pub(crate) fn has_ended(&self) -> bool {
         self.session.is_closed()
-            || self.is_past_its_end()
-            || !self.standing.bounds.allow(self.peer, None)
+            || self.ends.is_some_and(|ends| Instant::now() >= ends)
+            || !self.standing.bounds.allow(self.doing(None))
+    }
+
+    fn doing<'a>(&self, tool: Option<&'a str>) -> Doing<'a> {
+        Doing {
+            peer: self.peer,
+            secret: self.secret,
+            tool,
+        }
     }
 
     /// Does something that is done with a tool, for as long as the agent may use that; gives nothing when
@@ -233,14 +259,8 @@ impl Agent {
         tokio::select! {
             biased;
             done = work => Some(done),
-            () = self.standing.bounds.crossed(self.peer, Some(tool)) => None,
+            () = self.standing.bounds.crossed(self.doing(Some(tool))) => None,
         }
-    }
-
-    /// Says whether the moment has come that [`ending_at`](Agent::ending_at) named.
-    #[must_use]
-    pub fn is_past_its_end(&self) -> bool {
-        self.ends.is_some_and(|ends| Instant::now() >= ends)
     }
 
     /// What the agent is called in logs, and whose a client's handshake is.
@@ -315,7 +335,7 @@ impl Agent {
         };
         may_have_the_effect
             && self.standing.policy.tools.as_ref().is_none_or(listed)
-            && self.standing.bounds.allow(self.peer, Some(tool.name))
+            && self.standing.bounds.allow(self.doing(Some(tool.name)))
     }
 
     /// Says whether a statement of the agent may leave something for its next one.
@@ -377,7 +397,7 @@ impl Agent {
     pub(crate) fn may_read_resources(&self) -> bool {
         let tools = self.standing.policy.tools.as_ref();
         tools.is_none_or(|tools| tools.contains(READ_RESOURCE))
-            && self.standing.bounds.allow(self.peer, Some(READ_RESOURCE))
+            && self.standing.bounds.allow(self.doing(Some(READ_RESOURCE)))
     }
 
     /// Begins a call of a client that calls itself so, if the agent may call now.

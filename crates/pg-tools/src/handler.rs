@@ -626,7 +626,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_goes_on_beyond_a_call_ends_with_its_tool_and_comes_back_with_it() {
-        use crate::{Bounds, Standing, agent::READ_RESOURCE, bench};
+        use crate::{Bounds, Leave, Standing, agent::READ_RESOURCE, bench};
         let (_sessions, one) = bench::agent(bench::cluster().superuser());
         let sql = "CREATE SCHEMA bounded; CREATE TABLE bounded.t ()";
         let admin = bench::superuser(bench::cluster()).await;
@@ -644,15 +644,20 @@ mod tests {
         let toolbox = Toolbox::new(Settings::default()).unwrap();
         let uri = "pg://schema/bounded/t";
         assert!(toolbox.resource_version(uri, &here).await.is_some());
-        bounds.draw(|_, tool| tool != Some(READ_RESOURCE));
+        let unless = |ends: bool| if ends { Leave::Ends } else { Leave::Stays };
+        bounds.draw(move |doing| unless(doing.tool == Some(READ_RESOURCE)));
         assert_eq!(toolbox.resource_version(uri, &here).await, None);
         assert!(!toolbox.may_follow(uri, &here));
         assert!(!here.has_ended());
-        bounds.draw(|_, _| true);
+        bounds.draw(|_| Leave::Stays);
         assert!(toolbox.resource_version(uri, &here).await.is_some());
-        bounds.draw(move |peer, _| peer != Some([192, 0, 2, 1].into()));
+        bounds.draw(move |doing| unless(doing.peer == Some([192, 0, 2, 1].into())));
         assert!(here.has_ended());
         here.ended().await;
+        let moment = Instant::now() + Duration::from_millis(20);
+        bounds.draw(move |_| Leave::Until(moment));
+        here.ended().await;
+        assert!(here.has_ended() && Instant::now() >= moment);
     }
 
     #[tokio::test]
