@@ -627,6 +627,7 @@ mod tests {
     #[tokio::test]
     async fn what_goes_on_beyond_a_call_ends_with_its_tool_and_comes_back_with_it() {
         use crate::{Bounds, Leave, Standing, agent::READ_RESOURCE, bench};
+        use std::time::{Duration, Instant};
         let (_sessions, one) = bench::agent(bench::cluster().superuser());
         let sql = "CREATE SCHEMA bounded; CREATE TABLE bounded.t ()";
         let admin = bench::superuser(bench::cluster()).await;
