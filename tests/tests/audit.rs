@@ -475,9 +475,10 @@ fn why_a_session_ended_is_told() {
     world.setup.remove_token(&removed);
     server.log.wait_for(&format!("1 removed: {}", removed.id));
     for arguments in [
-        &["edit", &narrowed.id, "--tools", "query_database"][..],
-        // A secret that is good for an hour more takes nothing from anybody.
+        &["edit", &narrowed.id, "--schemas", "shop"][..],
+        // A secret that is good for an hour more takes nothing from anybody, and a tool only its calls.
         &["rotate", &rotated.id, "--grace", "1h"],
+        &["edit", &rotated.id, "--tools", "query_database"],
     ] {
         assert_eq!(world.setup.mcp_token(arguments).code, 0);
         server.log.wait_for(&format!("1 changed: {}", arguments[1]));

@@ -10,7 +10,7 @@ use end_to_end::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use token_store::{EditError, TokenFile};
+use token_store::{EditError, Secret, TokenFile};
 
 struct World {
     database: Database<'static>,
@@ -388,7 +388,7 @@ fn a_token_is_used_from_its_addresses_only() {
         asleep(&observer, &token) == 0
     });
     assert!(edited.elapsed() < WORST, "{:?}", edited.elapsed());
-    assert_eq!(sleeping.receive().unwrap().status, 401);
+    assert_eq!(sleeping.receive().unwrap().status, 403);
     // Not a header that anyone can send.
     let forged = Request::json(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }))
         .bearer(&token.secret)
@@ -415,20 +415,74 @@ fn what_gives_leaves_running_calls_alone_and_what_takes_ends_them() {
         assert_eq!(status(&server, &token), 200);
     }
     assert!(sleeping.receive().unwrap().text().contains("done"));
-    for change in [
-        ["--tools", "count_rows"],
-        ["--access", "read"],
-        ["--schemas", "shop"],
-    ] {
+    for change in [["--access", "read"], ["--schemas", "shop"]] {
         world.edit(&token, &["--tools", "query_database,count_rows"]);
         let mut sleeping = begin_sleeping(&world, &server, &token, 30);
         world.edit(&token, &change);
         wait::until("the statement has ended", WORST, || {
             asleep(&observer, &token) == 0
         });
-        assert_eq!(sleeping.receive().unwrap().status, 401, "{change:?}");
+        // 401 would have clients take the token for lost.
+        let ended = sleeping.receive().unwrap();
+        assert_eq!(ended.status, 503, "{change:?}");
+        assert_eq!(ended.header("retry-after"), Some("1"));
+        assert!(ended.text().contains("send it again"), "{}", ended.text());
         assert_eq!(status(&server, &token), 200);
     }
+}
+
+#[test]
+fn a_tool_that_is_taken_ends_its_own_calls_only() {
+    let mut world = World::new();
+    let token = world.token(&[]);
+    let server = world.setup.start();
+    let observer = world.database.superuser();
+    let mut sleeping = begin_sleeping(&world, &server, &token, 3);
+    world.edit(&token, &["--tools", "query_database,count_rows"]);
+    world.edit(&token, &["--tools", "query_database"]);
+    assert_eq!(tools(&server, &token), ["query_database"]);
+    assert!(sleeping.receive().unwrap().text().contains("done"));
+
+    let mut sleeping = begin_sleeping(&world, &server, &token, 30);
+    world.edit(&token, &["--tools", "count_rows"]);
+    let took = wait::until("the statement has ended", HANG, || {
+        asleep(&observer, &token) == 0
+    });
+    assert!(took < WORST, "{took:?}");
+    let ended = sleeping.receive().unwrap();
+    assert_eq!(ended.status, 200);
+    assert_eq!(ended.json()["result"]["isError"], true);
+    assert!(ended.text().contains("may not use this tool any more"));
+    // Given back, it is there for calls of now.
+    world.edit(&token, &["--tools", "default", "--schemas", "shop"]);
+    assert!(!server.query(&token, "SELECT 1").is_error);
+}
+
+#[test]
+fn an_address_that_is_taken_ends_what_runs_from_it_only() {
+    let mut world = World::new();
+    let token = world.token(&[]);
+    let server = world.setup.start();
+    let observer = world.database.superuser();
+    let mut here = begin_sleeping(&world, &server, &token, 4);
+    let mut there = server.client().calling_from("127.0.0.2");
+    there.send_only(&sleep_for(&token, 30)).unwrap();
+    wait::until("both run", HANG, || asleep(&observer, &token) == 2);
+    world.edit(&token, &["--allow-from", "127.0.0.1"]);
+    let took = wait::until("one has ended", HANG, || asleep(&observer, &token) == 1);
+    assert!(took < WORST, "{took:?}");
+    let ended = there.receive().unwrap();
+    assert_eq!(ended.status, 403, "{}", ended.text());
+    assert!(here.receive().unwrap().text().contains("done"));
+    world.edit(
+        &token,
+        &["--allow-from", "127.0.0.0/8", "--set-role", "default"],
+    );
+    let again = server
+        .client()
+        .calling_from("127.0.0.2")
+        .send(&sleep_for(&token, 0));
+    assert_eq!(again.unwrap().status, 200);
 }
 
 #[test]
@@ -454,8 +508,8 @@ fn a_rotation_interrupts_nobody_until_the_old_secret_ends() {
 
     // The end of the old secret by its time, while a statement runs with each.
     let mut with_old = begin_sleeping(&world, &server, &old, 30);
-    let mut with_new = begin_sleeping(&world, &server, &new, 4);
-    let until = OffsetDateTime::now_utc() + time::Duration::seconds(4);
+    let mut with_new = begin_sleeping(&world, &server, &new, 6);
+    let until = OffsetDateTime::now_utc() + time::Duration::seconds(3);
     TokenFile::new(world.setup.token_file())
         .edit(|draft| {
             let id = old.id.parse().unwrap();
@@ -465,14 +519,9 @@ fn a_rotation_interrupts_nobody_until_the_old_secret_ends() {
             Ok::<_, EditError>(())
         })
         .unwrap();
-    // A sooner end may be hiding what runs with the old secret, so that all ends; both begin again.
-    for client in [&mut with_old, &mut with_new] {
-        assert_eq!(client.receive().unwrap().status, 401);
-    }
-    wait::until("both have ended", HANG, || asleep(&observer, &old) == 0);
-    let mut with_old = begin_sleeping(&world, &server, &old, 30);
-    let mut with_new = begin_sleeping(&world, &server, &new, 6);
-    assert_eq!(with_old.receive().unwrap().status, 401);
+    let ended = with_old.receive().unwrap();
+    assert_eq!(ended.status, 401);
+    assert!(ended.text().contains("expired"), "{}", ended.text());
     assert!(OffsetDateTime::now_utc() < until + time::Duration::seconds(2));
     wait::until("its statement has ended", WORST, || {
         asleep(&observer, &old) == 1
@@ -480,6 +529,30 @@ fn a_rotation_interrupts_nobody_until_the_old_secret_ends() {
     assert_eq!(status(&server, &old), 401);
     assert!(with_new.receive().unwrap().text().contains("done"));
     assert_eq!(status(&server, &new), 200);
+
+    // What began before a rotation has the end of its secret, too, and a second rotation ends the first one alone.
+    let rotate = |until: OffsetDateTime| {
+        let secret = Secret::generate().unwrap();
+        let rotated = TokenFile::new(world.setup.token_file()).edit(|draft| {
+            draft.rotate(&old.id.parse().unwrap(), &secret, Some(until));
+            Ok::<_, EditError>(())
+        });
+        rotated.unwrap();
+        Token {
+            secret: secret.expose().to_owned(),
+            ..old.clone()
+        }
+    };
+    let hour = OffsetDateTime::now_utc() + time::Duration::hours(1);
+    let mut with_first = begin_sleeping(&world, &server, &new, 30);
+    let second = rotate(hour);
+    let mut with_second = begin_sleeping(&world, &server, &second, 30);
+    let third = rotate(OffsetDateTime::now_utc() + time::Duration::seconds(3));
+    let mut with_third = begin_sleeping(&world, &server, &third, 4);
+    assert_eq!(with_first.receive().unwrap().status, 401);
+    assert_eq!(asleep(&observer, &old), 2);
+    assert_eq!(with_second.receive().unwrap().status, 401);
+    assert!(with_third.receive().unwrap().text().contains("done"));
 }
 
 #[test]
@@ -671,9 +744,11 @@ fn show_effective_tells_what_a_token_can_and_can_not_do() {
         "--tools",
         "query_database,count_rows",
         "--schemas",
-        "shop",
+        "shop,misspelt",
         "--rows",
         "7",
+        "--concurrent",
+        "1000",
         "--allow-from",
         "10.0.0.0/8",
         "--database",
@@ -689,6 +764,9 @@ fn show_effective_tells_what_a_token_can_and_can_not_do() {
         "rows 7; bytes 1048576; statement_timeout_ms 30000; concurrent 256; calls_per_minute unlimited; connections 4",
         "It can NOT be used but from 10.0.0.0/8",
         "shop.orders",
+        "  It uses the schemas: shop\n",
+        "  Schemas that it can NOT use: public\n",
+        "  Schemas that it names and that do not exist: misspelt\n",
         "  It can NOT change any rows\n",
         "  It can NOT read 2 tables: public.own, shop.hidden\n",
     ] {
@@ -703,10 +781,34 @@ fn show_effective_tells_what_a_token_can_and_can_not_do() {
         json["effective"]["databases"][0]["refused"],
         json!(["public.own", "shop.hidden"])
     );
+    assert_eq!(
+        json["effective"]["databases"][0]["schemas_missing"],
+        json!(["misspelt"])
+    );
+    let owner = &world.database.owner;
+    let password = world.setup.file("owner.password", &owner.password);
+    let wide = ["--role", &owner.role, "--role-password-file"];
+    world.edit(&token, &[&wide[..], &[password.to_str().unwrap()]].concat());
+    world.edit(&token, &["--schemas", "default", "--tools", "default"]);
+    world.edit(&token, &["--access", "write"]);
+    admin.run("drop table public.own, shop.hidden");
+    let text = world.run(&words);
+    for expected in [
+        "  There is no table that it can NOT read\n",
+        "and not all statements of this token are read-only\n",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in:\n{text}");
+    }
     world.edit(&token, &["--set-role", "no_such_role"]);
     let text = world.run(&words);
     assert!(
         text.contains("Database shop can NOT be used: ERROR: the role \"no_such_role\""),
+        "{text}"
+    );
+    world.setup.expire_at(&token, 1_700_000_000);
+    let text = world.run(&words);
+    assert!(
+        text.contains("It has expired and can NOT be used at all"),
         "{text}"
     );
     let said = world.setup.mcp_token(&["show", "nobody", "--effective"]);

@@ -17,7 +17,7 @@ use bench::{
     world,
 };
 use mcp_protocol::{Authenticate, Credentials, Refusal, Service, http};
-use pg_tools::{Agent, Settings, Standing, Toolbox};
+use pg_tools::{Agent, Bounds, Settings, Standing, Toolbox};
 use session_pool::{Database, LeaseError, Limits, Session, Sessions, Terms, Tls};
 use time::OffsetDateTime;
 use token_store::TokenSet;
@@ -119,6 +119,7 @@ fn serve(database: Database, tokens: TokenSet) -> SocketAddr {
             databases: [world::DATABASE.into()].into(),
             policy: Arc::default(),
             meter: Arc::default(),
+            bounds: Bounds::default(),
         }),
         terms: Terms::default(),
     };

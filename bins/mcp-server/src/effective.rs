@@ -11,6 +11,7 @@ use mcp_token::{Action, Command, Exit, World};
 use pg_tools::{Survey, Surveyed};
 use serde_json::{Value, json};
 use server_config::{Config, Sources};
+use time::OffsetDateTime;
 use token_store::{Limits, Token, TokenFile};
 
 use crate::{
@@ -123,9 +124,13 @@ fn limits(config: &Config, token: &Token) -> Vec<(String, Value)> {
         ("statement_timeout_ms", json!(timeout.as_millis())),
         (
             "concurrent",
-            json!(concurrent.map_or(usual.running_calls, |most| {
-                usize::try_from(most.get()).unwrap_or(usize::MAX)
-            })),
+            json!(
+                concurrent
+                    .map_or(usize::MAX, |most| {
+                        usize::try_from(most.get()).unwrap_or(usize::MAX)
+                    })
+                    .min(usual.running_calls)
+            ),
         ),
         (
             "calls_per_minute",
@@ -146,6 +151,9 @@ fn structured(survey: &Survey) -> Value {
             "superuser": found.superuser,
             "may_create": found.may_create,
             "may_create_temporary": found.may_create_temporary,
+            "schemas": found.schemas,
+            "schemas_refused": found.schemas_refused,
+            "schemas_missing": found.schemas_missing,
             "reads": found.reads,
             "changes": found.changes,
             "refused": found.refused,
@@ -160,6 +168,9 @@ fn structured(survey: &Survey) -> Value {
 
 fn text(config: &Config, token: &Token, survey: &Survey, limits: &[(String, Value)]) -> String {
     let mut out = String::from("Effective rights:\n");
+    if token.is_expired(OffsetDateTime::now_utc()) {
+        out.push_str("It has expired and can NOT be used at all. Prolonged it would have:\n");
+    }
     // Writing to a String cannot fail.
     let _ = writeln!(out, "Tools: {}", listed(&survey.tools));
     let _ = writeln!(
@@ -187,12 +198,12 @@ fn text(config: &Config, token: &Token, survey: &Survey, limits: &[(String, Valu
         let _ = writeln!(out, "It can NOT be used but from {networks}");
     }
     for found in &survey.databases {
-        database(&mut out, found);
+        database(&mut out, found, survey.writes);
     }
     out
 }
 
-fn database(out: &mut String, found: &Surveyed) {
+fn database(out: &mut String, found: &Surveyed, writes: bool) {
     let name = found.name.escape_debug();
     if let Some(problem) = &found.problem {
         let problem = problem.replace('\n', " ");
@@ -205,13 +216,27 @@ fn database(out: &mut String, found: &Surveyed) {
         "\nDatabase {name} (PostgreSQL {}), as {role}:",
         found.version
     );
+    let _ = writeln!(out, "  It uses the schemas: {}", listed(&found.schemas));
+    let refused = listed(&found.schemas_refused);
+    let _ = writeln!(out, "  Schemas that it can NOT use: {refused}");
+    if !found.schemas_missing.is_empty() {
+        let missing = listed(&found.schemas_missing);
+        let _ = writeln!(
+            out,
+            "  Schemas that it names and that do not exist: {missing}"
+        );
+    }
     let _ = writeln!(out, "  It reads {}", tables(&found.reads));
     if found.changes.is_empty() {
         let _ = writeln!(out, "  It can NOT change any rows");
     } else {
         let _ = writeln!(out, "  It changes rows of {}", tables(&found.changes));
     }
-    let _ = writeln!(out, "  It can NOT read {}", tables(&found.refused));
+    if found.refused.is_empty() {
+        let _ = writeln!(out, "  There is no table that it can NOT read");
+    } else {
+        let _ = writeln!(out, "  It can NOT read {}", tables(&found.refused));
+    }
     let powers = [
         (found.superuser, "is a superuser"),
         (found.may_create, "may create schemas"),
@@ -221,12 +246,13 @@ fn database(out: &mut String, found: &Surveyed) {
         .into_iter()
         .filter_map(|(has, power)| has.then_some(power))
         .collect();
+    let kept_by = if writes {
+        "and not all statements of this token are read-only"
+    } else {
+        "which only the read-only transactions keep it from using"
+    };
     if !powers.is_empty() {
-        let _ = writeln!(
-            out,
-            "  The role {}, which only the read-only transactions keep it from using",
-            powers.join(", ")
-        );
+        let _ = writeln!(out, "  The role {}, {kept_by}", powers.join(", "));
     }
 }
 

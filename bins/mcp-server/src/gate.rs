@@ -15,7 +15,7 @@ use pg_tools::Agent;
 use session_pool::Sessions;
 use time::OffsetDateTime;
 use token_store::{
-    Accepted, Changes, Previous, Refusal as TokenRefusal, Token, TokenFile, TokenHash, TokenId,
+    Accepted, Changes, Policy, Refusal as TokenRefusal, Token, TokenFile, TokenHash, TokenId,
     TokenSet,
     watch::{TokenWatch, Update, WatchError},
 };
@@ -98,6 +98,10 @@ impl Authenticate for TokenGate {
             Ok(agent) => Ok(agent),
             Err(turned) => Err(self.door.turn_away(turned, credentials, peer).await),
         }
+    }
+
+    fn lost(&self, agent: &Agent, peer: IpAddr) -> Refusal {
+        self.door.lost(agent, peer, OffsetDateTime::now_utc())
     }
 }
 
@@ -219,14 +223,12 @@ impl Door {
         let holder = self.holders.of(accepted.token);
         let is_let_in = match &holder {
             Some(holder) => holder.may_come_from(peer),
-            None => may_come_from(accepted.policy.read().allow_from.as_ref(), peer),
+            None => is_from_its_addresses(&accepted, peer),
         };
         if !is_let_in {
             tracing::warn!(token = %accepted.id, %peer, "refused: the token may not be used from there");
             return Err(Turned {
-                refusal: Refusal::Forbidden(
-                    "forbidden: this token may not be used from this address",
-                ),
+                refusal: ELSEWHERE,
                 id: Some(accepted.id.clone()),
             });
         }
@@ -235,6 +237,22 @@ impl Door {
         };
         holder.came(now, peer);
         Ok(Look::Admitted(self.agent(&holder, &accepted, peer, now)))
+    }
+
+    /// Says why an agent has lost its rights, by what is in force now.
+    fn lost(&self, agent: &Agent, peer: IpAddr, now: OffsetDateTime) -> Refusal {
+        let tokens = self.tokens();
+        let id = agent.session().id();
+        match tokens.iter().find(|token| token.id.as_str() == id) {
+            None => Refusal::Unknown,
+            Some(token) if token.is_expired(now) || !has_secret_of(token, agent, now) => {
+                Refusal::Expired
+            }
+            Some(token) if !is_from_its_addresses(token, peer) => ELSEWHERE,
+            Some(_) => Refusal::Unavailable(
+                "what this token may do was changed while the request ran, which ended it; send it again",
+            ),
+        }
     }
 
     fn agent(
@@ -250,7 +268,13 @@ impl Door {
             let left = until - now;
             Instant::now() + std::time::Duration::try_from(left).unwrap_or_default()
         });
-        holder.agent(session).calling_from(peer).ending_at(ends)
+        let previous = accepted.previous.as_ref();
+        let hash = match previous.filter(|_| accepted.replaced_from.is_some()) {
+            Some(old) => &old.hash,
+            None => &accepted.hash,
+        };
+        let agent = holder.agent(session).with_secret(hash.number());
+        agent.calling_from(peer).ending_at(ends)
     }
 
     /// Puts a new state of the file in force; ends what lost its rights before it returns.
@@ -316,7 +340,8 @@ impl Door {
             if before.id != now.id {
                 self.holders.forget(&before.id);
             }
-            if before.id != now.id || takes_something(before, now, wall) {
+            self.holders.confine(now, wall);
+            if before.id != now.id || takes_something(before, now) {
                 self.end(&before.id, "changed");
             } else {
                 self.sessions.move_deadline(now.id.as_str(), deadline(now));
@@ -401,6 +426,14 @@ impl Door {
     }
 }
 
+/// What a token is refused with that is used from an address which is none of its own.
+const ELSEWHERE: Refusal =
+    Refusal::Forbidden("forbidden: this token may not be used from this address");
+
+fn is_from_its_addresses(token: &Token, peer: IpAddr) -> bool {
+    may_come_from(token.policy.read().allow_from.as_ref(), peer)
+}
+
 /// Why somebody is not let in, in a word.
 const REASONS: [&str; 7] = [
     "missing",
@@ -429,22 +462,25 @@ fn deadline(token: &Token) -> Option<SystemTime> {
     token.expires_at.map(SystemTime::from)
 }
 
-/// Says whether a change of a token's entry takes away something that it may be using: then what runs must end.
+/// Says whether a change of a token's entry takes away something that all that runs with it may be using: then that must end.
 ///
 /// What only gives, and what limits new calls, leaves running ones alone. A database that is taken away is its session's
-/// business, which ends what is on that one alone.
-fn takes_something(before: &Token, now: &Token, wall: OffsetDateTime) -> bool {
-    let still_accepted = |old: &Previous| {
-        let previous = now.previous.as_ref();
-        let kept = previous.is_some_and(|kept| kept.hash == old.hash && kept.until >= old.until);
-        kept || now.hash == old.hash
+/// business, which ends what is on that one alone; a tool, an address or a secret is each call's own.
+fn takes_something(before: &Token, now: &Token) -> bool {
+    let apart = |token: &Token| Policy {
+        tools: None,
+        allow_from: None,
+        ..token.policy.read()
     };
-    let loses_secret = before
-        .previous
-        .as_ref()
-        .is_some_and(|old| wall < old.until && !still_accepted(old));
-    let has_same_policy = now.policy == before.policy;
-    loses_secret || !has_same_policy && !now.policy.read().covers(&before.policy.read())
+    now.policy != before.policy && !apart(now).covers(&apart(before))
+}
+
+/// Says whether an agent's secret is one that the token has.
+fn has_secret_of(token: &Token, agent: &Agent, now: OffsetDateTime) -> bool {
+    let old = token.previous.as_ref().filter(|old| now < old.until);
+    let mut hashes = std::iter::once(&token.hash).chain(old.map(|old| &old.hash));
+    let is_its = |secret| hashes.any(|hash| hash.number() == secret);
+    agent.secret().is_none_or(is_its)
 }
 
 /// Names what changed, as `1 added: token-1; 2 removed: token-2, token-3`.
@@ -495,7 +531,7 @@ impl Authenticate for OpenGate {
 mod tests {
     use super::*;
     use time::{Duration, macros::datetime};
-    use token_store::Names;
+    use token_store::{Names, Previous};
 
     const WALL: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
 
@@ -550,9 +586,9 @@ mod tests {
                 "fewer tools",
                 with(&[("tools", "a,b")]),
                 with(&[("tools", "a")]),
-                true,
+                false,
             ),
-            ("a list of tools", with(&[]), with(&[("tools", "a")]), true),
+            ("a list of tools", with(&[]), with(&[("tools", "a")]), false),
             ("writing", with(&[]), with(&[("access", "write")]), false),
             ("no writing", with(&[("access", "write")]), with(&[]), true),
             (
@@ -571,7 +607,7 @@ mod tests {
                 "a closer net",
                 with(&[("allow_from", "10.0.0.0/8")]),
                 with(&[("allow_from", "10.1.0.0/16")]),
-                true,
+                false,
             ),
             ("a role", with(&[]), with(&[("set_role", "a")]), true),
             (
@@ -589,13 +625,13 @@ mod tests {
                 "the old secret ended",
                 replaced("old", day),
                 with(&[]),
-                true,
+                false,
             ),
             (
                 "the old secret ends sooner",
                 replaced("old", 2 * day),
                 replaced("old", day),
-                true,
+                false,
             ),
             (
                 "the old secret ends later",
@@ -611,7 +647,7 @@ mod tests {
             ),
         ];
         for (name, before, now, ends) in table {
-            assert_eq!(takes_something(&before, &now, WALL), ends, "{name}");
+            assert_eq!(takes_something(&before, &now), ends, "{name}");
         }
     }
 }

@@ -6,10 +6,11 @@ use std::{
     net::IpAddr,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Instant,
 };
 
 use mcp_protocol::Refusal;
-use pg_tools::{Access, Agent, Meter, Pace, Policy, Role, Standing, Totals};
+use pg_tools::{Access, Agent, Bounds, Leave, Meter, Pace, Policy, Role, Standing, Totals};
 use session_pool::{Login, Session, Terms};
 use time::OffsetDateTime;
 use token_store::{
@@ -73,6 +74,7 @@ pub(crate) struct Holder {
 #[derive(Default)]
 struct Record {
     meter: Arc<Meter>,
+    bounds: Bounds,
     /// Whether what it counts is told by itself.
     is_told_apart: bool,
     /// When the holder last came, and from where, if that is not in the file yet.
@@ -142,6 +144,7 @@ impl Holders {
             databases: databases.clone(),
             policy: Arc::new(self.policy(&policy)),
             meter: Arc::clone(&record.meter),
+            bounds: record.bounds.clone(),
         };
         let holder = Holder {
             standing: Arc::new(standing),
@@ -201,6 +204,34 @@ impl Holders {
                 Arc::make_mut(holder).is_outdated = true;
             }
         }
+    }
+
+    /// Ends, of what runs with a token, what its entry as it is now gives no tool, address or secret for; what came with
+    /// its old secret ends with that.
+    pub(crate) fn confine(&self, now: &Arc<Token>, wall: OffsetDateTime) {
+        let known = self.read();
+        let Some(holder) = known.by_id.get(&now.id) else {
+            return;
+        };
+        let policy = now.policy.read();
+        let old = now.previous.as_ref().map(|old| {
+            let left = std::time::Duration::try_from(old.until - wall).unwrap_or_default();
+            (old.hash.number(), Instant::now() + left)
+        });
+        let present = now.hash.number();
+        holder.record.bounds.draw(move |doing| {
+            let tools = policy.tools.as_ref().zip(doing.tool);
+            let may = (doing.peer)
+                .is_none_or(|peer| may_come_from(policy.allow_from.as_ref(), peer))
+                && tools.is_none_or(|(tools, tool)| tools.contains(tool));
+            match (doing.secret, old) {
+                _ if !may => Leave::Ends,
+                (None, _) => Leave::Stays,
+                (Some(secret), _) if secret == present => Leave::Stays,
+                (Some(secret), Some((old, until))) if secret == old => Leave::Until(until),
+                (Some(_), _) => Leave::Ends,
+            }
+        });
     }
 
     /// Forgets the holder of a token that is gone.

@@ -72,8 +72,8 @@ pub(crate) fn run(
     let shown = if json {
         json::added(&token, &secret, sql.as_deref())
     } else {
-        let database = match (token.database(), names.first()) {
-            (Some(name), _) => DatabaseShown::Bound(name),
+        let database = match (&token.databases, names.first()) {
+            (Some(bound), _) => DatabaseShown::Bound(bound),
             (None, Some(first)) => DatabaseShown::Default(first),
             (None, None) => DatabaseShown::First,
         };

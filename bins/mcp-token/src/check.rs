@@ -1,6 +1,6 @@
 //! Checking the files before they are put in force.
 
-use std::path::Path;
+use std::{fmt, path::Path};
 
 use server_config::{Config, Sources, keys::nearest};
 use token_store::{LIMITS, Loaded, PasswordSource, Policy, Role, Token, TokenFile, entry_fields};
@@ -14,10 +14,26 @@ struct Findings {
     warnings: Vec<String>,
 }
 
+/// An entry of the token file.
+struct Entry<'a> {
+    file: &'a Path,
+    token: &'a Token,
+}
+
+impl fmt::Display for Entry<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = text::printable(&self.file.display().to_string());
+        write!(out, "{file}: {}", self.token.id)
+    }
+}
+
 pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Result<(), Failure> {
     let mut findings = Findings::default();
     let config = Config::load(sources)
-        .map_err(|problems| findings.errors.push(problems.to_string()))
+        .map_err(|problems| {
+            let each = problems.0.iter().map(ToString::to_string);
+            findings.errors.extend(each);
+        })
         .ok();
     let named = sources.token_file.clone();
     let path = named
@@ -28,10 +44,10 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
         if named.is_some() && !path.exists() {
             return Err(Failure::NoFile(path));
         }
-        match TokenFile::new(path).load() {
+        match TokenFile::new(path.clone()).load() {
             Ok(loaded) => {
                 count = loaded.set.len();
-                findings.look(&loaded, config.as_ref(), sources);
+                findings.look(&path, &loaded, config.as_ref(), sources);
             }
             Err(error) => findings.errors.push(error.to_string()),
         }
@@ -59,23 +75,24 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
 }
 
 impl Findings {
-    fn look(&mut self, loaded: &Loaded, config: Option<&Config>, sources: &Sources) {
+    fn look(&mut self, file: &Path, loaded: &Loaded, config: Option<&Config>, sources: &Sources) {
         let warnings = loaded.warnings.iter().map(ToString::to_string);
         self.warnings.extend(warnings);
         for token in loaded.set.iter() {
-            self.databases(token, config);
             let policy = token.policy.read();
-            self.addresses(token, &policy, config);
-            self.role(token, &policy, sources);
-            self.unknown(token);
+            let entry = &Entry { file, token };
+            self.databases(entry, config);
+            self.addresses(entry, &policy, config);
+            self.role(entry, &policy, sources);
+            self.unknown(entry);
         }
     }
 
-    fn databases(&mut self, token: &Token, config: Option<&Config>) {
+    fn databases(&mut self, entry: &Entry<'_>, config: Option<&Config>) {
         let Some(config) = config else {
             return;
         };
-        let asked = token.databases.iter().flat_map(|names| names.iter());
+        let asked = entry.token.databases.iter().flat_map(|names| names.iter());
         let missing = asked.filter(|name| config.database(name).is_none());
         let known = || {
             config
@@ -86,8 +103,7 @@ impl Findings {
         for name in missing {
             let known: Vec<&str> = known().collect();
             self.errors.push(format!(
-                "{}: the database \"{}\" is not configured; there are {}",
-                token.id,
+                "{entry}: the database \"{}\" is not configured; there are {}",
                 text::printable(name),
                 text::printable(&known.join(", "))
             ));
@@ -95,21 +111,20 @@ impl Findings {
     }
 
     /// Addresses of proxies are never those of clients.
-    fn addresses(&mut self, token: &Token, policy: &Policy, config: Option<&Config>) {
+    fn addresses(&mut self, entry: &Entry<'_>, policy: &Policy, config: Option<&Config>) {
         let proxies = config.and_then(|config| config.http.proxies.as_ref());
         let (Some(proxies), Some(allowed)) = (proxies, &policy.allow_from) else {
             return;
         };
         if proxies.networks.covers(allowed) {
             self.errors.push(format!(
-                "{}: allow_from ({allowed}) has trusted proxies only, so that nobody can use the token; name its clients' addresses, or take these out of http.trusted_proxies",
-                token.id
+                "{entry}: allow_from ({allowed}) has trusted proxies only, so that nobody can use the token; name its clients' addresses, or take these out of http.trusted_proxies"
             ));
         }
     }
 
     /// A password may be known on the server alone, so that its absence here is no error.
-    fn role(&mut self, token: &Token, policy: &Policy, sources: &Sources) {
+    fn role(&mut self, entry: &Entry<'_>, policy: &Policy, sources: &Sources) {
         let Some(Role::Login(login)) = &policy.role else {
             return;
         };
@@ -127,22 +142,20 @@ impl Findings {
         };
         if let Some(missing) = missing {
             self.warnings.push(format!(
-                "{}: the password of its role is not known here: {missing}",
-                token.id
+                "{entry}: the password of its role is not known here: {missing}"
             ));
         }
     }
 
     /// Whatever is not known is kept without effect, so that a misspelt limit would limit nothing.
-    fn unknown(&mut self, token: &Token) {
-        for field in token.unknown_fields() {
+    fn unknown(&mut self, entry: &Entry<'_>) {
+        for field in entry.token.unknown_fields() {
             let meant = nearest(
                 field,
                 entry_fields().chain(LIMITS.iter().map(|limit| limit.name)),
             );
             let message = format!(
-                "{}: the field `{}` is not known and has no effect",
-                token.id,
+                "{entry}: the field `{}` is not known and has no effect",
                 text::printable(field)
             );
             match meant {

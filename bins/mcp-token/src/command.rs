@@ -4,7 +4,9 @@ use std::{num::NonZeroU32, path::PathBuf, str::FromStr};
 
 use audit_log::Hash;
 use time::OffsetDateTime;
-use token_store::{Expiry, ExpiryError, InvalidPolicy, Policy, Selector};
+use token_store::{Expiry, ExpiryError, Policy, Selector};
+
+use crate::failure::Failure;
 
 /// A command, however it was spelled.
 #[derive(Clone, Debug)]
@@ -98,9 +100,27 @@ pub struct Setting {
     pub value: Option<String>,
 }
 
-/// Lays settings down on a policy.
-pub(crate) fn lay(settings: &[Setting], policy: &mut Policy) -> Result<(), InvalidPolicy> {
-    for setting in settings {
+/// Settings of which a policy has one, and how the options are called.
+const EXCLUSIVE: [([&str; 2], &str); 2] = [
+    (["role.user", "set_role"], "--role and --set-role"),
+    (
+        ["role.password_env", "role.password_file"],
+        "--role-password-env and --role-password-file",
+    ),
+];
+
+/// Lays settings down on a policy. What is taken back goes first, as it may make room for what is set.
+pub(crate) fn lay(settings: &[Setting], policy: &mut Policy) -> Result<(), Failure> {
+    let (set, unset): (Vec<_>, Vec<_>) =
+        settings.iter().partition(|setting| setting.value.is_some());
+    let is_set = |field: &&str| set.iter().any(|setting| setting.field == *field);
+    if let Some((_, options)) = EXCLUSIVE
+        .iter()
+        .find(|(fields, _)| fields.iter().all(is_set))
+    {
+        return Err(Failure::Exclusive(options));
+    }
+    for setting in unset.into_iter().chain(set) {
         policy.set(setting.field, setting.value.as_deref())?;
     }
     Ok(())
@@ -136,20 +156,24 @@ impl FromStr for Grace {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        const ACCEPTED: &str =
+            "give a time such as 24h or 7d, or none to end the old secret at once";
         match text {
-            "none" => Ok(Self::None),
-            "never" => {
-                Err("the old secret must end: give a time such as 24h or 7d, or none".into())
-            }
-            time => time
-                .parse()
-                .map(Self::For)
-                .map_err(|error: ExpiryError| error.to_string()),
+            "none" | "0" => return Ok(Self::None),
+            "never" => return Err(format!("the old secret must end: {ACCEPTED}")),
+            _ => {}
+        }
+        match text.parse() {
+            Ok(time) => Ok(Self::For(time)),
+            Err(ExpiryError::Zero { .. }) => Ok(Self::None),
+            Err(ExpiryError::Form { .. }) => Err(ACCEPTED.into()),
+            Err(error) => Err(error.to_string()),
         }
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -158,7 +182,12 @@ mod tests {
         let now = OffsetDateTime::UNIX_EPOCH;
         let end = Grace::default().until(now);
         assert_eq!(end, Ok(Some(now + time::Duration::hours(24))));
-        assert_eq!(Ok(Grace::None), "none".parse());
-        assert!("never".parse::<Grace>().is_err());
+        for at_once in ["none", "0", "0h"] {
+            assert_eq!(Ok(Grace::None), at_once.parse(), "{at_once}");
+        }
+        for wrong in ["never", "", "x", "-1d"] {
+            let said = wrong.parse::<Grace>().unwrap_err();
+            assert!(said.contains("or none"), "{said}");
+        }
     }
 }

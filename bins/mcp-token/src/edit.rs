@@ -9,7 +9,7 @@ use crate::{
     failure::Failure,
     json,
     options::DEFAULT,
-    prompt, text, token_file,
+    prompt, role, text, token_file,
     world::World,
 };
 
@@ -50,13 +50,17 @@ pub(crate) fn run(
             }
             token.policy = (&policy).into();
         });
-        Ok::<_, Failure>(changed.unwrap_or(token))
+        Ok::<_, Failure>((token.clone(), changed.unwrap_or(token)))
     })?;
     world.warn(&edited.warnings);
+    let (before, after) = edited.value;
+    for left in role::left_as_made(&before, &after, file.path()) {
+        world.complain("warning", &left);
+    }
     let text = if json {
-        json::edited(&edited.value, now)
+        json::edited(&after, now)
     } else {
-        text::edited(&edited.value, now)
+        text::edited(&after, now)
     };
     world.print(&text).map_err(Failure::Output)
 }

@@ -7,7 +7,7 @@ use token_store::{
     EditError, ExpiryError, InvalidPolicy, LoadError, RandomError, SelectError, TokenId,
 };
 
-use crate::{text, world::Exit};
+use crate::{options, text, world::Exit};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -27,8 +27,10 @@ pub(crate) enum Failure {
     UnknownDatabase { name: String, known: Vec<String> },
     #[error("the note has {0} characters, more than 1000; write a shorter one")]
     LongNote(usize),
-    #[error(transparent)]
+    #[error("{}", options::refused(.0))]
     Policy(#[from] InvalidPolicy),
+    #[error("{0} exclude each other; leave one out")]
+    Exclusive(&'static str),
     #[error("the databases are not different names; name each one once")]
     Databases,
     #[error("nothing to change is given; `mcp-token edit --help` shows what can be")]
@@ -66,13 +68,18 @@ pub(crate) enum Failure {
         "failed to run psql: {0}; install PostgreSQL's client programs (apt-get install postgresql-client), or leave --apply out and run the SQL yourself"
     )]
     Psql(io::Error),
-    #[error("the role was not made in the database \"{}\": {}; the token was removed again", text::printable(.database), text::printable(.reason))]
-    NotApplied { database: String, reason: String },
+    #[error("the role was not made in the database \"{}\": {}; the token was removed again{}", text::printable(.database), text::printable(.reason), left_over(.left.as_deref()))]
+    NotApplied {
+        database: String,
+        reason: String,
+        /// The role, where what was done in other databases could not be taken back.
+        left: Option<String>,
+    },
     #[error("{0} problem(s) found")]
     Problems(usize),
     #[error("{}", selection(.0))]
     Selection(#[from] SelectError),
-    #[error("failed to read the answer: {0}")]
+    #[error("failed to read standard input: {0}")]
     Input(io::Error),
     #[error("failed to print: {0}")]
     Output(io::Error),
@@ -103,6 +110,7 @@ impl Failure {
         match self {
             Self::NoExpiry
             | Self::Policy(_)
+            | Self::Exclusive(_)
             | Self::Databases
             | Self::NothingToChange
             | Self::TwoRoles => Exit::Usage,
@@ -110,6 +118,12 @@ impl Failure {
             _ => Exit::Failed,
         }
     }
+}
+
+fn left_over(role: Option<&str>) -> String {
+    role.map_or_else(String::new, |role| {
+        format!(", but its role {role} is there: run `DROP OWNED BY {role}` in each of its databases, then `DROP ROLE {role}`")
+    })
 }
 
 fn choice(names: &[String]) -> String {

@@ -4,6 +4,8 @@ use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use token_store::{LIMITS, Names, PasswordSource, Policy, Role, Secret, Token, Usage};
 
+use crate::rotate::old_secret_ends;
+
 /// A new token, or a new secret of one.
 pub(crate) fn added(token: &Token, secret: &Secret, sql: Option<&str>) -> String {
     let mut object = Map::new();
@@ -34,11 +36,12 @@ pub(crate) fn edited(token: &Token, now: OffsetDateTime) -> String {
     line(&json!({ "changed": status(token, None, now) }))
 }
 
-pub(crate) fn verified(token: Option<&Token>, state: &str) -> String {
+/// Tells of a secret that was presented, and its own end.
+pub(crate) fn verified(token: Option<&Token>, state: &str, end: Option<OffsetDateTime>) -> String {
     line(&json!({
         "id": token.map(|token| token.id.as_str()),
         "state": state,
-        "expires_at": token.and_then(|token| token.expires_at).map(stamp),
+        "expires_at": end.map(stamp),
     }))
 }
 
@@ -133,10 +136,9 @@ fn record(token: &Token) -> Map<String, Value> {
     object.insert("hash_prefix".into(), token.hash.prefix().into());
     object.insert("created_at".into(), stamp(token.created_at).into());
     object.insert("expires_at".into(), token.expires_at.map(stamp).into());
-    let previous = token.previous.as_ref();
     object.insert(
         "previous_until".into(),
-        previous.map(|previous| stamp(previous.until)).into(),
+        old_secret_ends(token).map(stamp).into(),
     );
     object.insert("policy".into(), policy(&token.policy.read()));
     object

@@ -1,6 +1,7 @@
 //! The options that say what a token may do and use up, for `add` and `edit` alike.
 
 use clap::Args;
+use token_store::InvalidPolicy;
 
 use crate::command::Setting;
 
@@ -82,6 +83,38 @@ impl PolicyOptions {
         };
         said.into_iter().filter_map(setting).collect()
     }
+}
+
+/// Lists, which a command line writes in another way than the file.
+const LISTS: [(&str, &str); 3] = [
+    (
+        "tools",
+        "must be names with commas between them, each once, such as query_database,count_rows",
+    ),
+    (
+        "schemas",
+        "must be names with commas between them, each once, such as public,sales",
+    ),
+    (
+        "allow_from",
+        "must be addresses or networks with commas between them, each once and without bits beyond its prefix, such as 10.0.0.0/8,2001:db8::1; those of IPv4 stand without ::ffff:",
+    ),
+];
+
+/// Says what is wrong with a field by the name of its option, in the words of a command line.
+pub(crate) fn refused(invalid: &InvalidPolicy) -> String {
+    let name = match invalid.field {
+        "role.user" => "role",
+        field => field.strip_prefix("limits.").unwrap_or(field),
+    };
+    let option = name.replace(['_', '.'], "-");
+    let list = LISTS.iter().find(|(field, _)| *field == invalid.field);
+    let must = match list {
+        Some((_, must)) => must,
+        // What follows tells how to take a field out of the file.
+        None => invalid.must.split("; delete").next().unwrap_or_default(),
+    };
+    format!("--{option} {must}")
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use server_config::Sources;
 use token_store::Selector;
 
-use crate::{failure::Failure, json, text, token_file, world::World};
+use crate::{failure::Failure, json, role, text, token_file, world::World};
 
 pub(crate) fn run(
     selector: &Selector,
@@ -20,6 +20,9 @@ pub(crate) fn run(
         Ok::<_, Failure>(token)
     })?;
     world.warn(&removed.warnings);
+    if let Some(left) = role::left_behind(&removed.value, file.path()) {
+        world.complain("warning", &left);
+    }
     let text = if json {
         json::removed(&removed.value)
     } else {

@@ -12,24 +12,27 @@ use std::{
 use postgres_protocol::password::scram_sha_256;
 use server_config::{Config, Database};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use token_store::{Access, Draft, Policy, Secret, Token};
+use token_store::{Access, Draft, PasswordSource, Policy, Role, RoleName, Secret, Token};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, text};
 
 /// The schema that a token without a list of schemas gets.
 const USUAL_SCHEMA: &str = "public";
 
 /// The SQL that makes a role, and where its password was put.
 pub(crate) struct Script {
+    role: String,
     parts: Vec<Part>,
     password_file: PathBuf,
 }
 
 /// What is run in one database.
 struct Part {
-    host: String,
-    port: u16,
+    /// Where it is, in libpq's words.
+    connection: String,
     database: String,
+    /// Makes the role, which is of a whole server.
+    creates: bool,
     sql: String,
 }
 
@@ -56,9 +59,58 @@ pub(crate) fn prepare(
     let token = changed.unwrap_or_else(|| Arc::clone(token));
     let script = Script {
         parts: parts(&token, &name, config, password),
+        role: name,
         password_file: path,
     };
     Ok((token, script))
+}
+
+/// Gives the role that was made for a token in this file: its password is where [`prepare`] puts it.
+fn made_for(token: &Token, token_file: &Path) -> Option<(RoleName, PathBuf)> {
+    let Some(Role::Login(login)) = token.policy.read().role else {
+        return None;
+    };
+    let Some(PasswordSource::File(password)) = login.password else {
+        return None;
+    };
+    let own = password_path(token_file, login.user.as_str()).ok()?;
+    (own == Path::new(password.as_str())).then_some((login.user, own))
+}
+
+/// Says what is left to do when a token with a role that was made for it is removed.
+pub(crate) fn left_behind(token: &Token, token_file: &Path) -> Option<String> {
+    let (role, password) = made_for(token, token_file)?;
+    Some(format!(
+        "the role {role} stays in PostgreSQL: run `DROP OWNED BY {role}` in each of its databases, then `DROP ROLE {role}`, and delete {}",
+        text::printable(&password.to_string_lossy())
+    ))
+}
+
+/// Says what is left to do when a token with a role that was made for it has another end, or other rights, than before.
+pub(crate) fn left_as_made(before: &Token, now: &Token, token_file: &Path) -> Vec<String> {
+    let Some((role, _)) = made_for(now, token_file) else {
+        return Vec::new();
+    };
+    let has_other_end = before.expires_at != now.expires_at;
+    let rights = |token: &Token| {
+        let Policy {
+            access,
+            schemas,
+            limits,
+            ..
+        } = token.policy.read();
+        (token.databases.clone(), access, schemas, limits.connections)
+    };
+    let end = has_other_end.then(|| {
+        format!(
+            "the role {role} ends as it was made: run `ALTER ROLE {role} VALID UNTIL '{}'`",
+            valid_until(now)
+        )
+    });
+    let granted = (rights(before) != rights(now)).then(|| {
+        format!("the role {role} has the rights and the connections that it was made with: grant it what the token has now, and revoke the rest")
+    });
+    end.into_iter().chain(granted).collect()
 }
 
 /// A name that PostgreSQL needs no quotes for, and that nobody else has.
@@ -106,29 +158,52 @@ fn parts(token: &Token, role: &str, config: &Config, password: &Secret) -> Vec<P
             .is_some_and(|first| first.name == database.name),
     };
     let mine: Vec<&Database> = config.databases.iter().filter(is_mine).collect();
-    let server = |database: &Database| (database.host.clone(), database.port);
     let mut seen = Vec::new();
     let mut parts = Vec::new();
     for database in &mine {
+        let creates = !seen.contains(&hosts(database));
         let mut sql = String::new();
-        if !seen.contains(&server(database)) {
-            seen.push(server(database));
-            let there = mine
-                .iter()
-                .filter(|other| server(other) == server(database));
+        if creates {
+            seen.push(hosts(database));
+            let there = mine.iter().filter(|other| hosts(other) == hosts(database));
             let connections = there.map(|database| connections(&policy, database)).sum();
             sql.push_str(&create(token, policy.access, role, connections, password));
         }
         sql.push_str(&grants(&policy, role, database));
-        let (host, port) = server(database);
         parts.push(Part {
-            host,
-            port,
+            connection: connection(database),
             database: database.database.clone(),
+            creates,
             sql,
         });
     }
     parts
+}
+
+/// Names the server of a database: its hosts, in the order in which they are tried, and their ports.
+fn hosts(database: &Database) -> (String, String) {
+    let (mut hosts, mut ports) = (database.host.clone(), database.port.to_string());
+    for other in &database.other_hosts {
+        hosts.push_str(&format!(",{}", other.name));
+        ports.push_str(&format!(",{}", other.port));
+    }
+    (hosts, ports)
+}
+
+/// Writes a connection string that says where a database is, and nothing of as whom.
+fn connection(database: &Database) -> String {
+    let value = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
+    let (hosts, ports) = hosts(database);
+    let mut text = format!(
+        "host='{}' port='{ports}' dbname='{}'",
+        value(&hosts),
+        value(&database.database)
+    );
+    if !database.other_hosts.is_empty() {
+        // A standby makes no roles, whichever host the server itself wants.
+        text.push_str(" target_session_attrs='read-write'");
+    }
+    text
 }
 
 fn connections(policy: &Policy, database: &Database) -> u64 {
@@ -148,7 +223,7 @@ fn create(
 ) -> String {
     // Only a verifier of the password is sent, so that no log of PostgreSQL's holds it.
     let verifier = scram_sha_256(password.expose().as_bytes());
-    let until = token.expires_at.map_or("infinity".into(), stamp);
+    let until = valid_until(token);
     let mut sql = format!(
         "CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT\n  \
          CONNECTION LIMIT {connections} VALID UNTIL '{until}'\n  PASSWORD '{verifier}';\n"
@@ -159,6 +234,10 @@ fn create(
         ));
     }
     sql
+}
+
+fn valid_until(token: &Token) -> String {
+    token.expires_at.map_or("infinity".into(), stamp)
 }
 
 fn stamp(instant: OffsetDateTime) -> String {
@@ -203,26 +282,50 @@ fn identifier(name: &str) -> String {
 }
 
 impl Script {
-    /// The whole SQL, for psql: it goes from database to database.
+    /// The whole SQL, for psql: it goes from database to database, as the role that psql has logged in as, and ends at the
+    /// first mistake.
     pub(crate) fn text(&self) -> String {
         let part = |part: &Part| {
-            // In psql's connection string a quote and a backslash are escaped.
-            let value = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
             format!(
-                "\\connect \"host='{}' port={} dbname='{}'\"\n{}",
-                value(&part.host).replace('"', "\"\""),
-                part.port,
-                value(&part.database).replace('"', "\"\""),
+                "\\connect -reuse-previous=on \"{}\"\nBEGIN;\n{}COMMIT;\n",
+                part.connection.replace('"', "\"\""),
                 part.sql
             )
         };
         let parts: Vec<String> = self.parts.iter().map(part).collect();
-        parts.join("\n")
+        format!("\\set ON_ERROR_STOP on\n{}", parts.join("\n"))
     }
 
-    /// Runs it with psql, each database in one transaction, as whom psql's own variables and files say.
+    /// Runs it with psql, each database in one transaction, as whom psql's own variables and files say. When one fails, what was
+    /// done in those before is taken back.
     pub(crate) fn apply(&self) -> Result<(), Failure> {
-        self.parts.iter().try_for_each(Part::apply)
+        for (place, part) in self.parts.iter().enumerate() {
+            let Err(reason) = psql(&part.connection, &part.sql)? else {
+                continue;
+            };
+            let is_left = !self.take_back(&self.parts[..place])?;
+            return Err(Failure::NotApplied {
+                database: part.database.clone(),
+                reason,
+                left: is_left.then(|| self.role.clone()),
+            });
+        }
+        Ok(())
+    }
+
+    /// Removes the role again; says whether it is gone.
+    fn take_back(&self, done: &[Part]) -> Result<bool, Failure> {
+        let mut is_gone = true;
+        // Each server's last, as the role can only go when nothing is granted to it.
+        for part in done.iter().rev() {
+            let role = &self.role;
+            let mut sql = format!("DROP OWNED BY {role};\n");
+            if part.creates {
+                sql.push_str(&format!("DROP ROLE {role};\n"));
+            }
+            is_gone &= psql(&part.connection, &sql)?.is_ok();
+        }
+        Ok(is_gone)
     }
 
     /// Takes the password back.
@@ -232,36 +335,56 @@ impl Script {
     }
 }
 
-impl Part {
-    fn apply(&self) -> Result<(), Failure> {
-        let mut psql = Command::new("psql")
-            .args([
-                "--no-psqlrc",
-                "--quiet",
-                "--single-transaction",
-                "--no-password",
-            ])
-            .args(["--set", "ON_ERROR_STOP=1", "--host", &self.host])
-            .args(["--port", &self.port.to_string(), "--dbname", &self.database])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(Failure::Psql)?;
-        if let Some(mut stdin) = psql.stdin.take() {
-            // When psql has gone already it says why.
-            let _ = stdin.write_all(self.sql.as_bytes());
-        }
-        let done = psql.wait_with_output().map_err(Failure::Psql)?;
-        if done.status.success() {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(&done.stderr);
-        // psql may quote the statement, which holds the verifier.
-        let reason = said.lines().find(|line| !line.contains("SCRAM-SHA-256"));
-        Err(Failure::NotApplied {
-            database: self.database.clone(),
-            reason: reason.unwrap_or("psql failed").to_owned(),
-        })
+/// Runs SQL in one transaction; the inner error is what psql said.
+fn psql(connection: &str, sql: &str) -> Result<Result<(), String>, Failure> {
+    let mut psql = Command::new("psql")
+        .args(["--no-psqlrc", "--quiet", "--single-transaction"])
+        .args(["--no-password", "--set", "ON_ERROR_STOP=1"])
+        .args(["--dbname", connection])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(Failure::Psql)?;
+    if let Some(mut stdin) = psql.stdin.take() {
+        // When psql has gone already it says why.
+        let _ = stdin.write_all(sql.as_bytes());
+    }
+    let done = psql.wait_with_output().map_err(Failure::Psql)?;
+    if done.status.success() {
+        return Ok(Ok(()));
+    }
+    let said = String::from_utf8_lossy(&done.stderr);
+    // psql may quote the statement, which holds the verifier.
+    let reason = said.lines().find(|line| !line.contains("SCRAM-SHA-256"));
+    Ok(Err(reason.unwrap_or("psql failed").to_owned()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_of_several_hosts_is_made_on_the_one_that_takes_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.yaml");
+        let text = r#"databases: [
+            {name: one, host: db1, user: u, database: 'it''s = \ "x"'},
+            {name: many, host: 'db1,db2:5433', user: u, database: shop, target_session_attrs: standby}]"#;
+        fs::write(&file, text).unwrap();
+        let sources = server_config::Sources {
+            config_file: Some(file),
+            ..Default::default()
+        };
+        let config = Config::load(&sources).unwrap();
+        let connections: Vec<String> = config.databases.iter().map(connection).collect();
+        assert_eq!(
+            connections,
+            [
+                r#"host='db1' port='5432' dbname='it\'s = \\ "x"'"#,
+                "host='db1,db2' port='5432,5433' dbname='shop' target_session_attrs='read-write'",
+            ]
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Giving a token a new secret.
 
 use server_config::Sources;
+use time::OffsetDateTime;
 use token_store::{Secret, Selector, Token, TokenFile};
 
 use crate::{command::Grace, failure::Failure, json, text, token_file, world::World};
@@ -15,7 +16,8 @@ pub(crate) fn run(
     let file = token_file(sources)?;
     // Without a file there is nothing to lock, and no reason to make its folder.
     selector.find(file.load()?.set.iter())?;
-    let until = grace.until(world.now())?;
+    let now = world.now();
+    let until = grace.until(now)?;
     let secret = world.new_secret()?;
     let rotated = file.edit(|draft| {
         let before = selector.find(draft.iter())?;
@@ -24,15 +26,28 @@ pub(crate) fn run(
     })?;
     world.warn(&rotated.warnings);
     let (before, after) = rotated.value;
+    if after.is_expired(now) {
+        let id = &after.id;
+        let message = format!(
+            "{id} has expired, so that neither secret is accepted; prolong it with `mcp-token edit {id} --expiry 90d`"
+        );
+        world.complain("warning", &message);
+    }
     let text = if json {
         json::added(&after, &secret, None)
     } else {
-        text::rotated(&after, &secret)
+        text::rotated(&after, &secret, now)
     };
     match world.print(&text) {
         Ok(()) => Ok(()),
         Err(shown) => Err(restore(&file, &before, &secret, shown)),
     }
+}
+
+/// Tells until when the secret is accepted that a token had before: its own end may come first.
+pub(crate) fn old_secret_ends(token: &Token) -> Option<OffsetDateTime> {
+    let until = token.previous.as_ref()?.until;
+    Some(token.expires_at.map_or(until, |end| end.min(until)))
 }
 
 /// Takes a secret back that nobody could read, unless the token has another one by now.

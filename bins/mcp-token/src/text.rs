@@ -5,7 +5,9 @@ use std::fmt::Write;
 use time::{
     OffsetDateTime, format_description::StaticFormatDescription, macros::format_description,
 };
-use token_store::{LIMITS, PasswordSource, Policy, Role, Secret, Token, Usage};
+use token_store::{LIMITS, Names, PasswordSource, Policy, Role, Secret, Token, Usage};
+
+use crate::rotate::old_secret_ends;
 
 const DATE: StaticFormatDescription = format_description!("[year]-[month]-[day]");
 const SECOND: StaticFormatDescription =
@@ -13,8 +15,8 @@ const SECOND: StaticFormatDescription =
 
 /// What a new token's database line says.
 pub(crate) enum DatabaseShown<'a> {
-    /// It is bound to this one.
-    Bound(&'a str),
+    /// It is bound to these.
+    Bound(&'a Names),
     /// It is not bound; this is the first configured one.
     Default(&'a str),
     /// It is not bound, and none is configured yet.
@@ -23,18 +25,19 @@ pub(crate) enum DatabaseShown<'a> {
 
 pub(crate) fn added(token: &Token, secret: &Secret, database: &DatabaseShown<'_>) -> String {
     let database = match database {
-        DatabaseShown::Bound(name) => printable(name),
-        DatabaseShown::Default(name) => format!("{} (default)", printable(name)),
-        DatabaseShown::First => "the first configured one (default)".into(),
+        DatabaseShown::Bound(names) => databases(names),
+        DatabaseShown::Default(name) => format!("Database: {} (default)\n", printable(name)),
+        DatabaseShown::First => "Database: the first configured one (default)\n".into(),
     };
     format!(
         "Token created successfully:\n\
          Token: {secret}\n\
          ID: {id}\n\
          Note: {note}\n\
-         Database: {database}\n\
+         {database}\
          Expiry: {expiry}\n\
          Hash (first 12 chars): {hash}...\n\
+         {policy}\
          \n\
          Store this token securely. It cannot be retrieved later.\n\
          \n\
@@ -45,6 +48,7 @@ pub(crate) fn added(token: &Token, secret: &Secret, database: &DatabaseShown<'_>
         note = note(token),
         expiry = expiry(token),
         hash = token.hash.prefix(),
+        policy = policy(&token.policy.read()),
     )
 }
 
@@ -55,9 +59,9 @@ pub(crate) fn sql(sql: String) -> String {
     )
 }
 
-pub(crate) fn rotated(token: &Token, secret: &Secret) -> String {
-    let until = match &token.previous {
-        Some(previous) => format!("until {} UTC", stamp(previous.until, SECOND)),
+pub(crate) fn rotated(token: &Token, secret: &Secret, now: OffsetDateTime) -> String {
+    let until = match old_secret_ends(token).filter(|end| now < *end) {
+        Some(end) => format!("until {}", self::end(end)),
         None => "not any more".into(),
     };
     format!(
@@ -96,20 +100,13 @@ pub(crate) fn shown(token: &Token, usage: Option<&Usage>, now: OffsetDateTime) -
         "Created: {}\nExpires: {expires}\nStatus: {status}\n",
         stamp(token.created_at, SECOND)
     );
-    if let Some(previous) = token.previous.as_ref().filter(|old| now < old.until) {
-        let _ = writeln!(
-            out,
-            "Old secret accepted until: {}",
-            stamp(previous.until, SECOND)
-        );
+    if let Some(end) = old_secret_ends(token).filter(|end| now < *end) {
+        let _ = writeln!(out, "Old secret accepted until: {}", stamp(end, SECOND));
     }
     if let Some(usage) = usage {
         let _ = writeln!(out, "Last used: {}", used(usage));
     }
-    if !token.policy.is_empty() {
-        let _ = writeln!(out, "Policy: {}", policy(&token.policy.read()));
-    }
-    out
+    out + &policy(&token.policy.read())
 }
 
 fn used(usage: &Usage) -> String {
@@ -123,8 +120,11 @@ fn used(usage: &Usage) -> String {
     text + &format!(" ({} calls, {} rows in all)", usage.calls, usage.rows)
 }
 
-/// Writes a policy on one line.
+/// Writes a policy on one line; nothing where nothing is set.
 fn policy(policy: &Policy) -> String {
+    if policy.is_empty() {
+        return String::new();
+    }
     let mut parts = vec![format!("access {}", policy.access.word())];
     match &policy.role {
         None => {}
@@ -156,7 +156,7 @@ fn policy(policy: &Policy) -> String {
     if let Some(networks) = &policy.allow_from {
         parts.push(format!("allow_from {networks}"));
     }
-    parts.join("; ")
+    format!("Policy: {}\n", parts.join("; "))
 }
 
 pub(crate) fn edited(token: &Token, now: OffsetDateTime) -> String {
@@ -169,20 +169,27 @@ pub(crate) fn removed(token: &Token) -> String {
 
 /// The lines by which a person recognises a token.
 fn facts(token: &Token) -> String {
-    let database = token.databases.as_ref().map_or_else(String::new, |names| {
-        let label = if names.iter().len() == 1 {
-            "Database"
-        } else {
-            "Databases"
-        };
-        format!("{label}: {}\n", printable(&names.to_string()))
-    });
+    let database = token.databases.as_ref().map(databases).unwrap_or_default();
     format!(
         "ID: {}\nNote: {}\n{database}Hash (first 12 chars): {}...\n",
         token.id,
         note(token),
         token.hash.prefix()
     )
+}
+
+fn databases(names: &Names) -> String {
+    let label = if names.iter().len() == 1 {
+        "Database"
+    } else {
+        "Databases"
+    };
+    format!("{label}: {}\n", printable(&names.to_string()))
+}
+
+/// Writes when something ends, as `2025-10-30 10:15:30 UTC`.
+pub(crate) fn end(instant: OffsetDateTime) -> String {
+    format!("{} UTC", stamp(instant, SECOND))
 }
 
 pub(crate) fn note(token: &Token) -> String {

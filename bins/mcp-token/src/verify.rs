@@ -1,11 +1,11 @@
 //! Saying whose a token is.
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 
 use server_config::Sources;
 use token_store::{Refusal, Secret};
 
-use crate::{failure::Failure, json, token_file, world::World};
+use crate::{failure::Failure, json, rotate::old_secret_ends, text, token_file, world::World};
 
 /// More than any token has, in bytes.
 const MOST: u64 = 4_096;
@@ -17,20 +17,25 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
     let now = world.now();
     let outcome = loaded.set.authenticate(presented.expose(), now);
     let (token, state) = match &outcome {
-        Ok(accepted) if accepted.replaced_from.is_some() => {
-            (Some(&**accepted), "valid until it ends, as it was replaced")
-        }
         Ok(accepted) => (Some(&**accepted), "valid"),
         Err(Refusal::Expired(token)) => (Some(&**token), "expired"),
         Err(Refusal::Replaced(token)) => (Some(&**token), "replaced"),
         Err(Refusal::Unknown) => (None, "unknown"),
     };
+    let replaced = match &outcome {
+        Ok(accepted) => accepted.replaced_from.and(old_secret_ends(accepted)),
+        Err(Refusal::Replaced(token)) => old_secret_ends(token),
+        Err(_) => None,
+    };
     let text = if json {
-        let state = if outcome.is_ok() { "valid" } else { state };
-        json::verified(token, state)
+        let end = replaced.or(token.and_then(|token| token.expires_at));
+        json::verified(token, state, end)
     } else {
         let id = token.map_or("(none)".into(), |token| token.id.to_string());
-        format!("ID: {id}\nState: {state}\n")
+        let until = replaced
+            .filter(|_| outcome.is_ok())
+            .map(|end| format!(" until {}, as it was replaced by a new one", text::end(end)));
+        format!("ID: {id}\nState: {state}{}\n", until.unwrap_or_default())
     };
     world.print(&text).map_err(Failure::Output)?;
     match outcome {
@@ -41,10 +46,18 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
     }
 }
 
-/// Reads the token, without the line break that most programs print after it.
+/// Reads the token, without the line break that most programs print after it. A person is asked for a line.
 fn read(world: &mut World<'_>) -> Result<Secret, Failure> {
     let mut text = String::new();
-    let read = (&mut world.stdin).take(MOST).read_to_string(&mut text);
+    if world.terminal {
+        world.ask("Token: ").map_err(Failure::Input)?;
+    }
+    let mut input = (&mut world.stdin).take(MOST);
+    let read = if world.terminal {
+        input.read_line(&mut text)
+    } else {
+        input.read_to_string(&mut text)
+    };
     let presented = Secret::from(text.trim().to_owned());
     // The rest of the text is wiped as the token itself is.
     drop(Secret::from(text));

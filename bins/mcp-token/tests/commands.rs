@@ -229,6 +229,16 @@ fn without_a_terminal_a_missing_expiry_is_a_usage_error_that_names_what_to_write
 }
 
 #[test]
+fn a_person_is_asked_for_the_token_to_verify_and_need_not_end_the_input() {
+    let bench = Bench::new("");
+    let result = bench.run_with(Action::Verify, false, Some("guess\nmore\n"));
+    assert_eq!(result.exit, Exit::Refused, "{}", result.stderr);
+    assert!(result.stderr.starts_with("Token: error: the token is not"));
+    let nothing = bench.run_with(Action::Verify, false, Some(""));
+    assert!(nothing.stderr.contains("no token on standard input"));
+}
+
+#[test]
 fn a_person_is_asked_for_note_database_and_expiry() {
     let bench = Bench::with_databases();
     let result = bench.ask("Dev Environment\n2\n30d\n");

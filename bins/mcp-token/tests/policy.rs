@@ -116,25 +116,93 @@ fn add_takes_a_policy_and_show_tells_it() {
 }
 
 #[test]
+fn add_shows_all_that_the_token_was_given() {
+    let bench = Bench::new();
+    let config = bench.path().join("c.yaml");
+    fs::write(
+        &config,
+        "databases:\n- {name: a, user: u}\n- {name: b, user: u}\n",
+    )
+    .unwrap();
+    let words = [
+        "add",
+        "--expiry",
+        "1d",
+        "--config",
+        config.to_str().unwrap(),
+    ];
+    let both = ["--database", "b", "--database", "a", "--rows", "5"];
+    let shown = done(&bench.run(&[&words[..], &both].concat()));
+    assert!(shown.contains("\nDatabases: b, a\n"), "{shown}");
+    assert!(shown.contains("\nPolicy: access read; rows 5\n"), "{shown}");
+}
+
+#[test]
 fn a_policy_that_is_wrong_is_refused_and_nothing_written() {
-    for (option, value, fix) in [
-        ("--rows", "0", "`limits.rows` must be a whole number from 1"),
-        ("--bytes", "1TB", "`limits.bytes` must be a size"),
+    for (options, fix) in [
         (
-            "--allow-from",
-            "10.0.0.1/8",
-            "`allow_from` must be a list of addresses",
+            &["--rows", "0"][..],
+            "--rows must be a whole number from 1 to 4294967295\n",
         ),
-        ("--access", "admin", "must be read or write"),
-        ("--role-password-env", "X", "needs the role's name"),
-        ("--tools", ",", "`tools` must be a list of names"),
+        (&["--bytes", "1TB"], "--bytes must be a size"),
+        (
+            &["--allow-from", "10.0.0.1/8"],
+            "--allow-from must be addresses or networks with commas",
+        ),
+        (&["--allow-from", "::ffff:10.0.0.1"], "without ::ffff:"),
+        (&["--access", "admin"], "--access must be read or write"),
+        (
+            &["--role-password-env", "X"],
+            "--role-password-env needs the role's name",
+        ),
+        (&["--tools", ","], "such as query_database,count_rows\n"),
+        (
+            &["--set-role", "a", "--role", "b"],
+            "--role and --set-role exclude each other",
+        ),
+        (
+            &[
+                "--role",
+                "b",
+                "--role-password-env",
+                "P",
+                "--role-password-file",
+                "/p",
+            ],
+            "--role-password-env and --role-password-file exclude",
+        ),
     ] {
         let bench = Bench::new();
-        let output = bench.run(&["add", "--expiry", "1d", option, value]);
-        assert_eq!(output.status.code(), Some(2), "{option}");
+        let output = bench.run(&[&["add", "--expiry", "1d"], options].concat());
+        assert_eq!(output.status.code(), Some(2), "{options:?}");
         assert!(stderr(&output).contains(fix), "{}", stderr(&output));
         assert!(!bench.file.exists());
     }
+}
+
+#[test]
+fn what_is_taken_back_makes_room_for_what_is_set_whatever_comes_first() {
+    let bench = Bench::new();
+    let login = ["--role", "a", "--role-password-file", "/p"];
+    done(&bench.run(&[&["add", "--expiry", "1d"], &login[..]].concat()));
+    let id = only(&bench).id.to_string();
+    let edited = |options: &[&str]| {
+        let words = [&["edit", &id, "--json"], options].concat();
+        parsed(&bench.run(&words))["changed"]["policy"].clone()
+    };
+    assert_eq!(
+        edited(&[
+            "--role-password-env",
+            "P",
+            "--role-password-file",
+            "default"
+        ])["role"],
+        json!({"user": "a", "password_env": "P"})
+    );
+    assert_eq!(
+        edited(&["--role", "default", "--set-role", "b"]),
+        json!({"access": "read", "set_role": "b"})
+    );
 }
 
 #[test]
@@ -212,10 +280,7 @@ fn rotate_gives_a_new_secret_and_keeps_the_old_one_for_a_day() {
         left > Duration::hours(23) && left <= Duration::hours(24),
         "{left}"
     );
-    for (token, state) in [
-        (&new, "State: valid\n"),
-        (&old, "State: valid until it ends"),
-    ] {
+    for (token, state) in [(&new, "State: valid\n"), (&old, "State: valid until ")] {
         assert!(done(&verify(&bench, token, &[])).contains(state));
     }
     age(&bench, Duration::hours(25));
@@ -223,6 +288,43 @@ fn rotate_gives_a_new_secret_and_keeps_the_old_one_for_a_day() {
     assert_eq!(ended.status.code(), Some(3));
     assert!(stdout(&ended).contains("\"state\":\"replaced\""));
     done(&verify(&bench, &new, &[]));
+}
+
+#[test]
+fn an_old_secret_ends_with_its_token_whatever_the_grace() {
+    let bench = Bench::new();
+    let old = bench.add();
+    let token = only(&bench);
+    let id = token.id.as_str();
+    done(&bench.run(&["edit", id, "--expiry", "1h"]));
+    let rotated = bench.run(&["rotate", id, "--grace", "7d"]);
+    let end = only(&bench).expires_at.unwrap();
+    let hour = format!(
+        " {:02}:{:02}:{:02} UTC",
+        end.hour(),
+        end.minute(),
+        end.second()
+    );
+    let line = format!("Old secret accepted: until {}{hour}\n", end.date());
+    assert!(done(&rotated).contains(&line), "{}", stdout(&rotated));
+    let state = format!(
+        "State: valid until {}{hour}, as it was replaced",
+        end.date()
+    );
+    let verified = done(&verify(&bench, &old, &[]));
+    assert!(verified.contains(&state), "{verified}");
+    let shown = parsed(&bench.run(&["show", id, "--json"]));
+    assert_eq!(shown["previous_until"], shown["expires_at"]);
+    let verified = parsed(&verify(&bench, &old, &["--json"]));
+    assert_eq!(verified["expires_at"], shown["expires_at"]);
+
+    age(&bench, Duration::hours(2));
+    assert!(!done(&bench.run(&["show", id])).contains("Old secret"));
+    let rotated = bench.run(&["rotate", id]);
+    assert!(done(&rotated).contains("Old secret accepted: not any more"));
+    assert!(stderr(&rotated).contains(
+        "has expired, so that neither secret is accepted; prolong it with `mcp-token edit"
+    ));
 }
 
 #[test]
@@ -301,6 +403,32 @@ fn list_unused_shows_what_nobody_has_used_for_so_long() {
 }
 
 #[test]
+fn what_has_to_be_done_about_a_role_that_was_made_for_a_token_is_told() {
+    let bench = Bench::new();
+    let config = bench.path().join("c.yaml");
+    fs::write(&config, "databases: [{name: a, user: u}]\n").unwrap();
+    let config = config.to_str().unwrap();
+    let words = ["add", "--expiry", "1d", "--create-role", "--config", config];
+    done(&bench.run(&words));
+    let token = only(&bench);
+    let id = token.id.as_str();
+    let role = format!("mcp_{}", id.replace('-', "_"));
+    let edited = |options: &[&str]| {
+        let output = bench.run(&[&["edit", id], options].concat());
+        done(&output);
+        stderr(&output)
+    };
+    assert_eq!(edited(&["--note", "x", "--rows", "5"]), "");
+    let never = format!("`ALTER ROLE {role} VALID UNTIL 'infinity'`");
+    assert!(edited(&["--expiry", "never"]).contains(&never));
+    assert!(edited(&["--access", "write"]).contains("grant it what the token has now"));
+    let removed = bench.run(&["remove", id]);
+    done(&removed);
+    let drop = format!("`DROP ROLE {role}`, and delete {}", bench.file.display());
+    assert!(stderr(&removed).contains(&drop), "{}", stderr(&removed));
+}
+
+#[test]
 fn check_finds_what_a_server_would_meet() {
     let bench = Bench::new();
     bench.add();
@@ -329,7 +457,10 @@ fn check_finds_what_a_server_would_meet() {
         fs::write(&bench.file, format!("{good}    {field}\n")).unwrap();
         let output = bench.run(&["check", "--config", config]);
         assert_eq!(output.status.code(), Some(1), "{field}");
-        assert!(stderr(&output).contains(fix), "{}", stderr(&output));
+        let said = stderr(&output);
+        let line = said.lines().find(|line| line.contains(fix));
+        let file = bench.file.to_str().unwrap();
+        assert!(line.is_some_and(|line| line.contains(file)), "{said}");
         let json = bench.run(&["check", "--config", config, "--json"]);
         assert!(stdout(&json).contains("\"valid\":false"), "{field}");
     }
@@ -347,6 +478,10 @@ fn check_finds_what_a_server_would_meet() {
         let output = bench.run(&["check", "--config", config]);
         assert_eq!(output.status.code(), Some(1), "{wrong}");
     }
+    fs::write(config, "database: []\nhttp: {adress: x}\n").unwrap();
+    let said = stderr(&bench.run(&["check", "--config", config]));
+    assert_eq!(said.matches("error: ").count(), 3, "{said}");
+    assert!(said.ends_with("error: 2 problem(s) found\n"), "{said}");
     fs::remove_file(&bench.file).unwrap();
     assert!(stderr(&bench.run(&["check"])).contains("does not exist"));
 }

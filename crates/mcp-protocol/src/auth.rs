@@ -19,6 +19,12 @@ pub trait Authenticate: Send + Sync + 'static {
         credentials: Credentials<'_>,
         peer: IpAddr,
     ) -> impl Future<Output = Result<Self::Principal, Refusal>> + Send;
+
+    /// Says why a principal that was accepted from `peer` has lost its rights: a request of it that was
+    /// not answered yet is answered with that.
+    fn lost(&self, _principal: &Self::Principal, _peer: IpAddr) -> Refusal {
+        Refusal::Unknown
+    }
 }
 
 impl<A: Authenticate> Authenticate for Arc<A> {
@@ -31,6 +37,10 @@ impl<A: Authenticate> Authenticate for Arc<A> {
     ) -> impl Future<Output = Result<Self::Principal, Refusal>> + Send {
         A::authenticate(self, credentials, peer)
     }
+
+    fn lost(&self, principal: &Self::Principal, peer: IpAddr) -> Refusal {
+        A::lost(self, principal, peer)
+    }
 }
 
 /// The holder of accepted credentials; cloned for each request, so it should be cheap to clone.
@@ -40,7 +50,8 @@ pub trait Principal: Clone + Send + Sync + 'static {
     fn name(&self) -> &str;
 
     /// Completes when the holder has lost its rights. What then still runs for it is dropped: a
-    /// request whose status line is not yet sent is answered with 401, a stream ends.
+    /// request whose status line is not yet sent is answered with what [`Authenticate::lost`] says, a
+    /// stream ends.
     fn revoked(&self) -> impl Future<Output = ()> + Send;
 
     /// Tells whether the holder has lost its rights already. Every request asks; to implement it pays
@@ -107,7 +118,8 @@ pub enum Refusal {
     },
     /// They are good, but not for this request: 403. The text is shown to the client.
     Forbidden(&'static str),
-    /// They cannot be checked now: 503. The text is shown to the client.
+    /// They cannot be checked now, or what they allow has just changed: 503. The text is shown to the
+    /// client.
     Unavailable(&'static str),
 }
 

@@ -11,12 +11,15 @@ use std::{
 use session_pool::{Lease, LeaseError, Line, Session};
 
 use crate::{
-    Outcome, Pace, QueryLimits,
+    Bounds, Doing, Outcome, Pace, QueryLimits,
     account::Notes,
     meter::{Meter, Running, TooFast},
     read_only::ReadError,
     tools::{Definition, Effect, identifier},
 };
+
+/// The tool that stands for reading resources in any way.
+pub(crate) const READ_RESOURCE: &str = "read_resource";
 
 /// The holder of a token, with connections of its own.
 #[derive(Clone, Debug)]
@@ -34,6 +37,8 @@ pub struct Agent {
     follows_session: Follows,
     /// Where the call comes from that the agent was made for, if it was made for one.
     peer: Option<IpAddr>,
+    /// With which of its holder's secrets the agent came.
+    secret: Option<u64>,
     /// What the agent notes of its call.
     notes: Option<Arc<Notes>>,
 }
@@ -50,6 +55,8 @@ pub struct Standing {
     pub policy: Arc<Policy>,
     /// Counts its calls with those of all that hold the same meter.
     pub meter: Arc<Meter>,
+    /// What its calls may go on with that begin now.
+    pub bounds: Bounds,
 }
 
 /// When an agent's databases are those that its session may use at the time.
@@ -124,6 +131,7 @@ impl Agent {
             databases: [database.into()].into(),
             policy: Arc::default(),
             meter: Arc::default(),
+            bounds: Bounds::default(),
         };
         Agent::of(Arc::new(standing), session)
     }
@@ -140,6 +148,7 @@ impl Agent {
             leaves_state: false,
             follows_session: Follows::Never,
             peer: None,
+            secret: None,
             notes: None,
         }
     }
@@ -190,6 +199,21 @@ impl Agent {
         }
     }
 
+    /// Says with which of its holder's secrets the agent came, as a number that tells them apart.
+    #[must_use]
+    pub fn with_secret(self, number: u64) -> Self {
+        Agent {
+            secret: Some(number),
+            ..self
+        }
+    }
+
+    /// The number of the secret that the agent came with.
+    #[must_use]
+    pub fn secret(&self) -> Option<u64> {
+        self.secret
+    }
+
     /// Says when the agent loses its rights, if that is before its session is closed.
     #[must_use]
     pub fn ending_at(self, ends: Option<Instant>) -> Self {
@@ -198,17 +222,45 @@ impl Agent {
 
     /// Waits until the agent has lost its rights.
     pub async fn ended(&self) {
-        let Some(ends) = self.ends else {
-            return self.session.closed().await;
+        let its_end = async {
+            match self.ends {
+                Some(ends) => tokio::time::sleep_until(ends.into()).await,
+                None => std::future::pending().await,
+            }
         };
         tokio::select! {
             () = self.session.closed() => {}
-            () = tokio::time::sleep_until(ends.into()) => {}
+            () = its_end => {}
+            () = self.standing.bounds.crossed(self.doing(None)) => {}
         }
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.session.is_closed() || self.ends.is_some_and(|ends| Instant::now() >= ends)
+        self.session.is_closed()
+            || self.ends.is_some_and(|ends| Instant::now() >= ends)
+            || !self.standing.bounds.allow(self.doing(None))
+    }
+
+    fn doing<'a>(&self, tool: Option<&'a str>) -> Doing<'a> {
+        Doing {
+            peer: self.peer,
+            secret: self.secret,
+            tool,
+        }
+    }
+
+    /// Does something that is done with a tool, for as long as the agent may use that; gives nothing when
+    /// it loses the tool meanwhile.
+    pub(crate) async fn while_it_has<T>(
+        &self,
+        tool: &str,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.standing.bounds.crossed(self.doing(Some(tool))) => None,
+        }
     }
 
     /// What the agent is called in logs, and whose a client's handshake is.
@@ -281,7 +333,9 @@ impl Agent {
             Effect::Reads | Effect::Asks => true,
             Effect::Writes | Effect::Keeps => self.may_leave_state(),
         };
-        may_have_the_effect && self.standing.policy.tools.as_ref().is_none_or(listed)
+        may_have_the_effect
+            && self.standing.policy.tools.as_ref().is_none_or(listed)
+            && self.standing.bounds.allow(self.doing(Some(tool.name)))
     }
 
     /// Says whether a statement of the agent may leave something for its next one.
@@ -342,7 +396,8 @@ impl Agent {
     /// clients that cannot.
     pub(crate) fn may_read_resources(&self) -> bool {
         let tools = self.standing.policy.tools.as_ref();
-        tools.is_none_or(|tools| tools.contains("read_resource"))
+        tools.is_none_or(|tools| tools.contains(READ_RESOURCE))
+            && self.standing.bounds.allow(self.doing(Some(READ_RESOURCE)))
     }
 
     /// Begins a call of a client that calls itself so, if the agent may call now.

@@ -46,6 +46,7 @@ mod arguments;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod bench;
+mod bounds;
 mod client;
 mod custom;
 mod fence;
@@ -76,6 +77,7 @@ mod writing;
 
 pub use account::{Account, CallCounts, CallKind, Ledger, Outcome};
 pub use agent::{Access, Agent, Policy, Role, Standing};
+pub use bounds::{Bounds, Doing, Leave};
 pub use custom::{CustomParameter, CustomTool, CustomToolError, CustomTools};
 pub use handler::{Counters, Toolbox};
 pub use meter::{Meter, Pace, Totals};

@@ -18,6 +18,10 @@ const SESSION: &str = "SELECT current_user::text, pg_catalog.current_setting('se
      pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'), \
      (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user)";
 
+const SCHEMAS: &str = "SELECT n.nspname::text, pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
+     FROM pg_catalog.pg_namespace n WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
+     ORDER BY 1 LIMIT 5000";
+
 const RELATIONS: &str = "SELECT n.nspname::text, c.relname::text, \
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT'), \
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND (pg_catalog.has_any_column_privilege(c.oid, 'INSERT, UPDATE') \
@@ -34,6 +38,8 @@ pub struct Survey {
     pub tools: Vec<String>,
     /// The tools that are offered to others.
     pub tools_refused: Vec<String>,
+    /// Whether one of its tools changes rows.
+    pub writes: bool,
     /// Each of its databases.
     pub databases: Vec<Surveyed>,
 }
@@ -55,6 +61,12 @@ pub struct Surveyed {
     pub may_create: bool,
     /// Whether the role may make temporary tables.
     pub may_create_temporary: bool,
+    /// The schemas that it can use.
+    pub schemas: Vec<String>,
+    /// The schemas that are there, but not for it.
+    pub schemas_refused: Vec<String>,
+    /// The schemas that its policy names, and that are not there.
+    pub schemas_missing: Vec<String>,
     /// The tables and views that it can read.
     pub reads: Vec<String>,
     /// Those of which it can change rows, with a tool that does.
@@ -83,6 +95,7 @@ pub(crate) async fn survey(agent: &Agent, shelf: &Shelf) -> Survey {
     Survey {
         tools: names(mine),
         tools_refused: names(others),
+        writes,
         databases: futures_util::future::join_all(databases).await,
     }
 }
@@ -96,6 +109,9 @@ async fn database(agent: &Agent, name: &str, reader: &Reader, writes: bool) -> S
         superuser: false,
         may_create: false,
         may_create_temporary: false,
+        schemas: Vec::new(),
+        schemas_refused: Vec::new(),
+        schemas_missing: Vec::new(),
         reads: Vec::new(),
         changes: Vec::new(),
         refused: Vec::new(),
@@ -122,6 +138,7 @@ async fn look(
         found.may_create_temporary = get(row, 3)?;
         found.superuser = get(row, 4)?;
     }
+    schemas(agent, reader, found).await?;
     for row in reader
         .ask(agent, RELATIONS, &[])
         .await?
@@ -142,6 +159,26 @@ async fn look(
             found.refused.push(relation);
         }
     }
+    Ok(())
+}
+
+async fn schemas(agent: &Agent, reader: &Reader, found: &mut Surveyed) -> Result<(), ReadError> {
+    let listed = agent.schemas();
+    for row in reader.ask(agent, SCHEMAS, &[]).await?.iter() {
+        let schema: String = get(row, 0)?;
+        let is_listed = listed.is_none_or(|listed| listed.contains(&schema));
+        if is_listed && get(row, 1)? {
+            found.schemas.push(schema);
+        } else {
+            found.schemas_refused.push(schema);
+        }
+    }
+    let is_there = |schema: &&String| {
+        let mut there = found.schemas.iter().chain(&found.schemas_refused);
+        there.any(|there| there == *schema)
+    };
+    let listed = listed.into_iter().flatten();
+    found.schemas_missing = listed.filter(|name| !is_there(name)).cloned().collect();
     Ok(())
 }
 

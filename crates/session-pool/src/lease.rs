@@ -80,9 +80,7 @@ pub enum LeaseError {
         database: String,
     },
     /// No further connection may be kept for the session.
-    #[error(
-        "this token may keep {limit} connections to database \"{database}\" for sessions; close one of them, or wait until it has been idle for long enough"
-    )]
+    #[error("{}", kept_limit(*.limit, database))]
     KeptLimit {
         /// The database's configured name.
         database: String,
@@ -143,6 +141,21 @@ pub struct Lease {
     runtime: Handle,
     /// The line that the lease is one of.
     line: Option<Occupied>,
+}
+
+fn kept_limit(limit: usize, database: &str) -> String {
+    let connections = match limit {
+        0 => {
+            return format!(
+                "this token may keep no connection to database \"{database}\" for a session; the operator must allow it 2 connections or more, and one of them to be kept"
+            );
+        }
+        1 => "1 connection",
+        _ => &format!("{limit} connections"),
+    };
+    format!(
+        "this token may keep {connections} to database \"{database}\" for sessions; close one of them, or wait until it has been idle for long enough"
+    )
 }
 
 impl Lease {

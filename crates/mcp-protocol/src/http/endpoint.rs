@@ -127,7 +127,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         // The rights may have ended while the reply was made, which then tells of nothing but that.
         match reply {
             Some(reply) if !principal.is_revoked() => reply,
-            _ => self.unauthorized(&Refusal::Unknown),
+            _ => self.unauthorized(&self.authenticator.lost(&principal, client)),
         }
     }
 

@@ -300,10 +300,13 @@ async fn one_connection_is_always_left_for_other_leases() {
     few.max_connections = 1;
     let sessions = Sessions::new([few], Limits::default());
     let refused = sessions.open("one", None).keep(&line("a"), "main").await;
-    assert!(matches!(
-        refused,
-        Err(LeaseError::KeptLimit { limit: 0, .. })
-    ));
+    let Err(none @ LeaseError::KeptLimit { limit: 0, .. }) = refused else {
+        panic!("one connection is not to be kept");
+    };
+    // There is none to close or to wait for.
+    let said = none.to_string();
+    assert!(said.contains("the operator must allow it 2"), "{said}");
+    assert!(!said.contains("close one"), "{said}");
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ pub(crate) const TWO_ROLES: &str =
     "cannot stand beside `role`: log in as one role, or switch to one; delete one of the two";
 pub(crate) const TWO_PASSWORDS: &str = "has two passwords; keep password_env or password_file";
 pub(crate) const ACCESS: &str = "must be read or write";
-pub(crate) const NETWORKS: &str = "must be a list of addresses or networks without bits beyond the prefix, such as [\"10.0.0.0/8\", \"2001:db8::1\"]; delete the line to allow any";
+pub(crate) const NETWORKS: &str = "must be a list of addresses or networks without bits beyond the prefix, such as [\"10.0.0.0/8\", \"2001:db8::1\"], those of IPv4 without ::ffff: before them; delete the line to allow any";
 pub(crate) const VARIABLE: &str = "must be the name of an environment variable";
 pub(crate) const FILE: &str = "must be an absolute path, as UTF-8 text without control characters";
 const NO_USER: &str = "needs the role's name beside it";
