@@ -74,10 +74,12 @@ impl<H: Handler> Service<H> {
         arrival: &Arrival<H::Principal>,
     ) -> Result<Vec<u8>, Failure> {
         let id = &asking.request.id;
-        let wanted: Filter = params::required("notifications", asking.params.notifications)?;
-        if wanted.resource_subscriptions.len() > followed::MOST {
+        let wanted: Filter = params::required_object("notifications", asking.params.notifications)?;
+        if !followed::can_be_followed(wanted.uris()) {
             self.refuse_to_follow(wanted.uris(), CallRefusal::TooManyRequests, asking.origin());
-            return Err(Failure::invalid_params("too many resources for one stream"));
+            return Err(Failure::invalid_params(
+                "too many resources, or too long addresses, for one stream",
+            ));
         }
         if asking.outbox.is_closed() {
             return Err(Failure::malformed("this is answered with text/event-stream").status(406));
