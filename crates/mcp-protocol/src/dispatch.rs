@@ -131,7 +131,7 @@ impl<H: Handler> Service<H> {
             Some(Method::Complete) => refused(Called::Completion),
             Some(Method::Listen) => {
                 let wanted: Option<Filter> =
-                    params::optional("notifications", params.notifications)
+                    params::optional_object("notifications", params.notifications)
                         .ok()
                         .flatten();
                 let wanted = wanted.unwrap_or_default();
