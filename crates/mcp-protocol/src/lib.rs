@@ -131,6 +131,7 @@ mod rounds;
 mod seal;
 mod service;
 mod session;
+mod sessions;
 pub mod stdio;
 mod tasks;
 

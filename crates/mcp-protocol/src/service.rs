@@ -22,7 +22,8 @@ use crate::params::Params;
 use crate::places::Places;
 use crate::revision::Revision;
 use crate::seal::Sealer;
-use crate::session::{Session, Sessions};
+use crate::session::Session;
+use crate::sessions::Sessions;
 use crate::tasks::Tasks;
 
 /// A [`Handler`] behind the protocol's rules; the transports [`http`](crate::http) and
