@@ -3,6 +3,7 @@
 mod announce;
 mod audit;
 mod beside;
+mod changed;
 mod command_line;
 mod custom_tools;
 mod databases;
