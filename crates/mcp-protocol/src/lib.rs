@@ -121,6 +121,7 @@ mod input;
 mod jsonrpc;
 mod listed;
 mod listen;
+mod lists;
 mod methods;
 mod model;
 mod outbox;
