@@ -376,7 +376,7 @@ fn too_many_requests() -> Failure {
 }
 
 fn too_many_subscriptions() -> Failure {
-    Failure::invalid_params("this session has too many subscriptions")
+    Failure::invalid_params("this session follows too many resources, or too long addresses")
 }
 
 fn session_needed() -> Failure {
