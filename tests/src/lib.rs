@@ -2,6 +2,7 @@
 //!
 //! - [`Database`]: a fresh copy of the sample shop in this process's own PostgreSQL, with a reader and an owner role
 //! - [`Setup`]: a configuration and a token file in a folder of their own
+//! - [`World`]: both of them, for tests of what tokens may do
 //! - [`Server`]: a running `mcp-server`, ended with its guard; its log may hold no secret
 //! - [`Client`]: HTTP by hand, so that tests decide about every byte
 //! - [`Conversation`]: an `mcp-server` over standard input and output
@@ -25,12 +26,14 @@ mod sql;
 #[path = "../../crates/model-client/tests/stub/mod.rs"]
 pub mod stub;
 pub mod wait;
+mod world;
 
 pub use client::{Client, Request, Response, connect_from};
 pub use conversation::Conversation;
 pub use database::{Database, Login};
 pub use log::Log;
 pub use postgres::{Postgres, programs};
-pub use server::{Answer, Server, call, unfenced};
+pub use server::{Answer, Server, call, list_tools, unfenced};
 pub use setup::{Setup, Token};
 pub use sql::{Sql, SqlError};
+pub use world::World;

@@ -10,13 +10,15 @@ pub struct Log(Arc<(Mutex<Lines>, Condvar)>);
 #[derive(Default)]
 struct Lines {
     lines: Vec<String>,
-    ended: usize,
+    /// The streams that may still bring some.
+    open: usize,
 }
 
 impl Log {
     /// Collects everything from `stream` until it ends.
     pub fn collect(&self, stream: impl Read + Send + 'static) {
         let log = self.clone();
+        log.change(|lines| lines.open += 1);
         std::thread::spawn(move || {
             let mut stream = BufReader::new(stream);
             let mut line = Vec::new();
@@ -28,14 +30,14 @@ impl Log {
                 log.change(|lines| lines.lines.push(text));
                 line.clear();
             }
-            log.change(|lines| lines.ended += 1);
+            log.change(|lines| lines.open -= 1);
         });
     }
 
     /// Waits for the first line for which `find` gives a value.
     ///
     /// # Errors
-    /// With everything that was printed, when the process ends or `limit` passes before that.
+    /// With everything that was printed, when all its streams end or `limit` passes before that.
     pub fn find<T>(&self, limit: Duration, find: impl Fn(&str) -> Option<T>) -> Result<T, String> {
         let deadline = Instant::now() + limit;
         let (lines, changed) = &*self.0;
@@ -47,7 +49,7 @@ impl Log {
             }
             seen = lines.lines.len();
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || lines.ended > 0 {
+            if left.is_zero() || lines.open == 0 {
                 return Err(lines.lines.join("\n"));
             }
             lines = changed.wait_timeout(lines, left).unwrap().0;

@@ -183,6 +183,11 @@ pub fn call(tool: &str, arguments: Value) -> Value {
     })
 }
 
+/// A JSON-RPC message that asks for the tools.
+pub fn list_tools() -> Value {
+    json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" })
+}
+
 /// What stands between the two lines of a fence, or the text as it is where there are none.
 ///
 /// # Panics
@@ -211,6 +216,12 @@ impl Answer {
                 .collect(),
             structured: result["structuredContent"].clone(),
         }
+    }
+
+    /// Makes sure that the tool says that it failed, and why.
+    pub fn assert_refused(&self, why: &str) {
+        assert!(self.is_error, "{}", self.text);
+        assert!(self.text.contains(why), "{}", self.text);
     }
 
     /// The first value of the first row, as JSON.

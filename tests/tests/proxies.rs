@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use end_to_end::{
-    Answer, Client, Database, Request, Response, Server, Setup, Token, binaries::run, call,
-    connect_from, wait,
+    Answer, Client, Request, Response, Server, Token, World, binaries::run, call, connect_from,
+    list_tools, wait,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -118,34 +118,16 @@ fn added(head: &str, client: IpAddr, says: Says) -> String {
     lines.join("\r\n") + "\r\n\r\n"
 }
 
-struct World {
-    database: Database<'static>,
-    setup: Setup,
+fn behind_the_proxy() -> World {
+    with("trusted_proxies", json!([PROXY]))
 }
 
-impl World {
-    fn new() -> Self {
-        let database = Database::fresh();
-        let mut setup = Setup::new([database.entry("shop", &database.reader)]);
-        setup.config["http"]["trusted_proxies"] = json!([PROXY]);
-        World { database, setup }
-    }
-
-    fn with(key: &str, value: Value) -> Self {
-        let mut world = Self::new();
-        world.setup.config["http"][key] = value;
-        world
-    }
-
-    /// A token that is accepted from some addresses only.
-    fn token_from(&mut self, networks: &str) -> Token {
-        self.setup
-            .add_token_with(&["--expiry", "never", "--allow-from", networks])
-    }
-}
-
-fn list_tools() -> Value {
-    json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" })
+/// Behind the proxy, with one key of `http:` that is set.
+fn with(key: &str, value: Value) -> World {
+    let mut world = World::serving(|database| [database.entry("shop", &database.reader)]);
+    world.setup.config["http"]["trusted_proxies"] = json!([PROXY]);
+    world.setup.config["http"][key] = value;
+    world
 }
 
 fn send(client: &mut Client, token: &Token, headers: &[(&str, &str)]) -> Response {
@@ -159,8 +141,8 @@ fn send(client: &mut Client, token: &Token, headers: &[(&str, &str)]) -> Respons
 
 #[test]
 fn a_token_is_used_from_the_addresses_of_clients_whatever_they_say() {
-    let mut world = World::new();
-    let token = world.token_from(BOB);
+    let mut world = behind_the_proxy();
+    let token = world.token(&["--allow-from", BOB]);
     let server = world.setup.start();
     let proxy = Proxy::before(&server, Says::XForwardedFor);
     assert_eq!(send(&mut proxy.client(BOB), &token, &[]).status, 200);
@@ -187,8 +169,8 @@ fn a_token_is_used_from_the_addresses_of_clients_whatever_they_say() {
 
 #[test]
 fn the_one_header_that_is_configured_is_believed() {
-    let mut world = World::with("forwarded_header", json!("Forwarded"));
-    let token = world.token_from(BOB);
+    let mut world = with("forwarded_header", json!("Forwarded"));
+    let token = world.token(&["--allow-from", BOB]);
     let server = world.setup.start();
     let proxy = Proxy::before(&server, Says::Forwarded);
     assert_eq!(send(&mut proxy.client(BOB), &token, &[]).status, 200);
@@ -209,9 +191,9 @@ fn the_one_header_that_is_configured_is_believed() {
 
 #[test]
 fn a_proxy_that_does_not_say_who_calls_is_told_so() {
-    let mut world = World::new();
+    let mut world = behind_the_proxy();
     let token = world.setup.add_token();
-    let from_proxy = world.token_from(PROXY);
+    let from_proxy = world.token(&["--allow-from", PROXY]);
     let server = world.setup.start();
     server.log.wait_for("has trusted proxies only");
     let proxy = Proxy::before(&server, Says::Nothing);
@@ -239,7 +221,7 @@ fn a_proxy_that_does_not_say_who_calls_is_told_so() {
 
 #[test]
 fn who_guesses_behind_a_proxy_slows_nobody_else() {
-    let world = World::new();
+    let world = behind_the_proxy();
     let server = world.setup.start();
     let proxy = Proxy::before(&server, Says::XForwardedFor);
     let guess = |from: &str, number: u32| {
@@ -258,7 +240,7 @@ fn who_guesses_behind_a_proxy_slows_nobody_else() {
 
 #[test]
 fn what_is_told_of_a_client_names_its_address() {
-    let mut world = World::with("trusted_proxies", json!([PROXY, "127.0.0.5"]));
+    let mut world = with("trusted_proxies", json!([PROXY, "127.0.0.5"]));
     let audit = world.setup.path().join("audit.jsonl");
     world.setup.config["audit"] = json!({ "file": audit });
     let token = world.setup.add_token();
@@ -287,7 +269,7 @@ fn what_is_told_of_a_client_names_its_address() {
 
 #[test]
 fn a_client_behind_a_proxy_runs_as_many_requests_as_others_have_connections() {
-    let mut world = World::with("max_connections_per_client", json!(1));
+    let mut world = with("max_connections_per_client", json!(1));
     let token = world.setup.add_token();
     let server = world.setup.start();
     let proxy = Proxy::before(&server, Says::XForwardedFor);
@@ -308,7 +290,7 @@ fn a_client_behind_a_proxy_runs_as_many_requests_as_others_have_connections() {
 
 #[test]
 fn a_server_behind_a_proxy_is_as_careful_as_one_that_others_reach() {
-    let mut world = World::new();
+    let mut world = behind_the_proxy();
     let mighty = world.database.role("mighty", "superuser");
     world.setup.config["databases"] = json!([world.database.entry("shop", &mighty)]);
     let token = world.setup.add_token();
@@ -331,7 +313,7 @@ fn a_server_behind_a_proxy_is_as_careful_as_one_that_others_reach() {
             "http.trusted_proxies: 0.0.0.0/0 is everybody",
         ),
     ] {
-        let world = World::with(key, value);
+        let world = with(key, value);
         let said = run(world.setup.command("mcp-server", &[]));
         assert_eq!(said.code, 1, "{}", said.stderr);
         assert!(said.stderr.contains(told), "{}", said.stderr);

@@ -2,33 +2,20 @@
 #![allow(clippy::unwrap_used)]
 
 use end_to_end::{
-    Answer, Client, Database, Request, Response, Server, Setup, Sql, Token, call,
+    Answer, Client, Request, Response, Server, Sql, Token, World, call,
     wait::{self, HANG, WORST},
 };
 use serde_json::{Value, json};
 
-struct World {
-    database: Database<'static>,
-    setup: Setup,
+fn world() -> World {
+    let mut world = World::serving(|database| [database.entry("shop", &database.owner)]);
+    world.setup.config["tools"] =
+        json!({ "enabled": ["execute_write", "open_session", "close_session"] });
+    world
 }
 
-impl World {
-    fn new() -> Self {
-        let database = Database::fresh();
-        let mut setup = Setup::new([database.entry("shop", &database.owner)]);
-        setup.config["tools"] =
-            json!({ "enabled": ["execute_write", "open_session", "close_session"] });
-        Self { database, setup }
-    }
-
-    fn writer(&mut self) -> Token {
-        self.setup
-            .add_token_with(&["--expiry", "never", "--access", "write"])
-    }
-
-    fn observer(&self) -> Sql {
-        self.database.superuser()
-    }
+fn writer(world: &mut World) -> Token {
+    world.token(&["--access", "write"])
 }
 
 /// Counts the backends of a token.
@@ -145,18 +132,10 @@ fn within(server: &Server, token: &Token, session: &str, tool: &str, query: &str
     )
 }
 
-fn refused(answer: &Answer, why: &str) {
-    assert!(
-        answer.is_error && answer.text.contains(why),
-        "{}",
-        answer.text
-    );
-}
-
 #[test]
 fn a_session_of_the_protocol_has_what_its_calls_left_until_it_is_deleted() {
-    let mut world = World::new();
-    let token = world.writer();
+    let mut world = world();
+    let token = writer(&mut world);
     let server = world.setup.start();
     let observer = world.observer();
     let (one, other) = (Old::begin(&server, &token), Old::begin(&server, &token));
@@ -166,8 +145,10 @@ fn a_session_of_the_protocol_has_what_its_calls_left_until_it_is_deleted() {
     let query = "SELECT n, current_setting('my.name') AS s FROM mine";
     assert_eq!(one.read(query).text, "n\ts\n7\tx");
     assert_eq!(one.write("EXECUTE p").structured["rows"], json!([[7]]));
-    refused(&other.read("SELECT n FROM mine"), "42P01");
-    refused(&server.query(&token, "SELECT n FROM mine"), "42P01");
+    other.read("SELECT n FROM mine").assert_refused("42P01");
+    server
+        .query(&token, "SELECT n FROM mine")
+        .assert_refused("42P01");
     let clean = other.read("SELECT current_setting('my.name', true) IS NULL AS s");
     assert_eq!(clean.value(), &json!(true));
 
@@ -185,8 +166,8 @@ fn a_session_of_the_protocol_has_what_its_calls_left_until_it_is_deleted() {
 
 #[test]
 fn a_session_by_its_name_is_for_its_token_and_for_calls_that_give_it() {
-    let mut world = World::new();
-    let (token, stranger) = (world.writer(), world.writer());
+    let mut world = world();
+    let (token, stranger) = (writer(&mut world), writer(&mut world));
     let reader = world.setup.add_token();
     let server = world.setup.start();
     let session = name(&open(&server, &token));
@@ -207,16 +188,14 @@ fn a_session_by_its_name_is_for_its_token_and_for_calls_that_give_it() {
         "query_database",
         json!({ "query": "SELECT n FROM mine" }),
     );
-    refused(&outside, "42P01");
-    refused(
-        &send(
-            &server,
-            &token,
-            "execute_write",
-            json!({ "query": "SET my.name = 'x'" }),
-        ),
-        "open_session",
-    );
+    outside.assert_refused("42P01");
+    send(
+        &server,
+        &token,
+        "execute_write",
+        json!({ "query": "SET my.name = 'x'" }),
+    )
+    .assert_refused("open_session");
     let foreign = within(&server, &stranger, &session, "query_database", "SELECT 1");
     let unknown = within(
         &server,
@@ -225,12 +204,10 @@ fn a_session_by_its_name_is_for_its_token_and_for_calls_that_give_it() {
         "query_database",
         "SELECT 1",
     );
-    refused(&foreign, "this session is not open");
+    foreign.assert_refused("this session is not open");
     assert_eq!(foreign.text, unknown.text);
-    refused(
-        &within(&server, &reader, &session, "query_database", "SELECT 1"),
-        "this session is not open",
-    );
+    within(&server, &reader, &session, "query_database", "SELECT 1")
+        .assert_refused("this session is not open");
     let message = server
         .client()
         .send(&modern(&reader, "open_session", json!({})))
@@ -247,16 +224,13 @@ fn a_session_by_its_name_is_for_its_token_and_for_calls_that_give_it() {
         json!({ "session": session }),
     );
     assert_eq!(closed.structured["closed"], json!(true));
-    refused(
-        &call("query_database", "SELECT 1"),
-        "this session is not open",
-    );
+    call("query_database", "SELECT 1").assert_refused("this session is not open");
 }
 
 #[test]
 fn a_revoked_token_loses_its_kept_connections_at_once() {
-    let mut world = World::new();
-    let token = world.writer();
+    let mut world = world();
+    let token = writer(&mut world);
     let server = world.setup.start();
     let observer = world.observer();
     let session = name(&open(&server, &token));
@@ -287,9 +261,9 @@ fn a_revoked_token_loses_its_kept_connections_at_once() {
 
 #[test]
 fn an_idle_session_ends_and_says_so() {
-    let mut world = World::new();
+    let mut world = world();
     world.setup.config["limits"] = json!({ "kept_idle_time": "500ms" });
-    let token = world.writer();
+    let token = writer(&mut world);
     let server = world.setup.start();
     let observer = world.observer();
     let opened = open(&server, &token);
@@ -298,21 +272,20 @@ fn an_idle_session_ends_and_says_so() {
     let old = Old::begin(&server, &token);
     old.write("CREATE TEMP TABLE mine AS SELECT 1 AS n");
     wait::until("both are closed", HANG, || backends(&observer, &token) == 0);
-    refused(
-        &within(&server, &token, &session, "query_database", "SELECT 1"),
-        "was idle for too long",
-    );
-    refused(&old.read("SELECT n FROM mine"), "it was not used for 0.5 s");
-    refused(&old.read("SELECT n FROM mine"), "42P01");
+    within(&server, &token, &session, "query_database", "SELECT 1")
+        .assert_refused("was idle for too long");
+    old.read("SELECT n FROM mine")
+        .assert_refused("it was not used for 0.5 s");
+    old.read("SELECT n FROM mine").assert_refused("42P01");
     old.write("CREATE TEMP TABLE mine AS SELECT 2 AS n");
     assert_eq!(old.read("SELECT n FROM mine").value(), &json!(2));
 }
 
 #[test]
 fn a_session_of_the_protocol_that_ends_idle_takes_its_connection_with_it() {
-    let mut world = World::new();
+    let mut world = world();
     world.setup.config["http"]["session_idle_timeout"] = json!("500ms");
-    let token = world.writer();
+    let token = writer(&mut world);
     let server = world.setup.start();
     let observer = world.observer();
     let old = Old::begin(&server, &token);
@@ -323,9 +296,9 @@ fn a_session_of_the_protocol_that_ends_idle_takes_its_connection_with_it() {
 
 #[test]
 fn a_call_that_does_not_end_well_takes_the_session_with_it() {
-    let mut world = World::new();
+    let mut world = world();
     world.setup.config["limits"] = json!({ "statement_timeout": "400ms" });
-    let token = world.writer();
+    let token = writer(&mut world);
     let server = world.setup.start();
     let observer = world.observer();
     let old = Old::begin(&server, &token);
@@ -333,28 +306,24 @@ fn a_call_that_does_not_end_well_takes_the_session_with_it() {
 
     // Out of time.
     old.write("CREATE TEMP TABLE mine AS SELECT 1 AS n");
-    refused(&old.read(endless), "57014");
-    refused(
-        &old.read("SELECT n FROM mine"),
-        "what was in the session is gone",
-    );
-    refused(&old.read("SELECT n FROM mine"), "42P01");
+    old.read(endless).assert_refused("57014");
+    old.read("SELECT n FROM mine")
+        .assert_refused("what was in the session is gone");
+    old.read("SELECT n FROM mine").assert_refused("42P01");
 
     // The connection is ended in PostgreSQL.
     old.write("CREATE TEMP TABLE mine AS SELECT 1 AS n");
     let pid = old.pid();
     observer.run(&format!("select pg_terminate_backend({pid})"));
     wait::until("it is gone", HANG, || !is_there(&observer, pid));
-    refused(
-        &old.read("SELECT n FROM mine"),
-        "what was in the session is gone",
-    );
+    old.read("SELECT n FROM mine")
+        .assert_refused("what was in the session is gone");
 }
 
 #[test]
 fn a_client_that_hangs_up_takes_the_session_with_it() {
-    let mut world = World::new();
-    let token = world.writer();
+    let mut world = world();
+    let token = writer(&mut world);
     let server = world.setup.start();
     let observer = world.observer();
     let session = name(&open(&server, &token));
@@ -370,34 +339,30 @@ fn a_client_that_hangs_up_takes_the_session_with_it() {
     wait::until("it sleeps", HANG, || observer.value(&sleeping) == "1");
     client.hang_up();
     wait::until("it is closed", HANG, || backends(&observer, &token) == 0);
-    refused(
-        &within(&server, &token, &session, "query_database", "SELECT 1"),
-        "this session is not open",
-    );
+    within(&server, &token, &session, "query_database", "SELECT 1")
+        .assert_refused("this session is not open");
 }
 
 #[test]
 fn kept_connections_leave_room_for_other_calls_and_tokens() {
-    let mut world = World::new();
+    let mut world = world();
     world.setup.config["limits"] =
         json!({ "max_connections_total": 6, "kept_connections": 2, "connection_wait": "2s" });
-    let tokens = [world.writer(), world.writer(), world.writer()];
+    let tokens = [writer(&mut world), writer(&mut world), writer(&mut world)];
     let server = world.setup.start();
     let sessions: Vec<String> = [0, 0, 1]
         .map(|token: usize| name(&open(&server, &tokens[token])))
         .into();
-    refused(&open(&server, &tokens[0]), "may keep 2 connections");
+    open(&server, &tokens[0]).assert_refused("may keep 2 connections");
     // Half of six.
-    refused(&open(&server, &tokens[2]), "half of all connections");
-    refused(
-        &send(
-            &server,
-            &tokens[2],
-            "execute_write",
-            json!({ "query": "SET my.name = 'x'" }),
-        ),
-        "open_session",
-    );
+    open(&server, &tokens[2]).assert_refused("half of all connections");
+    send(
+        &server,
+        &tokens[2],
+        "execute_write",
+        json!({ "query": "SET my.name = 'x'" }),
+    )
+    .assert_refused("open_session");
     std::thread::scope(|scope| {
         for token in &tokens {
             for _ in 0..4 {
@@ -423,10 +388,10 @@ fn kept_connections_leave_room_for_other_calls_and_tokens() {
 
 #[test]
 fn the_audit_log_tells_which_session_a_call_is_in_and_what_becomes_of_it() {
-    let mut world = World::new();
+    let mut world = world();
     let file = world.setup.path().join("audit.jsonl");
     world.setup.config["audit"] = json!({ "file": file });
-    let token = world.writer();
+    let token = writer(&mut world);
     let server = world.setup.start();
     let closed = name(&open(&server, &token));
     let lost = name(&open(&server, &token));

@@ -19,7 +19,7 @@ use crate::{
     custom_tools::ToolFile,
     holders::Holders,
     on_runtime,
-    serve::{self, Parts},
+    parts::{Parts, usual},
     start_log,
 };
 
@@ -77,7 +77,7 @@ async fn survey(config: &Config, token: Arc<Token>) -> anyhow::Result<Survey> {
     if let Err(error) = ToolFile::open(config, &toolbox, &sessions).await {
         crate::announce!("warning: the custom tools are not known: {error:#}");
     }
-    let holders = Holders::new(serve::usual(config, &toolbox), databases.names());
+    let holders = Holders::new(usual(config, &toolbox), databases.names());
     for lacking in holders.lacking(&token) {
         crate::announce!("warning: {lacking}");
     }

@@ -15,14 +15,14 @@ use pg_tools::Agent;
 use session_pool::Sessions;
 use time::OffsetDateTime;
 use token_store::{
-    Accepted, Changes, Policy, Refusal as TokenRefusal, Token, TokenFile, TokenHash, TokenId,
-    TokenSet,
+    Accepted, Changes, Refusal as TokenRefusal, Token, TokenFile, TokenHash, TokenId, TokenSet,
     watch::{TokenWatch, Update, WatchError},
 };
 
 use crate::{
     announce,
     audit::Audit,
+    changed::{counted, takes_something, told},
     guesses::Guesses,
     holders::{Holder, Holders, Usual, may_come_from},
     metrics::Loads,
@@ -462,55 +462,12 @@ fn deadline(token: &Token) -> Option<SystemTime> {
     token.expires_at.map(SystemTime::from)
 }
 
-/// Says whether a change of a token's entry takes away something that all that runs with it may be using: then that must end.
-///
-/// What only gives, and what limits new calls, leaves running ones alone. A database that is taken away is its session's
-/// business, which ends what is on that one alone; a tool, an address or a secret is each call's own.
-fn takes_something(before: &Token, now: &Token) -> bool {
-    let apart = |token: &Token| Policy {
-        tools: None,
-        allow_from: None,
-        ..token.policy.read()
-    };
-    now.policy != before.policy && !apart(now).covers(&apart(before))
-}
-
 /// Says whether an agent's secret is one that the token has.
 fn has_secret_of(token: &Token, agent: &Agent, now: OffsetDateTime) -> bool {
     let old = token.previous.as_ref().filter(|old| now < old.until);
     let mut hashes = std::iter::once(&token.hash).chain(old.map(|old| &old.hash));
     let is_its = |secret| hashes.any(|hash| hash.number() == secret);
     agent.secret().is_none_or(is_its)
-}
-
-/// Names what changed, as `1 added: token-1; 2 removed: token-2, token-3`.
-fn told(changes: &Changes) -> String {
-    let changed: Vec<Arc<Token>> = changes.changed.iter().map(|(_, now)| now.clone()).collect();
-    let parts: Vec<String> = [
-        (&changes.added, "added"),
-        (&changes.removed, "removed"),
-        (&changed, "changed"),
-    ]
-    .into_iter()
-    .filter(|(tokens, _)| !tokens.is_empty())
-    .map(|(tokens, what)| counted(tokens, what))
-    .collect();
-    if parts.is_empty() {
-        "no change".to_owned()
-    } else {
-        parts.join("; ")
-    }
-}
-
-fn counted(tokens: &[Arc<Token>], what: &str) -> String {
-    const MOST: usize = 5;
-    let names: Vec<&str> = tokens
-        .iter()
-        .take(MOST)
-        .map(|token| token.id.as_str())
-        .collect();
-    let more = if tokens.len() > MOST { ", ..." } else { "" };
-    format!("{} {what}: {}{more}", tokens.len(), names.join(", "))
 }
 
 /// Lets everybody in, onto one session: for a loopback address without authentication.
@@ -523,131 +480,5 @@ impl Authenticate for OpenGate {
 
     async fn authenticate(&self, _: Credentials<'_>, peer: IpAddr) -> Result<Agent, Refusal> {
         Ok(self.agent.clone().calling_from(peer))
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use time::{Duration, macros::datetime};
-    use token_store::{Names, Previous};
-
-    const WALL: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
-
-    fn token(change: impl FnOnce(&mut Token)) -> Token {
-        let hash = TokenHash::of("now");
-        let mut token = Token::new(TokenId::numbered(1), hash, WALL - Duration::days(1));
-        change(&mut token);
-        token
-    }
-
-    fn with(settings: &[(&str, &str)]) -> Token {
-        token(|token| {
-            let mut policy = token.policy.read();
-            for (field, text) in settings {
-                policy.set(field, Some(text)).unwrap();
-            }
-            token.policy = (&policy).into();
-        })
-    }
-
-    fn on(databases: &[&str]) -> Token {
-        token(|token| token.databases = Names::new(databases.iter().copied()))
-    }
-
-    fn replaced(old: &str, left: Duration) -> Token {
-        token(|token| {
-            let (hash, until) = (TokenHash::of(old), WALL + left);
-            token.previous = Some(Box::new(Previous { hash, until }));
-        })
-    }
-
-    #[test]
-    fn only_a_change_that_takes_something_ends_what_runs() {
-        let day = Duration::days(1);
-        let table = [
-            ("nothing", with(&[]), with(&[]), false),
-            (
-                "a note",
-                with(&[]),
-                token(|token| token.note = "x".into()),
-                false,
-            ),
-            ("a limit", with(&[]), with(&[("limits.rows", "1")]), false),
-            (
-                "more tools",
-                with(&[("tools", "a")]),
-                with(&[("tools", "a,b")]),
-                false,
-            ),
-            ("all tools", with(&[("tools", "a")]), with(&[]), false),
-            (
-                "fewer tools",
-                with(&[("tools", "a,b")]),
-                with(&[("tools", "a")]),
-                false,
-            ),
-            ("a list of tools", with(&[]), with(&[("tools", "a")]), false),
-            ("writing", with(&[]), with(&[("access", "write")]), false),
-            ("no writing", with(&[("access", "write")]), with(&[]), true),
-            (
-                "a schema less",
-                with(&[("schemas", "a,b")]),
-                with(&[("schemas", "b")]),
-                true,
-            ),
-            (
-                "a wider net",
-                with(&[("allow_from", "10.1.0.0/16")]),
-                with(&[("allow_from", "10.0.0.0/8")]),
-                false,
-            ),
-            (
-                "a closer net",
-                with(&[("allow_from", "10.0.0.0/8")]),
-                with(&[("allow_from", "10.1.0.0/16")]),
-                false,
-            ),
-            ("a role", with(&[]), with(&[("set_role", "a")]), true),
-            (
-                "another role",
-                with(&[("set_role", "b")]),
-                with(&[("set_role", "a")]),
-                true,
-            ),
-            ("a database more", on(&["a"]), on(&["a", "b"]), false),
-            ("another first", on(&["a", "b"]), on(&["b", "a"]), false),
-            ("a database less", on(&["a", "b"]), on(&["a"]), false),
-            ("bound", with(&[]), on(&["a"]), false),
-            ("an old secret", with(&[]), replaced("old", day), false),
-            (
-                "the old secret ended",
-                replaced("old", day),
-                with(&[]),
-                false,
-            ),
-            (
-                "the old secret ends sooner",
-                replaced("old", 2 * day),
-                replaced("old", day),
-                false,
-            ),
-            (
-                "the old secret ends later",
-                replaced("old", day),
-                replaced("old", 2 * day),
-                false,
-            ),
-            (
-                "an ended one tidied up",
-                replaced("old", -day),
-                with(&[]),
-                false,
-            ),
-        ];
-        for (name, before, now, ends) in table {
-            assert_eq!(takes_something(&before, &now), ends, "{name}");
-        }
     }
 }

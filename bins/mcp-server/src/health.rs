@@ -57,25 +57,15 @@ impl Check {
     }
 
     async fn look(&self) -> Health {
-        let names = self.session.databases();
-        let mut asking = tokio::task::JoinSet::new();
-        for database in &*names {
-            let (session, name) = (self.session.clone(), database.clone());
-            asking.spawn(async move {
-                let answer = tokio::time::timeout(PATIENCE, ask(&session, &name)).await;
-                (name, answer.unwrap_or(false))
-            });
-        }
-        let answers: std::collections::HashMap<Arc<str>, bool> =
-            asking.join_all().await.into_iter().collect();
+        let answers = self.ask_all().await;
         let mut databases = Object::new();
-        for name in &*names {
-            let up = answers.get(name).copied().unwrap_or(false);
-            databases.insert(name.to_string(), if up { "up" } else { "down" }.into());
+        for (name, up) in &answers {
+            databases.insert(name.to_string(), if *up { "up" } else { "down" }.into());
         }
         let tokens = self.door.as_ref().map(|door| door.failure().is_none());
         let audit = self.audit.as_ref().map(|audit| !audit.is_failing());
-        let well = answers.values().all(|up| *up) && tokens != Some(false) && audit != Some(false);
+        let well =
+            answers.iter().all(|(_, up)| *up) && tokens != Some(false) && audit != Some(false);
         let mut body = Object::new();
         body.insert("status".into(), if well { "ok" } else { "degraded" }.into());
         body.insert("server".into(), "mcp-server".into());
@@ -98,6 +88,23 @@ impl Check {
             body.insert("audit_log".into(), state.into());
         }
         Health { status: 200, body }
+    }
+
+    /// Asks all databases at once, and says in their order which of them answer.
+    async fn ask_all(&self) -> Vec<(Arc<str>, bool)> {
+        let names = self.session.databases();
+        let mut asking = tokio::task::JoinSet::new();
+        for (place, name) in names.iter().enumerate() {
+            let (session, name) = (self.session.clone(), name.clone());
+            asking.spawn(async move {
+                let answer = tokio::time::timeout(PATIENCE, ask(&session, &name)).await;
+                (place, name, answer.unwrap_or(false))
+            });
+        }
+        let mut answers = asking.join_all().await;
+        answers.sort_by_key(|(place, ..)| *place);
+        let answers = answers.into_iter();
+        answers.map(|(_, name, up)| (name, up)).collect()
     }
 }
 

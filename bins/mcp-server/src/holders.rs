@@ -110,18 +110,7 @@ impl Holders {
     pub(crate) async fn prepare(&self, token: Arc<Token>) -> Result<(), Refusal> {
         let readings = self.read().readings;
         let policy = token.policy.read();
-        let login = match &policy.role {
-            Some(TokenRole::Login(login)) => {
-                let password = password(login.password.clone()).await;
-                let password = password.map_err(|missing| {
-                    tracing::error!(token = %token.id, %missing, "a token is refused: the password of its role is not known");
-                    Refusal::Unavailable("the database credentials of this token are missing on the server; its operator must set them")
-                })?;
-                let user = login.user.as_str().to_owned();
-                Some(Arc::new(Login { user, password }))
-            }
-            _ => None,
-        };
+        let login = login(&token, &policy).await?;
         let mut known = self.lock();
         let same = |before: &&Arc<Holder>| {
             let previous = token.previous.as_ref();
@@ -472,6 +461,20 @@ impl fmt::Display for Missing {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
     }
+}
+
+/// Reads the login of a token that has a role of its own to log in with.
+async fn login(token: &Token, policy: &token_store::Policy) -> Result<Option<Arc<Login>>, Refusal> {
+    let Some(TokenRole::Login(login)) = &policy.role else {
+        return Ok(None);
+    };
+    let password = password(login.password.clone()).await;
+    let password = password.map_err(|missing| {
+        tracing::error!(token = %token.id, %missing, "a token is refused: the password of its role is not known");
+        Refusal::Unavailable("the database credentials of this token are missing on the server; its operator must set them")
+    })?;
+    let user = login.user.as_str().to_owned();
+    Ok(Some(Arc::new(Login { user, password })))
 }
 
 async fn password(source: Option<PasswordSource>) -> Result<Option<String>, Missing> {

@@ -2,6 +2,8 @@
 
 mod announce;
 mod audit;
+mod beside;
+mod changed;
 mod command_line;
 mod custom_tools;
 mod databases;
@@ -15,6 +17,7 @@ mod holders;
 mod listen;
 mod metrics;
 mod models;
+mod parts;
 mod record;
 mod reload;
 mod serve;

@@ -19,7 +19,8 @@ use crate::{
     file,
     gate::Door,
     metrics::Loads,
-    serve::{Parts, request_timeout},
+    parts::Parts,
+    serve::request_timeout,
 };
 
 /// How often the file is looked at.

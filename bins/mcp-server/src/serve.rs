@@ -1,9 +1,6 @@
 //! Puts the parts together and serves until it is told to stop.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use mcp_protocol::{
@@ -11,9 +8,8 @@ use mcp_protocol::{
     http::{AllowedHosts, ForwardedHeader, Options, Proxies, Server},
     stdio,
 };
-use pg_tools::{Agent, Guards, Ledger, Paging, QueryLimits, Settings, Toolbox};
+use pg_tools::{Agent, Toolbox};
 use server_config::{Config, Sources};
-use session_pool::Sessions;
 use time::OffsetDateTime;
 use token_store::TokenFile;
 use tokio::task::JoinSet;
@@ -21,16 +17,13 @@ use tokio::task::JoinSet;
 use crate::{
     announce,
     audit::{self, Audit},
-    custom_tools::{self, ToolFile},
-    databases::{self, Databases},
+    beside::Beside,
     gate::{OpenGate, TokenGate},
     guesses::Guesses,
     health::Check,
-    holders::Usual,
     listen::Listeners,
-    metrics, models,
+    parts::{Parts, usual},
     record::Record,
-    reload::Reload,
     signals::Signals,
     tls,
 };
@@ -57,112 +50,14 @@ pub(crate) async fn run(
     }
 }
 
-/// What is served.
-pub(crate) struct Parts {
-    pub(crate) only_loopback: bool,
-    pub(crate) databases: Databases,
-    pub(crate) sessions: Sessions,
-    pub(crate) guards: Arc<Guards>,
-    pub(crate) toolbox: Toolbox,
-}
-
-impl Parts {
-    /// Makes the sessions, on the configured databases, and the tools; `audit` keeps account of calls.
-    pub(crate) fn of(
-        config: &Config,
-        only_loopback: bool,
-        audit: Option<Arc<Audit>>,
-    ) -> anyhow::Result<Self> {
-        for warning in &config.warnings {
-            announce!("WARNING: {warning}");
-        }
-        let databases = Databases::of(config)?;
-        let sessions = Sessions::new(databases.described(), databases::limits(config));
-        if let Some(audit) = audit.clone() {
-            sessions.tell_ends(move |id, end| audit.ended_by_itself(id, end));
-        }
-        let guards = Arc::new(Guards::new(databases.allowances(only_loopback)));
-        let toolbox = toolbox(config, guards.clone(), audit)?;
-        Ok(Parts {
-            only_loopback,
-            databases,
-            sessions,
-            guards,
-            toolbox,
-        })
-    }
-
-    /// The agent of whoever needs no token: it may use all databases that there are.
-    fn anybody(&self, id: &str) -> Agent {
-        let session = self.sessions.open(id, None);
-        Agent::new(session, self.databases.first()).following_session()
-    }
-}
-
-fn toolbox(
-    config: &Config,
-    guards: Arc<Guards>,
-    audit: Option<Arc<Audit>>,
-) -> anyhow::Result<Toolbox> {
-    let mut settings = Settings::default();
-    settings.ledger = audit.map(|audit| audit as Arc<dyn Ledger>);
-    settings.guards = guards;
-    settings.limits = QueryLimits {
-        statement_timeout: config.limits.statement_timeout,
-        result_bytes: config.limits.result_bytes,
-    };
-    settings.paging = Paging {
-        held_bytes: config.limits.held_bytes,
-        held_time: config.limits.held_time,
-    };
-    settings.questions.schema_bytes = config.limits.schema_bytes;
-    if let Some(llm) = &config.llm {
-        settings.questions.answer_tokens = llm.max_tokens;
-    }
-    settings.written_rows = config.limits.written_rows;
-    settings.tools_change = config.tools.file.is_some();
-    settings.enabled = config.tools.enabled.clone();
-    settings.embedder = models::embedder(config)?.map(Arc::new);
-    settings.chat = models::chat(config)?.map(Arc::new);
-    Toolbox::new(settings).map_err(|error| anyhow::anyhow!("tools.enabled: {error}"))
-}
-
-/// Says what tokens have whose entries say nothing.
-pub(crate) fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
-    Usual {
-        // Those of a file may be others in a moment.
-        tools: match &config.tools.file {
-            None => Some(toolbox.names().into_iter().collect()),
-            Some(_) => None,
-        },
-        calls_per_minute: config.limits.calls_per_minute,
-        proxies: (config.http.proxies.as_ref()).map(|proxies| proxies.networks.clone()),
-        most_told_apart: config
-            .metrics
-            .as_ref()
-            .map_or(0, |metrics| metrics.most_tokens),
-    }
-}
-
 async fn over_stdio(
     config: &Config,
     sources: Option<Sources>,
     audit: Option<Arc<Audit>>,
     mut signals: Signals,
 ) -> anyhow::Result<()> {
-    let started = SystemTime::now();
     let parts = Parts::of(config, true, audit.clone())?;
-    let tool_file = ToolFile::open(config, &parts.toolbox, &parts.sessions).await?;
-    let reload = Reload::new(config, sources, &parts)?.with_audit(audit.clone());
-    let counted = metrics::Sources {
-        started,
-        counters: parts.toolbox.counters(),
-        sessions: parts.sessions.clone(),
-        configuration: reload.loads(),
-        audit,
-        door: None,
-        http: None,
-    };
+    let beside = Beside::of(config, sources, &parts, audit).await?;
     let agent = parts.anybody(STDIO_SESSION);
     let Parts {
         sessions, toolbox, ..
@@ -179,11 +74,8 @@ async fn over_stdio(
         agent,
         options,
     );
-    let first = reload.first();
-    let serving = reload.beside(&service, serving);
-    let serving = custom_tools::beside(tool_file, &service, first, serving);
     let served = tokio::select! {
-        served = metrics::beside(config, counted, serving) => served,
+        served = beside.run(config, &service, serving) => served,
         () = signals.stop() => Ok(Ok(())),
     };
     sessions.finish().await;
@@ -229,24 +121,12 @@ async fn over_http(
     signals: Signals,
     ready: impl FnOnce(),
 ) -> anyhow::Result<()> {
-    let started = SystemTime::now();
     // A trusted proxy calls for others, wherever it is.
     let only_loopback = listeners.only_loopback() && config.http.proxies.is_none();
     let options = options(config)?;
     let parts = Parts::of(config, only_loopback, audit.clone())?;
-    let tool_file = ToolFile::open(config, &parts.toolbox, &parts.sessions).await?;
-    let reload = Reload::new(config, sources, &parts)?.with_audit(audit.clone());
-    let first = reload.first();
+    let beside = Beside::of(config, sources, &parts, audit.clone()).await?;
     let sessions = parts.sessions.clone();
-    let mut counted = metrics::Sources {
-        started,
-        counters: parts.toolbox.counters(),
-        sessions: sessions.clone(),
-        configuration: reload.loads(),
-        audit: audit.clone(),
-        door: None,
-        http: None,
-    };
     let served = if config.http.auth_enabled {
         let file = TokenFile::new(&config.token_file);
         tidy(&file)?;
@@ -257,19 +137,16 @@ async fn over_http(
             Guesses::new(config.http.guessing),
             audit.clone(),
         )?;
-        counted.door = Some(gate.door());
-        let reload = reload.with_door(gate.door());
-        let record = Record::new(gate.door(), &config.token_file);
+        let door = gate.door();
+        let record = Record::new(door.clone(), &config.token_file);
         let mut keeping = JoinSet::new();
         keeping.spawn(record.clone().keep());
-        let check = Check::new(&sessions, Some(gate.door()), audit);
+        let check = Check::new(&sessions, Some(door.clone()), audit);
         let service = with_check(config, parts.toolbox, check);
         let server = Server::new(service.clone(), gate, options);
-        counted.http = Some(server.counts());
+        let beside = beside.with_door(door).counting(server.counts());
         let listening = listen(listeners, server, scheme(config), signals, ready);
-        let listening = reload.beside(&service, listening);
-        let listening = custom_tools::beside(tool_file, &service, first, listening);
-        let served = metrics::beside(config, counted, listening).await;
+        let served = beside.run(config, &service, listening).await;
         keeping.shutdown().await;
         record.write().await;
         served
@@ -277,11 +154,9 @@ async fn over_http(
         let agent = parts.anybody(ANONYMOUS_SESSION);
         let service = with_check(config, parts.toolbox, Check::new(&sessions, None, audit));
         let server = Server::new(service.clone(), OpenGate { agent }, options);
-        counted.http = Some(server.counts());
+        let beside = beside.counting(server.counts());
         let listening = listen(listeners, server, scheme(config), signals, ready);
-        let listening = reload.beside(&service, listening);
-        let listening = custom_tools::beside(tool_file, &service, first, listening);
-        metrics::beside(config, counted, listening).await
+        beside.run(config, &service, listening).await
     };
     sessions.finish().await;
     served

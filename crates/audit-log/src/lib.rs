@@ -29,11 +29,13 @@ mod chain;
 mod entry;
 mod file;
 mod log;
+mod report;
 mod verify;
 mod writer;
 
 pub use chain::{Hash, NotAHash, Position};
 pub use entry::Entry;
 pub use file::OpenError;
-pub use log::{AuditLog, Options, Report, Status};
+pub use log::{AuditLog, Options, Status};
+pub use report::Report;
 pub use verify::{Fault, Verified, VerifyError, verify};

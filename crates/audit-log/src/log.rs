@@ -1,8 +1,7 @@
 //! The log as its writers see it.
 
 use std::{
-    fmt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -13,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    Entry, Position,
+    Entry, Position, Report,
     file::{LogFile, OpenError},
     writer::{Message, Writer},
 };
@@ -76,136 +75,6 @@ pub struct Status {
     pub queued: usize,
     /// Why lines cannot be written at present.
     pub failure: Option<String>,
-}
-
-/// What happened to a log, in words for its operator when displayed.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Report {
-    /// Lines cannot be written; it is tried again all the time.
-    Failing {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: String,
-    },
-    /// Lines can be written again.
-    Recovered {
-        /// The file.
-        path: PathBuf,
-        /// Lines that found no place meanwhile.
-        lost: u64,
-    },
-    /// The file was removed; there is a new one.
-    Removed(PathBuf),
-    /// Somebody has taken out all that was in the file.
-    Emptied(PathBuf),
-    /// Somebody else has written in the file or has cut it.
-    Changed(PathBuf),
-    /// The last line was not finished when the file was opened.
-    Torn {
-        /// The file.
-        path: PathBuf,
-        /// Bytes that stand there of it.
-        bytes: u64,
-    },
-    /// The log goes on in a new file of the same name.
-    Reopened {
-        /// The file.
-        path: PathBuf,
-        /// Where the old one ends.
-        end: Position,
-    },
-    /// The log was to be opened anew, and is where it should be.
-    InPlace {
-        /// The file.
-        path: PathBuf,
-        /// Where it ends.
-        end: Position,
-    },
-    /// The log could not be opened anew, and goes on in its old file.
-    NotReopened(OpenError),
-    /// The log has ended.
-    Finished {
-        /// The file.
-        path: PathBuf,
-        /// Where it ends.
-        end: Position,
-        /// Lines that could not be written.
-        unwritten: usize,
-    },
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Report::Failing { path, error } => write!(
-                out,
-                "WARNING: {} cannot be written: {error}; make room for it, or move it away and send SIGHUP",
-                path.display()
-            ),
-            Report::Recovered { path, lost } => {
-                write!(
-                    out,
-                    "{} is written again; {lost} lines are lost",
-                    path.display()
-                )
-            }
-            Report::Removed(path) => write!(
-                out,
-                "WARNING: {} was removed; the log goes on in a new file. To rotate it, rename it and send SIGHUP",
-                path.display()
-            ),
-            Report::Emptied(path) => write!(
-                out,
-                "WARNING: somebody has taken all lines out of {}; to rotate it, rename it and send SIGHUP",
-                path.display()
-            ),
-            Report::Changed(path) => write!(
-                out,
-                "WARNING: somebody else has written in {}, or has cut it; `mcp-token audit verify` names the line",
-                path.display()
-            ),
-            Report::Torn { path, bytes } => write!(
-                out,
-                "WARNING: the last line of {} was not finished ({bytes} bytes stand there); the next line says so",
-                path.display()
-            ),
-            Report::Reopened { path, end } => write!(
-                out,
-                "{} is a new file; the one before ends with line {} and the hash {}",
-                path.display(),
-                end.seq,
-                end.hash
-            ),
-            Report::InPlace { path, end } => {
-                write!(
-                    out,
-                    "{} ends with line {} and the hash {}",
-                    path.display(),
-                    end.seq,
-                    end.hash
-                )
-            }
-            Report::NotReopened(error) => write!(out, "WARNING: {error}"),
-            Report::Finished {
-                path,
-                end,
-                unwritten,
-            } => {
-                let (seq, hash) = (end.seq, end.hash);
-                write!(
-                    out,
-                    "{} ends with line {seq} and the hash {hash}",
-                    path.display()
-                )?;
-                match unwritten {
-                    0 => Ok(()),
-                    lost => write!(out, "; WARNING: {lost} lines could not be written"),
-                }
-            }
-        }
-    }
 }
 
 impl AuditLog {
@@ -347,12 +216,4 @@ impl Shared {
 
 pub(crate) fn locked<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     value.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Options {
-    /// Says where.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
 }

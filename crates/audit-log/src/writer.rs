@@ -19,9 +19,9 @@ use crate::{
     log::{Shared, locked},
 };
 
-/// How long no line is looked for after a write, unless half of those that may wait do. One that comes after a quiet time is written at once;
-/// of those that come one after the other many come to one write, and nobody who sends them has to wake
-/// this thread.
+/// How long no line is looked for after a write, unless half of those that may wait do. One that comes
+/// after a quiet time is written at once; of those that come one after the other many come to one write,
+/// and nobody who sends them has to wake this thread.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// How often it is tried again when lines cannot be written.

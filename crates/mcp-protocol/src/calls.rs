@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::handler::{CompletionCall, PromptCall, Reference};
-use crate::jsonrpc::Failure;
+use crate::jsonrpc::{self, Failure};
 use crate::model::Prompt;
 use crate::params::{self, Params};
 
@@ -14,7 +14,7 @@ use crate::params::{self, Params};
 pub(crate) fn arguments(params: &Params<'_>) -> Result<Box<RawValue>, Failure> {
     match params.arguments {
         None => Ok(RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")),
-        Some(raw) if raw.get().starts_with('{') => Ok(raw.to_owned()),
+        Some(raw) if jsonrpc::is_object(raw) => Ok(raw.to_owned()),
         Some(_) => Err(Failure::invalid_params("`arguments` must be an object")),
     }
 }
@@ -51,9 +51,9 @@ pub(crate) fn completion(params: &Params<'_>) -> Result<CompletionCall, Failure>
         #[serde(default)]
         arguments: BTreeMap<String, String>,
     }
-    let reference: Reference = params::required("ref", params.reference)?;
-    let argument: Argument = params::required("argument", params.argument)?;
-    let known: Option<Known> = params::optional("context", params.context)?;
+    let reference: Reference = params::required_object("ref", params.reference)?;
+    let argument: Argument = params::required_object("argument", params.argument)?;
+    let known: Option<Known> = params::optional_object("context", params.context)?;
     Ok(CompletionCall {
         reference,
         argument: argument.name,

@@ -6,6 +6,7 @@ use hyper::header::{HeaderMap, USER_AGENT};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
+use crate::jsonrpc;
 use crate::revision::Revision;
 
 /// The extension by which calls go on as tasks.
@@ -23,7 +24,8 @@ pub(crate) fn name(info: Option<&RawValue>) -> Option<Arc<str>> {
         #[serde(default)]
         version: String,
     }
-    let Implementation { name, version } = serde_json::from_str(info?.get()).ok()?;
+    let info = info.filter(|info| jsonrpc::is_object(info))?;
+    let Implementation { name, version } = serde_json::from_str(info.get()).ok()?;
     let whole = match version.as_str() {
         "" => name,
         version => format!("{name}/{version}"),

@@ -178,11 +178,6 @@ impl<P> Context<P> {
         }
     }
 
-    /// Tells whether anyone listens to [`Context::progress`].
-    pub fn wants_progress(&self) -> bool {
-        self.call.progress_token.is_some()
-    }
-
     /// Tells how far the call is, if the client asked to be told. Does not wait; a value that is not
     /// greater than the one before is left out, as the protocol demands.
     pub fn progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) {

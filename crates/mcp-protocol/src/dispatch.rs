@@ -11,15 +11,12 @@ use serde_json::Value;
 use crate::auth::Principal;
 use crate::calls;
 use crate::client::{self, ClientCapabilities};
-use crate::cursor;
 use crate::era::{self, Era};
 use crate::handler::{CallError, CallRefusal, Called, Handler, Origin};
 use crate::jsonrpc::{self, Failure, INTERNAL_ERROR, METHOD_NOT_FOUND, Request};
 use crate::listen::Filter;
 use crate::methods::{self, Method};
-use crate::model::{
-    Discovery, Empty, Handshake, List, PageRequest, Project, ReadResult, Reply, WrittenList,
-};
+use crate::model::{Discovery, Empty, Handshake, Project, ReadResult, Reply};
 use crate::outbox::Outbox;
 use crate::params::{self, Params};
 use crate::revision::Revision;
@@ -131,7 +128,7 @@ impl<H: Handler> Service<H> {
             Some(Method::Complete) => refused(Called::Completion),
             Some(Method::Listen) => {
                 let wanted: Option<Filter> =
-                    params::optional("notifications", params.notifications)
+                    params::optional_object("notifications", params.notifications)
                         .ok()
                         .flatten();
                 let wanted = wanted.unwrap_or_default();
@@ -158,7 +155,6 @@ impl<H: Handler> Service<H> {
             return Err(unknown(&request.method, revision));
         };
         let mut asking = Asking::new(request, params, scope, outbox);
-        let listed = Some(self.options.list_lifetime);
         match entry.method {
             Method::Initialize => return self.initialize(request, params, arrival),
             Method::Ping => Ok(self.write(&asking, &Empty, None)),
@@ -167,51 +163,13 @@ impl<H: Handler> Service<H> {
                     server: handler.server(),
                     capabilities: offered,
                 };
-                Ok(self.write(&asking, &discovery, listed))
+                Ok(self.write(&asking, &discovery, Some(self.options.list_lifetime)))
             }
             Method::Listen => self.listen(&asking, arrival).await,
-            Method::ListTools => {
-                let tools = handler.tools(&asking.scope.principal);
-                let (items, next_cursor) =
-                    cursor::page(&tools, params, "tools", self.options.page_size)?;
-                if items.len() == tools.len() {
-                    let items = &self.listed.of(&tools, revision);
-                    let list = WrittenList {
-                        name: "tools",
-                        items,
-                    };
-                    return Ok(self.write(&asking, &list, listed).into());
-                }
-                Ok(self.write(
-                    &asking,
-                    &List {
-                        name: "tools",
-                        items,
-                        next_cursor,
-                    },
-                    listed,
-                ))
-            }
+            Method::ListTools => self.list_tools(&asking),
             Method::CallTool => self.call_tool(asking, arrival.channel.headers()).await,
-            Method::ListResources => {
-                let page = self.page(params, "resources")?;
-                let context = asking.context(self)?;
-                let page = self
-                    .call(Box::pin(handler.list_resources(page, context)), revision)
-                    .await?;
-                Ok(self.write_page(&asking, "resources", &page.items, page.next))
-            }
-            Method::ListTemplates => {
-                let page = self.page(params, "resourceTemplates")?;
-                let context = asking.context(self)?;
-                let page = self
-                    .call(
-                        Box::pin(handler.list_resource_templates(page, context)),
-                        revision,
-                    )
-                    .await?;
-                Ok(self.write_page(&asking, "resourceTemplates", &page.items, page.next))
-            }
+            Method::ListResources => self.list_resources(&asking).await,
+            Method::ListTemplates => self.list_templates(&asking).await,
             Method::ReadResource => {
                 let uri: String = params::required("uri", params.uri)?;
                 let read = |context| handler.read_resource(uri.clone(), context);
@@ -223,26 +181,10 @@ impl<H: Handler> Service<H> {
                 Ok(self.write(&asking, &Empty, None))
             }
             Method::Unsubscribe => {
-                let uri: String = params::required("uri", params.uri)?;
-                let session = asking.scope.session.as_ref().ok_or_else(session_needed)?;
-                session.followed.remove(&uri);
-                handler.unfollow_resource(&uri, asking.context(self)?);
+                self.unsubscribe(&asking)?;
                 Ok(self.write(&asking, &Empty, None))
             }
-            Method::ListPrompts => {
-                let prompts = handler.prompts(&asking.scope.principal);
-                let (items, next_cursor) =
-                    cursor::page(&prompts, params, "prompts", self.options.page_size)?;
-                Ok(self.write(
-                    &asking,
-                    &List {
-                        name: "prompts",
-                        items,
-                        next_cursor,
-                    },
-                    listed,
-                ))
-            }
+            Method::ListPrompts => self.list_prompts(&asking),
             Method::GetPrompt => {
                 let prompts = handler.prompts(&asking.scope.principal);
                 let call = calls::prompt(params, &prompts)?;
@@ -319,19 +261,17 @@ impl<H: Handler> Service<H> {
         is_followed.then_some(()).ok_or_else(too_many_subscriptions)
     }
 
-    fn page(&self, params: &Params<'_>, list: &'static str) -> Result<PageRequest, Failure> {
-        let after = match params::optional::<String>("cursor", params.cursor)? {
-            None => None,
-            Some(cursor) => Some(cursor::decode(&cursor, list).ok_or_else(cursor::invalid)?),
-        };
-        Ok(PageRequest {
-            after,
-            size: self.options.page_size,
-        })
+    /// Has the session of a request follow a resource no more.
+    fn unsubscribe(&self, asking: &Asking<'_, H::Principal>) -> Result<(), Failure> {
+        let uri: String = params::required("uri", asking.params.uri)?;
+        let session = asking.scope.session.as_ref().ok_or_else(session_needed)?;
+        session.followed.remove(&uri);
+        self.handler.unfollow_resource(&uri, asking.context(self)?);
+        Ok(())
     }
 
     /// Runs one call of the handler that can neither ask nor go on as a task.
-    async fn call<T>(
+    pub(crate) async fn call<T>(
         &self,
         call: impl Future<Output = Result<T, CallError>> + Unpin,
         revision: Revision,
@@ -385,22 +325,6 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    fn write_page<T: Project>(
-        &self,
-        asking: &Asking<'_, H::Principal>,
-        name: &'static str,
-        items: &[T],
-        next: Option<String>,
-    ) -> Vec<u8> {
-        let next_cursor = next.map(|next| cursor::encode(name, &next));
-        let list = List {
-            name,
-            items,
-            next_cursor,
-        };
-        self.write(asking, &list, Some(self.options.list_lifetime))
-    }
-
     /// Writes a complete result for the client's revision.
     pub(crate) fn write<T: Project>(
         &self,
@@ -452,7 +376,7 @@ fn too_many_requests() -> Failure {
 }
 
 fn too_many_subscriptions() -> Failure {
-    Failure::invalid_params("this session has too many subscriptions")
+    Failure::invalid_params("this session follows too many resources, or too long addresses")
 }
 
 fn session_needed() -> Failure {

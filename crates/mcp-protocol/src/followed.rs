@@ -5,46 +5,73 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many resources one session or stream may follow.
 pub(crate) const MOST: usize = 1000;
+/// How many bytes their addresses may have together: a client chooses them, and they are kept.
+pub(crate) const MOST_BYTES: usize = 128 * 1024;
 
 /// The resources that somebody follows.
 #[derive(Debug, Default)]
 pub(crate) struct Followed {
-    /// The last known version of each. Held for one look-up or assignment.
-    versions: Mutex<HashMap<String, Option<String>>>,
+    /// Held for one look-up or assignment.
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// The last known version of each.
+    versions: HashMap<String, Option<String>>,
+    /// The length of all addresses.
+    bytes: usize,
+}
+
+impl Table {
+    fn has_room_for(&self, uri: &str) -> bool {
+        self.versions.contains_key(uri)
+            || self.versions.len() < MOST && self.bytes + uri.len() <= MOST_BYTES
+    }
+}
+
+/// Says whether one session or stream may follow all of these.
+pub(crate) fn can_be_followed<'u>(uris: impl ExactSizeIterator<Item = &'u String>) -> bool {
+    uris.len() <= MOST && uris.map(String::len).sum::<usize>() <= MOST_BYTES
 }
 
 impl Followed {
     /// Says whether one may be followed, as there is room for it or as it is followed already.
     pub(crate) fn has_room_for(&self, uri: &str) -> bool {
-        let versions = self.lock();
-        versions.len() < MOST || versions.contains_key(uri)
+        self.lock().has_room_for(uri)
     }
 
     /// Follows one more, which has this version; says whether there was room for it.
     pub(crate) fn add(&self, uri: String, version: Option<String>) -> bool {
-        let mut versions = self.lock();
-        let fits = versions.len() < MOST || versions.contains_key(&uri);
+        let mut table = self.lock();
+        let fits = table.has_room_for(&uri);
         if fits {
-            versions.insert(uri, version);
+            let bytes = uri.len();
+            if table.versions.insert(uri, version).is_none() {
+                table.bytes += bytes;
+            }
         }
         fits
     }
 
     pub(crate) fn remove(&self, uri: &str) {
-        self.lock().remove(uri);
+        let mut table = self.lock();
+        if table.versions.remove(uri).is_some() {
+            table.bytes -= uri.len();
+        }
     }
 
     pub(crate) fn contains(&self, uri: &str) -> bool {
-        self.lock().contains_key(uri)
+        self.lock().versions.contains_key(uri)
     }
 
     pub(crate) fn uris(&self) -> Vec<String> {
-        self.lock().keys().cloned().collect()
+        self.lock().versions.keys().cloned().collect()
     }
 
     /// Takes a version that was just seen; says whether it is another one than before.
     pub(crate) fn has_changed(&self, uri: &str, seen: String) -> bool {
-        match self.lock().get_mut(uri) {
+        match self.lock().versions.get_mut(uri) {
             // It is followed no more.
             None => false,
             Some(known) => {
@@ -55,8 +82,8 @@ impl Followed {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Option<String>>> {
-        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,5 +120,22 @@ mod tests {
         assert!(!followed.has_room_for("one more") && !followed.add("one more".into(), None));
         assert!(followed.has_room_for("0"));
         assert!(followed.add("0".into(), None), "it is followed already");
+    }
+
+    #[test]
+    fn long_addresses_leave_room_for_fewer() {
+        let followed = Followed::default();
+        let long = |name: &str| name.repeat(MOST_BYTES / 2);
+        for _ in 0..3 {
+            assert!(followed.add(long("a"), None), "it counts once");
+        }
+        assert!(followed.add(long("b"), None));
+        assert!(!followed.has_room_for("c") && !followed.add("c".into(), None));
+        assert!(followed.has_room_for(&long("a")));
+        followed.remove("c");
+        followed.remove(&long("a"));
+        assert!(followed.add(long("c"), None));
+        assert!(can_be_followed([long("a"), long("b")].iter()));
+        assert!(!can_be_followed([long("a"), long("b"), "c".into()].iter()));
     }
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::client::{ClientCapabilities, Lacking};
-use crate::jsonrpc::Failure;
+use crate::jsonrpc::{self, Failure};
 use crate::model::{Object, Schema};
 use crate::revision::Revision;
 
@@ -157,6 +157,9 @@ impl InputRequest {
             roots: Vec<Root>,
         }
         let text = answer.get();
+        if !jsonrpc::is_object(answer) {
+            return None;
+        }
         match self {
             Self::Form { .. } | Self::Page { .. } => {
                 let Elicited { action, content } = serde_json::from_str(text).ok()?;

@@ -121,6 +121,7 @@ mod input;
 mod jsonrpc;
 mod listed;
 mod listen;
+mod lists;
 mod methods;
 mod model;
 mod outbox;
@@ -131,6 +132,7 @@ mod rounds;
 mod seal;
 mod service;
 mod session;
+mod sessions;
 pub mod stdio;
 mod tasks;
 

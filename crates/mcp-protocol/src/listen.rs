@@ -74,10 +74,12 @@ impl<H: Handler> Service<H> {
         arrival: &Arrival<H::Principal>,
     ) -> Result<Vec<u8>, Failure> {
         let id = &asking.request.id;
-        let wanted: Filter = params::required("notifications", asking.params.notifications)?;
-        if wanted.resource_subscriptions.len() > followed::MOST {
+        let wanted: Filter = params::required_object("notifications", asking.params.notifications)?;
+        if !followed::can_be_followed(wanted.uris()) {
             self.refuse_to_follow(wanted.uris(), CallRefusal::TooManyRequests, asking.origin());
-            return Err(Failure::invalid_params("too many resources for one stream"));
+            return Err(Failure::invalid_params(
+                "too many resources, or too long addresses, for one stream",
+            ));
         }
         if asking.outbox.is_closed() {
             return Err(Failure::malformed("this is answered with text/event-stream").status(406));
@@ -93,29 +95,9 @@ impl<H: Handler> Service<H> {
                 )
                 .status(429)
             })?;
-        let mut follower = self.changes.follow();
-        let context = asking.context(self)?;
-        let mut filter = wanted.within(&self.handler.capabilities());
-        let unknown: Vec<String> = filter
-            .resource_subscriptions
-            .extract_if(|uri| !self.handler.may_follow(uri, &asking.scope.principal))
-            .collect();
-        self.refuse_to_follow(
-            unknown.iter(),
-            CallRefusal::UnknownResources,
-            asking.origin(),
-        );
         // Whoever reads the acknowledgement may rely on being told of what changes from then on.
-        let followed = Arc::new(Followed::default());
-        for uri in &filter.resource_subscriptions {
-            let following = self.handler.follow_resource(uri, context.clone());
-            if let Ok(Ok(version)) = self.limited(Box::pin(following)).await {
-                followed.add(uri.clone(), version);
-            }
-        }
-        filter
-            .resource_subscriptions
-            .retain(|uri| followed.contains(uri));
+        let mut follower = self.changes.follow();
+        let (filter, followed) = self.begin_to_follow(asking, wanted).await?;
         let acknowledged = json!({ "_meta": subscription(id), "notifications": &filter });
         asking.outbox.send(jsonrpc::write_notification(
             "notifications/subscriptions/acknowledged",
@@ -149,6 +131,37 @@ impl<H: Handler> Service<H> {
         let mut reply = self.reply(&crate::model::Empty, asking.scope.revision, None);
         reply.subscription = Some(id);
         Ok(jsonrpc::write_result(id, |out| reply.write(out)))
+    }
+
+    /// Takes the first look at what a stream is to follow. What there is not is left out of the filter,
+    /// and the handler is told.
+    async fn begin_to_follow(
+        &self,
+        asking: &Asking<'_, H::Principal>,
+        wanted: Filter,
+    ) -> Result<(Filter, Arc<Followed>), Failure> {
+        let context = asking.context(self)?;
+        let mut filter = wanted.within(&self.handler.capabilities());
+        let unknown: Vec<String> = filter
+            .resource_subscriptions
+            .extract_if(|uri| !self.handler.may_follow(uri, &asking.scope.principal))
+            .collect();
+        self.refuse_to_follow(
+            unknown.iter(),
+            CallRefusal::UnknownResources,
+            asking.origin(),
+        );
+        let followed = Followed::default();
+        for uri in &filter.resource_subscriptions {
+            let following = self.handler.follow_resource(uri, context.clone());
+            if let Ok(Ok(version)) = self.limited(Box::pin(following)).await {
+                followed.add(uri.clone(), version);
+            }
+        }
+        filter
+            .resource_subscriptions
+            .retain(|uri| followed.contains(uri));
+        Ok((filter, Arc::new(followed)))
     }
 
     /// Tells the handler together of resources that a stream was to follow and does not.

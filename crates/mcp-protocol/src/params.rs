@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::context::LogLevel;
-use crate::jsonrpc::{Failure, Id, present};
+use crate::jsonrpc::{self, Failure, Id, present};
 
 /// The parameters that any method has. Each is raw until its method asks for it, so that a wrong
 /// type is told with its name, and fields of other methods are ignored.
@@ -71,12 +71,11 @@ pub(crate) struct Meta<'a> {
 
 impl<'a> Params<'a> {
     pub(crate) fn read(raw: Option<&'a RawValue>) -> Result<Self, Failure> {
-        raw.map_or_else(|| Ok(Self::default()), |raw| typed("params", raw))
+        Ok(optional_object("params", raw)?.unwrap_or_default())
     }
 
     pub(crate) fn meta(&self) -> Result<Meta<'a>, Failure> {
-        self.meta
-            .map_or_else(|| Ok(Meta::default()), |raw| typed("_meta", raw))
+        Ok(optional_object("_meta", self.meta)?.unwrap_or_default())
     }
 }
 
@@ -112,7 +111,73 @@ pub(crate) fn optional<T: DeserializeOwned>(
     raw.map(|raw| typed(name, raw)).transpose()
 }
 
+/// Reads a parameter that must be there and be an object.
+pub(crate) fn required_object<'a, T: Deserialize<'a>>(
+    name: &'static str,
+    raw: Option<&'a RawValue>,
+) -> Result<T, Failure> {
+    let read = optional_object(name, raw)?;
+    read.ok_or_else(|| Failure::invalid_params(format!("`{name}` is missing")))
+}
+
+/// Reads a parameter that is an object, or absent. A list is refused, as serde would take it for the
+/// fields in their order.
+pub(crate) fn optional_object<'a, T: Deserialize<'a>>(
+    name: &'static str,
+    raw: Option<&'a RawValue>,
+) -> Result<Option<T>, Failure> {
+    match raw {
+        None => Ok(None),
+        Some(raw) if jsonrpc::is_object(raw) => typed(name, raw).map(Some),
+        Some(_) => Err(Failure::invalid_params(format!(
+            "`{name}` must be an object"
+        ))),
+    }
+}
+
 fn typed<'a, T: Deserialize<'a>>(name: &'static str, raw: &'a RawValue) -> Result<T, Failure> {
     serde_json::from_str(raw.get())
         .map_err(|error| Failure::invalid_params(format!("`{name}` is not as it must be: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::calls;
+    use crate::client;
+    use crate::input::InputRequest;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn a_list_is_never_taken_for_an_object() {
+        let reference = r#""ref":{"type":"ref/prompt","name":"p"}"#;
+        let argument = r#""argument":{"name":"a","value":"v"}"#;
+        let complete = |text: &str| {
+            let whole = raw(text);
+            calls::completion(&Params::read(Some(&whole)).unwrap()).map(|_| ())
+        };
+        assert!(complete(&format!("{{{reference},{argument}}}")).is_ok());
+        for text in [
+            format!(r#"{{"ref":["ref/prompt","p"],{argument}}}"#),
+            format!(r#"{{{reference},"argument":["a","v"]}}"#),
+            format!(r#"{{{reference},{argument},"context":[]}}"#),
+        ] {
+            let refused = complete(&text).unwrap_err();
+            assert!(refused.message.contains("must be an object"), "{text}");
+        }
+        let meta = raw(r#"{"_meta":[7,null,{},{},"info"]}"#);
+        let refused = Params::read(Some(&meta)).unwrap().meta().unwrap_err();
+        assert_eq!(refused.message, "`_meta` must be an object");
+        assert_eq!(client::name(Some(&raw(r#"["cursor","1.0"]"#))), None);
+        let page = InputRequest::Page {
+            message: String::new(),
+            url: String::new(),
+        };
+        assert!(page.read(&raw(r#"{"action":"accept"}"#)).is_some());
+        assert!(page.read(&raw(r#"["accept",{}]"#)).is_none());
+    }
 }

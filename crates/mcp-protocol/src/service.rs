@@ -22,7 +22,8 @@ use crate::params::Params;
 use crate::places::Places;
 use crate::revision::Revision;
 use crate::seal::Sealer;
-use crate::session::{Session, Sessions};
+use crate::session::Session;
+use crate::sessions::Sessions;
 use crate::tasks::Tasks;
 
 /// A [`Handler`] behind the protocol's rules; the transports [`http`](crate::http) and
@@ -273,9 +274,13 @@ impl<H: Handler> Service<H> {
         headers: &HeaderMap,
         principal: &H::Principal,
     ) -> Result<Option<Arc<Session>>, Failure> {
-        let Some(id) = headers.get(SESSION_ID) else {
+        let mut ids = headers.get_all(SESSION_ID).iter();
+        let Some(id) = ids.next() else {
             return Ok(None);
         };
+        if ids.next().is_some() {
+            return Err(Failure::malformed("Mcp-Session-Id must be sent once"));
+        }
         let session = id
             .to_str()
             .ok()

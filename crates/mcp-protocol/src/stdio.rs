@@ -63,7 +63,8 @@ pub async fn serve<H: Handler>(
             tokio::select! {
                 written = output.write(), if output.is_waiting() => written?,
                 message = peer.step(), if !output.is_full() => output.push(&message),
-                line = lines.next() => match line? {
+                // What is refused is answered as well, so a client that does not read is not heard.
+                line = lines.next(), if !output.is_full() => match line? {
                     Some(line) => peer.take(&line, &mut output),
                     None => break,
                 }
@@ -317,7 +318,7 @@ struct Output<W> {
     flushed: bool,
 }
 
-/// How many bytes wait for a slow reader before running requests wait too.
+/// How many bytes wait for a slow reader before requests wait too, those that run and those to come.
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 
 impl<W> Output<W> {
@@ -354,12 +355,38 @@ impl<W: AsyncWrite + Unpin> Output<W> {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             self.written += count;
+            // A reader that never quite catches up must not make this grow for ever.
+            if 2 * self.written >= self.waiting.len() {
+                self.waiting.drain(..self.written);
+                self.written = 0;
+            }
             return Ok(());
         }
         self.writer.flush().await?;
-        self.waiting.clear();
-        self.written = 0;
         self.flushed = true;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    #[tokio::test]
+    async fn what_was_written_is_kept_no_longer_while_the_reader_lags() {
+        let (mut reader, writer) = tokio::io::duplex(100);
+        let mut output = Output::new(writer);
+        let message = [b'm'; 99];
+        output.push(&message);
+        let mut read = [0; 100];
+        for _ in 0..1000 {
+            output.push(&message);
+            output.write().await.unwrap();
+            reader.read_exact(&mut read).await.unwrap();
+            assert_eq!(read[99], b'\n');
+            assert!(output.is_waiting() && output.waiting.len() <= 400);
+        }
     }
 }

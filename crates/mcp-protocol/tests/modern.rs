@@ -331,6 +331,16 @@ async fn a_call_goes_on_as_a_task() {
 }
 
 #[tokio::test]
+async fn tasks_end_with_their_service() {
+    let server = start().await;
+    let mut client = Client::open(&server, MODERN).await;
+    let id = start_task(&mut client, "multi_input", json!({})).await;
+    settled(&mut client, &id, "input_required").await;
+    (server.cancel_tasks)();
+    settled(&mut client, &id, "cancelled").await;
+}
+
+#[tokio::test]
 async fn a_task_waits_for_answers() {
     let server = start().await;
     let mut client = Client::open(&server, MODERN).await;

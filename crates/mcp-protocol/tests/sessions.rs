@@ -54,6 +54,22 @@ async fn a_handshake_opens_a_session_that_remembers_the_revision() {
 }
 
 #[tokio::test]
+async fn a_request_names_one_session_or_none() {
+    let server = start().await;
+    let client = Client::open(&server, "2025-11-25").await;
+    let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
+    for second in [client.session.clone().unwrap(), "another".to_owned()] {
+        let request = client.http(
+            "POST",
+            &format!("Mcp-Session-Id: {second}\r\n"),
+            Some(&ping),
+        );
+        let reply = server.raw(&request).await;
+        assert_eq!((reply.status, reply.code()), (400, -32600), "{second}");
+    }
+}
+
+#[tokio::test]
 async fn another_principal_finds_no_session() {
     let server = start().await;
     let mut alice = Client::open(&server, "2025-11-25").await;

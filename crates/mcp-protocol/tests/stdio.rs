@@ -217,6 +217,25 @@ async fn too_many_requests_are_refused_one_by_one() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_not_heard_for_ever() {
+    let mut pipe = start(Options::default());
+    let refused = "[]\n";
+    let input = pipe.input.as_mut().unwrap();
+    let mut sent = 0;
+    // The clock goes on when nothing else does.
+    let second = std::time::Duration::from_secs(1);
+    while let Ok(written) = tokio::time::timeout(second, input.write_all(refused.as_bytes())).await
+    {
+        written.unwrap();
+        sent += 1;
+        assert!(sent < 100_000, "answers are piled up");
+    }
+    for _ in 0..sent {
+        assert_eq!(pipe.next().await.unwrap()["error"]["code"], -32600);
+    }
+}
+
 #[tokio::test]
 async fn the_end_of_the_input_lets_answers_out_and_ends_the_server() {
     let mut pipe = start(Options::default());

@@ -159,7 +159,6 @@ fn a_configuration_without_an_auth_section_asks_for_tokens() {
     let world = World::new();
     world.configure(&json!({ "enabled": true }));
     let server = world.serve("./bin/pgedge-postgres-mcp");
-    let request =
-        end_to_end::Request::json(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }));
+    let request = end_to_end::Request::json(&end_to_end::list_tools());
     assert_eq!(server.client().send(&request).unwrap().status, 401);
 }

@@ -3,8 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use end_to_end::{Request, wait};
-use serde_json::json;
+use end_to_end::{Request, list_tools, wait};
 
 use crate::world::{DOCUMENT_FILE, World};
 
@@ -260,8 +259,7 @@ fn a_compromised_token_is_removed_without_a_restart_within_100_ms() {
         &token.hash_prefix[..8]
     ));
     let began = Instant::now();
-    let request = Request::json(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }))
-        .bearer(&token.secret);
+    let request = Request::json(&list_tools()).bearer(&token.secret);
     assert_eq!(server.client().send(&request).unwrap().status, 401);
     let observer = world.database.superuser();
     let sql = format!(

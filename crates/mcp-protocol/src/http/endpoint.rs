@@ -1,19 +1,16 @@
 //! One request over HTTP, from its head to its reply.
 
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::future::poll_immediate;
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use bytes::Bytes;
+use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use tokio::sync::watch;
 
+use super::body;
 use super::clients::{Clients, Peer};
 use super::cors;
 use super::gate::{self, Source};
@@ -200,7 +197,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         let Some(accepted) = Accepted::read(&headers) else {
             return reply::refuse(406, "accept application/json or text/event-stream");
         };
-        let body = match self.read(body).await {
+        let body = match body::read(body, &self.options).await {
             Ok(body) => body,
             Err(refused) => return reply::failure(&refused),
         };
@@ -332,71 +329,6 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
             None => reply::empty(StatusCode::ACCEPTED),
         }
     }
-
-    /// Reads a body within its limits of size and time.
-    async fn read(&self, mut body: Incoming) -> Result<Bytes, Failure> {
-        let limit = self.options.max_body_bytes;
-        let too_long = || {
-            let message = format!("the body is longer than {limit} bytes; send less at once");
-            Failure::malformed(message).status(413)
-        };
-        if body.size_hint().lower() > limit as u64 {
-            return Err(too_long());
-        }
-        let collect = async {
-            let mut first = Bytes::new();
-            let mut rest = BytesMut::new();
-            while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|error| {
-                    tracing::debug!(%error, "a body broke off");
-                    Failure::malformed("the body broke off")
-                })?;
-                let Ok(data) = frame.into_data() else {
-                    continue;
-                };
-                if first.len() + rest.len() + data.len() > limit {
-                    return Err(too_long());
-                }
-                // Most bodies come in one piece, which is then used as it is.
-                if first.is_empty() && rest.is_empty() {
-                    first = data;
-                } else {
-                    rest.extend_from_slice(&std::mem::take(&mut first));
-                    rest.extend_from_slice(&data);
-                }
-            }
-            Ok(if rest.is_empty() {
-                first
-            } else {
-                rest.freeze()
-            })
-        };
-        let mut collect = pin!(collect);
-        // hyper hands a body over once it has been asked for. Mostly it is there then, and no timer
-        // has to be set.
-        if let Some(body) = poll_immediate(collect.as_mut()).await {
-            return body;
-        }
-        once_more().await;
-        tokio::time::timeout(self.options.body_timeout, collect)
-            .await
-            .unwrap_or_else(|_| {
-                Err(Failure::malformed("the body took too long to arrive").status(408))
-            })
-    }
-}
-
-/// Waits until the connection has been polled once more.
-async fn once_more() {
-    let mut is_over = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut is_over, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Replies with the one message of a request.

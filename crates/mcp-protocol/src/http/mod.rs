@@ -6,6 +6,7 @@
 
 mod accept;
 mod at_once;
+mod body;
 mod clients;
 mod cors;
 mod counts;

@@ -41,6 +41,11 @@ impl Id {
     }
 }
 
+/// Tells whether raw JSON is an object.
+pub(crate) fn is_object(raw: &RawValue) -> bool {
+    raw.get().starts_with('{')
+}
+
 /// A JSON-RPC error object, with the HTTP status that goes with it where a revision names one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Failure {

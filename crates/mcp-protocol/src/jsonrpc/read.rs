@@ -1,11 +1,12 @@
 //! Reading of envelopes: each field once, and raw where its type is for others to tell.
 
 use serde::Deserialize;
-use serde::de::Deserializer;
+use serde::de::{Deserializer, IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
     Failure, Id, Message, Notification, PARSE_ERROR, Payload, Rejected, Request, Response,
+    is_object,
 };
 
 /// The deepest nesting of arrays and objects that a message may have.
@@ -34,6 +35,11 @@ pub(crate) fn read(text: &[u8]) -> Result<Payload, Failure> {
 }
 
 fn read_message(text: &[u8]) -> Result<Message, Rejected> {
+    // A list would fill the fields of an envelope in their order.
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        let IgnoredAny = parse(text)?;
+        return Err(Failure::malformed("a JSON-RPC message is an object").into());
+    }
     let envelope: Envelope<'_> = parse(text)?;
     envelope.open()
 }
@@ -110,7 +116,7 @@ impl Envelope<'_> {
         let params = match self.params {
             None => None,
             Some(raw) if raw.get() == "null" => None,
-            Some(raw) if raw.get().starts_with('{') => Some(raw.to_owned()),
+            Some(raw) if is_object(raw) => Some(raw.to_owned()),
             Some(_) => {
                 let failure = Failure::invalid_params("`params` must be an object").status(400);
                 return reject(id, failure);
@@ -224,6 +230,16 @@ mod tests {
         ] {
             assert_eq!(rejected(text), (code, id), "{text}");
         }
+    }
+
+    #[test]
+    fn a_list_of_what_an_envelope_holds_is_no_message() {
+        let batch = br#"[["2.0", 1, "ping", null, null, null]]"#;
+        let Payload::Batch(entries) = read(batch).unwrap() else {
+            panic!("an array is a batch")
+        };
+        let refused = entries[0].as_ref().unwrap_err();
+        assert_eq!(refused.failure.code, INVALID_REQUEST);
     }
 
     #[test]

@@ -1,0 +1,77 @@
+//! What runs beside whatever serves: the configuration and the file of custom tools are followed, and
+//! metrics are given.
+
+use std::{sync::Arc, time::SystemTime};
+
+use mcp_protocol::{Service, http::Counts};
+use pg_tools::Toolbox;
+use server_config::{Config, Sources};
+
+use crate::{
+    audit::Audit,
+    custom_tools::{self, ToolFile},
+    gate::Door,
+    metrics,
+    parts::Parts,
+    reload::Reload,
+};
+
+pub(crate) struct Beside {
+    reload: Reload,
+    tool_file: Option<ToolFile>,
+    counted: metrics::Sources,
+}
+
+impl Beside {
+    /// Offers the custom tools there are. Without `sources` the configuration stays as it is.
+    pub(crate) async fn of(
+        config: &Config,
+        sources: Option<Sources>,
+        parts: &Parts,
+        audit: Option<Arc<Audit>>,
+    ) -> anyhow::Result<Self> {
+        let started = SystemTime::now();
+        let tool_file = ToolFile::open(config, &parts.toolbox, &parts.sessions).await?;
+        let reload = Reload::new(config, sources, parts)?.with_audit(audit.clone());
+        let counted = metrics::Sources {
+            started,
+            counters: parts.toolbox.counters(),
+            sessions: parts.sessions.clone(),
+            configuration: reload.loads(),
+            audit,
+            door: None,
+            http: None,
+        };
+        Ok(Beside {
+            reload,
+            tool_file,
+            counted,
+        })
+    }
+
+    /// With tokens, whose databases change with the configuration.
+    pub(crate) fn with_door(mut self, door: Arc<Door>) -> Self {
+        self.reload = self.reload.with_door(door.clone());
+        self.counted.door = Some(door);
+        self
+    }
+
+    /// Over HTTP, whose replies are counted.
+    pub(crate) fn counting(mut self, replies: Arc<Counts>) -> Self {
+        self.counted.http = Some(replies);
+        self
+    }
+
+    /// Runs until `serving` ends.
+    pub(crate) async fn run<T>(
+        self,
+        config: &Config,
+        service: &Arc<Service<Toolbox>>,
+        serving: impl Future<Output = T>,
+    ) -> anyhow::Result<T> {
+        let first = self.reload.first();
+        let serving = self.reload.beside(service, serving);
+        let serving = custom_tools::beside(self.tool_file, service, first, serving);
+        metrics::beside(config, self.counted, serving).await
+    }
+}

@@ -1,0 +1,102 @@
+//! What is served: databases, the sessions on them, and the tools.
+
+use std::sync::Arc;
+
+use pg_tools::{Agent, Guards, Ledger, Paging, QueryLimits, Settings, Toolbox};
+use server_config::Config;
+use session_pool::Sessions;
+
+use crate::{
+    announce,
+    audit::Audit,
+    databases::{self, Databases},
+    holders::Usual,
+    models,
+};
+
+/// What is served.
+pub(crate) struct Parts {
+    pub(crate) only_loopback: bool,
+    pub(crate) databases: Databases,
+    pub(crate) sessions: Sessions,
+    pub(crate) guards: Arc<Guards>,
+    pub(crate) toolbox: Toolbox,
+}
+
+impl Parts {
+    /// Makes the sessions, on the configured databases, and the tools; `audit` keeps account of calls.
+    pub(crate) fn of(
+        config: &Config,
+        only_loopback: bool,
+        audit: Option<Arc<Audit>>,
+    ) -> anyhow::Result<Self> {
+        for warning in &config.warnings {
+            announce!("WARNING: {warning}");
+        }
+        let databases = Databases::of(config)?;
+        let sessions = Sessions::new(databases.described(), databases::limits(config));
+        if let Some(audit) = audit.clone() {
+            sessions.tell_ends(move |id, end| audit.ended_by_itself(id, end));
+        }
+        let guards = Arc::new(Guards::new(databases.allowances(only_loopback)));
+        let toolbox = toolbox(config, guards.clone(), audit)?;
+        Ok(Parts {
+            only_loopback,
+            databases,
+            sessions,
+            guards,
+            toolbox,
+        })
+    }
+
+    /// The agent of whoever needs no token: it may use all databases that there are.
+    pub(crate) fn anybody(&self, id: &str) -> Agent {
+        let session = self.sessions.open(id, None);
+        Agent::new(session, self.databases.first()).following_session()
+    }
+}
+
+fn toolbox(
+    config: &Config,
+    guards: Arc<Guards>,
+    audit: Option<Arc<Audit>>,
+) -> anyhow::Result<Toolbox> {
+    let mut settings = Settings::default();
+    settings.ledger = audit.map(|audit| audit as Arc<dyn Ledger>);
+    settings.guards = guards;
+    settings.limits = QueryLimits {
+        statement_timeout: config.limits.statement_timeout,
+        result_bytes: config.limits.result_bytes,
+    };
+    settings.paging = Paging {
+        held_bytes: config.limits.held_bytes,
+        held_time: config.limits.held_time,
+    };
+    settings.questions.schema_bytes = config.limits.schema_bytes;
+    if let Some(llm) = &config.llm {
+        settings.questions.answer_tokens = llm.max_tokens;
+    }
+    settings.written_rows = config.limits.written_rows;
+    settings.tools_change = config.tools.file.is_some();
+    settings.enabled = config.tools.enabled.clone();
+    settings.embedder = models::embedder(config)?.map(Arc::new);
+    settings.chat = models::chat(config)?.map(Arc::new);
+    Toolbox::new(settings).map_err(|error| anyhow::anyhow!("tools.enabled: {error}"))
+}
+
+/// Says what tokens have whose entries say nothing.
+pub(crate) fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
+    Usual {
+        // Those of a file may be others in a moment.
+        tools: match &config.tools.file {
+            None => Some(toolbox.names().into_iter().collect()),
+            Some(_) => None,
+        },
+        calls_per_minute: config.limits.calls_per_minute,
+        proxies: (config.http.proxies.as_ref()).map(|proxies| proxies.networks.clone()),
+        most_told_apart: config
+            .metrics
+            .as_ref()
+            .map_or(0, |metrics| metrics.most_tokens),
+    }
+}

@@ -1,0 +1,131 @@
+//! How much a token may have at once, and in a minute.
+
+use std::time::{Duration, Instant};
+
+use end_to_end::wait::{self, HANG};
+use serde_json::json;
+
+use crate::world::{asleep, begin_sleeping, status, three_databases};
+
+#[test]
+fn rows_bytes_and_seconds_are_bounded_and_a_change_is_live() {
+    let mut world = three_databases();
+    let token = world.token(&[
+        "--rows",
+        "3",
+        "--bytes",
+        "2KiB",
+        "--statement-timeout",
+        "300ms",
+    ]);
+    let server = world.setup.start();
+    let many = "SELECT g FROM generate_series(1, 50) g";
+    let answer = server.call(
+        &token,
+        "query_database",
+        json!({ "query": many, "limit": 40 }),
+    );
+    assert_eq!(answer.structured["row_count"], 3);
+    assert_eq!(answer.structured["truncated"], true);
+    let wide = server.query(
+        &token,
+        "SELECT repeat('x', 1000) FROM generate_series(1, 3)",
+    );
+    assert_eq!(wide.structured["row_count"], 2);
+    server
+        .query(&token, "SELECT repeat('x', 5000)")
+        .assert_refused("a result may have 2048");
+    let began = Instant::now();
+    server
+        .query(&token, "SELECT pg_sleep(20)")
+        .assert_refused("57014");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    world.edit(
+        &token,
+        &[
+            "--rows",
+            "default",
+            "--statement-timeout",
+            "5s",
+            "--bytes",
+            "default",
+        ],
+    );
+    let answer = server.call(
+        &token,
+        "query_database",
+        json!({ "query": many, "limit": 40 }),
+    );
+    assert_eq!(answer.structured["row_count"], 40);
+    assert!(!server.query(&token, "SELECT pg_sleep(0.6)").is_error);
+    // A policy narrows what the server allows; it does not widen it.
+    world.edit(&token, &["--rows", "100000"]);
+    let too_many = server.call(
+        &token,
+        "query_database",
+        json!({ "query": many, "limit": 100_000 }),
+    );
+    assert!(too_many.is_error, "{}", too_many.text);
+}
+
+#[test]
+fn calls_at_once_are_bounded() {
+    let mut world = three_databases();
+    let (token, other) = (world.token(&["--concurrent", "1"]), world.token(&[]));
+    let server = world.setup.start();
+    let mut sleeping = begin_sleeping(&world, &server, &token, 2);
+    server
+        .query(&token, "SELECT 1")
+        .assert_refused("runs 1 calls already");
+    assert!(!server.query(&other, "SELECT 1").is_error);
+    assert!(sleeping.receive().unwrap().text().contains("done"));
+    // An answered call makes room at once.
+    assert!(!server.query(&token, "SELECT 1").is_error);
+}
+
+#[test]
+fn connections_are_bounded_and_calls_wait_for_them() {
+    let mut world = three_databases();
+    let token = world.token(&["--connections", "1"]);
+    let server = world.setup.start();
+    let observer = world.observer();
+    let mut sleeping = begin_sleeping(&world, &server, &token, 2);
+    // It has to wait until the only connection is free.
+    assert!(!server.query(&token, "SELECT 1").is_error);
+    assert_eq!(asleep(&observer, &token), 0);
+    assert!(sleeping.receive().unwrap().text().contains("done"));
+    world.edit(&token, &["--connections", "2"]);
+    let mut sleeping = begin_sleeping(&world, &server, &token, 2);
+    assert!(!server.query(&token, "SELECT 1").is_error);
+    assert_eq!(asleep(&observer, &token), 1);
+    assert!(sleeping.receive().unwrap().text().contains("done"));
+    world.edit(&token, &["--connections", "1"]);
+    let mut sleeping = begin_sleeping(&world, &server, &token, 2);
+    assert!(!server.query(&token, "SELECT 1").is_error);
+    assert_eq!(asleep(&observer, &token), 0);
+    assert!(sleeping.receive().unwrap().text().contains("done"));
+}
+
+#[test]
+fn calls_a_minute_are_bounded_and_say_when_to_try_again() {
+    let mut world = three_databases();
+    world.setup.config["limits"] = json!({ "calls_per_minute": 2 });
+    let (own, usual) = (world.token(&["--calls-per-minute", "4"]), world.token(&[]));
+    let server = world.setup.start();
+    for (token, limit) in [(&own, 4), (&usual, 2)] {
+        for _ in 0..limit {
+            assert!(!server.query(token, "SELECT 1").is_error);
+        }
+        server
+            .query(token, "SELECT 1")
+            .assert_refused(&format!("may make {limit} calls a minute; try again in "));
+        // Listing is no call.
+        assert_eq!(status(&server, token), 200);
+        let read = json!({ "jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": { "uri": "pg://settings" } });
+        assert!(server.post(token, &read).text().contains("calls a minute"));
+    }
+    world.edit(&own, &["--calls-per-minute", "6000"]);
+    wait::until("the higher limit is in force", HANG, || {
+        !server.query(&own, "SELECT 1").is_error
+    });
+}

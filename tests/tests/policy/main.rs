@@ -1,0 +1,9 @@
+//! What a token's entry says holds from the moment it is saved: each limit, each wall, and each way out of them that was tried.
+#![allow(clippy::unwrap_used)]
+
+mod changes;
+mod limits;
+mod reach;
+mod roles;
+mod walls;
+mod world;

@@ -1,0 +1,61 @@
+//! A server with three databases, and what its tokens do.
+
+use end_to_end::wait::{self, HANG};
+use end_to_end::{Answer, Client, Request, Server, Sql, Token, World, list_tools};
+
+/// The sample shop as `shop`, which is read only, and as two more.
+pub(crate) fn three_databases() -> World {
+    World::serving(|database| {
+        [
+            database.entry("shop", &database.reader),
+            database.entry("other", &database.owner),
+            database.entry("third", &database.owner),
+        ]
+    })
+}
+
+pub(crate) fn sleep_for(token: &Token, seconds: u32) -> Request {
+    Request::query(token, &format!("SELECT pg_sleep({seconds}), 'done'"))
+}
+
+/// Counts in the world's own database: ids are made from the second, so that another test may have the same.
+pub(crate) fn asleep(observer: &Sql, token: &Token) -> usize {
+    let sql = format!(
+        "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'mcp/{}' and state = 'active' and wait_event = 'PgSleep'",
+        token.id
+    );
+    observer.value(&sql).parse().unwrap()
+}
+
+/// Begins a statement that takes long, and waits until PostgreSQL runs it.
+pub(crate) fn begin_sleeping(
+    world: &World,
+    server: &Server,
+    token: &Token,
+    seconds: u32,
+) -> Client {
+    let observer = world.observer();
+    let before = asleep(&observer, token);
+    let mut client = server.client();
+    client.send_only(&sleep_for(token, seconds)).unwrap();
+    wait::until("the statement runs", HANG, || {
+        asleep(&observer, token) > before
+    });
+    client
+}
+
+pub(crate) fn status(server: &Server, token: &Token) -> u16 {
+    server.post(token, &list_tools()).status
+}
+
+pub(crate) fn tools(server: &Server, token: &Token) -> Vec<String> {
+    let listed = server.post(token, &list_tools()).json();
+    let tools = listed["result"]["tools"].as_array().unwrap().iter();
+    tools
+        .map(|tool| tool["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+pub(crate) fn current_user(server: &Server, token: &Token) -> Answer {
+    server.query(token, "SELECT current_user::text AS u")
+}
