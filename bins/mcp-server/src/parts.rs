@@ -100,3 +100,18 @@ pub(crate) fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
             .map_or(0, |metrics| metrics.most_tokens),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use server_config::BUILT_IN_TOOLS;
+
+    #[test]
+    fn the_tools_that_tokens_may_name_are_those_that_there_are() {
+        let mut settings = Settings::default();
+        settings.enabled = BUILT_IN_TOOLS.map(str::to_owned).into();
+        let toolbox = Toolbox::new(settings).unwrap();
+        assert_eq!(toolbox.names(), BUILT_IN_TOOLS);
+    }
+}

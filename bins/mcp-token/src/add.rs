@@ -9,6 +9,7 @@ use crate::{
     json, prompt,
     role::{self, Script},
     text::{self, DatabaseShown},
+    tools,
     world::World,
 };
 
@@ -35,6 +36,9 @@ pub(crate) fn run(
     }
     if add.create_role.is_some() && names.is_empty() {
         return Err(Failure::NoDatabase);
+    }
+    for problem in tools::missing(&policy, &config).unwrap_or_default() {
+        world.complain("warning", &problem);
     }
     let asked = prompt::complete(add, &names, world)?;
     short(&asked.note)?;

@@ -2,10 +2,10 @@
 
 use std::{fmt, path::Path};
 
-use server_config::{Config, Sources, keys::nearest};
+use server_config::{Config, Problems, Sources, keys::nearest};
 use token_store::{LIMITS, Loaded, PasswordSource, Policy, Role, Token, TokenFile, entry_fields};
 
-use crate::{failure::Failure, json, text, world::World};
+use crate::{failure::Failure, json, text, tools, world::World};
 
 /// What was found.
 #[derive(Default)]
@@ -29,12 +29,10 @@ impl fmt::Display for Entry<'_> {
 
 pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Result<(), Failure> {
     let mut findings = Findings::default();
-    let config = Config::load(sources)
-        .map_err(|problems| {
-            let each = problems.0.iter().map(ToString::to_string);
-            findings.errors.extend(each);
-        })
-        .ok();
+    let config = findings.of(Config::load(sources));
+    if let Some(config) = &config {
+        findings.of(config.tool_names());
+    }
     let named = sources.token_file.clone();
     let path = named
         .clone()
@@ -75,6 +73,15 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
 }
 
 impl Findings {
+    /// Takes what is wrong with something that was read.
+    fn of<T>(&mut self, read: Result<T, Problems>) -> Option<T> {
+        read.map_err(|problems| {
+            let each = problems.0.iter().map(ToString::to_string);
+            self.errors.extend(each);
+        })
+        .ok()
+    }
+
     fn look(&mut self, file: &Path, loaded: &Loaded, config: Option<&Config>, sources: &Sources) {
         let warnings = loaded.warnings.iter().map(ToString::to_string);
         self.warnings.extend(warnings);
@@ -82,6 +89,7 @@ impl Findings {
             let policy = token.policy.read();
             let entry = &Entry { file, token };
             self.databases(entry, config);
+            self.tools(entry, &policy, config);
             self.addresses(entry, &policy, config);
             self.role(entry, &policy, sources);
             self.unknown(entry);
@@ -108,6 +116,14 @@ impl Findings {
                 text::printable(&known.join(", "))
             ));
         }
+    }
+
+    fn tools(&mut self, entry: &Entry<'_>, policy: &Policy, config: Option<&Config>) {
+        // What is wrong with the file of custom tools is told once, and not by each token.
+        let missing = config.and_then(|config| tools::missing(policy, config).ok());
+        let missing = missing.into_iter().flatten();
+        self.errors
+            .extend(missing.map(|problem| format!("{entry}: {problem}")));
     }
 
     /// Addresses of proxies are never those of clients.

@@ -9,7 +9,7 @@ use crate::{
     failure::Failure,
     json,
     options::DEFAULT,
-    prompt, role, text, token_file,
+    prompt, role, text, token_file, tools,
     world::World,
 };
 
@@ -54,6 +54,12 @@ pub(crate) fn run(
     })?;
     world.warn(&edited.warnings);
     let (before, after) = edited.value;
+    // Without a configuration it is not known which tools there are.
+    if let (true, Ok(config)) = (before.policy != after.policy, Config::load(sources)) {
+        for problem in tools::missing(&after.policy.read(), &config).unwrap_or_default() {
+            world.complain("warning", &problem);
+        }
+    }
     for left in role::left_as_made(&before, &after, file.path()) {
         world.complain("warning", &left);
     }

@@ -35,6 +35,7 @@ mod remove;
 mod role;
 mod rotate;
 mod text;
+mod tools;
 mod verify;
 mod world;
 

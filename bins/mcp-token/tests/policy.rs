@@ -138,6 +138,25 @@ fn add_shows_all_that_the_token_was_given() {
 }
 
 #[test]
+fn a_tool_that_does_not_exist_is_told_when_it_is_given() {
+    let bench = Bench::new();
+    let warning = "warning: there is no tool \"count_row\"; did you mean `count_rows`?\n";
+    let made = bench.run(&["add", "--expiry", "1d", "--tools", "count_row"]);
+    assert_eq!(stderr(&made).matches(warning).count(), 1);
+    let id = only(&bench).id;
+    for (options, count) in [
+        (["--note", "x"], 0),
+        (["--tools", "count_rows"], 0),
+        (["--tools", "count_row,count_rows"], 1),
+    ] {
+        let edited = bench.run(&[&["edit", id.as_str()], &options[..]].concat());
+        done(&edited);
+        let told = stderr(&edited).matches(warning).count();
+        assert_eq!(told, count, "{options:?}");
+    }
+}
+
+#[test]
 fn a_policy_that_is_wrong_is_refused_and_nothing_written() {
     for (options, fix) in [
         (
@@ -451,6 +470,10 @@ fn check_finds_what_a_server_would_meet() {
             "alow_from: [10.0.0.0/8]",
             "`alow_from` is not known and has no effect; did you mean `allow_from`?",
         ),
+        (
+            "tools: [query_databse, sales]",
+            "there is no tool \"query_databse\"; did you mean `query_database`?",
+        ),
         ("limits: {row: 5}", "the field `limits` must be"),
         ("hash: x", "the same key stands twice"),
     ] {
@@ -463,6 +486,23 @@ fn check_finds_what_a_server_would_meet() {
         assert!(line.is_some_and(|line| line.contains(file)), "{said}");
         let json = bench.run(&["check", "--config", config, "--json"]);
         assert!(stdout(&json).contains("\"valid\":false"), "{field}");
+    }
+    // Tools of the operator's own are there as well, unless their file is not right.
+    let tools = bench.path().join("tools.yaml");
+    let own = format!("{text}tools: {{file: {}}}\n", tools.display());
+    fs::write(config, own).unwrap();
+    fs::write(
+        &bench.file,
+        format!("{good}    tools: [count_rows, sales]\n"),
+    )
+    .unwrap();
+    for (sql, code) in [("SELECT 1", Some(0)), ("", Some(1))] {
+        let tool = format!("tools: [{{name: sales, description: d, sql: '{sql}'}}]\n");
+        fs::write(&tools, tool).unwrap();
+        let output = bench.run(&["check", "--config", config]);
+        assert_eq!(output.status.code(), code, "{}", stderr(&output));
+        let told = stderr(&output).contains("tools.yaml");
+        assert_eq!(told, sql.is_empty(), "{}", stderr(&output));
     }
     fs::write(
         &bench.file,

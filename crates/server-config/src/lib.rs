@@ -31,6 +31,7 @@ mod models;
 mod pgpass;
 mod problems;
 mod settings;
+mod tools;
 mod url;
 mod value;
 
@@ -43,4 +44,5 @@ pub use database::{Database, Password, SslMode};
 pub use hosts::{Host, TargetSession};
 pub use models::{Embedding, EmbeddingProvider, Llm, LlmProvider, Model};
 pub use problems::{Problem, Problems};
+pub use tools::BUILT_IN_TOOLS;
 pub use value::{Kind, Value};

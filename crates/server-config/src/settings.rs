@@ -91,9 +91,14 @@ impl Settings {
             .filter_map(|rest| rest.split('.').next())
             .chain(list)
             .collect();
-        match nearest(name, siblings.iter().copied()) {
-            Some(meant) => format!("unknown key; did you mean `{meant}`?"),
-            None => {
+        let is_it = |key: &&Key| key.path.rsplit('.').next() == Some(name);
+        let elsewhere: Vec<&str> = (self.keys.iter().filter(is_it))
+            .map(|key| key.path)
+            .collect();
+        match (nearest(name, siblings.iter().copied()), &elsewhere[..]) {
+            (Some(meant), _) => format!("unknown key; did you mean `{meant}`?"),
+            (None, [meant]) => format!("unknown key here; did you mean `{meant}`?"),
+            (None, _) => {
                 siblings.dedup();
                 format!("unknown key; known here: {}", siblings.join(", "))
             }

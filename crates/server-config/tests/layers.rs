@@ -85,7 +85,7 @@ fn the_token_file_is_beside_the_binary_unless_named() {
 
 #[test]
 fn every_problem_is_reported_at_once_with_its_place_and_fix() {
-    let yaml = "http:\n  adress: \":1\"\n  enabled: yes please\n  auth: [1]\ncolour: red\ndatabses: []\n\
+    let yaml = "http:\n  adress: \":1\"\n  enabled: yes please\n  auth: [1]\ncolour: red\ntoken_file: t\ndatabses: []\n\
                 databases:\n  - {name: a, usr: x, port: 70000}\n  - {name: a, user: x}\n  - {name: a, user: x, sslmode: on}\n  - nonsense\n";
     let problems = Bench::new(yaml).load().unwrap_err().to_string();
     for needle in [
@@ -93,6 +93,7 @@ fn every_problem_is_reported_at_once_with_its_place_and_fix() {
         "http.enabled: must be true or false",
         "http.auth: must be a map",
         "colour: unknown key; known here: http, limits, audit, metrics, tools, llm, embedding, databases",
+        "token_file: unknown key here; did you mean `http.auth.token_file`?",
         "databses: unknown key; did you mean `databases`?",
         "databases[0] (a).usr: unknown key; did you mean `user`?",
         "databases[0] (a).port: must be a whole number from 1 to 65535, not 70000",

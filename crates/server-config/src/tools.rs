@@ -1,0 +1,38 @@
+//! The tools that there are, by name.
+
+use crate::{Config, CustomTool, Problems};
+
+/// The tools that the server has itself, the opt-in ones too, in the order in which clients see them.
+pub const BUILT_IN_TOOLS: [&str; 14] = [
+    "query_database",
+    "get_schema_info",
+    "count_rows",
+    "execute_explain",
+    "similarity_search",
+    "list_databases",
+    "analyze_health",
+    "advise_indexes",
+    "top_queries",
+    "generate_embedding",
+    "read_resource",
+    "execute_write",
+    "open_session",
+    "close_session",
+];
+
+impl Config {
+    /// Names all tools that a token could have: the server's own and those of the file.
+    ///
+    /// # Errors
+    /// What is wrong with the file of custom tools, see [`CustomTool::read_file`].
+    pub fn tool_names(&self) -> Result<Vec<String>, Problems> {
+        let custom = match &self.tools.file {
+            Some(file) => CustomTool::read_file(file)?,
+            None => Vec::new(),
+        };
+        let own = BUILT_IN_TOOLS.iter().map(|name| (*name).to_owned());
+        Ok(own
+            .chain(custom.into_iter().map(|tool| tool.name))
+            .collect())
+    }
+}
