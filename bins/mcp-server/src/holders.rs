@@ -135,6 +135,7 @@ impl Holders {
             meter: Arc::clone(&record.meter),
             bounds: record.bounds.clone(),
         };
+        let has_password_file = has_password_file(&policy);
         let holder = Holder {
             standing: Arc::new(standing),
             terms: Terms {
@@ -146,8 +147,8 @@ impl Holders {
                 login,
             },
             record,
-            has_password_file: has_password_file(&policy),
-            is_outdated: known.readings != readings && has_password_file(&policy),
+            has_password_file,
+            is_outdated: known.readings != readings && has_password_file,
             allow_from: policy.allow_from,
             token: Arc::clone(&token),
         };

@@ -37,8 +37,10 @@ pub(crate) fn run(
     if add.create_role.is_some() && names.is_empty() {
         return Err(Failure::NoDatabase);
     }
-    for problem in tools::missing(&policy, &config).unwrap_or_default() {
-        world.complain("warning", &problem);
+    if let Ok(known) = config.tool_names() {
+        for problem in tools::missing(&policy, &known) {
+            world.complain("warning", &problem);
+        }
     }
     let asked = prompt::complete(add, &names, world)?;
     short(&asked.note)?;

@@ -14,6 +14,14 @@ struct Findings {
     warnings: Vec<String>,
 }
 
+/// What entries are held against, as far as it is known.
+struct Known<'a> {
+    config: Option<&'a Config>,
+    /// The names of all tools.
+    tools: Option<&'a [String]>,
+    sources: &'a Sources,
+}
+
 /// An entry of the token file.
 struct Entry<'a> {
     file: &'a Path,
@@ -30,9 +38,14 @@ impl fmt::Display for Entry<'_> {
 pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Result<(), Failure> {
     let mut findings = Findings::default();
     let config = findings.of(Config::load(sources));
-    if let Some(config) = &config {
-        findings.of(config.tool_names());
-    }
+    let tools = config
+        .as_ref()
+        .and_then(|config| findings.of(config.tool_names()));
+    let known = &Known {
+        config: config.as_ref(),
+        tools: tools.as_deref(),
+        sources,
+    };
     let named = sources.token_file.clone();
     let path = named
         .clone()
@@ -45,7 +58,7 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
         match TokenFile::new(path.clone()).load() {
             Ok(loaded) => {
                 count = loaded.set.len();
-                findings.look(&path, &loaded, config.as_ref(), sources);
+                findings.look(&path, &loaded, known);
             }
             Err(error) => findings.errors.push(error.to_string()),
         }
@@ -82,14 +95,19 @@ impl Findings {
         .ok()
     }
 
-    fn look(&mut self, file: &Path, loaded: &Loaded, config: Option<&Config>, sources: &Sources) {
+    fn look(&mut self, file: &Path, loaded: &Loaded, known: &Known<'_>) {
+        let Known {
+            config,
+            tools,
+            sources,
+        } = *known;
         let warnings = loaded.warnings.iter().map(ToString::to_string);
         self.warnings.extend(warnings);
         for token in loaded.set.iter() {
             let policy = token.policy.read();
             let entry = &Entry { file, token };
             self.databases(entry, config);
-            self.tools(entry, &policy, config);
+            self.tools(entry, &policy, tools);
             self.addresses(entry, &policy, config);
             self.role(entry, &policy, sources);
             self.unknown(entry);
@@ -118,12 +136,10 @@ impl Findings {
         }
     }
 
-    fn tools(&mut self, entry: &Entry<'_>, policy: &Policy, config: Option<&Config>) {
-        // What is wrong with the file of custom tools is told once, and not by each token.
-        let missing = config.and_then(|config| tools::missing(policy, config).ok());
-        let missing = missing.into_iter().flatten();
-        self.errors
-            .extend(missing.map(|problem| format!("{entry}: {problem}")));
+    fn tools(&mut self, entry: &Entry<'_>, policy: &Policy, known: Option<&[String]>) {
+        let missing = known.map_or_else(Vec::new, |known| tools::missing(policy, known));
+        let told = missing.iter().map(|problem| format!("{entry}: {problem}"));
+        self.errors.extend(told);
     }
 
     /// Addresses of proxies are never those of clients.

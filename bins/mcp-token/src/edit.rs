@@ -55,8 +55,11 @@ pub(crate) fn run(
     world.warn(&edited.warnings);
     let (before, after) = edited.value;
     // Without a configuration it is not known which tools there are.
-    if let (true, Ok(config)) = (before.policy != after.policy, Config::load(sources)) {
-        for problem in tools::missing(&after.policy.read(), &config).unwrap_or_default() {
+    let known = || Config::load(sources).and_then(|config| config.tool_names());
+    if before.policy != after.policy
+        && let Ok(known) = known()
+    {
+        for problem in tools::missing(&after.policy.read(), &known) {
             world.complain("warning", &problem);
         }
     }
