@@ -52,13 +52,13 @@ impl KeptPolicy {
         let mut policy = Policy::default();
         for (mark, text) in self.marked() {
             match mark {
-                ROLE => policy.role = login(text).map(Role::Login),
+                ROLE => policy.role = Some(Role::Login(login(text))),
                 SET_ROLE => policy.role = Some(Role::Set(RoleName(text.into()))),
                 WRITE => policy.access = Access::Write,
                 TOOLS => policy.tools = Some(Names::from_joined(text)),
                 SCHEMAS => policy.schemas = Some(Names::from_joined(text)),
                 LIMITED => policy.limits = limits(text),
-                _ => policy.allow_from = Networks::read(text.split(BETWEEN)),
+                _ => policy.allow_from = Some(networks(text)),
             }
         }
         policy
@@ -172,9 +172,10 @@ fn marked(text: &str) -> Option<(char, &str)> {
     Some((text.next()?, text.as_str()))
 }
 
-fn login(text: &str) -> Option<Login> {
+fn login(text: &str) -> Login {
     let mut parts = text.split(BETWEEN).filter_map(marked);
-    let (_, user) = parts.next()?;
+    // Without it the token would log in as others do.
+    let (_, user) = parts.next().expect("a login has a user");
     let password = parts.next().map(|(mark, text)| {
         let text = PlainText(text.into());
         match mark {
@@ -183,7 +184,12 @@ fn login(text: &str) -> Option<Login> {
         }
     });
     let user = RoleName(user.into());
-    Some(Login { user, password })
+    Login { user, password }
+}
+
+fn networks(text: &str) -> Networks {
+    // Without them the token could be used from anywhere.
+    Networks::read(text.split(BETWEEN)).expect("networks are read as they are written")
 }
 
 fn limits(text: &str) -> Limits {
