@@ -455,7 +455,7 @@ impl Exchange<'_> {
         let tag = tag.strip_suffix(b"\0").unwrap_or(tag);
         if let Some(sent) = self.steps.get(self.current) {
             let name = sent.prepared.filter(|_| !sent.has_rows);
-            if name.is_some_and(|name| !self.statements.is_told(name, tag)) {
+            if name.is_some_and(|name| !self.statements.has_tag(name, tag)) {
                 return Err(replaced());
             }
             if sent.is_told {

@@ -147,8 +147,8 @@ impl Statements {
         known.columns.clone()
     }
 
-    /// Says whether what PostgreSQL tells of a prepared statement that it ran begins as its text does.
-    pub(crate) fn is_told(&self, name: Name, tag: &[u8]) -> bool {
+    /// Says whether the command tag by which PostgreSQL tells that it ran a prepared statement begins as that does.
+    pub(crate) fn has_tag(&self, name: Name, tag: &[u8]) -> bool {
         let mut known = self.prepared.iter().rev();
         let known = known.find(|known| known.hash == name.0);
         known.is_some_and(|known| first_word(known.text.as_bytes()) == first_word(tag))
