@@ -165,15 +165,25 @@ pub(super) fn tokens(text: &str) -> impl Iterator<Item = Token<'_>> {
     })
 }
 
+/// Which bytes are in words. Every byte of a character beyond ASCII is.
+const IN_WORD: [bool; 256] = {
+    let mut bytes = [true; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        bytes[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_';
+        byte += 1;
+    }
+    bytes
+};
+
 fn is_in_word(character: char) -> bool {
-    character.is_ascii_alphanumeric() || character == '_' || !character.is_ascii()
+    u8::try_from(character).map_or(true, |byte| IN_WORD[usize::from(byte)])
 }
 
 fn word_length(rest: &str) -> usize {
-    // Every byte of a character beyond ASCII is one itself.
-    let is_in_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || !byte.is_ascii();
-    let bytes = rest.as_bytes().iter();
-    bytes.take_while(|byte| is_in_word(byte)).count()
+    let mut bytes = rest.bytes();
+    let end = bytes.position(|byte| !IN_WORD[usize::from(byte)]);
+    end.unwrap_or(rest.len())
 }
 
 /// Says whether the quote begins an `E'..'` string, in which a backslash escapes.
@@ -183,7 +193,7 @@ fn escapes_before(text: &str, rest: &str) -> bool {
     matches!(backwards.next(), Some(b'e' | b'E'))
         && !backwards
             .next()
-            .is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80)
+            .is_some_and(|byte| IN_WORD[usize::from(byte)])
 }
 
 fn quoted_length(rest: &str, quote: char, escapes: bool) -> usize {
@@ -214,8 +224,7 @@ fn comment_length(rest: &str) -> usize {
 
 fn dollar_length(text: &str, rest: &str) -> usize {
     let before = text[..text.len() - rest.len()].bytes().next_back();
-    let in_word =
-        before.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80);
+    let in_word = before.is_some_and(|byte| IN_WORD[usize::from(byte)]);
     let tag = rest[1..].find('$').map(|at| &rest[..at + 2]);
     match tag {
         Some(tag) if !in_word && is_tag(&tag[1..tag.len() - 1]) => rest[tag.len()..]
