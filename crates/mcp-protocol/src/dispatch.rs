@@ -16,7 +16,7 @@ use crate::handler::{CallError, CallRefusal, Called, Handler, Origin};
 use crate::jsonrpc::{self, Failure, INTERNAL_ERROR, METHOD_NOT_FOUND, Request};
 use crate::listen::Filter;
 use crate::methods::{self, Method};
-use crate::model::{Discovery, Empty, Handshake, Project, ReadResult, Reply};
+use crate::model::{Discovery, Empty, Project, ReadResult, Reply};
 use crate::outbox::Outbox;
 use crate::params::{self, Params};
 use crate::revision::Revision;
@@ -226,17 +226,15 @@ impl<H: Handler> Service<H> {
         let client = ClientCapabilities::read(&declared.unwrap_or_default(), revision);
         let client_name = client::name(params.client_info);
         let session = Session::new(arrival.principal.name(), revision, client, client_name);
-        let (server, capabilities) = (self.handler.server(), self.handler.capabilities());
-        let handshake = Handshake {
-            server,
-            capabilities,
-        };
         match &arrival.channel {
             Channel::Http(_) => self.sessions.enter(Arc::clone(&session)),
             Channel::Stdio(conversation) => conversation.enter(Arc::clone(&session)),
         }
-        let reply = self.reply(&handshake, revision, None);
-        let message = jsonrpc::write_result(&request.id, |out| reply.write(out));
+        let handshake = self.described.handshake(revision).as_str();
+        let message = jsonrpc::write_result(&request.id, |out| {
+            out.reserve(handshake.len() + 1);
+            out.extend_from_slice(handshake.as_bytes());
+        });
         Ok(Done {
             message: Some(message),
             session: Some(session),
@@ -342,7 +340,7 @@ impl<H: Handler> Service<H> {
         revision: Revision,
         keep_for: Option<Duration>,
     ) -> Reply<'a, T> {
-        let server = self.handler.server();
+        let server = self.described.server(revision);
         Reply {
             body,
             revision,

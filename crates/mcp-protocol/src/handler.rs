@@ -67,10 +67,10 @@ pub trait Handler: Send + Sync + 'static {
     /// For whom calls are made.
     type Principal: Principal;
 
-    /// Describes the server.
+    /// Describes the server; asked once, when it is put behind a [`Service`](crate::Service).
     fn server(&self) -> &ServerInfo;
 
-    /// Names what is offered.
+    /// Names what is offered, now and later.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
     }

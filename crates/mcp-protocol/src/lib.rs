@@ -111,6 +111,7 @@ mod changes;
 mod client;
 mod context;
 mod cursor;
+mod described;
 mod dispatch;
 mod era;
 mod exchange;

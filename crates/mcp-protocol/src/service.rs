@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::auth::Principal;
 use crate::changes::Changes;
 use crate::client::ClientCapabilities;
+use crate::described::Described;
 use crate::era::SESSION_ID;
 use crate::exchange::{Answer, Exchange, Step};
 use crate::handler::Handler;
@@ -33,6 +34,7 @@ pub struct Service<H> {
     pub(crate) options: ServiceOptions,
     /// In milliseconds; what the options say, until somebody says otherwise.
     request_timeout: AtomicU64,
+    pub(crate) described: Described,
     pub(crate) listed: Listed,
     pub(crate) changes: Changes,
     pub(crate) sessions: Sessions,
@@ -166,6 +168,7 @@ impl<H: Handler> Service<H> {
         let mut key = [0; 32];
         getrandom::fill(&mut key).expect("the operating system has random bytes");
         Self {
+            described: Described::new(handler.server(), handler.capabilities()),
             handler,
             listed: Listed::default(),
             changes: Changes::new(),
@@ -213,7 +216,7 @@ impl<H: Handler> Service<H> {
         let outbox = Arc::new(Outbox::default());
         let service = Arc::clone(self);
         let sender = Arc::clone(&outbox);
-        Exchange::new(outbox, async move {
+        let answer = Box::pin(async move {
             match service.perform(&request, arrival, sender).await {
                 Ok(done) => Answer {
                     message: done.message.map(Into::into),
@@ -226,7 +229,8 @@ impl<H: Handler> Service<H> {
                     session: None,
                 },
             }
-        })
+        });
+        Exchange::new(outbox, answer)
     }
 
     /// Refuses a batch that the revision does not have, or that is empty or too long.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Fields, Implementation, Json, Object, Project, ServerInfo};
+use super::{Fields, Json, Object, Project};
 use crate::jsonrpc::Id;
 use crate::revision::Revision;
 
@@ -11,7 +11,8 @@ use crate::revision::Revision;
 pub(crate) struct Reply<'a, T> {
     pub(crate) body: &'a T,
     pub(crate) revision: Revision,
-    pub(crate) server: &'a ServerInfo,
+    /// The server, as this revision sees it.
+    pub(crate) server: &'a Json,
     pub(crate) result_type: &'static str,
     /// The stream of changes that this result ends.
     pub(crate) subscription: Option<&'a Id>,
@@ -56,7 +57,7 @@ impl<T: Project> Reply<'_, T> {
 /// The `_meta` of a result: the handler's own entries and the server's name.
 struct ReplyMeta<'a> {
     own: Option<&'a Object>,
-    server: &'a ServerInfo,
+    server: &'a Json,
     subscription: Option<&'a Id>,
 }
 
@@ -67,7 +68,7 @@ impl Project for ReplyMeta<'_> {
         for (key, value) in own.filter(|(key, _)| *key != SERVER_INFO) {
             fields.always(key, value);
         }
-        fields.object(SERVER_INFO, &Implementation(self.server));
+        fields.json(SERVER_INFO, self.server);
         fields.optional("io.modelcontextprotocol/subscriptionId", self.subscription);
     }
 }

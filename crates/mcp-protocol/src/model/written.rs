@@ -3,7 +3,7 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Project, write_list};
+use super::{Project, write, write_list};
 use crate::revision::Revision;
 
 /// The JSON of a value.
@@ -22,6 +22,13 @@ impl Json {
             "this is no JSON: {text}"
         );
         Self(text)
+    }
+
+    /// Writes a value for a revision.
+    pub(crate) fn of(value: &impl Project, revision: Revision) -> Self {
+        let mut out = Vec::new();
+        write(&mut out, value, revision);
+        Self(String::from_utf8(out).expect("JSON is UTF-8"))
     }
 
     /// Writes a list for a revision.
