@@ -255,7 +255,7 @@ pub struct ClientSession(Arc<Session>);
 impl ClientSession {
     /// What tells it from all others. Clients know it (`Mcp-Session-Id`), and it does not come again.
     pub fn id(&self) -> &str {
-        &self.0.id
+        self.0.id.as_str()
     }
 
     /// After how long without a request it ends; over standard input it lasts as long as that.

@@ -106,6 +106,7 @@
 //! ```
 
 mod auth;
+mod by_owner;
 mod calls;
 mod changes;
 mod client;

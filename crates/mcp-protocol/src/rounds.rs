@@ -145,7 +145,11 @@ impl<'a, P: Principal> Asking<'a, P> {
         Origin {
             principal: &self.scope.principal,
             client_name: self.scope.client_name.as_deref(),
-            session: self.scope.session.as_ref().map(|session| &*session.id),
+            session: self
+                .scope
+                .session
+                .as_ref()
+                .map(|session| session.id.as_str()),
             request: self.request.id.words(),
         }
     }

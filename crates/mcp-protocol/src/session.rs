@@ -24,7 +24,7 @@ pub(crate) type Outcome = Result<Box<RawValue>, Box<RawValue>>;
 /// What a handshake agreed on, and what runs under it.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) id: String,
+    pub(crate) id: RandomId,
     /// The name of the principal that it belongs to.
     owner: String,
     pub(crate) revision: Revision,
@@ -89,7 +89,7 @@ impl Session {
         client_name: Option<Arc<str>>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            id: random_id(),
+            id: RandomId::new(),
             owner: owner.to_owned(),
             revision,
             client,
@@ -274,13 +274,24 @@ impl Drop for OpenStream {
     }
 }
 
-/// Makes an identifier of 128 random bits, in hexadecimal digits.
-pub(crate) fn random_id() -> String {
-    let mut bytes = [0_u8; 16];
-    getrandom::fill(&mut bytes).expect("the operating system has random bytes");
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    let digits = digits.filter_map(|digit| char::from_digit(digit.into(), 16));
-    let mut id = String::with_capacity(2 * bytes.len());
-    id.extend(digits);
-    id
+/// An identifier of 128 random bits, in hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RandomId([u8; 32]);
+
+impl RandomId {
+    pub(crate) fn new() -> Self {
+        let mut bytes = [0_u8; 16];
+        getrandom::fill(&mut bytes).expect("the operating system has random bytes");
+        let mut digits = [0; 32];
+        for (two, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+            const DIGITS: &[u8; 16] = b"0123456789abcdef";
+            two[0] = DIGITS[usize::from(byte >> 4)];
+            two[1] = DIGITS[usize::from(byte & 0xf)];
+        }
+        Self(digits)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).expect("digits are ASCII")
+    }
 }

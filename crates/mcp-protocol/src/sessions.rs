@@ -1,12 +1,12 @@
 //! All sessions, and whose each is.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::session::Session;
+use crate::by_owner::ByOwner;
+use crate::session::{RandomId, Session};
 
 /// How often in an idle time-out it is looked for sessions of principals that do not come any more.
 const SWEEPS: u32 = 8;
@@ -16,15 +16,16 @@ const SWEEPS: u32 = 8;
 pub(crate) struct Sessions {
     idle_timeout: Duration,
     per_principal: usize,
-    // Held for a look among one principal's own; now and then for a pass over all.
-    table: RwLock<Table>,
+    table: ByOwner<Entry>,
 }
 
+/// A session, and what is looked for before it is looked at.
 #[derive(Debug)]
-struct Table {
-    by_owner: HashMap<String, Vec<Arc<Session>>>,
-    /// When it was last looked for principals that do not come any more.
-    swept: Instant,
+struct Entry {
+    id: RandomId,
+    /// When it was last known to be used.
+    seen: Instant,
+    session: Arc<Session>,
 }
 
 impl Sessions {
@@ -32,10 +33,7 @@ impl Sessions {
         Self {
             idle_timeout,
             per_principal,
-            table: RwLock::new(Table {
-                by_owner: HashMap::new(),
-                swept: Instant::now(),
-            }),
+            table: ByOwner::new(),
         }
     }
 
@@ -44,34 +42,27 @@ impl Sessions {
     pub(crate) fn enter(&self, session: Arc<Session>) {
         session.end_after(self.idle_timeout);
         let now = Instant::now();
-        let mut outgoing = Vec::new();
-        {
-            let mut table = self.write();
-            if now - table.swept >= self.idle_timeout / SWEEPS {
-                table.swept = now;
-                table.by_owner.retain(|_, own| {
-                    outgoing.extend(own.extract_if(.., |other| !self.is_fresh(other, now)));
-                    !own.is_empty()
-                });
-            }
-            let own = table
-                .by_owner
-                .entry(session.owner().to_owned())
-                .or_default();
-            if own.len() >= self.per_principal {
-                let oldest = (0..own.len()).min_by_key(|at| own[*at].last_used());
-                outgoing.extend(oldest.map(|oldest| own.swap_remove(oldest)));
-            }
-            own.push(session);
-        }
-        for session in outgoing {
-            session.end();
+        let is_idle = |other: &Entry| !self.is_fresh(&other.session, now);
+        let interval = self.idle_timeout / SWEEPS;
+        let idle = self.table.sweep(interval, is_idle);
+        let (owner, entry) = (Arc::clone(&session), Entry::new(session));
+        let outgoing = self.table.change(owner.owner(), |own| {
+            let one_too_many = own.len() >= self.per_principal;
+            let outgoing = one_too_many.then(|| take_oldest(own)).flatten();
+            own.push(entry);
+            outgoing
+        });
+        for entry in idle.into_iter().chain(outgoing) {
+            entry.session.end();
         }
     }
 
     /// Finds a session of `owner`; an unknown one, an idle one and another principal's are alike.
     pub(crate) fn find(&self, id: &str, owner: &str) -> Option<Arc<Session>> {
-        let session = self.look_up(id, owner)?;
+        let session = self.table.look(owner, |own| {
+            let entry = own.iter().find(|entry| entry.id.as_str() == id)?;
+            Some(Arc::clone(&entry.session))
+        })?;
         let now = Instant::now();
         if !self.is_fresh(&session, now) {
             self.remove(&session);
@@ -92,29 +83,36 @@ impl Sessions {
         true
     }
 
-    fn look_up(&self, id: &str, owner: &str) -> Option<Arc<Session>> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let own = table.by_owner.get(owner)?;
-        own.iter().find(|session| session.id == id).cloned()
-    }
-
-    fn remove(&self, session: &Arc<Session>) {
-        let mut table = self.write();
-        let Some(own) = table.by_owner.get_mut(session.owner()) else {
-            return;
-        };
-        own.retain(|other| !Arc::ptr_eq(other, session));
-        if own.is_empty() {
-            table.by_owner.remove(session.owner());
-        }
+    fn remove(&self, session: &Session) {
+        self.table.change(session.owner(), |own| {
+            own.retain(|entry| entry.id != session.id);
+        });
     }
 
     fn is_fresh(&self, session: &Session, now: Instant) -> bool {
         now.saturating_duration_since(session.last_used()) < self.idle_timeout
     }
+}
 
-    fn write(&self) -> RwLockWriteGuard<'_, Table> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
+impl Entry {
+    fn new(session: Arc<Session>) -> Self {
+        Self {
+            id: session.id,
+            seen: session.last_used(),
+            session,
+        }
+    }
+}
+
+/// Takes out the longest unused session. Only those are looked at that may be it.
+fn take_oldest(own: &mut Vec<Entry>) -> Option<Entry> {
+    loop {
+        let oldest = (0..own.len()).min_by_key(|at| own[*at].seen)?;
+        let used = own[oldest].session.last_used();
+        if own[oldest].seen == used {
+            return Some(own.swap_remove(oldest));
+        }
+        own[oldest].seen = used;
     }
 }
 
@@ -143,11 +141,11 @@ mod tests {
         let sessions = sessions();
         let alices = session("alice");
         sessions.enter(Arc::clone(&alices));
-        assert!(sessions.find(&alices.id, "alice").is_some());
-        assert!(sessions.find(&alices.id, "bob").is_none());
-        assert!(!sessions.end(&alices.id, "bob"));
-        assert!(sessions.end(&alices.id, "alice"));
-        assert!(sessions.find(&alices.id, "alice").is_none());
+        assert!(sessions.find(alices.id.as_str(), "alice").is_some());
+        assert!(sessions.find(alices.id.as_str(), "bob").is_none());
+        assert!(!sessions.end(alices.id.as_str(), "bob"));
+        assert!(sessions.end(alices.id.as_str(), "alice"));
+        assert!(sessions.find(alices.id.as_str(), "alice").is_none());
         alices.ended().await;
     }
 
@@ -162,12 +160,12 @@ mod tests {
             one.attach(Box::new(Arc::clone(&value)));
         }
         assert_eq!(Arc::strong_count(&value), 3);
-        sessions.end(&ended.id, "alice");
+        sessions.end(ended.id.as_str(), "alice");
         assert_eq!(Arc::strong_count(&value), 2);
         ended.attach(Box::new(Arc::clone(&value)));
         assert_eq!(Arc::strong_count(&value), 2, "it has ended");
         tokio::time::advance(Duration::from_secs(61)).await;
-        assert!(sessions.find(&idle.id, "alice").is_none());
+        assert!(sessions.find(idle.id.as_str(), "alice").is_none());
         assert_eq!(Arc::strong_count(&value), 1);
         let conversation = session("bob");
         assert_eq!(conversation.idle_timeout(), None);
@@ -183,10 +181,10 @@ mod tests {
         sessions.enter(Arc::clone(&idle));
         sessions.enter(Arc::clone(&used));
         tokio::time::advance(Duration::from_secs(40)).await;
-        assert!(sessions.find(&used.id, "alice").is_some());
+        assert!(sessions.find(used.id.as_str(), "alice").is_some());
         tokio::time::advance(Duration::from_secs(40)).await;
-        assert!(sessions.find(&idle.id, "alice").is_none());
-        assert!(sessions.find(&used.id, "alice").is_some());
+        assert!(sessions.find(idle.id.as_str(), "alice").is_none());
+        assert!(sessions.find(used.id.as_str(), "alice").is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -198,9 +196,10 @@ mod tests {
         tokio::time::advance(Duration::from_secs(61)).await;
         let alices = session("alice");
         sessions.enter(Arc::clone(&alices));
-        assert_eq!(sessions.write().by_owner.len(), 1);
-        assert!(sessions.end(&alices.id, "alice"));
-        assert!(sessions.write().by_owner.is_empty());
+        let mut left = 0;
+        sessions.table.for_each(|_| left += 1);
+        assert_eq!(left, 1);
+        assert!(sessions.end(alices.id.as_str(), "alice"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -211,11 +210,11 @@ mod tests {
             sessions.enter(Arc::clone(one));
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        assert!(sessions.find(&first.id, "alice").is_some());
+        assert!(sessions.find(first.id.as_str(), "alice").is_some());
         tokio::time::advance(Duration::from_secs(1)).await;
         sessions.enter(session("alice"));
-        assert!(sessions.find(&first.id, "alice").is_some());
-        assert!(sessions.find(&second.id, "alice").is_none());
-        assert!(sessions.find(&bobs.id, "bob").is_some());
+        assert!(sessions.find(first.id.as_str(), "alice").is_some());
+        assert!(sessions.find(second.id.as_str(), "alice").is_none());
+        assert!(sessions.find(bobs.id.as_str(), "bob").is_some());
     }
 }

@@ -171,7 +171,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         }
         match self.service.session(headers, principal) {
             Ok(Some(session)) => {
-                self.service.sessions.end(&session.id, principal.name());
+                self.service
+                    .sessions
+                    .end(session.id.as_str(), principal.name());
                 // Some clients take 204 for a failure.
                 reply::empty(StatusCode::OK)
             }
@@ -339,7 +341,7 @@ fn finished(answer: Answer) -> Reply {
     };
     let mut reply = reply::json(answer.status, message);
     if let Some(session) = answer.session {
-        let id = HeaderValue::from_str(&session.id).expect("the identifier is hexadecimal");
+        let id = HeaderValue::from_str(session.id.as_str()).expect("the identifier is hexadecimal");
         reply.headers_mut().insert(era::SESSION_ID, id);
     }
     reply

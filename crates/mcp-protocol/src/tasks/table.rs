@@ -1,6 +1,6 @@
 //! The tasks there are, and what has become of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -9,22 +9,24 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::{Notify, watch};
 
+use crate::by_owner::ByOwner;
 use crate::input::InputRequest;
 use crate::jsonrpc::Failure;
 use crate::model::{Fields, Json, Project};
 use crate::revision::Revision;
 use crate::rounds::InputRequests;
-use crate::session::random_id;
+use crate::session::RandomId;
 
 /// How often a client should ask for news.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How often in a task's life it is looked for tasks of principals that do not come any more.
+const SWEEPS: u32 = 8;
+
 /// A call that goes on.
 #[derive(Debug)]
 pub(super) struct Task {
-    id: String,
-    /// The name of the principal that it belongs to.
-    owner: String,
+    id: RandomId,
     created: SystemTime,
     pub(super) lifetime: Duration,
     // Held for one look-up or assignment.
@@ -150,7 +152,7 @@ impl Project for Shown<'_> {
             let state = task.lock();
             (state.status.clone(), state.updated)
         };
-        fields.always("taskId", &task.id);
+        fields.always("taskId", task.id.as_str());
         fields.always("status", status.name());
         fields.always("createdAt", timestamp(task.created));
         fields.always("lastUpdatedAt", timestamp(updated));
@@ -183,8 +185,7 @@ fn milliseconds(time: Duration) -> u64 {
 pub(crate) struct Tasks {
     lifetime: Duration,
     per_principal: usize,
-    // Held for a look-up, or for one pass over the table when a task starts.
-    table: Mutex<HashMap<String, Arc<Task>>>,
+    table: ByOwner<Arc<Task>>,
 }
 
 impl Tasks {
@@ -192,58 +193,55 @@ impl Tasks {
         Self {
             lifetime,
             per_principal,
-            table: Mutex::default(),
+            table: ByOwner::new(),
         }
     }
 
     /// Enters a new task, unless the principal has too many that still run.
     pub(super) fn enter(&self, owner: &str) -> Option<Arc<Task>> {
         let now = SystemTime::now();
-        let mut table = self.lock();
-        table.retain(|_, task| {
-            let fresh = !task.is_over_age(now);
-            if !fresh {
-                task.cancel();
-            }
-            fresh
-        });
-        let of_owner: Vec<_> = table.values().filter(|task| task.owner == owner).collect();
-        if of_owner.len() >= self.per_principal {
-            let ended = of_owner.into_iter().filter(|task| task.has_ended());
-            let oldest = ended.min_by_key(|task| task.created)?.id.clone();
-            table.remove(&oldest);
+        let interval = self.lifetime / SWEEPS;
+        for task in self.table.sweep(interval, |task| task.is_over_age(now)) {
+            task.cancel();
         }
+        let task = Arc::new(self.begin(now));
+        self.table.change(owner, |own| {
+            own.extract_if(.., |task| task.is_over_age(now))
+                .for_each(|task| task.cancel());
+            if own.len() >= self.per_principal {
+                let ended = (0..own.len()).filter(|at| own[*at].has_ended());
+                let oldest = ended.min_by_key(|at| own[*at].created)?;
+                own.swap_remove(oldest);
+            }
+            own.push(Arc::clone(&task));
+            Some(task)
+        })
+    }
+
+    fn begin(&self, now: SystemTime) -> Task {
         let state = State {
             status: Status::Working,
             updated: now,
             answers: BTreeMap::new(),
         };
-        let task = Arc::new(Task {
-            id: random_id(),
-            owner: owner.to_owned(),
+        Task {
+            id: RandomId::new(),
             created: now,
             lifetime: self.lifetime,
             state: Mutex::new(state),
             answered: Notify::new(),
             cancelled: watch::channel(false).0,
-        });
-        table.insert(task.id.clone(), Arc::clone(&task));
-        Some(task)
-    }
-
-    pub(crate) fn cancel_all(&self) {
-        for task in self.lock().values() {
-            task.cancel();
         }
     }
 
-    pub(super) fn find(&self, id: &str, owner: &str) -> Option<Arc<Task>> {
-        let table = self.lock();
-        let task = table.get(id).filter(|task| task.owner == owner)?;
-        (!task.is_over_age(SystemTime::now())).then(|| Arc::clone(task))
+    pub(crate) fn cancel_all(&self) {
+        self.table.for_each(|task| task.cancel());
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Task>>> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn find(&self, id: &str, owner: &str) -> Option<Arc<Task>> {
+        self.table.look(owner, |own| {
+            let task = own.iter().find(|task| task.id.as_str() == id)?;
+            (!task.is_over_age(SystemTime::now())).then(|| Arc::clone(task))
+        })
     }
 }
