@@ -25,7 +25,7 @@ pub(super) enum Source {
 
 /// Lets a request pass whose `Host` and `Origin` are allowed.
 pub(super) fn check(parts: &Parts, options: &Options) -> Result<Source, Turned> {
-    let host = Authority::parse(&host(parts)?).ok_or(Turned {
+    let host = Authority::parse(host(parts)?).ok_or(Turned {
         status: 400,
         message: "the Host header is not a host name",
     })?;
@@ -49,7 +49,7 @@ pub(super) fn check(parts: &Parts, options: &Options) -> Result<Source, Turned> 
         origin
             .strip_prefix(scheme)
             .and_then(Authority::parse)
-            .is_some_and(|origin| origin == host)
+            .is_some_and(|origin| origin.is_called(host.name) && origin.port == host.port)
     });
     if own {
         return Ok(Source::Own);
@@ -64,13 +64,13 @@ impl AllowedHosts {
     /// Says whether a request names one host, and one that is allowed.
     pub fn takes(&self, request: &Parts) -> bool {
         let host = host(request).ok();
-        let host = host.and_then(|host| Authority::parse(&host));
+        let host = host.and_then(Authority::parse);
         host.is_some_and(|host| host.is_allowed(self))
     }
 }
 
 /// Gives the one host that a request names: in `Host`, in the target, or in both alike.
-fn host(parts: &Parts) -> Result<String, Turned> {
+fn host(parts: &Parts) -> Result<&str, Turned> {
     let header = single(&parts.headers, &HOST, "several Host headers")?;
     let target = parts
         .uri
@@ -85,7 +85,7 @@ fn host(parts: &Parts) -> Result<String, Turned> {
             status: 400,
             message: "Host and request target name different hosts",
         }),
-        (Some(host), _) | (None, Some(host)) => Ok(host.to_owned()),
+        (Some(host), _) | (None, Some(host)) => Ok(host),
     }
 }
 
@@ -116,15 +116,15 @@ pub(super) fn is_host(text: &str) -> bool {
     Authority::parse(text).is_some()
 }
 
-/// A host name in lower case without its trailing dot, and the port if one is given.
-#[derive(Debug, PartialEq, Eq)]
-struct Authority {
-    name: String,
+/// A host name without its trailing dot, and the port if one is given.
+#[derive(Clone, Copy, Debug)]
+struct Authority<'a> {
+    name: &'a str,
     port: Option<u16>,
 }
 
-impl Authority {
-    fn parse(text: &str) -> Option<Self> {
+impl<'a> Authority<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
         let name_end = match text.strip_prefix('[') {
             Some(_) => text.find(']')? + 1,
             None => text.find(':').unwrap_or(text.len()),
@@ -137,7 +137,7 @@ impl Authority {
             None if port.is_empty() => None,
             _ => return None,
         };
-        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let name = name.strip_suffix('.').unwrap_or(name);
         let usable = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
         (!name.is_empty() && name.bytes().all(usable)).then_some(Self { name, port })
     }
@@ -146,14 +146,18 @@ impl Authority {
         let AllowedHosts::LoopbackAnd(names) = allowed else {
             return true;
         };
-        LOOPBACK.contains(&self.name.as_str())
+        LOOPBACK.into_iter().any(|name| self.is_called(name))
             || names
                 .iter()
-                .filter_map(|name| Self::parse(name))
+                .filter_map(|name| Authority::parse(name))
                 .any(|allowed| {
-                    allowed.name == self.name
+                    self.is_called(allowed.name)
                         && (allowed.port.is_none() || allowed.port == self.port)
                 })
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the head of a request says: credentials, the body's type, and the replies that are taken.
 
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use crate::auth::{Bearer, Credentials};
 
@@ -38,16 +38,14 @@ pub(super) fn credentials(headers: &HeaderMap) -> Credentials<'_> {
 /// Tells whether the body is announced as JSON.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
-    let value = values
-        .next()
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    values.next().is_none() && essence(value).eq_ignore_ascii_case("application/json")
+    let value = values.next().map_or(&[][..], HeaderValue::as_bytes);
+    values.next().is_none() && essence(value).eq_ignore_ascii_case(b"application/json")
 }
 
 /// Gives a media type without its parameters.
-fn essence(value: &str) -> &str {
-    value.split(';').next().unwrap_or_default().trim()
+fn essence(value: &[u8]) -> &[u8] {
+    let end = value.iter().position(|byte| *byte == b';');
+    value[..end.unwrap_or(value.len())].trim_ascii()
 }
 
 /// The forms of reply that a client takes.
@@ -70,16 +68,12 @@ impl Accepted {
             });
         }
         let (mut anything, mut objects, mut streams) = (false, false, false);
-        for range in values
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|list| list.split(','))
-        {
-            match essence(range).to_ascii_lowercase().as_str() {
-                "text/event-stream" | "text/*" => streams = true,
-                "application/json" | "application/*" => objects = true,
-                "*/*" => anything = true,
-                _ => {}
-            }
+        for range in values.flat_map(|list| list.as_bytes().split(|byte| *byte == b',')) {
+            let range = essence(range);
+            let is = |name: &[u8]| range.eq_ignore_ascii_case(name);
+            streams |= is(b"text/event-stream") || is(b"text/*");
+            objects |= is(b"application/json") || is(b"application/*");
+            anything |= is(b"*/*");
         }
         (anything || objects || streams).then_some(Self { anything, streams })
     }
