@@ -16,8 +16,11 @@ pub(crate) struct Exchange {
     state: State,
 }
 
+/// What runs, in a box from the beginning: it is large.
+pub(crate) type Running = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
 enum State {
-    Running(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    Running(Running),
     Answered(Answer),
     Over,
 }
@@ -43,13 +46,10 @@ pub(crate) enum Step {
 }
 
 impl Exchange {
-    pub(crate) fn new(
-        outbox: Arc<Outbox>,
-        answer: impl Future<Output = Answer> + Send + 'static,
-    ) -> Self {
+    pub(crate) fn new(outbox: Arc<Outbox>, answer: Running) -> Self {
         Self {
             outbox,
-            state: State::Running(Box::pin(answer)),
+            state: State::Running(answer),
         }
     }
 

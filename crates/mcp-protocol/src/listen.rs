@@ -191,7 +191,7 @@ impl<H: Handler> Service<H> {
         let mut follower = self.changes.follow();
         let offered = self.handler.capabilities();
         let service = Arc::clone(self);
-        Exchange::new(outbox, async move {
+        let answer = Box::pin(async move {
             let _place = place;
             let tell_changes = async {
                 loop {
@@ -215,7 +215,8 @@ impl<H: Handler> Service<H> {
                 status: 200,
                 session: None,
             }
-        })
+        });
+        Exchange::new(outbox, answer)
     }
 
     /// Tells a conversation over stdio what its session subscribed to, once it has one.
@@ -229,7 +230,7 @@ impl<H: Handler> Service<H> {
         let mut follower = self.changes.follow();
         let offered = self.handler.capabilities();
         let service = Arc::clone(self);
-        Exchange::new(outbox, async move {
+        let answer = Box::pin(async move {
             let tell_changes = async {
                 loop {
                     let change = follower.next().await;
@@ -247,7 +248,8 @@ impl<H: Handler> Service<H> {
                 answer = tell_changes => answer,
                 answer = look => answer,
             }
-        })
+        });
+        Exchange::new(outbox, answer)
     }
 
     /// Looks every so often at what somebody follows, and tells what has changed. Never ends.

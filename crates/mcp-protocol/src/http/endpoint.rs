@@ -1,6 +1,7 @@
 //! One request over HTTP, from its head to its reply.
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use hyper::{Method, Request, StatusCode};
 use tokio::sync::watch;
 
 use super::body;
-use super::clients::{Clients, Peer};
+use super::clients::{Client, Clients, Peer};
 use super::cors;
 use super::gate::{self, Source};
 use super::head::{self, Accepted};
@@ -31,6 +32,13 @@ pub(super) type Closing = watch::Receiver<bool>;
 /// What the endpoint serves; the others exist for sessions and for browsers.
 const POST_ONLY: &str = "POST";
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
+
+/// Where a request leads.
+enum Route {
+    Health,
+    Endpoint(Client),
+    Nowhere(Box<Reply>),
+}
 
 /// What every request of a server shares.
 pub(super) struct Endpoint<H, A> {
@@ -57,74 +65,87 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         peer: &Peer,
         closing: Closing,
     ) -> Reply {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let source = match gate::check(&parts, &self.options) {
             Ok(source) => source,
             Err(turned) => return reply::refuse(turned.status, turned.message),
         };
-        let mut reply = self.route(parts, body, peer, closing).await;
+        let mut reply = match self.route(&parts, peer) {
+            Route::Health => self.health(&parts).await,
+            Route::Endpoint(client) => {
+                let credentials = head::credentials(&parts.headers);
+                let address = client.address;
+                let mut reply = match self.authenticator.authenticate(credentials, address).await {
+                    Ok(principal) => {
+                        self.admit(&mut parts, body, &principal, address, closing)
+                            .await
+                    }
+                    Err(refusal) => {
+                        tracing::debug!(client = %address, ?refusal, "refused credentials");
+                        self.unauthorized(&refusal)
+                    }
+                };
+                if let Some(place) = client.place {
+                    reply.body_mut().hold_place(place);
+                }
+                reply
+            }
+            Route::Nowhere(reply) => *reply,
+        };
         if let Source::Page(origin) = &source {
             cors::allow_page(reply.headers_mut(), origin);
         }
         reply
     }
 
-    async fn route(&self, parts: Parts, body: Incoming, peer: &Peer, closing: Closing) -> Reply {
+    fn route(&self, parts: &Parts, peer: &Peer) -> Route {
+        let nowhere = |reply| Route::Nowhere(Box::new(reply));
         let path = parts.uri.path();
         if self.options.health_path.as_deref() == Some(path) {
-            return self.health(&parts).await;
+            return Route::Health;
         }
         if !self.options.paths.iter().any(|endpoint| endpoint == path) {
-            return reply::refuse(404, "there is nothing at this path");
+            return nowhere(reply::refuse(404, "there is nothing at this path"));
         }
         if parts.method == Method::OPTIONS {
-            return cors::preflight(&parts.headers, METHODS);
+            return nowhere(cors::preflight(&parts.headers, METHODS));
         }
-        let client = match self.clients.client(peer, &parts.headers) {
-            Ok(client) => client,
+        match self.clients.client(peer, &parts.headers) {
+            Ok(client) => Route::Endpoint(client),
             Err(unwelcome) => {
                 tracing::debug!(peer = %peer.address, %unwelcome, "refused a request");
-                return reply::refuse(unwelcome.status(), unwelcome.to_string());
+                nowhere(reply::refuse(unwelcome.status(), unwelcome.to_string()))
             }
-        };
-        let mut reply = self.admit(parts, body, client.address, closing).await;
-        if let Some(place) = client.place {
-            reply.body_mut().hold_place(place);
         }
-        reply
     }
 
-    async fn admit(&self, parts: Parts, body: Incoming, client: IpAddr, closing: Closing) -> Reply {
-        let credentials = head::credentials(&parts.headers);
-        let principal = match self.authenticator.authenticate(credentials, client).await {
-            Ok(principal) => principal,
-            Err(refusal) => {
-                tracing::debug!(%client, ?refusal, "refused credentials");
-                return self.unauthorized(&refusal);
-            }
-        };
-        // From here on the principal may lose its rights at any moment.
-        let take = async {
-            match parts.method {
-                Method::POST => {
-                    self.post(parts.headers, body, principal.clone(), closing)
-                        .await
+    /// Answers a principal, which may lose its rights at any moment.
+    async fn admit(
+        &self,
+        parts: &mut Parts,
+        body: Incoming,
+        principal: &H::Principal,
+        client: IpAddr,
+        closing: Closing,
+    ) -> Reply {
+        let reply = match parts.method {
+            Method::POST => {
+                let mut post = pin!(self.post(&mut parts.headers, body, principal, closing));
+                // Most replies are made without waiting, and nobody waits for the end of rights meanwhile.
+                tokio::select! {
+                    biased;
+                    reply = &mut post => Some(reply),
+                    () = principal.revoked() => None,
                 }
-                Method::GET => self.get(&parts.headers, principal.clone(), closing),
-                Method::DELETE => self.delete(&parts.headers, &principal),
-                _ => reply::method_not_allowed(METHODS),
             }
-        };
-        // Most replies are made without waiting, and nobody waits for the end of rights meanwhile.
-        let reply = tokio::select! {
-            biased;
-            reply = take => Some(reply),
-            () = principal.revoked() => None,
+            Method::GET => Some(self.get(&parts.headers, principal, closing)),
+            Method::DELETE => Some(self.delete(&parts.headers, principal)),
+            _ => Some(reply::method_not_allowed(METHODS)),
         };
         // The rights may have ended while the reply was made, which then tells of nothing but that.
         match reply {
             Some(reply) if !principal.is_revoked() => reply,
-            _ => self.unauthorized(&self.authenticator.lost(&principal, client)),
+            _ => self.unauthorized(&self.authenticator.lost(principal, client)),
         }
     }
 
@@ -142,14 +163,14 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     }
 
     /// Opens the stream for unsolicited messages of a session.
-    fn get(&self, headers: &HeaderMap, principal: H::Principal, closing: Closing) -> Reply {
+    fn get(&self, headers: &HeaderMap, principal: &H::Principal, closing: Closing) -> Reply {
         if era::is_modern(headers) {
             return reply::method_not_allowed(POST_ONLY);
         }
         if Accepted::read(headers).is_none() {
             return reply::refuse(406, "GET is answered with text/event-stream");
         }
-        let session = match self.service.session(headers, &principal) {
+        let session = match self.service.session(headers, principal) {
             Ok(Some(session)) => session,
             // Clients try this once and go on without it.
             Ok(None) => return reply::method_not_allowed(POST_ONLY),
@@ -161,7 +182,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         let exchange = self
             .service
             .stream(session, place, principal.clone(), closing);
-        self.events(None, exchange, principal)
+        self.events(None, exchange, principal.clone())
     }
 
     /// Ends a session.
@@ -185,18 +206,18 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     /// Takes the messages of a client.
     async fn post(
         &self,
-        headers: HeaderMap,
+        headers: &mut HeaderMap,
         body: Incoming,
-        principal: H::Principal,
+        principal: &H::Principal,
         closing: Closing,
     ) -> Reply {
-        if !head::is_json(&headers) {
+        if !head::is_json(headers) {
             return reply::refuse(
                 415,
                 "the body must be sent as Content-Type: application/json",
             );
         }
-        let Some(accepted) = Accepted::read(&headers) else {
+        let Some(accepted) = Accepted::read(headers) else {
             return reply::refuse(406, "accept application/json or text/event-stream");
         };
         let body = match body::read(body, &self.options).await {
@@ -216,14 +237,20 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         };
         match message {
             Message::Request(request) => {
+                // Whoever listens expects a stream, even if it says only `*/*`.
+                let streams = accepted.streams || accepted.anything && request.method == LISTEN;
                 let arrival = Arrival {
-                    principal,
-                    channel: Channel::Http(headers),
+                    principal: principal.clone(),
+                    channel: Channel::Http(std::mem::take(headers)),
                     closing: Some(closing),
                 };
-                self.answer(request, arrival, accepted).await
+                let exchange = self.service.start(request, arrival);
+                if !streams {
+                    exchange.answer_only();
+                }
+                self.answer(exchange, principal, accepted).await
             }
-            other => match self.take_silently(other, &headers, &principal) {
+            other => match self.take_silently(other, headers, principal) {
                 Ok(()) => reply::empty(StatusCode::ACCEPTED),
                 Err(failure) => reply::failure(&failure),
             },
@@ -259,17 +286,10 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     /// on the request runs, and is dropped, with its stream.
     async fn answer(
         &self,
-        request: jsonrpc::Request,
-        arrival: Arrival<H::Principal>,
+        mut exchange: Exchange,
+        principal: &H::Principal,
         accepted: Accepted,
     ) -> Reply {
-        let principal = arrival.principal.clone();
-        // Whoever listens expects a stream, even if it says only `*/*`.
-        let streams = accepted.streams || accepted.anything && request.method == LISTEN;
-        let mut exchange = self.service.start(request, arrival);
-        if !streams {
-            exchange.answer_only();
-        }
         let patience = self.options.keep_alive_interval;
         let first = if accepted.streams {
             tokio::time::timeout(patience, exchange.step()).await.ok()
@@ -278,9 +298,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         };
         match first {
             Some(Step::Done(answer)) => finished(answer),
-            Some(Step::Sent(first)) => self.events(Some(first), exchange, principal),
+            Some(Step::Sent(first)) => self.events(Some(first), exchange, principal.clone()),
             // It runs for long: a stream shows whoever stands between that it lives.
-            None => self.events(None, exchange, principal),
+            None => self.events(None, exchange, principal.clone()),
         }
     }
 
@@ -293,12 +313,12 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     async fn batch(
         &self,
         entries: Vec<Result<Message, Rejected>>,
-        headers: HeaderMap,
-        principal: H::Principal,
+        headers: &HeaderMap,
+        principal: &H::Principal,
     ) -> Reply {
-        let revision = match self.service.session(&headers, &principal) {
+        let revision = match self.service.session(headers, principal) {
             Ok(Some(session)) => Some(session.revision),
-            Ok(None) => era::named(&headers),
+            Ok(None) => era::named(headers),
             Err(failure) => return reply::failure(&failure),
         };
         if let Err(failure) = self.service.check_batch(revision, entries.len()) {
