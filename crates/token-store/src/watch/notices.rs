@@ -1,7 +1,7 @@
 //! Notices of the system that something has changed in a folder (inotify).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     ffi::OsStr,
     io,
     os::fd::{AsFd, BorrowedFd},
@@ -20,7 +20,10 @@ const WATCHED: WatchMask = WatchMask::CREATE
     .union(WatchMask::MODIFY)
     .union(WatchMask::DELETE)
     .union(WatchMask::ATTRIB)
-    .union(WatchMask::DELETE_SELF)
+    .union(ITS_OWN);
+
+/// What becomes of a folder itself.
+const ITS_OWN: WatchMask = WatchMask::DELETE_SELF
     .union(WatchMask::MOVE_SELF)
     .union(WatchMask::ONLYDIR);
 
@@ -84,17 +87,24 @@ impl FolderNotices {
         self.complete
     }
 
-    /// Watches the folders that now decide what the path leads to. Returns whether they differ from before:
-    /// then something may have happened unnoticed.
+    /// Watches the folders that now decide what the path leads to, and whether those above them stay where they are.
+    /// Returns whether they differ from before: then something may have happened unnoticed.
     pub(super) fn arrange(&mut self, path: &Path) -> bool {
         let places = places(path);
+        let deciding: BTreeSet<&Path> = places.iter().map(|(folder, _)| &**folder).collect();
+        let above: BTreeSet<&Path> = deciding
+            .iter()
+            .flat_map(|folder| folder.ancestors())
+            .filter(|folder| folder.parent().is_some() && !deciding.contains(folder))
+            .collect();
         let mut folders = HashMap::new();
         let mut complete = true;
-        for (folder, _) in &places {
+        let watched = deciding.iter().map(|folder| (*folder, WATCHED));
+        for (folder, mask) in watched.chain(above.iter().map(|folder| (*folder, ITS_OWN))) {
             complete &= !is_remote(folder);
-            match self.inotify.watches().add(folder, WATCHED) {
+            match self.inotify.watches().add(folder, mask) {
                 Ok(descriptor) => {
-                    folders.insert(descriptor, folder.clone());
+                    folders.insert(descriptor, folder.to_owned());
                 }
                 Err(error) => {
                     complete = false;
