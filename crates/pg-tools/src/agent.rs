@@ -1,17 +1,11 @@
 //! Who calls, and what they may use.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeSet,
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{borrow::Cow, collections::BTreeSet, net::IpAddr, sync::Arc, time::Instant};
 
 use session_pool::{Lease, LeaseError, Line, Session};
 
 use crate::{
-    Bounds, Doing, Outcome, Pace, QueryLimits,
+    Access, Bounds, Doing, Outcome, Policy, QueryLimits, Role,
     account::Notes,
     meter::{Meter, Running, TooFast},
     read_only::ReadError,
@@ -66,60 +60,6 @@ enum Follows {
     /// In what goes on beyond a call. An agent that is made for a call knows its databases.
     BeyondCalls,
     Always,
-}
-
-/// What an agent may do beside reading the databases that it may use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
-    /// Whether it may change anything.
-    pub access: Access,
-    /// The only tools that it may use; `None` is all that are offered.
-    pub tools: Option<BTreeSet<String>>,
-    /// The only schemas whose tables it may use; `None` is all that its role may.
-    pub schemas: Option<BTreeSet<String>>,
-    /// As whom its statements run.
-    pub role: Role,
-    /// Rows of one result at most, where that is less than a tool allows.
-    pub rows: Option<u32>,
-    /// Bytes of one result at most, where that is less than the toolbox allows.
-    pub result_bytes: Option<usize>,
-    /// Time for one statement, where that is less than the toolbox allows.
-    pub statement_timeout: Option<Duration>,
-    /// How often it may call.
-    pub pace: Pace,
-}
-
-/// As whom an agent's statements run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Role {
-    /// As the role that the database is configured with.
-    #[default]
-    Configured,
-    /// As the role of this name, as which the session logs in.
-    Login(String),
-    /// As the role of this name, which every transaction becomes first and no statement can leave.
-    Set(String),
-}
-
-impl Role {
-    /// Tells agents on one database apart that run as different roles.
-    pub(crate) fn key(&self) -> (u8, &str) {
-        match self {
-            Role::Configured => (0, ""),
-            Role::Login(name) => (1, name),
-            Role::Set(name) => (2, name),
-        }
-    }
-}
-
-/// Whether an agent may change anything.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Access {
-    /// It reads.
-    #[default]
-    Read,
-    /// It may use the tools that write, where the operator has switched them on.
-    Write,
 }
 
 impl Agent {

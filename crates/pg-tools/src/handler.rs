@@ -1,33 +1,30 @@
 //! The toolbox as MCP sees it.
 
-use std::{
-    any::Any,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-};
+mod caller;
+mod shown;
+
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use mcp_protocol::{
-    Block, CallError, CallRefusal, Called, Capabilities, Completion, CompletionCall, Content,
-    Context, Handler, Health, InputRequest, InputResponse, JsonText, Object, Origin, Page,
-    PageRequest, Principal, Prompt as ListedPrompt, PromptArgument, PromptCall, PromptMessage,
-    PromptResult, Reference, Resource, ResourceContents, ResourceData, ResourceTemplate, Role,
-    ServerInfo, Tool as Listed, ToolCall, ToolResult,
+    CallError, CallRefusal, Called, Capabilities, Completion, CompletionCall, Content, Context,
+    Handler, Health, Origin, Page, PageRequest, Principal, Prompt as ListedPrompt, PromptCall,
+    PromptMessage, PromptResult, Reference, Resource, ResourceContents, ResourceData,
+    ResourceTemplate, Role, ServerInfo, Tool as Listed, ToolCall, ToolResult,
 };
-use serde_json::{Value, json};
 
 use crate::{
     Agent, CallCounts, CallKind, CustomTools, Outcome, Settings, SettingsError, Survey,
     agent::READ_RESOURCE,
-    client::{Client, Conversation, Question, Unanswered},
-    fence,
     listing::Lists,
-    meter::TooFast,
-    prompts::{Argument, PROMPTS, Prompt},
-    resources::{self, Described, LISTED, TEMPLATE},
+    prompts::{Argument, PROMPTS},
+    resources::{self, LISTED, TEMPLATE},
     shelf::Shelf,
     survey,
-    tools::{Failure, Found, Text},
+    tools::Failure,
+};
+use caller::Caller;
+use shown::{
+    fenced, list_prompt, list_resource, list_template, of_failure, of_haste, of_no_account, result,
 };
 
 /// What an agent should know before its first call.
@@ -413,167 +410,11 @@ impl Handler for Toolbox {
     }
 }
 
-fn list_resource(resource: &Described) -> Resource {
-    Resource {
-        uri: resource.uri.into(),
-        name: resource.name.into(),
-        title: Some(resource.title.into()),
-        description: Some(resource.description.into()),
-        mime_type: Some(resources::MIME_TYPE.into()),
-        ..Resource::default()
-    }
-}
-
-fn list_template(template: &Described) -> ResourceTemplate {
-    ResourceTemplate {
-        uri_template: template.uri.into(),
-        name: template.name.into(),
-        title: Some(template.title.into()),
-        description: Some(template.description.into()),
-        mime_type: Some(resources::MIME_TYPE.into()),
-        ..ResourceTemplate::default()
-    }
-}
-
-fn list_prompt(prompt: &Prompt) -> ListedPrompt {
-    let arguments = prompt.arguments.iter().map(|argument| PromptArgument {
-        name: argument.name.into(),
-        description: Some(argument.description.into()),
-        required: argument.required,
-        ..PromptArgument::default()
-    });
-    ListedPrompt {
-        name: prompt.name.into(),
-        title: Some(prompt.title.into()),
-        description: Some(prompt.description.into()),
-        arguments: arguments.collect(),
-        ..ListedPrompt::default()
-    }
-}
-
-/// Where a request other than a tool's call comes too fast, the client reads when to try again.
-fn of_haste(too_fast: TooFast) -> CallError {
-    of_failure(Failure::told(too_fast))
-}
-
-/// Where no account can be kept of a request other than a tool's call.
-fn of_no_account(why: &'static str) -> CallError {
-    of_failure(Failure::told(why))
-}
-
-/// Where a request other than a tool's call fails, the client reads why as an error of ours.
-fn of_failure(failure: Failure) -> CallError {
-    const DATABASE_FAILED: i64 = -31_000;
-    match failure {
-        Failure::Told(message) | Failure::Quoted(message) => CallError::Other {
-            code: DATABASE_FAILED,
-            message,
-            data: None,
-        },
-        Failure::Unanswered => CallError::Internal("a resource asked the client".into()),
-    }
-}
-
-fn result(found: Found) -> ToolResult {
-    let texts = found.texts.into_iter().map(|text| match text {
-        Text::Said(text) => Content::text(text),
-        Text::Data(text) => fenced(&text),
-    });
-    ToolResult {
-        content: texts.collect(),
-        structured: Some(found.structured),
-        ..ToolResult::default()
-    }
-}
-
-fn fenced(text: &JsonText) -> Content {
-    Block::JsonText(fence::around(text)).into()
-}
-
-/// The program that a call comes from.
-struct Caller<'a> {
-    context: &'a Context<Agent>,
-    /// What the protocol wants to be returned, when something was asked.
-    asked: Mutex<Option<CallError>>,
-}
-
-impl<'a> Caller<'a> {
-    fn new(context: &'a Context<Agent>) -> Self {
-        Caller {
-            context,
-            asked: Mutex::default(),
-        }
-    }
-
-    /// Gives the error by which the client is asked.
-    fn asked(self) -> CallError {
-        let asked = self.asked.into_inner();
-        let asked = asked.unwrap_or_else(PoisonError::into_inner);
-        asked.unwrap_or_else(|| CallError::Internal("a tool waits, but asked nothing".into()))
-    }
-}
-
-impl Client for Caller<'_> {
-    fn has_model(&self) -> bool {
-        self.context.client().sampling
-    }
-
-    fn ask_model(&self, key: &str, question: &Question) -> Result<String, Unanswered> {
-        match self.context.ask(key, message(question)) {
-            Ok(InputResponse::Message(message)) => Ok(words(&message)),
-            // An answer of another kind is none.
-            Ok(_) => Ok(String::new()),
-            Err(CallError::Unanswered { message, .. }) => Err(Unanswered::InVain(message)),
-            Err(asked) => {
-                let mut place = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-                *place = Some(asked);
-                Err(Unanswered::Yet)
-            }
-        }
-    }
-
-    fn conversation(&self) -> Option<Conversation> {
-        self.context.session().map(|session| Conversation {
-            id: session.id().to_owned(),
-            idle_time: session.idle_timeout(),
-        })
-    }
-
-    fn hold(&self, value: Box<dyn Any + Send + Sync>) {
-        if let Some(session) = self.context.session() {
-            session.attach(value);
-        }
-    }
-}
-
-/// Writes a question as the parameters of `sampling/createMessage`.
-fn message(question: &Question) -> InputRequest {
-    let params = json!({
-        "messages": [{ "role": "user", "content": { "type": "text", "text": question.text } }],
-        "systemPrompt": question.system,
-        "maxTokens": question.max_tokens,
-    });
-    match params {
-        Value::Object(params) => InputRequest::Message(params),
-        _ => unreachable!("an object was written"),
-    }
-}
-
-/// Takes the words out of a model's message, whose content is one block or, since 2025-11-25, several.
-fn words(message: &Object) -> String {
-    let content = message.get("content").unwrap_or(&Value::Null);
-    let blocks = content
-        .as_array()
-        .map_or(std::slice::from_ref(content), Vec::as_slice);
-    let texts = blocks
-        .iter()
-        .filter_map(|block| block.get("text")?.as_str());
-    texts.collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[tokio::test]
@@ -715,22 +556,5 @@ mod tests {
                 .contains("no opt-in tool \"exequte_write\""),
             "{error}"
         );
-    }
-
-    #[test]
-    fn a_models_words_are_found_in_every_form_of_content() {
-        for (content, expected) in [
-            (json!({ "type": "text", "text": "a" }), "a"),
-            (
-                json!([{ "type": "text", "text": "a" }, { "type": "image" }, { "type": "text", "text": "b" }]),
-                "ab",
-            ),
-            (json!([]), ""),
-            (json!("a"), ""),
-            (Value::Null, ""),
-        ] {
-            let message = Object::from_iter([("content".to_owned(), content.clone())]);
-            assert_eq!(words(&message), expected, "{content}");
-        }
     }
 }

@@ -4,57 +4,25 @@
 //! end, so that all of it costs one write, one read and one "ready"; after a statement that fails
 //! PostgreSQL skips the others. Values come as text, written by their types' own output functions.
 
-use std::{borrow::Cow, io, sync::Arc};
+mod row;
+mod steps;
+
+use std::{io, sync::Arc};
 
 use bytes::{Buf, BytesMut};
 use fallible_iterator::FallibleIterator;
-use postgres_protocol::{
-    IsNull,
-    message::{backend, frontend},
-};
+use postgres_protocol::message::backend;
 
 use crate::{
     Complaint,
     shared::{Lender, Loan},
-    statements::{Name, Plan, Statements, Use},
+    statements::Statements,
     wire::Stream,
 };
+use steps::Sent;
 
-/// What is asked of PostgreSQL in one step of an exchange; each text is one statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step<'a> {
-    /// Runs a statement that every exchange has; what it gives is not wanted. It is prepared, and
-    /// begins with the word that PostgreSQL says when it has run: whoever gets a text run (by `EXECUTE`
-    /// in a function) could prepare a query or a change of rows by that name, and the exchange fails
-    /// when such a one has run.
-    Run(&'a str),
-    /// Runs a statement that is not prepared by a name, so that no other one can ever be run instead.
-    Frame(&'a str),
-    /// Has a text parsed, alone. Left out when the step after it is prepared already, which says
-    /// that this one passed before.
-    Check(&'a str),
-    /// Has a text parsed, alone, whatever is prepared.
-    Parse(&'a str),
-    /// Runs a statement that may be new, with values for its parameters, and gives its columns and rows.
-    Query(&'a str, &'a [Parameter<'a>]),
-    /// Runs a statement once, which is not prepared by a name, and gives its columns and the first
-    /// `rows` of its rows; [`Exchange::done`] then says what it did.
-    Few {
-        /// The statement.
-        text: &'a str,
-        /// Rows at most, not 0; more are not sent.
-        rows: u32,
-    },
-}
-
-/// A value for `$1` and so on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parameter<'a> {
-    /// The type's number in `pg_type`.
-    pub type_oid: u32,
-    /// The value as its type reads it.
-    pub text: Cow<'a, str>,
-}
+pub use row::Row;
+pub use steps::{Parameter, Step};
 
 /// A part of an answer.
 #[derive(Debug)]
@@ -95,61 +63,6 @@ pub struct Column {
     /// The table's number in `pg_class` and the column's in the table, where its values are those of
     /// a table's column.
     pub origin: Option<(u32, i16)>,
-}
-
-/// A row as PostgreSQL sends it.
-#[derive(Clone, Copy, Debug)]
-pub struct Row<'a>(&'a [u8]);
-
-impl<'a> Row<'a> {
-    /// Takes the body of a `DataRow` message.
-    #[must_use]
-    pub fn new(body: &'a [u8]) -> Self {
-        Row(body)
-    }
-
-    /// The bytes that [`Row::new`] takes.
-    #[must_use]
-    pub fn body(&self) -> &'a [u8] {
-        self.0
-    }
-
-    /// Counts the bytes of its values.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.0.len().saturating_sub(2 + 4 * self.count())
-    }
-
-    /// Counts its values.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        match self.0 {
-            [high, low, ..] => usize::from(u16::from_be_bytes([*high, *low])),
-            _ => 0,
-        }
-    }
-
-    /// Goes through its values, in text; `None` is NULL. A row in no known form is an error.
-    pub fn values(&self) -> impl Iterator<Item = io::Result<Option<&'a [u8]>>> + use<'a> {
-        let mut rest = self.0.get(2..).unwrap_or_default();
-        (0..self.count()).map(move |_| {
-            let (value, after) = split_value(rest).ok_or_else(malformed)?;
-            rest = after;
-            Ok(value)
-        })
-    }
-}
-
-/// Splits a value off: its length, or -1 for NULL, and its bytes.
-fn split_value(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
-    let (length, rest) = bytes.split_first_chunk()?;
-    match i32::from_be_bytes(*length) {
-        -1 => Some((None, rest)),
-        length => {
-            let (value, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-            Some((Some(value), rest))
-        }
-    }
 }
 
 fn malformed() -> io::Error {
@@ -200,19 +113,6 @@ pub struct Exchange<'a> {
     done: Option<String>,
 }
 
-struct Sent {
-    /// The step's place in what the caller gave.
-    step: usize,
-    is_check: bool,
-    has_rows: bool,
-    /// Whether the caller wants to know what it did.
-    is_told: bool,
-    prepares: Option<Name>,
-    prepared: Option<Name>,
-    /// What PostgreSQL was not asked to describe again, until it is told.
-    columns: Option<Arc<[Column]>>,
-}
-
 impl Means {
     /// Sends steps; a row with more bytes than `largest_row` ends it.
     pub(crate) async fn exchange(
@@ -222,7 +122,7 @@ impl Means {
     ) -> io::Result<Exchange<'_>> {
         let mut loan = self.lender.borrow().await?;
         self.buffer.clear();
-        let sent = write(&mut self.buffer, &mut self.statements, steps)?;
+        let sent = steps::write(&mut self.buffer, &mut self.statements, steps)?;
         loan.send(&self.buffer).await?;
         self.buffer.clear();
         Ok(Exchange {
@@ -237,108 +137,6 @@ impl Means {
             done: None,
         })
     }
-}
-
-/// Writes all messages of an exchange.
-fn write(
-    out: &mut BytesMut,
-    statements: &mut Statements,
-    steps: &[Step<'_>],
-) -> io::Result<Vec<Sent>> {
-    for name in statements.evicted() {
-        frontend::close(b'S', &name.text(), out)?;
-    }
-    let mut sent = Vec::with_capacity(steps.len());
-    let mut checks = Vec::new();
-    for (step, what) in steps.iter().enumerate() {
-        let (text, parameters, expected) = match *what {
-            Step::Check(text) => {
-                checks.push((step, text));
-                continue;
-            }
-            Step::Parse(text) => {
-                parse(step, text, out, &mut sent)?;
-                continue;
-            }
-            Step::Run(text) => (text, [].as_slice(), Some(Use::Always)),
-            Step::Query(text, parameters) => (text, parameters, Some(Use::Maybe)),
-            Step::Frame(text) | Step::Few { text, .. } => (text, [].as_slice(), None),
-        };
-        let types = parameters.iter().map(|parameter| parameter.type_oid);
-        let plan = expected.map_or(Plan::Once, |expected| {
-            statements.plan(text, types.clone(), expected)
-        });
-        let checks = std::mem::take(&mut checks);
-        let (name, prepares, prepared) = match plan {
-            Plan::Prepared(name) => (name.text(), None, Some(name)),
-            Plan::Prepare(name) => (name.text(), Some(name), None),
-            Plan::Once => (String::new(), None, None),
-        };
-        if prepared.is_none() {
-            for (step, text) in checks {
-                parse(step, text, out, &mut sent)?;
-            }
-            frontend::parse(&name, text, types, out)?;
-        }
-        bind(&name, parameters, out)?;
-        let has_rows = matches!(what, Step::Query(..) | Step::Few { .. });
-        let known = prepared.filter(|_| has_rows);
-        let columns = known.and_then(|name| statements.columns(name));
-        if has_rows && columns.is_none() {
-            frontend::describe(b'P', "", out)?;
-        }
-        let most_rows = match what {
-            Step::Few { rows, .. } => i32::try_from(*rows).unwrap_or(i32::MAX),
-            _ => 0,
-        };
-        frontend::execute("", most_rows, out)?;
-        sent.push(Sent {
-            step,
-            is_check: false,
-            has_rows,
-            is_told: matches!(what, Step::Few { .. }),
-            prepares,
-            prepared,
-            columns,
-        });
-    }
-    frontend::sync(out);
-    Ok(sent)
-}
-
-/// Has a text parsed that is not run.
-fn parse(step: usize, text: &str, out: &mut BytesMut, sent: &mut Vec<Sent>) -> io::Result<()> {
-    frontend::parse("", text, [], out)?;
-    sent.push(Sent {
-        step,
-        is_check: true,
-        has_rows: false,
-        is_told: false,
-        prepares: None,
-        prepared: None,
-        columns: None,
-    });
-    Ok(())
-}
-
-/// Binds a statement; values go as text, and its results shall come as text.
-fn bind(statement: &str, parameters: &[Parameter<'_>], out: &mut BytesMut) -> io::Result<()> {
-    frontend::bind(
-        "",
-        statement,
-        std::iter::empty(),
-        parameters,
-        |parameter, out| {
-            out.extend_from_slice(parameter.text.as_bytes());
-            Ok(IsNull::No)
-        },
-        std::iter::empty(),
-        out,
-    )
-    .map_err(|error| match error {
-        frontend::BindError::Conversion(cause) => io::Error::other(cause),
-        frontend::BindError::Serialization(error) => error,
-    })
 }
 
 impl Exchange<'_> {
@@ -380,7 +178,7 @@ impl Exchange<'_> {
             match kind {
                 b'D' if is_row => {
                     self.handed = HEAD + length;
-                    return Ok(Answer::Row(Row(&self.buffer[HEAD..HEAD + length])));
+                    return Ok(Answer::Row(Row::new(&self.buffer[HEAD..HEAD + length])));
                 }
                 b'T' => return self.columns(),
                 b'E' => return self.refused(),
@@ -531,49 +329,5 @@ impl Exchange<'_> {
         Ok(Answer::Ready {
             in_transaction: body.status() != b'I',
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Gives the values of a row as far as they can be read, and says whether all could.
-    fn read(body: &[u8]) -> (Vec<Option<&[u8]>>, bool) {
-        let values: Vec<_> = Row::new(body).values().collect();
-        let is_whole = values.iter().all(Result::is_ok);
-        (
-            values.into_iter().filter_map(Result::ok).collect(),
-            is_whole,
-        )
-    }
-
-    #[test]
-    fn a_row_gives_its_values() {
-        for (body, expected, size) in [
-            (&b"\0\0"[..], vec![], 0),
-            (b"\0\x01\xff\xff\xff\xff", vec![None], 0),
-            (
-                b"\0\x02\0\0\0\0\0\0\0\x02ab",
-                vec![Some(&b""[..]), Some(b"ab")],
-                2,
-            ),
-        ] {
-            assert_eq!(read(body), (expected, true), "{body:?}");
-            assert_eq!(Row::new(body).size(), size, "{body:?}");
-        }
-    }
-
-    #[test]
-    fn a_row_that_is_cut_off_or_lies_is_an_error() {
-        for body in [
-            &b"\0\x01"[..],
-            b"\0\x01\0\0\0",
-            b"\0\x01\0\0\0\x02a",
-            b"\0\x01\xff\xff\xff\xfe",
-            b"\0\x01\x7f\xff\xff\xffabc",
-        ] {
-            assert!(!read(body).1, "{body:?}");
-        }
     }
 }

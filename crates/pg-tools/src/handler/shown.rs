@@ -1,0 +1,91 @@
+//! What the toolbox has and gives, in the protocol's terms.
+
+use mcp_protocol::{
+    Block, CallError, Content, JsonText, Prompt as ListedPrompt, PromptArgument, Resource,
+    ResourceTemplate, ToolResult,
+};
+
+use crate::{
+    fence,
+    meter::TooFast,
+    prompts::Prompt,
+    resources::{self, Described},
+    tools::{Failure, Found, Text},
+};
+
+pub(super) fn list_resource(resource: &Described) -> Resource {
+    Resource {
+        uri: resource.uri.into(),
+        name: resource.name.into(),
+        title: Some(resource.title.into()),
+        description: Some(resource.description.into()),
+        mime_type: Some(resources::MIME_TYPE.into()),
+        ..Resource::default()
+    }
+}
+
+pub(super) fn list_template(template: &Described) -> ResourceTemplate {
+    ResourceTemplate {
+        uri_template: template.uri.into(),
+        name: template.name.into(),
+        title: Some(template.title.into()),
+        description: Some(template.description.into()),
+        mime_type: Some(resources::MIME_TYPE.into()),
+        ..ResourceTemplate::default()
+    }
+}
+
+pub(super) fn list_prompt(prompt: &Prompt) -> ListedPrompt {
+    let arguments = prompt.arguments.iter().map(|argument| PromptArgument {
+        name: argument.name.into(),
+        description: Some(argument.description.into()),
+        required: argument.required,
+        ..PromptArgument::default()
+    });
+    ListedPrompt {
+        name: prompt.name.into(),
+        title: Some(prompt.title.into()),
+        description: Some(prompt.description.into()),
+        arguments: arguments.collect(),
+        ..ListedPrompt::default()
+    }
+}
+
+/// Where a request other than a tool's call comes too fast, the client reads when to try again.
+pub(super) fn of_haste(too_fast: TooFast) -> CallError {
+    of_failure(Failure::told(too_fast))
+}
+
+/// Where no account can be kept of a request other than a tool's call.
+pub(super) fn of_no_account(why: &'static str) -> CallError {
+    of_failure(Failure::told(why))
+}
+
+/// Where a request other than a tool's call fails, the client reads why as an error of ours.
+pub(super) fn of_failure(failure: Failure) -> CallError {
+    const DATABASE_FAILED: i64 = -31_000;
+    match failure {
+        Failure::Told(message) | Failure::Quoted(message) => CallError::Other {
+            code: DATABASE_FAILED,
+            message,
+            data: None,
+        },
+        Failure::Unanswered => CallError::Internal("a resource asked the client".into()),
+    }
+}
+
+pub(super) fn result(found: Found) -> ToolResult {
+    let texts = found.texts.into_iter().map(|text| match text {
+        Text::Said(text) => Content::text(text),
+        Text::Data(text) => fenced(&text),
+    });
+    ToolResult {
+        content: texts.collect(),
+        structured: Some(found.structured),
+        ..ToolResult::default()
+    }
+}
+
+pub(super) fn fenced(text: &JsonText) -> Content {
+    Block::JsonText(fence::around(text)).into()
+}

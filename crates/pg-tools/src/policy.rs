@@ -1,0 +1,59 @@
+//! What a token allows.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::Pace;
+
+/// What an agent may do beside reading the databases that it may use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether it may change anything.
+    pub access: Access,
+    /// The only tools that it may use; `None` is all that are offered.
+    pub tools: Option<BTreeSet<String>>,
+    /// The only schemas whose tables it may use; `None` is all that its role may.
+    pub schemas: Option<BTreeSet<String>>,
+    /// As whom its statements run.
+    pub role: Role,
+    /// Rows of one result at most, where that is less than a tool allows.
+    pub rows: Option<u32>,
+    /// Bytes of one result at most, where that is less than the toolbox allows.
+    pub result_bytes: Option<usize>,
+    /// Time for one statement, where that is less than the toolbox allows.
+    pub statement_timeout: Option<Duration>,
+    /// How often it may call.
+    pub pace: Pace,
+}
+
+/// As whom an agent's statements run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// As the role that the database is configured with.
+    #[default]
+    Configured,
+    /// As the role of this name, as which the session logs in.
+    Login(String),
+    /// As the role of this name, which every transaction becomes first and no statement can leave.
+    Set(String),
+}
+
+impl Role {
+    /// Tells agents on one database apart that run as different roles.
+    pub(crate) fn key(&self) -> (u8, &str) {
+        match self {
+            Role::Configured => (0, ""),
+            Role::Login(name) => (1, name),
+            Role::Set(name) => (2, name),
+        }
+    }
+}
+
+/// Whether an agent may change anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// It reads.
+    #[default]
+    Read,
+    /// It may use the tools that write, where the operator has switched them on.
+    Write,
+}

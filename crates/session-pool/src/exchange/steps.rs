@@ -1,0 +1,161 @@
+//! What is asked in an exchange, and how it is written.
+
+use std::{borrow::Cow, io, sync::Arc};
+
+use bytes::BytesMut;
+use postgres_protocol::{IsNull, message::frontend};
+
+use super::Column;
+use crate::statements::{Name, Plan, Statements, Use};
+
+/// What is asked of PostgreSQL in one step of an exchange; each text is one statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// Runs a statement that every exchange has; what it gives is not wanted. It is prepared, and
+    /// begins with the word that PostgreSQL says when it has run: whoever gets a text run (by `EXECUTE`
+    /// in a function) could prepare a query or a change of rows by that name, and the exchange fails
+    /// when such a one has run.
+    Run(&'a str),
+    /// Runs a statement that is not prepared by a name, so that no other one can ever be run instead.
+    Frame(&'a str),
+    /// Has a text parsed, alone. Left out when the step after it is prepared already, which says
+    /// that this one passed before.
+    Check(&'a str),
+    /// Has a text parsed, alone, whatever is prepared.
+    Parse(&'a str),
+    /// Runs a statement that may be new, with values for its parameters, and gives its columns and rows.
+    Query(&'a str, &'a [Parameter<'a>]),
+    /// Runs a statement once, which is not prepared by a name, and gives its columns and the first
+    /// `rows` of its rows; [`Exchange::done`](super::Exchange::done) then says what it did.
+    Few {
+        /// The statement.
+        text: &'a str,
+        /// Rows at most, not 0; more are not sent.
+        rows: u32,
+    },
+}
+
+/// A value for `$1` and so on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter<'a> {
+    /// The type's number in `pg_type`.
+    pub type_oid: u32,
+    /// The value as its type reads it.
+    pub text: Cow<'a, str>,
+}
+
+/// A step that was sent, as far as it has an answer of its own.
+pub(super) struct Sent {
+    /// The step's place in what the caller gave.
+    pub(super) step: usize,
+    pub(super) is_check: bool,
+    pub(super) has_rows: bool,
+    /// Whether the caller wants to know what it did.
+    pub(super) is_told: bool,
+    pub(super) prepares: Option<Name>,
+    pub(super) prepared: Option<Name>,
+    /// What PostgreSQL was not asked to describe again, until it is told.
+    pub(super) columns: Option<Arc<[Column]>>,
+}
+
+/// Writes all messages of an exchange.
+pub(super) fn write(
+    out: &mut BytesMut,
+    statements: &mut Statements,
+    steps: &[Step<'_>],
+) -> io::Result<Vec<Sent>> {
+    for name in statements.evicted() {
+        frontend::close(b'S', &name.text(), out)?;
+    }
+    let mut sent = Vec::with_capacity(steps.len());
+    let mut checks = Vec::new();
+    for (step, what) in steps.iter().enumerate() {
+        let (text, parameters, expected) = match *what {
+            Step::Check(text) => {
+                checks.push((step, text));
+                continue;
+            }
+            Step::Parse(text) => {
+                parse(step, text, out, &mut sent)?;
+                continue;
+            }
+            Step::Run(text) => (text, [].as_slice(), Some(Use::Always)),
+            Step::Query(text, parameters) => (text, parameters, Some(Use::Maybe)),
+            Step::Frame(text) | Step::Few { text, .. } => (text, [].as_slice(), None),
+        };
+        let types = parameters.iter().map(|parameter| parameter.type_oid);
+        let plan = expected.map_or(Plan::Once, |expected| {
+            statements.plan(text, types.clone(), expected)
+        });
+        let checks = std::mem::take(&mut checks);
+        let (name, prepares, prepared) = match plan {
+            Plan::Prepared(name) => (name.text(), None, Some(name)),
+            Plan::Prepare(name) => (name.text(), Some(name), None),
+            Plan::Once => (String::new(), None, None),
+        };
+        if prepared.is_none() {
+            for (step, text) in checks {
+                parse(step, text, out, &mut sent)?;
+            }
+            frontend::parse(&name, text, types, out)?;
+        }
+        bind(&name, parameters, out)?;
+        let has_rows = matches!(what, Step::Query(..) | Step::Few { .. });
+        let known = prepared.filter(|_| has_rows);
+        let columns = known.and_then(|name| statements.columns(name));
+        if has_rows && columns.is_none() {
+            frontend::describe(b'P', "", out)?;
+        }
+        let most_rows = match what {
+            Step::Few { rows, .. } => i32::try_from(*rows).unwrap_or(i32::MAX),
+            _ => 0,
+        };
+        frontend::execute("", most_rows, out)?;
+        sent.push(Sent {
+            step,
+            is_check: false,
+            has_rows,
+            is_told: matches!(what, Step::Few { .. }),
+            prepares,
+            prepared,
+            columns,
+        });
+    }
+    frontend::sync(out);
+    Ok(sent)
+}
+
+/// Has a text parsed that is not run.
+fn parse(step: usize, text: &str, out: &mut BytesMut, sent: &mut Vec<Sent>) -> io::Result<()> {
+    frontend::parse("", text, [], out)?;
+    sent.push(Sent {
+        step,
+        is_check: true,
+        has_rows: false,
+        is_told: false,
+        prepares: None,
+        prepared: None,
+        columns: None,
+    });
+    Ok(())
+}
+
+/// Binds a statement; values go as text, and its results shall come as text.
+fn bind(statement: &str, parameters: &[Parameter<'_>], out: &mut BytesMut) -> io::Result<()> {
+    frontend::bind(
+        "",
+        statement,
+        std::iter::empty(),
+        parameters,
+        |parameter, out| {
+            out.extend_from_slice(parameter.text.as_bytes());
+            Ok(IsNull::No)
+        },
+        std::iter::empty(),
+        out,
+    )
+    .map_err(|error| match error {
+        frontend::BindError::Conversion(cause) => io::Error::other(cause),
+        frontend::BindError::Serialization(error) => error,
+    })
+}
