@@ -1,0 +1,165 @@
+//! How sessions end: on command, and at their deadlines.
+
+use super::*;
+
+#[tokio::test]
+async fn closing_cancels_what_runs_and_closes_every_connection() {
+    for config in [socket_config(), tcp_config("127.0.0.1")] {
+        let observer = observer().await;
+        let sessions = Sessions::new([database(config)], Limits::default());
+        let session = sessions.open("closing", None);
+        let idle = session.lease("main").await.unwrap();
+        idle.scrub().await.unwrap();
+        let busy = session.lease("main").await.unwrap();
+        let other = session.lease("main").await.unwrap();
+        let statement =
+            tokio::spawn(async move { busy.batch_execute("SELECT pg_sleep(60)").await });
+        running(&observer, "closing", "pg_sleep").await;
+        sessions.close("closing");
+        let took = gone(&observer, "closing").await;
+        assert!(took < AT_ONCE, "took {took:?}");
+        assert!(statement.await.unwrap().is_err());
+        assert!(session.is_closed());
+        assert!(other.batch_execute("SELECT 1").await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_handle_from_before_the_end_opens_nothing_after_it() {
+    let sessions = sessions();
+    let stale = sessions.open("stale", None);
+    sessions.close("stale");
+    assert!(matches!(stale.lease("main").await, Err(LeaseError::Closed)));
+    let fresh = sessions.open("stale", None);
+    assert!(
+        fresh.lease("main").await.is_ok(),
+        "the id itself may come back"
+    );
+    assert!(matches!(stale.lease("main").await, Err(LeaseError::Closed)));
+}
+
+#[tokio::test]
+async fn a_waiting_lease_learns_of_the_end_at_once() {
+    let mut only = database(socket_config());
+    only.max_connections = 1;
+    let sessions = Sessions::new(
+        [only],
+        Limits {
+            wait: Duration::from_secs(60),
+            ..Limits::default()
+        },
+    );
+    let session = sessions.open("waiting", None);
+    let _held = session.lease("main").await.unwrap();
+    let waiter = session.clone();
+    let waiting = tokio::spawn(async move { waiter.lease("main").await.map(drop) });
+    tokio::task::yield_now().await;
+    sessions.close("waiting");
+    let answer = tokio::time::timeout(Duration::from_secs(1), waiting)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(matches!(answer, Err(LeaseError::Closed)));
+}
+
+/// A wall clock that a test sets.
+#[derive(Clone, Default)]
+struct Wall(Arc<AtomicU64>);
+
+impl Wall {
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn sessions(&self) -> Sessions {
+        let wall = self.0.clone();
+        Sessions::with_clock([database(socket_config())], Limits::default(), move || {
+            Wall::at(wall.load(Ordering::SeqCst))
+        })
+    }
+
+    fn set(&self, seconds: u64) {
+        self.0.store(seconds, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn a_session_ends_at_its_deadline_by_the_wall_clock() {
+    let wall = Wall::default();
+    let sessions = wall.sessions();
+    let (ends, told) = std::sync::mpsc::channel();
+    sessions.tell_ends(move |id, end| ends.send((id.to_owned(), format!("{end:?}"))).unwrap());
+    let session = sessions.open("expiring", Some(Wall::at(90_000)));
+    let busy = session.lease("main").await.unwrap();
+    let statement = tokio::spawn(async move { busy.batch_execute("SELECT pg_sleep(60)").await });
+    let observer = observer().await;
+    running(&observer, "expiring", "pg_sleep").await;
+    wall.set(89_999);
+    tokio::time::sleep(Duration::from_millis(1_100)).await; // a whole tick, in which nothing may happen
+    assert!(!session.is_closed(), "ended before its time");
+    wall.set(90_000);
+    tokio::time::timeout(Duration::from_secs(2), session.closed())
+        .await
+        .unwrap();
+    gone(&observer, "expiring").await;
+    assert!(statement.await.unwrap().is_err());
+    let late = sessions.open("expiring", Some(Wall::at(90_000)));
+    assert!(late.is_closed() && !sessions.close("expiring"));
+    let told: Vec<_> = told.try_iter().collect();
+    assert_eq!(
+        told,
+        [("expiring".to_owned(), format!("{:?}", End::Deadline))],
+        "told once"
+    );
+}
+
+#[tokio::test]
+async fn ends_are_told_of_what_was_not_closed() {
+    let sessions = sessions();
+    let (ends, told) = std::sync::mpsc::channel();
+    sessions.tell_ends(move |id, end| ends.send((id.to_owned(), format!("{end:?}"))).unwrap());
+    let as_user = |user: &str| Terms {
+        login: Some(Arc::new(Login {
+            user: user.to_owned(),
+            password: None,
+        })),
+        ..Terms::default()
+    };
+    for id in ["closed", "same", "another"] {
+        sessions.open_on(id, None, &as_user("a"));
+    }
+    sessions.close("closed");
+    sessions.open_on("same", None, &as_user("a"));
+    let before = sessions.open_on("another", None, &as_user("a"));
+    let after = sessions.open_on("another", None, &as_user("b"));
+    assert!(before.is_closed() && !after.is_closed());
+    sessions.close_all();
+    let told: Vec<_> = told.try_iter().collect();
+    assert_eq!(told, [("another".to_owned(), format!("{:?}", End::Login))]);
+}
+
+#[tokio::test]
+async fn a_deadline_that_is_near_is_met_to_the_millisecond() {
+    let sessions = sessions();
+    let deadline = SystemTime::now() + Duration::from_millis(300);
+    let session = sessions.open("near", Some(deadline));
+    session.closed().await;
+    let late = SystemTime::now().duration_since(deadline).unwrap();
+    assert!(late < AT_ONCE, "{late:?} late");
+}
+
+#[tokio::test]
+async fn a_moved_deadline_replaces_the_old_one() {
+    let wall = Wall::default();
+    let sessions = wall.sessions();
+    let session = sessions.open("moved", Some(Wall::at(10)));
+    let same = sessions.open("moved", Some(Wall::at(1_000)));
+    wall.set(500);
+    let marker = sessions.open("marker", Some(Wall::at(400)));
+    marker.closed().await;
+    assert!(!session.is_closed() && !same.is_closed());
+    sessions.open("moved", Some(Wall::at(450)));
+    tokio::time::timeout(Duration::from_secs(2), session.closed())
+        .await
+        .unwrap();
+}

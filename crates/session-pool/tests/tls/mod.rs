@@ -1,0 +1,108 @@
+//! Connections to PostgreSQL over TLS.
+
+use super::*;
+
+#[tokio::test]
+async fn tls_is_spoken_and_verified_as_asked_for() {
+    let authority = server().authority.as_path();
+    let (_, stranger) = identity();
+    let other = server().root.join("stranger.pem");
+    fs::write(&other, stranger).unwrap();
+    let uses_tls = |host: &'static str, verification, roots: Option<&std::path::Path>| {
+        let tls = Tls::new(verification, roots).unwrap();
+        async move {
+            let mut config = tcp_config("127.0.0.1");
+            if host != "127.0.0.1" {
+                config = tcp_config(host);
+                config.hostaddr("127.0.0.1".parse().unwrap());
+            }
+            let sessions = Sessions::new([Database::new("main", config, tls)], Limits::default());
+            let lease = sessions.open("secure", None).lease("main").await.ok()?;
+            let row = lease
+                .query_one(
+                    "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+                    &[],
+                )
+                .await
+                .unwrap();
+            Some(row.get::<_, bool>(0))
+        }
+    };
+    for (case, host, verification, roots, expected) in [
+        (
+            "prefer",
+            "127.0.0.1",
+            Verification::Opportunistic,
+            None,
+            Some(true),
+        ),
+        (
+            "require",
+            "127.0.0.1",
+            Verification::Encrypted,
+            None,
+            Some(true),
+        ),
+        (
+            "verify-ca, other name",
+            "127.0.0.1",
+            Verification::Authority,
+            Some(authority),
+            Some(true),
+        ),
+        (
+            "verify-ca, other authority",
+            "localhost",
+            Verification::Authority,
+            Some(other.as_path()),
+            None,
+        ),
+        (
+            "verify-full",
+            "localhost",
+            Verification::Host,
+            Some(authority),
+            Some(true),
+        ),
+        (
+            "verify-full, other name",
+            "127.0.0.1",
+            Verification::Host,
+            Some(authority),
+            None,
+        ),
+        (
+            "verify-full, other authority",
+            "localhost",
+            Verification::Host,
+            Some(other.as_path()),
+            None,
+        ),
+    ] {
+        assert_eq!(
+            uses_tls(host, verification, roots).await,
+            expected,
+            "{case}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn closing_reaches_statements_over_tls() {
+    let tls = Tls::new(Verification::Host, Some(&server().authority)).unwrap();
+    let mut config = tcp_config("localhost");
+    config.hostaddr("127.0.0.1".parse().unwrap());
+    let sessions = Sessions::new([Database::new("main", config, tls)], Limits::default());
+    let lease = sessions
+        .open("tls-closing", None)
+        .lease("main")
+        .await
+        .unwrap();
+    let call = tokio::spawn(async move { lease.batch_execute("SELECT pg_sleep(60)").await });
+    let observer = observer().await;
+    running(&observer, "tls-closing", "pg_sleep").await;
+    sessions.close("tls-closing");
+    let took = gone(&observer, "tls-closing").await;
+    assert!(took < AT_ONCE, "took {took:?}");
+    assert!(call.await.unwrap().is_err());
+}
