@@ -156,6 +156,46 @@ async fn after_fresh_a_removed_token_is_out_and_its_removal_published() {
 }
 
 #[tokio::test]
+async fn whatever_becomes_of_the_file_is_seen_by_the_next_request() {
+    type Change = fn(&Path);
+    let changes: [(Change, usize); 6] = [
+        (|path| replace(path, 2), 2),
+        (|path| fs::write(path, yaml(3)).unwrap(), 3),
+        (|path| fs::remove_file(path).unwrap(), 0),
+        (
+            |path| fs::rename(path, path.with_extension("old")).unwrap(),
+            0,
+        ),
+        (
+            |path| {
+                let other = path.with_extension("other");
+                fs::write(&other, yaml(4)).unwrap();
+                fs::remove_file(path).unwrap();
+                symlink(other, path).unwrap();
+            },
+            4,
+        ),
+        (
+            |path| {
+                let kept = path.with_extension("kept");
+                fs::hard_link(path, kept).unwrap();
+                replace(path, 5);
+            },
+            5,
+        ),
+    ];
+    for (number, (change, expected)) in changes.into_iter().enumerate() {
+        let (_folder, path, followed) = followed(1);
+        // Until then a look at the file itself is no proof, and it is read each time.
+        thread::sleep(Duration::from_millis(50));
+        followed.watch.fresh().await.unwrap();
+        change(&path);
+        followed.watch.fresh().await.unwrap();
+        assert_eq!(followed.watch.current().len(), expected, "change {number}");
+    }
+}
+
+#[tokio::test]
 async fn fresh_waits_until_publish_has_returned() {
     let folder = tempfile::tempdir().unwrap();
     let file = TokenFile::new(folder.path().join("tokens.yaml"));
@@ -453,12 +493,12 @@ fn a_folder_far_above_that_is_swapped_is_published_within_milliseconds() {
 }
 
 #[tokio::test]
-async fn a_folder_far_above_that_is_swapped_is_seen_by_the_next_request() {
+async fn a_folder_far_above_that_is_swapped_is_followed() {
     let (folder, followed, swap) = swapped_far_above(1);
     swap(1);
+    followed.until(&Told::Tokens(2));
     followed.watch.fresh().await.unwrap();
     assert_eq!(followed.watch.current().len(), 2);
-    followed.until(&Told::Tokens(2));
     replace(&folder.path().join("0/b/c/tokens.yaml"), 3);
     assert_eq!(
         followed.next(),

@@ -13,6 +13,7 @@ use std::{
 pub struct Identity {
     device: u64,
     inode: u64,
+    links: u64,
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
@@ -37,6 +38,7 @@ impl From<&Metadata> for Identity {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
+            links: metadata.nlink(),
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),

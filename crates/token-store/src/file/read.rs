@@ -68,6 +68,9 @@ pub(crate) struct Content {
     pub(crate) bytes: Vec<u8>,
     pub(crate) identity: Identity,
     pub(crate) warnings: Vec<Warning>,
+    /// The file that they were read from.
+    #[cfg_attr(not(feature = "watch"), allow(dead_code))]
+    pub(crate) file: File,
 }
 
 /// Reads the content of the file at `path`, which held an older set before.
@@ -118,6 +121,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Content>, LoadError> {
         bytes,
         identity: Identity::from(&metadata),
         warnings: warnings(path, metadata.permissions().mode()),
+        file,
     }))
 }
 

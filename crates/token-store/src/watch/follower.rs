@@ -1,6 +1,7 @@
 //! The thread's work: look, read, judge, publish, wait.
 
 use std::{
+    fs::File,
     os::fd::AsFd,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 use super::{
     Bell, Notices, Progress, Update,
     notices::{FolderNotices, News},
-    sight::Sight,
+    sight::{Sight, is_open_book},
 };
 use crate::{
     file::{self, LoadError, Warning},
@@ -52,6 +53,8 @@ pub(super) struct Follower {
     standing: Standing,
     /// What was accepted last.
     accepted: Option<Sight>,
+    /// The file that was accepted, where a look at it is as good as one at its path.
+    open: Option<Arc<File>>,
     /// The accepted bytes, as long as the sight alone is no proof of them.
     unsettled: Option<Vec<u8>>,
     /// The last reading failed in a way that says nothing about the file, so that a newer one may be there.
@@ -95,6 +98,7 @@ impl Follower {
             set: Arc::default(),
             standing: Standing::Nothing,
             accepted: None,
+            open: None,
             unsettled: None,
             unreadable: false,
             first_seen: (Sight::Missing, now),
@@ -194,6 +198,7 @@ impl Follower {
             self.progress.send_replace(Progress {
                 set: Arc::clone(&self.set),
                 sight: self.accepted.unwrap_or_default(),
+                open: self.open.clone().filter(|_| self.is_direct()),
                 settled: self.unsettled.is_none(),
                 unreadable: self.unreadable,
                 served: serving,
@@ -201,17 +206,24 @@ impl Follower {
         }
     }
 
+    /// Says whether whatever leads the path to another file is noticed.
+    fn is_direct(&self) -> bool {
+        let notices = self.notices.as_ref();
+        notices.is_some_and(|notices| notices.is_complete() && notices.is_direct())
+    }
+
     /// Reads the file. Returns whether its state is accepted; else it looks unfinished and another look is due.
     fn read(&mut self, sight: Sight, now: Instant) -> bool {
-        let (sight, bytes, opened) = match file::read(&self.path) {
+        let (sight, bytes, open, opened) = match file::read(&self.path) {
             // The file that was opened may be a newer one than the one that was looked at.
             Ok(Some(content)) => (
                 Sight::There(content.identity),
                 content.bytes,
+                Some(content.file),
                 Ok(Some(content.warnings)),
             ),
-            Ok(None) => (Sight::Missing, Vec::new(), Ok(None)),
-            Err(error) => (sight, Vec::new(), Err(error)),
+            Ok(None) => (Sight::Missing, Vec::new(), None, Ok(None)),
+            Err(error) => (sight, Vec::new(), None, Err(error)),
         };
         if self.first_seen.0 != sight {
             self.first_seen = (sight, now);
@@ -242,6 +254,7 @@ impl Follower {
             Sight::Missing | Sight::Hidden(_) => true,
         };
         self.accepted = Some(sight);
+        self.open = open.filter(is_open_book).map(Arc::new);
         self.unsettled = (!settled).then_some(bytes);
         self.unfinished_since = None;
         true

@@ -87,6 +87,11 @@ impl FolderNotices {
         self.complete
     }
 
+    /// Says whether the path leads to the file without a symbolic link.
+    pub(super) fn is_direct(&self) -> bool {
+        self.places.len() == 1
+    }
+
     /// Watches the folders that now decide what the path leads to, and whether those above them stay where they are.
     /// Returns whether they differ from before: then something may have happened unnoticed.
     pub(super) fn arrange(&mut self, path: &Path) -> bool {
