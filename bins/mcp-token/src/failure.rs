@@ -54,8 +54,8 @@ pub(crate) enum Failure {
     NoToken,
     #[error("{0} does not exist; name the token file with --token-file")]
     NoFile(PathBuf),
-    #[error("failed to keep the password of the role: {0}")]
-    Password(io::Error),
+    #[error("failed to write the role's password to {}: {error}{hint}", text::printable(&.0.display().to_string()), error = .1, hint = password_hint(.1))]
+    Password(PathBuf, io::Error),
     #[error("the token's id is too long for the name of a role; give it a role with --role")]
     RoleName,
     #[error("--create-role makes a role of the token's own; leave --role and --set-role out")]
@@ -68,13 +68,8 @@ pub(crate) enum Failure {
         "failed to run psql: {0}; install PostgreSQL's client programs (apt-get install postgresql-client), or leave --apply out and run the SQL yourself"
     )]
     Psql(io::Error),
-    #[error("the role was not made in the database \"{}\": {}; the token was removed again{}", text::printable(.database), text::printable(.reason), left_over(.left.as_deref()))]
-    NotApplied {
-        database: String,
-        reason: String,
-        /// The role, where what was done in other databases could not be taken back.
-        left: Option<String>,
-    },
+    #[error("the role was not made in the database \"{}\": {}", text::printable(.database), text::printable(.reason))]
+    NotApplied { database: String, reason: String },
     #[error("{0} problem(s) found")]
     Problems(usize),
     #[error("{}", selection(.0))]
@@ -83,8 +78,23 @@ pub(crate) enum Failure {
     Input(io::Error),
     #[error("failed to print: {0}")]
     Output(io::Error),
-    #[error("failed to print the token: {0}; it was removed again")]
+    #[error("failed to print the token: {0}")]
     NotShown(io::Error),
+    #[error("{cause}; the token was removed again{}", left_over(.role_left.as_deref()))]
+    Undone {
+        cause: Box<Failure>,
+        /// The role, where that could not be removed.
+        role_left: Option<String>,
+    },
+    #[error(
+        "{cause}; the token could not be removed again ({removed}), so run `mcp-token remove {id}`{}", left_over(.role_left.as_deref())
+    )]
+    NotUndone {
+        cause: Box<Failure>,
+        removed: Box<Failure>,
+        id: TokenId,
+        role_left: Option<String>,
+    },
     #[error("failed to print the new secret: {0}; the token has its old one again")]
     NotRotated(io::Error),
     #[error(
@@ -93,14 +103,6 @@ pub(crate) enum Failure {
     NotRotatedNorRestored {
         shown: io::Error,
         restored: Box<Failure>,
-        id: TokenId,
-    },
-    #[error(
-        "failed to print the token: {shown}; it could not be removed again ({removed}), so run `mcp-token remove {id}`"
-    )]
-    NotShownNorRemoved {
-        shown: io::Error,
-        removed: Box<Failure>,
         id: TokenId,
     },
 }
@@ -120,9 +122,18 @@ impl Failure {
     }
 }
 
+fn password_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            "; it is of a role that was made before: delete it if that role is gone, or try again in a second, for another name"
+        }
+        _ => "",
+    }
+}
+
 fn left_over(role: Option<&str>) -> String {
     role.map_or_else(String::new, |role| {
-        format!(", but its role {role} is there: run `DROP OWNED BY {role}` in each of its databases, then `DROP ROLE {role}`")
+        format!(", but its role {role} may still be there: run `DROP OWNED BY {role}` in each of its databases, then `DROP ROLE {role}`")
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::{fs, io, path::PathBuf};
 
-use mcp_token::{Action, Add, Call, Command, Exit, World, run};
+use mcp_token::{Action, Add, Call, Command, CreateRole, Exit, World, run};
 use server_config::Sources;
 use time::{OffsetDateTime, macros::datetime};
 use token_store::{RandomError, Secret, TokenFile};
@@ -526,7 +526,7 @@ fn a_token_that_nobody_could_read_is_removed_again() {
     assert!(
         String::from_utf8(stderr)
             .unwrap()
-            .contains("it was removed again")
+            .contains("the token was removed again")
     );
     assert!(TokenFile::new(bench.file()).load().unwrap().set.is_empty());
 }
@@ -572,4 +572,32 @@ fn a_line_that_is_not_understood_says_what_to_write() {
         assert!(error.to_string().contains(fix), "{line}: {error}");
         assert_eq!(error.exit_code(), 2, "{line}");
     }
+}
+
+/// A new token with a role of its own; the fixed clock gives it the name `mcp_token_1730283330`.
+fn add_with_role(create_role: CreateRole) -> Action {
+    Action::Add(Add {
+        expiry: Some("90d".parse().unwrap()),
+        create_role: Some(create_role),
+        ..Add::default()
+    })
+}
+
+#[test]
+fn the_password_of_another_role_is_neither_used_nor_removed() {
+    let bench = Bench::with_databases();
+    let roles = bench
+        .folder
+        .path()
+        .join("pgedge-postgres-mcp-tokens.yaml.roles");
+    let password = roles.join("mcp_token_1730283330.password");
+    fs::create_dir(&roles).unwrap();
+    fs::write(&password, "of another role").unwrap();
+    let result = bench.run(add_with_role(CreateRole::Print));
+    assert_eq!(result.exit, Exit::Failed);
+    let place = password.to_str().unwrap();
+    assert!(result.stderr.contains(place), "{}", result.stderr);
+    assert!(result.stderr.contains("delete it if"), "{}", result.stderr);
+    assert_eq!(fs::read_to_string(&password).unwrap(), "of another role");
+    assert!(!bench.file().exists());
 }

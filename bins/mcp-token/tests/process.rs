@@ -50,7 +50,7 @@ fn a_full_output_leaves_the_file_as_it_was() {
         let output = command.args(json).stdout(full).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(
-            stderr(&output).contains("it was removed again"),
+            stderr(&output).contains("the token was removed again"),
             "{}",
             stderr(&output)
         );
@@ -72,6 +72,43 @@ fn a_reader_that_is_gone_leaves_the_file_as_it_was() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(fs::read(&bench.file).unwrap(), before);
+}
+
+#[test]
+fn a_role_that_could_not_be_made_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let config = bench.path().join("c.yaml");
+    fs::write(&config, "databases: [{name: a, user: u}]\n").unwrap();
+    let words = ["add", "--expiry", "1d", "--create-role", "--config"];
+    let command = |options: &[&str]| {
+        let mut command =
+            bench.command(&[&words[..], &[config.to_str().unwrap()], options].concat());
+        // There is no psql here.
+        command.env("PATH", bench.path());
+        command
+    };
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    for (output, cause) in [
+        (
+            command(&["--apply"]).output().unwrap(),
+            "failed to run psql",
+        ),
+        (
+            command(&[]).stdout(full).output().unwrap(),
+            "failed to print",
+        ),
+    ] {
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(cause), "{said}");
+        assert!(said.contains("the token was removed again"), "{said}");
+        assert!(bench.set().is_empty());
+        assert!(!bench.path().join("tokens.yaml.roles").exists(), "{cause}");
+    }
+    assert!(command(&[]).output().unwrap().status.success());
+    let id = bench.ids().into_iter().next().unwrap().replace('-', "_");
+    let kept = format!("tokens.yaml.roles/mcp_{id}.password");
+    assert!(bench.path().join(kept).exists());
 }
 
 #[test]
