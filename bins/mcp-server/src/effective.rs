@@ -58,7 +58,7 @@ fn shown(show: &ShowToken, sources: &Sources) -> anyhow::Result<String> {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let mut stdin = io::empty();
     let exit = {
-        let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, false);
+        let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, None);
         mcp_token::run(&command, sources, &mut world)
     };
     if exit != Exit::Done {

@@ -26,6 +26,7 @@ mod tls;
 
 use std::{
     io::{self, IsTerminal},
+    os::fd::AsFd,
     process::ExitCode,
 };
 
@@ -61,7 +62,7 @@ fn serve(sources: &Sources) -> anyhow::Result<()> {
 fn tokens(command: &mcp_token::Command, sources: &Sources) -> ExitCode {
     let input = io::stdin();
     let (mut stdin, mut stdout, mut stderr) = (input.lock(), io::stdout(), io::stderr());
-    let terminal = stdin.is_terminal();
+    let terminal = input.is_terminal().then(|| input.as_fd());
     let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, terminal);
     mcp_token::run(command, sources, &mut world).into()
 }

@@ -14,7 +14,7 @@
 //! let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
 //!
 //! let mut stdin = std::io::empty();
-//! let exit = run(&command, &sources, &mut World::new(&mut stdin, &mut stdout, &mut stderr, false));
+//! let exit = run(&command, &sources, &mut World::new(&mut stdin, &mut stdout, &mut stderr, None));
 //! assert_eq!(exit, Exit::Done);
 //! assert!(String::from_utf8(stdout)?.contains("Note: Web App\n"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -34,6 +34,7 @@ mod prompt;
 mod remove;
 mod role;
 mod rotate;
+mod terminal;
 mod text;
 mod tools;
 mod verify;

@@ -1,10 +1,13 @@
 //! Every command as a person or a script meets it, without a process.
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, io, path::PathBuf};
+mod support;
+
+use std::{fs, io, os::fd::AsFd, path::PathBuf};
 
 use mcp_token::{Action, Add, Call, Command, CreateRole, Exit, World, run};
 use server_config::Sources;
+use support::terminal::Terminal;
 use time::{OffsetDateTime, macros::datetime};
 use token_store::{RandomError, Secret, TokenFile};
 
@@ -61,8 +64,10 @@ impl Bench {
     fn run_with(&self, action: Action, json: bool, answers: Option<&str>) -> Outcome {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut stdin = io::Cursor::new(answers.unwrap_or("not a terminal\n"));
+        let terminal = answers.map(|_| Terminal::open());
+        let terminal = terminal.as_ref().map(|terminal| terminal.inside.as_fd());
         let exit = {
-            let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, answers.is_some())
+            let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, terminal)
                 .with_now(now)
                 .with_secret(secret);
             run(&Command { action, json }, &self.sources, &mut world)
@@ -233,7 +238,11 @@ fn a_person_is_asked_for_the_token_to_verify_and_need_not_end_the_input() {
     let bench = Bench::new("");
     let result = bench.run_with(Action::Verify, false, Some("guess\nmore\n"));
     assert_eq!(result.exit, Exit::Refused, "{}", result.stderr);
-    assert!(result.stderr.starts_with("Token: error: the token is not"));
+    assert!(
+        result
+            .stderr
+            .ends_with("press Return: error: the token is not accepted: it is unknown\n")
+    );
     let nothing = bench.run_with(Action::Verify, false, Some(""));
     assert!(nothing.stderr.contains("no token on standard input"));
 }
@@ -520,7 +529,7 @@ fn a_token_that_nobody_could_read_is_removed_again() {
     let exit = run(
         &command,
         &bench.sources,
-        &mut World::new(&mut io::empty(), &mut Full, &mut stderr, false),
+        &mut World::new(&mut io::empty(), &mut Full, &mut stderr, None),
     );
     assert_eq!(exit, Exit::Failed);
     assert!(
