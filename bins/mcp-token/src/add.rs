@@ -8,6 +8,7 @@ use token_store::{EditError, NewToken, Policy, Token, TokenFile};
 use crate::{
     command::{Add, CreateRole, lay},
     failure::Failure,
+    interrupted::Deferred,
     json, prompt,
     role::{self, Script},
     text::{self, DatabaseShown},
@@ -61,6 +62,10 @@ pub(crate) fn run(
         policy,
     };
     let secret = world.new_secret()?;
+    let interruption = match add.create_role {
+        Some(CreateRole::Apply) => Some(Deferred::begin().map_err(Failure::Signals)?),
+        _ => None,
+    };
     let edited = file.edit(|draft| {
         let token = draft.create(&secret, new, now).map_err(EditError::from)?;
         if add.create_role.is_none() {
@@ -76,8 +81,8 @@ pub(crate) fn run(
     })?;
     world.warn(&edited.warnings);
     let mut made = edited.value;
-    if let (Some(CreateRole::Apply), Some(script)) = (add.create_role, &mut made.script)
-        && let Err(failure) = script.apply()
+    if let (Some(interruption), Some(script)) = (&interruption, &mut made.script)
+        && let Err(failure) = script.apply(interruption)
     {
         return Err(undo(failure, made, &file));
     }

@@ -78,6 +78,10 @@ pub(crate) enum Failure {
     Input(io::Error),
     #[error("failed to print: {0}")]
     Output(io::Error),
+    #[error("interrupted")]
+    Interrupted,
+    #[error("failed to prepare for Ctrl-C: {0}")]
+    Signals(io::Error),
     #[error("failed to print the token: {0}")]
     NotShown(io::Error),
     #[error("{cause}; the token was removed again{}", left_over(.role_left.as_deref()))]

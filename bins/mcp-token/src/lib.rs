@@ -27,6 +27,7 @@ mod check;
 mod command;
 mod edit;
 mod failure;
+mod interrupted;
 mod json;
 mod list;
 mod options;

@@ -1,6 +1,7 @@
 //! A role of a token's own, with no more rights than the token needs: the SQL that makes it, and running that.
 
 use std::{
+    ffi::OsString,
     fs::{self, DirBuilder, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -14,7 +15,7 @@ use server_config::{Config, Database};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use token_store::{Access, Draft, PasswordSource, Policy, Role, RoleName, Secret, Token};
 
-use crate::{failure::Failure, text};
+use crate::{failure::Failure, interrupted::Deferred, text};
 
 /// The schema that a token without a list of schemas gets.
 const USUAL_SCHEMA: &str = "public";
@@ -335,8 +336,11 @@ impl Script {
     }
 
     /// Runs it with psql, each database in one transaction, as whom psql's own variables and files say.
-    pub(crate) fn apply(&mut self) -> Result<(), Failure> {
+    pub(crate) fn apply(&mut self, interruption: &Deferred) -> Result<(), Failure> {
         for part in &self.parts {
+            if interruption.was_asked() {
+                return Err(Failure::Interrupted);
+            }
             psql(&part.connection, &part.sql)?.map_err(|reason| Failure::NotApplied {
                 database: part.database.clone(),
                 reason,
@@ -367,12 +371,20 @@ impl Script {
     }
 }
 
+/// psql's variable for the seconds that it may take to connect, and what it is unless it is set: psql itself would wait for ever.
+const CONNECT_TIMEOUT: &str = "PGCONNECT_TIMEOUT";
+
+fn connect_timeout() -> OsString {
+    std::env::var_os(CONNECT_TIMEOUT).unwrap_or_else(|| "10".into())
+}
+
 /// Runs SQL in one transaction; the inner error is what psql said.
 fn psql(connection: &str, sql: &str) -> Result<Result<(), String>, Failure> {
     let mut psql = Command::new("psql")
         .args(["--no-psqlrc", "--quiet", "--single-transaction"])
         .args(["--no-password", "--set", "ON_ERROR_STOP=1"])
         .args(["--dbname", connection])
+        .env(CONNECT_TIMEOUT, connect_timeout())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

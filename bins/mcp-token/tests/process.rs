@@ -6,7 +6,7 @@ mod support;
 use std::{
     collections::HashSet,
     fs::{self, File},
-    io::Write,
+    io::{Read, Write},
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::Path,
     process::{Command, Stdio},
@@ -14,6 +14,7 @@ use std::{
     thread,
 };
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use support::{Bench, PROGRAM, is_in, shown_token, stderr, stdout};
 
 #[test]
@@ -109,6 +110,49 @@ fn a_role_that_could_not_be_made_leaves_nothing_behind() {
     let id = bench.ids().into_iter().next().unwrap().replace('-', "_");
     let kept = format!("tokens.yaml.roles/mcp_{id}.password");
     assert!(bench.path().join(kept).exists());
+}
+
+#[test]
+fn an_interrupted_role_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let config = bench.path().join("c.yaml");
+    fs::write(&config, "databases: [{name: a, user: u}]\n").unwrap();
+    // It tells that it was started, and then waits for a server that does not answer.
+    let psql = bench.path().join("psql");
+    fs::write(&psql, "#!/bin/sh\necho started >&3\nexec sleep 600\n").unwrap();
+    fs::set_permissions(&psql, fs::Permissions::from_mode(0o755)).unwrap();
+    let (mut started, writer) = std::io::pipe().unwrap();
+    let path = format!("{}:/usr/bin:/bin", bench.path().display());
+    let words = [
+        "add",
+        "--expiry",
+        "1d",
+        "--create-role",
+        "--apply",
+        "--config",
+    ];
+    let words = [&words[..], &[config.to_str().unwrap()]].concat();
+    let program = bench
+        .wrapped(&["sh", "-c", "exec 3>&0; exec \"$@\"", "sh"], &words)
+        .env("PATH", path)
+        .stdin(writer)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let mut line = [0; 8];
+    started.read_exact(&mut line).unwrap();
+    assert_eq!(bench.set().len(), 1);
+    // As a terminal does at Ctrl-C.
+    let group = Pid::from_child(&program);
+    kill_process_group(group, Signal::INT).unwrap();
+    let output = program.wait_with_output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(said.contains("; the token was removed again"), "{said}");
+    assert!(bench.set().is_empty());
+    assert!(!bench.path().join("tokens.yaml.roles").exists());
 }
 
 #[test]
