@@ -103,6 +103,13 @@ impl Findings {
         } = *known;
         let warnings = loaded.warnings.iter().map(ToString::to_string);
         self.warnings.extend(warnings);
+        for key in loaded.set.unknown_keys() {
+            self.warnings.push(format!(
+                "{}: the key `{}` beside `tokens` is not known and has no effect",
+                text::printable(&file.display().to_string()),
+                text::printable(key)
+            ));
+        }
         for token in loaded.set.iter() {
             let policy = token.policy.read();
             let entry = &Entry { file, token };

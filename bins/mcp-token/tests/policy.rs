@@ -513,6 +513,21 @@ fn check_finds_what_a_server_would_meet() {
     done(&warned);
     assert!(stderr(&warned).contains("`team` is not known and has no effect"));
     assert!(stderr(&warned).contains("the variable NOWHERE is not set"));
+    fs::write(&bench.file, format!("{good}keys: [1]\n")).unwrap();
+    let warned = bench.run(&["check"]);
+    done(&warned);
+    let told = "tokens.yaml: the key `keys` beside `tokens` is not known and has no effect\n";
+    assert!(stderr(&warned).ends_with(told), "{}", stderr(&warned));
+    for misspelt in ["token", "tokenz"] {
+        fs::write(&bench.file, format!("tokens: []\n{misspelt}: []\n")).unwrap();
+        for words in ["check", "list"] {
+            let refused = bench.run(&[words]);
+            assert_eq!(refused.status.code(), Some(1), "{misspelt}");
+            let said = stderr(&refused);
+            assert!(said.contains("tokens.yaml, line 2: a key"), "{said}");
+        }
+    }
+    fs::write(&bench.file, &good).unwrap();
     for wrong in ["databases: 5\n", "http: {trusted_proxies: [0.0.0.0/0]}\n"] {
         fs::write(config, wrong).unwrap();
         let output = bench.run(&["check", "--config", config]);
