@@ -12,7 +12,7 @@ use server_config::{Sources, arguments::double_dashes};
 use token_store::{Expiry, Selector};
 
 use crate::{
-    command::{Action, Add, Command, CreateRole, Edit, Grace, VerifyAudit},
+    command::{Action, Add, Command, CreateRole, Edit, Grace, Unused, VerifyAudit},
     options::PolicyOptions,
 };
 
@@ -73,9 +73,9 @@ enum Verb {
     },
     /// Show all tokens, without their text
     List {
-        /// Only those that have not been used for so long, such as 90d
-        #[arg(long, value_name = "TIME")]
-        unused: Option<Expiry>,
+        /// Only those that have not been used for so long, such as 90d; never for those that were not used once
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+        unused: Option<Unused>,
     },
     /// Show a token and what it may do
     Show {
@@ -90,7 +90,7 @@ enum Verb {
         #[command(flatten)]
         which: Which,
         /// How long the old secret is accepted: 24h, 7d, or none [default: 24h]
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
         grace: Option<Grace>,
     },
     /// Change a token's note, databases, expiry or policy; running servers follow at once

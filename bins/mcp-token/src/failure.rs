@@ -21,6 +21,8 @@ pub(crate) enum Failure {
     Random(#[from] RandomError),
     #[error(transparent)]
     Expiry(#[from] ExpiryError),
+    #[error("--grace is too long; give a time such as 24h or 7d")]
+    LongGrace,
     #[error("no expiry is given; give one with --expiry (or -token-expiry), such as 90d, or never")]
     NoExpiry,
     #[error("the database \"{name}\" is not configured; {choice}", name = text::printable(.name), choice = choice(.known))]
@@ -115,6 +117,9 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::NoExpiry
+            | Self::Expiry(_)
+            | Self::LongGrace
+            | Self::LongNote(_)
             | Self::Policy(_)
             | Self::Exclusive(_)
             | Self::Databases

@@ -42,7 +42,7 @@ mod verify;
 mod world;
 
 pub use call::Call;
-pub use command::{Action, Add, Command, CreateRole, Edit, Grace, Setting, VerifyAudit};
+pub use command::{Action, Add, Command, CreateRole, Edit, Grace, Setting, Unused, VerifyAudit};
 pub use options::PolicyOptions;
 pub use world::{Exit, World};
 

@@ -326,7 +326,7 @@ fn only_what_is_missing_is_asked_and_one_database_is_no_question() {
 fn a_note_that_is_too_long_is_refused() {
     let bench = Bench::new("");
     let result = bench.run(add(&"n".repeat(1_001), None, "1d"));
-    assert_eq!(result.exit, Exit::Failed);
+    assert_eq!(result.exit, Exit::Usage);
     assert!(
         result.stderr.contains("1001 characters"),
         "{}",
@@ -574,11 +574,38 @@ fn a_line_that_is_not_understood_says_what_to_write() {
         ("mcp-token add --expiry 0d", "is zero"),
         ("mcp-token add --exipry 5d", "--expiry"),
         ("mcp-token lst", "list"),
+        (
+            "mcp-token list --unused x",
+            "for '--unused <TIME>': give a time such as 12h, 90d, 2w or 1y, or never",
+        ),
+        (
+            "mcp-token list --unused -1d",
+            "'--unused <TIME>': give a time",
+        ),
+        (
+            "mcp-token list --unused 0d",
+            "'--unused <TIME>': give a time",
+        ),
+        (
+            "mcp-token list --unused 6m",
+            "'--unused <TIME>': months have no fixed length, use 180d",
+        ),
+        (
+            "mcp-token rotate x --grace x",
+            "'--grace <TIME>': give a time such as 24h or 7d, or none",
+        ),
+        (
+            "mcp-token rotate x --grace 6m",
+            "'--grace <TIME>': months have no fixed length, use 180d",
+        ),
         ("mcp-token remove", "ID|HASH-PREFIX"),
         ("mcp-token remove a b", "b"),
     ] {
         let error = Call::parse(line.split(' ')).unwrap_err();
-        assert!(error.to_string().contains(fix), "{line}: {error}");
+        let said = error.to_string();
+        assert!(said.contains(fix), "{line}: {said}");
+        let is_misnamed = said.contains("the expiry") && !line.contains("--expiry");
+        assert!(!is_misnamed, "{line}: {said}");
         assert_eq!(error.exit_code(), 2, "{line}");
     }
 }

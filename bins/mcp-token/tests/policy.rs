@@ -347,6 +347,19 @@ fn an_old_secret_ends_with_its_token_whatever_the_grace() {
 }
 
 #[test]
+fn a_grace_that_never_ends_is_refused_by_its_name() {
+    let bench = Bench::new();
+    bench.add();
+    let before = bench.set();
+    let id = only(&bench).id;
+    let refused = bench.run(&["rotate", id.as_str(), "--grace", "9999y"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let told = "error: --grace is too long; give a time such as 24h or 7d\n";
+    assert_eq!(stderr(&refused), told);
+    assert_eq!(*bench.set(), *before);
+}
+
+#[test]
 fn rotate_without_grace_and_end_previous_end_the_old_secret_at_once() {
     let bench = Bench::new();
     let old = bench.add();
@@ -411,6 +424,10 @@ fn list_unused_shows_what_nobody_has_used_for_so_long() {
         .collect();
     assert_eq!(unused, [ids[0].as_str(), ids[2].as_str()]);
     assert_eq!(listed["tokens"][0]["last_used"]["client"], "cursor/1.9");
+    for (unused, count) in [("never", 1), ("79d", 1), ("1h", 3), ("9999999y", 0)] {
+        let listed = parsed(&bench.run(&["list", "--unused", unused, "--json"]));
+        assert_eq!(listed["total"], count, "{unused}");
+    }
     assert_eq!(listed["tokens"][1]["last_used"], Value::Null);
     let text = done(&bench.run(&["show", ids[1].as_str()]));
     assert!(

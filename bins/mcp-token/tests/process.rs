@@ -29,6 +29,8 @@ fn errors_exit_with_1_and_wrong_usage_with_2_all_on_stderr() {
         (&["add", "--expiry", "1d", "--config", "/nowhere.yaml"], 1),
         (&["add"], 2),
         (&["add", "--expiry", "6m"], 2),
+        (&["add", "--expiry", "9999y"], 2),
+        (&["list", "--unused", "x"], 2),
         (&["frobnicate"], 2),
         (&[], 2),
     ] {
