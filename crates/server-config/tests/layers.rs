@@ -208,6 +208,26 @@ fn tls_needs_its_files_and_http() {
 }
 
 #[test]
+fn a_certificate_that_would_not_be_used_is_no_encryption() {
+    let bench = |config: &str, tls: bool| {
+        let mut bench = Bench::new(config);
+        bench.sources.http = true;
+        bench.sources.tls = tls;
+        bench.sources.cert_file = Some("c.pem".into());
+        bench.sources.key_file = Some("k.pem".into());
+        bench
+    };
+    let problems = bench("", false).load().unwrap_err().to_string();
+    for flag in ["-cert", "-key"] {
+        let told = format!("{flag}: has no effect without TLS; add -tls");
+        assert!(problems.contains(&told), "{problems}");
+    }
+    assert!(bench("", true).load().is_ok());
+    let configured = "http: {tls: {enabled: true}}\n";
+    assert!(bench(configured, false).load().is_ok());
+}
+
+#[test]
 fn an_address_without_a_port_is_refused() {
     for address in ["8080", "localhost", "localhost:", "localhost:99999", ""] {
         let mut bench = Bench::new("");
