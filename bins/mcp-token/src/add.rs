@@ -51,9 +51,11 @@ pub(crate) fn run(
             world.complain("warning", &problem);
         }
     }
+    let file = TokenFile::new(config.token_file.clone());
+    // Nobody should be asked for a token that cannot be kept, and what is no token file gets no lock beside it.
+    file.load()?;
     let asked = prompt::complete(add, &names, world)?;
     short(&asked.note)?;
-    let file = TokenFile::new(config.token_file.clone());
     let now = world.now();
     let new = NewToken {
         note: asked.note,
@@ -101,7 +103,7 @@ pub(crate) fn run(
         };
         text::added(token, &secret, &database) + &sql.map(text::sql).unwrap_or_default()
     };
-    if let Err(error) = world.print(&shown) {
+    if let Err(error) = world.hand_over(&shown) {
         return Err(undo(Failure::NotShown(error), made, &file));
     }
     if let Some(script) = made.script {

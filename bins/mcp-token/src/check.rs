@@ -52,7 +52,7 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
         .or(config.as_ref().map(|config| config.token_file.clone()));
     let mut count = 0;
     if let Some(path) = path {
-        if named.is_some() && !path.exists() {
+        if named.is_some() && matches!(path.try_exists(), Ok(false)) {
             return Err(Failure::NoFile(path));
         }
         match TokenFile::new(path.clone()).load() {

@@ -48,7 +48,7 @@ pub use world::{Exit, World};
 
 use failure::Failure;
 use server_config::{Config, Sources};
-use token_store::TokenFile;
+use token_store::{Loaded, TokenFile};
 
 /// Runs a command. Results go to `stdout`, prompts, warnings and errors to `stderr`.
 pub fn run(command: &Command, sources: &Sources, world: &mut World<'_>) -> Exit {
@@ -82,4 +82,18 @@ fn token_file(sources: &Sources) -> Result<TokenFile, Failure> {
         None => Config::load(sources)?.token_file,
     };
     Ok(TokenFile::new(path))
+}
+
+/// Reads the tokens. That there is no file may be a slip in its name.
+fn load(file: &TokenFile, world: &mut World<'_>) -> Result<Loaded, Failure> {
+    let loaded = file.load()?;
+    if loaded.identity.is_none() {
+        let path = file.path().display().to_string();
+        let message = format!(
+            "{} does not exist, so that there are no tokens; `mcp-token add` makes it",
+            text::printable(&path)
+        );
+        world.complain("warning", &message);
+    }
+    Ok(loaded)
 }

@@ -4,7 +4,7 @@ use server_config::Sources;
 use time::OffsetDateTime;
 use token_store::{Selector, Token, TokenFile, Usage, UsageLog};
 
-use crate::{command::Unused, failure::Failure, json, text, token_file, world::World};
+use crate::{command::Unused, failure::Failure, json, load, text, token_file, world::World};
 
 pub(crate) fn all(
     unused: Option<Unused>,
@@ -13,7 +13,7 @@ pub(crate) fn all(
     world: &mut World<'_>,
 ) -> Result<(), Failure> {
     let file = token_file(sources)?;
-    let loaded = file.load()?;
+    let loaded = load(&file, world)?;
     world.warn(&loaded.warnings);
     let usage = usage(&file);
     let now = world.now();
@@ -51,7 +51,7 @@ pub(crate) fn one(
     world: &mut World<'_>,
 ) -> Result<(), Failure> {
     let file = token_file(sources)?;
-    let loaded = file.load()?;
+    let loaded = load(&file, world)?;
     world.warn(&loaded.warnings);
     let token = selector.find(loaded.set.iter())?;
     let usage = usage(&file);

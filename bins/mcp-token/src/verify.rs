@@ -6,7 +6,7 @@ use server_config::Sources;
 use token_store::{Refusal, Secret};
 
 use crate::{
-    failure::Failure, json, rotate::old_secret_ends, terminal::Unseen, text, token_file,
+    failure::Failure, json, load, rotate::old_secret_ends, terminal::Unseen, text, token_file,
     world::World,
 };
 
@@ -16,7 +16,7 @@ const MOST: u64 = 4_096;
 const PROMPT: &str = "Type or paste the token, which is not shown, and press Return: ";
 
 pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Result<(), Failure> {
-    let loaded = token_file(sources)?.load()?;
+    let loaded = load(&token_file(sources)?, world)?;
     world.warn(&loaded.warnings);
     let presented = read(world)?;
     let now = world.now();

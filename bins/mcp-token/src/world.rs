@@ -58,10 +58,18 @@ impl<'a> World<'a> {
         (self.secret)()
     }
 
-    /// Prints a result, to the last byte.
-    pub(crate) fn print(&mut self, text: &str) -> io::Result<()> {
+    /// Prints a result that is shown only once, to the last byte.
+    pub(crate) fn hand_over(&mut self, text: &str) -> io::Result<()> {
         self.stdout.write_all(text.as_bytes())?;
         self.stdout.flush()
+    }
+
+    /// Prints any other result. A reader that has gone, such as `head`, has read as much as it wants.
+    pub(crate) fn print(&mut self, text: &str) -> io::Result<()> {
+        match self.hand_over(text) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            printed => printed,
+        }
     }
 
     /// Prints a prompt where it does not mix with the result.

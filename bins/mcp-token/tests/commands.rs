@@ -308,6 +308,21 @@ fn an_end_of_input_before_the_expiry_makes_no_token() {
 }
 
 #[test]
+fn nobody_is_asked_for_a_token_that_cannot_be_kept() {
+    let bench = Bench::new("");
+    fs::create_dir(bench.file()).unwrap();
+    let result = bench.ask("note\n30d\n");
+    assert_eq!(result.exit, Exit::Failed);
+    let said = &result.stderr;
+    assert!(
+        said.starts_with("error: ") && said.contains("is a folder"),
+        "{said}"
+    );
+    let lock = bench.file().with_extension("yaml.lock");
+    assert!(!lock.exists());
+}
+
+#[test]
 fn only_what_is_missing_is_asked_and_one_database_is_no_question() {
     let bench = Bench::new("databases:\n  - {name: main, user: u}\n");
     let given = Add {
@@ -566,6 +581,22 @@ fn the_command_line_is_read_with_one_dash_or_two() {
 }
 
 #[test]
+fn a_token_on_the_command_line_of_verify_is_refused_and_not_repeated() {
+    for token in ["O9ms9jqTfUdy", "-9ms9jqTfUdy", "--9ms9jqTfUdy"] {
+        for line in [
+            &["mcp-token", "verify", token][..],
+            &["mcp-token", "verify", "--json", "x", token],
+        ] {
+            let error = Call::parse(line).unwrap_err();
+            let said = error.to_string();
+            assert!(said.contains("pipe it in"), "{said}");
+            assert!(!said.contains("9ms9jqTfUdy"), "{said}");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+}
+
+#[test]
 fn a_line_that_is_not_understood_says_what_to_write() {
     for (line, fix) in [
         ("mcp-token", "Usage"),
@@ -599,6 +630,7 @@ fn a_line_that_is_not_understood_says_what_to_write() {
             "'--grace <TIME>': months have no fixed length, use 180d",
         ),
         ("mcp-token remove", "ID|HASH-PREFIX"),
+        ("mcp-token verify --jsn", "`mcp-token verify --help`"),
         ("mcp-token remove a b", "b"),
     ] {
         let error = Call::parse(line.split(' ')).unwrap_err();

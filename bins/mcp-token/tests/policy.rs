@@ -163,6 +163,7 @@ fn a_policy_that_is_wrong_is_refused_and_nothing_written() {
             &["--rows", "0"][..],
             "--rows must be a whole number from 1 to 4294967295\n",
         ),
+        (&["--rows", "-5"], "--rows must be a whole number"),
         (&["--bytes", "1TB"], "--bytes must be a size"),
         (
             &["--allow-from", "10.0.0.1/8"],
@@ -556,4 +557,7 @@ fn check_finds_what_a_server_would_meet() {
     assert!(said.ends_with("error: 2 problem(s) found\n"), "{said}");
     fs::remove_file(&bench.file).unwrap();
     assert!(stderr(&bench.run(&["check"])).contains("does not exist"));
+    std::os::unix::fs::symlink(&bench.file, &bench.file).unwrap();
+    let said = stderr(&bench.run(&["check"]));
+    assert!(said.contains("symbolic links"), "{said}");
 }

@@ -21,7 +21,7 @@ use support::{Bench, PROGRAM, is_in, shown_token, stderr, stdout};
 fn errors_exit_with_1_and_wrong_usage_with_2_all_on_stderr() {
     let bench = Bench::new();
     for (words, code) in [
-        (&["list"][..], 0),
+        (&["check", "--help"][..], 0),
         (&["--help"], 0),
         (&["--version"], 0),
         (&["remove", "ffffffff"], 1),
@@ -75,6 +75,53 @@ fn a_reader_that_is_gone_leaves_the_file_as_it_was() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(fs::read(&bench.file).unwrap(), before);
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_error_where_nothing_is_lost() {
+    let bench = Bench::new();
+    bench.add();
+    bench.add();
+    let ids: Vec<_> = bench.ids().into_iter().collect();
+    let run = |words: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = bench.command(words).stdout(writer).output().unwrap();
+        (output.status.code(), stderr(&output))
+    };
+    for words in [
+        &["list"][..],
+        &["list", "--json"],
+        &["show", &ids[0]],
+        &["check"],
+        &["edit", &ids[0], "--note", "x"],
+        &["remove", &ids[0]],
+    ] {
+        assert_eq!(run(words), (Some(0), String::new()), "{words:?}");
+    }
+    assert_eq!(bench.ids().len(), 1);
+    fs::write(&bench.file, "token: []\n").unwrap();
+    assert_eq!(run(&["check"]).0, Some(1));
+}
+
+#[test]
+fn that_there_is_no_token_file_is_told() {
+    let bench = Bench::new();
+    let told = format!(
+        "warning: {} does not exist, so that there are no tokens; `mcp-token add` makes it\n",
+        bench.file.display()
+    );
+    let listed = bench.run(&["list"]);
+    assert_eq!(
+        (listed.status.code(), stderr(&listed)),
+        (Some(0), told.clone())
+    );
+    for words in [&["show", "x"][..], &["rotate", "x"], &["remove", "x"]] {
+        let output = bench.run(words);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).starts_with(&told), "{}", stderr(&output));
+    }
+    assert!(!bench.path().join("tokens.yaml.lock").exists());
 }
 
 #[test]
