@@ -99,6 +99,7 @@ fn every_problem_is_reported_at_once_with_its_place_and_fix() {
         "databases[0] (a).port: must be a whole number from 1 to 65535, not 70000",
         "databases[0] (a).user: is missing",
         "databases[2] (a).sslmode: must be one of disable",
+        "databases[1] (a).name: is used by an entry before",
         "databases[2] (a).name: is used by an entry before",
         "databases[3]: must be a map",
     ] {
