@@ -45,6 +45,12 @@ fn show_effective_tells_what_a_token_can_and_can_not_do() {
         assert!(text.contains(expected), "{expected} is not in:\n{text}");
     }
     assert!(text.contains(&format!("as {reader}:")), "{text}");
+    // A reader that has seen enough is no error.
+    let (reader_end, writer_end) = std::io::pipe().unwrap();
+    drop(reader_end);
+    let mut unread = world.setup.command("mcp-token", &words);
+    let unread = unread.stdout(writer_end).output().unwrap();
+    assert!(unread.status.success(), "{unread:?}");
     let json: Value =
         serde_json::from_str(&world.run(&[&words[..], &["--json"]].concat())).unwrap();
     assert_eq!(json["id"], token.id.as_str());
