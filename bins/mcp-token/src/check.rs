@@ -2,10 +2,10 @@
 
 use std::{fmt, path::Path};
 
-use server_config::{Config, Problems, Sources, keys::nearest};
-use token_store::{LIMITS, Loaded, PasswordSource, Policy, Role, Token, TokenFile, entry_fields};
+use server_config::{Config, Problems, Sources};
+use token_store::{Loaded, PasswordSource, Policy, Role, Token, TokenFile};
 
-use crate::{failure::Failure, json, text, tools, world::World};
+use crate::{failure::Failure, fields::unknown_fields, json, text, tools, world::World};
 
 /// What was found.
 #[derive(Default)]
@@ -186,23 +186,13 @@ impl Findings {
         }
     }
 
-    /// Whatever is not known is kept without effect, so that a misspelt limit would limit nothing.
     fn unknown(&mut self, entry: &Entry<'_>) {
-        for field in entry.token.unknown_fields() {
-            let meant = nearest(
-                field,
-                entry_fields().chain(LIMITS.iter().map(|limit| limit.name)),
-            );
-            let message = format!(
-                "{entry}: the field `{}` is not known and has no effect",
-                text::printable(field)
-            );
-            match meant {
-                Some(meant) => self
-                    .errors
-                    .push(format!("{message}; did you mean `{meant}`?")),
-                None => self.warnings.push(message),
-            }
+        for field in unknown_fields(entry.token) {
+            let found = match field.is_misspelt {
+                true => &mut self.errors,
+                false => &mut self.warnings,
+            };
+            found.push(format!("{entry}: {}", field.message));
         }
     }
 }

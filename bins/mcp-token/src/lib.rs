@@ -27,6 +27,7 @@ mod check;
 mod command;
 mod edit;
 mod failure;
+mod fields;
 mod interrupted;
 mod json;
 mod list;
@@ -43,6 +44,7 @@ mod world;
 
 pub use call::Call;
 pub use command::{Action, Add, Command, CreateRole, Edit, Grace, Setting, Unused, VerifyAudit};
+pub use fields::{UnknownField, unknown_fields};
 pub use options::PolicyOptions;
 pub use world::{Exit, World};
 
