@@ -132,6 +132,20 @@ fn what_was_applied_before_a_failure_is_taken_back(world: &World, admin: &Login)
     // The printed one.
     assert!(listed.stdout.contains("Total tokens: 1"));
 
+    // What was applied and could not be shown is nobody's.
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let words = [&ADD[..], &["--database", "shop", "--apply"]].concat();
+    let mut command = world.setup.command("mcp-token", &words);
+    command
+        .env("PGUSER", &admin.role)
+        .env("PGPASSWORD", &admin.password)
+        .stdout(full.unwrap());
+    let unseen = command.output().unwrap();
+    assert_eq!(unseen.status.code(), Some(1), "{}", said(&unseen));
+    let told = said(&unseen).ends_with("; the token was removed again\n");
+    assert!(told, "{}", said(&unseen));
+    assert_eq!(world.roles(), before);
+
     let made = apply(&["--json"]);
     assert_eq!(made.code, 0, "{}", made.stderr);
     let made: Value = serde_json::from_str(&made.stdout).unwrap();

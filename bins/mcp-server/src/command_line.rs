@@ -77,7 +77,11 @@ struct Serving {
 #[command(next_help_heading = "Tokens (as mcp-token does)")]
 struct Tokens {
     /// Make a token and show it, once; asks on a terminal for what is not given
-    #[arg(long, conflicts_with_all = ["list_tokens", "remove_token"])]
+    #[arg(
+        long,
+        group = "token_command",
+        conflicts_with_all = ["list_tokens", "remove_token"]
+    )]
     add_token: bool,
 
     /// What you want to remember about the new token
@@ -85,6 +89,7 @@ struct Tokens {
         long,
         value_name = "TEXT",
         requires = "add_token",
+        conflicts_with_all = ["list_tokens", "remove_token"],
         allow_hyphen_values = true
     )]
     token_note: Option<String>,
@@ -94,6 +99,7 @@ struct Tokens {
         long,
         value_name = "TIME",
         requires = "add_token",
+        conflicts_with_all = ["list_tokens", "remove_token"],
         allow_hyphen_values = true
     )]
     token_expiry: Option<Expiry>,
@@ -103,20 +109,21 @@ struct Tokens {
         long,
         value_name = "NAME",
         requires = "add_token",
+        conflicts_with_all = ["list_tokens", "remove_token"],
         allow_hyphen_values = true
     )]
     token_database: Option<String>,
 
     /// Show all tokens, without their text
-    #[arg(long, conflicts_with = "remove_token")]
+    #[arg(long, group = "token_command", conflicts_with = "remove_token")]
     list_tokens: bool,
 
     /// Remove a token, by its whole id or at least 8 first digits of its hash
-    #[arg(long, value_name = "ID|HASH-PREFIX")]
+    #[arg(long, group = "token_command", value_name = "ID|HASH-PREFIX")]
     remove_token: Option<Selector>,
 
     /// Print JSON; with -add-token, -list-tokens and -remove-token
-    #[arg(long)]
+    #[arg(long, requires = "token_command")]
     json: bool,
 }
 
@@ -290,7 +297,9 @@ mod tests {
             "mcp-server -add-token -token-note Web -token-expiry 90d",
             "mcp-server -add-token -token-note Staging -token-database staging -token-expiry 30d",
             "mcp-server -add-token",
+            "mcp-server -add-token -json -token-expiry 1d",
             "mcp-server -list-tokens",
+            "mcp-server -list-tokens -json",
             "mcp-server -remove-token b3f805a4",
             "mcp-server -remove-token token-1234567890",
             "mcp-server --remove-token=b3f805a4c2 --json",
@@ -307,6 +316,10 @@ mod tests {
         for line in [
             "mcp-server -add-token -list-tokens",
             "mcp-server -token-note x",
+            "mcp-server -list-tokens -token-expiry 1d",
+            "mcp-server -remove-token x -token-database shop",
+            "mcp-server -json",
+            "mcp-server -http -json",
             "mcp-server -remove-token",
             "mcp-server -add-token -token-expiry 6m",
             "mcp-server nonsense",

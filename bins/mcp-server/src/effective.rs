@@ -45,8 +45,11 @@ pub(crate) fn run(show: &ShowToken, sources: &Sources) -> anyhow::Result<()> {
     } else {
         format!("{known}\n{}", text(&config, &token, &survey, &limits))
     };
-    io::stdout().write_all(text.as_bytes())?;
-    Ok(())
+    match io::stdout().write_all(text.as_bytes()) {
+        // A reader that has gone, such as `head`, has read as much as it wants.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.context("failed to print"),
+    }
 }
 
 /// What is known without the databases.
@@ -58,7 +61,7 @@ fn shown(show: &ShowToken, sources: &Sources) -> anyhow::Result<String> {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let mut stdin = io::empty();
     let exit = {
-        let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, false);
+        let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, None);
         mcp_token::run(&command, sources, &mut world)
     };
     if exit != Exit::Done {

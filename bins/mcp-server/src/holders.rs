@@ -257,7 +257,7 @@ impl Holders {
         totals
     }
 
-    /// Says what an entry asks for that there is not.
+    /// Says what an entry asks for that there is not, or seems to.
     pub(crate) fn lacking(&self, token: &Token) -> Vec<String> {
         let databases = self
             .unconfigured(token)
@@ -277,7 +277,14 @@ impl Holders {
         let addresses = addresses.map(|networks| {
             format!("its allow_from ({networks}) has trusted proxies only; it is asked of their clients, so that nobody can use the token")
         });
-        databases.chain(tools).chain(addresses).collect()
+        let misspelt = mcp_token::unknown_fields(token)
+            .filter(|field| field.is_misspelt)
+            .map(|field| field.message);
+        databases
+            .chain(tools)
+            .chain(addresses)
+            .chain(misspelt)
+            .collect()
     }
 
     /// Names the databases of a token's that are not configured.

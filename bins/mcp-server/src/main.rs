@@ -25,7 +25,9 @@ mod signals;
 mod tls;
 
 use std::{
+    ffi::OsString,
     io::{self, IsTerminal},
+    os::fd::AsFd,
     process::ExitCode,
 };
 
@@ -61,7 +63,7 @@ fn serve(sources: &Sources) -> anyhow::Result<()> {
 fn tokens(command: &mcp_token::Command, sources: &Sources) -> ExitCode {
     let input = io::stdin();
     let (mut stdin, mut stdout, mut stderr) = (input.lock(), io::stdout(), io::stderr());
-    let terminal = stdin.is_terminal();
+    let terminal = input.is_terminal().then(|| input.as_fd());
     let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, terminal);
     mcp_token::run(command, sources, &mut world).into()
 }
@@ -87,6 +89,28 @@ fn start_log(level: &str) {
         .with_writer(io::stderr)
         // It would tell of a lost standard error by a panic.
         .log_internal_errors(false)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(io::stderr().is_terminal() && wants_color(std::env::var_os("NO_COLOR")))
         .init();
+}
+
+/// Says what `NO_COLOR` says: set to anything, it forbids colors (no-color.org).
+fn wants_color(no_color: Option<OsString>) -> bool {
+    no_color.is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colors_are_forbidden_by_any_value_of_no_color() {
+        for (value, wants) in [
+            (None, true),
+            (Some(""), true),
+            (Some("0"), false),
+            (Some("1"), false),
+        ] {
+            assert_eq!(wants_color(value.map(OsString::from)), wants, "{value:?}");
+        }
+    }
 }

@@ -1,17 +1,26 @@
 //! Making a token: asked for, committed to the file, then shown.
 
+use std::sync::Arc;
+
 use server_config::{Config, Sources};
-use token_store::{EditError, NewToken, Policy, Secret, Token, TokenFile};
+use token_store::{EditError, NewToken, Policy, Token, TokenFile};
 
 use crate::{
     command::{Add, CreateRole, lay},
     failure::Failure,
+    interrupted::Deferred,
     json, prompt,
     role::{self, Script},
     text::{self, DatabaseShown},
     tools,
     world::World,
 };
+
+/// What a command has made so far.
+struct Made {
+    token: Arc<Token>,
+    script: Option<Script>,
+}
 
 /// The most characters of a note.
 const MAX_NOTE: usize = 1_000;
@@ -42,9 +51,11 @@ pub(crate) fn run(
             world.complain("warning", &problem);
         }
     }
+    let file = TokenFile::new(config.token_file.clone());
+    // Nobody should be asked for a token that cannot be kept, and what is no token file gets no lock beside it.
+    file.load()?;
     let asked = prompt::complete(add, &names, world)?;
     short(&asked.note)?;
-    let file = TokenFile::new(config.token_file.clone());
     let now = world.now();
     let new = NewToken {
         note: asked.note,
@@ -53,43 +64,52 @@ pub(crate) fn run(
         policy,
     };
     let secret = world.new_secret()?;
-    let made = file.edit(|draft| {
+    let interruption = match add.create_role {
+        Some(CreateRole::Apply) => Some(Deferred::begin().map_err(Failure::Signals)?),
+        _ => None,
+    };
+    let edited = file.edit(|draft| {
         let token = draft.create(&secret, new, now).map_err(EditError::from)?;
         if add.create_role.is_none() {
-            return Ok((token, None));
+            return Ok(Made {
+                token,
+                script: None,
+            });
         }
         let password = world.new_secret()?;
         let (token, script) = role::prepare(draft, &token, &config, &password)?;
-        Ok::<_, Failure>((token, Some(script)))
+        let script = Some(script);
+        Ok::<_, Failure>(Made { token, script })
     })?;
-    world.warn(&made.warnings);
-    let (token, script) = made.value;
-    if let (Some(CreateRole::Apply), Some(script)) = (add.create_role, &script)
-        && let Err(failure) = script.apply()
+    world.warn(&edited.warnings);
+    let mut made = edited.value;
+    if let (Some(interruption), Some(script)) = (&interruption, &mut made.script)
+        && let Err(failure) = script.apply(interruption)
     {
-        script.discard();
-        remove(&file, &secret)?;
-        return Err(failure);
+        return Err(undo(failure, made, &file));
     }
+    let Made { token, script } = &made;
     let sql = match add.create_role {
         Some(CreateRole::Print) => script.as_ref().map(Script::text),
         _ => None,
     };
     let shown = if json {
-        json::added(&token, &secret, sql.as_deref())
+        json::added(token, &secret, sql.as_deref())
     } else {
         let database = match (&token.databases, names.first()) {
             (Some(bound), _) => DatabaseShown::Bound(bound),
             (None, Some(first)) => DatabaseShown::Default(first),
             (None, None) => DatabaseShown::First,
         };
-        text::added(&token, &secret, &database) + &sql.map(text::sql).unwrap_or_default()
+        text::added(token, &secret, &database) + &sql.map(text::sql).unwrap_or_default()
     };
-    let done = show(&shown, &file, &token, &secret, world);
-    if let (Err(_), Some(script)) = (&done, &script) {
-        script.discard();
+    if let Err(error) = world.hand_over(&shown) {
+        return Err(undo(Failure::NotShown(error), made, &file));
     }
-    done
+    if let Some(script) = made.script {
+        script.keep();
+    }
+    Ok(())
 }
 
 /// Refuses a database that is not configured.
@@ -111,30 +131,20 @@ pub(crate) fn short(note: &str) -> Result<(), Failure> {
     }
 }
 
-/// Prints the token, the only time ever. A token that nobody could read is removed again.
-fn show(
-    text: &str,
-    file: &TokenFile,
-    token: &Token,
-    secret: &Secret,
-    world: &mut World<'_>,
-) -> Result<(), Failure> {
-    let Err(shown) = world.print(text) else {
-        return Ok(());
-    };
-    match remove(file, secret) {
-        Ok(()) => Err(Failure::NotShown(shown)),
-        Err(removed) => Err(Failure::NotShownNorRemoved {
-            shown,
-            removed: Box::new(removed),
-            id: token.id.clone(),
-        }),
+/// Takes back what was made: nobody has got the token's text.
+fn undo(cause: Failure, made: Made, file: &TokenFile) -> Failure {
+    let hash = made.token.hash;
+    let removed =
+        file.edit(|draft| Ok::<_, EditError>(draft.remove_where(|other| other.hash == hash)));
+    let role_left = made.script.and_then(Script::undo);
+    let cause = Box::new(cause);
+    match removed {
+        Ok(_) => Failure::Undone { cause, role_left },
+        Err(removed) => Failure::NotUndone {
+            cause,
+            removed: Box::new(removed.into()),
+            id: made.token.id.clone(),
+            role_left,
+        },
     }
-}
-
-/// Removes the token of a secret that nobody has got.
-fn remove(file: &TokenFile, secret: &Secret) -> Result<(), Failure> {
-    let hash = secret.hash();
-    file.edit(|draft| Ok::<_, EditError>(draft.remove_where(|other| other.hash == hash)))?;
-    Ok(())
 }

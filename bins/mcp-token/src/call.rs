@@ -7,14 +7,17 @@ use std::{
 };
 
 use audit_log::Hash;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use server_config::{Sources, arguments::double_dashes};
 use token_store::{Expiry, Selector};
 
 use crate::{
-    command::{Action, Add, Command, CreateRole, Edit, Grace, VerifyAudit},
+    command::{Action, Add, Command, CreateRole, Edit, Grace, Unused, VerifyAudit},
     options::PolicyOptions,
 };
+
+/// What stands on a command line is seen by everybody on the machine, and kept by shells.
+const MISPLACED: &str = "`verify` takes options only (`mcp-token verify --help`), and no token from the command line, where others could see it; pipe it in, as `printf %s \"$TOKEN\" | mcp-token verify`, or type it when asked";
 
 /// A command line that has been understood.
 #[derive(Clone, Debug)]
@@ -73,9 +76,9 @@ enum Verb {
     },
     /// Show all tokens, without their text
     List {
-        /// Only those that have not been used for so long, such as 90d
-        #[arg(long, value_name = "TIME")]
-        unused: Option<Expiry>,
+        /// Only those that have not been used for so long, such as 90d; never for those that were not used once
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+        unused: Option<Unused>,
     },
     /// Show a token and what it may do
     Show {
@@ -90,7 +93,7 @@ enum Verb {
         #[command(flatten)]
         which: Which,
         /// How long the old secret is accepted: 24h, 7d, or none [default: 24h]
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
         grace: Option<Grace>,
     },
     /// Change a token's note, databases, expiry or policy; running servers follow at once
@@ -118,7 +121,11 @@ enum Verb {
         which: Which,
     },
     /// Read a token from standard input and say whose it is: exit code 0 when it is accepted, 3 when not
-    Verify,
+    Verify {
+        /// What belongs on standard input
+        #[arg(hide = true, allow_hyphen_values = true)]
+        misplaced: Vec<OsString>,
+    },
     /// The audit log
     Audit {
         #[command(subcommand)]
@@ -161,6 +168,12 @@ impl Call {
         let valued = options_with_value();
         let valued: Vec<&str> = valued.iter().map(String::as_str).collect();
         let line = Line::try_parse_from(double_dashes(line, &valued))?;
+        if let Verb::Verify { misplaced } = &line.verb
+            && !misplaced.is_empty()
+        {
+            // It may be a token, so it is not repeated.
+            return Err(Line::command().error(ErrorKind::UnknownArgument, MISPLACED));
+        }
         let effective = matches!(
             line.verb,
             Verb::Show {
@@ -282,7 +295,7 @@ impl Verb {
                 },
             ),
             Verb::Remove { which } => Action::Remove(which.token),
-            Verb::Verify => Action::Verify,
+            Verb::Verify { .. } => Action::Verify,
             Verb::Check => Action::Check,
             Verb::Audit {
                 verb: AuditVerb::Verify { files, expect },

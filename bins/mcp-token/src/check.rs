@@ -2,10 +2,10 @@
 
 use std::{fmt, path::Path};
 
-use server_config::{Config, Problems, Sources, keys::nearest};
-use token_store::{LIMITS, Loaded, PasswordSource, Policy, Role, Token, TokenFile, entry_fields};
+use server_config::{Config, Problems, Sources};
+use token_store::{Loaded, PasswordSource, Policy, Role, Token, TokenFile};
 
-use crate::{failure::Failure, json, text, tools, world::World};
+use crate::{failure::Failure, fields::unknown_fields, json, text, tools, world::World};
 
 /// What was found.
 #[derive(Default)]
@@ -52,7 +52,7 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
         .or(config.as_ref().map(|config| config.token_file.clone()));
     let mut count = 0;
     if let Some(path) = path {
-        if named.is_some() && !path.exists() {
+        if named.is_some() && matches!(path.try_exists(), Ok(false)) {
             return Err(Failure::NoFile(path));
         }
         match TokenFile::new(path.clone()).load() {
@@ -103,6 +103,13 @@ impl Findings {
         } = *known;
         let warnings = loaded.warnings.iter().map(ToString::to_string);
         self.warnings.extend(warnings);
+        for key in loaded.set.unknown_keys() {
+            self.warnings.push(format!(
+                "{}: the key `{}` beside `tokens` is not known and has no effect",
+                text::printable(&file.display().to_string()),
+                text::printable(key)
+            ));
+        }
         for token in loaded.set.iter() {
             let policy = token.policy.read();
             let entry = &Entry { file, token };
@@ -179,23 +186,13 @@ impl Findings {
         }
     }
 
-    /// Whatever is not known is kept without effect, so that a misspelt limit would limit nothing.
     fn unknown(&mut self, entry: &Entry<'_>) {
-        for field in entry.token.unknown_fields() {
-            let meant = nearest(
-                field,
-                entry_fields().chain(LIMITS.iter().map(|limit| limit.name)),
-            );
-            let message = format!(
-                "{entry}: the field `{}` is not known and has no effect",
-                text::printable(field)
-            );
-            match meant {
-                Some(meant) => self
-                    .errors
-                    .push(format!("{message}; did you mean `{meant}`?")),
-                None => self.warnings.push(message),
-            }
+        for field in unknown_fields(entry.token) {
+            let found = match field.is_misspelt {
+                true => &mut self.errors,
+                false => &mut self.warnings,
+            };
+            found.push(format!("{entry}: {}", field.message));
         }
     }
 }

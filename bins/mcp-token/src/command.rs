@@ -25,7 +25,7 @@ pub enum Action {
     /// Show all tokens, or those that have not been used for so long.
     List {
         /// How long.
-        unused: Option<Expiry>,
+        unused: Option<Unused>,
     },
     /// Show the token that is meant.
     Show(Selector),
@@ -137,10 +137,10 @@ pub enum Grace {
 
 impl Grace {
     /// Computes until when.
-    pub(crate) fn until(self, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, ExpiryError> {
+    pub(crate) fn until(self, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, Failure> {
         match self {
             Self::None => Ok(None),
-            Self::For(time) => time.end(now),
+            Self::For(time) => time.end(now).map_err(|_| Failure::LongGrace),
         }
     }
 }
@@ -166,9 +166,41 @@ impl FromStr for Grace {
         match text.parse() {
             Ok(time) => Ok(Self::For(time)),
             Err(ExpiryError::Zero { .. }) => Ok(Self::None),
-            Err(ExpiryError::Form { .. }) => Err(ACCEPTED.into()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(no_time(&error, ACCEPTED)),
         }
+    }
+}
+
+/// For how long a token has not been used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unused {
+    /// Not once.
+    Ever,
+    /// For so long.
+    For(Expiry),
+}
+
+impl FromStr for Unused {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const ACCEPTED: &str =
+            "give a time such as 12h, 90d, 2w or 1y, or never for those that were not used once";
+        match text.parse() {
+            Ok(Expiry::Never) => Ok(Self::Ever),
+            Ok(time) => Ok(Self::For(time)),
+            Err(error) => Err(no_time(&error, ACCEPTED)),
+        }
+    }
+}
+
+/// Says what is wrong with a time that is no expiry.
+fn no_time(error: &ExpiryError, accepted: &str) -> String {
+    match error {
+        ExpiryError::Unit {
+            reason, instead, ..
+        } => format!("{reason}, use {instead}"),
+        _ => accepted.to_owned(),
     }
 }
 
@@ -181,7 +213,7 @@ mod tests {
     fn the_usual_grace_is_a_day() {
         let now = OffsetDateTime::UNIX_EPOCH;
         let end = Grace::default().until(now);
-        assert_eq!(end, Ok(Some(now + time::Duration::hours(24))));
+        assert_eq!(end.unwrap(), Some(now + time::Duration::hours(24)));
         for at_once in ["none", "0", "0h"] {
             assert_eq!(Ok(Grace::None), at_once.parse(), "{at_once}");
         }

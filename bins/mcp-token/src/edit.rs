@@ -7,7 +7,7 @@ use crate::{
     add::{configured, short},
     command::{Edit, lay},
     failure::Failure,
-    json,
+    json, load,
     options::DEFAULT,
     prompt, role, text, token_file, tools,
     world::World,
@@ -28,7 +28,7 @@ pub(crate) fn run(
     }
     let (file, databases) = databases(edit, sources)?;
     // Without a file there is nothing to lock, and no reason to make its folder.
-    selector.find(file.load()?.set.iter())?;
+    selector.find(load(&file, world)?.set.iter())?;
     let now = world.now();
     let expires_at = edit.expiry.map(|expiry| expiry.end(now)).transpose()?;
     let edited = file.edit(|draft| {

@@ -21,6 +21,8 @@ pub(crate) enum Failure {
     Random(#[from] RandomError),
     #[error(transparent)]
     Expiry(#[from] ExpiryError),
+    #[error("--grace is too long; give a time such as 24h or 7d")]
+    LongGrace,
     #[error("no expiry is given; give one with --expiry (or -token-expiry), such as 90d, or never")]
     NoExpiry,
     #[error("the database \"{name}\" is not configured; {choice}", name = text::printable(.name), choice = choice(.known))]
@@ -54,8 +56,8 @@ pub(crate) enum Failure {
     NoToken,
     #[error("{0} does not exist; name the token file with --token-file")]
     NoFile(PathBuf),
-    #[error("failed to keep the password of the role: {0}")]
-    Password(io::Error),
+    #[error("failed to write the role's password to {}: {error}{hint}", text::printable(&.0.display().to_string()), error = .1, hint = password_hint(.1))]
+    Password(PathBuf, io::Error),
     #[error("the token's id is too long for the name of a role; give it a role with --role")]
     RoleName,
     #[error("--create-role makes a role of the token's own; leave --role and --set-role out")]
@@ -68,13 +70,8 @@ pub(crate) enum Failure {
         "failed to run psql: {0}; install PostgreSQL's client programs (apt-get install postgresql-client), or leave --apply out and run the SQL yourself"
     )]
     Psql(io::Error),
-    #[error("the role was not made in the database \"{}\": {}; the token was removed again{}", text::printable(.database), text::printable(.reason), left_over(.left.as_deref()))]
-    NotApplied {
-        database: String,
-        reason: String,
-        /// The role, where what was done in other databases could not be taken back.
-        left: Option<String>,
-    },
+    #[error("the role was not made in the database \"{}\": {}", text::printable(.database), text::printable(.reason))]
+    NotApplied { database: String, reason: String },
     #[error("{0} problem(s) found")]
     Problems(usize),
     #[error("{}", selection(.0))]
@@ -83,8 +80,27 @@ pub(crate) enum Failure {
     Input(io::Error),
     #[error("failed to print: {0}")]
     Output(io::Error),
-    #[error("failed to print the token: {0}; it was removed again")]
+    #[error("interrupted")]
+    Interrupted,
+    #[error("failed to prepare for Ctrl-C: {0}")]
+    Signals(io::Error),
+    #[error("failed to print the token: {0}")]
     NotShown(io::Error),
+    #[error("{cause}; the token was removed again{}", left_over(.role_left.as_deref()))]
+    Undone {
+        cause: Box<Failure>,
+        /// The role, where that could not be removed.
+        role_left: Option<String>,
+    },
+    #[error(
+        "{cause}; the token could not be removed again ({removed}), so run `mcp-token remove {id}`{}", left_over(.role_left.as_deref())
+    )]
+    NotUndone {
+        cause: Box<Failure>,
+        removed: Box<Failure>,
+        id: TokenId,
+        role_left: Option<String>,
+    },
     #[error("failed to print the new secret: {0}; the token has its old one again")]
     NotRotated(io::Error),
     #[error(
@@ -95,20 +111,15 @@ pub(crate) enum Failure {
         restored: Box<Failure>,
         id: TokenId,
     },
-    #[error(
-        "failed to print the token: {shown}; it could not be removed again ({removed}), so run `mcp-token remove {id}`"
-    )]
-    NotShownNorRemoved {
-        shown: io::Error,
-        removed: Box<Failure>,
-        id: TokenId,
-    },
 }
 
 impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::NoExpiry
+            | Self::Expiry(_)
+            | Self::LongGrace
+            | Self::LongNote(_)
             | Self::Policy(_)
             | Self::Exclusive(_)
             | Self::Databases
@@ -120,9 +131,18 @@ impl Failure {
     }
 }
 
+fn password_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            "; it is of a role that was made before: delete it if that role is gone, or try again in a second, for another name"
+        }
+        _ => "",
+    }
+}
+
 fn left_over(role: Option<&str>) -> String {
     role.map_or_else(String::new, |role| {
-        format!(", but its role {role} is there: run `DROP OWNED BY {role}` in each of its databases, then `DROP ROLE {role}`")
+        format!(", but its role {role} may still be there: run `DROP OWNED BY {role}` in each of its databases, then `DROP ROLE {role}`")
     })
 }
 

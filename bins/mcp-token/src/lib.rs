@@ -14,7 +14,7 @@
 //! let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
 //!
 //! let mut stdin = std::io::empty();
-//! let exit = run(&command, &sources, &mut World::new(&mut stdin, &mut stdout, &mut stderr, false));
+//! let exit = run(&command, &sources, &mut World::new(&mut stdin, &mut stdout, &mut stderr, None));
 //! assert_eq!(exit, Exit::Done);
 //! assert!(String::from_utf8(stdout)?.contains("Note: Web App\n"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -27,6 +27,8 @@ mod check;
 mod command;
 mod edit;
 mod failure;
+mod fields;
+mod interrupted;
 mod json;
 mod list;
 mod options;
@@ -34,19 +36,21 @@ mod prompt;
 mod remove;
 mod role;
 mod rotate;
+mod terminal;
 mod text;
 mod tools;
 mod verify;
 mod world;
 
 pub use call::Call;
-pub use command::{Action, Add, Command, CreateRole, Edit, Grace, Setting, VerifyAudit};
+pub use command::{Action, Add, Command, CreateRole, Edit, Grace, Setting, Unused, VerifyAudit};
+pub use fields::{UnknownField, unknown_fields};
 pub use options::PolicyOptions;
 pub use world::{Exit, World};
 
 use failure::Failure;
 use server_config::{Config, Sources};
-use token_store::TokenFile;
+use token_store::{Loaded, TokenFile};
 
 /// Runs a command. Results go to `stdout`, prompts, warnings and errors to `stderr`.
 pub fn run(command: &Command, sources: &Sources, world: &mut World<'_>) -> Exit {
@@ -80,4 +84,18 @@ fn token_file(sources: &Sources) -> Result<TokenFile, Failure> {
         None => Config::load(sources)?.token_file,
     };
     Ok(TokenFile::new(path))
+}
+
+/// Reads the tokens. That there is no file may be a slip in its name.
+fn load(file: &TokenFile, world: &mut World<'_>) -> Result<Loaded, Failure> {
+    let loaded = file.load()?;
+    if loaded.identity.is_none() {
+        let path = file.path().display().to_string();
+        let message = format!(
+            "{} does not exist, so that there are no tokens; `mcp-token add` makes it",
+            text::printable(&path)
+        );
+        world.complain("warning", &message);
+    }
+    Ok(loaded)
 }

@@ -2,29 +2,28 @@
 
 use server_config::Sources;
 use time::OffsetDateTime;
-use token_store::{Expiry, Selector, Token, TokenFile, Usage, UsageLog};
+use token_store::{Selector, Token, TokenFile, Usage, UsageLog};
 
-use crate::{failure::Failure, json, text, token_file, world::World};
+use crate::{command::Unused, failure::Failure, json, load, text, token_file, world::World};
 
 pub(crate) fn all(
-    unused: Option<Expiry>,
+    unused: Option<Unused>,
     json: bool,
     sources: &Sources,
     world: &mut World<'_>,
 ) -> Result<(), Failure> {
     let file = token_file(sources)?;
-    let loaded = file.load()?;
+    let loaded = load(&file, world)?;
     world.warn(&loaded.warnings);
     let usage = usage(&file);
     let now = world.now();
-    let span = match unused {
-        None => None,
-        // As long as never is: those that have not been used at all.
-        Some(Expiry::Never) => Some(now - OffsetDateTime::UNIX_EPOCH),
-        Some(span) => span.end(now)?.map(|end| end - now),
-    };
-    let is_listed = |token: &Token, usage: Option<&Usage>| {
-        span.is_none_or(|span| now - last_sign(token, usage) >= span)
+    let is_listed = |token: &Token, usage: Option<&Usage>| match unused {
+        None => true,
+        Some(Unused::Ever) => usage.is_none(),
+        // Nothing has been unused for longer than there is a calendar.
+        Some(Unused::For(span)) => span
+            .end(last_sign(token, usage))
+            .is_ok_and(|end| end.is_some_and(|end| end <= now)),
     };
     let tokens: Vec<_> = loaded
         .set
@@ -52,7 +51,7 @@ pub(crate) fn one(
     world: &mut World<'_>,
 ) -> Result<(), Failure> {
     let file = token_file(sources)?;
-    let loaded = file.load()?;
+    let loaded = load(&file, world)?;
     world.warn(&loaded.warnings);
     let token = selector.find(loaded.set.iter())?;
     let usage = usage(&file);

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     io::{self, Write},
-    os::unix::process::CommandExt,
+    os::{fd::AsFd, unix::process::CommandExt},
     process::{Command, ExitCode},
 };
 
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let sources = call.sources(variables, std::env::current_exe());
     let input = io::stdin();
     let (mut stdin, mut stdout, mut stderr) = (input.lock(), io::stdout(), io::stderr());
-    let terminal = io::IsTerminal::is_terminal(&stdin);
+    let terminal = io::IsTerminal::is_terminal(&input).then(|| input.as_fd());
     let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, terminal);
     mcp_token::run(&call.command, &sources, &mut world).into()
 }

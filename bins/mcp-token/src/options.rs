@@ -37,22 +37,22 @@ pub struct PolicyOptions {
     #[arg(long, value_name = "FILE")]
     role_password_file: Option<String>,
     /// Rows of one result
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
     rows: Option<String>,
     /// Bytes of one result, as 256KiB
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     bytes: Option<String>,
     /// Time for one statement, as 10s
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     statement_timeout: Option<String>,
     /// Calls that run at once
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
     concurrent: Option<String>,
     /// Calls in a minute
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
     calls_per_minute: Option<String>,
     /// Connections to each database
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
     connections: Option<String>,
 }
 

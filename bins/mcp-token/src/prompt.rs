@@ -21,7 +21,7 @@ pub(crate) fn complete(
         [] => None,
         names => Some(listed(names)?),
     };
-    if !world.terminal {
+    if world.terminal.is_none() {
         return Ok(Complete {
             note: add.note.clone().unwrap_or_default(),
             databases: given,

@@ -3,7 +3,7 @@
 use server_config::Sources;
 use token_store::Selector;
 
-use crate::{failure::Failure, json, role, text, token_file, world::World};
+use crate::{failure::Failure, json, load, role, text, token_file, world::World};
 
 pub(crate) fn run(
     selector: &Selector,
@@ -13,7 +13,7 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let file = token_file(sources)?;
     // Without a file there is nothing to lock, and no reason to make its folder.
-    selector.find(file.load()?.set.iter())?;
+    selector.find(load(&file, world)?.set.iter())?;
     let removed = file.edit(|draft| {
         let token = selector.find(draft.iter())?;
         draft.remove(&token.id);

@@ -1,6 +1,7 @@
 //! A role of a token's own, with no more rights than the token needs: the SQL that makes it, and running that.
 
 use std::{
+    ffi::OsString,
     fs::{self, DirBuilder, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -14,16 +15,27 @@ use server_config::{Config, Database};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use token_store::{Access, Draft, PasswordSource, Policy, Role, RoleName, Secret, Token};
 
-use crate::{failure::Failure, text};
+use crate::{failure::Failure, interrupted::Deferred, text};
 
 /// The schema that a token without a list of schemas gets.
 const USUAL_SCHEMA: &str = "public";
 
-/// The SQL that makes a role, and where its password was put.
+/// The SQL that makes a role, and what there is of that role so far.
+///
+/// Unless it is kept, the password goes when this is dropped: wherever a command fails, it leaves none behind.
 pub(crate) struct Script {
     role: String,
     parts: Vec<Part>,
-    password_file: PathBuf,
+    /// How many of the parts were run.
+    done: usize,
+    password: PasswordFile,
+}
+
+/// What was made for a password, and is removed on drop.
+#[derive(Default)]
+struct PasswordFile {
+    folder: Option<PathBuf>,
+    file: Option<PathBuf>,
 }
 
 /// What is run in one database.
@@ -45,7 +57,8 @@ pub(crate) fn prepare(
     password: &Secret,
 ) -> Result<(Arc<Token>, Script), Failure> {
     let name = name(token);
-    let path = password_path(&config.token_file, &name).map_err(Failure::Password)?;
+    let path = password_path(&config.token_file, &name)
+        .map_err(|error| Failure::Password(config.token_file.clone(), error))?;
     let mut policy = token.policy.read();
     let named = policy.set("role.user", Some(&name));
     named.map_err(|_| Failure::RoleName)?;
@@ -54,13 +67,15 @@ pub(crate) fn prepare(
         "role.password_file",
         Some(path.to_str().unwrap_or_default()),
     )?;
-    write_password(&path, password).map_err(Failure::Password)?;
+    let password_file =
+        PasswordFile::write(&path, password).map_err(|error| Failure::Password(path, error))?;
     let changed = draft.change(&token.id, |token| token.policy = (&policy).into());
     let token = changed.unwrap_or_else(|| Arc::clone(token));
     let script = Script {
         parts: parts(&token, &name, config, password),
         role: name,
-        password_file: path,
+        done: 0,
+        password: password_file,
     };
     Ok((token, script))
 }
@@ -132,20 +147,44 @@ fn password_path(token_file: &Path, role: &str) -> io::Result<PathBuf> {
     Ok(PathBuf::from(folder).join(format!("{role}.password")))
 }
 
-fn write_password(path: &Path, password: &Secret) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
+impl PasswordFile {
+    /// Makes the file, which must not be there: it would be another role's.
+    fn write(path: &Path, password: &Secret) -> io::Result<Self> {
+        let mut made = Self::default();
+        if let Some(folder) = path.parent() {
+            match DirBuilder::new().mode(0o700).create(folder) {
+                Ok(()) => made.folder = Some(folder.to_owned()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        made.file = Some(path.to_owned());
+        writeln!(file, "{}", password.expose())?;
+        file.sync_all()?;
+        Ok(made)
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    writeln!(file, "{}", password.expose())?;
-    file.sync_all()
+
+    fn keep(&mut self) {
+        (self.folder, self.file) = (None, None);
+    }
+}
+
+impl Drop for PasswordFile {
+    fn drop(&mut self) {
+        // What cannot be deleted is the password of a role that does not exist.
+        if let Some(file) = &self.file {
+            let _ = fs::remove_file(file);
+        }
+        // Another role's password may be in it by now; then it stays.
+        if let Some(folder) = &self.folder {
+            let _ = fs::remove_dir(folder);
+        }
+    }
 }
 
 fn parts(token: &Token, role: &str, config: &Config, password: &Secret) -> Vec<Part> {
@@ -296,43 +335,47 @@ impl Script {
         format!("\\set ON_ERROR_STOP on\n{}", parts.join("\n"))
     }
 
-    /// Runs it with psql, each database in one transaction, as whom psql's own variables and files say. When one fails, what was
-    /// done in those before is taken back.
-    pub(crate) fn apply(&self) -> Result<(), Failure> {
-        for (place, part) in self.parts.iter().enumerate() {
-            let Err(reason) = psql(&part.connection, &part.sql)? else {
-                continue;
-            };
-            let is_left = !self.take_back(&self.parts[..place])?;
-            return Err(Failure::NotApplied {
+    /// Runs it with psql, each database in one transaction, as whom psql's own variables and files say.
+    pub(crate) fn apply(&mut self, interruption: &Deferred) -> Result<(), Failure> {
+        for part in &self.parts {
+            if interruption.was_asked() {
+                return Err(Failure::Interrupted);
+            }
+            psql(&part.connection, &part.sql)?.map_err(|reason| Failure::NotApplied {
                 database: part.database.clone(),
                 reason,
-                left: is_left.then(|| self.role.clone()),
-            });
+            })?;
+            self.done += 1;
         }
         Ok(())
     }
 
-    /// Removes the role again; says whether it is gone.
-    fn take_back(&self, done: &[Part]) -> Result<bool, Failure> {
+    /// Lets the password stay.
+    pub(crate) fn keep(mut self) {
+        self.password.keep();
+    }
+
+    /// Takes back whatever was made; gives the role's name where that is still there.
+    pub(crate) fn undo(self) -> Option<String> {
         let mut is_gone = true;
         // Each server's last, as the role can only go when nothing is granted to it.
-        for part in done.iter().rev() {
+        for part in self.parts[..self.done].iter().rev() {
             let role = &self.role;
             let mut sql = format!("DROP OWNED BY {role};\n");
             if part.creates {
                 sql.push_str(&format!("DROP ROLE {role};\n"));
             }
-            is_gone &= psql(&part.connection, &sql)?.is_ok();
+            is_gone &= matches!(psql(&part.connection, &sql), Ok(Ok(())));
         }
-        Ok(is_gone)
+        (!is_gone).then(|| self.role.clone())
     }
+}
 
-    /// Takes the password back.
-    pub(crate) fn discard(&self) {
-        // What cannot be deleted is the password of a role that does not exist.
-        let _ = fs::remove_file(&self.password_file);
-    }
+/// psql's variable for the seconds that it may take to connect, and what it is unless it is set: psql itself would wait for ever.
+const CONNECT_TIMEOUT: &str = "PGCONNECT_TIMEOUT";
+
+fn connect_timeout() -> OsString {
+    std::env::var_os(CONNECT_TIMEOUT).unwrap_or_else(|| "10".into())
 }
 
 /// Runs SQL in one transaction; the inner error is what psql said.
@@ -341,6 +384,7 @@ fn psql(connection: &str, sql: &str) -> Result<Result<(), String>, Failure> {
         .args(["--no-psqlrc", "--quiet", "--single-transaction"])
         .args(["--no-password", "--set", "ON_ERROR_STOP=1"])
         .args(["--dbname", connection])
+        .env(CONNECT_TIMEOUT, connect_timeout())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -4,7 +4,7 @@ use server_config::Sources;
 use time::OffsetDateTime;
 use token_store::{Secret, Selector, Token, TokenFile};
 
-use crate::{command::Grace, failure::Failure, json, text, token_file, world::World};
+use crate::{command::Grace, failure::Failure, json, load, text, token_file, world::World};
 
 pub(crate) fn run(
     selector: &Selector,
@@ -15,7 +15,7 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let file = token_file(sources)?;
     // Without a file there is nothing to lock, and no reason to make its folder.
-    selector.find(file.load()?.set.iter())?;
+    selector.find(load(&file, world)?.set.iter())?;
     let now = world.now();
     let until = grace.until(now)?;
     let secret = world.new_secret()?;
@@ -38,7 +38,7 @@ pub(crate) fn run(
     } else {
         text::rotated(&after, &secret, now)
     };
-    match world.print(&text) {
+    match world.hand_over(&text) {
         Ok(()) => Ok(()),
         Err(shown) => Err(restore(&file, &before, &secret, shown)),
     }

@@ -5,13 +5,18 @@ use std::io::{BufRead, Read};
 use server_config::Sources;
 use token_store::{Refusal, Secret};
 
-use crate::{failure::Failure, json, rotate::old_secret_ends, text, token_file, world::World};
+use crate::{
+    failure::Failure, json, load, rotate::old_secret_ends, terminal::Unseen, text, token_file,
+    world::World,
+};
 
 /// More than any token has, in bytes.
 const MOST: u64 = 4_096;
 
+const PROMPT: &str = "Type or paste the token, which is not shown, and press Return: ";
+
 pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Result<(), Failure> {
-    let loaded = token_file(sources)?.load()?;
+    let loaded = load(&token_file(sources)?, world)?;
     world.warn(&loaded.warnings);
     let presented = read(world)?;
     let now = world.now();
@@ -46,18 +51,20 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
     }
 }
 
-/// Reads the token, without the line break that most programs print after it. A person is asked for a line.
+/// Reads the token, without the line break that most programs print after it. A person is asked for a line, and it is not shown.
 fn read(world: &mut World<'_>) -> Result<Secret, Failure> {
-    let mut text = String::new();
-    if world.terminal {
-        world.ask("Token: ").map_err(Failure::Input)?;
+    let unseen = world.terminal.map(Unseen::begin).transpose();
+    let unseen = unseen.map_err(Failure::Input)?;
+    if unseen.is_some() {
+        world.ask(PROMPT).map_err(Failure::Input)?;
     }
+    let mut text = String::new();
     let mut input = (&mut world.stdin).take(MOST);
-    let read = if world.terminal {
-        input.read_line(&mut text)
-    } else {
-        input.read_to_string(&mut text)
+    let read = match &unseen {
+        Some(_) => input.read_line(&mut text),
+        None => input.read_to_string(&mut text),
     };
+    drop(unseen);
     let presented = Secret::from(text.trim().to_owned());
     // The rest of the text is wiped as the token itself is.
     drop(Secret::from(text));

@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     io::{self, BufRead, Write},
+    os::fd::BorrowedFd,
     process::ExitCode,
 };
 
@@ -14,18 +15,18 @@ pub struct World<'a> {
     pub(crate) stdin: &'a mut dyn BufRead,
     stdout: &'a mut dyn Write,
     stderr: &'a mut dyn Write,
-    pub(crate) terminal: bool,
+    pub(crate) terminal: Option<BorrowedFd<'a>>,
     now: fn() -> OffsetDateTime,
     secret: fn() -> Result<Secret, RandomError>,
 }
 
 impl<'a> World<'a> {
-    /// Takes the three streams and whether a person sits at `stdin`; clock and randomness are the system's.
+    /// Takes the three streams and, if a person sits at `stdin`, the terminal that it is; clock and randomness are the system's.
     pub fn new(
         stdin: &'a mut dyn BufRead,
         stdout: &'a mut dyn Write,
         stderr: &'a mut dyn Write,
-        terminal: bool,
+        terminal: Option<BorrowedFd<'a>>,
     ) -> Self {
         Self {
             stdin,
@@ -57,10 +58,18 @@ impl<'a> World<'a> {
         (self.secret)()
     }
 
-    /// Prints a result, to the last byte.
-    pub(crate) fn print(&mut self, text: &str) -> io::Result<()> {
+    /// Prints a result that is shown only once, to the last byte.
+    pub(crate) fn hand_over(&mut self, text: &str) -> io::Result<()> {
         self.stdout.write_all(text.as_bytes())?;
         self.stdout.flush()
+    }
+
+    /// Prints any other result. A reader that has gone, such as `head`, has read as much as it wants.
+    pub(crate) fn print(&mut self, text: &str) -> io::Result<()> {
+        match self.hand_over(text) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            printed => printed,
+        }
     }
 
     /// Prints a prompt where it does not mix with the result.

@@ -1,10 +1,13 @@
 //! Every command as a person or a script meets it, without a process.
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, io, path::PathBuf};
+mod support;
 
-use mcp_token::{Action, Add, Call, Command, Exit, World, run};
+use std::{fs, io, os::fd::AsFd, path::PathBuf};
+
+use mcp_token::{Action, Add, Call, Command, CreateRole, Exit, World, run};
 use server_config::Sources;
+use support::terminal::Terminal;
 use time::{OffsetDateTime, macros::datetime};
 use token_store::{RandomError, Secret, TokenFile};
 
@@ -61,8 +64,10 @@ impl Bench {
     fn run_with(&self, action: Action, json: bool, answers: Option<&str>) -> Outcome {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut stdin = io::Cursor::new(answers.unwrap_or("not a terminal\n"));
+        let terminal = answers.map(|_| Terminal::open());
+        let terminal = terminal.as_ref().map(|terminal| terminal.inside.as_fd());
         let exit = {
-            let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, answers.is_some())
+            let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, terminal)
                 .with_now(now)
                 .with_secret(secret);
             run(&Command { action, json }, &self.sources, &mut world)
@@ -233,7 +238,11 @@ fn a_person_is_asked_for_the_token_to_verify_and_need_not_end_the_input() {
     let bench = Bench::new("");
     let result = bench.run_with(Action::Verify, false, Some("guess\nmore\n"));
     assert_eq!(result.exit, Exit::Refused, "{}", result.stderr);
-    assert!(result.stderr.starts_with("Token: error: the token is not"));
+    assert!(
+        result
+            .stderr
+            .ends_with("press Return: error: the token is not accepted: it is unknown\n")
+    );
     let nothing = bench.run_with(Action::Verify, false, Some(""));
     assert!(nothing.stderr.contains("no token on standard input"));
 }
@@ -299,6 +308,21 @@ fn an_end_of_input_before_the_expiry_makes_no_token() {
 }
 
 #[test]
+fn nobody_is_asked_for_a_token_that_cannot_be_kept() {
+    let bench = Bench::new("");
+    fs::create_dir(bench.file()).unwrap();
+    let result = bench.ask("note\n30d\n");
+    assert_eq!(result.exit, Exit::Failed);
+    let said = &result.stderr;
+    assert!(
+        said.starts_with("error: ") && said.contains("is a folder"),
+        "{said}"
+    );
+    let lock = bench.file().with_extension("yaml.lock");
+    assert!(!lock.exists());
+}
+
+#[test]
 fn only_what_is_missing_is_asked_and_one_database_is_no_question() {
     let bench = Bench::new("databases:\n  - {name: main, user: u}\n");
     let given = Add {
@@ -317,7 +341,7 @@ fn only_what_is_missing_is_asked_and_one_database_is_no_question() {
 fn a_note_that_is_too_long_is_refused() {
     let bench = Bench::new("");
     let result = bench.run(add(&"n".repeat(1_001), None, "1d"));
-    assert_eq!(result.exit, Exit::Failed);
+    assert_eq!(result.exit, Exit::Usage);
     assert!(
         result.stderr.contains("1001 characters"),
         "{}",
@@ -520,13 +544,13 @@ fn a_token_that_nobody_could_read_is_removed_again() {
     let exit = run(
         &command,
         &bench.sources,
-        &mut World::new(&mut io::empty(), &mut Full, &mut stderr, false),
+        &mut World::new(&mut io::empty(), &mut Full, &mut stderr, None),
     );
     assert_eq!(exit, Exit::Failed);
     assert!(
         String::from_utf8(stderr)
             .unwrap()
-            .contains("it was removed again")
+            .contains("the token was removed again")
     );
     assert!(TokenFile::new(bench.file()).load().unwrap().set.is_empty());
 }
@@ -557,6 +581,22 @@ fn the_command_line_is_read_with_one_dash_or_two() {
 }
 
 #[test]
+fn a_token_on_the_command_line_of_verify_is_refused_and_not_repeated() {
+    for token in ["O9ms9jqTfUdy", "-9ms9jqTfUdy", "--9ms9jqTfUdy"] {
+        for line in [
+            &["mcp-token", "verify", token][..],
+            &["mcp-token", "verify", "--json", "x", token],
+        ] {
+            let error = Call::parse(line).unwrap_err();
+            let said = error.to_string();
+            assert!(said.contains("pipe it in"), "{said}");
+            assert!(!said.contains("9ms9jqTfUdy"), "{said}");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+}
+
+#[test]
 fn a_line_that_is_not_understood_says_what_to_write() {
     for (line, fix) in [
         ("mcp-token", "Usage"),
@@ -565,11 +605,67 @@ fn a_line_that_is_not_understood_says_what_to_write() {
         ("mcp-token add --expiry 0d", "is zero"),
         ("mcp-token add --exipry 5d", "--expiry"),
         ("mcp-token lst", "list"),
+        (
+            "mcp-token list --unused x",
+            "for '--unused <TIME>': give a time such as 12h, 90d, 2w or 1y, or never",
+        ),
+        (
+            "mcp-token list --unused -1d",
+            "'--unused <TIME>': give a time",
+        ),
+        (
+            "mcp-token list --unused 0d",
+            "'--unused <TIME>': give a time",
+        ),
+        (
+            "mcp-token list --unused 6m",
+            "'--unused <TIME>': months have no fixed length, use 180d",
+        ),
+        (
+            "mcp-token rotate x --grace x",
+            "'--grace <TIME>': give a time such as 24h or 7d, or none",
+        ),
+        (
+            "mcp-token rotate x --grace 6m",
+            "'--grace <TIME>': months have no fixed length, use 180d",
+        ),
         ("mcp-token remove", "ID|HASH-PREFIX"),
+        ("mcp-token verify --jsn", "`mcp-token verify --help`"),
         ("mcp-token remove a b", "b"),
     ] {
         let error = Call::parse(line.split(' ')).unwrap_err();
-        assert!(error.to_string().contains(fix), "{line}: {error}");
+        let said = error.to_string();
+        assert!(said.contains(fix), "{line}: {said}");
+        let is_misnamed = said.contains("the expiry") && !line.contains("--expiry");
+        assert!(!is_misnamed, "{line}: {said}");
         assert_eq!(error.exit_code(), 2, "{line}");
     }
+}
+
+/// A new token with a role of its own; the fixed clock gives it the name `mcp_token_1730283330`.
+fn add_with_role(create_role: CreateRole) -> Action {
+    Action::Add(Add {
+        expiry: Some("90d".parse().unwrap()),
+        create_role: Some(create_role),
+        ..Add::default()
+    })
+}
+
+#[test]
+fn the_password_of_another_role_is_neither_used_nor_removed() {
+    let bench = Bench::with_databases();
+    let roles = bench
+        .folder
+        .path()
+        .join("pgedge-postgres-mcp-tokens.yaml.roles");
+    let password = roles.join("mcp_token_1730283330.password");
+    fs::create_dir(&roles).unwrap();
+    fs::write(&password, "of another role").unwrap();
+    let result = bench.run(add_with_role(CreateRole::Print));
+    assert_eq!(result.exit, Exit::Failed);
+    let place = password.to_str().unwrap();
+    assert!(result.stderr.contains(place), "{}", result.stderr);
+    assert!(result.stderr.contains("delete it if"), "{}", result.stderr);
+    assert_eq!(fs::read_to_string(&password).unwrap(), "of another role");
+    assert!(!bench.file().exists());
 }

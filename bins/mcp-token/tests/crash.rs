@@ -31,10 +31,10 @@ fn demand_strace() {
 }
 
 /// The lines of a traced run, each one system call.
-fn trace(bench: &Bench) -> Vec<String> {
+fn trace(bench: &Bench, words: &[&str]) -> Vec<String> {
     let log = bench.path().join("trace");
     let output = bench
-        .wrapped(&["strace", "-qq", "-o", log.to_str().unwrap()], &ADD)
+        .wrapped(&["strace", "-qq", "-o", log.to_str().unwrap()], words)
         .output()
         .unwrap();
     assert!(
@@ -71,12 +71,33 @@ fn points(lines: &[String], bench: &Bench) -> Vec<Point> {
     points
 }
 
-fn run_with(bench: &Bench, fault: &str) -> Output {
+fn run_with(bench: &Bench, words: &[&str], fault: &str) -> Output {
     let inject = format!("inject={fault}");
     bench
-        .wrapped(&["strace", "-qq", "-o", "/dev/null", "-e", &inject], &ADD)
+        .wrapped(&["strace", "-qq", "-o", "/dev/null", "-e", &inject], words)
         .output()
         .unwrap()
+}
+
+/// Every such call that may fail.
+fn fallible_points(bench: &Bench, words: &[&str]) -> Vec<Point> {
+    let fallible = [
+        "openat",
+        "readlink",
+        "statx",
+        "newfstatat",
+        "read",
+        "flock",
+        "getdents64",
+        "fchmod",
+        "mkdir",
+        "write",
+        "fsync",
+        "rename",
+    ];
+    let mut points = points(&trace(bench, words), bench);
+    points.retain(|(name, _)| fallible.contains(&name.as_str()));
+    points
 }
 
 /// Checks what must hold after any run: nothing lost, at most the new one more, and what was shown is there.
@@ -102,10 +123,10 @@ fn a_kill_at_any_system_call_leaves_the_old_file_or_the_new_one() {
     demand_strace();
     let bench = Bench::new();
     let mut known = vec![bench.add(), bench.add()];
-    for (name, count) in points(&trace(&bench), &bench) {
+    for (name, count) in points(&trace(&bench, &ADD), &bench) {
         let before = bench.set().len();
         let fault = format!("{name}:signal=KILL:when={count}");
-        let output = run_with(&bench, &fault);
+        let output = run_with(&bench, &ADD, &fault);
         assert!(
             !output.status.success(),
             "{fault}: the program was not killed"
@@ -135,28 +156,11 @@ fn an_error_of_any_system_call_is_reported_or_harmless() {
     demand_strace();
     let bench = Bench::new();
     let mut known = vec![bench.add(), bench.add()];
-    let fallible = [
-        "openat",
-        "readlink",
-        "statx",
-        "newfstatat",
-        "read",
-        "flock",
-        "getdents64",
-        "fchmod",
-        "write",
-        "fsync",
-        "rename",
-    ];
-    let points = points(&trace(&bench), &bench);
-    for (name, count) in points
-        .iter()
-        .filter(|(name, _)| fallible.contains(&name.as_str()))
-    {
+    for (name, count) in fallible_points(&bench, &ADD) {
         for error in ["ENOSPC", "EIO", "EACCES"] {
             let before = bench.set();
             let fault = format!("{name}:error={error}:when={count}");
-            let output = run_with(&bench, &fault);
+            let output = run_with(&bench, &ADD, &fault);
             if !output.status.success() {
                 assert_eq!(
                     output.status.code(),
@@ -181,11 +185,38 @@ fn an_error_of_any_system_call_is_reported_or_harmless() {
 }
 
 #[test]
+fn an_error_of_any_system_call_leaves_no_password_without_its_token() {
+    demand_strace();
+    let bench = Bench::new();
+    let config = bench.path().join("c.yaml");
+    fs::write(&config, "databases: [{name: a, user: u}]\n").unwrap();
+    let config = config.to_str().unwrap();
+    let words = [&ADD[..], &["--create-role", "--config", config]].concat();
+    let roles = bench.path().join("tokens.yaml.roles");
+    let points = fallible_points(&bench, &words);
+    fs::remove_dir_all(&roles).unwrap();
+    let mut failed = 0;
+    for (name, count) in points {
+        let before = bench.set();
+        let fault = format!("{name}:error=ENOSPC:when={count}");
+        let output = run_with(&bench, &words, &fault);
+        if output.status.success() {
+            fs::remove_dir_all(&roles).unwrap();
+        } else {
+            failed += 1;
+            assert_eq!(*bench.set(), *before, "{fault}: an error, and yet a change");
+            assert!(!roles.exists(), "{fault}: {}", stderr(&output));
+        }
+    }
+    assert!(failed > 10, "only {failed} faults were met");
+}
+
+#[test]
 fn a_change_is_on_the_disk_before_it_is_in_place_and_in_place_before_it_is_shown() {
     demand_strace();
     let bench = Bench::new();
     bench.add();
-    let lines = trace(&bench);
+    let lines = trace(&bench, &ADD);
     let folder = format!("\"{}\"", bench.path().display());
     let steps: [Step<'_>; 8] = [
         ("open the lock", &|line| line.contains(".lock\"")),

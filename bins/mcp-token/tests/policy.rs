@@ -163,6 +163,7 @@ fn a_policy_that_is_wrong_is_refused_and_nothing_written() {
             &["--rows", "0"][..],
             "--rows must be a whole number from 1 to 4294967295\n",
         ),
+        (&["--rows", "-5"], "--rows must be a whole number"),
         (&["--bytes", "1TB"], "--bytes must be a size"),
         (
             &["--allow-from", "10.0.0.1/8"],
@@ -347,6 +348,19 @@ fn an_old_secret_ends_with_its_token_whatever_the_grace() {
 }
 
 #[test]
+fn a_grace_that_never_ends_is_refused_by_its_name() {
+    let bench = Bench::new();
+    bench.add();
+    let before = bench.set();
+    let id = only(&bench).id;
+    let refused = bench.run(&["rotate", id.as_str(), "--grace", "9999y"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let told = "error: --grace is too long; give a time such as 24h or 7d\n";
+    assert_eq!(stderr(&refused), told);
+    assert_eq!(*bench.set(), *before);
+}
+
+#[test]
 fn rotate_without_grace_and_end_previous_end_the_old_secret_at_once() {
     let bench = Bench::new();
     let old = bench.add();
@@ -411,6 +425,10 @@ fn list_unused_shows_what_nobody_has_used_for_so_long() {
         .collect();
     assert_eq!(unused, [ids[0].as_str(), ids[2].as_str()]);
     assert_eq!(listed["tokens"][0]["last_used"]["client"], "cursor/1.9");
+    for (unused, count) in [("never", 1), ("79d", 1), ("1h", 3), ("9999999y", 0)] {
+        let listed = parsed(&bench.run(&["list", "--unused", unused, "--json"]));
+        assert_eq!(listed["total"], count, "{unused}");
+    }
     assert_eq!(listed["tokens"][1]["last_used"], Value::Null);
     let text = done(&bench.run(&["show", ids[1].as_str()]));
     assert!(
@@ -513,6 +531,21 @@ fn check_finds_what_a_server_would_meet() {
     done(&warned);
     assert!(stderr(&warned).contains("`team` is not known and has no effect"));
     assert!(stderr(&warned).contains("the variable NOWHERE is not set"));
+    fs::write(&bench.file, format!("{good}keys: [1]\n")).unwrap();
+    let warned = bench.run(&["check"]);
+    done(&warned);
+    let told = "tokens.yaml: the key `keys` beside `tokens` is not known and has no effect\n";
+    assert!(stderr(&warned).ends_with(told), "{}", stderr(&warned));
+    for misspelt in ["token", "tokenz"] {
+        fs::write(&bench.file, format!("tokens: []\n{misspelt}: []\n")).unwrap();
+        for words in ["check", "list"] {
+            let refused = bench.run(&[words]);
+            assert_eq!(refused.status.code(), Some(1), "{misspelt}");
+            let said = stderr(&refused);
+            assert!(said.contains("tokens.yaml, line 2: a key"), "{said}");
+        }
+    }
+    fs::write(&bench.file, &good).unwrap();
     for wrong in ["databases: 5\n", "http: {trusted_proxies: [0.0.0.0/0]}\n"] {
         fs::write(config, wrong).unwrap();
         let output = bench.run(&["check", "--config", config]);
@@ -524,4 +557,7 @@ fn check_finds_what_a_server_would_meet() {
     assert!(said.ends_with("error: 2 problem(s) found\n"), "{said}");
     fs::remove_file(&bench.file).unwrap();
     assert!(stderr(&bench.run(&["check"])).contains("does not exist"));
+    std::os::unix::fs::symlink(&bench.file, &bench.file).unwrap();
+    let said = stderr(&bench.run(&["check"]));
+    assert!(said.contains("symbolic links"), "{said}");
 }

@@ -6,7 +6,7 @@ mod support;
 use std::{
     collections::HashSet,
     fs::{self, File},
-    io::Write,
+    io::{Read, Write},
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::Path,
     process::{Command, Stdio},
@@ -14,13 +14,14 @@ use std::{
     thread,
 };
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use support::{Bench, PROGRAM, is_in, shown_token, stderr, stdout};
 
 #[test]
 fn errors_exit_with_1_and_wrong_usage_with_2_all_on_stderr() {
     let bench = Bench::new();
     for (words, code) in [
-        (&["list"][..], 0),
+        (&["check", "--help"][..], 0),
         (&["--help"], 0),
         (&["--version"], 0),
         (&["remove", "ffffffff"], 1),
@@ -28,6 +29,8 @@ fn errors_exit_with_1_and_wrong_usage_with_2_all_on_stderr() {
         (&["add", "--expiry", "1d", "--config", "/nowhere.yaml"], 1),
         (&["add"], 2),
         (&["add", "--expiry", "6m"], 2),
+        (&["add", "--expiry", "9999y"], 2),
+        (&["list", "--unused", "x"], 2),
         (&["frobnicate"], 2),
         (&[], 2),
     ] {
@@ -50,7 +53,7 @@ fn a_full_output_leaves_the_file_as_it_was() {
         let output = command.args(json).stdout(full).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(
-            stderr(&output).contains("it was removed again"),
+            stderr(&output).contains("the token was removed again"),
             "{}",
             stderr(&output)
         );
@@ -72,6 +75,133 @@ fn a_reader_that_is_gone_leaves_the_file_as_it_was() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(fs::read(&bench.file).unwrap(), before);
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_error_where_nothing_is_lost() {
+    let bench = Bench::new();
+    bench.add();
+    bench.add();
+    let ids: Vec<_> = bench.ids().into_iter().collect();
+    let run = |words: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = bench.command(words).stdout(writer).output().unwrap();
+        (output.status.code(), stderr(&output))
+    };
+    for words in [
+        &["list"][..],
+        &["list", "--json"],
+        &["show", &ids[0]],
+        &["check"],
+        &["edit", &ids[0], "--note", "x"],
+        &["remove", &ids[0]],
+    ] {
+        assert_eq!(run(words), (Some(0), String::new()), "{words:?}");
+    }
+    assert_eq!(bench.ids().len(), 1);
+    fs::write(&bench.file, "token: []\n").unwrap();
+    assert_eq!(run(&["check"]).0, Some(1));
+}
+
+#[test]
+fn that_there_is_no_token_file_is_told() {
+    let bench = Bench::new();
+    let told = format!(
+        "warning: {} does not exist, so that there are no tokens; `mcp-token add` makes it\n",
+        bench.file.display()
+    );
+    let listed = bench.run(&["list"]);
+    assert_eq!(
+        (listed.status.code(), stderr(&listed)),
+        (Some(0), told.clone())
+    );
+    for words in [&["show", "x"][..], &["rotate", "x"], &["remove", "x"]] {
+        let output = bench.run(words);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).starts_with(&told), "{}", stderr(&output));
+    }
+    assert!(!bench.path().join("tokens.yaml.lock").exists());
+}
+
+#[test]
+fn a_role_that_could_not_be_made_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let config = bench.path().join("c.yaml");
+    fs::write(&config, "databases: [{name: a, user: u}]\n").unwrap();
+    let words = ["add", "--expiry", "1d", "--create-role", "--config"];
+    let command = |options: &[&str]| {
+        let mut command =
+            bench.command(&[&words[..], &[config.to_str().unwrap()], options].concat());
+        // There is no psql here.
+        command.env("PATH", bench.path());
+        command
+    };
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    for (output, cause) in [
+        (
+            command(&["--apply"]).output().unwrap(),
+            "failed to run psql",
+        ),
+        (
+            command(&[]).stdout(full).output().unwrap(),
+            "failed to print",
+        ),
+    ] {
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(cause), "{said}");
+        assert!(said.contains("the token was removed again"), "{said}");
+        assert!(bench.set().is_empty());
+        assert!(!bench.path().join("tokens.yaml.roles").exists(), "{cause}");
+    }
+    assert!(command(&[]).output().unwrap().status.success());
+    let id = bench.ids().into_iter().next().unwrap().replace('-', "_");
+    let kept = format!("tokens.yaml.roles/mcp_{id}.password");
+    assert!(bench.path().join(kept).exists());
+}
+
+#[test]
+fn an_interrupted_role_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let config = bench.path().join("c.yaml");
+    fs::write(&config, "databases: [{name: a, user: u}]\n").unwrap();
+    // It tells that it was started, and then waits for a server that does not answer.
+    let psql = bench.path().join("psql");
+    fs::write(&psql, "#!/bin/sh\necho started >&3\nexec sleep 600\n").unwrap();
+    fs::set_permissions(&psql, fs::Permissions::from_mode(0o755)).unwrap();
+    let (mut started, writer) = std::io::pipe().unwrap();
+    let path = format!("{}:/usr/bin:/bin", bench.path().display());
+    let words = [
+        "add",
+        "--expiry",
+        "1d",
+        "--create-role",
+        "--apply",
+        "--config",
+    ];
+    let words = [&words[..], &[config.to_str().unwrap()]].concat();
+    let program = bench
+        .wrapped(&["sh", "-c", "exec 3>&0; exec \"$@\"", "sh"], &words)
+        .env("PATH", path)
+        .stdin(writer)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let mut line = [0; 8];
+    started.read_exact(&mut line).unwrap();
+    assert_eq!(bench.set().len(), 1);
+    // As a terminal does at Ctrl-C.
+    let group = Pid::from_child(&program);
+    kill_process_group(group, Signal::INT).unwrap();
+    let output = program.wait_with_output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(said.contains("; the token was removed again"), "{said}");
+    assert!(bench.set().is_empty());
+    assert!(!bench.path().join("tokens.yaml.roles").exists());
 }
 
 #[test]

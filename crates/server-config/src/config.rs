@@ -272,6 +272,7 @@ impl Config {
         );
         settings.lay_environment(&sources.environment, &mut problems);
         lay_flags(&mut settings, sources);
+        refuse_idle_flags(&settings, sources, &mut problems);
 
         let mut databases = match &list {
             Some(list) => database::read_list(list, &named, &sources.environment, &mut problems),
@@ -382,6 +383,18 @@ fn lay_flags(settings: &mut Settings, sources: &Sources) {
         if let Some(given) = given {
             settings.set(path, Value::Text(given.to_string_lossy().into_owned()));
         }
+    }
+}
+
+/// Refuses a certificate on the command line of a server that would not use it: what follows is not encrypted.
+fn refuse_idle_flags(settings: &Settings, sources: &Sources, problems: &mut Problems) {
+    let given = [("-cert", &sources.cert_file), ("-key", &sources.key_file)];
+    let is_on = settings.switch("http.tls.enabled");
+    for (flag, _) in given.iter().filter(|(_, file)| file.is_some() && !is_on) {
+        problems.add(
+            *flag,
+            "has no effect without TLS; add -tls, or set http.tls.enabled: true",
+        );
     }
 }
 

@@ -145,6 +145,7 @@ pub(crate) fn read_list(
         }
     };
     let mut databases: Vec<Database> = Vec::new();
+    let mut names = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
         let inside = place_of(index, entry);
         let place = Place {
@@ -163,16 +164,15 @@ pub(crate) fn read_list(
         if index == 0 {
             settings.lay_environment(environment, problems);
         }
-        let Some(database) = build(&settings, &|path| place.of(path), problems) else {
-            continue;
-        };
-        if databases.iter().any(|other| other.name == database.name) {
+        let name = settings.text("name").map(str::to_owned);
+        if name.is_some() && names.contains(&name) {
             problems.add(
                 place.of("name"),
                 "is used by an entry before; names are unique",
             );
         }
-        databases.push(database);
+        names.push(name);
+        databases.extend(build(&settings, &|path| place.of(path), problems));
     }
     databases
 }

@@ -99,6 +99,7 @@ fn every_problem_is_reported_at_once_with_its_place_and_fix() {
         "databases[0] (a).port: must be a whole number from 1 to 65535, not 70000",
         "databases[0] (a).user: is missing",
         "databases[2] (a).sslmode: must be one of disable",
+        "databases[1] (a).name: is used by an entry before",
         "databases[2] (a).name: is used by an entry before",
         "databases[3]: must be a map",
     ] {
@@ -205,6 +206,26 @@ fn tls_needs_its_files_and_http() {
             && problems.contains("-http"),
         "{problems}"
     );
+}
+
+#[test]
+fn a_certificate_that_would_not_be_used_is_no_encryption() {
+    let bench = |config: &str, tls: bool| {
+        let mut bench = Bench::new(config);
+        bench.sources.http = true;
+        bench.sources.tls = tls;
+        bench.sources.cert_file = Some("c.pem".into());
+        bench.sources.key_file = Some("k.pem".into());
+        bench
+    };
+    let problems = bench("", false).load().unwrap_err().to_string();
+    for flag in ["-cert", "-key"] {
+        let told = format!("{flag}: has no effect without TLS; add -tls");
+        assert!(problems.contains(&told), "{problems}");
+    }
+    assert!(bench("", true).load().is_ok());
+    let configured = "http: {tls: {enabled: true}}\n";
+    assert!(bench(configured, false).load().is_ok());
 }
 
 #[test]

@@ -127,6 +127,11 @@ impl TokenSet {
         format::write(&self.tokens, &self.unknown)
     }
 
+    /// Names the keys beside `tokens` that this version does not know.
+    pub fn unknown_keys(&self) -> impl Iterator<Item = &str> {
+        self.unknown.iter().filter_map(|(key, _)| key.scalar())
+    }
+
     /// Looks a presented token up: one SHA-256 and one access to a map, however many tokens there are.
     ///
     /// The time it takes depends on the hash of the guess, which a guesser does not choose, so it tells nothing about any stored token.

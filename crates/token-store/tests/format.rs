@@ -156,7 +156,9 @@ fn unknown_fields_survive_a_rewrite_with_their_spelling() {
     let text = format!(
         "version: 2\ntokens:\n  - id: a\n    hash: {HASH}\n    note: x\n    created_at: \"2024-10-30T10:15:30Z\"\n    expires_at: null\n    weight: 0x1F\n    rate: 1.50\n    scopes: [read, {{db: ~, 1: true}}]\n    7: seven\n    text: |\n      two\n      lines\n"
     );
-    let written = TokenSet::parse(text.as_bytes()).unwrap().to_yaml();
+    let set = TokenSet::parse(text.as_bytes()).unwrap();
+    assert_eq!(set.unknown_keys().collect::<Vec<_>>(), ["version"]);
+    let written = set.to_yaml();
     for kept in [
         "version: 2\n",
         "weight: 0x1F\n",
@@ -180,6 +182,19 @@ fn every_mistake_is_named_with_its_line_and_token() {
     };
     let table: Vec<(String, &str)> = vec![
         ("http:\n  enabled: true\n".into(), "line 1: no token file"),
+        (
+            "token:\n- id: token-5\n".into(),
+            "line 1: a key at the top is nearly `tokens`",
+        ),
+        (
+            "tokens: []\ntokenz:\n- id: token-5\n".into(),
+            "line 2: a key at the top is nearly `tokens`",
+        ),
+        (entry("Tokens: []\n"), "line 5: a key at the top is nearly"),
+        (
+            r#"{"toekn": [], "tokens": []}"#.into(),
+            "line 1: a key at the top is nearly",
+        ),
         ("[]".into(), "no token file"),
         ("42".into(), "no token file"),
         ("tokens: 5".into(), "must hold a list"),

@@ -72,7 +72,10 @@ fn every_mistake_is_named_with_its_place_and_its_fix() {
             "databases: [{name: a, user: x, pool_max_conns: 1, pool_min_conns: 5}]",
             &["pool_m"],
         ),
-        ("http: {enabled: true}", &["no database", "DATABASE_URL"]),
+        (
+            "http: {enabled: true, address: 'localhost:0'}",
+            &["no database", "DATABASE_URL"],
+        ),
         (
             "{databases: [{name: a, user: x}], tools: {enabled: [no_such_tool]}}",
             &["tools.enabled", "\"no_such_tool\""],

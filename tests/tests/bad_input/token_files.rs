@@ -111,6 +111,28 @@ fn a_missing_file_is_an_empty_set_that_is_watched() {
 }
 
 #[test]
+fn a_misspelt_field_is_told_when_the_server_reads_it() {
+    let mut setup = setup();
+    let token = setup.add_token();
+    let good = std::fs::read_to_string(setup.token_file()).unwrap();
+    write(
+        &setup,
+        format!("{good}    expire_at: x\n    team: data\n").as_bytes(),
+    );
+    let server = setup.start();
+    let warning = |field: &str, meant: &str| {
+        format!(
+            "[AUTH] WARNING: {}: the field `{field}` is not known and has no effect; did you mean `{meant}`?",
+            token.id
+        )
+    };
+    server.log.wait_for(&warning("expire_at", "expires_at"));
+    write(&setup, format!("{good}    tool: [count_rows]\n").as_bytes());
+    server.log.wait_for(&warning("tool", "tools"));
+    assert_eq!(server.log.count("`team`"), 0);
+}
+
+#[test]
 fn the_reference_servers_map_form_is_read_and_becomes_the_list_form() {
     let mut setup = setup();
     write(

@@ -160,8 +160,11 @@ fn a_rotation_interrupts_nobody_until_the_old_secret_ends() {
     let second = rotate(hour);
     let mut with_second = begin_sleeping(&world, &server, &second, 30);
     let third = rotate(OffsetDateTime::now_utc() + time::Duration::seconds(3));
-    let mut with_third = begin_sleeping(&world, &server, &third, 4);
     assert_eq!(with_first.receive().unwrap().status, 401);
+    wait::until("its statement has ended", WORST, || {
+        asleep(&observer, &old) == 1
+    });
+    let mut with_third = begin_sleeping(&world, &server, &third, 4);
     assert_eq!(asleep(&observer, &old), 2);
     assert_eq!(with_second.receive().unwrap().status, 401);
     assert!(with_third.receive().unwrap().text().contains("done"));

@@ -1,6 +1,8 @@
 //! The real program, run on a folder of its own.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod terminal;
+
 use std::{
     collections::HashSet,
     fs,

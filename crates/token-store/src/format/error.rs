@@ -41,6 +41,11 @@ pub enum Problem {
         "no token file: it has no `tokens:` at the top; name another file, or begin it with `tokens:`"
     )]
     NoTokens,
+    /// A key beside `tokens`, or in its place, that is nearly the same.
+    #[error(
+        "a key at the top is nearly `tokens` and not it, so that nothing under it would count; call it `tokens:`, or delete it"
+    )]
+    NearlyTokens,
     /// `tokens:` holds neither a list nor a mapping.
     #[error("`tokens:` must hold a list of entries; write `tokens: []` for none")]
     TokensShape,

@@ -15,6 +15,11 @@ use crate::{
 /// How deep a file may nest; its own form needs three levels, the rest is for unknown fields.
 const MAX_DEPTH: usize = 16;
 
+/// The one key at the top that is known.
+const TOKENS: &str = "tokens";
+/// Letters that may be wrong in it for it still to be what was meant.
+const MAX_TYPOS: usize = 2;
+
 /// Reads a text as YAML; tokens that are in an older set as they are now are shared with it.
 pub(super) fn parse(text: &str, old: &TokenSet) -> Result<TokenSet, FormatError> {
     let mut reading = Reading {
@@ -308,15 +313,22 @@ impl<'de> Visitor<'de> for Top<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<(), A::Error> {
         while let Some(key) = pairs.next_key::<Placed>()? {
-            if matches!(&key.value, Node::Text(name) if name == "tokens") {
-                self.0.found = true;
-                pairs.next_value_seed(Entries(self.0))?;
-            } else {
-                let value = pairs.next_value::<Placed>()?;
-                let text = self.0.text;
-                self.0
-                    .unknown
-                    .push((Node::keep(&key, text), Node::keep(&value, text)));
+            match &key.value {
+                Node::Text(name) if name == TOKENS => {
+                    self.0.found = true;
+                    pairs.next_value_seed(Entries(self.0))?;
+                }
+                Node::Text(name) if is_nearly_tokens(name) => {
+                    let line = key.referenced.line();
+                    return Err(self.0.fail(FormatError::at(line, Problem::NearlyTokens)));
+                }
+                _ => {
+                    let value = pairs.next_value::<Placed>()?;
+                    let text = self.0.text;
+                    self.0
+                        .unknown
+                        .push((Node::keep(&key, text), Node::keep(&value, text)));
+                }
             }
         }
         Ok(())
@@ -329,6 +341,12 @@ impl<'de> Visitor<'de> for Top<'_, '_> {
     fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
         Err(self.0.fail(FormatError::at(1, Problem::NoTokens)))
     }
+}
+
+/// Says whether a key is what somebody wrote who meant `tokens`.
+fn is_nearly_tokens(key: &str) -> bool {
+    let most = TOKENS.len() + MAX_TYPOS;
+    key.len() <= most && strsim::damerau_levenshtein(&key.to_ascii_lowercase(), TOKENS) <= MAX_TYPOS
 }
 
 /// What `tokens` holds: a list of entries, a mapping from ids to entries, or nothing.

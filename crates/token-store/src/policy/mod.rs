@@ -101,7 +101,7 @@ pub struct InvalidPolicy {
 }
 
 pub(crate) const NAMES: &str =
-    "must be a list of names, each once, such as [first, second]; delete the line to name none";
+    "must be a list of names, each once, such as [first, second]; delete the line to allow all";
 pub(crate) const ROLE_NAME: &str = "must be the name of a PostgreSQL role: 1 to 63 bytes without control characters, not none or public";
 pub(crate) const ROLE: &str = "must be {user: NAME}, with password_env: VARIABLE or password_file: PATH beside it; for a role to switch to write set_role";
 pub(crate) const TWO_ROLES: &str =

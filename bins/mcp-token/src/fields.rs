@@ -1,0 +1,32 @@
+//! Fields of a token's entry that are not known.
+
+use server_config::keys::nearest;
+use token_store::{LIMITS, Token, entry_fields};
+
+use crate::text;
+
+/// A field that is kept without effect, so that a misspelt limit limits nothing and a misspelt end never comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownField {
+    /// What to say of it.
+    pub message: String,
+    /// Whether it is nearly one that is known.
+    pub is_misspelt: bool,
+}
+
+/// Lists them.
+pub fn unknown_fields(token: &Token) -> impl Iterator<Item = UnknownField> {
+    token.unknown_fields().map(|field| {
+        let limits = LIMITS.iter().map(|limit| limit.name);
+        let meant = nearest(field, entry_fields().chain(limits));
+        let hint = meant.map(|meant| format!("; did you mean `{meant}`?"));
+        UnknownField {
+            message: format!(
+                "the field `{}` is not known and has no effect{}",
+                text::printable(field),
+                hint.unwrap_or_default()
+            ),
+            is_misspelt: meant.is_some(),
+        }
+    })
+}
