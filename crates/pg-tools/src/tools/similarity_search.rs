@@ -329,10 +329,20 @@ fn shown<'a>(table: &'a Table, request: &Request) -> Result<Vec<&'a Column>, Fai
     let Some(names) = &request.columns else {
         return Ok(all().collect());
     };
-    let mut columns = Vec::new();
+    // Each name is looked up, and each column is a part of the statement.
+    if names.len() > table.columns.len() {
+        return Err(Failure::told(format!(
+            "columns names {} columns; {} has {} that this token may read",
+            names.len(),
+            table.name,
+            table.columns.len()
+        )));
+    }
+    let mut columns: Vec<&Column> = Vec::new();
     for name in names {
         let column = table.column(name)?;
-        if !column.is_vector() {
+        let is_there = columns.iter().any(|other| std::ptr::eq(*other, column));
+        if !column.is_vector() && !is_there {
             columns.push(column);
         }
     }

@@ -433,6 +433,9 @@ async fn odd_rows_and_names_are_shown_as_they_are() {
     assert_eq!(ids(&structured)[..2], [1, 2], "{text}");
     assert_eq!(structured["results"][0]["values"]["the text"], "a\tb");
     assert_eq!(structured["results"][1]["values"]["the text"], Value::Null);
+    let given = json!({"table_name": "library.Odd.Name", "query_vector": "[1, 0]", "columns": ["id", "id"]});
+    let (text, _) = trial.done("similarity_search", given).await;
+    assert_eq!(text.matches("id: 1").count(), 1, "{text}");
     let without: Vec<_> = structured["results"]
         .as_array()
         .unwrap()
@@ -469,6 +472,14 @@ async fn what_cannot_be_searched_is_told_with_what_can() {
         (
             json!({"table_name": "library.documents", "query_vector": embed("a"), "columns": ["secret"]}),
             "no column \"secret\"",
+        ),
+        (
+            json!({"table_name": "library.documents", "query_vector": embed("a"), "columns": ["x".repeat(20_000)]}),
+            "it has id, title",
+        ),
+        (
+            json!({"table_name": "library.documents", "query_vector": embed("a"), "columns": vec!["id"; 20_000]}),
+            "names 20000 columns",
         ),
         (
             json!({"table_name": "library.bare", "query_vector": embed("a"), "output_format": "ids_only"}),
