@@ -548,3 +548,33 @@ async fn nothing_is_left_set_after_a_search() {
         .await;
     assert!(text.contains("40") && text.contains("off"), "{text}");
 }
+
+#[tokio::test]
+async fn an_agent_gets_no_more_rows_and_bytes_than_its_policy_allows() {
+    let given = json!({
+        "table_name": "library.documents", "query_vector": embed("tent"), "top_n": 100, "max_output_tokens": 50_000,
+        "columns": ["id", "body"],
+    });
+    let policy = Policy {
+        rows: Some(3),
+        ..Policy::default()
+    };
+    let few = reader().await.with_policy(policy);
+    let (text, structured) = few.done("similarity_search", given.clone()).await;
+    assert_eq!(ids(&structured).len(), 3, "{text}");
+    assert_eq!(structured["truncated"], true);
+    assert!(text.contains("may have 3 row(s)"), "{text}");
+    assert_eq!(few.rows_given(), 3);
+
+    let policy = Policy {
+        result_bytes: Some(2_048),
+        ..Policy::default()
+    };
+    let small = reader().await.with_policy(policy);
+    let (text, structured) = small.done("similarity_search", given).await;
+    assert_eq!(structured["truncated"], true);
+    // Beside the rows stands how they were found.
+    for size in [structured["results"].to_string().len(), text.len() - 200] {
+        assert!(size <= 2_048 + 256, "{size}: {text}");
+    }
+}
