@@ -375,7 +375,7 @@ fn shown<'a>(table: &'a Table, request: &Request) -> Result<Vec<&'a Column>, Fai
 
 fn candidate(row: &Row) -> Result<Candidate, ReadError> {
     let unreadable = |_| ReadError::Unreadable;
-    let apart: Option<Vec<Option<f64>>> = row.try_get("apart").map_err(unreadable)?;
+    let apart: Option<Vec<Option<f32>>> = row.try_get("apart").map_err(unreadable)?;
     Ok(Candidate {
         distance: row.try_get("distance").map_err(unreadable)?,
         weight: row.try_get("weight").map_err(unreadable)?,
