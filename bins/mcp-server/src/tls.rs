@@ -109,8 +109,12 @@ fn read(files: &Tls, provider: &CryptoProvider) -> anyhow::Result<CertifiedKey> 
         chain.extend(certificates(more)?);
     }
     let path = files.key_file.display();
-    let key = PrivateKeyDer::from_pem_file(&files.key_file)
-        .map_err(|error| anyhow!("cannot read a private key from {path}: {}", reason(&error)))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|error| {
+        anyhow!(
+            "cannot read a private key from {path}; it must be PEM: {}",
+            reason(&error)
+        )
+    })?;
     CertifiedKey::from_der(chain, key, provider).with_context(|| {
         format!(
             "the key in {path} and the certificate in {} do not fit",
@@ -123,7 +127,12 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let shown = path.display();
     let chain: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .map_err(|error| anyhow!("cannot read certificates from {shown}: {}", reason(&error)))?;
+        .map_err(|error| {
+            anyhow!(
+                "cannot read certificates from {shown}; it must be PEM: {}",
+                reason(&error)
+            )
+        })?;
     if chain.is_empty() {
         bail!("there is no certificate in {shown}; it must be PEM with BEGIN CERTIFICATE lines");
     }
@@ -135,10 +144,8 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 fn reason(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),
-        pem::Error::NoItemsFound => "there is none; it must be PEM".to_owned(),
-        _ => {
-            "it must be PEM: Base64 between BEGIN and END, which have lines of their own".to_owned()
-        }
+        pem::Error::NoItemsFound => "there is none".to_owned(),
+        _ => "Base64 stands between BEGIN and END, which have lines of their own".to_owned(),
     }
 }
 
@@ -174,7 +181,7 @@ mod tests {
                 // "Y2Fu", as it is and as a list of bytes.
                 let holds = |part: &str| told.contains(part);
                 assert!(!holds("Y2Fu") && !holds("89, 50, 70"), "{text}: {told}");
-                assert!(holds("PEM"), "{text}: {told}");
+                assert!(holds("BEGIN"), "{text}: {told}");
             }
         }
     }
