@@ -168,3 +168,31 @@ fn a_missing_key_stops_the_server_and_not_the_tokens() {
         );
     }
 }
+
+#[test]
+fn a_search_of_the_most_rows_is_answered_where_results_are_small() {
+    let database = Database::fresh_in(Postgres::with_vector());
+    // The nearest rows are not those that the words find.
+    database.superuser().run(&format!(
+        "create extension if not exists vector schema public;
+         create table shop.notes (id int primary key, body text, embedding public.vector(2));
+         insert into shop.notes
+             select g, case when g > 400 then 'tent' else 'stove' end, format('[1,%s]', g)::public.vector
+             from generate_series(1, 800) g;
+         analyze shop.notes;
+         grant select on shop.notes to {}",
+        database.reader.role
+    ));
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    setup.config["limits"] = json!({ "result_bytes": 65_536 });
+    let token = setup.add_token();
+    let server = setup.start();
+    let answer = server.call(
+        &token,
+        "similarity_search",
+        json!({ "table_name": "shop.notes", "query_text": "tent", "query_vector": [1, 1], "top_n": 100,
+                "max_output_tokens": 50_000 }),
+    );
+    assert!(!answer.is_error, "{}", answer.text);
+    assert_eq!(answer.structured["results"].as_array().unwrap().len(), 100);
+}

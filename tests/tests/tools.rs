@@ -319,3 +319,27 @@ fn later_pages_read_neither_the_rows_before_them_nor_count_them() {
         assert!(described.iter().all(|row| blocks(row) < 10), "{ran:?}");
     }
 }
+
+#[test]
+fn a_question_is_answered_beside_more_tables_than_an_answer_can_describe() {
+    let database = Database::fresh();
+    database.superuser().run(&format!(
+        "create schema archive;
+         do $$ begin
+             for number in 1..250 loop
+                 execute format('create table archive.customer_account_%s (%s)', number,
+                     (select string_agg(format('some_column_name_%s text', g), ', ') from generate_series(1, 60) g));
+             end loop;
+         end $$;
+         grant usage on schema archive to {role}; grant select on all tables in schema archive to {role}",
+        role = database.reader.role
+    ));
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    setup.config["limits"] = json!({ "result_bytes": 65_536 });
+    let token = setup.add_token();
+    let server = setup.start();
+    let answer = server.query(&token, "how many users are there?");
+    assert!(!answer.is_error, "{}", answer.text);
+    assert_eq!(answer.structured["row_count"], 1);
+    assert!(answer.text.contains("\"users\""), "{}", answer.text);
+}

@@ -7,11 +7,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -106,8 +109,12 @@ fn read(files: &Tls, provider: &CryptoProvider) -> anyhow::Result<CertifiedKey> 
         chain.extend(certificates(more)?);
     }
     let path = files.key_file.display();
-    let key = PrivateKeyDer::from_pem_file(&files.key_file)
-        .with_context(|| format!("cannot read a private key from {path}; it must be PEM"))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|error| {
+        anyhow!(
+            "cannot read a private key from {path}; it must be PEM: {}",
+            reason(&error)
+        )
+    })?;
     CertifiedKey::from_der(chain, key, provider).with_context(|| {
         format!(
             "the key in {path} and the certificate in {} do not fit",
@@ -120,9 +127,62 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let shown = path.display();
     let chain: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .with_context(|| format!("cannot read certificates from {shown}; it must be PEM"))?;
+        .map_err(|error| {
+            anyhow!(
+                "cannot read certificates from {shown}; it must be PEM: {}",
+                reason(&error)
+            )
+        })?;
     if chain.is_empty() {
         bail!("there is no certificate in {shown}; it must be PEM with BEGIN CERTIFICATE lines");
     }
     Ok(chain)
+}
+
+/// Says what is wrong with a PEM file without a word of what is in it, for that may be a key: the error's
+/// own text holds whole lines.
+fn reason(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => "there is none".to_owned(),
+        _ => "Base64 stands between BEGIN and END, which have lines of their own".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_pem_is_told_without_what_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pair.pem");
+        let files = Tls {
+            cert_file: path.clone(),
+            key_file: path.clone(),
+            chain_file: None,
+        };
+        let provider = aws_lc_rs::default_provider();
+        let (begin, end) = ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----");
+        for text in [
+            format!("{begin}Y2FuYXJ5{end}"),
+            format!("{begin}\\nY2FuYXJ5\\n{end}\\n"),
+            format!("{begin} Y2FuYXJ5 {end}"),
+            format!("-----BEGIN PRIVATE KEY Y2FuYXJ5\n{end}"),
+            format!("{begin}\nY2FuYXJ5!\n{end}"),
+            format!("{begin}\nY2FuYXJ5"),
+        ] {
+            fs::write(&path, &text).unwrap();
+            let as_key = PrivateKeyDer::from_pem_file(&path).map(|_| ());
+            let as_key = as_key.map_err(|error| reason(&error)).unwrap_err();
+            let as_certificate = format!("{:#}", read(&files, &provider).unwrap_err());
+            for told in [as_key, as_certificate] {
+                // "Y2Fu", as it is and as a list of bytes.
+                let holds = |part: &str| told.contains(part);
+                assert!(!holds("Y2Fu") && !holds("89, 50, 70"), "{text}: {told}");
+                assert!(holds("BEGIN"), "{text}: {told}");
+            }
+        }
+    }
 }

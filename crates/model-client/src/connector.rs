@@ -18,7 +18,10 @@ use hyper_util::{
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{
+        CertificateDer, ServerName,
+        pem::{self, PemObject},
+    },
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -85,14 +88,12 @@ fn trusted(authorities: Option<&Path>) -> Result<RootCertStore, SetUpError> {
     let mut store = RootCertStore::empty();
     let from = match authorities {
         Some(path) => {
-            let unreadable = |reason: String| SetUpError::Authorities {
+            let unreadable = |error: pem::Error| SetUpError::Authorities {
                 path: path.display().to_string(),
-                reason,
+                reason: reason(&error),
             };
-            let certificates = CertificateDer::pem_file_iter(path)
-                .map_err(|error| unreadable(error.to_string()))?;
-            for certificate in certificates {
-                store.add(certificate.map_err(|error| unreadable(error.to_string()))?)?;
+            for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
+                store.add(certificate.map_err(unreadable)?)?;
             }
             path.display().to_string()
         }
@@ -106,6 +107,18 @@ fn trusted(authorities: Option<&Path>) -> Result<RootCertStore, SetUpError> {
         return Err(SetUpError::NoAuthorities(from));
     }
     Ok(store)
+}
+
+/// Says what is wrong with a PEM file without a word of what is in it, for that may be a key: the error's
+/// own text holds whole lines.
+fn reason(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => "there is none; it must be PEM".to_owned(),
+        _ => {
+            "it must be PEM: Base64 between BEGIN and END, which have lines of their own".to_owned()
+        }
+    }
 }
 
 impl Service<Uri> for Connector {

@@ -85,4 +85,11 @@ fn a_file_without_certificates_is_named() {
     assert!(matches!(error, SetUpError::NoAuthorities(_)), "{error}");
     let error = made("/nowhere.pem".as_ref()).unwrap_err();
     assert!(error.to_string().contains("/nowhere.pem"), "{error}");
+    // It may be a key that was put there by mistake, and has lost its line breaks.
+    let one_line = "-----BEGIN PRIVATE KEY-----Y2FuYXJ5-----END PRIVATE KEY-----";
+    std::fs::write(empty.path(), one_line).unwrap();
+    let told = made(empty.path()).unwrap_err().to_string();
+    // "Y2F", as a list of bytes.
+    assert!(!told.contains("89, 50, 70"), "{told}");
+    assert!(told.contains("must be PEM"), "{told}");
 }

@@ -351,6 +351,12 @@ impl Agent {
         Ok(running)
     }
 
+    /// What the agent's calls came to.
+    #[cfg(test)]
+    pub(crate) fn totals(&self) -> crate::Totals {
+        self.standing.meter.totals()
+    }
+
     /// Counts rows that were returned.
     pub(crate) fn count_rows(&self, rows: usize) {
         self.standing.meter.add_rows(rows);

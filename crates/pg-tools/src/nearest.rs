@@ -1,20 +1,18 @@
 //! The names that somebody probably meant.
 
+/// The longest wrong name that is compared, in bytes: PostgreSQL's own have 63 at most. What is compared with
+/// thousands of names, while others wait for the thread, has to be short.
+const LONGEST: usize = 128;
+
 /// Finds the known name that is nearest to a wrong one, if one is near.
 pub(crate) fn nearest<'a>(
     wrong: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    let wrong = wrong.to_lowercase();
+    let wrong = Wrong::read(wrong)?;
     known
         .into_iter()
-        .map(|name| {
-            (
-                strsim::damerau_levenshtein(&wrong, &name.to_lowercase()),
-                name,
-            )
-        })
-        .filter(|(distance, name)| *distance <= 1 + name.chars().count() / 3)
+        .filter_map(|name| Some((wrong.distance(&name.to_lowercase())?, name)))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
@@ -26,14 +24,13 @@ pub(crate) fn nearest_few<'a>(
     known: impl IntoIterator<Item = (&'a str, &'a str)>,
     most: usize,
 ) -> Vec<String> {
-    let wrong = wrong.to_lowercase();
+    let Some(wrong) = Wrong::read(wrong) else {
+        return Vec::new();
+    };
     let distance = |name: &str| {
         let name = name.to_lowercase();
-        let distance = strsim::damerau_levenshtein(&wrong, &name);
-        let is_near = distance <= 1 + name.chars().count() / 3;
-        let shorter = wrong.len().min(name.len());
-        let is_part = shorter >= 3 && (name.contains(&wrong) || wrong.contains(&name));
-        (is_near || is_part).then_some(distance)
+        let by_spelling = wrong.distance(&name);
+        by_spelling.or_else(|| wrong.is_part(&name).then(|| wrong.spelled_apart(&name)))
     };
     let mut found: Vec<_> = known
         .into_iter()
@@ -47,8 +44,49 @@ pub(crate) fn nearest_few<'a>(
         .collect()
 }
 
+/// A name that is not there, in lower case.
+struct Wrong {
+    lower: String,
+    characters: usize,
+}
+
+impl Wrong {
+    /// Takes a name that may be meant for one of PostgreSQL's.
+    fn read(name: &str) -> Option<Self> {
+        if name.len() > LONGEST {
+            return None;
+        }
+        let lower = name.to_lowercase();
+        let characters = lower.chars().count();
+        Some(Wrong { lower, characters })
+    }
+
+    /// How far a known name is, if it is near.
+    fn distance(&self, name: &str) -> Option<usize> {
+        let characters = name.chars().count();
+        let most = 1 + characters / 3;
+        // As many characters as one has more must be left out.
+        if characters.abs_diff(self.characters) > most {
+            return None;
+        }
+        Some(self.spelled_apart(name)).filter(|distance| *distance <= most)
+    }
+
+    fn spelled_apart(&self, name: &str) -> usize {
+        strsim::osa_distance(&self.lower, name)
+    }
+
+    /// Says whether one of the two holds the other.
+    fn is_part(&self, name: &str) -> bool {
+        let shorter = self.lower.len().min(name.len());
+        shorter >= 3 && (name.contains(&self.lower) || self.lower.contains(name))
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
@@ -66,5 +104,27 @@ mod tests {
         );
         assert_eq!(nearest_few("products", known, 3), ["shop.product"]);
         assert_eq!(nearest_few("xyz", known, 3), [""; 0]);
+    }
+
+    #[test]
+    fn two_letters_that_changed_places_are_near() {
+        assert_eq!(nearest("uesrs", ["orders", "users"]), Some("users"));
+        assert_eq!(nearest("us", ["orders", "users"]), None);
+    }
+
+    #[test]
+    fn a_name_that_none_can_have_keeps_nobody_waiting() {
+        let names: Vec<String> = (0..5_000)
+            .map(|number| format!("{}{number}", "x".repeat(58)))
+            .collect();
+        let began = Instant::now();
+        for length in [63, LONGEST, 60_000, 1_000_000] {
+            let wrong = "b".repeat(length);
+            assert_eq!(nearest(&wrong, names.iter().map(String::as_str)), None);
+            let known = names.iter().map(|name| (&**name, &**name));
+            assert_eq!(nearest_few(&wrong, known, 3), [""; 0]);
+        }
+        // The longest alone took many minutes when all of it was compared.
+        assert!(began.elapsed() < Duration::from_secs(20));
     }
 }

@@ -1,6 +1,6 @@
 //! What the words of a question can mean in a schema, seen from one table.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 use crate::names::{Names, TableNames, Terms, UNIT_MARKS, cost, truth};
 use crate::query::{Children, ColumnRef};
@@ -13,6 +13,27 @@ pub(crate) struct Asked<'a> {
     pub(crate) words: &'a [Word],
     pub(crate) schema: &'a Schema,
     pub(crate) names: &'a Names,
+    pub(crate) effort: &'a Effort,
+}
+
+/// How many names may still be compared with a question's words. Whoever asks for meanings when it is used
+/// up is told of none, so that what came of it must not be taken for an answer.
+pub(crate) struct Effort(Cell<usize>);
+
+impl Effort {
+    pub(crate) fn of(names: usize) -> Self {
+        Effort(Cell::new(names))
+    }
+
+    /// Whether so many names may be compared.
+    pub(crate) fn spend(&self, names: usize) -> bool {
+        self.0.set(self.0.get().saturating_sub(names));
+        !self.is_used_up()
+    }
+
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.0.get() == 0
+    }
 }
 
 /// Something that the words mean: how many of them, what, and at which cost.
@@ -21,6 +42,9 @@ pub(crate) struct Hit<T> {
     pub(crate) what: T,
     pub(crate) cost: u32,
 }
+
+/// To cut a name into words takes as long as to compare so many.
+const CUTTING: usize = 16;
 
 /// A condition that one word states.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +87,7 @@ impl<'a> Lexicon<'a> {
             words,
             schema,
             names,
+            ..
         } = asked;
         let table = &schema.tables[index];
         let own = Scope {
@@ -141,7 +166,7 @@ impl<'a> Lexicon<'a> {
     }
 
     pub(crate) fn subjects(&self, at: usize) -> Vec<Hit<()>> {
-        hits(self.words, at, self.subject)
+        self.hits(at, self.subject)
             .map(|(took, cost)| Hit {
                 took,
                 what: (),
@@ -164,7 +189,7 @@ impl<'a> Lexicon<'a> {
         let mut found: Vec<Hit<usize>> = Vec::new();
         for scope in &self.scopes {
             let Some(via) = scope.via else { continue };
-            for (took, cost) in hits(self.words, at, &scope.noun) {
+            for (took, cost) in self.hits(at, &scope.noun) {
                 if !found.iter().any(|hit| hit.what == via && hit.took == took) {
                     let what = via;
                     found.push(Hit { took, what, cost });
@@ -176,7 +201,7 @@ impl<'a> Lexicon<'a> {
 
     pub(crate) fn children(&self, at: usize) -> Vec<Hit<Children>> {
         let found = self.children.iter().flat_map(|(children, terms)| {
-            hits(self.words, at, terms).map(|(took, cost)| Hit {
+            self.hits(at, terms).map(|(took, cost)| Hit {
                 took,
                 what: children.clone(),
                 cost,
@@ -203,7 +228,7 @@ impl<'a> Lexicon<'a> {
                     via: scope.via,
                     column,
                 };
-                for (took, cost) in hits(self.words, at, &names.terms) {
+                for (took, cost) in self.hits(at, &names.terms) {
                     let cost = cost + extra;
                     let is_known = |hit: &Hit<ColumnRef>| hit.what == what && hit.took == took;
                     if !found.iter().any(is_known) {
@@ -221,6 +246,9 @@ impl<'a> Lexicon<'a> {
         let columns = scope.table.columns.iter().zip(&scope.names.columns);
         let mut found = Vec::new();
         for (column, (it, names)) in columns.enumerate() {
+            if !self.asked.effort.spend(1 + it.values.len()) {
+                break;
+            }
             for (value, stems) in it.values.iter().zip(&names.values) {
                 if let Some(took) = value_length(self.words, at, value, stems) {
                     found.push(Hit {
@@ -238,6 +266,9 @@ impl<'a> Lexicon<'a> {
     pub(crate) fn value_of(&self, at: usize, column: ColumnRef) -> Option<(usize, &'a str)> {
         let stems = &self.scope(column.via).names.columns[column.column].values;
         let values = self.column(column).values.iter().zip(stems);
+        if !self.asked.effort.spend(values.len()) {
+            return None;
+        }
         values
             .filter_map(|(value, stems)| {
                 Some((value_length(self.words, at, value, stems)?, value.as_str()))
@@ -269,7 +300,7 @@ impl<'a> Lexicon<'a> {
             };
             // What has always happened has no opposite; and "unpaid" is not clear where "paid" is a
             // status as well.
-            let is_clear = is || (state(is) != State::Always && !scope.holds(name));
+            let is_clear = is || (state(is) != State::Always && !self.holds(scope, name));
             if is_clear {
                 found.push(Hit {
                     took: name.len(),
@@ -279,6 +310,34 @@ impl<'a> Lexicon<'a> {
             }
         }
         found
+    }
+
+    /// Whether a column is known to hold this.
+    fn holds(&self, scope: &Scope<'_>, stems: &[String]) -> bool {
+        let mut columns = scope.table.columns.iter();
+        columns.any(|column| {
+            let may_be_read = self.cut(column.values.len());
+            may_be_read && column.values.iter().any(|value| parts(value) == stems)
+        })
+    }
+
+    /// Whether so many names may be cut into words.
+    fn cut(&self, names: usize) -> bool {
+        self.asked.effort.spend(CUTTING * names)
+    }
+
+    /// Where the words at a place are one of the terms: how many words, and the cost.
+    fn hits<'t>(
+        &self,
+        at: usize,
+        terms: &'t Terms,
+    ) -> impl Iterator<Item = (usize, u32)> + use<'a, 't> {
+        let may_be_read = self.asked.effort.spend(terms.len());
+        let rest = self.words.get(at..).filter(|_| may_be_read);
+        let rest = rest.unwrap_or_default();
+        terms
+            .iter()
+            .filter_map(move |(term, cost)| Some((term_length(rest, term)?, *cost)))
     }
 
     /// The time that is meant when none is named: the only one that every row has, or the only one.
@@ -292,7 +351,11 @@ impl<'a> Lexicon<'a> {
             let name = parts(&column.name);
             column.kind == Kind::Date && !name.iter().any(|part| OTHERS.contains(&part.as_str()))
         };
-        let times = self.table.columns.iter().enumerate();
+        let columns = &self.table.columns;
+        if !self.cut(columns.len()) {
+            return None;
+        }
+        let times = columns.iter().enumerate();
         let times: Vec<_> = times.filter(|(_, column)| is_usual(column)).collect();
         let always: Vec<_> = times
             .iter()
@@ -316,7 +379,11 @@ impl<'a> Lexicon<'a> {
 
     /// The table's own columns whose names have one of the words, and that are no keys.
     pub(crate) fn columns_about(&self, about: &[&str]) -> Vec<ColumnRef> {
-        let columns = self.table.columns.iter().enumerate();
+        let columns = &self.table.columns;
+        if !self.cut(columns.len()) {
+            return Vec::new();
+        }
+        let columns = columns.iter().enumerate();
         let is_it = |(column, it): &(usize, &Column)| {
             let mut name = parts(&it.name).into_iter();
             !self.table.is_key(*column) && name.any(|part| about.contains(&part.as_str()))
@@ -337,13 +404,6 @@ impl<'a> Lexicon<'a> {
 }
 
 impl Scope<'_> {
-    /// Whether a column is known to hold this.
-    fn holds(&self, stems: &[String]) -> bool {
-        let columns = self.table.columns.iter();
-        let mut values = columns.flat_map(|column| &column.values);
-        values.any(|value| parts(value) == stems)
-    }
-
     fn extra(&self, mentioned: &[usize]) -> u32 {
         match self.via {
             Some(via) if !mentioned.contains(&via) => cost::OTHER_TABLE,
@@ -365,10 +425,13 @@ fn parent_terms(noun: &Terms, columns: &[String]) -> Terms {
     terms
 }
 
-fn children(asked: Asked<'_>, index: usize) -> Vec<(Children, &Terms)> {
+fn children<'a>(asked: Asked<'a>, index: usize) -> Vec<(Children, &'a Terms)> {
     let parent = &asked.schema.tables[index];
     let mut found = Vec::new();
     for (table, child) in asked.schema.tables.iter().enumerate() {
+        if !asked.effort.spend(1 + child.foreign_keys.len()) {
+            break;
+        }
         for (key, foreign) in child.foreign_keys.iter().enumerate() {
             if foreign.schema == parent.schema && foreign.table == parent.name {
                 let states = Vec::new();
@@ -378,18 +441,6 @@ fn children(asked: Asked<'_>, index: usize) -> Vec<(Children, &Terms)> {
         }
     }
     found
-}
-
-/// Where the words at a place are one of the terms: how many words, and the cost.
-fn hits<'a>(
-    words: &'a [Word],
-    at: usize,
-    terms: &'a Terms,
-) -> impl Iterator<Item = (usize, u32)> + 'a {
-    let rest = words.get(at..).unwrap_or_default();
-    terms
-        .iter()
-        .filter_map(move |(term, cost)| Some((term_length(rest, term)?, *cost)))
 }
 
 fn term_length(words: &[Word], term: &[String]) -> Option<usize> {
@@ -406,7 +457,8 @@ fn term_length(words: &[Word], term: &[String]) -> Option<usize> {
     // "first name" for a column `firstname`.
     match (words, term) {
         ([first, second, ..], [joined]) if is_plain(first) && is_plain(second) => {
-            (format!("{}{}", first.lower, second.stem) == *joined).then_some(2)
+            let rest = joined.strip_prefix(first.lower.as_str())?;
+            (rest == second.stem).then_some(2)
         }
         _ => None,
     }

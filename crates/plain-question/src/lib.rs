@@ -32,7 +32,7 @@ mod sql;
 mod unsure;
 mod words;
 
-use lexicon::Asked;
+use lexicon::{Asked, Effort};
 use names::Names;
 pub use schema::{Column, ForeignKey, Kind, Schema, Table};
 pub use unsure::{Reason, Unsure};
@@ -45,6 +45,9 @@ const MOST_WORDS: usize = 60;
 
 /// The most tables that a question is read as one about.
 const MOST_TABLES: usize = 200;
+
+/// How many names of the schema are compared with words until a question is given up: a fraction of a second.
+const MOST_COMPARED: usize = 20_000_000;
 
 /// A question that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +79,7 @@ pub fn translate(question: &str, schema: &Schema) -> Result<Answer, Box<Unsure>>
         words: &words,
         schema,
         names: &Names::of(schema, &words),
+        effort: &Effort::of(MOST_COMPARED),
     };
     let tables = 0..schema.tables.len();
     let tables = tables.filter(|table| lexicon::may_be_about(asked, *table));
@@ -84,9 +88,18 @@ pub fn translate(question: &str, schema: &Schema) -> Result<Answer, Box<Unsure>>
     for table in tables.take(MOST_TABLES) {
         let read = grammar::read(asked, table, drafts);
         drafts -= read.drafts;
+        let is_tangled = read.is_tangled;
         reads.push((table, read));
+        // Whatever the further tables come to, there is no answer.
+        if is_tangled {
+            break;
+        }
     }
-    let readings = best(&mut reads);
+    let readings = match asked.effort.is_used_up() {
+        // What was not compared may have meant something else.
+        true => Vec::new(),
+        false => best(&mut reads),
+    };
     let mut queries: Vec<String> = readings
         .iter()
         .map(|reading| sql::write(&reading.query, schema))
@@ -99,7 +112,13 @@ pub fn translate(question: &str, schema: &Schema) -> Result<Answer, Box<Unsure>>
             understood: explain::query(&reading.query, schema),
         }),
         (_, Some(_)) => Err(Box::new(Unsure::ambiguous(&readings, schema))),
-        (_, None) => Err(Box::new(Unsure::unexplained(asked, &reads))),
+        (_, None) => {
+            let effort = &Effort::of(MOST_COMPARED);
+            Err(Box::new(Unsure::unexplained(
+                Asked { effort, ..asked },
+                &reads,
+            )))
+        }
     }
 }
 
@@ -108,11 +127,13 @@ pub fn translate(question: &str, schema: &Schema) -> Result<Answer, Box<Unsure>>
 /// For a reader of the schema that cannot be shown all of it.
 #[must_use]
 pub fn nearest_first(question: &str, schema: &Schema) -> Vec<usize> {
-    let words = words::read(question);
+    let mut words = words::read(question);
+    words.truncate(MOST_WORDS);
     unsure::nearest_tables(Asked {
         words: &words,
         schema,
         names: &Names::of(schema, &words),
+        effort: &Effort::of(MOST_COMPARED),
     })
 }
 

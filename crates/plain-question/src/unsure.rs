@@ -19,6 +19,12 @@ const LIKENESS: f64 = 0.8;
 /// Rows that a suggested query shows.
 const SUGGESTED_ROWS: u64 = 10;
 
+/// A longer word, in bytes, is meant for no name of PostgreSQL's, which have 63 at most.
+const LONGEST_NAME: usize = 64;
+
+/// To say how like two words are takes as long as to compare so many for being the same.
+const LIKENING: usize = 16;
+
 /// Why there is no answer, and what may help to ask better.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsure {
@@ -163,17 +169,22 @@ fn likeness(word: &Word, name: &[String]) -> f64 {
 fn content(words: &[Word]) -> impl Iterator<Item = &Word> {
     words
         .iter()
-        .filter(|word| word.kind == Kind::Plain && word.lower.len() > 2)
+        .filter(|word| word.kind == Kind::Plain && (3..=LONGEST_NAME).contains(&word.lower.len()))
 }
 
-fn best_likeness(words: &[Word], terms: &Terms) -> f64 {
-    content(words)
-        .flat_map(|word| terms.iter().map(|(term, _)| likeness(word, term)))
-        .fold(0.0, f64::max)
+/// Nothing is like anything when the effort is used up.
+fn best_likeness(asked: Asked<'_>, terms: &Terms) -> f64 {
+    let like = |word| {
+        let parts = terms.iter().map(|(term, _)| term.len()).sum::<usize>();
+        let may_be_likened = asked.effort.spend(LIKENING * parts);
+        let terms = terms.iter().filter(move |_| may_be_likened);
+        terms.map(move |(term, _)| likeness(word, term))
+    };
+    content(asked.words).flat_map(like).fold(0.0, f64::max)
 }
 
 fn nearest_table(asked: Asked<'_>) -> Option<usize> {
-    let like = |index| best_likeness(asked.words, &asked.names.table(index).noun);
+    let like = |index| best_likeness(asked, &asked.names.table(index).noun);
     let like = (0..asked.schema.tables.len()).map(|index| (like(index), index));
     let best = like.max_by(|one, other| one.0.total_cmp(&other.0))?;
     (best.0 >= LIKENESS).then_some(best.1)
@@ -186,8 +197,8 @@ pub(crate) fn nearest_tables(asked: Asked<'_>) -> Vec<usize> {
         let columns = names.columns.iter();
         // A table's own name says more than that of a column.
         columns
-            .map(|column| 0.9 * best_likeness(asked.words, &column.terms))
-            .fold(best_likeness(asked.words, &names.noun), f64::max)
+            .map(|column| 0.9 * best_likeness(asked, &column.terms))
+            .fold(best_likeness(asked, &names.noun), f64::max)
     };
     let tables = (0..asked.schema.tables.len()).map(|index| (likeness(index), index));
     let mut tables: Vec<_> = tables.collect();
@@ -201,22 +212,23 @@ fn nearest(asked: Asked<'_>) -> Vec<String> {
         words,
         schema,
         names,
+        effort,
     } = asked;
     let mut found: Vec<(f64, String)> = Vec::new();
     for (index, table) in schema.tables.iter().enumerate() {
         let full = name(schema, index);
         let names = names.table(index);
-        found.push((best_likeness(words, &names.noun), full.clone()));
+        found.push((best_likeness(asked, &names.noun), full.clone()));
         for (it, names) in table.columns.iter().zip(&names.columns) {
             let by_value = content(words).any(|word| {
-                it.values
-                    .iter()
-                    .any(|value| value.eq_ignore_ascii_case(&word.lower))
+                let mut values = it.values.iter();
+                effort.spend(values.len())
+                    && values.any(|value| value.eq_ignore_ascii_case(&word.lower))
             });
             let like = if by_value {
                 1.0
             } else {
-                best_likeness(words, &names.terms)
+                best_likeness(asked, &names.terms)
             };
             // Tables come before their columns where both are as near.
             found.push((like - 0.01, format!("{full}.{}", it.name)));

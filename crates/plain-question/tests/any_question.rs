@@ -1,7 +1,9 @@
 //! Whatever is asked of whatever schema: there is an end, and what comes out is one SELECT.
 #![allow(clippy::unwrap_used)]
 
-use plain_question::{Column, ForeignKey, Kind, Schema, Table, translate};
+use std::time::{Duration, Instant};
+
+use plain_question::{Column, ForeignKey, Kind, Schema, Table, nearest_first, translate};
 use proptest::prelude::*;
 
 /// Names and values that would do harm, were they not quoted.
@@ -301,4 +303,81 @@ fn a_long_list_of_what_has_several_meanings_has_an_end() {
     ] {
         assert!(translate(&list, &schema).is_err(), "{list}");
     }
+}
+
+/// Tables whose names, columns and values are made of the same few words, and refer to each other.
+fn tangled_schema(tables: usize) -> Schema {
+    const NAMES: [&str; 9] = [
+        "name", "status", "active", "country", "price", "order", "user", "city", "paid",
+    ];
+    const KINDS: [Kind; 5] = [
+        Kind::Text,
+        Kind::Number,
+        Kind::Date,
+        Kind::Boolean,
+        Kind::Enum,
+    ];
+    let word = |number: usize| NAMES[number % NAMES.len()];
+    let table_name = |table: usize| format!("user_order_{}", table % tables);
+    let column = |table: usize, number: usize| Column {
+        name: format!("{}_{}", word(number), word(7 * number + table)),
+        kind: KINDS[number % KINDS.len()],
+        values: (0..20)
+            .map(|value| format!("{} {}", word(value), word(value / 9 + number)))
+            .collect(),
+        comment: Some(format!(
+            "Also called: {}, {} {}",
+            word(number),
+            word(number + 1),
+            word(number)
+        )),
+        ..Column::default()
+    };
+    let table = |table: usize| {
+        let columns: Vec<_> = (0..50).map(|number| column(table, number)).collect();
+        let foreign_keys = columns.iter().take(20).enumerate().map(|(at, column)| {
+            let names = vec![column.name.clone()];
+            ForeignKey {
+                columns: names.clone(),
+                schema: "public".into(),
+                table: table_name(3 * table + at),
+                targets: names,
+            }
+        });
+        Table {
+            schema: "public".into(),
+            name: table_name(table),
+            foreign_keys: foreign_keys.collect(),
+            columns,
+            ..Table::default()
+        }
+    };
+    Schema {
+        tables: (0..tables).map(table).collect(),
+    }
+}
+
+#[test]
+fn no_question_of_a_large_schema_takes_long() {
+    let schema = tangled_schema(200);
+    let began = Instant::now();
+    for question in [
+        ["name"; 30].join(" and "),
+        ["active paid name status country"; 12].join(" "),
+        "show me all active paid users from country with price over 100 and total less than 20"
+            .into(),
+    ] {
+        assert!(translate(&question, &schema).is_err(), "{question}");
+    }
+    // They took minutes, although each table's part of it was bounded.
+    assert!(began.elapsed() < Duration::from_secs(40));
+}
+
+#[test]
+fn what_is_near_to_a_text_of_any_length_is_found_soon() {
+    let schema = tangled_schema(200);
+    let began = Instant::now();
+    let text = "statuses of countries ".repeat(3_000);
+    assert_eq!(nearest_first(&text, &schema).len(), 200);
+    assert!(began.elapsed() < Duration::from_secs(40));
 }

@@ -9,7 +9,10 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{
+        CertificateDer, ServerName, UnixTime,
+        pem::{self, PemObject},
+    },
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -99,9 +102,9 @@ fn trusted(
     let mut store = RootCertStore::empty();
     let from = match roots {
         Some(path) => {
-            let unreadable = |error: rustls::pki_types::pem::Error| TlsError::Unreadable {
+            let unreadable = |error: pem::Error| TlsError::Unreadable {
                 path: path.display().to_string(),
-                reason: error.to_string(),
+                reason: reason(&error),
             };
             for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
                 store.add(certificate.map_err(unreadable)?)?;
@@ -120,6 +123,18 @@ fn trusted(
     WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone())
         .build()
         .map_err(|error| TlsError::Verifier(error.to_string()))
+}
+
+/// Says what is wrong with a PEM file without a word of what is in it, for that may be a key: the error's
+/// own text holds whole lines.
+fn reason(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => "there is none; it must be PEM".to_owned(),
+        _ => {
+            "it must be PEM: Base64 between BEGIN and END, which have lines of their own".to_owned()
+        }
+    }
 }
 
 /// Asks less of a certificate than that it is for this host; the server must prove in any case that
@@ -177,5 +192,25 @@ impl ServerCertVerifier for Lenient {
         self.provider
             .signature_verification_algorithms
             .supported_schemes()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_pem_is_told_without_what_is_in_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let one_line = "-----BEGIN PRIVATE KEY-----Y2FuYXJ5-----END PRIVATE KEY-----";
+        std::fs::write(file.path(), one_line).unwrap();
+        let error = trusted(Some(file.path()), &Arc::new(aws_lc_rs::default_provider()));
+        let told = error.unwrap_err().to_string();
+        // "Y2F", as a list of bytes.
+        assert!(
+            !told.contains("89, 50, 70") && told.contains("must be PEM"),
+            "{told}"
+        );
     }
 }

@@ -8,6 +8,7 @@
 mod declined;
 mod prompt;
 mod schema;
+mod turns;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use crate::{
     tools::Failure,
 };
 use declined::{declined, looks_like_sql};
+use turns::Turns;
 
 /// What a question may use up beside its query.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,7 @@ pub(crate) struct Questions {
     reader: Arc<Reader>,
     chat: Option<Arc<Chat>>,
     limits: QuestionLimits,
+    turns: Turns,
 }
 
 /// A question, and who asks it.
@@ -99,6 +102,7 @@ impl Questions {
             reader,
             chat,
             limits,
+            turns: Turns::default(),
         }
     }
 
@@ -120,7 +124,7 @@ impl Questions {
                 }
             };
         }
-        match translate(&asked, &schema).await? {
+        match self.translate(&asked, &schema).await? {
             Ok(answer) => self.by_grammar(&asked, answer).await,
             Err(unsure) if is_question && asked.client.has_model() => {
                 let author = Author::Client(asked.client);
@@ -135,6 +139,30 @@ impl Questions {
             }
             Err(unsure) => Err(declined(asked.text, &unsure, &asked.syntax)),
         }
+    }
+
+    async fn translate(
+        &self,
+        asked: &Asked<'_>,
+        schema: &Arc<Schema>,
+    ) -> Result<Result<Answer, Box<Unsure>>, Failure> {
+        let (text, schema) = (asked.text.to_owned(), schema.clone());
+        let translate = move || plain_question::translate(&text, &schema);
+        self.apart(asked.agent, translate).await
+    }
+
+    /// Works where it keeps nobody else waiting: a large schema takes a while, though a bounded one, and
+    /// what has begun cannot be stopped.
+    async fn apart<T: Send + 'static>(
+        &self,
+        agent: &Agent,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let done = self.turns.work(agent.name(), work).await;
+        done.map_err(|error| {
+            tracing::error!(%error, "a question could not be worked on");
+            Failure::told("the question could not be worked on; write SQL instead")
+        })
     }
 
     async fn by_grammar(&self, asked: &Asked<'_>, answer: Answer) -> Result<Answered, Failure> {
@@ -157,7 +185,7 @@ impl Questions {
             error,
             "a question was not answered by the model"
         );
-        match translate(asked, schema).await? {
+        match self.translate(asked, schema).await? {
             Ok(answer) => {
                 let mut answered = self.by_grammar(asked, answer).await?;
                 answered.told += &format!("\n(without the model: {error})");
@@ -180,7 +208,8 @@ impl Questions {
         let first = {
             let (text, schema) = (asked.text.to_owned(), schema.clone());
             let most_bytes = self.limits.schema_bytes;
-            apart(move || prompt::first(&text, &schema, most_bytes)).await?
+            let first = move || prompt::first(&text, &schema, most_bytes);
+            self.apart(asked.agent, first).await?
         };
         let sql = self.write(author, "query", &first).await?;
         let error = match self.reader.query(asked.agent, &sql, asked.page).await {
@@ -230,23 +259,6 @@ impl Questions {
             Failure::Quoted(format!("ERROR: {told}")).into()
         })
     }
-}
-
-async fn translate(
-    asked: &Asked<'_>,
-    schema: &Arc<Schema>,
-) -> Result<Result<Answer, Box<Unsure>>, Failure> {
-    let (text, schema) = (asked.text.to_owned(), schema.clone());
-    apart(move || plain_question::translate(&text, &schema)).await
-}
-
-/// Works where it keeps nobody else waiting: a large schema takes a while, though a bounded one.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| {
-        tracing::error!(%error, "a question could not be worked on");
-        Failure::told("the question could not be worked on; write SQL instead")
-    })
 }
 
 impl Author<'_> {

@@ -22,12 +22,20 @@ const MOST_VALUES: i64 = 100;
 /// Longer texts are no names of anything.
 const LONGEST_VALUE: i64 = 60;
 
+/// The least that is read of descriptions of tables, in bytes.
+const LEAST_BYTES: usize = 768 << 10;
+
 /// Reads the schema, by one query.
+///
+/// An exchange may have somewhat more than three times what a result may have.
 pub(super) async fn read(reader: &Reader, agent: &Agent) -> Result<Schema, ReadError> {
+    let most_bytes = (3 * reader.limits.result_bytes).max(LEAST_BYTES);
+    let most_bytes = i64::try_from(most_bytes).unwrap_or(i64::MAX);
     let parameters = [
         (&MOST_TABLES as _, Type::INT8),
         (&MOST_VALUES as _, Type::INT8),
         (&LONGEST_VALUE as _, Type::INT8),
+        (&most_bytes as _, Type::INT8),
     ];
     let rows = reader.ask(agent, SCHEMA, &parameters).await?;
     let tables = rows.iter().map(table).collect::<Result<Vec<_>, _>>();

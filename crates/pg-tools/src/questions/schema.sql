@@ -1,7 +1,10 @@
 -- One row for each relation that the role may read, with what a question can say of it, as JSON.
--- $1 relations at most, $2 different texts of a column at most, $3 characters of such a text at most
+-- $1 relations at most, $2 different texts of a column at most, $3 characters of such a text at most, $4 bytes of all at most
 WITH relation AS (
-    SELECT c.oid, n.nspname, c.relname, c.reltuples, pg_catalog.has_table_privilege(c.oid, 'SELECT') AS is_whole
+    SELECT c.oid, n.nspname, c.relname, c.reltuples, pg_catalog.has_table_privilege(c.oid, 'SELECT') AS is_whole,
+           -- With too many, those of the search path come first.
+           pg_catalog.row_number() OVER (
+               ORDER BY pg_catalog.pg_table_is_visible(c.oid) DESC, c.reltuples DESC, n.nspname, c.relname) AS place
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -11,8 +14,7 @@ WITH relation AS (
       AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true)
       AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
       AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT')
-    -- With too many, those of the search path come first.
-    ORDER BY pg_catalog.pg_table_is_visible(c.oid) DESC, c.reltuples DESC, n.nspname, c.relname
+    ORDER BY place
     LIMIT $1::pg_catalog.int8
 ), attribute AS (
     SELECT r.oid AS relation, r.nspname, r.relname, r.reltuples, a.attnum, a.attname, a.attnotnull,
@@ -43,7 +45,7 @@ WITH relation AS (
     ORDER BY s.schemaname, s.tablename, s.attname, s.inherited DESC
 ), described AS (
     SELECT a.relation,
-           pg_catalog.json_agg(pg_catalog.json_build_object(
+           pg_catalog.json_agg(pg_catalog.json_strip_nulls(pg_catalog.json_build_object(
                'name', a.attname,
                'type', a.type_name,
                'kind', CASE
@@ -63,7 +65,7 @@ WITH relation AS (
                    SELECT pg_catalog.json_agg(DISTINCT text)
                    FROM pg_catalog.unnest(h.texts) AS text
                    WHERE pg_catalog.length(text) <= $3::pg_catalog.int8 AND text <> '') END)
-           ) ORDER BY a.attnum)::pg_catalog.text AS columns
+           )) ORDER BY a.attnum)::pg_catalog.text AS columns
     FROM attribute a
     JOIN pg_catalog.pg_type t ON t.oid = a.type
     LEFT JOIN label l ON l.type = a.type
@@ -87,14 +89,22 @@ WITH relation AS (
     LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE k.contype IN ('p', 'f') AND k.conrelid IN (SELECT oid FROM relation)
     GROUP BY k.conrelid
+), described_relation AS (
+    SELECT r.nspname::pg_catalog.text AS schema,
+           r.relname::pg_catalog.text AS name,
+           r.place,
+           pg_catalog.obj_description(r.oid, 'pg_class') AS comment,
+           CASE WHEN r.reltuples >= 0 THEN r.reltuples::pg_catalog.int8 END AS row_estimate,
+           d.columns,
+           k.keys
+    FROM relation r
+    JOIN described d ON d.relation = r.oid
+    LEFT JOIN referring k ON k.relation = r.oid
+), summed AS (
+    SELECT *, pg_catalog.sum(pg_catalog.octet_length(pg_catalog.concat(schema, name, comment, columns, keys))) OVER (ORDER BY place) AS bytes
+    FROM described_relation
 )
-SELECT r.nspname::pg_catalog.text AS schema,
-       r.relname::pg_catalog.text AS name,
-       pg_catalog.obj_description(r.oid, 'pg_class') AS comment,
-       CASE WHEN r.reltuples >= 0 THEN r.reltuples::pg_catalog.int8 END AS row_estimate,
-       d.columns,
-       k.keys
-FROM relation r
-JOIN described d ON d.relation = r.oid
-LEFT JOIN referring k ON k.relation = r.oid
-ORDER BY r.nspname, r.relname
+SELECT schema, name, comment, row_estimate, columns, keys
+FROM summed
+WHERE bytes <= $4::pg_catalog.int8
+ORDER BY schema COLLATE pg_catalog."C", name COLLATE pg_catalog."C"

@@ -7,6 +7,11 @@ use super::failure::ReadError;
 /// The longest text that is taken, in bytes.
 const LONGEST: usize = 64 * 1024;
 
+/// The longest run of the characters that operators and the marks of comments are made of. PostgreSQL looks
+/// at a run again from each of its characters, and cannot be interrupted meanwhile: 60,000 take it many seconds
+/// whatever the time limit.
+const LONGEST_OPERATOR: usize = 1_000;
+
 /// A query's text that is fit to be wrapped.
 #[derive(Debug)]
 pub(crate) struct Statement<'a>(&'a str);
@@ -32,6 +37,12 @@ impl<'a> Statement<'a> {
             return Err(ReadError::refused(
                 "the query uses U& escapes, which can hide names; write the characters themselves",
             ));
+        }
+        if longest_operator(text) > LONGEST_OPERATOR {
+            return Err(ReadError::refused(format!(
+                "the query has more than {LONGEST_OPERATOR} operator characters in a row, such as +, * or /; \
+                 put a blank between them"
+            )));
         }
         let statement = without_end(text);
         if statement.is_empty() {
@@ -78,6 +89,12 @@ fn has_unicode_escape(text: &str) -> bool {
     text.as_bytes()
         .windows(3)
         .any(|three| matches!(three, [b'u' | b'U', b'&', b'"' | b'\'']))
+}
+
+/// How many characters that PostgreSQL's operators are made of stand in a row at most, whatever they stand in.
+fn longest_operator(text: &str) -> usize {
+    let runs = text.split(|character| !"~!@#^&|`?+-*/%<>=".contains(character));
+    runs.map(str::len).max().unwrap_or_default()
 }
 
 /// Cuts off a last semicolon and what follows it, when that is only blanks and comments.
@@ -295,6 +312,7 @@ mod tests {
     #[test]
     fn texts_that_hide_or_bloat_are_refused() {
         let long = "x".repeat(LONGEST + 1);
+        let comments = "/**/".repeat(LONGEST_OPERATOR / 4 + 1);
         for text in [
             "",
             "  ",
@@ -303,12 +321,19 @@ mod tests {
             "SELECT U&\"a\"",
             "select u&'a'",
             &long,
+            &comments,
         ] {
             assert!(
                 matches!(Statement::check(text), Err(ReadError::Refused(_))),
                 "{text:.20}"
             );
         }
+        let banner = format!(
+            "/{}/ SELECT 1 -- {}",
+            "*".repeat(200),
+            "=".repeat(LONGEST_OPERATOR)
+        );
+        assert!(Statement::check(&banner).is_ok());
     }
 
     proptest::proptest! {

@@ -75,6 +75,25 @@ fn guards(functions: &[&str], dangerous: DangerousRoles) -> Arc<Guards> {
     Arc::new(Guards::new([allowance(functions, dangerous)]))
 }
 
+/// PostgreSQL's scanner is not interrupted by a time limit, nor by a cancel request.
+#[tokio::test]
+async fn no_text_keeps_postgresql_reading_for_long() {
+    let reader = reader();
+    let run = |part: &str, length: usize| part.repeat(length / part.len());
+    for text in [
+        format!("SELECT 1 ORDER BY {}", run("+", 60_000)),
+        format!("SELECT 1 {}", run("/**/", 60_000)),
+        format!("{}{}", run("/*", 40_000), run("*/", 20_000)),
+        format!("SELECT {}", (run("*+", 998) + " ").repeat(60)),
+        format!("SELECT {}", (run("/**/", 996) + "\n").repeat(60)),
+    ] {
+        let began = Instant::now();
+        let _whatever = reader.read(&text).await;
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(3), "{text:.30}: {took:?}");
+    }
+}
+
 #[tokio::test]
 async fn every_type_is_shown_as_psql_shows_it() {
     let reader = reader();

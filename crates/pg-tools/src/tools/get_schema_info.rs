@@ -114,7 +114,8 @@ impl GetSchemaInfo {
 
     async fn list(&self, agent: &Agent, request: &Request) -> Result<Listing, Failure> {
         let chooses = request.chooses();
-        let most_columns = MOST_COLUMNS.min(self.0.limits.result_bytes / BYTES_OF_A_COLUMN) as i64;
+        let most_bytes = agent.limits(self.0.limits).result_bytes;
+        let most_columns = MOST_COLUMNS.min(most_bytes / BYTES_OF_A_COLUMN) as i64;
         let rows = self
             .0
             .ask(

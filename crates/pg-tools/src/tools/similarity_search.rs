@@ -18,7 +18,7 @@ use tokio_postgres::{Row, types::Type};
 
 use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, quoted};
 use crate::{
-    Agent,
+    Agent, QueryLimits,
     arguments::Arguments,
     read_only::{Page, ReadError, Reader},
 };
@@ -40,6 +40,9 @@ const DEFINITION: Definition<'_> = Definition {
 
 /// Characters of a value in a summary.
 const SUMMARY_LENGTH: usize = 200;
+
+/// What a token of the answer takes at most, in each of its two forms.
+const BYTES_OF_A_TOKEN: usize = 4;
 
 /// The tool.
 pub(crate) struct SimilaritySearch {
@@ -70,6 +73,8 @@ struct Request {
     text: Option<String>,
     vector: Option<Vector>,
     count: u32,
+    /// Whether more rows were asked for than the agent may have.
+    is_narrowed: bool,
     columns: Option<Vec<String>>,
     filter: Option<String>,
     metric: Option<Metric>,
@@ -89,6 +94,7 @@ impl Request {
                 .map(|value| Vector::read(&value))
                 .transpose()?,
             count: u32::try_from(arguments.number("top_n", 1..=100, 10)?).unwrap_or(100),
+            is_narrowed: false,
             columns: arguments.optional_texts("columns")?,
             filter: arguments.optional_text("filter")?,
             metric: arguments
@@ -111,12 +117,23 @@ impl Request {
         }
         Ok(request)
     }
+
+    /// Asks for no more than the agent may have.
+    fn narrow(&mut self, agent: &Agent, limits: QueryLimits) {
+        let most = u32::try_from(agent.most_rows(self.count.into())).unwrap_or(self.count);
+        self.is_narrowed = most < self.count;
+        self.count = most;
+        self.tokens = self.tokens.min(limits.result_bytes / BYTES_OF_A_TOKEN);
+    }
 }
 
 impl SimilaritySearch {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
         let agent = &call.on_database()?;
-        let request = &Request::read(call.arguments)?;
+        let mut request = Request::read(call.arguments)?;
+        let limits = agent.limits(self.reader.limits);
+        request.narrow(agent, limits);
+        let request = &request;
         let table = &Table::find(&self.reader, agent, &request.table).await?;
         let named = format!("SELECT FROM {}", table.name);
         self.reader.stay_within(agent, &named).await?;
@@ -141,11 +158,13 @@ impl SimilaritySearch {
             shown,
             filter: request.filter.as_deref(),
             pool,
-            value_length: self.value_length(request, pool, shown.len()),
+            value_length: value_length(request, limits, pool, shown.len()),
             compares: request.relevance < 1.0,
         };
         let (rows, used) = self.look(agent, &search, vector, request).await?;
-        answer(&search, request, &rows, used.as_deref())
+        let (found, shown) = answer(&search, request, &rows, used.as_deref())?;
+        agent.count_rows(shown);
+        Ok(found)
     }
 
     /// Makes sure that a condition does not close the parenthesis that it stands in: what makes sense
@@ -189,17 +208,6 @@ impl SimilaritySearch {
             .ok_or_else(|| Failure::told("the model gave no vector"))
     }
 
-    /// Characters of a value, so that an exchange stays far below what it may have.
-    fn value_length(&self, request: &Request, pool: u32, columns: usize) -> usize {
-        let cells = 2 * usize::try_from(pool).unwrap_or(150) * columns.max(1);
-        let most = (self.reader.limits.result_bytes / cells).max(16);
-        let wanted = match request.format {
-            "summary" => SUMMARY_LENGTH,
-            _ => 4 * request.tokens,
-        };
-        wanted.min(most)
-    }
-
     /// Searches, and asks for the plan by which that went.
     async fn look(
         &self,
@@ -232,6 +240,17 @@ impl SimilaritySearch {
             .collect();
         Ok((rows, index_in(&plan)))
     }
+}
+
+/// Characters of a value, so that an exchange stays far below what it may have.
+fn value_length(request: &Request, limits: QueryLimits, pool: u32, columns: usize) -> usize {
+    let cells = 2 * usize::try_from(pool).unwrap_or(150) * columns.max(1);
+    let most = (limits.result_bytes / cells).max(16);
+    let wanted = match request.format {
+        "summary" => SUMMARY_LENGTH,
+        _ => BYTES_OF_A_TOKEN * request.tokens,
+    };
+    wanted.min(most)
 }
 
 /// Finds the index that a plan takes its order from.
@@ -329,10 +348,20 @@ fn shown<'a>(table: &'a Table, request: &Request) -> Result<Vec<&'a Column>, Fai
     let Some(names) = &request.columns else {
         return Ok(all().collect());
     };
-    let mut columns = Vec::new();
+    // Each name is looked up, and each column is a part of the statement.
+    if names.len() > table.columns.len() {
+        return Err(Failure::told(format!(
+            "columns names {} columns; {} has {} that this token may read",
+            names.len(),
+            table.name,
+            table.columns.len()
+        )));
+    }
+    let mut columns: Vec<&Column> = Vec::new();
     for name in names {
         let column = table.column(name)?;
-        if !column.is_vector() {
+        let is_there = columns.iter().any(|other| std::ptr::eq(*other, column));
+        if !column.is_vector() && !is_there {
             columns.push(column);
         }
     }
@@ -346,7 +375,7 @@ fn shown<'a>(table: &'a Table, request: &Request) -> Result<Vec<&'a Column>, Fai
 
 fn candidate(row: &Row) -> Result<Candidate, ReadError> {
     let unreadable = |_| ReadError::Unreadable;
-    let apart: Option<Vec<Option<f64>>> = row.try_get("apart").map_err(unreadable)?;
+    let apart: Option<Vec<Option<f32>>> = row.try_get("apart").map_err(unreadable)?;
     Ok(Candidate {
         distance: row.try_get("distance").map_err(unreadable)?,
         weight: row.try_get("weight").map_err(unreadable)?,
@@ -354,12 +383,13 @@ fn candidate(row: &Row) -> Result<Candidate, ReadError> {
     })
 }
 
+/// Makes the answer; gives how many rows are in it, too.
 fn answer(
     search: &Search<'_>,
     request: &Request,
     rows: &[Row],
     used: Option<&str>,
-) -> Result<Found, Failure> {
+) -> Result<(Found, usize), Failure> {
     let candidates = rows.iter().map(candidate).collect::<Result<Vec<_>, _>>()?;
     let count = usize::try_from(request.count).unwrap_or(100);
     let picked = ranking::pick(&candidates, count, request.relevance);
@@ -376,6 +406,8 @@ fn answer(
         });
     }
     let answer = answer::write(shown, request.tokens, search.value_length);
+    let count = answer.results.len();
+    let has_no_more_rows = request.is_narrowed && u32::try_from(count) == Ok(request.count);
     let structured = json!({
         "table": search.table.name,
         "vector_column": search.column.name,
@@ -387,10 +419,16 @@ fn answer(
             Some(_) => "nearest",
         },
         "results": answer.results,
-        "truncated": answer.is_truncated,
+        "truncated": answer.is_truncated || has_no_more_rows,
     });
-    let told = told(search, answer.results.len(), used, answer.is_truncated);
-    Ok(Found::new(&structured).data(answer.text).said(told))
+    let mut told = told(search, count, used, answer.is_truncated);
+    if has_no_more_rows {
+        told.push_str(&format!(
+            "\nThis token may have {count} row(s) of one result."
+        ));
+    }
+    let found = Found::new(&structured).data(answer.text).said(told);
+    Ok((found, count))
 }
 
 /// Says how the rows were found, and what would find them better.

@@ -60,7 +60,7 @@ impl TopQueries {
         let agent = &call.on_database()?;
         let mut arguments = call.arguments;
         let order = arguments.choice("order_by", &ORDERS.map(|(name, _)| name))?;
-        let limit = arguments.number("limit", 1..=100, 10)?;
+        let limit = agent.most_rows(arguments.number("limit", 1..=100, 10)?);
         let least_calls = arguments.number("min_calls", 1..=1_000_000_000, 1)?;
         arguments.finish()?;
         let (schema, sees_all) = self.installed(agent).await?;
@@ -299,6 +299,17 @@ mod tests {
         assert!(!text.contains("page_views"), "{text}");
         assert!(text.contains("GRANT pg_read_all_stats"), "{text}");
         assert_eq!(structured["sees_all"], false);
+    }
+
+    #[tokio::test]
+    async fn a_policy_bounds_the_statements_that_are_told() {
+        let policy = crate::Policy {
+            rows: Some(1),
+            ..crate::Policy::default()
+        };
+        let trial = trial(busy().await, "counter").with_policy(policy);
+        let (text, structured) = trial.done("top_queries", json!({})).await;
+        assert_eq!(structured["queries"].as_array().unwrap().len(), 1, "{text}");
     }
 
     #[tokio::test]

@@ -41,6 +41,11 @@ impl Trial {
         self
     }
 
+    /// The rows that the agent was given.
+    pub(crate) fn rows_given(&self) -> u64 {
+        self.agent.totals().rows
+    }
+
     /// Calls a tool; gives all it says as one text, and what programs read.
     pub(crate) async fn call(&self, tool: &str, given: Value) -> Result<(String, Value), String> {
         let Value::Object(given) = given else {

@@ -152,7 +152,7 @@ pub(crate) fn read(asked: Asked<'_>, table: usize, most_drafts: usize) -> Read {
     };
     while let Some((at, draft)) = open.pop() {
         // Whatever is open is a draft, too: of too many none need be looked at.
-        if read.drafts + open.len() >= most_drafts {
+        if read.drafts + open.len() >= most_drafts || asked.effort.is_used_up() {
             read.is_tangled = true;
             break;
         }

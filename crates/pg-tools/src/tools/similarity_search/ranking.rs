@@ -11,8 +11,8 @@ pub(super) struct Candidate {
     pub(super) distance: Option<f64>,
     /// How well its words fit; none when they do not.
     pub(super) weight: Option<f64>,
-    /// The cosine distance to each candidate, in their order; empty when nobody wants to know.
-    pub(super) apart: Vec<Option<f64>>,
+    /// The cosine distance to each candidate before it, in their order; empty when nobody wants to know.
+    pub(super) apart: Vec<Option<f32>>,
 }
 
 /// A candidate that is shown.
@@ -66,11 +66,14 @@ pub(super) fn pick(candidates: &[Candidate], count: usize, relevance: f64) -> Ve
 
 /// How much a candidate is like the one that it is most like of those picked, from 0 to 1.
 fn likeness(candidates: &[Candidate], place: &Place, picked: &[Place]) -> f64 {
-    let apart = &candidates[place.candidate].apart;
     picked
         .iter()
-        .filter_map(|other| (*apart.get(other.candidate)?).filter(|distance| !distance.is_nan()))
-        .map(|distance| (1.0 - distance).clamp(0.0, 1.0))
+        .filter_map(|other| {
+            let before = place.candidate.min(other.candidate);
+            let after = place.candidate.max(other.candidate);
+            (*candidates[after].apart.get(before)?).filter(|distance| !distance.is_nan())
+        })
+        .map(|distance| (1.0 - f64::from(distance)).clamp(0.0, 1.0))
         .fold(0.0, f64::max)
 }
 
@@ -170,14 +173,14 @@ mod tests {
     #[test]
     fn with_less_relevance_a_twin_comes_later() {
         // 0 and 1 are twins; 2 is unlike both.
-        let apart = [[0.0, 0.0, 0.9], [0.0, 0.0, 0.9], [0.9, 0.9, 0.0]];
+        let apart: [&[f32]; 3] = [&[], &[0.0], &[0.9, 0.9]];
         let candidates: Vec<_> = [0.1, 0.11, 0.3]
             .into_iter()
             .zip(apart)
             .map(|(distance, apart)| Candidate {
                 distance: Some(distance),
                 weight: None,
-                apart: apart.map(Some).to_vec(),
+                apart: apart.iter().copied().map(Some).collect(),
             })
             .collect();
         assert_eq!(order(&pick(&candidates, 3, 1.0)), [0, 1, 2]);

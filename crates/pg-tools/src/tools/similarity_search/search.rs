@@ -121,7 +121,7 @@ impl Search<'_> {
     /// Writes the statement. `$1` is the vector as text, `$2` the question where words count.
     ///
     /// It gives for each row its distance, the weight of its words, the cosine distances to all rows
-    /// in their order, and its values.
+    /// before it, and its values.
     pub(super) fn sql(&self) -> String {
         let (name, pool, schema) = (&self.table.name, self.pool, &self.column.schema);
         let key = self.key();
@@ -158,10 +158,10 @@ impl Search<'_> {
         }
         let apart = if self.compares {
             format!(
-                "ARRAY(SELECT (other.v OPERATOR({schema}.<=>) r.v)::pg_catalog.float8 FROM numbered other ORDER BY other.n)"
+                "ARRAY(SELECT (other.v OPERATOR({schema}.<=>) r.v)::pg_catalog.float4 FROM numbered other WHERE other.n < r.n ORDER BY other.n)"
             )
         } else {
-            "NULL::pg_catalog.float8[]".to_owned()
+            "NULL::pg_catalog.float4[]".to_owned()
         };
         _ = write!(
             sql,

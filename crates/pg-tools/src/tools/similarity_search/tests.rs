@@ -433,6 +433,9 @@ async fn odd_rows_and_names_are_shown_as_they_are() {
     assert_eq!(ids(&structured)[..2], [1, 2], "{text}");
     assert_eq!(structured["results"][0]["values"]["the text"], "a\tb");
     assert_eq!(structured["results"][1]["values"]["the text"], Value::Null);
+    let given = json!({"table_name": "library.Odd.Name", "query_vector": "[1, 0]", "columns": ["id", "id"]});
+    let (text, _) = trial.done("similarity_search", given).await;
+    assert_eq!(text.matches("id: 1").count(), 1, "{text}");
     let without: Vec<_> = structured["results"]
         .as_array()
         .unwrap()
@@ -469,6 +472,14 @@ async fn what_cannot_be_searched_is_told_with_what_can() {
         (
             json!({"table_name": "library.documents", "query_vector": embed("a"), "columns": ["secret"]}),
             "no column \"secret\"",
+        ),
+        (
+            json!({"table_name": "library.documents", "query_vector": embed("a"), "columns": ["x".repeat(20_000)]}),
+            "it has id, title",
+        ),
+        (
+            json!({"table_name": "library.documents", "query_vector": embed("a"), "columns": vec!["id"; 20_000]}),
+            "names 20000 columns",
         ),
         (
             json!({"table_name": "library.bare", "query_vector": embed("a"), "output_format": "ids_only"}),
@@ -536,4 +547,34 @@ async fn nothing_is_left_set_after_a_search() {
         .done("query_database", json!({"query": "SELECT current_setting('hnsw.ef_search', true), current_setting('hnsw.iterative_scan', true)"}))
         .await;
     assert!(text.contains("40") && text.contains("off"), "{text}");
+}
+
+#[tokio::test]
+async fn an_agent_gets_no_more_rows_and_bytes_than_its_policy_allows() {
+    let given = json!({
+        "table_name": "library.documents", "query_vector": embed("tent"), "top_n": 100, "max_output_tokens": 50_000,
+        "columns": ["id", "body"],
+    });
+    let policy = Policy {
+        rows: Some(3),
+        ..Policy::default()
+    };
+    let few = reader().await.with_policy(policy);
+    let (text, structured) = few.done("similarity_search", given.clone()).await;
+    assert_eq!(ids(&structured).len(), 3, "{text}");
+    assert_eq!(structured["truncated"], true);
+    assert!(text.contains("may have 3 row(s)"), "{text}");
+    assert_eq!(few.rows_given(), 3);
+
+    let policy = Policy {
+        result_bytes: Some(2_048),
+        ..Policy::default()
+    };
+    let small = reader().await.with_policy(policy);
+    let (text, structured) = small.done("similarity_search", given).await;
+    assert_eq!(structured["truncated"], true);
+    // Beside the rows stands how they were found.
+    for size in [structured["results"].to_string().len(), text.len() - 200] {
+        assert!(size <= 2_048 + 256, "{size}: {text}");
+    }
 }
