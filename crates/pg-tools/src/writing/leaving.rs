@@ -12,7 +12,7 @@ use super::{NO_SESSION, Writer, Written, end, too_many};
 use crate::{
     Agent, QueryLimits,
     read_only::{Cut, GRACE, Gathered, Guard, ROW_OVERHEAD, ReadError, Statement, words},
-    state::Stateful,
+    state::{Stateful, filled_by},
 };
 
 /// Whether the operator has given a setting a value, for a role or for a database. Policies for rows
@@ -34,9 +34,12 @@ impl Writer {
         let Some(line) = agent.line() else {
             return Err(ReadError::refused(NO_SESSION));
         };
-        if agent.schemas().is_some() {
-            stay_visible(statement, stateful)?;
-        }
+        let query = match agent.schemas() {
+            Some(_) => stay_visible(statement, stateful)?,
+            None => None,
+        };
+        let query = query.map(Statement::check).transpose()?;
+        let looked_at = query.as_ref().unwrap_or(statement);
         let leaving;
         let agent = if stateful.leaves_state() {
             leaving = agent.leaving_state();
@@ -53,7 +56,7 @@ impl Writer {
         };
         let leased = self
             .reader
-            .leased(agent, Some(statement), |mut lease, guard| async move {
+            .leased(agent, Some(looked_at), |mut lease, guard| async move {
                 let work = leave.run(&mut lease, &guard);
                 let done = tokio::time::timeout(limits.statement_timeout + GRACE, work).await;
                 let mut done = done.map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
@@ -74,7 +77,7 @@ impl Writer {
         match leased.await {
             Err(error) => Err(self
                 .reader
-                .name_nearest(agent, statement.text(), error)
+                .name_nearest(agent, looked_at.text(), error)
                 .await),
             written => written,
         }
@@ -83,17 +86,29 @@ impl Writer {
 
 /// Refuses what could name a relation outside of an agent's schemas unseen: PostgreSQL looks names up
 /// anew when a prepared statement is run, and those after `LIKE` only when the table is made.
-fn stay_visible(statement: &Statement<'_>, stateful: Stateful<'_>) -> Result<(), ReadError> {
+///
+/// Gives the query in the statement, which is to be looked at in its place: what its views stand for is not looked
+/// up while the whole is parsed.
+fn stay_visible<'a>(
+    statement: &Statement<'a>,
+    stateful: Stateful<'_>,
+) -> Result<Option<&'a str>, ReadError> {
+    let text = statement.text();
+    let has = |keyword: &str| words(text).any(|word| word == keyword);
     match stateful {
         Stateful::Prepare { .. } | Stateful::Execute => Err(ReadError::refused(
             "a token that is bound to schemas prepares no statements; run the query itself",
         )),
-        Stateful::CreateTable if words(statement.text()).any(|word| word == "like") => {
-            Err(ReadError::refused(
-                "a token that is bound to schemas may not use LIKE in CREATE TEMP TABLE; write the columns, or ~~ in a condition",
-            ))
-        }
-        _ => Ok(()),
+        Stateful::CreateTable if has("like") => Err(ReadError::refused(
+            "a token that is bound to schemas may not use LIKE in CREATE TEMP TABLE; write the columns, or ~~ in a condition",
+        )),
+        Stateful::CreateTable if has("as") => match filled_by(text) {
+            Some(query) => Ok(Some(query)),
+            None => Err(ReadError::refused(
+                "a token that is bound to schemas writes CREATE TEMP TABLE name AS query, with nothing else before AS, or columns without the word as",
+            )),
+        },
+        _ => Ok(None),
     }
 }
 

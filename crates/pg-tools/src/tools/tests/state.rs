@@ -552,7 +552,8 @@ async fn a_role_and_a_list_of_schemas_hold_in_a_session() {
     let mut talk = Talk::new("walled").await;
     let owner = "CREATE SCHEMA forbidden; CREATE TABLE forbidden.secret AS SELECT 'canary' AS s; \
          CREATE ROLE walled_writer; GRANT TEMP ON DATABASE postgres TO walled_writer; GRANT USAGE ON SCHEMA walled, forbidden TO walled_writer; \
-         GRANT ALL ON walled.t, forbidden.secret TO walled_writer";
+         CREATE VIEW walled.over AS SELECT * FROM forbidden.secret; \
+         GRANT ALL ON walled.t, walled.over, forbidden.secret TO walled_writer";
     talk.owner.batch_execute(owner).await.unwrap();
     let policy = Policy {
         access: Access::Write,
@@ -580,6 +581,12 @@ async fn a_role_and_a_list_of_schemas_hold_in_a_session() {
     assert!(talk.read("SELECT s FROM secret").await.contains("mine"));
     for query in [
         "CREATE TEMP TABLE b AS SELECT * FROM forbidden.secret",
+        // What a view stands for is not looked up while such a statement is parsed.
+        "CREATE TEMP TABLE b AS SELECT * FROM walled.over",
+        "create temporary table if not exists \"b\"as table walled.over",
+        "CREATE TEMP TABLE b (c) AS SELECT s FROM walled.over",
+        "CREATE TEMP TABLE b ON COMMIT PRESERVE ROWS AS SELECT * FROM walled.over",
+        "CREATE TEMP TABLE b AS SELECT * FROM walled.over WITH NO DATA",
         "CREATE TEMP TABLE b (LIKE forbidden.secret INCLUDING ALL)",
         "INSERT INTO secret SELECT s FROM forbidden.secret",
         "PREPARE p AS SELECT s FROM secret",
