@@ -533,6 +533,38 @@ async fn a_temporary_table_changes_nothing_in_what_queries_of_others_may_name() 
 }
 
 #[tokio::test]
+async fn a_setting_is_changed_by_set_alone() {
+    let talk = Talk::new("settles").await;
+    talk.write("CREATE TEMP TABLE names AS SELECT 'work_mem' AS name")
+        .await;
+    let settings = "SELECT string_agg(current_setting(s), ' ') FROM unnest(ARRAY['work_mem', 'application_name', 'role', 'search_path', 'client_encoding']) s";
+    let before = talk.read(settings).await;
+    for hostile in [
+        // An update of this view runs set_config, by a rule of PostgreSQL's.
+        "UPDATE pg_settings SET setting = '1GB' WHERE name = 'work_mem'",
+        "UPDATE pg_catalog.\"pg_settings\" s SET setting = '1GB' FROM names n WHERE s.name = n.name",
+        "update PG_SETTINGS set setting = 'mcp/another' where name = 'application_name'",
+        "UPDATE pg_settings SET setting = 'settles, pg_catalog' WHERE name = 'search_path'",
+        "UPDATE pg_settings SET setting = 'SJIS' WHERE name = 'client_encoding'",
+        "UPDATE pg_settings SET setting = 'none' WHERE name = 'role'",
+        "PREPARE p AS UPDATE pg_settings SET setting = '1GB' WHERE name = 'work_mem'",
+        "INSERT INTO names SELECT set_config('work_mem', '1GB', false)",
+    ] {
+        talk.refused(hostile).await;
+        assert_eq!(talk.read(settings).await, before, "{hostile}");
+    }
+    // They can be read, and kept.
+    talk.read("SELECT setting FROM pg_settings").await;
+    talk.write("CREATE TEMP TABLE kept AS SELECT name FROM pg_settings LIMIT 2")
+        .await;
+    talk.write("INSERT INTO kept SELECT name FROM pg_settings LIMIT 2")
+        .await;
+    // No other view of PostgreSQL's has a rule for changes.
+    let rules = "SELECT count(*) FROM pg_rewrite r WHERE r.ev_type <> '1' AND r.ev_class < 16384 AND r.ev_class <> 'pg_settings'::regclass";
+    assert_eq!(talk.read(rules).await, "count\n0");
+}
+
+#[tokio::test]
 async fn a_temporary_table_hides_another_at_once_and_a_dropped_one_no_more() {
     let talk = Talk::new("hides").await;
     talk.write("SET search_path = hides").await;
