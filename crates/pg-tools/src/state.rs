@@ -98,11 +98,8 @@ pub(crate) fn filled_by(text: &str) -> Option<&str> {
         rest.word()?;
     }
     let mut ahead = rest;
-    let mut goes_on = |keyword: &&str| ahead.word().is_some_and(|word| is(word, keyword));
-    if ["if", "not", "exists"]
-        .iter()
-        .all(|keyword| goes_on(keyword))
-    {
+    let goes_on = |keyword: &&str| ahead.word().is_some_and(|word| is(word, keyword));
+    if ["if", "not", "exists"].iter().all(goes_on) {
         rest = ahead;
     }
     rest.name()?;

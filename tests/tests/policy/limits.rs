@@ -199,3 +199,39 @@ fn calls_are_counted_however_they_come() {
         assert!(answer.json()["result"].is_object(), "{}", answer.text());
     }
 }
+
+#[test]
+fn bytes_are_bounded_whatever_a_result_is_of() {
+    let mut world = three_databases();
+    let token = world.token(&["--bytes", "2KiB"]);
+    let server = world.setup.start();
+    let long = "SELECT * FROM users WHERE name = repeat('x', 3000000)";
+    let large = format!("SELECT 1 {}", "UNION ALL SELECT id FROM users ".repeat(30));
+    for (query, format, is_whole) in [
+        ("SELECT * FROM users", "text", true),
+        (long, "text", false),
+        (long, "json", false),
+        (&large, "text", false),
+        (&large, "json", false),
+    ] {
+        for analyze in [true, false] {
+            let given = json!({ "query": query, "analyze": analyze, "format": format });
+            let answer = server.call(&token, "execute_explain", given);
+            assert!(!answer.is_error, "{}", answer.text);
+            let (told, programs) = (answer.text.len(), answer.structured.to_string().len());
+            // The plan and what was found in it may each have as much, written as JSON.
+            assert!(told < 5_000 && programs < 5_000, "{told}, {programs}");
+            let is_cut = answer.text.contains("a result may have 2048 bytes");
+            assert_eq!(is_cut, !is_whole, "{query:.60}: {}", answer.text);
+            assert!(answer.text.contains(" on users") || format == "json");
+        }
+    }
+    let uri = json!({ "uri": "pg://settings" });
+    let read = server.call(&token, "read_resource", uri.clone());
+    read.assert_refused("a result may have 2048");
+    let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": uri });
+    let read = server.post(&token, &message).text();
+    assert!(read.contains("a result may have 2048"), "{read:.300}");
+    let uri = json!({ "uri": "pg://schema" });
+    assert!(!server.call(&token, "read_resource", uri).is_error);
+}

@@ -228,7 +228,7 @@ pub(super) async fn explain(
     // Without ANALYZE, PostgreSQL counts the blocks of planning only.
     let buffers = buffers && analyze;
     let before = format!("EXPLAIN (FORMAT JSON, ANALYZE {analyze}, BUFFERS {buffers})\n");
-    // A plan is not rows of a result; its tool shortens it.
+    // A plan is not rows of a result; its tools shorten it, or read a number from it.
     let limits = QueryLimits {
         result_bytes: LARGEST_PLAN,
         ..limits
