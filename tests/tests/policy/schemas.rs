@@ -16,6 +16,9 @@ fn a_list_of_schemas_is_not_got_around_by_what_tells_of_the_whole_database() {
          create sequence shop.s; select setval('shop.s', 4712); grant select on sequence shop.s to {reader};
          create view public.statements as select query from pg_stat_activity;
          create view public.numbers as select last_value from pg_sequences;
+         create foreign data wrapper nothing; create server elsewhere foreign data wrapper nothing;
+         grant usage on foreign server elsewhere to {reader};
+         create user mapping for {reader} server elsewhere options (password 'canary');
          grant select on public.statements, public.numbers to {reader}"
     ));
     let bound = world.token(&["--schemas", "public,shop"]);
@@ -35,10 +38,14 @@ fn a_list_of_schemas_is_not_got_around_by_what_tells_of_the_whole_database() {
         "SELECT last_value FROM pg_sequences WHERE schemaname = 'secret'",
         "SELECT pg_sequence_last_value('secret.s'::regclass)",
         "SELECT * FROM numbers",
+        // What the role logs in with elsewhere.
+        "SELECT umoptions FROM pg_user_mappings",
+        "SELECT * FROM information_schema.user_mapping_options",
+        "SELECT * FROM information_schema._pg_user_mappings",
     ] {
         let answer = server.query(&bound, hostile);
         assert!(answer.is_error, "{hostile}: {}", answer.text);
-        for told in ["pg_sleep(30)", "4711"] {
+        for told in ["pg_sleep(30)", "4711", "canary"] {
             assert!(!answer.text.contains(told), "{hostile}: {}", answer.text);
         }
     }

@@ -250,7 +250,7 @@ pub(super) async fn explain(
 ///
 /// PostgreSQL locks whatever a statement names while it parses it, and what the views in it stand
 /// for. The catalogues are for everybody, but for those that hold samples of rows, what sequences are at,
-/// or others' statements. So do views of extensions, which may be in one of the schemas.
+/// others' statements, or the role's passwords elsewhere. So do views of extensions, which may be in one of the schemas.
 const OUTSIDE: &str = "SELECT n.nspname::pg_catalog.text || '.' || c.relname::pg_catalog.text \
      FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -263,7 +263,8 @@ const OUTSIDE: &str = "SELECT n.nspname::pg_catalog.text || '.' || c.relname::pg
          OR (n.nspname NOT IN ('pg_catalog', 'information_schema') \
              OR c.relname IN ('pg_stats', 'pg_stats_ext', 'pg_stats_ext_exprs', 'pg_statistic', 'pg_statistic_ext_data', \
                               'pg_stat_activity', 'pg_largeobject', 'pg_largeobject_metadata', 'pg_prepared_statements', \
-                              'pg_cursors', 'pg_sequences')) \
+                              'pg_cursors', 'pg_sequences', 'pg_user_mapping', 'pg_user_mappings', '_pg_user_mappings', \
+                              'user_mapping_options')) \
             AND n.nspname::pg_catalog.text <> ALL (ARRAY[";
 const FIRST: &str = "]::pg_catalog.text[])) ORDER BY 1 LIMIT 1";
 
