@@ -15,12 +15,15 @@ use crate::{
     state::{Stateful, filled_by},
 };
 
-/// Whether the operator has given a setting a value, for a role or for a database. Policies for rows
-/// may rely on it.
-const IS_OPERATORS: &str = "SELECT FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c \
-     WHERE s.setdatabase = ANY (ARRAY[0::pg_catalog.oid, (SELECT d.oid FROM pg_catalog.pg_database d \
-                                       WHERE d.datname = pg_catalog.current_database())]) \
-       AND pg_catalog.lower(pg_catalog.split_part(c, '=', 1)) = $1 LIMIT 1";
+/// Whether the operator has given a setting a value, for a role or for a database, on which policies for
+/// rows may rely; and whether it is a setting of an extension or a language, some of which let anybody read
+/// files or run what was not to be run.
+const WHOSE: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c \
+       WHERE s.setdatabase = ANY (ARRAY[0::pg_catalog.oid, (SELECT d.oid FROM pg_catalog.pg_database d \
+                                         WHERE d.datname = pg_catalog.current_database())]) \
+         AND pg_catalog.lower(pg_catalog.split_part(c, '=', 1)) = $1), \
+     $2 <> 'pg_trgm' AND (EXISTS (SELECT FROM pg_catalog.pg_extension e WHERE e.extname = $2) \
+                          OR EXISTS (SELECT FROM pg_catalog.pg_language l WHERE l.lanname = $2))";
 
 impl Writer {
     /// Runs a statement that is for sessions.
@@ -196,22 +199,28 @@ impl Leave<'_> {
     }
 }
 
-/// Refuses to change what the operator has set.
+/// Refuses to change what the operator has set, and what may have extensions do other things.
 async fn keep_operators(lease: &Lease, name: &str) -> Result<(), ReadError> {
-    if !name.contains('.') {
-        return Ok(());
-    }
     let name = name.to_ascii_lowercase();
-    let found = lease
-        .query_typed(IS_OPERATORS, &[(&name, Type::TEXT)])
-        .await;
-    let found = found.map_err(|error| ReadError::of_statement(error, 0))?;
-    if found.is_empty() {
+    let Some((class, _)) = name.split_once('.') else {
         return Ok(());
+    };
+    let parameters = [(&name as _, Type::TEXT), (&class as _, Type::TEXT)];
+    let asked = lease.query_typed(WHOSE, &parameters).await;
+    let rows = asked.map_err(|error| ReadError::of_statement(error, 0))?;
+    let row = rows.first().ok_or(ReadError::Unreadable)?;
+    let says = |place| row.try_get::<_, bool>(place).map_err(ReadError::lost);
+    if says(0)? {
+        return Err(ReadError::refused(format!(
+            "{name} was set by the operator of the database, and cannot be changed here; choose another name"
+        )));
     }
-    Err(ReadError::refused(format!(
-        "{name} was set by the operator of the database, and cannot be changed here; choose another name"
-    )))
+    if says(1)? {
+        return Err(ReadError::refused(format!(
+            "{name} is a setting of the extension {class}, and cannot be changed here; the operator can set it (ALTER ROLE .. SET)"
+        )));
+    }
+    Ok(())
 }
 
 /// Has PostgreSQL's grammar say that what was prepared is a plain query or a change, whose rows are

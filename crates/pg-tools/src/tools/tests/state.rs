@@ -553,6 +553,12 @@ async fn a_setting_is_changed_by_set_alone() {
         talk.refused(hostile).await;
         assert_eq!(talk.read(settings).await, before, "{hostile}");
     }
+    // What is an extension's may let anybody do what was not to be done.
+    let refused = talk.refused("SET PlPgSQL.check_asserts = off").await;
+    assert!(refused.contains("of the extension plpgsql"), "{refused}");
+    for own in ["my.name", "hnsw.ef_search", "pg_trgm.similarity_threshold"] {
+        talk.write(&format!("SET {own} = 1")).await;
+    }
     // They can be read, and kept.
     talk.read("SELECT setting FROM pg_settings").await;
     talk.write("CREATE TEMP TABLE kept AS SELECT name FROM pg_settings LIMIT 2")
