@@ -263,8 +263,7 @@ const OUTSIDE: &str = "SELECT n.nspname::pg_catalog.text || '.' || c.relname::pg
          OR (n.nspname NOT IN ('pg_catalog', 'information_schema') \
              OR c.relname IN ('pg_stats', 'pg_stats_ext', 'pg_stats_ext_exprs', 'pg_statistic', 'pg_statistic_ext_data', \
                               'pg_stat_activity', 'pg_largeobject', 'pg_largeobject_metadata', 'pg_prepared_statements', \
-                              'pg_cursors', 'pg_sequences', 'pg_user_mapping', 'pg_user_mappings', '_pg_user_mappings', \
-                              'user_mapping_options')) \
+                              'pg_cursors', 'pg_sequences', 'pg_user_mapping')) \
             AND n.nspname::pg_catalog.text <> ALL (ARRAY[";
 const FIRST: &str = "]::pg_catalog.text[])) ORDER BY 1 LIMIT 1";
 
