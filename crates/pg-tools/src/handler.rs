@@ -319,6 +319,11 @@ impl Handler for Toolbox {
             account.end(Outcome::Unknown);
             return Err(CallError::NotFound(uri.to_owned()));
         }
+        let _running = context
+            .principal()
+            .begin_call(account.began(), context.client_name())
+            .inspect_err(|_| account.end(Outcome::TooFast))
+            .map_err(of_haste)?;
         let resources = &self.shelf.means.resources;
         let version = Box::pin(resources.version(account.agent(), uri)).await;
         match &version {

@@ -175,6 +175,20 @@ impl Resources {
 
     /// Reads the JSON of a resource; `None` when there is no such resource for this agent.
     pub(crate) async fn read(&self, agent: &Agent, uri: &str) -> Result<Option<Value>, Failure> {
+        let content = self.whole(agent, uri).await?;
+        let most_bytes = agent.limits(self.reader.limits).result_bytes;
+        let size = content
+            .as_ref()
+            .map_or(0, |content| content.to_string().len());
+        if size > most_bytes {
+            return Err(Failure::told(format!(
+                "this resource has {size} bytes; a result may have {most_bytes}"
+            )));
+        }
+        Ok(content)
+    }
+
+    async fn whole(&self, agent: &Agent, uri: &str) -> Result<Option<Value>, Failure> {
         match Address::read(uri) {
             None => Ok(None),
             Some(Address::System) => {

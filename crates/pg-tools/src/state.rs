@@ -90,6 +90,22 @@ impl<'a> Stateful<'a> {
     }
 }
 
+/// Gives the query that fills the table of a [`Stateful::CreateTable`], when nothing but the table's name stands
+/// before its `AS`.
+pub(crate) fn filled_by(text: &str) -> Option<&str> {
+    let mut rest = Rest(text);
+    for _ in ["create", "temp", "table"] {
+        rest.word()?;
+    }
+    let mut ahead = rest;
+    let goes_on = |keyword: &&str| ahead.word().is_some_and(|word| is(word, keyword));
+    if ["if", "not", "exists"].iter().all(goes_on) {
+        rest = ahead;
+    }
+    rest.name()?;
+    is(rest.word()?, "as").then_some(rest.0)
+}
+
 type Read<'a> = Option<Result<Stateful<'a>, String>>;
 
 fn create<'a>(mut rest: Rest<'a>, text: &str) -> Read<'a> {
@@ -421,6 +437,25 @@ mod tests {
             let name = "p";
             let expected = Stateful::Prepare { name, types, inner };
             assert_eq!(Stateful::read(text), Some(Ok(expected)), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_query_that_fills_a_table_is_found_behind_its_name_alone() {
+        for (text, query) in [
+            ("CREATE TEMP TABLE a AS SELECT 1", Some(" SELECT 1")),
+            (
+                "create temporary table if not exists \"A b\"as(table t)",
+                Some("(table t)"),
+            ),
+            ("CREATE TEMP TABLE if AS VALUES (1)", Some(" VALUES (1)")),
+            ("CREATE TEMP TABLE a (b) AS SELECT 1", None),
+            ("CREATE TEMP TABLE a ON COMMIT DROP AS SELECT 1", None),
+            ("CREATE TEMP TABLE a (b int)", None),
+            ("CREATE TEMP TABLE a /* as */ AS SELECT 1", None),
+            ("CREATE TEMP TABLE \"a\"\" as\" AS SELECT 1", None),
+        ] {
+            assert_eq!(filled_by(text), query, "{text}");
         }
     }
 

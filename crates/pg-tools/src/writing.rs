@@ -20,7 +20,7 @@ use crate::{
     Agent, QueryLimits,
     read_only::{
         Column, Cut, GRACE, Gathered, Guard, Parameter, ReadError, Reader, Rows, Statement,
-        columns, fields,
+        columns, fields, words,
     },
     state::Stateful,
 };
@@ -64,6 +64,7 @@ impl Writer {
     ) -> Result<Written, ReadError> {
         agent.note_statement(text);
         let statement = &Statement::check(text)?;
+        leave_settings(statement)?;
         let most_rows = agent.most_rows(most_rows.min(self.most_rows));
         if let Some(stateful) = Stateful::read(statement.text()) {
             let stateful = stateful.map_err(ReadError::refused)?;
@@ -81,6 +82,18 @@ impl Writer {
             .or_else(|error| self.reader.name_nearest(agent, text, error).map(Err))
             .await
     }
+}
+
+/// Refuses to update the view of the settings: by a rule of PostgreSQL's that runs `set_config`, for which the
+/// statement does not have to name it, and anybody may do so.
+fn leave_settings(statement: &Statement<'_>) -> Result<(), ReadError> {
+    let has = |name: &str| words(statement.text()).any(|word| word == name);
+    if has("pg_settings") && has("update") {
+        return Err(ReadError::refused(
+            "the name pg_settings may not appear in an update, not even in a text: updating it changes settings; in a session there is SET for some of them",
+        ));
+    }
+    Ok(())
 }
 
 /// Ends the transaction, also of a statement that failed, and gives the connection back; one that stays

@@ -5,5 +5,6 @@ mod changes;
 mod limits;
 mod reach;
 mod roles;
+mod schemas;
 mod walls;
 mod world;

@@ -1,13 +1,16 @@
 //! Statements that try to leave what a token is held in.
 
-use end_to_end::{Server, Token};
+use end_to_end::{Answer, Server, Token};
 use serde_json::json;
 
 use crate::world::{current_user, three_databases};
 
 /// Makes sure that a statement is refused, and that what it was after is not told.
 fn refuses(server: &Server, token: &Token, hostile: &str) {
-    let answer = server.query(token, hostile);
+    refused(&server.query(token, hostile), hostile);
+}
+
+fn refused(answer: &Answer, hostile: &str) {
     assert!(answer.is_error, "{hostile}: {}", answer.text);
     assert!(
         !answer.text.contains("canary"),
@@ -193,4 +196,104 @@ fn a_token_with_a_list_of_schemas_reads_no_table_of_another() {
         read("pg://schema/shop/orders").contains("placed")
             || read("pg://schema/shop/orders").contains("column")
     );
+}
+
+#[test]
+fn a_set_role_is_not_left_by_a_statement_that_writes() {
+    let mut world = three_databases();
+    world.setup.config["tools"] =
+        json!({ "enabled": ["execute_write", "open_session", "close_session"] });
+    let admin = world.observer();
+    let login = world.database.owner.role.clone();
+    let clerk = format!("{}_clerk", world.database.name);
+    admin.run(&format!(
+        "create role {clerk} nologin; grant {clerk} to {login}; grant usage on schema shop to {clerk};
+         create table shop.notes (a text); grant select, insert, update on shop.notes to {clerk};
+         create table shop.hidden as select 'canary' as secret; grant all on shop.hidden to {login}"
+    ));
+    let token = world.token(&[
+        "--database",
+        "other",
+        "--access",
+        "write",
+        "--set-role",
+        &clerk,
+    ]);
+    let server = world.setup.start();
+    let opened = server.call(&token, "open_session", json!({}));
+    let session = opened.structured["session"].as_str().unwrap().to_owned();
+    let within = |tool: &str, query: &str| -> Answer {
+        server.call(&token, tool, json!({ "query": query, "session": session }))
+    };
+    let who =
+        "SELECT current_user::text || ' ' || current_setting('default_transaction_read_only') AS u";
+    // Rights are asked for when it is run.
+    for begin in [
+        "SET my.name = 'x'",
+        "PREPARE p AS SELECT * FROM shop.hidden",
+    ] {
+        assert!(!within("execute_write", begin).is_error);
+    }
+    let before = within("query_database", who);
+    assert!(before.text.contains(&clerk), "{}", before.text);
+    for hostile in [
+        "SET ROLE none",
+        "SET role = none",
+        "SET SESSION role TO none",
+        "SET LOCAL ROLE none",
+        "RESET role",
+        "RESET ALL",
+        "SET SESSION AUTHORIZATION DEFAULT",
+        "SET session_authorization = DEFAULT",
+        "SET default_transaction_read_only = off",
+        "UPDATE pg_settings SET setting = 'none' WHERE name = 'role'",
+        "UPDATE pg_settings SET setting = 'off' WHERE name = 'default_transaction_read_only'",
+        "INSERT INTO shop.notes SELECT set_config('role', 'none', false)",
+        "INSERT INTO shop.notes SELECT secret FROM shop.hidden",
+        "INSERT INTO shop.notes VALUES ('a') RETURNING (SELECT secret FROM shop.hidden)",
+        "CREATE TEMP TABLE mine AS SELECT * FROM shop.hidden",
+        "EXECUTE p",
+        "DEALLOCATE ALL",
+        "DISCARD ALL",
+        "ALTER ROLE CURRENT_USER SET role = none",
+        "CREATE FUNCTION shop.f() RETURNS int LANGUAGE sql AS 'select 1' SET role = none",
+        "DO $$ BEGIN RESET ROLE; END $$",
+        "COMMIT",
+    ] {
+        refused(&within("execute_write", hostile), hostile);
+        let answer = server.call(&token, "execute_write", json!({ "query": hostile }));
+        refused(&answer, hostile);
+        assert_eq!(within("query_database", who).text, before.text, "{hostile}");
+        within("query_database", "SELECT * FROM shop.hidden").assert_refused("42501");
+        assert!(current_user(&server, &token).text.contains(&clerk));
+    }
+
+    // It is the role of each transaction: gone, or another one by its name, it is no other's rights.
+    let login_is_never_used = |answer: &Answer| {
+        refused(answer, "a role that has gone");
+        assert!(!answer.text.contains(&login), "{}", answer.text);
+    };
+    let change = "INSERT INTO shop.notes VALUES ('a')";
+    assert!(!within("execute_write", change).is_error);
+    admin.run(&format!("revoke {clerk} from {login}"));
+    login_is_never_used(&within("query_database", who));
+    login_is_never_used(&within("execute_write", change));
+    login_is_never_used(&current_user(&server, &token));
+    admin.run(&format!(
+        "grant {clerk} to {login}; alter role {clerk} rename to {clerk}_before"
+    ));
+    login_is_never_used(&within("execute_write", change));
+    login_is_never_used(&current_user(&server, &token));
+    admin.run(&format!(
+        "create role {clerk} nologin; grant {clerk} to {login}; grant usage on schema shop to {clerk}"
+    ));
+    refused(
+        &within("execute_write", change),
+        "another role of the same name",
+    );
+    assert!(current_user(&server, &token).text.contains(&clerk));
+    admin.run(&format!(
+        "drop owned by {clerk}, {clerk}_before; drop role {clerk}, {clerk}_before"
+    ));
+    login_is_never_used(&current_user(&server, &token));
 }

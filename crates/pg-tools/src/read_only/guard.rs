@@ -65,6 +65,14 @@ const TAKE_SQL: &[&str] = &[
     "table_to_xmlschema", "ts_rewrite", "ts_stat", "xpath_table",
 ];
 
+/// Functions behind views that a token with a list of schemas may not use: they tell others' statements, or what
+/// a sequence is at.
+#[rustfmt::skip]
+const TELL_OF_OTHERS: &[&str] = &[
+    "pg_cursor", "pg_get_sequence_data", "pg_prepared_statement", "pg_sequence_last_value",
+    "pg_stat_get_activity", "pg_stat_get_backend_activity", "pg_stat_statements",
+];
+
 const VOLATILE: &str = "SELECT DISTINCT p.proname::pg_catalog.text FROM pg_catalog.pg_proc p \
      WHERE p.prokind IN ('f', 'w') AND p.provolatile = 'v' \
        AND p.prorettype <> ALL (ARRAY['pg_catalog.trigger', 'pg_catalog.event_trigger']::pg_catalog.regtype[]) \
@@ -231,7 +239,7 @@ impl Guards {
     ) -> Result<Arc<Guard>, ReadError> {
         let generation = lease.generation();
         let allowance = self.allowances().of(database, generation);
-        let allows = |name: &String| {
+        let allows = |name: &str| {
             let mut functions = allowance.functions.iter();
             functions.any(|allowed| allowed.eq_ignore_ascii_case(name))
         };
@@ -245,7 +253,10 @@ impl Guards {
             denied.insert(row.try_get(0).map_err(ReadError::never_began)?);
         }
         denied.retain(|name| !HARMLESS.contains(&name.as_str()) && !allows(name));
+        let of_others = TELL_OF_OTHERS.iter().copied();
+        let of_others = of_others.filter(|name| !allows(name)).collect();
         let guard = Arc::new(Guard {
+            of_others,
             opening: Opening::new(statement_timeout, watches.is_ok(), Vec::new()),
             denied: Arc::new(denied),
             types: Arc::default(),
@@ -305,6 +316,8 @@ pub(crate) struct Guard {
     /// The names of the database's types.
     pub(super) types: Arc<TypeNames>,
     denied: Arc<HashSet<String>>,
+    /// Denied to those who have a list of schemas.
+    of_others: Arc<[&'static str]>,
 }
 
 impl Guard {
@@ -319,6 +332,7 @@ impl Guard {
         Arc::new(Guard {
             opening,
             denied: self.denied.clone(),
+            of_others: self.of_others.clone(),
             types: self.types.clone(),
         })
     }
@@ -335,12 +349,23 @@ impl Guard {
 
     /// Refuses a statement that names a denied function anywhere, in a literal too: what is a name
     /// and what is a text is for PostgreSQL to say.
-    pub(super) fn check(&self, statement: &Statement<'_>) -> Result<(), ReadError> {
-        match statement.words().find(|word| self.denied.contains(&**word)) {
-            None => Ok(()),
-            Some(name) => Err(ReadError::refused(format!(
+    pub(super) fn check(&self, agent: &Agent, statement: &Statement<'_>) -> Result<(), ReadError> {
+        let mut words = statement.words();
+        if let Some(name) = words.find(|word| self.denied.contains(&**word)) {
+            return Err(ReadError::refused(format!(
                 "the name {name} may not appear in a query: the function has effects that a rollback does not undo, \
                  or runs SQL given as text; the operator can allow it with allow_functions"
+            )));
+        }
+        if agent.schemas().is_none() {
+            return Ok(());
+        }
+        let mut words = statement.words();
+        match words.find(|word| self.of_others.contains(&&**word)) {
+            None => Ok(()),
+            Some(name) => Err(ReadError::refused(format!(
+                "the name {name} may not appear in a query of a token that is bound to schemas: \
+                 it tells of what lies outside of them; the operator can allow it with allow_functions"
             ))),
         }
     }

@@ -313,7 +313,7 @@ impl Reader {
                 }
                 return Err(refusal);
             }
-            if let Some(Err(refusal)) = statement.map(|statement| guard.check(statement)) {
+            if let Some(Err(refusal)) = statement.map(|statement| guard.check(agent, statement)) {
                 lease.give_back();
                 return Err(refusal);
             }

@@ -228,7 +228,7 @@ pub(super) async fn explain(
     // Without ANALYZE, PostgreSQL counts the blocks of planning only.
     let buffers = buffers && analyze;
     let before = format!("EXPLAIN (FORMAT JSON, ANALYZE {analyze}, BUFFERS {buffers})\n");
-    // A plan is not rows of a result; its tool shortens it.
+    // A plan is not rows of a result; its tools shorten it, or read a number from it.
     let limits = QueryLimits {
         result_bytes: LARGEST_PLAN,
         ..limits
@@ -249,19 +249,23 @@ pub(super) async fn explain(
 /// The relations that this transaction has locked and that are in none of the schemas that follow.
 ///
 /// PostgreSQL locks whatever a statement names while it parses it, and what the views in it stand
-/// for. The catalogues are for everybody, but for those that hold samples of rows or others' statements.
+/// for. The catalogues are for everybody, but for those that hold samples of rows, what sequences are at,
+/// others' statements, or the role's passwords elsewhere. So do views of extensions, which may be in one of the schemas.
 const OUTSIDE: &str = "SELECT n.nspname::pg_catalog.text || '.' || c.relname::pg_catalog.text \
      FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' \
        AND (l.database = 0 OR l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())) \
-       AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') \
-       AND (n.nspname NOT IN ('pg_catalog', 'information_schema') \
-            OR c.relname IN ('pg_stats', 'pg_stats_ext', 'pg_stats_ext_exprs', 'pg_statistic', 'pg_statistic_ext_data', \
-                             'pg_stat_activity', 'pg_largeobject', 'pg_largeobject_metadata', 'pg_prepared_statements', 'pg_cursors')) \
-       AND n.nspname !~ '^pg_(toast|temp_)' \
-       AND n.nspname::pg_catalog.text <> ALL (ARRAY[";
-const FIRST: &str = "]::pg_catalog.text[]) ORDER BY 1 LIMIT 1";
+       AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 't') AND n.nspname !~ '^pg_temp_' \
+       AND (c.relkind = 'v' AND c.relname ~ '^pg_' \
+            AND EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+                          AND d.objid = c.oid AND d.deptype = 'e') \
+         OR (n.nspname NOT IN ('pg_catalog', 'information_schema') \
+             OR c.relname IN ('pg_stats', 'pg_stats_ext', 'pg_stats_ext_exprs', 'pg_statistic', 'pg_statistic_ext_data', \
+                              'pg_stat_activity', 'pg_largeobject', 'pg_largeobject_metadata', 'pg_prepared_statements', \
+                              'pg_cursors', 'pg_sequences', 'pg_user_mapping')) \
+            AND n.nspname::pg_catalog.text <> ALL (ARRAY[";
+const FIRST: &str = "]::pg_catalog.text[])) ORDER BY 1 LIMIT 1";
 
 /// Has PostgreSQL parse a statement, and refuses it when it names a relation outside of `schemas`.
 ///

@@ -5,10 +5,11 @@ mod plan;
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
 use crate::read_only::{Explain, Reader};
+use findings::Finding;
 use plan::Plan;
 
 const DEFINITION: Definition<'_> = Definition {
@@ -16,10 +17,13 @@ const DEFINITION: Definition<'_> = Definition {
     title: "Explain a query",
     description: "Shows the plan of a query and what makes it slow, with a next step for each finding. analyze runs the query (read-only) and measures it.",
     input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query, without EXPLAIN"},"analyze":{"type":"boolean","default":true},"buffers":{"type":"boolean","default":true},"format":{"type":"string","enum":["text","json"],"default":"text"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["query"],"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"plan":{"type":"object","description":"As EXPLAIN (FORMAT JSON) gives it"},"findings":{"type":"array","items":{"type":"object","properties":{"finding":{"type":"string"},"next_step":{"type":"string"}},"required":["finding","next_step"]}}},"required":["plan","findings"]}"#,
+    output_schema: r#"{"type":"object","properties":{"plan":{"type":"object","description":"As EXPLAIN (FORMAT JSON) gives it; empty where it is too large"},"findings":{"type":"array","items":{"type":"object","properties":{"finding":{"type":"string"},"next_step":{"type":"string"}},"required":["finding","next_step"]}}},"required":["plan","findings"]}"#,
     effect: Effect::Reads,
     offer: Offer::Usual,
 };
+
+/// The longest text in a plan that is shown, in bytes.
+const LONGEST_TEXT: usize = 2_000;
 
 /// The tool.
 pub(crate) struct ExecuteExplain(pub(crate) Arc<Reader>);
@@ -49,16 +53,20 @@ impl ExecuteExplain {
             .explain(agent, &query, Explain { analyze, buffers })
             .await?;
         let unreadable = |_| Failure::told("the plan is too deep to be read");
-        let whole: serde_json::Value = serde_json::from_str(&text).map_err(unreadable)?;
-        let explained = whole.get(0).cloned().unwrap_or_default();
+        let mut whole: Value = serde_json::from_str(&text).map_err(unreadable)?;
+        let mut explained = whole.get_mut(0).map(Value::take).unwrap_or_default();
+        shorten(&mut explained);
         let plan = Plan::read(&explained);
-        let findings = findings::of(&plan);
+        let most_bytes = agent.limits(self.0.limits).result_bytes;
+        let mut findings = findings::of(&plan);
+        let mut is_cut = keep(&mut findings, most_bytes);
 
-        let shown = if format == "json" {
+        let mut shown = if format == "json" {
             format!("{explained:#}")
         } else {
             plan.text()
         };
+        is_cut |= cut(&mut shown, most_bytes);
         let told = findings
             .iter()
             .map(|found| format!("- {}\n  {}", found.finding, found.next_step));
@@ -74,7 +82,47 @@ impl ExecuteExplain {
             .iter()
             .map(|found| json!({ "finding": found.finding, "next_step": found.next_step }))
             .collect();
+        if explained.to_string().len() > most_bytes {
+            is_cut = true;
+            explained = json!({});
+        }
         let structured = json!({ "plan": explained, "findings": listed });
-        Ok(Found::new(&structured).data(shown).data(told))
+        let mut found = Found::new(&structured).data(shown).data(told);
+        if is_cut {
+            found = found.said(format!(
+                "(a result may have {most_bytes} bytes, and the plan has more: explain parts of the query, or as text)"
+            ));
+        }
+        Ok(found)
     }
+}
+
+/// Cuts what is long in a plan: a constant that the planner has computed may be of any size.
+fn shorten(plan: &mut Value) {
+    match plan {
+        Value::String(text) if text.len() > LONGEST_TEXT => {
+            cut(text, LONGEST_TEXT);
+            text.push_str(" ..");
+        }
+        Value::Array(items) => items.iter_mut().for_each(shorten),
+        Value::Object(fields) => fields.values_mut().for_each(shorten),
+        _ => {}
+    }
+}
+
+/// Keeps as many findings as have so many bytes; says whether there were more.
+fn keep(findings: &mut Vec<Finding>, most_bytes: usize) -> bool {
+    let (count, mut size) = (findings.len(), 0);
+    findings.retain(|found| {
+        size += found.finding.len() + found.next_step.len();
+        size <= most_bytes
+    });
+    findings.len() < count
+}
+
+/// Cuts a text to so many bytes; says whether it was longer.
+fn cut(text: &mut String, most_bytes: usize) -> bool {
+    let is_longer = text.len() > most_bytes;
+    text.truncate(text.floor_char_boundary(most_bytes));
+    is_longer
 }

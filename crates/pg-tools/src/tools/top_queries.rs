@@ -50,6 +50,11 @@ impl Tool for TopQueries {
         DEFINITION
     }
 
+    /// The statements are those of all schemas.
+    fn is_for(&self, agent: &Agent) -> bool {
+        agent.schemas().is_none()
+    }
+
     fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a> {
         Box::pin(self.run(call))
     }
@@ -310,6 +315,29 @@ mod tests {
         let trial = trial(busy().await, "counter").with_policy(policy);
         let (text, structured) = trial.done("top_queries", json!({})).await;
         assert_eq!(structured["queries"].as_array().unwrap().len(), 1, "{text}");
+    }
+
+    #[tokio::test]
+    async fn whoever_is_bound_to_schemas_reads_no_statements_of_others() {
+        let bound = crate::Policy {
+            schemas: Some(["counting".to_owned()].into()),
+            ..crate::Policy::default()
+        };
+        let free = trial(busy().await, "counter");
+        let bound = trial(busy().await, "counter").with_policy(bound);
+        for query in [
+            "SELECT query FROM counting.pg_stat_statements",
+            "SELECT query FROM counting.pg_stat_statements(true)",
+        ] {
+            let given = json!({ "query": query });
+            free.done("query_database", given.clone()).await;
+            let failure = bound.failed("query_database", given).await;
+            let is_refused = ["this token may not use counting.", "bound to schemas"];
+            let is_refused = is_refused.iter().any(|why| failure.contains(why));
+            assert!(is_refused, "{query}: {failure}");
+        }
+        assert!(bound.finds("count_rows") && free.finds("top_queries"));
+        assert!(!bound.finds("top_queries"));
     }
 
     #[tokio::test]

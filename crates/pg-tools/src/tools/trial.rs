@@ -46,6 +46,11 @@ impl Trial {
         self.agent.totals().rows
     }
 
+    /// Says whether the agent has a tool.
+    pub(crate) fn finds(&self, tool: &str) -> bool {
+        self.shelf.find(&self.agent, tool).is_some()
+    }
+
     /// Calls a tool; gives all it says as one text, and what programs read.
     pub(crate) async fn call(&self, tool: &str, given: Value) -> Result<(String, Value), String> {
         let Value::Object(given) = given else {

@@ -12,15 +12,18 @@ use super::{NO_SESSION, Writer, Written, end, too_many};
 use crate::{
     Agent, QueryLimits,
     read_only::{Cut, GRACE, Gathered, Guard, ROW_OVERHEAD, ReadError, Statement, words},
-    state::Stateful,
+    state::{Stateful, filled_by},
 };
 
-/// Whether the operator has given a setting a value, for a role or for a database. Policies for rows
-/// may rely on it.
-const IS_OPERATORS: &str = "SELECT FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c \
-     WHERE s.setdatabase = ANY (ARRAY[0::pg_catalog.oid, (SELECT d.oid FROM pg_catalog.pg_database d \
-                                       WHERE d.datname = pg_catalog.current_database())]) \
-       AND pg_catalog.lower(pg_catalog.split_part(c, '=', 1)) = $1 LIMIT 1";
+/// Whether the operator has given a setting a value, for a role or for a database, on which policies for
+/// rows may rely; and whether it is a setting of an extension or a language, some of which let anybody read
+/// files or run what was not to be run.
+const WHOSE: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c \
+       WHERE s.setdatabase = ANY (ARRAY[0::pg_catalog.oid, (SELECT d.oid FROM pg_catalog.pg_database d \
+                                         WHERE d.datname = pg_catalog.current_database())]) \
+         AND pg_catalog.lower(pg_catalog.split_part(c, '=', 1)) = $1), \
+     $2 <> 'pg_trgm' AND (EXISTS (SELECT FROM pg_catalog.pg_extension e WHERE e.extname = $2) \
+                          OR EXISTS (SELECT FROM pg_catalog.pg_language l WHERE l.lanname = $2))";
 
 impl Writer {
     /// Runs a statement that is for sessions.
@@ -34,9 +37,12 @@ impl Writer {
         let Some(line) = agent.line() else {
             return Err(ReadError::refused(NO_SESSION));
         };
-        if agent.schemas().is_some() {
-            stay_visible(statement, stateful)?;
-        }
+        let query = match agent.schemas() {
+            Some(_) => stay_visible(statement, stateful)?,
+            None => None,
+        };
+        let query = query.map(Statement::check).transpose()?;
+        let looked_at = query.as_ref().unwrap_or(statement);
         let leaving;
         let agent = if stateful.leaves_state() {
             leaving = agent.leaving_state();
@@ -53,7 +59,7 @@ impl Writer {
         };
         let leased = self
             .reader
-            .leased(agent, Some(statement), |mut lease, guard| async move {
+            .leased(agent, Some(looked_at), |mut lease, guard| async move {
                 let work = leave.run(&mut lease, &guard);
                 let done = tokio::time::timeout(limits.statement_timeout + GRACE, work).await;
                 let mut done = done.map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
@@ -74,7 +80,7 @@ impl Writer {
         match leased.await {
             Err(error) => Err(self
                 .reader
-                .name_nearest(agent, statement.text(), error)
+                .name_nearest(agent, looked_at.text(), error)
                 .await),
             written => written,
         }
@@ -83,17 +89,29 @@ impl Writer {
 
 /// Refuses what could name a relation outside of an agent's schemas unseen: PostgreSQL looks names up
 /// anew when a prepared statement is run, and those after `LIKE` only when the table is made.
-fn stay_visible(statement: &Statement<'_>, stateful: Stateful<'_>) -> Result<(), ReadError> {
+///
+/// Gives the query in the statement, which is to be looked at in its place: what its views stand for is not looked
+/// up while the whole is parsed.
+fn stay_visible<'a>(
+    statement: &Statement<'a>,
+    stateful: Stateful<'_>,
+) -> Result<Option<&'a str>, ReadError> {
+    let text = statement.text();
+    let has = |keyword: &str| words(text).any(|word| word == keyword);
     match stateful {
         Stateful::Prepare { .. } | Stateful::Execute => Err(ReadError::refused(
             "a token that is bound to schemas prepares no statements; run the query itself",
         )),
-        Stateful::CreateTable if words(statement.text()).any(|word| word == "like") => {
-            Err(ReadError::refused(
-                "a token that is bound to schemas may not use LIKE in CREATE TEMP TABLE; write the columns, or ~~ in a condition",
-            ))
-        }
-        _ => Ok(()),
+        Stateful::CreateTable if has("like") => Err(ReadError::refused(
+            "a token that is bound to schemas may not use LIKE in CREATE TEMP TABLE; write the columns, or ~~ in a condition",
+        )),
+        Stateful::CreateTable if has("as") => match filled_by(text) {
+            Some(query) => Ok(Some(query)),
+            None => Err(ReadError::refused(
+                "a token that is bound to schemas writes CREATE TEMP TABLE name AS query, with nothing else before AS, or columns without the word as",
+            )),
+        },
+        _ => Ok(None),
     }
 }
 
@@ -181,22 +199,28 @@ impl Leave<'_> {
     }
 }
 
-/// Refuses to change what the operator has set.
+/// Refuses to change what the operator has set, and what may have extensions do other things.
 async fn keep_operators(lease: &Lease, name: &str) -> Result<(), ReadError> {
-    if !name.contains('.') {
-        return Ok(());
-    }
     let name = name.to_ascii_lowercase();
-    let found = lease
-        .query_typed(IS_OPERATORS, &[(&name, Type::TEXT)])
-        .await;
-    let found = found.map_err(|error| ReadError::of_statement(error, 0))?;
-    if found.is_empty() {
+    let Some((class, _)) = name.split_once('.') else {
         return Ok(());
+    };
+    let parameters = [(&name as _, Type::TEXT), (&class as _, Type::TEXT)];
+    let asked = lease.query_typed(WHOSE, &parameters).await;
+    let rows = asked.map_err(|error| ReadError::of_statement(error, 0))?;
+    let row = rows.first().ok_or(ReadError::Unreadable)?;
+    let says = |place| row.try_get::<_, bool>(place).map_err(ReadError::lost);
+    if says(0)? {
+        return Err(ReadError::refused(format!(
+            "{name} was set by the operator of the database, and cannot be changed here; choose another name"
+        )));
     }
-    Err(ReadError::refused(format!(
-        "{name} was set by the operator of the database, and cannot be changed here; choose another name"
-    )))
+    if says(1)? {
+        return Err(ReadError::refused(format!(
+            "{name} is a setting of the extension {class}, and cannot be changed here; the operator can set it (ALTER ROLE .. SET)"
+        )));
+    }
+    Ok(())
 }
 
 /// Has PostgreSQL's grammar say that what was prepared is a plain query or a change, whose rows are

@@ -17,6 +17,8 @@ WITH sequence AS (
         JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
         JOIN pg_catalog.pg_type ty ON ty.oid = a.atttypid
         WHERE cn.nspname = s.schemaname AND c.relname = s.sequencename LIMIT 1) f ON true
+    -- What a sequence is at is for those alone who may use its schema.
+    WHERE COALESCE(s.schemaname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true)
 ), used AS (
     SELECT *, (last_value - start_value)::pg_catalog.numeric / NULLIF(last - start_value, 0) AS share FROM sequence WHERE last_value IS NOT NULL AND NOT cycle
 )
@@ -34,6 +36,7 @@ SELECT 'info', 'sequences', pg_catalog.format('%s cannot be looked at by this ro
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname !~ '^pg_'
+  AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true)
   -- Asked of anything else, the function fails.
   AND CASE WHEN c.relkind = 'S' THEN NOT pg_catalog.has_sequence_privilege(c.oid, 'USAGE, SELECT') END
 HAVING pg_catalog.count(*) > 0

@@ -286,6 +286,32 @@ async fn a_role_that_sees_its_own_sessions_only_is_told_so() {
 }
 
 #[tokio::test]
+async fn how_far_a_sequence_is_is_told_to_those_who_may_use_its_schema() {
+    ill().await;
+    for (schema, role, found) in [
+        ("ward", "watcher", "ward.numbered_id_seq"),
+        ("ward", "shop_reader", "3 cannot be looked at"),
+        ("shop", "watcher", ""),
+        ("shop", "shop_reader", ""),
+    ] {
+        let tool = Arc::new(AnalyzeHealth::new(Arc::new(Reader {
+            guards: Arc::default(),
+            limits: QueryLimits::default(),
+        })));
+        let policy = crate::Policy {
+            schemas: Some([schema.to_owned()].into()),
+            ..crate::Policy::default()
+        };
+        let trial = Trial::of(counting_cluster(), role, tool).with_policy(policy);
+        let given = json!({ "checks": ["sequences"] });
+        let (text, structured) = trial.done("analyze_health", given).await;
+        let is_found = structured["findings"] != json!([]);
+        assert_eq!(is_found, !found.is_empty(), "{schema}, {role}: {text}");
+        assert!(text.contains(found), "{schema}, {role}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn all_checks_run_for_a_plain_reader_and_other_names_are_refused() {
     ill().await;
     let settings = Settings {

@@ -533,6 +533,44 @@ async fn a_temporary_table_changes_nothing_in_what_queries_of_others_may_name() 
 }
 
 #[tokio::test]
+async fn a_setting_is_changed_by_set_alone() {
+    let talk = Talk::new("settles").await;
+    talk.write("CREATE TEMP TABLE names AS SELECT 'work_mem' AS name")
+        .await;
+    let settings = "SELECT string_agg(current_setting(s), ' ') FROM unnest(ARRAY['work_mem', 'application_name', 'role', 'search_path', 'client_encoding']) s";
+    let before = talk.read(settings).await;
+    for hostile in [
+        // An update of this view runs set_config, by a rule of PostgreSQL's.
+        "UPDATE pg_settings SET setting = '1GB' WHERE name = 'work_mem'",
+        "UPDATE pg_catalog.\"pg_settings\" s SET setting = '1GB' FROM names n WHERE s.name = n.name",
+        "update PG_SETTINGS set setting = 'mcp/another' where name = 'application_name'",
+        "UPDATE pg_settings SET setting = 'settles, pg_catalog' WHERE name = 'search_path'",
+        "UPDATE pg_settings SET setting = 'SJIS' WHERE name = 'client_encoding'",
+        "UPDATE pg_settings SET setting = 'none' WHERE name = 'role'",
+        "PREPARE p AS UPDATE pg_settings SET setting = '1GB' WHERE name = 'work_mem'",
+        "INSERT INTO names SELECT set_config('work_mem', '1GB', false)",
+    ] {
+        talk.refused(hostile).await;
+        assert_eq!(talk.read(settings).await, before, "{hostile}");
+    }
+    // What is an extension's may let anybody do what was not to be done.
+    let refused = talk.refused("SET PlPgSQL.check_asserts = off").await;
+    assert!(refused.contains("of the extension plpgsql"), "{refused}");
+    for own in ["my.name", "hnsw.ef_search", "pg_trgm.similarity_threshold"] {
+        talk.write(&format!("SET {own} = 1")).await;
+    }
+    // They can be read, and kept.
+    talk.read("SELECT setting FROM pg_settings").await;
+    talk.write("CREATE TEMP TABLE kept AS SELECT name FROM pg_settings LIMIT 2")
+        .await;
+    talk.write("INSERT INTO kept SELECT name FROM pg_settings LIMIT 2")
+        .await;
+    // No other view of PostgreSQL's has a rule for changes.
+    let rules = "SELECT count(*) FROM pg_rewrite r WHERE r.ev_type <> '1' AND r.ev_class < 16384 AND r.ev_class <> 'pg_settings'::regclass";
+    assert_eq!(talk.read(rules).await, "count\n0");
+}
+
+#[tokio::test]
 async fn a_temporary_table_hides_another_at_once_and_a_dropped_one_no_more() {
     let talk = Talk::new("hides").await;
     talk.write("SET search_path = hides").await;
@@ -552,7 +590,8 @@ async fn a_role_and_a_list_of_schemas_hold_in_a_session() {
     let mut talk = Talk::new("walled").await;
     let owner = "CREATE SCHEMA forbidden; CREATE TABLE forbidden.secret AS SELECT 'canary' AS s; \
          CREATE ROLE walled_writer; GRANT TEMP ON DATABASE postgres TO walled_writer; GRANT USAGE ON SCHEMA walled, forbidden TO walled_writer; \
-         GRANT ALL ON walled.t, forbidden.secret TO walled_writer";
+         CREATE VIEW walled.over AS SELECT * FROM forbidden.secret; \
+         GRANT ALL ON walled.t, walled.over, forbidden.secret TO walled_writer";
     talk.owner.batch_execute(owner).await.unwrap();
     let policy = Policy {
         access: Access::Write,
@@ -580,6 +619,12 @@ async fn a_role_and_a_list_of_schemas_hold_in_a_session() {
     assert!(talk.read("SELECT s FROM secret").await.contains("mine"));
     for query in [
         "CREATE TEMP TABLE b AS SELECT * FROM forbidden.secret",
+        // What a view stands for is not looked up while such a statement is parsed.
+        "CREATE TEMP TABLE b AS SELECT * FROM walled.over",
+        "create temporary table if not exists \"b\"as table walled.over",
+        "CREATE TEMP TABLE b (c) AS SELECT s FROM walled.over",
+        "CREATE TEMP TABLE b ON COMMIT PRESERVE ROWS AS SELECT * FROM walled.over",
+        "CREATE TEMP TABLE b AS SELECT * FROM walled.over WITH NO DATA",
         "CREATE TEMP TABLE b (LIKE forbidden.secret INCLUDING ALL)",
         "INSERT INTO secret SELECT s FROM forbidden.secret",
         "PREPARE p AS SELECT s FROM secret",
