@@ -16,8 +16,9 @@ use tokio::sync::watch;
 
 use super::{
     Bell, Notices, Progress, Update,
+    file_systems::is_open_book,
     notices::{FolderNotices, News},
-    sight::{Sight, is_open_book},
+    sight::Sight,
 };
 use crate::{
     file::{self, LoadError, Warning},
@@ -195,21 +196,16 @@ impl Follower {
             self.unfinished_since = None;
         }
         if known || self.read(sight, now) {
+            let is_direct = self.notices.as_ref().is_some_and(FolderNotices::is_direct);
             self.progress.send_replace(Progress {
                 set: Arc::clone(&self.set),
                 sight: self.accepted.unwrap_or_default(),
-                open: self.open.clone().filter(|_| self.is_direct()),
+                open: self.open.clone().filter(|_| is_direct),
                 settled: self.unsettled.is_none(),
                 unreadable: self.unreadable,
                 served: serving,
             });
         }
-    }
-
-    /// Says whether whatever leads the path to another file is noticed.
-    fn is_direct(&self) -> bool {
-        let notices = self.notices.as_ref();
-        notices.is_some_and(|notices| notices.is_complete() && notices.is_direct())
     }
 
     /// Reads the file. Returns whether its state is accepted; else it looks unfinished and another look is due.

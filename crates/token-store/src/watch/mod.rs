@@ -1,5 +1,6 @@
 //! Following a token file: one thread reads it, and every request can make sure that nothing newer is there.
 
+mod file_systems;
 mod follower;
 mod notices;
 mod places;

@@ -10,7 +10,10 @@ use std::{
 
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
 
-use super::places::{Place, places};
+use super::{
+    file_systems::is_remote,
+    places::{Place, places},
+};
 
 /// What may make a path lead elsewhere, or change a file.
 const WATCHED: WatchMask = WatchMask::CREATE
@@ -36,19 +39,6 @@ const DISTURBING: EventMask = EventMask::DELETE_SELF
 
 /// A writer has finished: it closed the file or moved it into place.
 const FINISHING: EventMask = EventMask::CLOSE_WRITE.union(EventMask::MOVED_TO);
-
-/// File systems that other machines write to without a notice here (`statfs(2)`, `linux/magic.h`):
-/// NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS.
-const REMOTE: [u32; 8] = [
-    0x6969,
-    0x517b,
-    0xff53_4d42,
-    0xfe53_4d42,
-    0x6573_5546,
-    0x0102_1997,
-    0x00c3_6400,
-    0x5346_414f,
-];
 
 /// Reads of up to some 400 notices each.
 const MAX_READS: usize = 64;
@@ -87,9 +77,10 @@ impl FolderNotices {
         self.complete
     }
 
-    /// Says whether the path leads to the file without a symbolic link.
+    /// Says whether nothing but the file itself and the folders above it, whose moves are noticed, decides what the path
+    /// leads to: no symbolic link does.
     pub(super) fn is_direct(&self) -> bool {
-        self.places.len() == 1
+        self.complete && self.places.len() == 1
     }
 
     /// Watches the folders that now decide what the path leads to, and whether those above them stay where they are.
@@ -163,10 +154,4 @@ impl AsFd for FolderNotices {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inotify.as_fd()
     }
-}
-
-fn is_remote(folder: &Path) -> bool {
-    // The kernel's numbers have 32 bits, whatever the type of the field.
-    let kind = rustix::fs::statfs(folder).map(|statfs| statfs.f_type as u32);
-    kind.is_ok_and(|kind| REMOTE.contains(&kind))
 }
