@@ -277,7 +277,6 @@ impl Handler for Toolbox {
             drop(account);
             return Err(CallError::NotFound(uri));
         };
-        let read = read.map(|content| content.map(|content| content.to_string()));
         match &read {
             Ok(Some(content)) => account.succeed(content.len()),
             Ok(None) => account.end(Outcome::Unknown),

@@ -173,22 +173,22 @@ impl Resources {
         Resources { reader }
     }
 
-    /// Reads the JSON of a resource; `None` when there is no such resource for this agent.
-    pub(crate) async fn read(&self, agent: &Agent, uri: &str) -> Result<Option<Value>, Failure> {
-        let content = self.whole(agent, uri).await?;
-        let most_bytes = agent.limits(self.reader.limits).result_bytes;
-        let size = content
-            .as_ref()
-            .map_or(0, |content| content.to_string().len());
+    /// Reads a resource, which is a JSON object; `None` when there is no such resource for this agent.
+    pub(crate) async fn read(&self, agent: &Agent, uri: &str) -> Result<Option<String>, Failure> {
+        let Some(content) = self.content(agent, uri).await? else {
+            return Ok(None);
+        };
+        let text = content.to_string();
+        let (size, most_bytes) = (text.len(), agent.limits(self.reader.limits).result_bytes);
         if size > most_bytes {
             return Err(Failure::told(format!(
                 "this resource has {size} bytes; a result may have {most_bytes}"
             )));
         }
-        Ok(content)
+        Ok(Some(text))
     }
 
-    async fn whole(&self, agent: &Agent, uri: &str) -> Result<Option<Value>, Failure> {
+    async fn content(&self, agent: &Agent, uri: &str) -> Result<Option<Value>, Failure> {
         match Address::read(uri) {
             None => Ok(None),
             Some(Address::System) => {

@@ -1,5 +1,6 @@
 //! `read_resource`: for clients that cannot read resources themselves.
 
+use mcp_protocol::Json;
 use serde_json::{Value, json};
 
 use std::sync::Arc;
@@ -46,8 +47,8 @@ impl ReadResource {
                         all().join(", ")
                     ))
                 })?;
-                let text = content.to_string();
-                Ok(Found::new(&json!({ "uri": uri, "content": content })).data(text))
+                let structured = format!(r#"{{"uri":{},"content":{content}}}"#, json!(uri));
+                Ok(Found::raw(Json::written(structured)).data(content))
             }
             None if !list => Err(Failure::told("uri is missing; give one, or list true")),
             _ => Ok(listed()),
