@@ -95,10 +95,11 @@ pub fn translate(question: &str, schema: &Schema) -> Result<Answer, Box<Unsure>>
             break;
         }
     }
-    let readings = match asked.effort.is_used_up() {
-        // What was not compared may have meant something else.
-        true => Vec::new(),
-        false => best(&mut reads),
+    // What was not compared may have meant something else.
+    let readings = if asked.effort.is_used_up() {
+        Vec::new()
+    } else {
+        best(&mut reads)
     };
     let mut queries: Vec<String> = readings
         .iter()
