@@ -2,7 +2,7 @@
 
 use mcp_protocol::{Json, JsonText};
 
-use crate::read_only::{ColumnKind, Rows};
+use crate::read_only::{Column, ColumnKind, Rows};
 
 /// The largest whole number that every JSON reader keeps exactly.
 const SAFE_INTEGER: u64 = (1 << 53) - 1;
@@ -21,47 +21,85 @@ pub(crate) struct Rendered {
     pub(crate) structured: Json,
 }
 
-/// Writes rows in both forms, in one pass.
+/// Writes rows in both forms.
 pub(crate) fn rows(rows: &Rows) -> Rendered {
-    let mut text = JsonText::with_capacity(rows.size() + 2 * rows.value_count() + 256);
-    let mut structured = String::with_capacity(rows.size() + 4 * rows.value_count() + 512);
-    structured.push_str("{\"columns\":[");
-    for (index, column) in rows.columns.iter().enumerate() {
-        if index > 0 {
-            text.push('\t');
-            structured.push(',');
-        }
-        push_cell(&mut text, &column.name);
-        structured.push_str("{\"name\":");
-        push_quoted(&mut structured, &column.name);
-        structured.push_str(",\"type\":");
-        push_quoted(&mut structured, &column.type_name);
-        structured.push('}');
+    let mut writer = Writer::new(&rows.columns, rows.size(), rows.value_count());
+    for row in rows.rows() {
+        writer.push_row(row);
     }
-    structured.push_str("],\"rows\":[");
-    for (index, row) in rows.rows().enumerate() {
-        text.push('\n');
-        structured.push_str(if index > 0 { ",[" } else { "[" });
-        for (index, (value, column)) in row.zip(&rows.columns).enumerate() {
+    writer.finish(rows.cut.is_some())
+}
+
+/// Rows that are being written in both forms, in one pass.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    text: JsonText,
+    structured: String,
+    kinds: Vec<ColumnKind>,
+    count: usize,
+}
+
+impl Writer {
+    /// Writes the heads, with room for so many bytes of so many values.
+    pub(crate) fn new(columns: &[Column], bytes: usize, values: usize) -> Self {
+        let mut text = JsonText::with_capacity(bytes + 2 * values + 256);
+        let mut structured = String::with_capacity(bytes + 4 * values + 512);
+        structured.push_str("{\"columns\":[");
+        for (index, column) in columns.iter().enumerate() {
             if index > 0 {
                 text.push('\t');
                 structured.push(',');
             }
-            push(&mut text, &mut structured, value, column.kind);
+            push_cell(&mut text, &column.name);
+            structured.push_str("{\"name\":");
+            push_quoted(&mut structured, &column.name);
+            structured.push_str(",\"type\":");
+            push_quoted(&mut structured, &column.type_name);
+            structured.push('}');
+        }
+        structured.push_str("],\"rows\":[");
+        Writer {
+            text,
+            structured,
+            kinds: columns.iter().map(|column| column.kind).collect(),
+            count: 0,
+        }
+    }
+
+    /// Writes a row, of as many values as there are columns.
+    pub(crate) fn push_row<'a>(&mut self, row: impl Iterator<Item = Option<&'a str>>) {
+        let Writer {
+            text, structured, ..
+        } = self;
+        text.push('\n');
+        structured.push_str(if self.count > 0 { ",[" } else { "[" });
+        for (index, (value, kind)) in row.zip(&self.kinds).enumerate() {
+            if index > 0 {
+                text.push('\t');
+                structured.push(',');
+            }
+            push(text, structured, value, *kind);
         }
         structured.push(']');
+        self.count += 1;
     }
-    structured.push_str("],\"row_count\":");
-    structured.push_str(&rows.count().to_string());
-    structured.push_str(",\"truncated\":");
-    structured.push_str(if rows.cut.is_some() {
-        "true}"
-    } else {
-        "false}"
-    });
-    Rendered {
-        text,
-        structured: Json::written(structured),
+
+    /// Ends both; `is_cut` says whether there are more rows.
+    pub(crate) fn finish(self, is_cut: bool) -> Rendered {
+        let Writer {
+            text,
+            mut structured,
+            count,
+            ..
+        } = self;
+        structured.push_str("],\"row_count\":");
+        structured.push_str(&count.to_string());
+        structured.push_str(",\"truncated\":");
+        structured.push_str(if is_cut { "true}" } else { "false}" });
+        Rendered {
+            text,
+            structured: Json::written(structured),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::{borrow::Cow, io, sync::Arc};
 use session_pool::Row;
 
 use super::failure::ReadError;
+use crate::render::Writer;
 
 /// Which rows of a result are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub(crate) struct Page {
     pub(crate) limit: u32,
     /// How many rows to leave out before them.
     pub(crate) offset: u64,
+    /// Whether they are shown as they are, and so are best written while others are still to come.
+    pub(crate) is_shown: bool,
 }
 
 /// A column of a result.
@@ -81,6 +84,8 @@ pub(crate) struct Rows {
     pub(crate) cut: Option<Cut>,
     /// What stands behind the values of each row and is no part of the result.
     pub(super) keys: Keys,
+    /// The rows as they are shown, if they were written while they came.
+    pub(crate) written: Option<Writer>,
     /// All values, one after the other, each as `psql` shows it.
     text: String,
     values: Vec<ValueEnd>,
@@ -168,6 +173,7 @@ impl Rows {
         Rows {
             columns: self.columns.clone(),
             keys: self.keys.clone(),
+            written: None,
             cut: if is_cut { Some(Cut::Limit) } else { self.cut },
             count: gathered.count,
             values: gathered.values,
@@ -193,9 +199,15 @@ pub(crate) struct Gathered {
     bytes: Vec<u8>,
     values: Vec<ValueEnd>,
     count: usize,
+    written: Option<Writer>,
 }
 
 impl Gathered {
+    /// Has the rows' own values written, too, while they come.
+    pub(super) fn write_with(&mut self, columns: &[Column]) {
+        self.written = Some(Writer::new(columns, 0, 0));
+    }
+
     /// Counts the rows.
     pub(crate) fn count(&self) -> usize {
         self.count
@@ -208,7 +220,7 @@ impl Gathered {
 
     /// Adds a row's first values, `own` of the result's and as many keys.
     pub(super) fn push_first(&mut self, row: Row<'_>, own: usize, keys: usize) -> io::Result<()> {
-        let before = self.values.len();
+        let (before, start) = (self.values.len(), self.bytes.len());
         for (at, value) in row.values().take(own.saturating_add(keys)).enumerate() {
             let value = match value? {
                 Some(key) if at >= own && key.len() > LONGEST_KEY => Some(TOO_LONG),
@@ -222,6 +234,16 @@ impl Gathered {
         }
         if self.count * (self.values.len() - before) != before {
             return Err(io::Error::other("rows have different numbers of values"));
+        }
+        if let Some(writer) = &mut self.written {
+            // What is no text is refused in the end.
+            let text = str::from_utf8(&self.bytes[start..]).unwrap_or_default();
+            let mut from = start;
+            let values = self.values[before..].iter().take(own).map(|value| {
+                let before = std::mem::replace(&mut from, value.at as usize) - start;
+                (!value.is_null).then(|| text.get(before..from - start).unwrap_or_default())
+            });
+            writer.push_row(values);
         }
         self.count += 1;
         Ok(())
@@ -246,6 +268,7 @@ impl Gathered {
             columns: Vec::new(),
             cut,
             keys: Keys::default(),
+            written: self.written,
             text: String::from_utf8(self.bytes).map_err(|_| ReadError::Unreadable)?,
             values: self.values,
             count: self.count,

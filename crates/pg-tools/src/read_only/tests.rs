@@ -35,7 +35,15 @@ impl Reader {
 
     async fn page(&self, text: &str, limit: u32, offset: u64) -> Result<Rows, ReadError> {
         self.reader
-            .query(&self.agent, text, Page { limit, offset })
+            .query(
+                &self.agent,
+                text,
+                Page {
+                    limit,
+                    offset,
+                    is_shown: true,
+                },
+            )
             .await
     }
 

@@ -1,8 +1,8 @@
 //! The hot path: a transaction around one statement, in one round trip.
 //!
 //! Begin, parse the text alone, run it inside ours, give back what a rollback leaves, roll back: all
-//! of it is one message to PostgreSQL and one answer. A text that comes again is prepared. Rows stay
-//! the bytes that PostgreSQL sent until they are rendered.
+//! of it is one message to PostgreSQL and one answer. A text that comes again is prepared. Rows
+//! that are shown are written while others are still to come.
 
 use std::{io, sync::Arc};
 
@@ -14,7 +14,8 @@ use super::{
     failure::ReadError,
     guard::Guard,
     place::Seam,
-    rows::{Cut, Gathered, Rows},
+    rows::{Column, Cut, Gathered, Rows},
+    typename::TypeNames,
     wrapped::Wrapped,
 };
 
@@ -51,13 +52,14 @@ pub(super) async fn run(
 /// Gives the lease back if that may be, and the rows with their columns.
 pub(super) async fn settle(lease: Lease, guard: &Guard, done: Done) -> Result<Rows, ReadError> {
     if done.is_clean {
-        if done.result.is_ok() {
+        if done.result.is_ok() && done.columns.is_none() {
             guard.types.learn(&lease, &done.described).await?;
         }
         lease.give_back();
     }
     let mut rows = done.result?;
-    rows.describe(guard.types.columns(&done.described));
+    let columns = done.columns;
+    rows.describe(columns.unwrap_or_else(|| guard.types.columns(&done.described)));
     Ok(rows)
 }
 
@@ -81,6 +83,8 @@ pub(super) struct Done {
     pub(super) is_clean: bool,
     pub(super) retry: Option<Retry>,
     pub(super) described: Arc<[session_pool::Column]>,
+    /// Their names, if all were known.
+    columns: Option<Vec<Column>>,
     pub(super) result: Result<Rows, ReadError>,
     /// How the rows joined those before them.
     pub(super) seam: Option<Seam>,
@@ -118,7 +122,7 @@ async fn transact(
         .exchange(&steps, largest_row)
         .await
         .map_err(ReadError::never_began)?;
-    let mut reading = Reading::new(wrapped, limits.result_bytes);
+    let mut reading = Reading::new(wrapped, &guard.types, limits.result_bytes);
     let ended = match reading.read(&mut exchange).await {
         Ok(ended) => ended,
         Err(_) if reading.is_settled() => false,
@@ -143,6 +147,7 @@ async fn transact(
     let is_about_text = refused.is_some_and(|refused| refused.is_about_text(begun));
     let is_unchecked = refused.is_some_and(|refused| refused.step == begun);
     let seam = reading.seam.take();
+    let columns = reading.columns.take();
     let (described, result) = reading.judge(begun, wrapped);
     let is_about_form = is_unchecked || matches!(result, Err(ReadError::NotAQuery(_)));
     let retry = match () {
@@ -156,6 +161,7 @@ async fn transact(
         is_clean,
         retry,
         described,
+        columns,
         result,
         seam,
     })
@@ -184,6 +190,8 @@ struct Reading<'a> {
     cut: Option<Cut>,
     /// Nothing before PostgreSQL has taken the statement.
     described: Option<Arc<[session_pool::Column]>>,
+    columns: Option<Vec<Column>>,
+    types: &'a TypeNames,
     refused: Option<Refused>,
     /// Bytes of the values so far.
     bytes: usize,
@@ -191,6 +199,7 @@ struct Reading<'a> {
     too_large: Option<usize>,
     most_rows: usize,
     most_bytes: usize,
+    is_shown: bool,
     keys: &'a [usize],
     seam: Option<Seam>,
 }
@@ -216,16 +225,19 @@ impl Refused {
 }
 
 impl<'a> Reading<'a> {
-    fn new(wrapped: &Wrapped<'a>, most_bytes: usize) -> Self {
+    fn new(wrapped: &Wrapped<'a>, types: &'a TypeNames, most_bytes: usize) -> Self {
         Reading {
             rows: Gathered::default(),
             cut: None,
             described: None,
+            columns: None,
+            types,
             refused: None,
             bytes: 0,
             too_large: None,
             most_rows: wrapped.most_rows as usize,
             most_bytes,
+            is_shown: wrapped.is_shown,
             keys: wrapped.keys,
             seam: wrapped.seam.clone(),
         }
@@ -235,7 +247,7 @@ impl<'a> Reading<'a> {
     async fn read(&mut self, exchange: &mut Exchange<'_>) -> io::Result<bool> {
         loop {
             match exchange.next().await? {
-                Answer::Columns(columns) => self.described = Some(columns),
+                Answer::Columns(described) => self.describe(described),
                 Answer::Row(row) => self.take(row)?,
                 Answer::Oversized { bytes } => {
                     self.cut_off(bytes);
@@ -255,6 +267,15 @@ impl<'a> Reading<'a> {
                 Answer::Ready { in_transaction } => return Ok(!in_transaction),
             }
         }
+    }
+
+    fn describe(&mut self, described: Arc<[session_pool::Column]>) {
+        self.columns = self.types.known_columns(&described);
+        if let Some(columns) = self.columns.as_ref().filter(|_| self.is_shown) {
+            let own = columns.len().saturating_sub(self.keys.len());
+            self.rows.write_with(&columns[..own]);
+        }
+        self.described = Some(described);
     }
 
     /// Says whether what is still to come makes no difference.

@@ -75,12 +75,7 @@ impl TypeNames {
         lease: &Lease,
         columns: &[Described],
     ) -> Result<(), ReadError> {
-        let unknown: Vec<u32> = {
-            let known = self.lock();
-            let oids = columns.iter().map(|column| column.type_oid);
-            oids.filter(|oid| Type::from_oid(*oid).is_none() && !known.contains_key(oid))
-                .collect()
-        };
+        let unknown = self.unknown(columns);
         if unknown.is_empty() {
             return Ok(());
         }
@@ -101,6 +96,23 @@ impl TypeNames {
             known.insert(oid, of_type);
         }
         Ok(())
+    }
+
+    /// Describes columns, if nothing has to be asked for.
+    pub(super) fn known_columns(&self, described: &[Described]) -> Option<Vec<Column>> {
+        self.unknown(described)
+            .is_empty()
+            .then(|| self.columns(described))
+    }
+
+    fn unknown(&self, described: &[Described]) -> Vec<u32> {
+        let oids = described.iter().map(|column| column.type_oid);
+        let mut unknown: Vec<u32> = oids.filter(|oid| Type::from_oid(*oid).is_none()).collect();
+        if !unknown.is_empty() {
+            let known = self.lock();
+            unknown.retain(|oid| !known.contains_key(oid));
+        }
+        unknown
     }
 
     /// Describes columns by what is known.

@@ -29,6 +29,8 @@ pub(super) struct Wrapped<'a> {
     /// How many characters of ours come before the statement inside.
     pub(super) before: u32,
     pub(super) most_rows: u32,
+    /// Whether its rows are shown as they are.
+    pub(super) is_shown: bool,
     /// For which items of the statement's order it has keys behind its own columns.
     pub(super) keys: &'a [usize],
     pub(super) seam: Option<Seam>,
@@ -43,7 +45,10 @@ const WHOLE: &str = "*";
 
 impl<'a> Wrapped<'a> {
     pub(super) fn page(statement: &Statement<'a>, page: Page) -> Self {
-        Wrapped::new(statement, WHOLE, &part(page), page.limit)
+        Wrapped {
+            is_shown: page.is_shown,
+            ..Wrapped::new(statement, WHOLE, &part(page), page.limit)
+        }
     }
 
     /// A page of the statement in another shape.
@@ -52,6 +57,7 @@ impl<'a> Wrapped<'a> {
         Wrapped {
             text: statement.text(),
             numbers: &shape.numbers,
+            is_shown: page.is_shown,
             ..shaped
         }
     }
@@ -123,6 +129,7 @@ impl<'a> Wrapped<'a> {
             inside: [&*before, text, "\n) q ", after].concat(),
             before: length(&before),
             most_rows,
+            is_shown: false,
             numbers: &[],
             keys: &[],
             seam: None,
@@ -142,6 +149,7 @@ impl<'a> Wrapped<'a> {
             inside: format!("{before}{text}"),
             before: length(before),
             most_rows: 1,
+            is_shown: false,
             numbers: &[],
             keys: &[],
             seam: None,
@@ -161,6 +169,7 @@ impl<'a> Wrapped<'a> {
             // Where a mistake is in the question tells nobody anything.
             before: u32::MAX,
             most_rows: 1,
+            is_shown: false,
             numbers: &[],
             keys: &[],
             seam: None,

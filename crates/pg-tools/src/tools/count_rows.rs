@@ -24,6 +24,7 @@ const DEFINITION: Definition<'_> = Definition {
 const ONE_ROW: Page = Page {
     limit: 1,
     offset: 0,
+    is_shown: false,
 };
 
 /// The tool.

@@ -106,7 +106,11 @@ impl Request {
         let limit = u32::try_from(limit).expect("at most MOST_ROWS");
         Ok(Request {
             query,
-            page: Page { limit, offset },
+            page: Page {
+                limit,
+                offset,
+                is_shown: true,
+            },
             cursor,
         })
     }
@@ -119,7 +123,7 @@ impl QueryDatabase {
         let mut question = None;
         let limit = agent.most_rows(request.page.limit.into());
         request.page.limit = u32::try_from(limit).expect("at most MOST_ROWS");
-        let (rows, is_sure) = match &request.cursor {
+        let (mut rows, is_sure) = match &request.cursor {
             None => match self.page(agent, &request).await {
                 Ok(rows) => (rows, true),
                 Err(syntax) if syntax.is_not_sql() => {
@@ -145,7 +149,10 @@ impl QueryDatabase {
         let is_vague = next.as_ref().is_some_and(Cursor::is_vague);
         let next = next.map(|next| next.text());
         let sql = question.as_ref().map(|_| request.query.as_str());
-        let Rendered { text, structured } = render::rows(&rows);
+        let Rendered { text, structured } = match rows.written.take() {
+            Some(written) => written.finish(rows.cut.is_some()),
+            None => render::rows(&rows),
+        };
         let structured = with_more(structured, next.as_deref(), sql);
         let mut found = Found::raw(structured).data(text);
         if let (Some(told), Some(sql)) = (&question, sql) {

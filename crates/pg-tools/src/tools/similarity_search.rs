@@ -182,6 +182,7 @@ impl SimilaritySearch {
             let page = Page {
                 limit: 1,
                 offset: 0,
+                is_shown: false,
             };
             self.reader.query(agent, &brackets, page).await?;
         }
