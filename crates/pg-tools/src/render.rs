@@ -66,6 +66,12 @@ impl Writer {
         }
     }
 
+    /// Makes room for values of so many bytes.
+    pub(crate) fn reserve(&mut self, bytes: usize, values: usize) {
+        self.text.reserve(bytes + 2 * values);
+        self.structured.reserve(bytes + 4 * values);
+    }
+
     /// Writes a row, of as many values as there are columns.
     pub(crate) fn push_row<'a>(&mut self, row: impl Iterator<Item = Option<&'a str>>) {
         let Writer {

@@ -66,6 +66,11 @@ impl JsonText {
         Self(String::with_capacity(bytes))
     }
 
+    /// Makes room for so many bytes more.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.0.reserve(bytes);
+    }
+
     /// Adds a piece.
     pub fn push_str(&mut self, piece: &str) {
         if has_any(piece, is_escaped) {

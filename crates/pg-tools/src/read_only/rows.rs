@@ -213,6 +213,17 @@ impl Gathered {
         self.count
     }
 
+    /// Makes room for as many rows again as there are, times `times`, and for `most_bytes` of values at most.
+    pub(super) fn reserve(&mut self, times: usize, most_bytes: usize) {
+        let bytes = self.bytes.len().saturating_mul(times).min(most_bytes);
+        let values = self.values.len().saturating_mul(times).min(most_bytes);
+        self.bytes.reserve(bytes);
+        self.values.reserve(values);
+        if let Some(writer) = &mut self.written {
+            writer.reserve(bytes, values);
+        }
+    }
+
     /// Adds a row. One in no known form, or of another width than those before, is an error.
     pub(crate) fn push(&mut self, row: Row<'_>) -> io::Result<()> {
         self.push_first(row, usize::MAX, 0)

@@ -184,6 +184,9 @@ async fn end(lease: &mut Lease) -> bool {
     ended.await.unwrap_or(false)
 }
 
+/// When more rows than these come, room is made for all that may come.
+const FEW: usize = 32;
+
 /// What was read of an answer.
 struct Reading<'a> {
     rows: Gathered,
@@ -315,6 +318,9 @@ impl<'a> Reading<'a> {
             return Ok(());
         }
         self.bytes += size;
+        if self.rows.count() == FEW {
+            self.rows.reserve(self.most_rows / FEW, self.most_bytes);
+        }
         self.rows.push_first(row, own, self.keys.len())
     }
 
