@@ -7,6 +7,9 @@ use crate::read_only::{Column, ColumnKind, Rows};
 /// The largest whole number that every JSON reader keeps exactly.
 const SAFE_INTEGER: u64 = (1 << 53) - 1;
 
+/// Bytes for heads and a few rows.
+const ROOM: usize = 1 << 10;
+
 /// Rows in both forms.
 pub(crate) struct Rendered {
     /// Tab-separated lines, the first one the columns' names.
@@ -23,7 +26,8 @@ pub(crate) struct Rendered {
 
 /// Writes rows in both forms.
 pub(crate) fn rows(rows: &Rows) -> Rendered {
-    let mut writer = Writer::new(&rows.columns, rows.size(), rows.value_count());
+    let mut writer = Writer::new(&rows.columns);
+    writer.reserve(rows.size(), rows.value_count());
     for row in rows.rows() {
         writer.push_row(row);
     }
@@ -40,10 +44,10 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Writes the heads, with room for so many bytes of so many values.
-    pub(crate) fn new(columns: &[Column], bytes: usize, values: usize) -> Self {
-        let mut text = JsonText::with_capacity(bytes + 2 * values + 256);
-        let mut structured = String::with_capacity(bytes + 4 * values + 512);
+    /// Writes the heads.
+    pub(crate) fn new(columns: &[Column]) -> Self {
+        let mut text = JsonText::with_capacity(ROOM);
+        let mut structured = String::with_capacity(ROOM);
         structured.push_str("{\"columns\":[");
         for (index, column) in columns.iter().enumerate() {
             if index > 0 {
@@ -66,7 +70,7 @@ impl Writer {
         }
     }
 
-    /// Makes room for values of so many bytes.
+    /// Makes room for so many values with so many bytes.
     pub(crate) fn reserve(&mut self, bytes: usize, values: usize) {
         self.text.reserve(bytes + 2 * values);
         self.structured.reserve(bytes + 4 * values);

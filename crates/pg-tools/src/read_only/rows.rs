@@ -199,29 +199,37 @@ pub(crate) struct Gathered {
     bytes: Vec<u8>,
     values: Vec<ValueEnd>,
     count: usize,
-    written: Option<Writer>,
+    shown: Option<Shown>,
 }
 
+/// What is written of rows that are still coming in.
+#[derive(Debug)]
+struct Shown {
+    writer: Writer,
+    /// How many values of each row.
+    width: usize,
+    /// How many rows, and how many bytes of values with those that are not shown.
+    rows: usize,
+    bytes: usize,
+}
+
+/// Rows are written when there are so many bytes of them, which is about what PostgreSQL sends at once.
+const PIECE: usize = 8 << 10;
+
 impl Gathered {
-    /// Has the rows' own values written, too, while they come.
+    /// Has the rows written while they come, of each as many values as there are columns.
     pub(super) fn write_with(&mut self, columns: &[Column]) {
-        self.written = Some(Writer::new(columns, 0, 0));
+        self.shown = Some(Shown {
+            writer: Writer::new(columns),
+            width: columns.len(),
+            rows: 0,
+            bytes: 0,
+        });
     }
 
     /// Counts the rows.
     pub(crate) fn count(&self) -> usize {
         self.count
-    }
-
-    /// Makes room for as many rows again as there are, times `times`, and for `most_bytes` of values at most.
-    pub(super) fn reserve(&mut self, times: usize, most_bytes: usize) {
-        let bytes = self.bytes.len().saturating_mul(times).min(most_bytes);
-        let values = self.values.len().saturating_mul(times).min(most_bytes);
-        self.bytes.reserve(bytes);
-        self.values.reserve(values);
-        if let Some(writer) = &mut self.written {
-            writer.reserve(bytes, values);
-        }
     }
 
     /// Adds a row. One in no known form, or of another width than those before, is an error.
@@ -231,7 +239,7 @@ impl Gathered {
 
     /// Adds a row's first values, `own` of the result's and as many keys.
     pub(super) fn push_first(&mut self, row: Row<'_>, own: usize, keys: usize) -> io::Result<()> {
-        let (before, start) = (self.values.len(), self.bytes.len());
+        let before = self.values.len();
         for (at, value) in row.values().take(own.saturating_add(keys)).enumerate() {
             let value = match value? {
                 Some(key) if at >= own && key.len() > LONGEST_KEY => Some(TOO_LONG),
@@ -245,16 +253,6 @@ impl Gathered {
         }
         if self.count * (self.values.len() - before) != before {
             return Err(io::Error::other("rows have different numbers of values"));
-        }
-        if let Some(writer) = &mut self.written {
-            // What is no text is refused in the end.
-            let text = str::from_utf8(&self.bytes[start..]).unwrap_or_default();
-            let mut from = start;
-            let values = self.values[before..].iter().take(own).map(|value| {
-                let before = std::mem::replace(&mut from, value.at as usize) - start;
-                (!value.is_null).then(|| text.get(before..from - start).unwrap_or_default())
-            });
-            writer.push_row(values);
         }
         self.count += 1;
         Ok(())
@@ -273,13 +271,62 @@ impl Gathered {
         self.count += 1;
     }
 
+    /// Writes what came so far, if there is enough of it. With the first piece room is made for all that
+    /// may come: `most_rows`, with `most_bytes` of values.
+    pub(super) fn write_ahead(&mut self, most_rows: usize, most_bytes: usize) {
+        let Some(shown) = &self.shown else {
+            return;
+        };
+        if self.bytes.len() - shown.bytes < PIECE {
+            return;
+        }
+        if shown.rows == 0 {
+            let times = most_rows / self.count;
+            let bytes = self.bytes.len().saturating_mul(times).min(most_bytes);
+            let values = self.values.len().saturating_mul(times).min(most_bytes);
+            self.bytes.reserve(bytes);
+            self.values.reserve(values);
+            self.write_all(bytes, values);
+        } else {
+            self.write_all(0, 0);
+        }
+    }
+
+    /// Writes what came and is not written, with room for `bytes` more, of so many `values`.
+    fn write_all(&mut self, bytes: usize, values: usize) {
+        let (Some(shown), Some(width)) =
+            (&mut self.shown, self.values.len().checked_div(self.count))
+        else {
+            return;
+        };
+        let new = &self.values[shown.rows * width..];
+        let start = std::mem::replace(&mut shown.bytes, self.bytes.len());
+        shown
+            .writer
+            .reserve(shown.bytes - start + bytes, new.len() + values);
+        // What is no text is refused in the end.
+        let text = str::from_utf8(&self.bytes[start..]).unwrap_or_default();
+        let rows = std::mem::replace(&mut shown.rows, self.count)..self.count;
+        let mut from = 0;
+        for row in (0..rows.len()).map(|row| &new[row * width..(row + 1) * width]) {
+            let values = row.iter().take(shown.width).map(|value| {
+                let before = std::mem::replace(&mut from, value.at as usize - start);
+                (!value.is_null).then(|| text.get(before..from).unwrap_or_default())
+            });
+            shown.writer.push_row(values);
+            // Behind the keys.
+            from = row.last().map_or(from, |last| last.at as usize - start);
+        }
+    }
+
     /// Makes a result of it; what is not UTF-8 is an error.
-    pub(crate) fn finish(self, cut: Option<Cut>) -> Result<Rows, ReadError> {
+    pub(crate) fn finish(mut self, cut: Option<Cut>) -> Result<Rows, ReadError> {
+        self.write_all(0, 0);
         Ok(Rows {
             columns: Vec::new(),
             cut,
             keys: Keys::default(),
-            written: self.written,
+            written: self.shown.map(|shown| shown.writer),
             text: String::from_utf8(self.bytes).map_err(|_| ReadError::Unreadable)?,
             values: self.values,
             count: self.count,

@@ -184,9 +184,6 @@ async fn end(lease: &mut Lease) -> bool {
     ended.await.unwrap_or(false)
 }
 
-/// When more rows than these come, room is made for all that may come.
-const FEW: usize = 32;
-
 /// What was read of an answer.
 struct Reading<'a> {
     rows: Gathered,
@@ -318,10 +315,9 @@ impl<'a> Reading<'a> {
             return Ok(());
         }
         self.bytes += size;
-        if self.rows.count() == FEW {
-            self.rows.reserve(self.most_rows / FEW, self.most_bytes);
-        }
-        self.rows.push_first(row, own, self.keys.len())
+        self.rows.push_first(row, own, self.keys.len())?;
+        self.rows.write_ahead(self.most_rows, self.most_bytes);
+        Ok(())
     }
 
     /// Ends the result before a row of this size.
