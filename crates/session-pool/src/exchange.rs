@@ -2,8 +2,9 @@
 //!
 //! It speaks the extended protocol (PostgreSQL documentation, section 55.2.3) with one `Sync` at the
 //! end, so that all of it costs one write, one read and one "ready"; after a statement that fails
-//! PostgreSQL skips the others. Values come as text, written by their types' own output functions.
+//! PostgreSQL skips the others. Values are given as text, as their types' own output functions write them.
 
+mod form;
 mod row;
 mod steps;
 
@@ -21,7 +22,8 @@ use crate::{
 };
 use steps::Sent;
 
-pub use row::Row;
+pub(crate) use form::{DateStyle, Form};
+pub use row::{Row, Value};
 pub use steps::{Parameter, Step};
 
 /// A part of an answer.
@@ -178,7 +180,9 @@ impl Exchange<'_> {
             match kind {
                 b'D' if is_row => {
                     self.handed = HEAD + length;
-                    return Ok(Answer::Row(Row::new(&self.buffer[HEAD..HEAD + length])));
+                    let body = &self.buffer[HEAD..HEAD + length];
+                    let forms = self.steps[self.current].forms.as_deref();
+                    return Ok(Answer::Row(Row::in_forms(body, forms.unwrap_or_default())));
                 }
                 b'T' => return self.columns(),
                 b'E' => return self.refused(),
@@ -186,8 +190,12 @@ impl Exchange<'_> {
                 b'1' => self.parsed(),
                 b'C' => self.completed(length)?,
                 b'I' | b's' => self.current += 1,
+                b'S' => {
+                    self.set()?;
+                    continue;
+                }
                 // Bound, closed, without rows, rows that nobody wants, and what PostgreSQL says unasked.
-                b'2' | b'3' | b'n' | b'D' | b'N' | b'S' | b'A' => {}
+                b'2' | b'3' | b'n' | b'D' | b'N' | b'A' => {}
                 _ => return Err(malformed()),
             }
             self.buffer.advance(HEAD + length);
@@ -246,6 +254,16 @@ impl Exchange<'_> {
             sent.prepares = None;
             self.current += usize::from(sent.is_check);
         }
+    }
+
+    /// Heeds that a setting has changed.
+    fn set(&mut self) -> io::Result<()> {
+        let Some(backend::Message::ParameterStatus(body)) = backend::Message::parse(self.buffer)?
+        else {
+            return Err(malformed());
+        };
+        self.statements.heed(body.name()?, body.value()?);
+        Ok(())
     }
 
     fn completed(&mut self, length: usize) -> io::Result<()> {

@@ -14,7 +14,7 @@ use tokio_postgres::{Client, Error};
 use crate::{
     budget::Stake,
     connect::{Canceller, Connection, Connector},
-    exchange::{Exchange, Step},
+    exchange::{DateStyle, Exchange, Step},
     kept::{Loss, Occupied},
     statements::Statements,
 };
@@ -263,7 +263,11 @@ impl Lease {
         }
         if object.set.as_deref() != Some(settings) {
             object.set = None;
-            object.client.batch_execute(settings).await?;
+            let settings_and_style = [settings, "; ", DateStyle::QUESTION].concat();
+            let answer = object.client.simple_query(&settings_and_style).await?;
+            for (setting, value) in DateStyle::read(&answer) {
+                object.means.statements.heed(setting, value);
+            }
             object.set = Some(settings.into());
         }
         Ok(true)

@@ -56,7 +56,7 @@ pub use census::{BudgetCensus, Census, Connections};
 pub use complaint::Complaint;
 pub use database::{Database, Limits, Login, TargetSession, Terms};
 pub use end::End;
-pub use exchange::{Answer, Column, Exchange, Parameter, Row, Step};
+pub use exchange::{Answer, Column, Exchange, Parameter, Row, Step, Value};
 pub use kept::{Line, Loss, Tie};
 pub use lease::{Lease, LeaseError, SCRUB};
 pub use session::Session;

@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::Column;
+use crate::{
+    Column,
+    exchange::{DateStyle, Form},
+};
 
 /// How many statements seen once are remembered, for each that may be prepared.
 const SEEN_FOR_EACH: usize = 4;
@@ -27,6 +30,7 @@ pub(crate) struct Statements {
     /// Whether one process serves the connection all the time, so that what is known of a statement
     /// stays true of it.
     is_direct: bool,
+    style: DateStyle,
     /// The most recently used one last.
     prepared: Vec<Prepared>,
     /// The hashes of texts that were run once, the last one last.
@@ -44,8 +48,11 @@ struct Prepared {
     text: Box<str>,
     types: Box<[u32]>,
     /// As PostgreSQL has described them. It refuses to run a prepared statement with others.
-    columns: Option<Arc<[Column]>>,
+    columns: Option<Columns>,
 }
+
+/// Columns, and how their values are to be sent, if not all as texts.
+type Columns = (Arc<[Column]>, Option<Arc<[Form]>>);
 
 /// How a text is to be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +97,7 @@ impl Statements {
             names,
             capacity: if capacity < LEAST { 0 } else { capacity },
             is_direct,
+            style: DateStyle::default(),
             prepared: Vec::new(),
             seen: Vec::new(),
             came: Vec::new(),
@@ -136,12 +144,22 @@ impl Statements {
     pub(crate) fn learn(&mut self, name: Name, columns: &Arc<[Column]>) {
         let mut known = self.prepared.iter_mut().rev();
         if let Some(known) = known.find(|known| known.hash == name.0) {
-            known.columns = Some(Arc::clone(columns));
+            known.columns = Some((Arc::clone(columns), Form::of(columns, self.style)));
+        }
+    }
+
+    /// Heeds what PostgreSQL says of a setting.
+    pub(crate) fn heed(&mut self, setting: &str, value: &str) {
+        if self.style.heed(setting, value) {
+            // How values are to be sent is decided anew.
+            for known in &mut self.prepared {
+                known.columns = None;
+            }
         }
     }
 
     /// Gives the columns of a prepared statement, if they are known and cannot be others.
-    pub(crate) fn columns(&self, name: Name) -> Option<Arc<[Column]>> {
+    pub(crate) fn columns(&self, name: Name) -> Option<Columns> {
         let mut known = self.prepared.iter().rev();
         let known = known.find(|known| self.is_direct && known.hash == name.0)?;
         known.columns.clone()

@@ -3,6 +3,7 @@
 
 mod ending;
 mod exchanges;
+mod forms;
 mod kept;
 mod replacing;
 mod tls;

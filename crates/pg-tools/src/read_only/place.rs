@@ -270,10 +270,11 @@ impl Seam {
     /// Says whether a row, of whose values the first `own` are the query's own, is new, and not one that was given
     /// before.
     pub(super) fn is_new(&mut self, row: Row<'_>, own: usize) -> io::Result<bool> {
-        let mut values = Vec::new();
+        let mut texts = Vec::new();
         for value in row.values() {
-            values.push(value?);
+            texts.push(value?.map(|value| value.text()).transpose()?);
         }
+        let mut values: Vec<Option<&[u8]>> = texts.iter().map(Option::as_deref).collect();
         let is_equal = match &self.key {
             None => self.passed == 0,
             Some(key) => {

@@ -232,20 +232,33 @@ impl Gathered {
         self.count
     }
 
-    /// Adds a row. One in no known form, or of another width than those before, is an error.
-    pub(crate) fn push(&mut self, row: Row<'_>) -> io::Result<()> {
+    /// Adds a row, and gives the bytes of its values. One in no known form, or of another width than those
+    /// before, is an error.
+    pub(crate) fn push(&mut self, row: Row<'_>) -> io::Result<usize> {
         self.push_first(row, usize::MAX, 0)
     }
 
-    /// Adds a row's first values, `own` of the result's and as many keys.
-    pub(super) fn push_first(&mut self, row: Row<'_>, own: usize, keys: usize) -> io::Result<()> {
+    /// Adds a row's first values, `own` of the result's and as many keys; gives the bytes of the former.
+    pub(super) fn push_first(
+        &mut self,
+        row: Row<'_>,
+        own: usize,
+        keys: usize,
+    ) -> io::Result<usize> {
         let before = self.values.len();
+        let mut bytes = 0;
         for (at, value) in row.values().take(own.saturating_add(keys)).enumerate() {
-            let value = match value? {
-                Some(key) if at >= own && key.len() > LONGEST_KEY => Some(TOO_LONG),
-                value => value,
-            };
-            self.bytes.extend_from_slice(value.unwrap_or_default());
+            let (value, start) = (value?, self.bytes.len());
+            if let Some(value) = value {
+                value.append_to(&mut self.bytes)?;
+            }
+            let length = self.bytes.len() - start;
+            if at < own {
+                bytes += length;
+            } else if length > LONGEST_KEY {
+                self.bytes.truncate(start);
+                self.bytes.extend_from_slice(TOO_LONG);
+            }
             self.values.push(ValueEnd {
                 at: u32::try_from(self.bytes.len()).map_err(io::Error::other)?,
                 is_null: value.is_none(),
@@ -255,7 +268,18 @@ impl Gathered {
             return Err(io::Error::other("rows have different numbers of values"));
         }
         self.count += 1;
-        Ok(())
+        Ok(bytes)
+    }
+
+    /// Takes the last row away again, of those that are not written.
+    pub(crate) fn pop(&mut self) {
+        let Some(width) = self.values.len().checked_div(self.count) else {
+            return;
+        };
+        self.count -= 1;
+        self.values.truncate(self.count * width);
+        let end = self.values.last().map_or(0, |value| value.at as usize);
+        self.bytes.truncate(end);
     }
 
     /// Adds a row of values that were taken apart already, of the same width as those before.

@@ -14,7 +14,7 @@ use super::{
     failure::ReadError,
     guard::Guard,
     place::Seam,
-    rows::{Column, Cut, Gathered, Rows},
+    rows::{Cut, Gathered, Rows},
     typename::TypeNames,
     wrapped::Wrapped,
 };
@@ -52,14 +52,13 @@ pub(super) async fn run(
 /// Gives the lease back if that may be, and the rows with their columns.
 pub(super) async fn settle(lease: Lease, guard: &Guard, done: Done) -> Result<Rows, ReadError> {
     if done.is_clean {
-        if done.result.is_ok() && done.columns.is_none() {
+        if done.result.is_ok() {
             guard.types.learn(&lease, &done.described).await?;
         }
         lease.give_back();
     }
     let mut rows = done.result?;
-    let columns = done.columns;
-    rows.describe(columns.unwrap_or_else(|| guard.types.columns(&done.described)));
+    rows.describe(guard.types.columns(&done.described));
     Ok(rows)
 }
 
@@ -83,8 +82,6 @@ pub(super) struct Done {
     pub(super) is_clean: bool,
     pub(super) retry: Option<Retry>,
     pub(super) described: Arc<[session_pool::Column]>,
-    /// Their names, if all were known.
-    columns: Option<Vec<Column>>,
     pub(super) result: Result<Rows, ReadError>,
     /// How the rows joined those before them.
     pub(super) seam: Option<Seam>,
@@ -147,7 +144,6 @@ async fn transact(
     let is_about_text = refused.is_some_and(|refused| refused.is_about_text(begun));
     let is_unchecked = refused.is_some_and(|refused| refused.step == begun);
     let seam = reading.seam.take();
-    let columns = reading.columns.take();
     let (described, result) = reading.judge(begun, wrapped);
     let is_about_form = is_unchecked || matches!(result, Err(ReadError::NotAQuery(_)));
     let retry = match () {
@@ -161,7 +157,6 @@ async fn transact(
         is_clean,
         retry,
         described,
-        columns,
         result,
         seam,
     })
@@ -190,7 +185,6 @@ struct Reading<'a> {
     cut: Option<Cut>,
     /// Nothing before PostgreSQL has taken the statement.
     described: Option<Arc<[session_pool::Column]>>,
-    columns: Option<Vec<Column>>,
     types: &'a TypeNames,
     refused: Option<Refused>,
     /// Bytes of the values so far.
@@ -230,7 +224,6 @@ impl<'a> Reading<'a> {
             rows: Gathered::default(),
             cut: None,
             described: None,
-            columns: None,
             types,
             refused: None,
             bytes: 0,
@@ -270,10 +263,12 @@ impl<'a> Reading<'a> {
     }
 
     fn describe(&mut self, described: Arc<[session_pool::Column]>) {
-        self.columns = self.types.known_columns(&described);
-        if let Some(columns) = self.columns.as_ref().filter(|_| self.is_shown) {
-            let own = columns.len().saturating_sub(self.keys.len());
-            self.rows.write_with(&columns[..own]);
+        if self.is_shown {
+            let own = described.len().saturating_sub(self.keys.len());
+            let columns = self.types.known_columns(&described[..own]);
+            if let Some(columns) = columns {
+                self.rows.write_with(&columns);
+            }
         }
         self.described = Some(described);
     }
@@ -299,23 +294,14 @@ impl<'a> Reading<'a> {
             self.cut = Some(Cut::Limit);
             return Ok(());
         }
-        let size = match beside {
-            0 => row.size(),
-            // What is not shown does not count.
-            _ => row
-                .values()
-                .take(own)
-                .map_while(Result::ok)
-                .flatten()
-                .map(<[u8]>::len)
-                .sum(),
-        };
+        // What is not shown does not count.
+        let size = self.rows.push_first(row, own, self.keys.len())?;
         if self.bytes + size > self.most_bytes {
+            self.rows.pop();
             self.cut_off(size);
             return Ok(());
         }
         self.bytes += size;
-        self.rows.push_first(row, own, self.keys.len())?;
         self.rows.write_ahead(self.most_rows, self.most_bytes);
         Ok(())
     }

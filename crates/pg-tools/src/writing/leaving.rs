@@ -285,12 +285,14 @@ impl Ran {
 
     /// Takes a row, unless the result has become too large.
     fn take(&mut self, row: Row<'_>, most_bytes: usize) -> io::Result<()> {
-        let size = row.size();
-        if self.cut.is_some() || self.bytes + size > most_bytes {
-            self.cut = Some(Cut::Bytes);
+        if self.cut.is_some() {
             return Ok(());
         }
-        self.bytes += size;
-        self.rows.push(row)
+        self.bytes += self.rows.push(row)?;
+        if self.bytes > most_bytes {
+            self.rows.pop();
+            self.cut = Some(Cut::Bytes);
+        }
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, io, sync::Arc};
 use bytes::BytesMut;
 use postgres_protocol::{IsNull, message::frontend};
 
-use super::Column;
+use super::{Column, Form};
 use crate::statements::{Name, Plan, Statements, Use};
 
 /// What is asked of PostgreSQL in one step of an exchange; each text is one statement.
@@ -56,6 +56,8 @@ pub(super) struct Sent {
     pub(super) prepared: Option<Name>,
     /// What PostgreSQL was not asked to describe again, until it is told.
     pub(super) columns: Option<Arc<[Column]>>,
+    /// How their values are sent, if not all as texts.
+    pub(super) forms: Option<Arc<[Form]>>,
 }
 
 /// Writes all messages of an exchange.
@@ -99,10 +101,11 @@ pub(super) fn write(
             }
             frontend::parse(&name, text, types, out)?;
         }
-        bind(&name, parameters, out)?;
         let has_rows = matches!(what, Step::Query(..) | Step::Few { .. });
         let known = prepared.filter(|_| has_rows);
-        let columns = known.and_then(|name| statements.columns(name));
+        let (columns, forms) = known.and_then(|name| statements.columns(name)).unzip();
+        let forms = forms.flatten();
+        bind(&name, parameters, forms.as_deref(), out)?;
         if has_rows && columns.is_none() {
             frontend::describe(b'P', "", out)?;
         }
@@ -119,6 +122,7 @@ pub(super) fn write(
             prepares,
             prepared,
             columns,
+            forms,
         });
     }
     frontend::sync(out);
@@ -136,12 +140,18 @@ fn parse(step: usize, text: &str, out: &mut BytesMut, sent: &mut Vec<Sent>) -> i
         prepares: None,
         prepared: None,
         columns: None,
+        forms: None,
     });
     Ok(())
 }
 
-/// Binds a statement; values go as text, and its results shall come as text.
-fn bind(statement: &str, parameters: &[Parameter<'_>], out: &mut BytesMut) -> io::Result<()> {
+/// Binds a statement; values go as text, and its results shall come in these forms, or as text.
+fn bind(
+    statement: &str,
+    parameters: &[Parameter<'_>],
+    forms: Option<&[Form]>,
+    out: &mut BytesMut,
+) -> io::Result<()> {
     frontend::bind(
         "",
         statement,
@@ -151,7 +161,7 @@ fn bind(statement: &str, parameters: &[Parameter<'_>], out: &mut BytesMut) -> io
             out.extend_from_slice(parameter.text.as_bytes());
             Ok(IsNull::No)
         },
-        std::iter::empty(),
+        forms.unwrap_or_default().iter().map(|form| form.code()),
         out,
     )
     .map_err(|error| match error {

@@ -1,6 +1,6 @@
 //! Exchanges that a lease holds by itself, beside what the client library does.
 
-use session_pool::{Answer, Complaint, Parameter, Step};
+use session_pool::{Answer, Complaint, Parameter, Step, Value};
 
 use super::*;
 
@@ -25,7 +25,9 @@ async fn exchange(lease: &mut Lease, steps: &[Step<'_>]) -> std::io::Result<Outc
                     .collect();
             }
             Answer::Row(row) => {
-                let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
+                let text = |value: Value<'_>| {
+                    String::from_utf8(value.text().unwrap().into_owned()).unwrap()
+                };
                 let values = row.values().map(|value| value.unwrap().map(text));
                 outcome.rows.push(values.collect());
             }
