@@ -177,20 +177,32 @@ fn is_safe_integer(value: &str) -> bool {
 
 /// Says whether a text is a number as JSON writes it (RFC 8259, section 6).
 fn is_json_number(value: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let unsigned = value.strip_prefix('-').unwrap_or(value);
-    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
-        None => (unsigned, None),
+    let unsigned = value.strip_prefix('-').unwrap_or(value).as_bytes();
+    let Some((whole, mut rest)) = split_digits(unsigned) else {
+        return false;
     };
-    let (whole, fraction) = match mantissa.split_once('.') {
-        Some((whole, fraction)) => (whole, Some(fraction)),
-        None => (mantissa, None),
-    };
-    digits(whole)
-        && (whole == "0" || !whole.starts_with('0'))
-        && fraction.is_none_or(digits)
-        && exponent.is_none_or(|text| digits(text.strip_prefix(['+', '-']).unwrap_or(text)))
+    if whole.len() > 1 && whole[0] == b'0' {
+        return false;
+    }
+    if let [b'.', fraction @ ..] = rest {
+        match split_digits(fraction) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    match rest {
+        [] => true,
+        [b'e' | b'E', b'+' | b'-', exponent @ ..] | [b'e' | b'E', exponent @ ..] => {
+            split_digits(exponent).is_some_and(|(_, rest)| rest.is_empty())
+        }
+        _ => false,
+    }
+}
+
+/// Splits digits off, one at least.
+fn split_digits(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (count > 0).then(|| text.split_at(count))
 }
 
 #[cfg(test)]
@@ -275,6 +287,14 @@ mod tests {
                 written.contains(&format!("\"rows\":[[{expected}],[null]]")),
                 "{value}: {written}"
             );
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_number_is_one_where_json_says_so(text in "-?[0-9]{0,3}(\\.[0-9]{0,2})?([eE][+-]?[0-9]{0,2})?|[-+.eE0-9]{0,6}") {
+            let is_number = serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok();
+            proptest::prop_assert_eq!(is_json_number(&text), is_number, "{}", text);
         }
     }
 

@@ -366,6 +366,49 @@ async fn a_large_result_is_cut_and_a_large_row_is_told() {
     assert_eq!(reader.text("SELECT 1 AS a").await, "a\n1");
 }
 
+/// The first runs give texts, later ones other forms, and what comes is written by pieces.
+#[tokio::test]
+async fn a_result_is_shown_the_same_however_it_came() {
+    const MANY: &str = "SELECT i, md5(i::text)::uuid AS id, '2024-01-01'::timestamptz + i * interval '1.5 s' AS at, \
+         '2024-01-01'::date + i AS on, CASE WHEN i % 3 > 0 THEN repeat('é\t\"', i % 40) END AS said, i / 7.0::float8 AS share \
+         FROM generate_series(1, 1000) i";
+    let mut reader = reader();
+    for (query, limit, bytes) in [
+        ("SELECT 1 WHERE false", 10, 1 << 20),
+        ("SELECT FROM generate_series(1, 3)", 10, 1 << 20),
+        ("SELECT now()::date - now()::date AS nothing", 10, 1 << 20),
+        (MANY, 1_000, 1 << 20),
+        (MANY, 999, 1 << 20),
+        (MANY, 1_000, 30_000),
+        (MANY, 1, 150),
+        (
+            "SELECT gen_random_uuid() IS NULL AS a, NULL::uuid AS b, 'infinity'::timestamptz AS c",
+            5,
+            100,
+        ),
+        (
+            "SELECT o.placed_at, o.placed_at::date AS on FROM orders o ORDER BY o.id",
+            500,
+            1 << 20,
+        ),
+    ] {
+        reader.reader.limits.result_bytes = bytes;
+        let mut shown = Vec::new();
+        for _ in 0..5 {
+            let mut rows = reader.page(query, limit, 0).await.unwrap();
+            let now = render::rows(&rows);
+            let written = rows.written.take().expect("it is to be shown");
+            let written = written.finish(rows.cut.is_some());
+            assert_eq!(written.text, now.text, "{query}");
+            assert_eq!(written.structured, now.structured, "{query}");
+            shown.push((written.text, written.structured));
+        }
+        for again in &shown[1..] {
+            assert!(*again == shown[0], "{query} {limit} {bytes}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_statement_has_its_time_whatever_it_says() {
     let mut reader = reader();

@@ -67,7 +67,9 @@ pub(crate) enum Form {
     TimestampInUtc,
 }
 
-const A_DAY: i64 = 86_400_000_000;
+/// In microseconds.
+const A_SECOND: i64 = 1_000_000;
+const A_DAY: i64 = 86_400 * A_SECOND;
 
 impl Form {
     /// The forms to ask for, unless all are texts.
@@ -135,8 +137,10 @@ fn push_date(out: &mut Vec<u8>, days: i32) {
         i32::MAX => out.extend_from_slice(b"infinity"),
         i32::MIN => out.extend_from_slice(b"-infinity"),
         _ => {
+            let mut text = *b"0000-00-00";
             let day = Day::of(days.into());
-            day.push(out);
+            day.write(&mut text, out);
+            out.extend_from_slice(&text);
             day.push_era(out);
         }
     }
@@ -148,35 +152,29 @@ fn push_timestamp(out: &mut Vec<u8>, micros: i64, zone: &[u8]) {
         i64::MIN => return out.extend_from_slice(b"-infinity"),
         _ => {}
     }
-    let day = Day::of(micros.div_euclid(A_DAY));
-    day.push(out);
-    let micros = micros.rem_euclid(A_DAY);
-    let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
-    let mut time = *b" 00:00:00";
+    let (days, micros) = (micros.div_euclid(A_DAY), micros.rem_euclid(A_DAY));
+    let [seconds, fraction] = [micros / A_SECOND, micros % A_SECOND].map(small);
+    let mut text = *b"0000-00-00 00:00:00.000000";
+    let day = Day::of(days);
+    day.write(&mut text, out);
     for (at, number) in [
-        (1, seconds / 3_600),
-        (4, seconds / 60 % 60),
-        (7, seconds % 60),
+        (11, seconds / 3_600),
+        (14, seconds / 60 % 60),
+        (17, seconds % 60),
+        (20, fraction / 10_000),
+        (22, fraction / 100 % 100),
+        (24, fraction % 100),
     ] {
-        [time[at], time[at + 1]] = two_digits(number);
+        [text[at], text[at + 1]] = two_digits(number);
     }
-    out.extend_from_slice(&time);
-    if fraction > 0 {
-        let mut text = *b".000000";
-        for (at, number) in [
-            (1, fraction / 10_000),
-            (3, fraction / 100 % 100),
-            (5, fraction % 100),
-        ] {
-            [text[at], text[at + 1]] = two_digits(number);
-        }
-        let zeros = text
+    let end = match fraction {
+        0 => text.len() - ".000000".len(),
+        _ => text
             .iter()
-            .rev()
-            .take_while(|digit| **digit == b'0')
-            .count();
-        out.extend_from_slice(&text[..text.len() - zeros]);
-    }
+            .rposition(|digit| *digit != b'0')
+            .map_or(0, |last| last + 1),
+    };
+    out.extend_from_slice(&text[..end]);
     out.extend_from_slice(zone);
     day.push_era(out);
 }
@@ -184,8 +182,8 @@ fn push_timestamp(out: &mut Vec<u8>, micros: i64, zone: &[u8]) {
 /// A day of the Gregorian calendar; the year before 1 is 0.
 struct Day {
     year: i64,
-    month: i64,
-    day: i64,
+    month: u32,
+    day: u32,
 }
 
 impl Day {
@@ -194,37 +192,38 @@ impl Day {
         const OF_400_YEARS: i64 = 146_097;
         const FROM_MARCH_OF_0: i64 = 730_425;
         let days = days + FROM_MARCH_OF_0;
-        let (centuries, day) = (days.div_euclid(OF_400_YEARS), days.rem_euclid(OF_400_YEARS));
+        let centuries = days.div_euclid(OF_400_YEARS);
+        let day = small(days.rem_euclid(OF_400_YEARS));
         let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
         let day = day - (365 * year + year / 4 - year / 100);
         let month = (5 * day + 2) / 153;
         let is_next_year = month >= 10;
         Day {
-            year: centuries * 400 + year + i64::from(is_next_year),
+            year: centuries * 400 + i64::from(year) + i64::from(is_next_year),
             month: if is_next_year { month - 9 } else { month + 3 },
             day: day - (153 * month + 2) / 5 + 1,
         }
     }
 
-    fn push(&self, out: &mut Vec<u8>) {
+    /// Writes it at the beginning of a text, and what a year has before its last four digits before that.
+    fn write(&self, text: &mut [u8], before: &mut Vec<u8>) {
         let year = if self.year > 0 {
             self.year
         } else {
             1 - self.year
         };
         if year > 9_999 {
-            out.extend_from_slice((year / 10_000).to_string().as_bytes());
+            before.extend_from_slice((year / 10_000).to_string().as_bytes());
         }
-        let mut text = *b"0000-00-00";
+        let year = small(year % 10_000);
         for (at, number) in [
-            (0, year / 100 % 100),
+            (0, year / 100),
             (2, year % 100),
             (5, self.month),
             (8, self.day),
         ] {
             [text[at], text[at + 1]] = two_digits(number);
         }
-        out.extend_from_slice(&text);
     }
 
     fn push_era(&self, out: &mut Vec<u8>) {
@@ -234,7 +233,12 @@ impl Day {
     }
 }
 
+/// Makes a number that is not negative, and no longer than a day, shorter.
+fn small(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or_default()
+}
+
 /// Writes a number below 100.
-fn two_digits(number: i64) -> [u8; 2] {
-    [number / 10, number % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or_default())
+fn two_digits(number: u32) -> [u8; 2] {
+    [number / 10, number % 10].map(|digit| b'0' | (digit & 0xf) as u8)
 }
