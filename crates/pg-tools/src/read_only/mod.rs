@@ -14,6 +14,7 @@
 mod conditions;
 mod exchange;
 mod failure;
+mod gathered;
 mod guard;
 mod keyed;
 mod masked;
@@ -44,6 +45,7 @@ use exchange::Imagination;
 pub(crate) use exchange::{GRACE, Imagined, Parameter};
 pub(crate) use failure::{ReadError, not_open};
 use futures_util::{FutureExt, TryFutureExt};
+pub(crate) use gathered::Gathered;
 pub use guard::{Allowance, DangerousRoles, Guards};
 use keyed::Keyed;
 pub use masked::masked;
@@ -52,7 +54,7 @@ pub(crate) use query::Following;
 use query::{Run, Wanted};
 #[cfg(test)]
 pub(crate) use rows::Sorts;
-pub(crate) use rows::{Column, ColumnKind, Cut, Gathered, Page, Rows};
+pub(crate) use rows::{Column, ColumnKind, Cut, Page, Rows};
 use session_pool::Lease;
 use tokio_postgres::Row;
 

@@ -12,9 +12,10 @@ use tokio_postgres::error::{ErrorPosition, SqlState};
 use super::{
     QueryLimits,
     failure::ReadError,
+    gathered::Gathered,
     guard::Guard,
     place::Seam,
-    rows::{Cut, Gathered, Rows},
+    rows::{Cut, Rows},
     typename::TypeNames,
     wrapped::Wrapped,
 };

@@ -1,0 +1,179 @@
+//! Rows that are still coming in.
+
+use std::io;
+
+use session_pool::Row;
+
+use super::{
+    failure::ReadError,
+    rows::{Column, Cut, Keys, LONGEST_KEY, Rows, ValueEnd},
+};
+use crate::render::Writer;
+
+/// What is kept in the place of a longer one.
+const TOO_LONG: &[u8] = &[b' '; LONGEST_KEY + 1];
+
+/// Rows are written when there are so many bytes of them, which is about what PostgreSQL sends at once.
+const PIECE: usize = 8 << 10;
+
+/// Rows that are still coming in.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    bytes: Vec<u8>,
+    values: Vec<ValueEnd>,
+    count: usize,
+    shown: Option<Shown>,
+}
+
+/// What is written of rows that are still coming in.
+#[derive(Debug)]
+struct Shown {
+    writer: Writer,
+    /// How many values of each row.
+    width: usize,
+    /// How many rows, and how many bytes of values with those that are not shown.
+    rows: usize,
+    bytes: usize,
+}
+
+impl Gathered {
+    /// Has the rows written while they come, of each as many values as there are columns.
+    pub(super) fn write_with(&mut self, columns: &[Column]) {
+        self.shown = Some(Shown {
+            writer: Writer::new(columns),
+            width: columns.len(),
+            rows: 0,
+            bytes: 0,
+        });
+    }
+
+    /// Counts the rows.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Adds a row, and gives the bytes of its values. One in no known form, or of another width than those
+    /// before, is an error.
+    pub(crate) fn push(&mut self, row: Row<'_>) -> io::Result<usize> {
+        self.push_first(row, usize::MAX, 0)
+    }
+
+    /// Adds a row's first values, `own` of the result's and as many keys; gives the bytes of the former.
+    pub(super) fn push_first(
+        &mut self,
+        row: Row<'_>,
+        own: usize,
+        keys: usize,
+    ) -> io::Result<usize> {
+        let before = self.values.len();
+        let mut bytes = 0;
+        for (at, value) in row.values().take(own.saturating_add(keys)).enumerate() {
+            let (value, start) = (value?, self.bytes.len());
+            if let Some(value) = value {
+                value.append_to(&mut self.bytes)?;
+            }
+            let length = self.bytes.len() - start;
+            if at < own {
+                bytes += length;
+            } else if length > LONGEST_KEY {
+                self.bytes.truncate(start);
+                self.bytes.extend_from_slice(TOO_LONG);
+            }
+            self.values.push(ValueEnd {
+                at: u32::try_from(self.bytes.len()).map_err(io::Error::other)?,
+                is_null: value.is_none(),
+            });
+        }
+        if self.count * (self.values.len() - before) != before {
+            return Err(io::Error::other("rows have different numbers of values"));
+        }
+        self.count += 1;
+        Ok(bytes)
+    }
+
+    /// Takes the last row away again, of those that are not written.
+    pub(crate) fn pop(&mut self) {
+        let Some(width) = self.values.len().checked_div(self.count) else {
+            return;
+        };
+        self.count -= 1;
+        self.values.truncate(self.count * width);
+        let end = self.values.last().map_or(0, |value| value.at as usize);
+        self.bytes.truncate(end);
+    }
+
+    /// Adds a row of values that were taken apart already, of the same width as those before.
+    pub(crate) fn push_values<'a>(&mut self, row: impl IntoIterator<Item = Option<&'a str>>) {
+        for value in row {
+            self.bytes
+                .extend_from_slice(value.unwrap_or_default().as_bytes());
+            self.values.push(ValueEnd {
+                at: u32::try_from(self.bytes.len()).unwrap_or(u32::MAX),
+                is_null: value.is_none(),
+            });
+        }
+        self.count += 1;
+    }
+
+    /// Writes what came so far, if there is enough of it. With the first piece room is made for all that
+    /// may come: `most_rows`, with `most_bytes` of values.
+    pub(super) fn write_ahead(&mut self, most_rows: usize, most_bytes: usize) {
+        let Some(shown) = &self.shown else {
+            return;
+        };
+        if self.bytes.len() - shown.bytes < PIECE {
+            return;
+        }
+        if shown.rows == 0 {
+            let times = most_rows / self.count;
+            let bytes = self.bytes.len().saturating_mul(times).min(most_bytes);
+            let values = self.values.len().saturating_mul(times).min(most_bytes);
+            self.bytes.reserve(bytes);
+            self.values.reserve(values);
+            self.write_all(bytes, values);
+        } else {
+            self.write_all(0, 0);
+        }
+    }
+
+    /// Writes what came and is not written, with room for `bytes` more, of so many `values`.
+    fn write_all(&mut self, bytes: usize, values: usize) {
+        let (Some(shown), Some(width)) =
+            (&mut self.shown, self.values.len().checked_div(self.count))
+        else {
+            return;
+        };
+        let new = &self.values[shown.rows * width..];
+        let start = std::mem::replace(&mut shown.bytes, self.bytes.len());
+        shown
+            .writer
+            .reserve(shown.bytes - start + bytes, new.len() + values);
+        // What is no text is refused in the end.
+        let text = str::from_utf8(&self.bytes[start..]).unwrap_or_default();
+        let rows = std::mem::replace(&mut shown.rows, self.count)..self.count;
+        let mut from = 0;
+        for row in (0..rows.len()).map(|row| &new[row * width..(row + 1) * width]) {
+            let values = row.iter().take(shown.width).map(|value| {
+                let before = std::mem::replace(&mut from, value.at as usize - start);
+                (!value.is_null).then(|| text.get(before..from).unwrap_or_default())
+            });
+            shown.writer.push_row(values);
+            // Behind the keys.
+            from = row.last().map_or(from, |last| last.at as usize - start);
+        }
+    }
+
+    /// Makes a result of it; what is not UTF-8 is an error.
+    pub(crate) fn finish(mut self, cut: Option<Cut>) -> Result<Rows, ReadError> {
+        self.write_all(0, 0);
+        Ok(Rows {
+            columns: Vec::new(),
+            cut,
+            keys: Keys::default(),
+            written: self.shown.map(|shown| shown.writer),
+            text: String::from_utf8(self.bytes).map_err(|_| ReadError::Unreadable)?,
+            values: self.values,
+            count: self.count,
+        })
+    }
+}
