@@ -66,6 +66,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         closing: Closing,
     ) -> Reply {
         let (mut parts, body) = request.into_parts();
+        if let Err(turned) = gate::check_coding(&parts.headers) {
+            return reply::closing(reply::refuse(turned.status, turned.message));
+        }
         let source = match gate::check(&parts, &self.options) {
             Ok(source) => source,
             Err(turned) => return reply::refuse(turned.status, turned.message),

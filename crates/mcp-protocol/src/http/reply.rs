@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -217,6 +218,13 @@ pub(super) fn failure(failure: &Failure) -> Reply {
 /// Refuses a request for a reason of HTTP.
 pub(super) fn refuse(status: u16, message: impl Into<Cow<'static, str>>) -> Reply {
     failure(&Failure::new(INVALID_REQUEST, message).status(status))
+}
+
+/// Makes a reply the last one of its connection.
+pub(super) fn closing(mut reply: Reply) -> Reply {
+    let close = HeaderValue::from_static("close");
+    reply.headers_mut().insert(CONNECTION, close);
+    reply
 }
 
 /// Refuses a method, naming the ones that the path has.
