@@ -62,6 +62,30 @@ fn a_full_output_leaves_the_file_as_it_was() {
 }
 
 #[test]
+fn no_secret_is_made_that_nobody_reads() {
+    let bench = Bench::new();
+    bench.add();
+    let before = fs::read(&bench.file).unwrap();
+    let id = bench.ids().into_iter().next().unwrap();
+    for words in [&["add", "--expiry", "1d"][..], &["rotate", &id]] {
+        for redirection in [">&-", ">/dev/null"] {
+            let script = format!("\"$@\" {redirection}");
+            let output = bench
+                .wrapped(&["sh", "-c", &script, "sh"], words)
+                .output()
+                .unwrap();
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{words:?} {redirection}");
+            assert!(
+                said.contains("standard output is closed or /dev/null"),
+                "{said}"
+            );
+            assert_eq!(fs::read(&bench.file).unwrap(), before);
+        }
+    }
+}
+
+#[test]
 fn a_reader_that_is_gone_leaves_the_file_as_it_was() {
     let bench = Bench::new();
     bench.add();
