@@ -4,8 +4,11 @@ use std::{fmt, sync::Arc};
 
 use anyhow::{Context, bail};
 use pg_tools::{Allowance, DangerousRoles};
-use server_config::{Config, Database as Configured, SslMode, TargetSession as Wanted};
+use server_config::{
+    ChannelBinding, Config, Database as Configured, SslMode, TargetSession as Wanted,
+};
 use session_pool::{Database, Limits, TargetSession, Tls, Verification};
+use tokio_postgres::config::ChannelBinding as Binding;
 
 /// How much larger than a result an answer of PostgreSQL may be: quoting doubles a value at worst,
 /// and rows carry some bytes of their own.
@@ -193,6 +196,11 @@ fn login(configured: &Configured, host: &str, port: u16) -> tokio_postgres::Conf
         .port(port)
         .user(&configured.user)
         .dbname(&configured.database)
+        .channel_binding(match configured.channel_binding {
+            ChannelBinding::Disable => Binding::Disable,
+            ChannelBinding::Prefer => Binding::Prefer,
+            ChannelBinding::Require => Binding::Require,
+        })
         .keepalives_idle(std::time::Duration::from_secs(30))
         .tcp_user_timeout(std::time::Duration::from_secs(30));
     if let Some(password) = &configured.password {
@@ -270,6 +278,7 @@ mod tests {
             "user: v",
             "password: p",
             "sslmode: disable",
+            "channel_binding: require",
             "target_session_attrs: primary",
             "connect_timeout: 1s",
             "pool_max_conns: 5",

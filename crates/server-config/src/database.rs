@@ -68,6 +68,31 @@ impl SslMode {
     }
 }
 
+/// Whether a login must prove that nobody stands between, as in libpq.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChannelBinding {
+    /// It never does.
+    Disable,
+    /// It does where the server can.
+    #[default]
+    Prefer,
+    /// There is no login without it.
+    Require,
+}
+
+impl ChannelBinding {
+    /// Reads libpq's word for it.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "disable" => ChannelBinding::Disable,
+            "prefer" => ChannelBinding::Prefer,
+            "require" => ChannelBinding::Require,
+            _ => return None,
+        })
+    }
+}
+
 /// One configured database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Database {
@@ -91,6 +116,8 @@ pub struct Database {
     pub sslmode: SslMode,
     /// Certificates to trust, PEM.
     pub sslrootcert: Option<PathBuf>,
+    /// Whether a login must prove that nobody stands between.
+    pub channel_binding: ChannelBinding,
     /// Time for opening a connection, on each host.
     pub connect_timeout: Duration,
     /// Connections of one token at most.
@@ -197,7 +224,7 @@ pub(crate) fn from_environment(
             .map_err(|message| problems.add("DATABASE_URL", message))
             .ok();
     }
-    const STANDARD: [(&str, &str); 8] = [
+    const STANDARD: [(&str, &str); 9] = [
         ("PGHOST", "host"),
         ("PGPORT", "port"),
         ("PGDATABASE", "database"),
@@ -205,6 +232,7 @@ pub(crate) fn from_environment(
         ("PGPASSWORD", "password"),
         ("PGSSLMODE", "sslmode"),
         ("PGSSLROOTCERT", "sslrootcert"),
+        ("PGCHANNELBINDING", "channel_binding"),
         ("PGTARGETSESSIONATTRS", "target_session_attrs"),
     ];
     let mut map = Map::new();
@@ -295,7 +323,15 @@ fn build(
             .text("sslmode")
             .and_then(SslMode::from_word)
             .unwrap_or(SslMode::Prefer),
-        sslrootcert: settings.text("sslrootcert").map(PathBuf::from),
+        // libpq's word for what goes without saying here.
+        sslrootcert: settings
+            .text("sslrootcert")
+            .filter(|path| *path != "system")
+            .map(PathBuf::from),
+        channel_binding: settings
+            .text("channel_binding")
+            .and_then(ChannelBinding::from_word)
+            .unwrap_or_default(),
         connect_timeout: settings.span("connect_timeout"),
         pool_max_conns: usize::try_from(most).unwrap_or(usize::MAX),
         pool_min_conns: usize::try_from(settings.count("pool_min_conns")).unwrap_or(0),

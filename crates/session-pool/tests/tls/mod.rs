@@ -1,6 +1,7 @@
 //! Connections to PostgreSQL over TLS.
 
 use super::*;
+use tokio_postgres::config::ChannelBinding;
 
 #[tokio::test]
 async fn tls_is_spoken_and_verified_as_asked_for() {
@@ -85,6 +86,20 @@ async fn tls_is_spoken_and_verified_as_asked_for() {
             "{case}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_login_that_must_be_bound_to_its_channel_is_so_or_is_none() {
+    let login = |binding, tls| async move {
+        let mut config = tcp_config("127.0.0.1");
+        config.channel_binding(binding);
+        let sessions = Sessions::new([Database::new("main", config, tls)], Limits::default());
+        sessions.open("bound", None).lease("main").await.is_ok()
+    };
+    let over_tls = || Tls::new(Verification::Encrypted, None).unwrap();
+    assert!(login(ChannelBinding::Require, over_tls()).await);
+    assert!(!login(ChannelBinding::Require, Tls::disabled()).await);
+    assert!(login(ChannelBinding::Prefer, Tls::disabled()).await);
 }
 
 #[tokio::test]
