@@ -29,6 +29,7 @@ use crate::{
     TargetSession,
     budget::{Grant, Place, Stake},
     exchange::Means,
+    refusal::Refusal,
     session::Ending,
     shared::Lender,
     statements::Statements,
@@ -97,7 +98,7 @@ pub(crate) enum ConnectError {
     Unsuitable,
     /// PostgreSQL could not be reached, or refused.
     #[error(transparent)]
-    Refused(#[from] Error),
+    Refused(#[from] Refusal),
 }
 
 /// Cancels statements on one database.
@@ -239,7 +240,7 @@ impl Connector {
                 match timeout(self.connect_timeout, connecting).await {
                     Ok(Ok(Some(connection))) => return Ok(connection),
                     Ok(Ok(None)) => {}
-                    Ok(Err(refused)) => error = refused.into(),
+                    Ok(Err(refused)) => error = Refusal::of(&refused, config).into(),
                     Err(_) => error = ConnectError::Silent,
                 }
             }

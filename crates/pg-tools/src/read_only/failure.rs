@@ -258,7 +258,7 @@ impl ReadError {
             ),
             ReadError::NoConnection(LeaseError::NotKept) => format!("ERROR: {}", not_open()),
             ReadError::NoConnection(LeaseError::Unreachable { source, .. }) => {
-                format!("ERROR: {self}: {}", told(source))
+                format!("ERROR: {self}: {}", short(&source.to_string()))
             }
             ReadError::NeverBegan(cause) | ReadError::Lost(cause) => {
                 format!("ERROR: {self}: {cause}")
