@@ -23,6 +23,7 @@ mod reload;
 mod serve;
 mod signals;
 mod tls;
+mod validity;
 
 use std::{
     ffi::OsString,
