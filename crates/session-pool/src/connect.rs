@@ -32,6 +32,7 @@ use crate::{
     refusal::Refusal,
     session::Ending,
     shared::Lender,
+    standing::Standing,
     statements::Statements,
     wire::{Stream, Wire},
 };
@@ -62,6 +63,7 @@ pub(crate) struct Connector {
     pub(crate) prepared_statements: usize,
     pub(crate) ending: Ending,
     pub(crate) canceller: Arc<Canceller>,
+    pub(crate) standing: Arc<Standing>,
 }
 
 /// One connection, for one exchange at a time. Dropping it closes it at once.
@@ -212,6 +214,12 @@ impl Connector {
     /// Opens a connection on a place. A server that has none to spare, since other programs hold
     /// them or one that was just closed is still ending, is asked again while there is time.
     async fn open(&self, place: Place, until: Instant) -> Result<Connection, ConnectError> {
+        let opened = self.open_in_time(place, until).await;
+        self.standing.note(&opened);
+        opened
+    }
+
+    async fn open_in_time(&self, place: Place, until: Instant) -> Result<Connection, ConnectError> {
         let place = Arc::new(place);
         let mut pause = FULL_PAUSE;
         loop {

@@ -49,6 +49,7 @@ mod refusal;
 mod session;
 mod sessions;
 mod shared;
+mod standing;
 mod statements;
 mod tls;
 mod wire;

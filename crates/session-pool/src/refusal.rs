@@ -15,7 +15,43 @@ const HIDDEN: &str = "****";
 pub struct Refusal {
     told: String,
     code: Option<SqlState>,
+    remedy: &'static str,
 }
+
+/// What to do about what PostgreSQL says of a login, by the beginning of its SQLSTATE.
+const REMEDIES: [(&str, &str); 4] = [
+    (
+        "28",
+        "check the user and the password of this database, and PostgreSQL's pg_hba.conf",
+    ),
+    ("3D", "check the name of the database"),
+    ("42501", "GRANT CONNECT ON DATABASE to the user"),
+    ("57P03", "wait until PostgreSQL has started"),
+];
+
+/// The same for what is said by no PostgreSQL, by words of it.
+const OTHER_REMEDIES: [(&str, &str); 5] = [
+    (
+        "password missing",
+        "give this database a password, or add a line for it to ~/.pgpass",
+    ),
+    (
+        "onnection refused",
+        "check host and port of this database, and that PostgreSQL runs there",
+    ),
+    ("lookup address", "check the host of this database"),
+    (
+        "No such file",
+        "check the folder of the socket and the port",
+    ),
+    (
+        "certificate",
+        "check sslmode, sslrootcert and the certificate of PostgreSQL",
+    ),
+];
+
+/// Where nothing is known of it.
+const USUAL_REMEDY: &str = "check the configuration of this database";
 
 impl Refusal {
     /// Takes what was said at connecting as `config` says.
@@ -25,10 +61,18 @@ impl Refusal {
             (None, Some(source)) => format!("{error}: {source}"),
             (None, None) => error.to_string(),
         };
+        let code = error.code().cloned();
         Refusal {
+            remedy: remedy(code.as_ref(), &told),
             told: without_password(told, config),
-            code: error.code().cloned(),
+            code,
         }
+    }
+
+    /// Says what whoever runs the server may do about it, such as "check the name of the database".
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        self.remedy
     }
 
     /// The SQLSTATE, where PostgreSQL gave one.
@@ -36,6 +80,18 @@ impl Refusal {
     pub fn code(&self) -> Option<&SqlState> {
         self.code.as_ref()
     }
+}
+
+fn remedy(code: Option<&SqlState>, told: &str) -> &'static str {
+    let found = match code {
+        Some(code) => REMEDIES
+            .iter()
+            .find(|(class, _)| code.code().starts_with(class)),
+        None => OTHER_REMEDIES
+            .iter()
+            .find(|(words, _)| told.contains(words)),
+    };
+    found.map_or(USUAL_REMEDY, |(_, remedy)| remedy)
 }
 
 fn without_password(told: String, config: &Config) -> String {
@@ -68,6 +124,22 @@ fn escaped(text: &str, escape: impl Fn(u8) -> String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_to_do_follows_from_what_was_said() {
+        for (code, told, remedy) in [
+            (Some("28P01"), "password authentication failed", "password"),
+            (Some("3D000"), "database \"d\" does not exist", "name of"),
+            (Some("XX000"), "connection refused", USUAL_REMEDY),
+            (None, "error connecting: Connection refused", "port"),
+            (None, "invalid configuration: password missing", "pgpass"),
+            (None, "something else", USUAL_REMEDY),
+        ] {
+            let code = code.map(SqlState::from_code);
+            let given = super::remedy(code.as_ref(), told);
+            assert!(given.contains(remedy), "{told}: {given}");
+        }
+    }
 
     #[test]
     fn a_password_is_not_told_in_any_of_its_usual_forms() {
