@@ -305,7 +305,7 @@ impl Door {
                     audit.tokens_changed(&changes);
                 }
                 announce!(
-                    "[AUTH] {path} does not exist: no token is accepted until it does ({})",
+                    "[AUTH] {path} does not exist: no token is accepted until it does; `mcp-token add` makes one ({})",
                     told(&changes)
                 );
             }

@@ -108,7 +108,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
             return Route::Health;
         }
         if !self.options.paths.iter().any(|endpoint| endpoint == path) {
-            return nowhere(reply::refuse(404, "there is nothing at this path"));
+            let served = self.options.paths.join(" and ");
+            let told = format!("there is nothing at this path; MCP is served at {served}");
+            return nowhere(reply::refuse(404, told));
         }
         if parts.method == Method::OPTIONS {
             return nowhere(cors::preflight(&parts.headers, METHODS));

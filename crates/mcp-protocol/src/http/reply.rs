@@ -229,7 +229,8 @@ pub(super) fn closing(mut reply: Reply) -> Reply {
 
 /// Refuses a method, naming the ones that the path has.
 pub(super) fn method_not_allowed(allowed: &'static str) -> Reply {
-    let mut reply = refuse(405, "this path does not have this method");
+    let told = format!("this path does not have this method; it takes {allowed}");
+    let mut reply = refuse(405, told);
     reply
         .headers_mut()
         .insert(ALLOW, HeaderValue::from_static(allowed));
