@@ -341,11 +341,13 @@ impl Script {
             if interruption.was_asked() {
                 return Err(Failure::Interrupted);
             }
-            psql(&part.connection, &part.sql, Some(interruption))?.map_err(|reason| {
-                Failure::NotApplied {
+            let done = psql(&part.connection, &part.sql, Some(interruption))?;
+            done.map_err(|reason| match interruption.was_asked() {
+                true => Failure::Interrupted,
+                false => Failure::NotApplied {
                     database: part.database.clone(),
                     reason,
-                }
+                },
             })?;
             self.done += 1;
         }
