@@ -126,6 +126,18 @@ async fn each_check_answers_with_its_status() {
             format!("{host}{json}"),
             405,
         ),
+        (
+            "a compressed body",
+            "POST /mcp",
+            format!("{host}{auth}{json}Content-Encoding: gzip\r\n"),
+            415,
+        ),
+        (
+            "a body as it is",
+            "POST /mcp",
+            format!("{host}{auth}{json}Content-Encoding: identity\r\n"),
+            200,
+        ),
         ("no Content-Type", "POST /mcp", format!("{host}{auth}"), 415),
         (
             "a form",

@@ -222,6 +222,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                 "the body must be sent as Content-Type: application/json",
             );
         }
+        if !head::is_plain(headers) {
+            return reply::refuse(415, "the body must be sent without a Content-Encoding");
+        }
         let Some(accepted) = Accepted::read(headers) else {
             return reply::refuse(406, "accept application/json or text/event-stream");
         };
