@@ -298,6 +298,7 @@ fn build(
             format!("must not be larger than pool_max_conns ({most})"),
         );
     }
+    let (sslmode, sslrootcert) = trust(settings, place, problems)?;
     let port = u16::try_from(settings.count("port")).unwrap_or(5432);
     let hosts = hosts::read(settings.text("host").unwrap_or("localhost"), port);
     let mut hosts = hosts
@@ -319,15 +320,8 @@ fn build(
         password: settings
             .text("password")
             .map(|text| Password::new(text.to_owned())),
-        sslmode: settings
-            .text("sslmode")
-            .and_then(SslMode::from_word)
-            .unwrap_or(SslMode::Prefer),
-        // libpq's word for what goes without saying here.
-        sslrootcert: settings
-            .text("sslrootcert")
-            .filter(|path| *path != "system")
-            .map(PathBuf::from),
+        sslmode,
+        sslrootcert,
         channel_binding: settings
             .text("channel_binding")
             .and_then(ChannelBinding::from_word)
@@ -339,4 +333,27 @@ fn build(
         allow_dangerous_role: settings.text("allow_dangerous_role").map(str::to_owned),
         allow_functions: settings.texts("allow_functions"),
     })
+}
+
+/// Reads how far TLS is asked for, and whose certificates are trusted.
+fn trust(
+    settings: &Settings,
+    place: &dyn Fn(&str) -> String,
+    problems: &mut Problems,
+) -> Option<(SslMode, Option<PathBuf>)> {
+    let mode = settings.text("sslmode").and_then(SslMode::from_word);
+    let mode = mode.unwrap_or(SslMode::Prefer);
+    match (mode, settings.text("sslrootcert")) {
+        (SslMode::VerifyFull, Some("system")) => Some((mode, None)),
+        (_, Some("system")) => {
+            problems.add(
+                place("sslrootcert"),
+                "`system` needs sslmode verify-full, for anybody can have a certificate of such an authority",
+            );
+            None
+        }
+        // As libpq does: who names authorities wants them asked.
+        (SslMode::Require, Some(path)) => Some((SslMode::VerifyCa, Some(path.into()))),
+        (_, path) => Some((mode, path.map(PathBuf::from))),
+    }
 }
