@@ -4,8 +4,11 @@ use std::{fmt, sync::Arc};
 
 use anyhow::{Context, bail};
 use pg_tools::{Allowance, DangerousRoles};
-use server_config::{Config, Database as Configured, SslMode, TargetSession as Wanted};
+use server_config::{
+    ChannelBinding, Config, Database as Configured, SslMode, TargetSession as Wanted,
+};
 use session_pool::{Database, Limits, TargetSession, Tls, Verification};
+use tokio_postgres::config::ChannelBinding as Binding;
 
 /// How much larger than a result an answer of PostgreSQL may be: quoting doubles a value at worst,
 /// and rows carry some bytes of their own.
@@ -62,9 +65,15 @@ impl Databases {
     fn numbered(&self, config: &Config, generation: u64) -> anyhow::Result<(Self, Differences)> {
         if config.databases.is_empty() {
             let file = config.file.as_ref();
-            let file = file.map_or(server_config::CONFIG_FILE_NAME.into(), |file| {
-                file.display().to_string()
-            });
+            let file = file.map_or_else(
+                || {
+                    let name = server_config::CONFIG_FILE_NAME;
+                    format!(
+                        "{name} beside the program (there is none), or name a file with -config"
+                    )
+                },
+                |file| file.display().to_string(),
+            );
             bail!(
                 "no database is configured; add an entry to `databases:` in {file}, or set DATABASE_URL, or PGHOST, PGUSER and so on"
             );
@@ -193,6 +202,11 @@ fn login(configured: &Configured, host: &str, port: u16) -> tokio_postgres::Conf
         .port(port)
         .user(&configured.user)
         .dbname(&configured.database)
+        .channel_binding(match configured.channel_binding {
+            ChannelBinding::Disable => Binding::Disable,
+            ChannelBinding::Prefer => Binding::Prefer,
+            ChannelBinding::Require => Binding::Require,
+        })
         .keepalives_idle(std::time::Duration::from_secs(30))
         .tcp_user_timeout(std::time::Duration::from_secs(30));
     if let Some(password) = &configured.password {
@@ -270,6 +284,7 @@ mod tests {
             "user: v",
             "password: p",
             "sslmode: disable",
+            "channel_binding: require",
             "target_session_attrs: primary",
             "connect_timeout: 1s",
             "pool_max_conns: 5",

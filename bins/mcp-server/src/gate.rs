@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::{Instant, SystemTime},
 };
@@ -55,7 +55,7 @@ impl TokenGate {
             state: RwLock::default(),
             holders: Holders::new(usual, sessions.databases()),
             sessions,
-            latest: AtomicI64::new(i64::MIN),
+            latest: Latest::default(),
         });
         let (publisher, path) = (door.clone(), file.path().to_owned());
         let mut first = true;
@@ -129,8 +129,41 @@ pub(crate) struct Door {
     state: RwLock<State>,
     holders: Holders,
     sessions: Sessions,
-    /// The latest time that was seen, in seconds: a clock set back revives no token.
-    latest: AtomicI64,
+    /// The latest time that was seen: a clock set back revives no token.
+    latest: Latest,
+}
+
+/// The latest time that was seen, from 1970 on.
+#[derive(Default)]
+struct Latest {
+    seconds: AtomicI64,
+    /// Whether the log knows that the clock is behind it.
+    told: AtomicBool,
+}
+
+/// How far a clock may be set back without a word, as by those who keep it right.
+const UNTOLD_SECONDS: i64 = 60;
+
+impl Latest {
+    /// Takes what the clock says; gives that, or the latest time before if that is later.
+    fn of(&self, now: OffsetDateTime) -> OffsetDateTime {
+        let seconds = now.unix_timestamp();
+        let latest = self.seconds.fetch_max(seconds, Ordering::AcqRel);
+        let behind = latest - seconds;
+        if self.is_news(behind > UNTOLD_SECONDS) {
+            tracing::warn!(
+                "the clock was set back by {behind} s; tokens that had ended by then stay refused until it gets there again, or the server is started anew"
+            );
+        }
+        OffsetDateTime::from_unix_timestamp(latest).map_or(now, |latest| latest.max(now))
+    }
+
+    /// Notes whether the clock is behind; says whether that is to be told.
+    fn is_news(&self, is_behind: bool) -> bool {
+        self.told.load(Ordering::Relaxed) != is_behind
+            && self.told.swap(is_behind, Ordering::Relaxed) != is_behind
+            && is_behind
+    }
 }
 
 #[derive(Default)]
@@ -154,10 +187,7 @@ impl Door {
         peer: IpAddr,
         now: OffsetDateTime,
     ) -> Result<Agent, Turned> {
-        let latest = self
-            .latest
-            .fetch_max(now.unix_timestamp(), Ordering::AcqRel);
-        let now = OffsetDateTime::from_unix_timestamp(latest).map_or(now, |latest| latest.max(now));
+        let now = self.latest.of(now);
         for _ in 0..ATTEMPTS {
             match self.look(presented, peer, now)? {
                 Look::Admitted(agent) => return Ok(agent),
@@ -305,7 +335,7 @@ impl Door {
                     audit.tokens_changed(&changes);
                 }
                 announce!(
-                    "[AUTH] {path} does not exist: no token is accepted until it does ({})",
+                    "[AUTH] {path} does not exist: no token is accepted until it does; `mcp-token add` makes one ({})",
                     told(&changes)
                 );
             }
@@ -480,5 +510,27 @@ impl Authenticate for OpenGate {
 
     async fn authenticate(&self, _: Credentials<'_>, peer: IpAddr) -> Result<Agent, Refusal> {
         Ok(self.agent.clone().calling_from(peer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_never_goes_back_and_a_clock_that_does_is_told_once() {
+        let latest = Latest::default();
+        let at = |seconds| OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(seconds);
+        for (clock, taken, is_told) in [
+            (10_000, 10_000, false),
+            (9_990, 10_000, false),
+            (9_000, 10_000, true),
+            (9_001, 10_000, true),
+            (10_001, 10_001, false),
+            (9_000, 10_001, true),
+        ] {
+            assert_eq!(latest.of(at(clock)), at(taken), "{clock}");
+            assert_eq!(latest.told.load(Ordering::Relaxed), is_told, "{clock}");
+        }
     }
 }

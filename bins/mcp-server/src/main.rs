@@ -23,6 +23,7 @@ mod reload;
 mod serve;
 mod signals;
 mod tls;
+mod validity;
 
 use std::{
     ffi::OsString,
@@ -64,7 +65,8 @@ fn tokens(command: &mcp_token::Command, sources: &Sources) -> ExitCode {
     let input = io::stdin();
     let (mut stdin, mut stdout, mut stderr) = (input.lock(), io::stdout(), io::stderr());
     let terminal = input.is_terminal().then(|| input.as_fd());
-    let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, terminal);
+    let world = World::new(&mut stdin, &mut stdout, &mut stderr, terminal);
+    let mut world = world.with_output(io::stdout());
     mcp_token::run(command, sources, &mut world).into()
 }
 

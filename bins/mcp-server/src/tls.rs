@@ -19,6 +19,9 @@ use rustls::{
     sign::CertifiedKey,
 };
 use server_config::Tls;
+use time::OffsetDateTime;
+
+use crate::validity::{State, Validity};
 
 /// Sets TLS up with the files as they are now.
 pub(crate) fn server_config(files: &Tls) -> anyhow::Result<Arc<ServerConfig>> {
@@ -47,17 +50,50 @@ struct Certificates {
 struct Current {
     stamps: Vec<Stamp>,
     key: Arc<CertifiedKey>,
+    validity: Option<Validity>,
+    /// What was last said of it.
+    told: State,
 }
 
 impl Certificates {
     fn load(files: Tls, provider: Arc<CryptoProvider>) -> anyhow::Result<Self> {
         let stamps = stamps(&files);
-        let key = Arc::new(read(&files, &provider)?);
+        let mut current = Current::of(stamps, read(&files, &provider)?);
+        current.tell(&files, OffsetDateTime::now_utc());
         Ok(Certificates {
             files,
             provider,
-            current: Mutex::new(Current { stamps, key }),
+            current: Mutex::new(current),
         })
+    }
+}
+
+impl Current {
+    fn of(stamps: Vec<Stamp>, key: CertifiedKey) -> Self {
+        Current {
+            stamps,
+            validity: key.cert.first().and_then(Validity::of),
+            key: Arc::new(key),
+            told: State::Valid,
+        }
+    }
+
+    /// Says once that clients refuse the certificate, or soon will.
+    fn tell(&mut self, files: &Tls, now: OffsetDateTime) {
+        let Some(state) = self.validity.map(|validity| validity.state(now)) else {
+            return;
+        };
+        if state != self.told {
+            let file = files.cert_file.display();
+            match state {
+                State::Valid => {}
+                State::Ending(_) => tracing::warn!("the certificate in {file} {state}"),
+                State::TooEarly(_) | State::Ended(_) => {
+                    tracing::error!("the certificate in {file} {state}");
+                }
+            }
+            self.told = state;
+        }
     }
 }
 
@@ -67,10 +103,10 @@ impl ResolvesServerCert for Certificates {
         let stamps = stamps(&self.files);
         if stamps != current.stamps {
             // Remembered even if it fails, so that each state of the files is tried and told once.
-            current.stamps = stamps;
+            current.stamps.clone_from(&stamps);
             match read(&self.files, &self.provider) {
                 Ok(key) => {
-                    current.key = Arc::new(key);
+                    *current = Current::of(stamps, key);
                     tracing::info!(file = %self.files.cert_file.display(), "the certificate was read again");
                 }
                 Err(error) => {
@@ -78,6 +114,7 @@ impl ResolvesServerCert for Certificates {
                 }
             }
         }
+        current.tell(&self.files, OffsetDateTime::now_utc());
         Some(current.key.clone())
     }
 }

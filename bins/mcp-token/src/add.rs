@@ -31,6 +31,7 @@ pub(crate) fn run(
     sources: &Sources,
     world: &mut World<'_>,
 ) -> Result<(), Failure> {
+    world.expect_reader()?;
     let config = Config::load(sources)?;
     let names: Vec<String> = config
         .databases

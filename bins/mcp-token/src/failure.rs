@@ -84,6 +84,10 @@ pub(crate) enum Failure {
     Interrupted,
     #[error("failed to prepare for Ctrl-C: {0}")]
     Signals(io::Error),
+    #[error(
+        "nobody would read the token, which is shown only once: standard output is closed or /dev/null; nothing was done, so run this again with an output that is read"
+    )]
+    NobodyReads,
     #[error("failed to print the token: {0}")]
     NotShown(io::Error),
     #[error("{cause}; the token was removed again{}", left_over(.role_left.as_deref()))]

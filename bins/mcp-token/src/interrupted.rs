@@ -1,48 +1,112 @@
-//! Ctrl-C while another program works for this one.
+//! Ctrl-C, or a request to end, while another program works for this one.
 
 use std::{
     io,
+    os::fd::OwnedFd,
+    process::Child,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread::{self, JoinHandle},
 };
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use signal_hook::{
     SigId,
-    consts::{SIGHUP, SIGINT},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     flag::{register, register_conditional_default},
+    iterator::{Handle, Signals},
     low_level::unregister,
 };
 
 /// What a terminal sends to all that run on it.
 const OF_TERMINALS: [i32; 2] = [SIGHUP, SIGINT];
 
-/// Lets Ctrl-C end the programs that this one runs and not this one, which can then put things right, until it is dropped.
+/// Lets a signal end the programs that this one runs and not this one, which can then put things right, until it is dropped.
 pub(crate) struct Deferred {
-    was_asked: Arc<AtomicBool>,
+    asked: Arc<Asked>,
     is_over: Arc<AtomicBool>,
     noting: Vec<SigId>,
+    signals: Handle,
+    watcher: Option<JoinHandle<()>>,
 }
+
+/// What was asked for, and who is to know.
+#[derive(Default)]
+struct Asked {
+    was: Arc<AtomicBool>,
+    /// The program that runs, as long as it has not been waited for.
+    running: Mutex<Option<OwnedFd>>,
+}
+
+/// A program that ends when the end is asked for, until this is dropped.
+pub(crate) struct Told<'a>(&'a Asked);
 
 impl Deferred {
     pub(crate) fn begin() -> io::Result<Self> {
-        let mut deferred = Self {
-            was_asked: Arc::default(),
-            is_over: Arc::default(),
-            noting: Vec::new(),
-        };
+        let asked = Arc::new(Asked::default());
+        let is_over = Arc::new(AtomicBool::new(false));
+        // Who asks for the end of a program asks that one alone.
+        let mut signals = Signals::new([SIGTERM])?;
+        let handle = signals.handle();
+        register_conditional_default(SIGTERM, Arc::clone(&is_over))?;
+        let mut noting = Vec::new();
         for signal in OF_TERMINALS {
-            register_conditional_default(signal, Arc::clone(&deferred.is_over))?;
-            let noting = register(signal, Arc::clone(&deferred.was_asked))?;
-            deferred.noting.push(noting);
+            register_conditional_default(signal, Arc::clone(&is_over))?;
+            noting.push(register(signal, Arc::clone(&asked.was))?);
         }
-        Ok(deferred)
+        let watched = Arc::clone(&asked);
+        let watch = move || signals.forever().for_each(|_| watched.ask());
+        let watcher = thread::Builder::new().name("signals".into()).spawn(watch);
+        Ok(Self {
+            watcher: Some(watcher?),
+            asked,
+            is_over,
+            noting,
+            signals: handle,
+        })
     }
 
     /// Says whether the end was asked for meanwhile.
     pub(crate) fn was_asked(&self) -> bool {
-        self.was_asked.load(Ordering::SeqCst)
+        self.asked.was.load(Ordering::SeqCst)
+    }
+
+    /// Lets `program` know when the end is asked for, or was already. Where the system gives no handle of it, its own end is
+    /// waited for.
+    pub(crate) fn tell(&self, program: &Child) -> Told<'_> {
+        let running = pidfd_open(Pid::from_child(program), PidfdFlags::empty());
+        *self.asked.running() = running.ok();
+        if self.was_asked() {
+            self.asked.pass_on();
+        }
+        Told(&self.asked)
+    }
+}
+
+impl Asked {
+    fn running(&self) -> MutexGuard<'_, Option<OwnedFd>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self) {
+        self.was.store(true, Ordering::SeqCst);
+        self.pass_on();
+    }
+
+    /// Asks as Ctrl-C does, at which psql cancels what it runs.
+    fn pass_on(&self) {
+        if let Some(running) = &*self.running() {
+            // One that has ended needs no signal.
+            let _ = pidfd_send_signal(running, Signal::INT);
+        }
+    }
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        *self.0.running() = None;
     }
 }
 
@@ -52,6 +116,11 @@ impl Drop for Deferred {
         self.is_over.store(true, Ordering::SeqCst);
         for id in self.noting.drain(..) {
             unregister(id);
+        }
+        self.signals.close();
+        if let Some(watcher) = self.watcher.take() {
+            // It has nothing to panic about.
+            let _ = watcher.join();
         }
     }
 }

@@ -22,7 +22,8 @@ fn main() -> ExitCode {
     let input = io::stdin();
     let (mut stdin, mut stdout, mut stderr) = (input.lock(), io::stdout(), io::stderr());
     let terminal = io::IsTerminal::is_terminal(&input).then(|| input.as_fd());
-    let mut world = World::new(&mut stdin, &mut stdout, &mut stderr, terminal);
+    let world = World::new(&mut stdin, &mut stdout, &mut stderr, terminal);
+    let mut world = world.with_output(io::stdout());
     mcp_token::run(&call.command, &sources, &mut world).into()
 }
 

@@ -341,9 +341,13 @@ impl Script {
             if interruption.was_asked() {
                 return Err(Failure::Interrupted);
             }
-            psql(&part.connection, &part.sql)?.map_err(|reason| Failure::NotApplied {
-                database: part.database.clone(),
-                reason,
+            let done = psql(&part.connection, &part.sql, Some(interruption))?;
+            done.map_err(|reason| match interruption.was_asked() {
+                true => Failure::Interrupted,
+                false => Failure::NotApplied {
+                    database: part.database.clone(),
+                    reason,
+                },
             })?;
             self.done += 1;
         }
@@ -365,7 +369,7 @@ impl Script {
             if part.creates {
                 sql.push_str(&format!("DROP ROLE {role};\n"));
             }
-            is_gone &= matches!(psql(&part.connection, &sql), Ok(Ok(())));
+            is_gone &= matches!(psql(&part.connection, &sql, None), Ok(Ok(())));
         }
         (!is_gone).then(|| self.role.clone())
     }
@@ -378,8 +382,12 @@ fn connect_timeout() -> OsString {
     std::env::var_os(CONNECT_TIMEOUT).unwrap_or_else(|| "10".into())
 }
 
-/// Runs SQL in one transaction; the inner error is what psql said.
-fn psql(connection: &str, sql: &str) -> Result<Result<(), String>, Failure> {
+/// Runs SQL in one transaction, perhaps until somebody asks for the end; the inner error is what psql said.
+fn psql(
+    connection: &str,
+    sql: &str,
+    interruption: Option<&Deferred>,
+) -> Result<Result<(), String>, Failure> {
     let mut psql = Command::new("psql")
         .args(["--no-psqlrc", "--quiet", "--single-transaction"])
         .args(["--no-password", "--set", "ON_ERROR_STOP=1"])
@@ -390,6 +398,7 @@ fn psql(connection: &str, sql: &str) -> Result<Result<(), String>, Failure> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(Failure::Psql)?;
+    let _told = interruption.map(|interruption| interruption.tell(&psql));
     if let Some(mut stdin) = psql.stdin.take() {
         // When psql has gone already it says why.
         let _ = stdin.write_all(sql.as_bytes());

@@ -13,6 +13,7 @@ pub(crate) fn run(
     sources: &Sources,
     world: &mut World<'_>,
 ) -> Result<(), Failure> {
+    world.expect_reader()?;
     let file = token_file(sources)?;
     // Without a file there is nothing to lock, and no reason to make its folder.
     selector.find(load(&file, world)?.set.iter())?;

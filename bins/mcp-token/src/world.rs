@@ -3,12 +3,18 @@
 use std::{
     fmt::Display,
     io::{self, BufRead, Write},
-    os::fd::BorrowedFd,
+    os::fd::{AsFd, BorrowedFd},
     process::ExitCode,
 };
 
+use rustix::fs::{FileType, fstat, major, minor};
 use time::OffsetDateTime;
 use token_store::{RandomError, Secret, Warning};
+
+use crate::failure::Failure;
+
+/// The numbers of `/dev/null`, which are the same on every Linux.
+const NULL_DEVICE: (u32, u32) = (1, 3);
 
 /// Input, output, clock and randomness.
 pub struct World<'a> {
@@ -16,6 +22,7 @@ pub struct World<'a> {
     stdout: &'a mut dyn Write,
     stderr: &'a mut dyn Write,
     pub(crate) terminal: Option<BorrowedFd<'a>>,
+    loses_output: bool,
     now: fn() -> OffsetDateTime,
     secret: fn() -> Result<Secret, RandomError>,
 }
@@ -33,8 +40,20 @@ impl<'a> World<'a> {
             stdout,
             stderr,
             terminal,
+            loses_output: false,
             now: OffsetDateTime::now_utc,
             secret: Secret::generate,
+        }
+    }
+
+    /// Looks where `stdout` leads: what is shown only once is not made when that is `/dev/null`. A standard output that is
+    /// closed is that, too, as Rust puts it there.
+    #[must_use]
+    pub fn with_output(self, stdout: impl AsFd) -> Self {
+        let loses_output = is_null_device(stdout);
+        Self {
+            loses_output,
+            ..self
         }
     }
 
@@ -48,6 +67,14 @@ impl<'a> World<'a> {
     #[must_use]
     pub fn with_secret(self, secret: fn() -> Result<Secret, RandomError>) -> Self {
         Self { secret, ..self }
+    }
+
+    /// Fails where nobody could read what is printed.
+    pub(crate) fn expect_reader(&self) -> Result<(), Failure> {
+        if self.loses_output {
+            return Err(Failure::NobodyReads);
+        }
+        Ok(())
     }
 
     pub(crate) fn now(&self) -> OffsetDateTime {
@@ -88,6 +115,14 @@ impl<'a> World<'a> {
         // Without a standard error there is nobody left to tell.
         let _ = writeln!(self.stderr, "{severity}: {message}");
     }
+}
+
+fn is_null_device(file: impl AsFd) -> bool {
+    let Ok(stat) = fstat(file) else {
+        return true;
+    };
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && (major(stat.st_rdev), minor(stat.st_rdev)) == NULL_DEVICE
 }
 
 /// How a command ended.

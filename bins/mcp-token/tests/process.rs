@@ -14,7 +14,7 @@ use std::{
     thread,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use support::{Bench, PROGRAM, is_in, shown_token, stderr, stdout};
 
 #[test]
@@ -58,6 +58,30 @@ fn a_full_output_leaves_the_file_as_it_was() {
             stderr(&output)
         );
         assert_eq!(fs::read(&bench.file).unwrap(), before);
+    }
+}
+
+#[test]
+fn no_secret_is_made_that_nobody_reads() {
+    let bench = Bench::new();
+    bench.add();
+    let before = fs::read(&bench.file).unwrap();
+    let id = bench.ids().into_iter().next().unwrap();
+    for words in [&["add", "--expiry", "1d"][..], &["rotate", &id]] {
+        for redirection in [">&-", ">/dev/null"] {
+            let script = format!("\"$@\" {redirection}");
+            let output = bench
+                .wrapped(&["sh", "-c", &script, "sh"], words)
+                .output()
+                .unwrap();
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{words:?} {redirection}");
+            assert!(
+                said.contains("standard output is closed or /dev/null"),
+                "{said}"
+            );
+            assert_eq!(fs::read(&bench.file).unwrap(), before);
+        }
     }
 }
 
@@ -163,6 +187,17 @@ fn a_role_that_could_not_be_made_leaves_nothing_behind() {
 
 #[test]
 fn an_interrupted_role_leaves_nothing_behind() {
+    // As a terminal does at Ctrl-C.
+    interrupt(|program| kill_process_group(program, Signal::INT));
+}
+
+/// A supervisor asks the program that it has started, and not those that this one has.
+#[test]
+fn a_role_whose_making_was_to_end_leaves_nothing_behind() {
+    interrupt(|program| kill_process(program, Signal::TERM));
+}
+
+fn interrupt(kill: impl FnOnce(Pid) -> rustix::io::Result<()>) {
     let bench = Bench::new();
     let config = bench.path().join("c.yaml");
     fs::write(&config, "databases: [{name: a, user: u}]\n").unwrap();
@@ -193,13 +228,11 @@ fn an_interrupted_role_leaves_nothing_behind() {
     let mut line = [0; 8];
     started.read_exact(&mut line).unwrap();
     assert_eq!(bench.set().len(), 1);
-    // As a terminal does at Ctrl-C.
-    let group = Pid::from_child(&program);
-    kill_process_group(group, Signal::INT).unwrap();
+    kill(Pid::from_child(&program)).unwrap();
     let output = program.wait_with_output().unwrap();
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(said.contains("; the token was removed again"), "{said}");
+    assert_eq!(said, "error: interrupted; the token was removed again\n");
     assert!(bench.set().is_empty());
     assert!(!bench.path().join("tokens.yaml.roles").exists());
 }

@@ -126,6 +126,18 @@ async fn each_check_answers_with_its_status() {
             format!("{host}{json}"),
             405,
         ),
+        (
+            "a compressed body",
+            "POST /mcp",
+            format!("{host}{auth}{json}Content-Encoding: gzip\r\n"),
+            415,
+        ),
+        (
+            "a body as it is",
+            "POST /mcp",
+            format!("{host}{auth}{json}Content-Encoding: identity\r\n"),
+            200,
+        ),
         ("no Content-Type", "POST /mcp", format!("{host}{auth}"), 415),
         (
             "a form",
@@ -438,6 +450,44 @@ async fn a_body_over_the_limit_is_refused_however_it_is_framed() {
         &format!("{:x}\r\n", body.len() - 1000),
     );
     assert_eq!(server.raw(&small).await.status, 200);
+}
+
+/// RFC 9112, sections 6.1 and 7: another server may see another request in what follows.
+#[tokio::test]
+async fn a_body_of_another_coding_is_refused_and_ends_its_connection() {
+    let server = start(Options::default()).await;
+    for (version, codings, status) in [
+        ("1.1", "Transfer-Encoding: chunked, chunked\r\n", 400),
+        (
+            "1.1",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            400,
+        ),
+        ("1.1", "Transfer-Encoding: gzip, chunked\r\n", 501),
+        (
+            "1.1",
+            "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+            501,
+        ),
+        ("1.1", "Transfer-Encoding: identity\r\n", 400),
+        ("1.1", "Transfer-Encoding: chunked, gzip\r\n", 400),
+        ("1.0", "Transfer-Encoding: chunked\r\n", 400),
+    ] {
+        let request = format!(
+            "POST /mcp HTTP/{version}\r\nHost: localhost\r\nAuthorization: Bearer alice-token\r\n\
+             Content-Type: application/json\r\n{codings}\r\n{:x}\r\n{PING}\r\n0\r\n\r\n",
+            PING.len()
+        );
+        let mut stream = server.connect().await;
+        stream
+            .write_all(request.repeat(2).as_bytes())
+            .await
+            .unwrap();
+        let said = read_to_end(&mut stream).await;
+        let begins = format!("HTTP/1.1 {status} ");
+        assert!(said.starts_with(&begins), "{codings}: {said}");
+        assert_eq!(said.matches("HTTP/1.").count(), 1, "{codings}: {said}");
+    }
 }
 
 #[tokio::test]

@@ -81,7 +81,23 @@ async fn a_stuck_handshake_holds_nobody_up_and_is_closed() {
     stream.write_all(post("", PING).as_bytes()).await.unwrap();
     assert_eq!(read_reply(&mut stream).await.status, 200);
     assert_eq!(common::read_to_end(&mut stuck).await, "");
-    assert!(!common::read_to_end(&mut plain).await.contains("HTTP/1.1"));
+    let told = common::read_to_end(&mut plain).await;
+    assert!(!told.contains("200"), "{told}");
+}
+
+#[tokio::test]
+async fn plain_http_is_told_to_speak_tls() {
+    let server = start(Options {
+        tls: Some(tls(&[b"http/1.1"]).server),
+        ..Options::default()
+    })
+    .await;
+    let mut stream = server.connect().await;
+    stream.write_all(post("", PING).as_bytes()).await.unwrap();
+    let reply = read_reply(&mut stream).await;
+    assert_eq!(reply.status, 400);
+    assert!(reply.body.contains("https://"), "{reply:?}");
+    assert_eq!(common::read_to_end(&mut stream).await, "");
 }
 
 #[tokio::test]

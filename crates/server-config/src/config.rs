@@ -10,7 +10,7 @@ use networks::{Network, Networks};
 use serde_json::{Map, Value as Tree};
 
 use crate::{
-    database::{self, Database},
+    database::{self, Database, SslMode},
     file,
     keys::SERVER_KEYS,
     models::{self, Embedding, Llm},
@@ -288,6 +288,7 @@ impl Config {
         let http = http(&settings, &mut problems);
         let llm = models::llm(&settings, &sources.environment, &mut problems);
         let embedding = models::embedding(&settings, &sources.environment, &mut problems);
+        warnings.extend(databases.iter().filter_map(unused_roots));
         warnings.extend(models::warnings(llm.as_ref(), embedding.as_ref()));
         let config = Config {
             file,
@@ -566,4 +567,15 @@ fn fill_passwords(
 
 fn size(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// Tells of certificates that are named and not asked for.
+fn unused_roots(database: &Database) -> Option<String> {
+    let is_unused = matches!(database.sslmode, SslMode::Disable | SslMode::Prefer);
+    (is_unused && database.sslrootcert.is_some()).then(|| {
+        format!(
+            "the database \"{}\" has sslrootcert, which only sslmode require, verify-ca and verify-full use; add sslmode: verify-full",
+            database.name
+        )
+    })
 }

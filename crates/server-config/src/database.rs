@@ -68,6 +68,31 @@ impl SslMode {
     }
 }
 
+/// Whether a login must prove that nobody stands between, as in libpq.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChannelBinding {
+    /// It never does.
+    Disable,
+    /// It does where the server can.
+    #[default]
+    Prefer,
+    /// There is no login without it.
+    Require,
+}
+
+impl ChannelBinding {
+    /// Reads libpq's word for it.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "disable" => ChannelBinding::Disable,
+            "prefer" => ChannelBinding::Prefer,
+            "require" => ChannelBinding::Require,
+            _ => return None,
+        })
+    }
+}
+
 /// One configured database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Database {
@@ -91,6 +116,8 @@ pub struct Database {
     pub sslmode: SslMode,
     /// Certificates to trust, PEM.
     pub sslrootcert: Option<PathBuf>,
+    /// Whether a login must prove that nobody stands between.
+    pub channel_binding: ChannelBinding,
     /// Time for opening a connection, on each host.
     pub connect_timeout: Duration,
     /// Connections of one token at most.
@@ -197,7 +224,7 @@ pub(crate) fn from_environment(
             .map_err(|message| problems.add("DATABASE_URL", message))
             .ok();
     }
-    const STANDARD: [(&str, &str); 8] = [
+    const STANDARD: [(&str, &str); 9] = [
         ("PGHOST", "host"),
         ("PGPORT", "port"),
         ("PGDATABASE", "database"),
@@ -205,6 +232,7 @@ pub(crate) fn from_environment(
         ("PGPASSWORD", "password"),
         ("PGSSLMODE", "sslmode"),
         ("PGSSLROOTCERT", "sslrootcert"),
+        ("PGCHANNELBINDING", "channel_binding"),
         ("PGTARGETSESSIONATTRS", "target_session_attrs"),
     ];
     let mut map = Map::new();
@@ -270,6 +298,7 @@ fn build(
             format!("must not be larger than pool_max_conns ({most})"),
         );
     }
+    let (sslmode, sslrootcert) = trust(settings, place, problems)?;
     let port = u16::try_from(settings.count("port")).unwrap_or(5432);
     let hosts = hosts::read(settings.text("host").unwrap_or("localhost"), port);
     let mut hosts = hosts
@@ -291,11 +320,12 @@ fn build(
         password: settings
             .text("password")
             .map(|text| Password::new(text.to_owned())),
-        sslmode: settings
-            .text("sslmode")
-            .and_then(SslMode::from_word)
-            .unwrap_or(SslMode::Prefer),
-        sslrootcert: settings.text("sslrootcert").map(PathBuf::from),
+        sslmode,
+        sslrootcert,
+        channel_binding: settings
+            .text("channel_binding")
+            .and_then(ChannelBinding::from_word)
+            .unwrap_or_default(),
         connect_timeout: settings.span("connect_timeout"),
         pool_max_conns: usize::try_from(most).unwrap_or(usize::MAX),
         pool_min_conns: usize::try_from(settings.count("pool_min_conns")).unwrap_or(0),
@@ -303,4 +333,27 @@ fn build(
         allow_dangerous_role: settings.text("allow_dangerous_role").map(str::to_owned),
         allow_functions: settings.texts("allow_functions"),
     })
+}
+
+/// Reads how far TLS is asked for, and whose certificates are trusted.
+fn trust(
+    settings: &Settings,
+    place: &dyn Fn(&str) -> String,
+    problems: &mut Problems,
+) -> Option<(SslMode, Option<PathBuf>)> {
+    let mode = settings.text("sslmode").and_then(SslMode::from_word);
+    let mode = mode.unwrap_or(SslMode::Prefer);
+    match (mode, settings.text("sslrootcert")) {
+        (SslMode::VerifyFull, Some("system")) => Some((mode, None)),
+        (_, Some("system")) => {
+            problems.add(
+                place("sslrootcert"),
+                "`system` needs sslmode verify-full, for anybody can have a certificate of such an authority",
+            );
+            None
+        }
+        // As libpq does: who names authorities wants them asked.
+        (SslMode::Require, Some(path)) => Some((SslMode::VerifyCa, Some(path.into()))),
+        (_, path) => Some((mode, path.map(PathBuf::from))),
+    }
 }

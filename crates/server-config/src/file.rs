@@ -50,7 +50,16 @@ fn parse(text: &str) -> Result<Option<Tree>, String> {
         let line = error
             .location()
             .map_or_else(String::new, |at| format!(" at line {}", at.line()));
-        format!("{}{line}", &message[..end])
+        let told = &message[..end];
+        let line = match told.contains(" line ") {
+            true => "",
+            false => &line,
+        };
+        let remedy = match told.starts_with("tabs ") {
+            true => "; indent with spaces",
+            false => "",
+        };
+        format!("{told}{line}{remedy}")
     })
 }
 

@@ -43,6 +43,9 @@ pub const SSL_MODES: &[&str] = &[
     "verify-full",
 ];
 
+/// The words that `channel_binding` takes, as libpq spells them.
+pub const CHANNEL_BINDINGS: &[&str] = &["disable", "prefer", "require"];
+
 /// Whose interfaces a model that answers texts may have.
 pub const LLM_PROVIDERS: &[&str] = &["anthropic", "openai", "ollama"];
 
@@ -156,7 +159,8 @@ pub const DATABASE_KEYS: &[Key] = &[
     key("user", Kind::Text, "", Some("PGEDGE_DB_USER"), "the role to log in as; required"),
     key("password", Kind::Secret, "", Some("PGEDGE_DB_PASSWORD"), "the password; without it `~/.pgpass` is asked"),
     key("sslmode", Kind::Choice(SSL_MODES), "prefer", Some("PGEDGE_DB_SSLMODE"), "as in libpq"),
-    key("sslrootcert", Kind::Text, "", None, "certificates to trust for verify-ca and verify-full, PEM; default: the system's"),
+    key("sslrootcert", Kind::Text, "", None, "certificates to trust, PEM; default, and with verify-full also `system`: the system's"),
+    key("channel_binding", Kind::Choice(CHANNEL_BINDINGS), "prefer", Some("PGEDGE_DB_CHANNEL_BINDING"), "as in libpq; `require` gives the password to nobody, and logs in to none but the server at the other end of TLS that knows it"),
     key("target_session_attrs", Kind::Choice(TARGET_SESSIONS), "any", Some("PGEDGE_DB_TARGET_SESSION_ATTRS"), "which of several hosts is wanted, as in libpq"),
     key("connect_timeout", Kind::Span, "5s", None, "time for opening a connection, on each host"),
     key("pool_max_conns", Kind::Count(1, 10_000), "4", None, "connections of one token to this database at most"),

@@ -40,7 +40,7 @@ pub use config::{
     TOKEN_FILE_NAME, Tls, Tools,
 };
 pub use custom_tools::{CustomTool, ToolParameter};
-pub use database::{Database, Password, SslMode};
+pub use database::{ChannelBinding, Database, Password, SslMode};
 pub use hosts::{Host, TargetSession};
 pub use models::{Embedding, EmbeddingProvider, Llm, LlmProvider, Model};
 pub use problems::{Problem, Problems};

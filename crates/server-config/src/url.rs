@@ -60,7 +60,7 @@ fn split_server(server: &str) -> Result<(&str, &str), String> {
 }
 
 /// What an application may add to a URL and what changes nothing here.
-const IGNORED: &[&str] = &["application_name", "channel_binding", "gssencmode"];
+const IGNORED: &[&str] = &["application_name", "gssencmode"];
 
 fn read(name: &str, part: &str) -> Result<(&'static str, Value), String> {
     let key = DATABASE_KEYS
@@ -109,11 +109,11 @@ fn hex(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Database, SslMode};
+    use crate::{ChannelBinding, Database, SslMode};
 
     #[test]
     fn a_full_url_is_taken_apart() {
-        let text = "postgresql://ann:p%40ss:w@db.example.com:6432/shop?sslmode=verify-full&connect_timeout=3";
+        let text = "postgresql://ann:p%40ss:w@db.example.com:6432/shop?sslmode=verify-full&sslrootcert=system&channel_binding=require&connect_timeout=3";
         let database = Database::from_url("default", text).expect("valid");
         assert_eq!(
             (database.user.as_str(), database.host.as_str()),
@@ -121,7 +121,11 @@ mod tests {
         );
         assert_eq!(database.password.expect("given").expose(), "p@ss:w");
         assert_eq!((database.port, database.database.as_str()), (6432, "shop"));
-        assert_eq!(database.sslmode, SslMode::VerifyFull);
+        assert_eq!(
+            (database.sslmode, database.sslrootcert),
+            (SslMode::VerifyFull, None)
+        );
+        assert_eq!(database.channel_binding, ChannelBinding::Require);
         assert_eq!(database.connect_timeout.as_secs(), 3);
     }
 

@@ -1,7 +1,11 @@
 //! The layers over each other, and what a wrong configuration says.
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use server_config::{
     CONFIG_FILE_NAME, Config, EmbeddingProvider, LlmProvider, Problems, Sources, SslMode,
@@ -142,6 +146,45 @@ fn a_password_appears_in_no_message_and_no_debug() {
         let problems = Bench::new(yaml).load().unwrap_err();
         assert!(problems.to_string().contains("line"), "{problems}");
         assert!(!problems.to_string().contains("hunter2"), "{problems}");
+    }
+}
+
+#[test]
+fn authorities_that_are_named_are_asked_or_it_is_told() {
+    let load =
+        |keys: &str| Bench::new(&format!("databases: [{{name: a, user: u, {keys}}}]")).load();
+    for (keys, mode, roots) in [
+        ("sslmode: require", SslMode::Require, None),
+        (
+            "sslmode: require, sslrootcert: ca.pem",
+            SslMode::VerifyCa,
+            Some("ca.pem"),
+        ),
+        (
+            "sslmode: verify-full, sslrootcert: ca.pem",
+            SslMode::VerifyFull,
+            Some("ca.pem"),
+        ),
+        (
+            "sslmode: verify-full, sslrootcert: system",
+            SslMode::VerifyFull,
+            None,
+        ),
+    ] {
+        let config = load(keys).unwrap();
+        let database = &config.databases[0];
+        let trusted = database.sslrootcert.as_deref().and_then(Path::to_str);
+        assert_eq!((database.sslmode, trusted), (mode, roots), "{keys}");
+        assert_eq!(config.warnings, [""; 0], "{keys}");
+    }
+    let warnings = load("sslrootcert: ca.pem").unwrap().warnings.join("");
+    assert!(warnings.contains("add sslmode: verify-full"), "{warnings}");
+    for mode in ["prefer", "require", "verify-ca"] {
+        let problems = load(&format!("sslmode: {mode}, sslrootcert: system")).unwrap_err();
+        assert!(
+            problems.to_string().contains("sslmode verify-full"),
+            "{problems}"
+        );
     }
 }
 

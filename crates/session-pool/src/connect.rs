@@ -29,8 +29,10 @@ use crate::{
     TargetSession,
     budget::{Grant, Place, Stake},
     exchange::Means,
+    refusal::Refusal,
     session::Ending,
     shared::Lender,
+    standing::Standing,
     statements::Statements,
     wire::{Stream, Wire},
 };
@@ -61,6 +63,7 @@ pub(crate) struct Connector {
     pub(crate) prepared_statements: usize,
     pub(crate) ending: Ending,
     pub(crate) canceller: Arc<Canceller>,
+    pub(crate) standing: Arc<Standing>,
 }
 
 /// One connection, for one exchange at a time. Dropping it closes it at once.
@@ -97,7 +100,7 @@ pub(crate) enum ConnectError {
     Unsuitable,
     /// PostgreSQL could not be reached, or refused.
     #[error(transparent)]
-    Refused(#[from] Error),
+    Refused(#[from] Refusal),
 }
 
 /// Cancels statements on one database.
@@ -211,6 +214,12 @@ impl Connector {
     /// Opens a connection on a place. A server that has none to spare, since other programs hold
     /// them or one that was just closed is still ending, is asked again while there is time.
     async fn open(&self, place: Place, until: Instant) -> Result<Connection, ConnectError> {
+        let opened = self.open_in_time(place, until).await;
+        self.standing.note(&opened);
+        opened
+    }
+
+    async fn open_in_time(&self, place: Place, until: Instant) -> Result<Connection, ConnectError> {
         let place = Arc::new(place);
         let mut pause = FULL_PAUSE;
         loop {
@@ -239,7 +248,7 @@ impl Connector {
                 match timeout(self.connect_timeout, connecting).await {
                     Ok(Ok(Some(connection))) => return Ok(connection),
                     Ok(Ok(None)) => {}
-                    Ok(Err(refused)) => error = refused.into(),
+                    Ok(Err(refused)) => error = Refusal::of(&refused, config).into(),
                     Err(_) => error = ConnectError::Silent,
                 }
             }

@@ -7,7 +7,7 @@ use std::{
 
 use tokio_postgres::config::Host;
 
-use crate::{BudgetCensus, Database, budget::Budget};
+use crate::{BudgetCensus, Database, budget::Budget, standing::Standing};
 
 /// The databases as they are configured now.
 pub(crate) struct Directory {
@@ -19,6 +19,7 @@ pub(crate) struct Directory {
 pub(crate) struct Configured {
     pub(crate) database: Database,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) standing: Arc<Standing>,
 }
 
 impl Directory {
@@ -47,6 +48,7 @@ impl Directory {
                     Some(known) => known.clone(),
                     None => Arc::new(Configured {
                         budget: budgets.of(&database),
+                        standing: Arc::new(Standing::of(&database.name)),
                         database,
                     }),
                 }

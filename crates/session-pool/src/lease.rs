@@ -16,6 +16,7 @@ use crate::{
     connect::{Canceller, Connection, Connector},
     exchange::{DateStyle, Exchange, Step},
     kept::{Loss, Occupied},
+    refusal::Refusal,
     statements::Statements,
 };
 
@@ -71,7 +72,7 @@ pub enum LeaseError {
         /// The database's configured name.
         database: String,
         /// What went wrong.
-        source: Error,
+        source: Refusal,
     },
     /// All of its hosts answer, and none is of the kind that is wanted.
     #[error("no host of database \"{database}\" is of the kind that target_session_attrs asks for")]

@@ -23,6 +23,7 @@ use crate::{
     directory::{Configured, Directory},
     kept::Kept,
     sessions::Inner,
+    standing::Standing,
     wire::Wire,
 };
 
@@ -302,7 +303,11 @@ impl Session {
     }
 
     fn build(&self, configured: Arc<Configured>) -> Result<DatabasePool, LeaseError> {
-        let Configured { database, budget } = &*configured;
+        let Configured {
+            database,
+            budget,
+            standing,
+        } = &*configured;
         let is_cut = Arc::<AtomicBool>::default();
         let wire = Wire::new(database.tls.clone(), self.0.limits.exchange_bytes);
         let canceller = Arc::new(Canceller::new(
@@ -330,6 +335,14 @@ impl Session {
                 is_cut: is_cut.clone(),
             },
             canceller: canceller.clone(),
+            standing: match &self.0.login {
+                None => standing.clone(),
+                // That a role of this session's own is refused says nothing of others.
+                Some(_) => Arc::new(Standing::of(&format!(
+                    "{} for {}",
+                    database.name, self.0.id
+                ))),
+            },
         };
         let pool = Pool::builder(connector)
             .config(PoolConfig {

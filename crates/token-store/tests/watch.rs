@@ -8,6 +8,7 @@ use std::{
     io::Write,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -94,6 +95,51 @@ fn replace(path: &Path, count: u64) {
     let temporary = path.with_extension("new");
     fs::write(&temporary, yaml(count)).unwrap();
     fs::rename(&temporary, path).unwrap();
+}
+
+/// Runs itself again where it may mount something that nobody else sees.
+#[test]
+fn a_mount_over_the_file_is_noticed_long_before_the_next_look() {
+    const NAME: &str = "a_mount_over_the_file_is_noticed_long_before_the_next_look";
+    const INSIDE: &str = "WATCH_TEST_MOUNTS";
+    if std::env::var_os(INSIDE).is_none() {
+        let run = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", NAME])
+            .env(INSIDE, "1")
+            .output()
+            .expect("unshare of util-linux is installed");
+        assert!(run.status.success(), "{run:?}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (path, other) = (folder.path().join("t.yaml"), folder.path().join("o.yaml"));
+    add(&TokenFile::new(&path), 1);
+    fs::write(&other, "tokens: []\n").unwrap();
+    let followed = Followed::start(&path, Notices::On);
+    assert_eq!(followed.next(), Told::Tokens(1));
+    let mut soon = 0;
+    // The look that is due once a second may come by chance, but not every time.
+    for round in 1..=5 {
+        for (program, words, told) in [
+            (
+                "mount",
+                vec!["--bind".as_ref(), other.as_os_str(), path.as_os_str()],
+                0,
+            ),
+            ("umount", vec!["--lazy".as_ref(), path.as_os_str()], 1),
+        ] {
+            // A state that is younger is looked at again and again.
+            thread::sleep(Duration::from_millis(60));
+            let before = Instant::now();
+            let done = Command::new(program).args(words).status().unwrap();
+            assert!(done.success(), "{program}");
+            assert_eq!(followed.next(), Told::Tokens(told), "round {round}");
+            soon += u32::from(before.elapsed() < Duration::from_millis(300));
+        }
+    }
+    assert!(soon >= 9, "{soon} of 10");
 }
 
 #[test]

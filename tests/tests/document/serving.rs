@@ -52,13 +52,10 @@ fn https_serves_with_a_certificate_and_refuses_plain_http() {
     let mut client = Client::with_tls(server.address(), &world.pair.certificate);
     let response = client.send(&request.header("Host", "localhost")).unwrap();
     assert_eq!(response.status, 200, "{}", response.text());
-    assert!(
-        server
-            .client()
-            .send(&tools_list().bearer(DOCUMENT_TOKEN))
-            .is_err(),
-        "plain HTTP was answered"
-    );
+    let plain = server.client().send(&tools_list().bearer(DOCUMENT_TOKEN));
+    let refused = plain.unwrap();
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("https://"), "{}", refused.text());
 }
 
 #[test]

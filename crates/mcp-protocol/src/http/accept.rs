@@ -22,6 +22,7 @@ use super::clients::Peer;
 use super::counts::Counts;
 use super::endpoint::Endpoint;
 use super::options::Options;
+use super::plain;
 use super::watched::{Activity, Watched};
 use crate::auth::Authenticate;
 use crate::handler::Handler;
@@ -186,10 +187,19 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
         match &self.endpoint.options.tls {
             None => self.drive(stream, peer, draining).await,
             Some(config) => {
-                let handshake = TlsAcceptor::from(Arc::clone(config)).accept(stream);
+                let handshake = async {
+                    if plain::begins(&stream).await? {
+                        return plain::turn_away(stream).await.map(|()| None);
+                    }
+                    let acceptor = TlsAcceptor::from(Arc::clone(config));
+                    acceptor.accept(stream).await.map(Some)
+                };
                 let limit = self.endpoint.options.tls_handshake_timeout;
                 match tokio::time::timeout(limit, handshake).await {
-                    Ok(Ok(stream)) => self.drive(stream, peer, draining).await,
+                    Ok(Ok(Some(stream))) => self.drive(stream, peer, draining).await,
+                    Ok(Ok(None)) => {
+                        tracing::debug!(peer = %peer.address, "plain HTTP came where TLS is spoken");
+                    }
                     Ok(Err(error)) => {
                         tracing::debug!(peer = %peer.address, %error, "the TLS handshake failed");
                     }

@@ -66,6 +66,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         closing: Closing,
     ) -> Reply {
         let (mut parts, body) = request.into_parts();
+        if let Err(turned) = gate::check_coding(&parts.headers) {
+            return reply::closing(reply::refuse(turned.status, turned.message));
+        }
         let source = match gate::check(&parts, &self.options) {
             Ok(source) => source,
             Err(turned) => return reply::refuse(turned.status, turned.message),
@@ -105,7 +108,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
             return Route::Health;
         }
         if !self.options.paths.iter().any(|endpoint| endpoint == path) {
-            return nowhere(reply::refuse(404, "there is nothing at this path"));
+            let served = self.options.paths.join(" and ");
+            let told = format!("there is nothing at this path; MCP is served at {served}");
+            return nowhere(reply::refuse(404, told));
         }
         if parts.method == Method::OPTIONS {
             return nowhere(cors::preflight(&parts.headers, METHODS));
@@ -216,6 +221,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                 415,
                 "the body must be sent as Content-Type: application/json",
             );
+        }
+        if !head::is_plain(headers) {
+            return reply::refuse(415, "the body must be sent without a Content-Encoding");
         }
         let Some(accepted) = Accepted::read(headers) else {
             return reply::refuse(406, "accept application/json or text/event-stream");

@@ -1,6 +1,6 @@
 //! The checks that come before any work: is the request well addressed, and who may address it?
 
-use hyper::header::{HOST, HeaderMap, HeaderName, ORIGIN};
+use hyper::header::{HOST, HeaderMap, HeaderName, ORIGIN, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 
 use super::options::{AllowedHosts, Options};
@@ -21,6 +21,29 @@ pub(super) enum Source {
     Own,
     /// A web page of an origin that the options allow; it needs CORS headers.
     Page(String),
+}
+
+/// Lets a body pass that is sent whole or in chunks. Where another coding ends is what two readers of one connection may
+/// disagree about (RFC 9112, sections 6.1 and 7), so whoever is turned away here gets no further request.
+pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), Turned> {
+    let values = headers.get_all(TRANSFER_ENCODING).iter();
+    let codings: Vec<&[u8]> = values
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .collect();
+    let is_chunked = |coding: &&&[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    match codings.len() {
+        // Any other one is refused where the head is parsed.
+        0 | 1 => Ok(()),
+        _ if codings.iter().filter(is_chunked).count() > 1 => Err(Turned {
+            status: 400,
+            message: "Transfer-Encoding names chunked more than once",
+        }),
+        _ => Err(Turned {
+            status: 501,
+            message: "no Transfer-Encoding but chunked is understood",
+        }),
+    }
 }
 
 /// Lets a request pass whose `Host` and `Origin` are allowed.
@@ -240,6 +263,28 @@ mod tests {
                 expected,
                 "Host {host:?}, Origin {origin:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_body_is_whole_or_chunked_once() {
+        for (codings, expected) in [
+            (&[][..], Ok(())),
+            (&["chunked"], Ok(())),
+            (&[" Chunked "], Ok(())),
+            (&["gzip, chunked"], Err(501)),
+            (&["gzip", "chunked"], Err(501)),
+            (&["chunked, identity"], Err(501)),
+            (&["chunked, chunked"], Err(400)),
+            (&["chunked", "chunked"], Err(400)),
+            (&["chunked, gzip, chunked"], Err(400)),
+        ] {
+            let mut headers = HeaderMap::new();
+            for coding in codings {
+                headers.append(TRANSFER_ENCODING, coding.parse().unwrap());
+            }
+            let verdict = check_coding(&headers).map_err(|turned| turned.status);
+            assert_eq!(verdict, expected, "{codings:?}");
         }
     }
 

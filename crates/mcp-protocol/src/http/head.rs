@@ -1,6 +1,8 @@
 //! What the head of a request says: credentials, the body's type, and the replies that are taken.
 
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
+};
 
 use crate::auth::{Bearer, Credentials};
 
@@ -40,6 +42,12 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let value = values.next().map_or(&[][..], HeaderValue::as_bytes);
     values.next().is_none() && essence(value).eq_ignore_ascii_case(b"application/json")
+}
+
+/// Tells whether the body is sent as it is, and not compressed.
+pub(super) fn is_plain(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Gives a media type without its parameters.

@@ -15,6 +15,7 @@ mod forwarded;
 mod gate;
 mod head;
 mod options;
+mod plain;
 mod reply;
 mod watched;
 

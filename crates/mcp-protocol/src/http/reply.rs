@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -219,9 +220,17 @@ pub(super) fn refuse(status: u16, message: impl Into<Cow<'static, str>>) -> Repl
     failure(&Failure::new(INVALID_REQUEST, message).status(status))
 }
 
+/// Makes a reply the last one of its connection.
+pub(super) fn closing(mut reply: Reply) -> Reply {
+    let close = HeaderValue::from_static("close");
+    reply.headers_mut().insert(CONNECTION, close);
+    reply
+}
+
 /// Refuses a method, naming the ones that the path has.
 pub(super) fn method_not_allowed(allowed: &'static str) -> Reply {
-    let mut reply = refuse(405, "this path does not have this method");
+    let told = format!("this path does not have this method; it takes {allowed}");
+    let mut reply = refuse(405, told);
     reply
         .headers_mut()
         .insert(ALLOW, HeaderValue::from_static(allowed));

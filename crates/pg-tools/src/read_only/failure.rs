@@ -258,7 +258,11 @@ impl ReadError {
             ),
             ReadError::NoConnection(LeaseError::NotKept) => format!("ERROR: {}", not_open()),
             ReadError::NoConnection(LeaseError::Unreachable { source, .. }) => {
-                format!("ERROR: {self}: {}", told(source))
+                let (told, remedy) = (source.to_string(), source.remedy());
+                format!(
+                    "ERROR: {self}: {}\nHINT: whoever runs this server should {remedy}",
+                    short(&told)
+                )
             }
             ReadError::NeverBegan(cause) | ReadError::Lost(cause) => {
                 format!("ERROR: {self}: {cause}")

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
 use serde_json::{Value, json};
 use tokio_postgres::{Row, types::Type};
 
-use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, keep_first};
 use crate::{
     Agent,
     read_only::{ReadError, Reader},
@@ -87,6 +87,10 @@ struct Finding {
 }
 
 impl Finding {
+    fn bytes(&self) -> usize {
+        self.subject.len() + self.finding.len() + self.next_step.len()
+    }
+
     fn read(row: &Row) -> Result<Self, ReadError> {
         let text = |name: &str| row.try_get(name).map_err(|_| ReadError::Unreadable);
         Ok(Finding {
@@ -120,7 +124,7 @@ impl AnalyzeHealth {
                 all.push(self.check(agent, name, sql, is_partial).await?);
             }
         }
-        Ok(found(&all))
+        Ok(found(&all, agent.limits(self.reader.limits).result_bytes))
     }
 
     /// Does one check. What the role may not look at is told; a lost connection ends everything.
@@ -153,7 +157,8 @@ impl AnalyzeHealth {
     }
 }
 
-fn found(all: &[Checked]) -> Found {
+/// Shows what was found, the most urgent first, in so many bytes.
+fn found(all: &[Checked], most_bytes: usize) -> Found {
     let mut findings: Vec<(&str, &Finding)> = Vec::new();
     for severity in SEVERITIES {
         let named = all.iter().flat_map(|checked| {
@@ -165,6 +170,8 @@ fn found(all: &[Checked]) -> Found {
         });
         findings.extend(named);
     }
+    let summary = summary(all, &findings);
+    let left_out = keep_first(&mut findings, most_bytes, |(_, finding)| finding.bytes());
     let mut text = String::new();
     for (check, finding) in &findings {
         _ = writeln!(
@@ -190,7 +197,12 @@ fn found(all: &[Checked]) -> Found {
             "note": checked.note,
         })).collect::<Vec<_>>(),
     });
-    let found = Found::new(&structured).said(summary(all, &findings));
+    let mut found = Found::new(&structured).said(summary);
+    if left_out > 0 {
+        found = found.said(format!(
+            "(a result may have {most_bytes} bytes: {left_out} findings are left out, the least urgent; name fewer `checks`)"
+        ));
+    }
     if text.is_empty() {
         found
     } else {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, keep_first};
 use crate::read_only::{Explain, Reader};
 use findings::Finding;
 use plan::Plan;
@@ -59,7 +59,8 @@ impl ExecuteExplain {
         let plan = Plan::read(&explained);
         let most_bytes = agent.limits(self.0.limits).result_bytes;
         let mut findings = findings::of(&plan);
-        let mut is_cut = keep(&mut findings, most_bytes);
+        let bytes = |found: &Finding| found.finding.len() + found.next_step.len();
+        let mut is_cut = keep_first(&mut findings, most_bytes, bytes) > 0;
 
         let mut shown = if format == "json" {
             format!("{explained:#}")
@@ -108,16 +109,6 @@ fn shorten(plan: &mut Value) {
         Value::Object(fields) => fields.values_mut().for_each(shorten),
         _ => {}
     }
-}
-
-/// Keeps as many findings as have so many bytes; says whether there were more.
-fn keep(findings: &mut Vec<Finding>, most_bytes: usize) -> bool {
-    let (count, mut size) = (findings.len(), 0);
-    findings.retain(|found| {
-        size += found.finding.len() + found.next_step.len();
-        size <= most_bytes
-    });
-    findings.len() < count
 }
 
 /// Cuts a text to so many bytes; says whether it was longer.

@@ -298,6 +298,20 @@ pub(crate) fn quoted(error: model_client::ModelError) -> Failure {
     Failure::Quoted(format!("ERROR: {error}"))
 }
 
+/// Keeps the first items that have so many bytes together; gives how many were left out.
+pub(crate) fn keep_first<T>(
+    items: &mut Vec<T>,
+    most_bytes: usize,
+    bytes: impl Fn(&T) -> usize,
+) -> usize {
+    let (count, mut sum) = (items.len(), 0);
+    items.retain(|item| {
+        sum += bytes(item);
+        sum <= most_bytes
+    });
+    count - items.len()
+}
+
 /// Quotes a name as an SQL identifier.
 pub(crate) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))

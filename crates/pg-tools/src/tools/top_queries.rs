@@ -5,7 +5,7 @@ use std::{fmt::Write as _, sync::Arc};
 use serde_json::{Value, json};
 use tokio_postgres::{Row, types::Type};
 
-use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, keep_first};
 use crate::{
     Agent,
     read_only::{ReadError, Reader},
@@ -82,11 +82,19 @@ impl TopQueries {
             .ask(agent, &sql, &parameters)
             .await
             .map_err(not_loaded)?;
-        let queries = rows
+        let mut queries = rows
             .iter()
             .map(Query::read)
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(found(&queries, sees_all))
+        let most_bytes = agent.limits(self.0.limits).result_bytes;
+        let bytes = |query: &Query| query.line().len();
+        let found = match keep_first(&mut queries, most_bytes, bytes) {
+            0 => found(&queries, sees_all),
+            left_out => found(&queries, sees_all).said(format!(
+                "(a result may have {most_bytes} bytes: {left_out} statements are left out)"
+            )),
+        };
+        Ok(found)
     }
 
     async fn installed(&self, agent: &Agent) -> Result<(String, bool), Failure> {
@@ -315,6 +323,20 @@ mod tests {
         let trial = trial(busy().await, "counter").with_policy(policy);
         let (text, structured) = trial.done("top_queries", json!({})).await;
         assert_eq!(structured["queries"].as_array().unwrap().len(), 1, "{text}");
+    }
+
+    #[tokio::test]
+    async fn the_bytes_of_a_result_bound_the_statements_that_are_told() {
+        let policy = crate::Policy {
+            result_bytes: Some(600),
+            ..crate::Policy::default()
+        };
+        let trial = trial(busy().await, "counter").with_policy(policy);
+        let (text, structured) = trial.done("top_queries", json!({})).await;
+        let told = structured["queries"].as_array().unwrap().len();
+        assert!((1..10).contains(&told), "{text}");
+        assert!(text.contains("a result may have 600 bytes"), "{text}");
+        assert!(text.len() < 1_000, "{text}");
     }
 
     #[tokio::test]

@@ -1,6 +1,11 @@
 //! Connections to PostgreSQL over TLS.
 
 use super::*;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+use tokio_postgres::config::ChannelBinding;
 
 #[tokio::test]
 async fn tls_is_spoken_and_verified_as_asked_for() {
@@ -85,6 +90,68 @@ async fn tls_is_spoken_and_verified_as_asked_for() {
             "{case}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_login_that_must_be_bound_to_its_channel_is_so_or_is_none() {
+    let login = |binding, tls| async move {
+        let mut config = tcp_config("127.0.0.1");
+        config.channel_binding(binding);
+        let sessions = Sessions::new([Database::new("main", config, tls)], Limits::default());
+        sessions.open("bound", None).lease("main").await.is_ok()
+    };
+    let over_tls = || Tls::new(Verification::Encrypted, None).unwrap();
+    assert!(login(ChannelBinding::Require, over_tls()).await);
+    assert!(!login(ChannelBinding::Require, Tls::disabled()).await);
+    assert!(login(ChannelBinding::Prefer, Tls::disabled()).await);
+}
+
+/// One that offers no TLS, asks for the password in the clear, and complains with it.
+async fn false_server(listener: TcpListener) -> std::io::Result<()> {
+    let (mut stream, _) = listener.accept().await?;
+    let mut ssl_request = [0; 8];
+    stream.read_exact(&mut ssl_request).await?;
+    stream.write_all(b"N").await?;
+    let length = stream.read_u32().await?;
+    stream.read_exact(&mut vec![0; length as usize - 4]).await?;
+    stream.write_all(b"R\0\0\0\x08\0\0\0\x03").await?;
+    assert_eq!(stream.read_u8().await?, b'p');
+    let length = stream.read_u32().await?;
+    let mut password = vec![0; length as usize - 4];
+    stream.read_exact(&mut password).await?;
+    let mut said = b"SFATAL\0C28P01\0Mno such password: ".to_vec();
+    said.extend_from_slice(&password);
+    said.push(0);
+    stream.write_u8(b'E').await?;
+    stream.write_u32(said.len() as u32 + 4).await?;
+    stream.write_all(&said).await
+}
+
+#[tokio::test]
+async fn a_false_server_that_repeats_the_password_is_not_quoted() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = Config::new();
+    config
+        .host("127.0.0.1")
+        .port(listener.local_addr().unwrap().port())
+        .user("reader")
+        .password(PASSWORD)
+        .dbname("postgres");
+    let answering = tokio::spawn(false_server(listener));
+    let tls = Tls::new(Verification::Opportunistic, None).unwrap();
+    let sessions = Sessions::new([Database::new("main", config, tls)], Limits::default());
+    let Err(error) = sessions.open("told", None).lease("main").await else {
+        panic!("that was no PostgreSQL");
+    };
+    answering.await.unwrap().unwrap();
+    let LeaseError::Unreachable { source, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(
+        source.to_string(),
+        "no such password: **** (SQLSTATE 28P01)"
+    );
+    assert!(!format!("{error:?}").contains(PASSWORD));
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ const PATIENCE: Duration = Duration::from_millis(50);
 const IMPATIENCE: Duration = Duration::from_millis(5);
 /// How often to look where the system gives no notices.
 const POLLING: Duration = Duration::from_millis(50);
+/// What is exceptional whenever something was mounted or unmounted since it was last polled.
+const MOUNTS: &str = "/proc/self/mountinfo";
 /// How often to look in any case: notices can be lost.
 const SAFETY: Duration = Duration::from_secs(1);
 
@@ -44,6 +46,8 @@ pub(super) struct Follower {
     publish: Box<dyn FnMut(Update) + Send>,
     wanted: Notices,
     notices: Option<FolderNotices>,
+    /// Tells of mounts and their ends (proc_pid_mountinfo(5)), of which the folders hear nothing.
+    mounts: Option<File>,
     arranged: Instant,
     /// Whether the log knows that there are no notices.
     complained: bool,
@@ -93,6 +97,8 @@ impl Follower {
             publish,
             wanted,
             notices: None,
+            // Where there is none the next look notices.
+            mounts: File::open(MOUNTS).ok(),
             arranged: now,
             complained: false,
             news: News::default(),
@@ -140,15 +146,22 @@ impl Follower {
         if let Some(notices) = &self.notices {
             sources.push(PollFd::from_borrowed_fd(notices.as_fd(), PollFlags::IN));
         }
+        if let Some(mounts) = &self.mounts {
+            sources.push(PollFd::new(mounts, PollFlags::PRI));
+        }
         // An interrupted wait is an early look.
         let ready = poll(&mut sources, Some(&timeout)).unwrap_or(0);
         let rung = !sources[0].revents().is_empty();
+        let mounted = self.mounts.is_some()
+            && sources
+                .last()
+                .is_some_and(|mounts| !mounts.revents().is_empty());
         if rung {
             self.bell.hush();
         }
         let news = self.notices.as_mut().map(FolderNotices::take);
         self.news = news.unwrap_or_default();
-        ready == 0 || rung || self.news.relevant
+        ready == 0 || rung || mounted || self.news.relevant
     }
 
     fn pause(&self) -> Duration {

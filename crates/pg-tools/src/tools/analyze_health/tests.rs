@@ -312,6 +312,39 @@ async fn how_far_a_sequence_is_is_told_to_those_who_may_use_its_schema() {
 }
 
 #[tokio::test]
+async fn the_least_urgent_findings_are_left_out_where_a_result_may_have_few_bytes() {
+    ill().await;
+    let done = async |result_bytes| {
+        let reader = Arc::new(Reader {
+            guards: Arc::default(),
+            limits: QueryLimits::default(),
+        });
+        let tolerance = 0.0;
+        let policy = crate::Policy {
+            result_bytes,
+            ..crate::Policy::default()
+        };
+        Trial::of(
+            counting_cluster(),
+            "watcher",
+            Arc::new(AnalyzeHealth { reader, tolerance }),
+        )
+        .with_policy(policy)
+        .done("analyze_health", json!({}))
+        .await
+    };
+    let findings = |structured: &Value| structured["findings"].as_array().unwrap().clone();
+    let (text, whole) = done(None).await;
+    assert!(!text.contains("a result may have"), "{text}");
+    let (text, cut) = done(Some(1_000)).await;
+    assert!(text.contains("a result may have 1000 bytes"), "{text}");
+    let (cut, whole) = (findings(&cut), findings(&whole));
+    assert!(!cut.is_empty() && cut.len() < whole.len());
+    assert_eq!(cut[0]["severity"], whole[0]["severity"]);
+    assert!(Value::from(cut).to_string().len() < 2_000);
+}
+
+#[tokio::test]
 async fn all_checks_run_for_a_plain_reader_and_other_names_are_refused() {
     ill().await;
     let settings = Settings {

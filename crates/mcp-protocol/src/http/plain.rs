@@ -1,0 +1,32 @@
+//! Plain HTTP that comes where TLS is spoken, as from `http://` in the place of `https://`.
+
+use std::io;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// How much of a request is read before its connection is closed; unread bytes would make that a reset, with which the reply
+/// is lost.
+const MAX_READ_BYTES: u64 = 64 * 1024;
+
+const REPLY: &str = "HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 45\r\n\
+    Connection: close\r\n\r\n\
+    this address speaks TLS; begin with https://\n";
+
+/// Waits for the first byte, and says whether it is that of a method. A TLS handshake begins with another one.
+pub(super) async fn begins(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    stream.peek(&mut first).await?;
+    Ok(first[0].is_ascii_uppercase())
+}
+
+/// Says what to do instead.
+pub(super) async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(REPLY.as_bytes()).await?;
+    stream.shutdown().await?;
+    let mut rest = stream.take(MAX_READ_BYTES);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! Why a server did not let one in, without the password that it may have been given.
+
+use std::error::Error as _;
+
+use tokio_postgres::{Config, Error, error::SqlState};
+
+/// In the place of a password.
+const HIDDEN: &str = "****";
+
+/// Why there is no connection: PostgreSQL could not be reached, or refused the login.
+///
+/// Who answers may be no PostgreSQL, and repeats what it was sent: the password is not told, as it is or as in a URL.
+#[derive(Debug, thiserror::Error)]
+#[error("{told}")]
+pub struct Refusal {
+    told: String,
+    code: Option<SqlState>,
+    remedy: &'static str,
+}
+
+/// What to do about what PostgreSQL says of a login, by the beginning of its SQLSTATE.
+const REMEDIES: [(&str, &str); 4] = [
+    (
+        "28",
+        "check the user and the password of this database, and PostgreSQL's pg_hba.conf",
+    ),
+    ("3D", "check the name of the database"),
+    ("42501", "GRANT CONNECT ON DATABASE to the user"),
+    ("57P03", "wait until PostgreSQL has started"),
+];
+
+/// The same for what is said by no PostgreSQL, by words of it.
+const OTHER_REMEDIES: [(&str, &str); 5] = [
+    (
+        "password missing",
+        "give this database a password, or add a line for it to ~/.pgpass",
+    ),
+    (
+        "onnection refused",
+        "check host and port of this database, and that PostgreSQL runs there",
+    ),
+    ("lookup address", "check the host of this database"),
+    (
+        "No such file",
+        "check the folder of the socket and the port",
+    ),
+    (
+        "certificate",
+        "check sslmode, sslrootcert and the certificate of PostgreSQL",
+    ),
+];
+
+/// Where nothing is known of it.
+const USUAL_REMEDY: &str = "check the configuration of this database";
+
+impl Refusal {
+    /// Takes what was said at connecting as `config` says.
+    pub(crate) fn of(error: &Error, config: &Config) -> Self {
+        let told = match (error.as_db_error(), error.source()) {
+            (Some(db), _) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
+            (None, Some(source)) => format!("{error}: {source}"),
+            (None, None) => error.to_string(),
+        };
+        let code = error.code().cloned();
+        Refusal {
+            remedy: remedy(code.as_ref(), &told),
+            told: without_password(told, config),
+            code,
+        }
+    }
+
+    /// Says what whoever runs the server may do about it, such as "check the name of the database".
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        self.remedy
+    }
+
+    /// The SQLSTATE, where PostgreSQL gave one.
+    #[must_use]
+    pub fn code(&self) -> Option<&SqlState> {
+        self.code.as_ref()
+    }
+}
+
+fn remedy(code: Option<&SqlState>, told: &str) -> &'static str {
+    let found = match code {
+        Some(code) => REMEDIES
+            .iter()
+            .find(|(class, _)| code.code().starts_with(class)),
+        None => OTHER_REMEDIES
+            .iter()
+            .find(|(words, _)| told.contains(words)),
+    };
+    found.map_or(USUAL_REMEDY, |(_, remedy)| remedy)
+}
+
+fn without_password(told: String, config: &Config) -> String {
+    let password = config.get_password().map(String::from_utf8_lossy);
+    let Some(password) = password.filter(|password| !password.is_empty()) else {
+        return told;
+    };
+    // What is the name of a role or a database, too, is told all the time, and no secret.
+    if [config.get_user(), config.get_dbname()].contains(&Some(&*password)) {
+        return told;
+    }
+    let upper = escaped(&password, |byte| format!("%{byte:02X}"));
+    let lower = escaped(&password, |byte| format!("%{byte:02x}"));
+    [&upper, &lower, &*password]
+        .into_iter()
+        .fold(told, |told, form| told.replace(form, HIDDEN))
+}
+
+/// Writes a text as it stands in a URL.
+fn escaped(text: &str, escape: impl Fn(u8) -> String) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes()
+        .map(|byte| match plain(byte) {
+            true => char::from(byte).to_string(),
+            false => escape(byte),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_follows_from_what_was_said() {
+        for (code, told, remedy) in [
+            (Some("28P01"), "password authentication failed", "password"),
+            (Some("3D000"), "database \"d\" does not exist", "name of"),
+            (Some("XX000"), "connection refused", USUAL_REMEDY),
+            (None, "error connecting: Connection refused", "port"),
+            (None, "invalid configuration: password missing", "pgpass"),
+            (None, "something else", USUAL_REMEDY),
+        ] {
+            let code = code.map(SqlState::from_code);
+            let given = super::remedy(code.as_ref(), told);
+            assert!(given.contains(remedy), "{told}: {given}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_told_in_any_of_its_usual_forms() {
+        let mut config = Config::new();
+        config.user("ann").dbname("shop").password("P@ss w/ö");
+        for (said, told) in [
+            ("no: P@ss w/ö, P@ss w/ö!", "no: ****, ****!"),
+            (
+                "postgres://ann:P%40ss%20w%2F%C3%B6@h",
+                "postgres://ann:****@h",
+            ),
+            (
+                "postgres://ann:P%40ss%20w%2f%c3%b6@h",
+                "postgres://ann:****@h",
+            ),
+            (
+                "password authentication failed for user \"ann\"",
+                "password authentication failed for user \"ann\"",
+            ),
+        ] {
+            assert_eq!(without_password(said.to_owned(), &config), told);
+        }
+        config.password("shop");
+        let said = "database \"shop\" does not exist";
+        assert_eq!(without_password(said.to_owned(), &config), said);
+        config.password("");
+        assert_eq!(without_password(said.to_owned(), &config), said);
+    }
+}
