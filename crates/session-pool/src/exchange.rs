@@ -19,7 +19,7 @@ use crate::{
     statements::Statements,
     wire::Stream,
 };
-use steps::Sent;
+use steps::{Ends, Sent};
 
 pub use row::Row;
 pub use steps::{Parameter, Step};
@@ -180,14 +180,18 @@ impl Exchange<'_> {
                     self.handed = HEAD + length;
                     return Ok(Answer::Row(Row::new(&self.buffer[HEAD..HEAD + length])));
                 }
-                b'T' => return self.columns(),
+                b'T' => match self.columns()? {
+                    Some(columns) => return Ok(Answer::Columns(columns)),
+                    None => continue,
+                },
                 b'E' => return self.refused(),
                 b'Z' => return self.ready(),
                 b'1' => self.parsed(),
                 b'C' => self.completed(length)?,
                 b'I' | b's' => self.current += 1,
-                // Bound, closed, without rows, rows that nobody wants, and what PostgreSQL says unasked.
-                b'2' | b'3' | b'n' | b'D' | b'N' | b'S' | b'A' => {}
+                b'n' => self.described(),
+                // Bound, closed, parameters, rows that nobody wants, and what PostgreSQL says unasked.
+                b'2' | b'3' | b't' | b'D' | b'N' | b'S' | b'A' => {}
                 _ => return Err(malformed()),
             }
             self.buffer.advance(HEAD + length);
@@ -244,8 +248,14 @@ impl Exchange<'_> {
     fn parsed(&mut self) {
         if let Some(sent) = self.steps.get_mut(self.current) {
             sent.prepares = None;
-            self.current += usize::from(sent.is_check);
+            self.current += usize::from(sent.ends == Ends::Parsed);
         }
+    }
+
+    fn described(&mut self) {
+        let sent = self.steps.get(self.current);
+        let is_all = sent.is_some_and(|sent| sent.ends == Ends::Described);
+        self.current += usize::from(is_all);
     }
 
     fn completed(&mut self, length: usize) -> io::Result<()> {
@@ -264,7 +274,8 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    fn columns(&mut self) -> io::Result<Answer<'static>> {
+    /// Reads what columns a step has; those of one that is only locked are given when it is run.
+    fn columns(&mut self) -> io::Result<Option<Arc<[Column]>>> {
         let Some(backend::Message::RowDescription(body)) = backend::Message::parse(self.buffer)?
         else {
             return Err(malformed());
@@ -277,11 +288,22 @@ impl Exchange<'_> {
             })
         });
         let columns: Arc<[Column]> = columns.collect::<Vec<_>>()?.into();
-        let sent = self.steps.get(self.current);
-        if let Some(name) = sent.and_then(|sent| sent.prepared.or(sent.prepares)) {
+        let Some(sent) = self.steps.get(self.current) else {
+            return Ok(Some(columns));
+        };
+        let (ends, prepared) = (sent.ends, sent.prepared);
+        if let Some(name) = prepared.or(sent.prepares) {
             self.statements.learn(name, &columns);
         }
-        Ok(Answer::Columns(columns))
+        if ends != Ends::Described {
+            return Ok(Some(columns));
+        }
+        self.described();
+        let mut further = self.steps[self.current..].iter_mut();
+        if let Some(run) = further.find(|sent| sent.has_rows && sent.prepared == prepared) {
+            run.columns = Some(columns);
+        }
+        Ok(None)
     }
 
     fn refused(&mut self) -> io::Result<Answer<'static>> {

@@ -23,6 +23,10 @@ pub enum Step<'a> {
     Check(&'a str),
     /// Has a text parsed, alone, whatever is prepared.
     Parse(&'a str),
+    /// Has PostgreSQL lock what a statement names, as far as that is known before it is planned: the same
+    /// [`Step::Query`] follows, with other steps in between that look at the locks. What is run there is what
+    /// was looked at, unless it has to be parsed anew because a step in between was.
+    Lock(&'a str, &'a [Parameter<'a>]),
     /// Runs a statement that may be new, with values for its parameters, and gives its columns and rows.
     Query(&'a str, &'a [Parameter<'a>]),
     /// Runs a statement once, which is not prepared by a name, and gives its columns and the first
@@ -48,7 +52,7 @@ pub struct Parameter<'a> {
 pub(super) struct Sent {
     /// The step's place in what the caller gave.
     pub(super) step: usize,
-    pub(super) is_check: bool,
+    pub(super) ends: Ends,
     pub(super) has_rows: bool,
     /// Whether the caller wants to know what it did.
     pub(super) is_told: bool,
@@ -56,6 +60,26 @@ pub(super) struct Sent {
     pub(super) prepared: Option<Name>,
     /// What PostgreSQL was not asked to describe again, until it is told.
     pub(super) columns: Option<Arc<[Column]>>,
+}
+
+/// What PostgreSQL says last of a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// That it was parsed.
+    Parsed,
+    /// What columns it has, or that it has none.
+    Described,
+    /// That it has run.
+    Run,
+}
+
+/// A statement that was locked and is still to be run.
+struct Ahead<'a> {
+    text: &'a str,
+    parameters: &'a [Parameter<'a>],
+    plan: Plan,
+    /// Whether no other one was parsed without a name since.
+    is_there: bool,
 }
 
 /// Writes all messages of an exchange.
@@ -69,6 +93,7 @@ pub(super) fn write(
     }
     let mut sent = Vec::with_capacity(steps.len());
     let mut checks = Vec::new();
+    let mut locked: Option<Ahead<'_>> = None;
     for (step, what) in steps.iter().enumerate() {
         let (text, parameters, expected) = match *what {
             Step::Check(text) => {
@@ -77,33 +102,79 @@ pub(super) fn write(
             }
             Step::Parse(text) => {
                 parse(step, text, out, &mut sent)?;
+                displace(&mut locked);
                 continue;
             }
             Step::Run(text) => (text, [].as_slice(), Some(Use::Always)),
-            Step::Query(text, parameters) => (text, parameters, Some(Use::Maybe)),
+            Step::Lock(text, parameters) | Step::Query(text, parameters) => {
+                (text, parameters, Some(Use::Maybe))
+            }
             Step::Frame(text) | Step::Few { text, .. } => (text, [].as_slice(), None),
         };
         let types = parameters.iter().map(|parameter| parameter.type_oid);
-        let plan = expected.map_or(Plan::Once, |expected| {
-            statements.plan(text, types.clone(), expected)
-        });
+        let is_locked =
+            |ahead: &mut Ahead<'_>| ahead.text == text && ahead.parameters == parameters;
+        let ahead = match what {
+            Step::Query(..) => locked.take_if(is_locked),
+            _ => None,
+        };
+        let plan = match (&ahead, expected) {
+            (Some(ahead), _) => ahead.plan,
+            (None, Some(expected)) => statements.plan(text, types.clone(), expected),
+            (None, None) => Plan::Once,
+        };
         let checks = std::mem::take(&mut checks);
         let (name, prepares, prepared) = match plan {
             Plan::Prepared(name) => (name.text(), None, Some(name)),
             Plan::Prepare(name) => (name.text(), Some(name), None),
             Plan::Once => (String::new(), None, None),
         };
-        if prepared.is_none() {
+        let is_parsed = match &ahead {
+            Some(ahead) => ahead.is_there,
+            None => prepared.is_some(),
+        };
+        if !is_parsed {
             for (step, text) in checks {
                 parse(step, text, out, &mut sent)?;
             }
             frontend::parse(&name, text, types, out)?;
+            if name.is_empty() {
+                displace(&mut locked);
+            }
+        }
+        let has_rows = matches!(what, Step::Query(..) | Step::Few { .. });
+        let mut written = Sent {
+            step,
+            ends: Ends::Run,
+            has_rows,
+            is_told: matches!(what, Step::Few { .. }),
+            prepares: prepares.filter(|_| ahead.is_none()),
+            prepared,
+            columns: None,
+        };
+        if let Step::Lock(..) = what {
+            written.ends = match prepared {
+                // It has what was prepared parsed anew where that is needed, and locks it in any case.
+                Some(_) => {
+                    frontend::describe(b'S', &name, out)?;
+                    Ends::Described
+                }
+                None => Ends::Parsed,
+            };
+            locked = Some(Ahead {
+                text,
+                parameters,
+                plan,
+                is_there: true,
+            });
+            sent.push(written);
+            continue;
         }
         bind(&name, parameters, out)?;
-        let has_rows = matches!(what, Step::Query(..) | Step::Few { .. });
         let known = prepared.filter(|_| has_rows);
-        let columns = known.and_then(|name| statements.columns(name));
-        if has_rows && columns.is_none() {
+        written.columns = known.and_then(|name| statements.columns(name));
+        let is_described = prepared.is_some() && ahead.is_some();
+        if has_rows && !is_described && written.columns.is_none() {
             frontend::describe(b'P', "", out)?;
         }
         let most_rows = match what {
@@ -111,18 +182,17 @@ pub(super) fn write(
             _ => 0,
         };
         frontend::execute("", most_rows, out)?;
-        sent.push(Sent {
-            step,
-            is_check: false,
-            has_rows,
-            is_told: matches!(what, Step::Few { .. }),
-            prepares,
-            prepared,
-            columns,
-        });
+        sent.push(written);
     }
     frontend::sync(out);
     Ok(sent)
+}
+
+/// Notes that another statement without a name is parsed.
+fn displace(locked: &mut Option<Ahead<'_>>) {
+    if let Some(ahead) = locked.as_mut().filter(|ahead| ahead.plan == Plan::Once) {
+        ahead.is_there = false;
+    }
 }
 
 /// Has a text parsed that is not run.
@@ -130,7 +200,7 @@ fn parse(step: usize, text: &str, out: &mut BytesMut, sent: &mut Vec<Sent>) -> i
     frontend::parse("", text, [], out)?;
     sent.push(Sent {
         step,
-        is_check: true,
+        ends: Ends::Parsed,
         has_rows: false,
         is_told: false,
         prepares: None,
