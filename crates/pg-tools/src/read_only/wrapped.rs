@@ -20,8 +20,8 @@ pub(super) struct Wrapped<'a> {
     pub(super) alone: String,
     /// Whether it is alone behind [`PREPARE`].
     pub(super) is_prepare: bool,
-    /// Whether it is to be parsed even when what is run after it is prepared.
-    pub(super) is_apart: bool,
+    /// Whether it seemed to be out of bounds, and is to be judged exactly.
+    pub(super) is_suspect: bool,
     /// What must be parsed, too, with how many characters of ours before the statement in it.
     pub(super) gate: Option<(String, u32)>,
     pub(super) inside: String,
@@ -38,6 +38,8 @@ pub(super) struct Wrapped<'a> {
 /// takes after `AS` is one whole statement, and nothing comes after it. Looking up the names in it is
 /// left to the parse of the statement inside ours, so that it is not done twice.
 const PREPARE: &str = "PREPARE q AS\n";
+/// A statement that names nothing and gives no row.
+const NOTHING: &str = "SELECT LIMIT 0";
 /// All of a row.
 const WHOLE: &str = "*";
 
@@ -118,7 +120,7 @@ impl<'a> Wrapped<'a> {
             text,
             alone: [PREPARE, text].concat(),
             is_prepare: true,
-            is_apart: false,
+            is_suspect: false,
             gate: None,
             inside: [&*before, text, "\n) q ", after].concat(),
             before: length(&before),
@@ -137,7 +139,7 @@ impl<'a> Wrapped<'a> {
             text,
             alone: text.to_owned(),
             is_prepare: false,
-            is_apart: false,
+            is_suspect: false,
             gate: Some((format!("{select}{text}\n) q"), length(select))),
             inside: format!("{before}{text}"),
             before: length(before),
@@ -148,23 +150,27 @@ impl<'a> Wrapped<'a> {
         }
     }
 
-    /// The statement is parsed and not run, and a question of ours follows.
-    pub(super) fn parsed(statement: &Statement<'a>, question: String) -> Self {
+    /// The statement is parsed and not run.
+    pub(super) fn parsed(statement: &Statement<'a>) -> Self {
         let text = statement.text();
         Wrapped {
             text,
             alone: text.to_owned(),
             is_prepare: false,
-            is_apart: true,
+            is_suspect: false,
             gate: None,
-            inside: question,
-            // Where a mistake is in the question tells nobody anything.
+            inside: NOTHING.to_owned(),
             before: u32::MAX,
-            most_rows: 1,
+            most_rows: 0,
             numbers: &[],
             keys: &[],
             seam: None,
         }
+    }
+
+    /// Has it judged exactly.
+    pub(super) fn suspect(&mut self) {
+        self.is_suspect = true;
     }
 
     /// Has the text parsed by itself, which says exactly what is wrong with it.
