@@ -189,9 +189,10 @@ impl Exchange<'_> {
                 b'1' => self.parsed(),
                 b'C' => self.completed(length)?,
                 b'I' | b's' => self.current += 1,
-                b'n' => self.described(),
-                // Bound, closed, parameters, rows that nobody wants, and what PostgreSQL says unasked.
-                b'2' | b'3' | b't' | b'D' | b'N' | b'S' | b'A' => {}
+                b'n' => self.pass(Ends::Described),
+                b'2' => self.pass(Ends::Bound),
+                // Closed, parameters, rows that nobody wants, and what PostgreSQL says unasked.
+                b'3' | b't' | b'D' | b'N' | b'S' | b'A' => {}
                 _ => return Err(malformed()),
             }
             self.buffer.advance(HEAD + length);
@@ -248,14 +249,14 @@ impl Exchange<'_> {
     fn parsed(&mut self) {
         if let Some(sent) = self.steps.get_mut(self.current) {
             sent.prepares = None;
-            self.current += usize::from(sent.ends == Ends::Parsed);
         }
+        self.pass(Ends::Parsed);
     }
 
-    fn described(&mut self) {
+    /// Goes on to the next step, if this one ends so.
+    fn pass(&mut self, ends: Ends) {
         let sent = self.steps.get(self.current);
-        let is_all = sent.is_some_and(|sent| sent.ends == Ends::Described);
-        self.current += usize::from(is_all);
+        self.current += usize::from(sent.is_some_and(|sent| sent.ends == ends));
     }
 
     fn completed(&mut self, length: usize) -> io::Result<()> {
@@ -298,7 +299,7 @@ impl Exchange<'_> {
         if ends != Ends::Described {
             return Ok(Some(columns));
         }
-        self.described();
+        self.pass(ends);
         let mut further = self.steps[self.current..].iter_mut();
         if let Some(run) = further.find(|sent| sent.has_rows && sent.prepared == prepared) {
             run.columns = Some(columns);

@@ -61,4 +61,5 @@ pub use kept::{Line, Loss, Tie};
 pub use lease::{Lease, LeaseError, SCRUB};
 pub use session::Session;
 pub use sessions::Sessions;
+pub use statements::Standing;
 pub use tls::{Tls, TlsError, Verification};

@@ -45,6 +45,25 @@ struct Prepared {
     types: Box<[u32]>,
     /// As PostgreSQL has described them. It refuses to run a prepared statement with others.
     columns: Option<Arc<[Column]>>,
+    /// The hash of what it was judged by, if PostgreSQL has not been free to parse it anew since.
+    vouched: Option<u64>,
+}
+
+/// What is known of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not prepared, or what is known of it could be another connection's.
+    Unknown,
+    /// It is prepared.
+    Prepared,
+    /// It is prepared, and somebody has vouched for it since PostgreSQL has last parsed it.
+    Vouched,
+}
+
+impl Prepared {
+    fn is(&self, hash: u64, text: &str) -> bool {
+        self.hash == hash && *self.text == *text
+    }
 }
 
 /// How a text is to be run.
@@ -128,6 +147,7 @@ impl Statements {
             text: text.into(),
             types: types.collect(),
             columns: None,
+            vouched: None,
         });
         Plan::Prepare(Name(hash))
     }
@@ -145,6 +165,52 @@ impl Statements {
         let mut known = self.prepared.iter().rev();
         let known = known.find(|known| self.is_direct && known.hash == name.0)?;
         known.columns.clone()
+    }
+
+    /// Says what is known of a statement that is judged by another one.
+    pub(crate) fn standing(
+        &self,
+        text: &str,
+        types: impl Iterator<Item = u32> + Clone,
+        judge: &str,
+    ) -> Standing {
+        let hash = self.hash(text, types);
+        let mut known = self.prepared.iter().rev();
+        match known.find(|known| self.may_vouch() && known.is(hash, text)) {
+            None => Standing::Unknown,
+            Some(known) if known.vouched == Some(self.names.hash_one(judge)) => Standing::Vouched,
+            Some(_) => Standing::Prepared,
+        }
+    }
+
+    /// Notes that a statement was judged by another one, as it is prepared now.
+    pub(crate) fn vouch(
+        &mut self,
+        text: &str,
+        types: impl Iterator<Item = u32> + Clone,
+        judge: &str,
+    ) {
+        let (hash, judge) = (self.hash(text, types), self.names.hash_one(judge));
+        if !self.may_vouch() {
+            return;
+        }
+        let mut known = self.prepared.iter_mut().rev();
+        if let Some(known) = known.find(|known| known.is(hash, text)) {
+            known.vouched = Some(judge);
+        }
+    }
+
+    /// Notes that PostgreSQL is free to parse a prepared statement anew.
+    pub(crate) fn doubt(&mut self, name: Name) {
+        let mut known = self.prepared.iter_mut().rev();
+        if let Some(known) = known.find(|known| known.hash == name.0) {
+            known.vouched = None;
+        }
+    }
+
+    /// Says whether what is known of prepared statements stays true of them.
+    pub(crate) fn may_vouch(&self) -> bool {
+        self.is_direct && self.capacity > 0
     }
 
     /// Says whether the command tag by which PostgreSQL tells that it ran a prepared statement begins as that does.

@@ -38,6 +38,15 @@ const FOR_SURE: &str = " AND EXISTS (SELECT FROM pg_catalog.pg_depend d \
                  WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = o.relation AND d.deptype = 'e')";
 const END: &str = ")";
 
+/// A condition that always holds, and that can be parsed only where a word in an array may be a NULL.
+///
+/// It is in statements of tokens with a list of schemas. One that was prepared and judged is planned while no
+/// word may be one: PostgreSQL goes on using what it parsed once, or, when anything that was parsed stands for
+/// something else now, parses it anew and fails.
+pub(super) const SEAL: &str = "WHERE '{NULL}'::pg_catalog.int4[] IS NOT NULL ";
+pub(super) const SEALED: Step<'_> = Step::Run("SET LOCAL array_nulls = off");
+pub(super) const UNSEALED: Step<'_> = Step::Run("SET LOCAL array_nulls TO DEFAULT");
+
 /// The code of a text that is no number.
 const NO_NUMBER: &str = "22P02";
 
@@ -61,6 +70,11 @@ impl Bounds {
             exactly: [JUDGE, &own, OF_EXTENSIONS, FOR_SURE, END].concat(),
             schemas: names.join(", "),
         }
+    }
+
+    /// What statements are judged by at a glance.
+    pub(super) fn name(&self) -> &str {
+        &self.at_a_glance
     }
 
     /// The step that fails when what was parsed in its transaction is out of bounds. What fails here may still

@@ -83,29 +83,44 @@ pub(super) async fn read(
 async fn query(
     mut lease: Lease,
     guard: &Guard,
-    Run { statement, keys }: Run<'_>,
+    of: Run<'_>,
     page: Page,
     limits: QueryLimits,
 ) -> Result<Rows, ReadError> {
     in_time(
         limits,
         pin!(async {
-            let shape = Shape::of(statement).filter(|shape| lease.recurs(&shape.text));
-            let wrapped = match &shape {
-                Some(shape) => Wrapped::shaped(statement, shape, page),
-                None => Wrapped::page(statement, page),
-            };
-            let wrapped = wrapped.with_keys(keys);
-            let mut done = run(&mut lease, guard, wrapped, limits).await?;
+            let shape = Shape::of(of.statement).filter(|shape| lease.recurs(&shape.text));
+            let mut is_sealed = guard.bounds.is_some() && lease.may_vouch();
+            let whole = paged(of, shape.as_ref(), page, is_sealed);
+            let mut done = run(&mut lease, guard, whole, limits).await?;
+            if let Some(Retry::Unsealed) = done.retry {
+                is_sealed = false;
+                let unsealed = paged(of, shape.as_ref(), page, is_sealed);
+                done = Box::pin(run(&mut lease, guard, unsealed, limits)).await?;
+            }
             if let (Some(Retry::AsWritten), Some(shape)) = (&done.retry, &shape) {
                 lease.avoid(&shape.text);
-                let written = Wrapped::page(statement, page).with_keys(keys);
+                let written = paged(of, None, page, is_sealed);
                 done = Box::pin(run(&mut lease, guard, written, limits)).await?;
             }
             settle(lease, guard, done).await
         }),
     )
     .await
+}
+
+fn paged<'a>(
+    Run { statement, keys }: Run<'a>,
+    shape: Option<&'a Shape<'_>>,
+    page: Page,
+    is_sealed: bool,
+) -> Wrapped<'a> {
+    let wrapped = match shape {
+        Some(shape) => Wrapped::shaped(statement, shape, page, is_sealed),
+        None => Wrapped::page(statement, page, is_sealed),
+    };
+    wrapped.with_keys(keys)
 }
 
 /// Runs a statement from the row before a place on, by counting the rows before that.

@@ -6,12 +6,12 @@
 
 use std::{io, sync::Arc};
 
-use session_pool::{Answer, Complaint, Exchange, Lease, Row, Step};
+use session_pool::{Answer, Complaint, Exchange, Lease, Row, Standing, Step};
 use tokio_postgres::error::{ErrorPosition, SqlState};
 
 use super::{
     QueryLimits,
-    bounds::Bounds,
+    bounds::{Bounds, SEALED, UNSEALED},
     failure::ReadError,
     guard::Guard,
     place::Seam,
@@ -43,7 +43,8 @@ pub(super) async fn run(
             Some(Retry::Anew) => {}
             Some(Retry::ByItself) => wrapped.by_itself(),
             Some(Retry::Exactly) => wrapped.suspect(),
-            Some(Retry::AsWritten) | None => break,
+            Some(Retry::Judged) => wrapped.is_doubted = true,
+            Some(Retry::AsWritten | Retry::Unsealed) | None => break,
         }
         done = transact(lease, guard, &wrapped, limits).await?;
     }
@@ -74,10 +75,14 @@ pub(super) enum Retry {
     ByItself,
     /// Judged exactly: it seems to be out of bounds.
     Exactly,
+    /// Judged: what it stands for may have changed since.
+    Judged,
+    /// Without a seal, which could not be parsed.
+    Unsealed,
 }
 
 /// At most once for each reason.
-const RETRIES: usize = 3;
+const RETRIES: usize = 4;
 
 /// What came of a transaction.
 pub(super) struct Done {
@@ -103,7 +108,8 @@ async fn transact(
     let is_set = lease.set(guard.opening.lasting()).await;
     let is_set = is_set.map_err(ReadError::never_began)?;
     let mut steps: Vec<Step<'_>> = guard.opening.steps(is_set).collect();
-    let places = Places::add(&mut steps, wrapped, guard.bounds.as_ref());
+    let standing = standing(lease, guard.bounds.as_ref(), wrapped);
+    let places = Places::add(&mut steps, wrapped, guard.bounds.as_ref(), standing);
     steps.extend([Step::Run(UNLOCK), ROLLBACK]);
     // Keys come on top of what a result may have.
     let with_keys = 1 + usize::from(!wrapped.keys.is_empty());
@@ -139,6 +145,10 @@ async fn transact(
     let is_stale = refused.is_some_and(|refused| refused.is_stale);
     let is_about_text = refused.is_some_and(|refused| refused.is_about_text(&places));
     let is_judged = refused.is_some_and(|refused| Some(refused.step) == places.judged);
+    let is_planned = refused.is_some_and(|refused| Some(refused.step) == places.planned);
+    let is_about_seal = refused.is_some_and(|refused| {
+        (places.alone + 1..=places.inside).contains(&refused.step) && refused.is_behind(wrapped)
+    });
     let is_unchecked = refused.is_some_and(|refused| refused.step == places.alone);
     let seam = reading.seam.take();
     let (described, result) = reading.judge(&places, wrapped, guard.bounds.as_ref());
@@ -147,10 +157,20 @@ async fn transact(
         () if !is_clean => None,
         () if is_stale => Some(Retry::Anew),
         () if is_judged && !wrapped.is_suspect => Some(Retry::Exactly),
+        () if is_planned && (is_about_seal || standing == Standing::Vouched) => Some(Retry::Judged),
+        () if is_about_seal && wrapped.is_sealed => Some(Retry::Unsealed),
         () if is_about_text && !wrapped.numbers.is_empty() => Some(Retry::AsWritten),
         () if is_about_form && wrapped.is_prepare => Some(Retry::ByItself),
         () => None,
     };
+    if let Some(bounds) = &guard.bounds
+        && is_clean
+        && result.is_ok()
+        && standing == Standing::Prepared
+        && !wrapped.is_suspect
+    {
+        lease.vouch(&wrapped.inside, wrapped.numbers, bounds.name());
+    }
     Ok(Done {
         is_clean,
         retry,
@@ -160,6 +180,17 @@ async fn transact(
     })
 }
 
+/// Says what is known of a statement that is to be judged; one without a seal is never known.
+fn standing(lease: &Lease, bounds: Option<&Bounds>, wrapped: &Wrapped<'_>) -> Standing {
+    let Some(bounds) = bounds.filter(|_| wrapped.is_sealed && wrapped.is_prepare) else {
+        return Standing::Unknown;
+    };
+    match lease.standing(&wrapped.inside, wrapped.numbers, bounds.name()) {
+        Standing::Vouched if wrapped.is_doubted || wrapped.is_suspect => Standing::Prepared,
+        standing => standing,
+    }
+}
+
 /// Which step of a transaction is which, by its place. The first ones begin it.
 struct Places {
     /// The statement's text, alone.
@@ -167,47 +198,59 @@ struct Places {
     /// What looks at what the statement names.
     judged: Option<usize>,
     gate: Option<usize>,
-    /// The statement inside ours; it is parsed by the step before it, too, if that is none of the others.
+    /// Where the statement inside ours is planned apart from its run.
+    planned: Option<usize>,
+    /// The statement inside ours; steps that are none of the others have it parsed.
     inside: usize,
 }
 
 impl Places {
     /// Adds the steps that check a statement and run it.
     ///
-    /// With bounds, the statement itself is locked before it is judged and planned. One that has to be parsed by
+    /// With bounds, the statement itself is locked before it is judged and planned, unless it was judged before and
+    /// PostgreSQL, which then could not plan it, has not parsed it anew since. One that has to be parsed by
     /// itself is judged by that: what is wrong with it inside ours is told to those only who may name what
     /// it names, and what `EXPLAIN` explains is not parsed before that is run.
     fn add<'a>(
         steps: &mut Vec<Step<'a>>,
         wrapped: &'a Wrapped<'_>,
         bounds: Option<&'a Bounds>,
+        standing: Standing,
     ) -> Self {
-        let alone = steps.len();
-        match bounds {
-            Some(_) if !wrapped.is_prepare => steps.push(Step::Parse(&wrapped.alone)),
-            Some(_) => steps.extend([
-                Step::Check(&wrapped.alone),
-                Step::Lock(&wrapped.inside, wrapped.numbers),
-            ]),
-            None => steps.push(Step::Check(&wrapped.alone)),
-        }
+        let (inside, numbers) = (&wrapped.inside, wrapped.numbers);
         let mut add = |step| {
             steps.push(step);
             steps.len() - 1
         };
+        let alone = add(match bounds {
+            Some(_) if !wrapped.is_prepare => Step::Parse(&wrapped.alone),
+            _ => Step::Check(&wrapped.alone),
+        });
+        let judged = bounds.filter(|_| standing != Standing::Vouched);
+        let judged = judged.map(|bounds| {
+            if wrapped.is_prepare {
+                add(Step::Lock(inside, numbers));
+            }
+            add(match wrapped.is_suspect {
+                true => bounds.step(),
+                false => bounds.glance(),
+            })
+        });
+        let gate = wrapped.gate.as_ref();
+        let gate = gate.map(|(gate, _)| add(Step::Check(gate)));
+        let planned = (standing != Standing::Unknown).then(|| {
+            add(SEALED);
+            let planned = add(Step::Plan(inside, numbers));
+            add(UNSEALED);
+            planned
+        });
+        let inside = add(Step::Query(inside, numbers));
         Places {
             alone,
-            judged: bounds.map(|bounds| {
-                add(match wrapped.is_suspect {
-                    true => bounds.step(),
-                    false => bounds.glance(),
-                })
-            }),
-            gate: wrapped
-                .gate
-                .as_ref()
-                .map(|(gate, _)| add(Step::Check(gate))),
-            inside: add(Step::Query(&wrapped.inside, wrapped.numbers)),
+            judged,
+            gate,
+            planned,
+            inside,
         }
     }
 }
@@ -257,6 +300,14 @@ struct Refused {
 }
 
 impl Refused {
+    /// Says whether it is about what is ours behind the statement.
+    fn is_behind(&self, wrapped: &Wrapped<'_>) -> bool {
+        match self.complaint.position() {
+            Some(ErrorPosition::Original(at)) => wrapped.is_behind(*at),
+            _ => false,
+        }
+    }
+
     /// Says whether it is the statement's text that was refused.
     fn is_about_text(&self, places: &Places) -> bool {
         let is_statement =

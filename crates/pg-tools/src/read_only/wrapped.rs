@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use session_pool::Parameter;
 
 use super::{
+    bounds::SEAL,
     conditions::{self, Conditions},
     exchange::length,
     order::SortColumn,
@@ -22,12 +23,18 @@ pub(super) struct Wrapped<'a> {
     pub(super) is_prepare: bool,
     /// Whether it seemed to be out of bounds, and is to be judged exactly.
     pub(super) is_suspect: bool,
+    /// Whether it has a [`SEAL`].
+    pub(super) is_sealed: bool,
+    /// Whether it is to be judged whoever has vouched for it.
+    pub(super) is_doubted: bool,
     /// What must be parsed, too, with how many characters of ours before the statement in it.
     pub(super) gate: Option<(String, u32)>,
     pub(super) inside: String,
     pub(super) numbers: &'a [Parameter<'a>],
     /// How many characters of ours come before the statement inside.
     pub(super) before: u32,
+    /// How many characters of ours come after it.
+    after: usize,
     pub(super) most_rows: u32,
     /// For which items of the statement's order it has keys behind its own columns.
     pub(super) keys: &'a [usize],
@@ -44,14 +51,23 @@ const NOTHING: &str = "SELECT LIMIT 0";
 const WHOLE: &str = "*";
 
 impl<'a> Wrapped<'a> {
-    pub(super) fn page(statement: &Statement<'a>, page: Page) -> Self {
-        Wrapped::new(statement, WHOLE, &part(page), page.limit)
+    pub(super) fn page(statement: &Statement<'a>, page: Page, is_sealed: bool) -> Self {
+        Wrapped {
+            is_sealed,
+            ..Wrapped::new(statement, WHOLE, &part(page, is_sealed), page.limit)
+        }
     }
 
     /// A page of the statement in another shape.
-    pub(super) fn shaped(statement: &Statement<'a>, shape: &'a Shape<'_>, page: Page) -> Self {
-        let shaped = Wrapped::of(&shape.text, WHOLE, &part(page), page.limit);
+    pub(super) fn shaped(
+        statement: &Statement<'a>,
+        shape: &'a Shape<'_>,
+        page: Page,
+        is_sealed: bool,
+    ) -> Self {
+        let shaped = Wrapped::of(&shape.text, WHOLE, &part(page, is_sealed), page.limit);
         Wrapped {
+            is_sealed,
             text: statement.text(),
             numbers: &shape.numbers,
             ..shaped
@@ -121,9 +137,12 @@ impl<'a> Wrapped<'a> {
             alone: [PREPARE, text].concat(),
             is_prepare: true,
             is_suspect: false,
+            is_sealed: false,
+            is_doubted: false,
             gate: None,
             inside: [&*before, text, "\n) q ", after].concat(),
             before: length(&before),
+            after: after.len(),
             most_rows,
             numbers: &[],
             keys: &[],
@@ -140,9 +159,12 @@ impl<'a> Wrapped<'a> {
             alone: text.to_owned(),
             is_prepare: false,
             is_suspect: false,
+            is_sealed: false,
+            is_doubted: false,
             gate: Some((format!("{select}{text}\n) q"), length(select))),
             inside: format!("{before}{text}"),
             before: length(before),
+            after: 0,
             most_rows: 1,
             numbers: &[],
             keys: &[],
@@ -158,14 +180,23 @@ impl<'a> Wrapped<'a> {
             alone: text.to_owned(),
             is_prepare: false,
             is_suspect: false,
+            is_sealed: false,
+            is_doubted: false,
             gate: None,
             inside: NOTHING.to_owned(),
             before: u32::MAX,
+            after: 0,
             most_rows: 0,
             numbers: &[],
             keys: &[],
             seam: None,
         }
+    }
+
+    /// Says whether a position in the whole is behind the statement inside it.
+    pub(super) fn is_behind(&self, position: u32) -> bool {
+        let end = (length(&self.inside) as usize).saturating_sub(self.after);
+        self.after > 0 && position as usize > end
     }
 
     /// Has it judged exactly.
@@ -180,7 +211,8 @@ impl<'a> Wrapped<'a> {
     }
 }
 
-fn part(page: Page) -> String {
+fn part(page: Page, is_sealed: bool) -> String {
     let (limit, offset) = (u64::from(page.limit) + 1, page.offset);
-    format!("LIMIT {limit} OFFSET {offset}")
+    let seal = if is_sealed { SEAL } else { "" };
+    format!("{seal}LIMIT {limit} OFFSET {offset}")
 }

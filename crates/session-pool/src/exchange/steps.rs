@@ -27,6 +27,10 @@ pub enum Step<'a> {
     /// [`Step::Query`] follows, with other steps in between that look at the locks. What is run there is what
     /// was looked at, unless it has to be parsed anew because a step in between was.
     Lock(&'a str, &'a [Parameter<'a>]),
+    /// Plans a statement: the same [`Step::Query`] follows and runs that plan. In between the settings may be
+    /// made that it is run with; those before are such that it cannot be parsed anew, or else nobody may vouch
+    /// for it.
+    Plan(&'a str, &'a [Parameter<'a>]),
     /// Runs a statement that may be new, with values for its parameters, and gives its columns and rows.
     Query(&'a str, &'a [Parameter<'a>]),
     /// Runs a statement once, which is not prepared by a name, and gives its columns and the first
@@ -67,20 +71,27 @@ pub(super) struct Sent {
 pub(super) enum Ends {
     /// That it was parsed.
     Parsed,
+    /// That it was planned.
+    Bound,
     /// What columns it has, or that it has none.
     Described,
     /// That it has run.
     Run,
 }
 
-/// A statement that was locked and is still to be run.
+/// A statement that was locked or planned and is still to be run.
 struct Ahead<'a> {
     text: &'a str,
     parameters: &'a [Parameter<'a>],
     plan: Plan,
     /// Whether no other one was parsed without a name since.
     is_there: bool,
+    is_described: bool,
+    is_planned: bool,
 }
+
+/// What is planned ahead is called so until its transaction ends.
+const PORTAL: &str = "p";
 
 /// Writes all messages of an exchange.
 pub(super) fn write(
@@ -106,16 +117,16 @@ pub(super) fn write(
                 continue;
             }
             Step::Run(text) => (text, [].as_slice(), Some(Use::Always)),
-            Step::Lock(text, parameters) | Step::Query(text, parameters) => {
-                (text, parameters, Some(Use::Maybe))
-            }
+            Step::Lock(text, parameters)
+            | Step::Plan(text, parameters)
+            | Step::Query(text, parameters) => (text, parameters, Some(Use::Maybe)),
             Step::Frame(text) | Step::Few { text, .. } => (text, [].as_slice(), None),
         };
         let types = parameters.iter().map(|parameter| parameter.type_oid);
         let is_locked =
             |ahead: &mut Ahead<'_>| ahead.text == text && ahead.parameters == parameters;
         let ahead = match what {
-            Step::Query(..) => locked.take_if(is_locked),
+            Step::Plan(..) | Step::Query(..) => locked.take_if(is_locked),
             _ => None,
         };
         let plan = match (&ahead, expected) {
@@ -129,10 +140,18 @@ pub(super) fn write(
             Plan::Prepare(name) => (name.text(), Some(name), None),
             Plan::Once => (String::new(), None, None),
         };
+        let is_planned = ahead.as_ref().is_some_and(|ahead| ahead.is_planned);
+        let is_described = ahead.as_ref().is_some_and(|ahead| ahead.is_described);
         let is_parsed = match &ahead {
-            Some(ahead) => ahead.is_there,
+            Some(ahead) => ahead.is_there || is_planned,
             None => prepared.is_some(),
         };
+        if let Some(name) = prepared
+            && !is_planned
+            && !matches!(what, Step::Plan(..))
+        {
+            statements.doubt(name);
+        }
         if !is_parsed {
             for (step, text) in checks {
                 parse(step, text, out, &mut sent)?;
@@ -166,22 +185,40 @@ pub(super) fn write(
                 parameters,
                 plan,
                 is_there: true,
+                is_described: prepared.is_some(),
+                is_planned: false,
             });
             sent.push(written);
             continue;
         }
-        bind(&name, parameters, out)?;
+        if let Step::Plan(..) = what {
+            bind(PORTAL, &name, parameters, out)?;
+            written.ends = Ends::Bound;
+            locked = Some(Ahead {
+                text,
+                parameters,
+                plan,
+                is_there: true,
+                is_described,
+                is_planned: true,
+            });
+            sent.push(written);
+            continue;
+        }
+        let portal = if is_planned { PORTAL } else { "" };
+        if !is_planned {
+            bind(portal, &name, parameters, out)?;
+        }
         let known = prepared.filter(|_| has_rows);
         written.columns = known.and_then(|name| statements.columns(name));
-        let is_described = prepared.is_some() && ahead.is_some();
         if has_rows && !is_described && written.columns.is_none() {
-            frontend::describe(b'P', "", out)?;
+            frontend::describe(b'P', portal, out)?;
         }
         let most_rows = match what {
             Step::Few { rows, .. } => i32::try_from(*rows).unwrap_or(i32::MAX),
             _ => 0,
         };
-        frontend::execute("", most_rows, out)?;
+        frontend::execute(portal, most_rows, out)?;
         sent.push(written);
     }
     frontend::sync(out);
@@ -211,9 +248,14 @@ fn parse(step: usize, text: &str, out: &mut BytesMut, sent: &mut Vec<Sent>) -> i
 }
 
 /// Binds a statement; values go as text, and its results shall come as text.
-fn bind(statement: &str, parameters: &[Parameter<'_>], out: &mut BytesMut) -> io::Result<()> {
+fn bind(
+    portal: &str,
+    statement: &str,
+    parameters: &[Parameter<'_>],
+    out: &mut BytesMut,
+) -> io::Result<()> {
     frontend::bind(
-        "",
+        portal,
         statement,
         std::iter::empty(),
         parameters,

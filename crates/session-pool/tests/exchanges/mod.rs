@@ -1,6 +1,6 @@
 //! Exchanges that a lease holds by itself, beside what the client library does.
 
-use session_pool::{Answer, Complaint, Parameter, Step};
+use session_pool::{Answer, Complaint, Parameter, Standing, Step};
 
 use super::*;
 
@@ -570,6 +570,84 @@ async fn what_is_locked_and_has_other_columns_now_is_stale() {
         let outcome = exchange(&mut lease, &steps).await.unwrap();
         assert!(outcome.refused.is_none());
         assert_eq!(outcome.columns, ["a", "b"]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_planned_ahead_is_run_with_the_settings_of_its_run() {
+    let session = sessions().open("planned", None);
+    let mut lease = session.lease("main").await.unwrap();
+    let one = [Parameter {
+        type_oid: 23,
+        text: "1".into(),
+    }];
+    let text = "SELECT current_setting('my.name') AS a, $1::int AS b";
+    for time in 0..5 {
+        for is_locked in [false, true] {
+            let lock = is_locked.then_some(Step::Lock(text, &one));
+            let steps: Vec<Step<'_>> = [Step::Run("BEGIN READ ONLY")]
+                .into_iter()
+                .chain(lock)
+                .chain([
+                    Step::Run("SET LOCAL my.name = planned"),
+                    Step::Plan(text, &one),
+                    Step::Run("SET LOCAL my.name = run"),
+                    // Neither takes its place.
+                    Step::Frame("SELECT 2"),
+                    Step::Query(text, &one),
+                    Step::Run("ROLLBACK"),
+                ])
+                .collect();
+            let outcome = exchange(&mut lease, &steps).await.unwrap();
+            assert!(outcome.refused.is_none(), "{time}: {:?}", outcome.refused);
+            assert_eq!(outcome.columns, ["a", "b"], "{time}");
+            assert_eq!(outcome.rows, [[some("run"), some("1")]], "{time}");
+        }
+    }
+    let steps = [
+        Step::Run("BEGIN"),
+        Step::Plan("SELECT 1 / 0", &[]),
+        Step::Query("SELECT 1 / 0", &[]),
+    ];
+    let (step, complaint, _) = exchange(&mut lease, &steps).await.unwrap().refused.unwrap();
+    assert_eq!((step, complaint.code().code()), (1, "22012"));
+}
+
+#[tokio::test]
+async fn who_vouches_for_a_statement_does_so_until_it_can_be_parsed_anew() {
+    let session = sessions().open("vouched", None);
+    let mut lease = session.lease("main").await.unwrap();
+    let text = "SELECT 1 AS vouched";
+    let planned = [
+        Step::Run("BEGIN READ ONLY"),
+        Step::Plan(text, &[]),
+        Step::Query(text, &[]),
+        Step::Run("ROLLBACK"),
+    ];
+    lease.vouch(text, &[], "judge");
+    assert_eq!(lease.standing(text, &[], "judge"), Standing::Unknown);
+    for _ in 0..3 {
+        exchange(&mut lease, &planned).await.unwrap();
+    }
+    assert_eq!(lease.standing(text, &[], "judge"), Standing::Prepared);
+    let locked = [
+        Step::Run("BEGIN READ ONLY"),
+        Step::Lock(text, &[]),
+        Step::Run("ROLLBACK"),
+    ];
+    let run = [Step::Query(text, &[])];
+    for parses_anew in [&locked[..], &run] {
+        lease.vouch(text, &[], "judge");
+        exchange(&mut lease, &planned).await.unwrap();
+        assert_eq!(lease.standing(text, &[], "judge"), Standing::Vouched);
+        assert_eq!(lease.standing(text, &[], "another"), Standing::Prepared);
+        let other = [Parameter {
+            type_oid: 23,
+            text: "1".into(),
+        }];
+        assert_eq!(lease.standing(text, &other, "judge"), Standing::Unknown);
+        exchange(&mut lease, parses_anew).await.unwrap();
+        assert_eq!(lease.standing(text, &[], "judge"), Standing::Prepared);
     }
 }
 

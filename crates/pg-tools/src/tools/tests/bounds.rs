@@ -1,10 +1,11 @@
 //! Tokens that are bound to schemas: what they name is judged before anything of it is planned.
 
 use super::{writing::writer, *};
+use crate::bench::{agent_of, counting_apart};
 
-/// How often a statement is run, so that it is one that is new, one that is prepared, and one whose numbers
-/// are parameters.
-const TIMES: usize = 8;
+/// How often a statement is run, so that it is one that is new, one that is prepared, one that was judged as it is
+/// prepared, and all of that once more with its numbers as parameters.
+const TIMES: usize = 12;
 
 /// A writer who is bound to a schema with a table `t`; beside it is one with a secret.
 async fn bound(schema: &str) -> (Caller, tokio_postgres::Client) {
@@ -203,6 +204,15 @@ async fn what_a_name_stands_for_is_judged_each_time() {
             "CREATE OR REPLACE VIEW anew.v AS SELECT id FROM anew.t; ALTER TABLE anew.t ENABLE ROW LEVEL SECURITY",
             allowed,
         ),
+        // The view goes with its schema, and another one takes its place.
+        (
+            "ALTER SCHEMA anew RENAME TO anew_before; CREATE SCHEMA anew; CREATE VIEW anew.v AS SELECT id FROM anew_before.t",
+            Err("may not use anew_before.t"),
+        ),
+        (
+            "DROP SCHEMA anew CASCADE; ALTER SCHEMA anew_before RENAME TO anew",
+            allowed,
+        ),
     ] {
         owner.batch_execute(change).await.unwrap();
         for time in 0..TIMES {
@@ -321,4 +331,89 @@ async fn what_is_no_query_is_refused_for_what_it_names_first() {
         }
     }
     forget(&owner, "other_forms").await;
+}
+
+#[tokio::test]
+async fn what_comes_again_is_judged_once_until_something_changes() {
+    let cluster = counting_apart();
+    let (sessions, agent) = agent_of(&cluster, cluster.superuser());
+    let policy = crate::Policy {
+        schemas: Some(["again".to_owned()].into()),
+        ..crate::Policy::default()
+    };
+    let caller = Caller {
+        sessions,
+        agent: agent.with_policy(policy.clone()),
+        shelf: Arc::new(Shelf::new(everything()).unwrap()),
+    };
+    let owner = superuser(&cluster).await;
+    owner
+        .batch_execute(
+            "CREATE EXTENSION pg_stat_statements SCHEMA public; CREATE SCHEMA again; \
+             CREATE TABLE again.t AS SELECT g AS id, ARRAY[NULL, 1] AS a FROM generate_series(1, 9) g; \
+             CREATE VIEW again.pg_own AS SELECT id FROM again.t",
+        )
+        .await
+        .unwrap();
+    let judged = async || {
+        let count = "SELECT COALESCE(sum(calls), 0)::int8 FROM public.pg_stat_statements \
+                     WHERE query LIKE '%pg_identify_object_as_address%' AND query NOT LIKE '%pg_stat_statements%'";
+        let row = owner.query_one(count, &[]).await.unwrap();
+        row.get::<_, i64>(0)
+    };
+    let times = async |query: &str, rows: &str| {
+        let before = judged().await;
+        for _ in 0..4 {
+            let given = json!({ "query": query });
+            let (texts, _) = caller.done("query_database", given).await;
+            assert_eq!(texts, [rows], "{query}");
+        }
+        judged().await - before
+    };
+    // What is in an array is read as ever when it runs.
+    let query = "SELECT '{NULL}'::text[] = ARRAY[NULL]::text[] AS a, concat('{', 'NULL', '}')::text[] = ARRAY[NULL]::text[] AS b \
+                 FROM again.t FETCH FIRST ROW ONLY";
+    assert_eq!(times(query, "a\tb\nt\tt").await, 3);
+    assert_eq!(times(query, "a\tb\nt\tt").await, 0);
+    for change in [
+        "ALTER TABLE again.t ADD b int",
+        "ANALYZE again.t",
+        "CREATE SCHEMA unrelated; ALTER SCHEMA unrelated RENAME TO renamed; DROP SCHEMA renamed",
+    ] {
+        owner.batch_execute(change).await.unwrap();
+        assert_eq!(times(query, "a\tb\nt\tt").await, 1, "{change}");
+        assert_eq!(times(query, "a\tb\nt\tt").await, 0, "{change}");
+    }
+    // Whether a view is an extension's can change without a trace in what uses it.
+    let query = "SELECT count(*) AS n FROM again.pg_own";
+    assert_eq!(times(query, "n\n9").await, 4);
+    assert_eq!(times(query, "n\n9").await, 4);
+    // Where NULL is a word like others by default, too.
+    owner
+        .batch_execute(
+            "CREATE ROLE again_reader LOGIN; GRANT CONNECT ON DATABASE postgres TO again_reader; ALTER ROLE again_reader SET array_nulls = off; \
+             GRANT USAGE ON SCHEMA again TO again_reader; GRANT SELECT ON again.t TO again_reader",
+        )
+        .await
+        .unwrap();
+    let (sessions, agent) = agent_of(&cluster, "again_reader");
+    let old = Caller {
+        sessions,
+        agent: agent.with_policy(policy),
+        shelf: caller.shelf.clone(),
+    };
+    for _ in 0..TIMES {
+        let query =
+            "SELECT '{NULL}'::text[] = ARRAY['NULL'] AS a, max(id) AS n FROM again.t WHERE id < 5";
+        let (texts, _) = old.done("query_database", json!({ "query": query })).await;
+        assert_eq!(texts, ["a\tn\nt\t4"]);
+        let query = "SELECT nothing FROM again.t WHERE id < 5";
+        let failure = old
+            .failed("query_database", json!({ "query": query }))
+            .await;
+        assert!(
+            failure.contains("SQLSTATE: 42703\nPOSITION: 8"),
+            "{failure}"
+        );
+    }
 }
