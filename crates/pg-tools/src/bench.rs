@@ -32,6 +32,14 @@ pub(crate) fn counting_cluster() -> &'static Cluster {
     })
 }
 
+/// As [`cluster`], with pg_stat_statements counting what one test runs, and nothing else.
+pub(crate) fn counting_apart() -> Cluster {
+    start(
+        installed(),
+        &[("shared_preload_libraries", "pg_stat_statements")],
+    )
+}
+
 /// As [`cluster`], of programs that have pgvector.
 pub(crate) fn vector_cluster() -> &'static Cluster {
     static SERVER: OnceLock<Cluster> = OnceLock::new();

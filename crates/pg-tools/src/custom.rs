@@ -154,7 +154,7 @@ impl Shelf {
         let statement = &Statement::check(sql)?;
         let run = |lease: Lease, guard: Arc<Guard>| async move {
             let text = statement.text();
-            let probed = probe(&lease, &guard.opening.reading(), text).await;
+            let probed = probe(&lease, &guard.opening.reading(), text, None).await;
             // What is not clean again is closed.
             _ = lease.scrub().await;
             let probed = probed?;

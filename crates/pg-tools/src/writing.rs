@@ -19,7 +19,7 @@ use tokio_postgres::{
 use crate::{
     Agent, QueryLimits,
     read_only::{
-        Column, Cut, GRACE, Gathered, Guard, Parameter, ReadError, Reader, Rows, Statement,
+        Bounds, Column, Cut, GRACE, Gathered, Guard, Parameter, ReadError, Reader, Rows, Statement,
         columns, fields, words,
     },
     state::Stateful,
@@ -123,7 +123,8 @@ async fn transact(
 ) -> Result<Written, ReadError> {
     let text = statement.text();
     // As the role that the transaction takes.
-    let probed = probe(lease, &guard.opening.writing(), text).await?;
+    let begin = guard.opening.writing();
+    let probed = probe(lease, &begin, text, guard.bounds.as_ref()).await?;
     if probed.types.len() != parameters.len() {
         return Err(ReadError::refused(
             "the statement has parameters such as $1; write the values themselves",
@@ -170,25 +171,44 @@ pub(crate) struct Probed {
     pub(crate) is_change: bool,
 }
 
-/// Begins a transaction and has PostgreSQL prepare a statement in it, alone and inside ours.
+/// Begins a transaction and has PostgreSQL prepare a statement in it, alone and inside ours; what it names is
+/// judged when it was parsed alone.
 ///
 /// What was prepared is given up again before anything else is run: behind a pooler, what comes after
 /// the transaction may be on another connection, and the names would stay on this one.
-pub(crate) async fn probe(lease: &Lease, begin: &str, text: &str) -> Result<Probed, ReadError> {
+pub(crate) async fn probe(
+    lease: &Lease,
+    begin: &str,
+    text: &str,
+    bounds: Option<&Bounds>,
+) -> Result<Probed, ReadError> {
     let as_query = format!("SELECT FROM (\n{text}\n) q");
     let as_change = format!("WITH q AS (\n{text}\n) SELECT");
     // One that fails would end the transaction.
-    let (begun, marked, query, back, alone, change) = join!(
+    let judge = async {
+        match bounds {
+            Some(bounds) => bounds.judged(lease.batch_execute(bounds.judge()).await),
+            None => Ok(()),
+        }
+    };
+    let (begun, marked, query, back, alone, judged, change) = join!(
         lease.batch_execute(begin),
         lease.batch_execute("SAVEPOINT mcp_probe"),
         lease.prepare(&as_query),
         lease.batch_execute("ROLLBACK TO SAVEPOINT mcp_probe; RELEASE SAVEPOINT mcp_probe"),
         lease.prepare(text),
+        judge,
         lease.prepare(&as_change),
     );
     begun.map_err(ReadError::of_beginning)?;
     marked.and(back).map_err(ReadError::lost)?;
+    // After a refusal the types of what was parsed cannot be asked for, either.
+    let judged = match judged {
+        Err(refused @ ReadError::Refused(_)) => return Err(refused),
+        judged => judged,
+    };
     let described = alone.map_err(|error| ReadError::of_statement(error, 0))?;
+    judged?;
     let is_query = query.is_ok();
     Ok(Probed {
         types: described.params().to_vec(),

@@ -29,10 +29,10 @@ use crate::{
     TargetSession,
     budget::{Grant, Place, Stake},
     exchange::Means,
+    reachability::Reachability,
     refusal::Refusal,
     session::Ending,
     shared::Lender,
-    standing::Standing,
     statements::Statements,
     wire::{Stream, Wire},
 };
@@ -63,7 +63,7 @@ pub(crate) struct Connector {
     pub(crate) prepared_statements: usize,
     pub(crate) ending: Ending,
     pub(crate) canceller: Arc<Canceller>,
-    pub(crate) standing: Arc<Standing>,
+    pub(crate) reachability: Arc<Reachability>,
 }
 
 /// One connection, for one exchange at a time. Dropping it closes it at once.
@@ -215,7 +215,7 @@ impl Connector {
     /// them or one that was just closed is still ending, is asked again while there is time.
     async fn open(&self, place: Place, until: Instant) -> Result<Connection, ConnectError> {
         let opened = self.open_in_time(place, until).await;
-        self.standing.note(&opened);
+        self.reachability.note(&opened);
         opened
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use tokio_postgres::config::Host;
 
-use crate::{BudgetCensus, Database, budget::Budget, standing::Standing};
+use crate::{BudgetCensus, Database, budget::Budget, reachability::Reachability};
 
 /// The databases as they are configured now.
 pub(crate) struct Directory {
@@ -19,7 +19,7 @@ pub(crate) struct Directory {
 pub(crate) struct Configured {
     pub(crate) database: Database,
     pub(crate) budget: Arc<Budget>,
-    pub(crate) standing: Arc<Standing>,
+    pub(crate) reachability: Arc<Reachability>,
 }
 
 impl Directory {
@@ -48,7 +48,7 @@ impl Directory {
                     Some(known) => known.clone(),
                     None => Arc::new(Configured {
                         budget: budgets.of(&database),
-                        standing: Arc::new(Standing::of(&database.name)),
+                        reachability: Arc::new(Reachability::of(&database.name)),
                         database,
                     }),
                 }

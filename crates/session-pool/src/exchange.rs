@@ -20,7 +20,7 @@ use crate::{
     statements::Statements,
     wire::Stream,
 };
-use steps::Sent;
+use steps::{Ends, Sent};
 
 pub(crate) use form::{DateStyle, Form};
 pub use row::{Row, Value};
@@ -184,7 +184,10 @@ impl Exchange<'_> {
                     let forms = self.steps[self.current].forms.as_deref();
                     return Ok(Answer::Row(Row::in_forms(body, forms.unwrap_or_default())));
                 }
-                b'T' => return self.columns(),
+                b'T' => match self.columns()? {
+                    Some(columns) => return Ok(Answer::Columns(columns)),
+                    None => continue,
+                },
                 b'E' => return self.refused(),
                 b'Z' => return self.ready(),
                 b'1' => self.parsed(),
@@ -194,8 +197,10 @@ impl Exchange<'_> {
                     self.set()?;
                     continue;
                 }
-                // Bound, closed, without rows, rows that nobody wants, and what PostgreSQL says unasked.
-                b'2' | b'3' | b'n' | b'D' | b'N' | b'A' => {}
+                b'n' => self.pass(Ends::Described),
+                b'2' => self.pass(Ends::Bound),
+                // Closed, parameters, rows that nobody wants, and what PostgreSQL says unasked.
+                b'3' | b't' | b'D' | b'N' | b'A' => {}
                 _ => return Err(malformed()),
             }
             self.buffer.advance(HEAD + length);
@@ -252,8 +257,14 @@ impl Exchange<'_> {
     fn parsed(&mut self) {
         if let Some(sent) = self.steps.get_mut(self.current) {
             sent.prepares = None;
-            self.current += usize::from(sent.is_check);
         }
+        self.pass(Ends::Parsed);
+    }
+
+    /// Goes on to the next step, if this one ends so.
+    fn pass(&mut self, ends: Ends) {
+        let sent = self.steps.get(self.current);
+        self.current += usize::from(sent.is_some_and(|sent| sent.ends == ends));
     }
 
     /// Heeds that a setting has changed.
@@ -282,7 +293,8 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    fn columns(&mut self) -> io::Result<Answer<'static>> {
+    /// Reads what columns a step has; those of one that is only locked are given when it is run.
+    fn columns(&mut self) -> io::Result<Option<Arc<[Column]>>> {
         let Some(backend::Message::RowDescription(body)) = backend::Message::parse(self.buffer)?
         else {
             return Err(malformed());
@@ -295,11 +307,22 @@ impl Exchange<'_> {
             })
         });
         let columns: Arc<[Column]> = columns.collect::<Vec<_>>()?.into();
-        let sent = self.steps.get(self.current);
-        if let Some(name) = sent.and_then(|sent| sent.prepared.or(sent.prepares)) {
+        let Some(sent) = self.steps.get(self.current) else {
+            return Ok(Some(columns));
+        };
+        let (ends, prepared) = (sent.ends, sent.prepared);
+        if let Some(name) = prepared.or(sent.prepares) {
             self.statements.learn(name, &columns);
         }
-        Ok(Answer::Columns(columns))
+        if ends != Ends::Described {
+            return Ok(Some(columns));
+        }
+        self.pass(ends);
+        let mut further = self.steps[self.current..].iter_mut();
+        if let Some(run) = further.find(|sent| sent.has_rows && sent.prepared == prepared) {
+            run.columns = Some(columns);
+        }
+        Ok(None)
     }
 
     fn refused(&mut self) -> io::Result<Answer<'static>> {

@@ -14,10 +14,10 @@ use tokio_postgres::{Client, Error};
 use crate::{
     budget::Stake,
     connect::{Canceller, Connection, Connector},
-    exchange::{DateStyle, Exchange, Step},
+    exchange::{DateStyle, Exchange, Parameter, Step},
     kept::{Loss, Occupied},
     refusal::Refusal,
-    statements::Statements,
+    statements::{Standing, Statements},
 };
 
 /// What makes a connection as good as new, as one simple query.
@@ -300,6 +300,27 @@ impl Lease {
     /// Has [`Lease::recurs`] say no to a text from now on, because it failed where its values did not.
     pub fn avoid(&mut self, text: &str) {
         self.statements().avoid(text);
+    }
+
+    /// Says whether a statement can be vouched for on this connection.
+    #[must_use]
+    pub fn may_vouch(&self) -> bool {
+        self.connection().means.statements.may_vouch()
+    }
+
+    /// Says what is known of a statement that is judged by another one.
+    #[must_use]
+    pub fn standing(&self, text: &str, parameters: &[Parameter<'_>], judge: &str) -> Standing {
+        let types = parameters.iter().map(|parameter| parameter.type_oid);
+        let statements = &self.connection().means.statements;
+        statements.standing(text, types, judge)
+    }
+
+    /// Notes that a statement was judged by another one, in an exchange in which PostgreSQL could not have parsed
+    /// it anew since. It holds until a step other than [`Step::Plan`] lets PostgreSQL do so.
+    pub fn vouch(&mut self, text: &str, parameters: &[Parameter<'_>], judge: &str) {
+        let types = parameters.iter().map(|parameter| parameter.type_oid);
+        self.statements().vouch(text, types, judge);
     }
 
     fn statements(&mut self) -> &mut Statements {

@@ -22,8 +22,8 @@ use crate::{
     connect::{Canceller, Cancels, ConnectError, Connector, PATIENCE},
     directory::{Configured, Directory},
     kept::Kept,
+    reachability::Reachability,
     sessions::Inner,
-    standing::Standing,
     wire::Wire,
 };
 
@@ -306,7 +306,7 @@ impl Session {
         let Configured {
             database,
             budget,
-            standing,
+            reachability,
         } = &*configured;
         let is_cut = Arc::<AtomicBool>::default();
         let wire = Wire::new(database.tls.clone(), self.0.limits.exchange_bytes);
@@ -335,10 +335,10 @@ impl Session {
                 is_cut: is_cut.clone(),
             },
             canceller: canceller.clone(),
-            standing: match &self.0.login {
-                None => standing.clone(),
+            reachability: match &self.0.login {
+                None => reachability.clone(),
                 // That a role of this session's own is refused says nothing of others.
-                Some(_) => Arc::new(Standing::of(&format!(
+                Some(_) => Arc::new(Reachability::of(&format!(
                     "{} for {}",
                     database.name, self.0.id
                 ))),

@@ -47,12 +47,36 @@ struct Prepared {
     hash: u64,
     text: Box<str>,
     types: Box<[u32]>,
-    /// As PostgreSQL has described them. It refuses to run a prepared statement with others.
-    columns: Option<Columns>,
+    columns: Columns,
+    /// The hash of what it was judged by, if PostgreSQL has not been free to parse it anew since.
+    vouched: Option<u64>,
 }
 
-/// Columns, and how their values are to be sent, if not all as texts.
-type Columns = (Arc<[Column]>, Option<Arc<[Form]>>);
+/// What is known of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not prepared, or what is known of it could be another connection's.
+    Unknown,
+    /// It is prepared.
+    Prepared,
+    /// It is prepared, and somebody has vouched for it since PostgreSQL has last parsed it.
+    Vouched,
+}
+
+impl Prepared {
+    fn is(&self, hash: u64, text: &str) -> bool {
+        self.hash == hash && *self.text == *text
+    }
+}
+
+/// What is known of the columns of a prepared statement.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Columns {
+    /// As PostgreSQL has described them. It refuses to run the statement with others.
+    pub(crate) described: Option<Arc<[Column]>>,
+    /// How their values are to be sent, if not all as texts.
+    pub(crate) forms: Option<Arc<[Form]>>,
+}
 
 /// How a text is to be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +87,27 @@ pub(crate) enum Plan {
     Prepare(Name),
     /// Without a name.
     Once,
+}
+
+impl Plan {
+    pub(crate) fn is_prepared(self) -> bool {
+        matches!(self, Plan::Prepared(_))
+    }
+
+    /// What becomes of it when PostgreSQL has parsed the statement.
+    pub(crate) fn when_parsed(self) -> Plan {
+        match self {
+            Plan::Prepare(name) => Plan::Prepared(name),
+            plan => plan,
+        }
+    }
+
+    pub(crate) fn name(self) -> Option<Name> {
+        match self {
+            Plan::Prepared(name) | Plan::Prepare(name) => Some(name),
+            Plan::Once => None,
+        }
+    }
 }
 
 /// How often a text is expected to come.
@@ -135,7 +180,8 @@ impl Statements {
             hash,
             text: text.into(),
             types: types.collect(),
-            columns: None,
+            columns: Columns::default(),
+            vouched: None,
         });
         Plan::Prepare(Name(hash))
     }
@@ -144,7 +190,10 @@ impl Statements {
     pub(crate) fn learn(&mut self, name: Name, columns: &Arc<[Column]>) {
         let mut known = self.prepared.iter_mut().rev();
         if let Some(known) = known.find(|known| known.hash == name.0) {
-            known.columns = Some((Arc::clone(columns), Form::of(columns, self.style)));
+            known.columns = Columns {
+                described: Some(Arc::clone(columns)),
+                forms: Form::of(columns, self.style),
+            };
         }
     }
 
@@ -153,16 +202,62 @@ impl Statements {
         if self.style.heed(setting, value) {
             // How values are to be sent is decided anew.
             for known in &mut self.prepared {
-                known.columns = None;
+                known.columns = Columns::default();
             }
         }
     }
 
-    /// Gives the columns of a prepared statement, if they are known and cannot be others.
-    pub(crate) fn columns(&self, name: Name) -> Option<Columns> {
+    /// Gives what is known of the columns of a prepared statement and cannot have changed.
+    pub(crate) fn columns(&self, name: Name) -> Columns {
         let mut known = self.prepared.iter().rev();
-        let known = known.find(|known| self.is_direct && known.hash == name.0)?;
-        known.columns.clone()
+        let known = known.find(|known| self.is_direct && known.hash == name.0);
+        known.map_or_else(Columns::default, |known| known.columns.clone())
+    }
+
+    /// Says what is known of a statement that is judged by another one.
+    pub(crate) fn standing(
+        &self,
+        text: &str,
+        types: impl Iterator<Item = u32> + Clone,
+        judge: &str,
+    ) -> Standing {
+        let hash = self.hash(text, types);
+        let mut known = self.prepared.iter().rev();
+        match known.find(|known| self.may_vouch() && known.is(hash, text)) {
+            None => Standing::Unknown,
+            Some(known) if known.vouched == Some(self.names.hash_one(judge)) => Standing::Vouched,
+            Some(_) => Standing::Prepared,
+        }
+    }
+
+    /// Notes that a statement was judged by another one, as it is prepared now.
+    pub(crate) fn vouch(
+        &mut self,
+        text: &str,
+        types: impl Iterator<Item = u32> + Clone,
+        judge: &str,
+    ) {
+        let (hash, judge) = (self.hash(text, types), self.names.hash_one(judge));
+        if !self.may_vouch() {
+            return;
+        }
+        let mut known = self.prepared.iter_mut().rev();
+        if let Some(known) = known.find(|known| known.is(hash, text)) {
+            known.vouched = Some(judge);
+        }
+    }
+
+    /// Notes that PostgreSQL is free to parse a prepared statement anew.
+    pub(crate) fn doubt(&mut self, name: Name) {
+        let mut known = self.prepared.iter_mut().rev();
+        if let Some(known) = known.find(|known| known.hash == name.0) {
+            known.vouched = None;
+        }
+    }
+
+    /// Says whether what is known of prepared statements stays true of them.
+    pub(crate) fn may_vouch(&self) -> bool {
+        self.is_direct && self.capacity > 0
     }
 
     /// Says whether the command tag by which PostgreSQL tells that it ran a prepared statement begins as that does.

@@ -11,7 +11,7 @@ use tokio_postgres::{
     types::{FromSql, ToSql, Type},
 };
 
-use super::{QueryLimits, failure::ReadError, statement::Statement};
+use super::{QueryLimits, bounds::Bounds, failure::ReadError, guard::Guard, statement::Statement};
 
 /// How much longer than PostgreSQL's own limit an exchange may take, before it is cancelled from here.
 pub(crate) const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -64,7 +64,7 @@ pub(crate) struct Imagined {
 /// connection is given back, or the connection is not.
 pub(super) async fn what_if(
     mut lease: Lease,
-    begin: &str,
+    guard: &Guard,
     statement: &Statement<'_>,
     imagination: &Imagination<'_>,
     limits: QueryLimits,
@@ -74,9 +74,9 @@ pub(super) async fn what_if(
     });
     let whole = async {
         let planned = async {
-            let begun = lease.batch_execute(begin).await;
+            let begun = lease.batch_execute(&guard.opening.reading()).await;
             begun.map_err(ReadError::of_beginning)?;
-            parse(&mut lease, statement).await?;
+            parse(&mut lease, statement, guard.bounds.as_ref()).await?;
             let imagined = imagine(&lease, imagination).await?;
             // hypopg does nothing in an EXPLAIN that as much as mentions ANALYZE.
             let before = "EXPLAIN (FORMAT JSON, VERBOSE)\n";
@@ -95,12 +95,19 @@ pub(super) async fn what_if(
     planned
 }
 
-/// Has PostgreSQL parse the statement alone, and as a plain query inside ours. It gets no name, which
-/// would stay behind on a connection that a pooler shares out.
-async fn parse(lease: &mut Lease, statement: &Statement<'_>) -> Result<(), ReadError> {
+/// Has PostgreSQL parse the statement alone, which is judged if there are bounds, and as a plain query inside
+/// ours. It gets no name, which would stay behind on a connection that a pooler shares out.
+async fn parse(
+    lease: &mut Lease,
+    statement: &Statement<'_>,
+    bounds: Option<&Bounds>,
+) -> Result<(), ReadError> {
     let before = "SELECT FROM (\n";
     let inside = format!("{before}{}\n) q", statement.text());
-    let steps = [Step::Parse(statement.text()), Step::Parse(&inside)];
+    let mut steps = vec![Step::Parse(statement.text())];
+    steps.extend(bounds.map(Bounds::step_once));
+    steps.push(Step::Parse(&inside));
+    let last = steps.len() - 1;
     let exchange = lease.exchange(&steps, usize::MAX).await;
     let mut exchange = exchange.map_err(ReadError::lost)?;
     let mut parsed = Ok(());
@@ -110,8 +117,9 @@ async fn parse(lease: &mut Lease, statement: &Statement<'_>) -> Result<(), ReadE
             Answer::Refused {
                 step, complaint, ..
             } => {
-                parsed = Err(match step {
-                    0 => ReadError::of_complaint(complaint, 0),
+                parsed = Err(match bounds {
+                    _ if step == 0 => ReadError::of_complaint(complaint, 0),
+                    Some(bounds) if step < last => bounds.verdict(complaint),
                     _ => ReadError::of_form(complaint, length(before)),
                 });
             }

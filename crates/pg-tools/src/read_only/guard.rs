@@ -15,6 +15,7 @@ use std::{
 use session_pool::Lease;
 
 use super::{
+    bounds::Bounds,
     failure::ReadError,
     opening::{Opening, WATCH_CLIENT},
     posture::Posture,
@@ -258,6 +259,7 @@ impl Guards {
         let guard = Arc::new(Guard {
             of_others,
             opening: Opening::new(statement_timeout, watches.is_ok(), Vec::new()),
+            bounds: None,
             denied: Arc::new(denied),
             types: Arc::default(),
         });
@@ -313,6 +315,8 @@ fn judge(database: &str, posture: &Posture, dangerous: &DangerousRoles) -> Resul
 pub(crate) struct Guard {
     /// How transactions begin.
     pub(crate) opening: Opening,
+    /// What statements of an agent's own may name, if that has a list of schemas.
+    pub(crate) bounds: Option<Bounds>,
     /// The names of the database's types.
     pub(super) types: Arc<TypeNames>,
     denied: Arc<HashSet<String>>,
@@ -331,6 +335,7 @@ impl Guard {
         let opening = self.opening.narrowed(timeout, own);
         Arc::new(Guard {
             opening,
+            bounds: agent.schemas().map(Bounds::new),
             denied: self.denied.clone(),
             of_others: self.of_others.clone(),
             types: self.types.clone(),

@@ -11,6 +11,7 @@
 //!
 //! The role that the connection logs in as is the wall behind them all ([`posture`]).
 
+mod bounds;
 mod conditions;
 mod exchange;
 mod failure;
@@ -59,6 +60,7 @@ use session_pool::Lease;
 use tokio_postgres::Row;
 
 use crate::Agent;
+pub(crate) use bounds::Bounds;
 pub(crate) use guard::Guard;
 pub(crate) use record::fields;
 pub(crate) use statement::{Statement, words};
@@ -251,8 +253,7 @@ impl Reader {
         let statement = &Statement::check(text)?;
         let imagine = &Imagination { hypopg, indexes };
         self.leased(agent, Some(statement), |lease, guard| async move {
-            let begin = guard.opening.reading();
-            exchange::what_if(lease, &begin, statement, imagine, agent.limits(self.limits)).await
+            exchange::what_if(lease, &guard, statement, imagine, agent.limits(self.limits)).await
         })
         .await
     }
@@ -292,7 +293,8 @@ impl Reader {
     }
 
     /// Leases a connection and hands it on with the database's guard, once that has let the statement
-    /// pass. Takes a second connection when the first was dead before anything ran on it, as after a
+    /// pass; whoever runs it has it judged by the guard's bounds, in the same transaction and before it is
+    /// planned. Takes a second connection when the first was dead before anything ran on it, as after a
     /// restart of the server.
     ///
     /// What happens seldom is in boxes, for every call would have room for it.
@@ -320,12 +322,6 @@ impl Reader {
                 return Err(refusal);
             }
             let guard = guard.of(agent, self.limits);
-            let lease = match statement {
-                Some(statement) if agent.schemas().is_some() => {
-                    Box::pin(self.within(agent, lease, &guard, statement)).await?
-                }
-                _ => lease,
-            };
             // It would be moved once for each of those that wait for it.
             Box::pin(run(lease, guard)).await
         };
@@ -357,37 +353,9 @@ impl Reader {
         }
         let statement = &Statement::check(text)?;
         self.leased(agent, None, |lease, guard| async move {
-            let lease = self.within(agent, lease, &guard, statement).await?;
-            lease.give_back();
-            Ok(())
+            query::stay_within(lease, &guard, statement, agent.limits(self.limits)).await
         })
         .await
-    }
-
-    /// Hands the lease back when the statement names relations of the agent's schemas only.
-    async fn within(
-        &self,
-        agent: &Agent,
-        mut lease: Lease,
-        guard: &Guard,
-        statement: &Statement<'_>,
-    ) -> Result<Lease, ReadError> {
-        let Some(schemas) = agent.schemas() else {
-            return Ok(lease);
-        };
-        let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
-        let limits = agent.limits(self.limits);
-        let (is_clean, within) =
-            query::stay_within(&mut lease, guard, statement, &schemas, limits).await;
-        match within {
-            Ok(()) => Ok(lease),
-            Err(refusal) => {
-                if is_clean {
-                    lease.give_back();
-                }
-                Err(refusal)
-            }
-        }
     }
 
     async fn load_guard(&self, agent: &Agent, lease: &Lease) -> Result<Arc<Guard>, ReadError> {

@@ -6,11 +6,12 @@
 
 use std::{io, sync::Arc};
 
-use session_pool::{Answer, Complaint, Exchange, Lease, Row, Step};
+use session_pool::{Answer, Complaint, Exchange, Lease, Row, Standing, Step};
 use tokio_postgres::error::{ErrorPosition, SqlState};
 
 use super::{
     QueryLimits,
+    bounds::{Bounds, SEALED, UNSEALED},
     failure::ReadError,
     gathered::Gathered,
     guard::Guard,
@@ -43,7 +44,9 @@ pub(super) async fn run(
         match done.retry {
             Some(Retry::Anew) => {}
             Some(Retry::ByItself) => wrapped.by_itself(),
-            Some(Retry::AsWritten) | None => break,
+            Some(Retry::Exactly) => wrapped.suspect(),
+            Some(Retry::Judged) => wrapped.is_doubted = true,
+            Some(Retry::AsWritten | Retry::Unsealed) | None => break,
         }
         done = transact(lease, guard, &wrapped, limits).await?;
     }
@@ -72,10 +75,16 @@ pub(super) enum Retry {
     AsWritten,
     /// Parsed by itself first: its form was refused, and that tells why.
     ByItself,
+    /// Judged exactly: it seems to be out of bounds.
+    Exactly,
+    /// Judged: what it stands for may have changed since.
+    Judged,
+    /// Without a seal, which could not be parsed.
+    Unsealed,
 }
 
 /// At most once for each reason.
-const RETRIES: usize = 2;
+const RETRIES: usize = 4;
 
 /// What came of a transaction.
 pub(super) struct Done {
@@ -101,15 +110,9 @@ async fn transact(
     let is_set = lease.set(guard.opening.lasting()).await;
     let is_set = is_set.map_err(ReadError::never_began)?;
     let mut steps: Vec<Step<'_>> = guard.opening.steps(is_set).collect();
-    let begun = steps.len();
-    steps.push(if wrapped.is_apart {
-        Step::Parse(&wrapped.alone)
-    } else {
-        Step::Check(&wrapped.alone)
-    });
-    steps.extend(wrapped.gate.iter().map(|(gate, _)| Step::Check(gate)));
-    let query = Step::Query(&wrapped.inside, wrapped.numbers);
-    steps.extend([query, Step::Run(UNLOCK), ROLLBACK]);
+    let standing = standing(lease, guard.bounds.as_ref(), wrapped);
+    let places = Places::add(&mut steps, wrapped, guard.bounds.as_ref(), standing);
+    steps.extend([Step::Run(UNLOCK), ROLLBACK]);
     // Keys come on top of what a result may have.
     let with_keys = 1 + usize::from(!wrapped.keys.is_empty());
     let largest_row = limits
@@ -142,18 +145,34 @@ async fn transact(
     };
     let refused = reading.refused.as_ref();
     let is_stale = refused.is_some_and(|refused| refused.is_stale);
-    let is_about_text = refused.is_some_and(|refused| refused.is_about_text(begun));
-    let is_unchecked = refused.is_some_and(|refused| refused.step == begun);
+    let is_about_text = refused.is_some_and(|refused| refused.is_about_text(&places));
+    let is_judged = refused.is_some_and(|refused| Some(refused.step) == places.judged);
+    let is_planned = refused.is_some_and(|refused| Some(refused.step) == places.planned);
+    let is_about_seal = refused.is_some_and(|refused| {
+        (places.alone + 1..=places.inside).contains(&refused.step) && refused.is_behind(wrapped)
+    });
+    let is_unchecked = refused.is_some_and(|refused| refused.step == places.alone);
     let seam = reading.seam.take();
-    let (described, result) = reading.judge(begun, wrapped);
+    let (described, result) = reading.judge(&places, wrapped, guard.bounds.as_ref());
     let is_about_form = is_unchecked || matches!(result, Err(ReadError::NotAQuery(_)));
     let retry = match () {
         () if !is_clean => None,
         () if is_stale => Some(Retry::Anew),
+        () if is_judged && !wrapped.is_suspect => Some(Retry::Exactly),
+        () if is_planned && (is_about_seal || standing == Standing::Vouched) => Some(Retry::Judged),
+        () if is_about_seal && wrapped.is_sealed => Some(Retry::Unsealed),
         () if is_about_text && !wrapped.numbers.is_empty() => Some(Retry::AsWritten),
         () if is_about_form && wrapped.is_prepare => Some(Retry::ByItself),
         () => None,
     };
+    if let Some(bounds) = &guard.bounds
+        && is_clean
+        && result.is_ok()
+        && standing == Standing::Prepared
+        && !wrapped.is_suspect
+    {
+        lease.vouch(&wrapped.inside, wrapped.numbers, bounds.name());
+    }
     Ok(Done {
         is_clean,
         retry,
@@ -161,6 +180,81 @@ async fn transact(
         result,
         seam,
     })
+}
+
+/// Says what is known of a statement that is to be judged; one without a seal is never known.
+fn standing(lease: &Lease, bounds: Option<&Bounds>, wrapped: &Wrapped<'_>) -> Standing {
+    let Some(bounds) = bounds.filter(|_| wrapped.is_sealed && wrapped.is_prepare) else {
+        return Standing::Unknown;
+    };
+    match lease.standing(&wrapped.inside, wrapped.numbers, bounds.name()) {
+        Standing::Vouched if wrapped.is_doubted || wrapped.is_suspect => Standing::Prepared,
+        standing => standing,
+    }
+}
+
+/// Which step of a transaction is which, by its place. The first ones begin it.
+struct Places {
+    /// The statement's text, alone.
+    alone: usize,
+    /// What looks at what the statement names.
+    judged: Option<usize>,
+    gate: Option<usize>,
+    /// Where the statement inside ours is planned apart from its run.
+    planned: Option<usize>,
+    /// The statement inside ours; steps that are none of the others have it parsed.
+    inside: usize,
+}
+
+impl Places {
+    /// Adds the steps that check a statement and run it.
+    ///
+    /// With bounds, the statement itself is locked before it is judged and planned, unless it was judged before and
+    /// PostgreSQL, which then could not plan it, has not parsed it anew since. One that has to be parsed by
+    /// itself is judged by that: what is wrong with it inside ours is told to those only who may name what
+    /// it names, and what `EXPLAIN` explains is not parsed before that is run.
+    fn add<'a>(
+        steps: &mut Vec<Step<'a>>,
+        wrapped: &'a Wrapped<'_>,
+        bounds: Option<&'a Bounds>,
+        standing: Standing,
+    ) -> Self {
+        let (inside, numbers) = (&wrapped.inside, wrapped.numbers);
+        let mut add = |step| {
+            steps.push(step);
+            steps.len() - 1
+        };
+        let alone = add(match bounds {
+            Some(_) if !wrapped.is_prepare => Step::Parse(&wrapped.alone),
+            _ => Step::Check(&wrapped.alone),
+        });
+        let judged = bounds.filter(|_| standing != Standing::Vouched);
+        let judged = judged.map(|bounds| {
+            if wrapped.is_prepare {
+                add(Step::Lock(inside, numbers));
+            }
+            add(match wrapped.is_suspect {
+                true => bounds.step(),
+                false => bounds.glance(),
+            })
+        });
+        let gate = wrapped.gate.as_ref();
+        let gate = gate.map(|(gate, _)| add(Step::Check(gate)));
+        let planned = (standing != Standing::Unknown).then(|| {
+            add(SEALED);
+            let planned = add(Step::Plan(inside, numbers));
+            add(UNSEALED);
+            planned
+        });
+        let inside = add(Step::Query(inside, numbers));
+        Places {
+            alone,
+            judged,
+            gate,
+            planned,
+            inside,
+        }
+    }
 }
 
 /// Ends a transaction that has failed; says whether the connection is as good as new.
@@ -210,9 +304,18 @@ struct Refused {
 }
 
 impl Refused {
-    /// Says whether it is the statement's text that was refused; the first `begun` steps came before it.
-    fn is_about_text(&self, begun: usize) -> bool {
-        let is_statement = (begun..=begun + 1).contains(&self.step);
+    /// Says whether it is about what is ours behind the statement.
+    fn is_behind(&self, wrapped: &Wrapped<'_>) -> bool {
+        match self.complaint.position() {
+            Some(ErrorPosition::Original(at)) => wrapped.is_behind(*at),
+            _ => false,
+        }
+    }
+
+    /// Says whether it is the statement's text that was refused.
+    fn is_about_text(&self, places: &Places) -> bool {
+        let is_statement =
+            (places.alone..=places.inside).contains(&self.step) && Some(self.step) != places.judged;
         let code = self.complaint.code().code();
         let points_at_it = matches!(self.complaint.position(), Some(ErrorPosition::Original(_)));
         is_statement && (points_at_it || ABOUT_TEXT.iter().any(|class| code.starts_with(class)))
@@ -317,20 +420,23 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Says what it comes to; the first `begun` steps came before the statement.
+    /// Says what it comes to.
     fn judge(
         self,
-        begun: usize,
+        places: &Places,
         wrapped: &Wrapped<'_>,
+        bounds: Option<&Bounds>,
     ) -> (Arc<[session_pool::Column]>, Result<Rows, ReadError>) {
-        let inside = begun + 1 + usize::from(wrapped.gate.is_some());
         let result = match self.refused {
             Some(Refused {
                 step, complaint, ..
-            }) if step <= inside => Err(match &wrapped.gate {
-                _ if step < begun => ReadError::of_first_step(complaint),
-                _ if step == begun => ReadError::of_complaint(complaint, 0),
-                Some((_, before)) if step < inside => ReadError::of_form(complaint, *before),
+            }) if step <= places.inside => Err(match (&wrapped.gate, bounds) {
+                _ if step < places.alone => ReadError::of_first_step(complaint),
+                _ if step == places.alone => ReadError::of_complaint(complaint, 0),
+                (_, Some(bounds)) if Some(step) == places.judged => bounds.verdict(complaint),
+                (Some((_, before)), _) if Some(step) == places.gate => {
+                    ReadError::of_form(complaint, *before)
+                }
                 _ if self.described.is_some() => ReadError::of_complaint(complaint, wrapped.before),
                 _ => ReadError::of_form(complaint, wrapped.before),
             }),

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use session_pool::Parameter;
 
 use super::{
+    bounds::SEAL,
     conditions::{self, Conditions},
     exchange::length,
     order::SortColumn,
@@ -20,14 +21,20 @@ pub(super) struct Wrapped<'a> {
     pub(super) alone: String,
     /// Whether it is alone behind [`PREPARE`].
     pub(super) is_prepare: bool,
-    /// Whether it is to be parsed even when what is run after it is prepared.
-    pub(super) is_apart: bool,
+    /// Whether it seemed to be out of bounds, and is to be judged exactly.
+    pub(super) is_suspect: bool,
+    /// Whether it has a [`SEAL`].
+    pub(super) is_sealed: bool,
+    /// Whether it is to be judged whoever has vouched for it.
+    pub(super) is_doubted: bool,
     /// What must be parsed, too, with how many characters of ours before the statement in it.
     pub(super) gate: Option<(String, u32)>,
     pub(super) inside: String,
     pub(super) numbers: &'a [Parameter<'a>],
     /// How many characters of ours come before the statement inside.
     pub(super) before: u32,
+    /// How many characters of ours come after it.
+    after: usize,
     pub(super) most_rows: u32,
     /// Whether its rows are shown as they are.
     pub(super) is_shown: bool,
@@ -40,21 +47,30 @@ pub(super) struct Wrapped<'a> {
 /// takes after `AS` is one whole statement, and nothing comes after it. Looking up the names in it is
 /// left to the parse of the statement inside ours, so that it is not done twice.
 const PREPARE: &str = "PREPARE q AS\n";
+/// A statement that names nothing and gives no row.
+const NOTHING: &str = "SELECT LIMIT 0";
 /// All of a row.
 const WHOLE: &str = "*";
 
 impl<'a> Wrapped<'a> {
-    pub(super) fn page(statement: &Statement<'a>, page: Page) -> Self {
+    pub(super) fn page(statement: &Statement<'a>, page: Page, is_sealed: bool) -> Self {
         Wrapped {
+            is_sealed,
             is_shown: page.is_shown,
-            ..Wrapped::new(statement, WHOLE, &part(page), page.limit)
+            ..Wrapped::new(statement, WHOLE, &part(page, is_sealed), page.limit)
         }
     }
 
     /// A page of the statement in another shape.
-    pub(super) fn shaped(statement: &Statement<'a>, shape: &'a Shape<'_>, page: Page) -> Self {
-        let shaped = Wrapped::of(&shape.text, WHOLE, &part(page), page.limit);
+    pub(super) fn shaped(
+        statement: &Statement<'a>,
+        shape: &'a Shape<'_>,
+        page: Page,
+        is_sealed: bool,
+    ) -> Self {
+        let shaped = Wrapped::of(&shape.text, WHOLE, &part(page, is_sealed), page.limit);
         Wrapped {
+            is_sealed,
             text: statement.text(),
             numbers: &shape.numbers,
             is_shown: page.is_shown,
@@ -124,10 +140,13 @@ impl<'a> Wrapped<'a> {
             text,
             alone: [PREPARE, text].concat(),
             is_prepare: true,
-            is_apart: false,
+            is_suspect: false,
+            is_sealed: false,
+            is_doubted: false,
             gate: None,
             inside: [&*before, text, "\n) q ", after].concat(),
             before: length(&before),
+            after: after.len(),
             most_rows,
             is_shown: false,
             numbers: &[],
@@ -144,10 +163,13 @@ impl<'a> Wrapped<'a> {
             text,
             alone: text.to_owned(),
             is_prepare: false,
-            is_apart: false,
+            is_suspect: false,
+            is_sealed: false,
+            is_doubted: false,
             gate: Some((format!("{select}{text}\n) q"), length(select))),
             inside: format!("{before}{text}"),
             before: length(before),
+            after: 0,
             most_rows: 1,
             is_shown: false,
             numbers: &[],
@@ -156,24 +178,37 @@ impl<'a> Wrapped<'a> {
         }
     }
 
-    /// The statement is parsed and not run, and a question of ours follows.
-    pub(super) fn parsed(statement: &Statement<'a>, question: String) -> Self {
+    /// The statement is parsed and not run.
+    pub(super) fn parsed(statement: &Statement<'a>) -> Self {
         let text = statement.text();
         Wrapped {
             text,
             alone: text.to_owned(),
             is_prepare: false,
-            is_apart: true,
+            is_suspect: false,
+            is_sealed: false,
+            is_doubted: false,
             gate: None,
-            inside: question,
-            // Where a mistake is in the question tells nobody anything.
+            inside: NOTHING.to_owned(),
             before: u32::MAX,
-            most_rows: 1,
+            after: 0,
+            most_rows: 0,
             is_shown: false,
             numbers: &[],
             keys: &[],
             seam: None,
         }
+    }
+
+    /// Says whether a position in the whole is behind the statement inside it.
+    pub(super) fn is_behind(&self, position: u32) -> bool {
+        let end = (length(&self.inside) as usize).saturating_sub(self.after);
+        self.after > 0 && position as usize > end
+    }
+
+    /// Has it judged exactly.
+    pub(super) fn suspect(&mut self) {
+        self.is_suspect = true;
     }
 
     /// Has the text parsed by itself, which says exactly what is wrong with it.
@@ -183,7 +218,8 @@ impl<'a> Wrapped<'a> {
     }
 }
 
-fn part(page: Page) -> String {
+fn part(page: Page, is_sealed: bool) -> String {
     let (limit, offset) = (u64::from(page.limit) + 1, page.offset);
-    format!("LIMIT {limit} OFFSET {offset}")
+    let seal = if is_sealed { SEAL } else { "" };
+    format!("{seal}LIMIT {limit} OFFSET {offset}")
 }

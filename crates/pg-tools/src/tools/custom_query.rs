@@ -84,7 +84,6 @@ impl CustomQuery {
         let agent =
             &agent.ok_or_else(|| Failure::told("this token may not use the tool's database"))?;
         agent.note_statement(&self.described.sql);
-        self.reader.stay_within(agent, &self.described.sql).await?;
         let values: Vec<TextValue> = self
             .tool
             .parameters
@@ -104,6 +103,7 @@ impl CustomQuery {
             .map(|(value, kind)| (value as &(dyn ToSql + Sync), kind.clone()))
             .collect();
         if self.tool.read_only {
+            self.reader.stay_within(agent, &self.described.sql).await?;
             let rows = self.read(agent, &parameters).await?;
             let Rendered { text, structured } = render::rows(&rows);
             let found = Found::raw(structured).data(text);

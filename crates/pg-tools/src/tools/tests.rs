@@ -1,5 +1,6 @@
 //! Every tool on a real PostgreSQL with the sample shop.
 
+mod bounds;
 mod custom;
 mod paging;
 mod resources;

@@ -11,7 +11,7 @@ use tokio_postgres::types::Type;
 use super::{NO_SESSION, Writer, Written, end, too_many};
 use crate::{
     Agent, QueryLimits,
-    read_only::{Cut, GRACE, Gathered, Guard, ROW_OVERHEAD, ReadError, Statement, words},
+    read_only::{Bounds, Cut, GRACE, Gathered, Guard, ROW_OVERHEAD, ReadError, Statement, words},
     state::{Stateful, filled_by},
 };
 
@@ -53,6 +53,7 @@ impl Writer {
         let limits = agent.limits(self.reader.limits);
         let leave = &Leave {
             text: statement.text(),
+            looked_at: looked_at.text(),
             stateful,
             most_rows,
             limits,
@@ -118,6 +119,8 @@ fn stay_visible<'a>(
 /// One such statement, and what it may use up.
 struct Leave<'a> {
     text: &'a str,
+    /// What is judged, if there are bounds.
+    looked_at: &'a str,
     stateful: Stateful<'a>,
     most_rows: u64,
     limits: QueryLimits,
@@ -130,7 +133,7 @@ impl Leave<'_> {
         if let Stateful::Set { name } = self.stateful {
             keep_operators(lease, name).await?;
         }
-        let ran = self.execute(lease).await?;
+        let ran = self.execute(lease, guard.bounds.as_ref()).await?;
         if let Stateful::Prepare { name, types, inner } = self.stateful {
             judge(lease, name, types, inner).await?;
         }
@@ -144,17 +147,21 @@ impl Leave<'_> {
         Ok(written)
     }
 
-    /// Runs the statement itself, and reads what it gives.
-    async fn execute(&self, lease: &mut Lease) -> Result<Ran, ReadError> {
+    /// Runs the statement itself, once it is known to be within bounds, and reads what it gives.
+    async fn execute(&self, lease: &mut Lease, bounds: Option<&Bounds>) -> Result<Ran, ReadError> {
         let most_bytes = self.limits.result_bytes;
         // One more shows that there are more.
         let rows = u32::try_from(self.most_rows)
             .unwrap_or(u32::MAX)
             .saturating_add(1);
-        let steps = [Step::Few {
+        let mut steps = Vec::with_capacity(3);
+        if let Some(bounds) = bounds {
+            steps.extend([Step::Parse(self.looked_at), bounds.step_once()]);
+        }
+        steps.push(Step::Few {
             text: self.text,
             rows,
-        }];
+        });
         let mut exchange = lease
             .exchange(&steps, most_bytes.saturating_add(ROW_OVERHEAD))
             .await
@@ -164,9 +171,10 @@ impl Leave<'_> {
             .await
             .map_err(ReadError::lost)?;
         ran.done = exchange.done().map(str::to_owned);
-        match ran.refused.take() {
-            Some(complaint) => Err(ReadError::of_complaint(complaint, 0)),
-            None => Ok(ran),
+        match (ran.refused.take(), bounds) {
+            (Some((1, complaint)), Some(bounds)) => Err(bounds.verdict(complaint)),
+            (Some((_, complaint)), _) => Err(ReadError::of_complaint(complaint, 0)),
+            (None, _) => Ok(ran),
         }
     }
 
@@ -264,7 +272,8 @@ struct Ran {
     rows: Gathered,
     bytes: usize,
     cut: Option<Cut>,
-    refused: Option<Complaint>,
+    /// Which step was refused, and why.
+    refused: Option<(usize, Complaint)>,
     done: Option<String>,
 }
 
@@ -277,7 +286,9 @@ impl Ran {
                 Answer::Oversized { .. } => {
                     return Err(io::Error::other("a row is larger than a result may be"));
                 }
-                Answer::Refused { complaint, .. } => self.refused = Some(complaint),
+                Answer::Refused {
+                    step, complaint, ..
+                } => self.refused = Some((step, complaint)),
                 Answer::Ready { .. } => return Ok(()),
             }
         }

@@ -1,6 +1,6 @@
 //! Exchanges that a lease holds by itself, beside what the client library does.
 
-use session_pool::{Answer, Complaint, Parameter, Step, Value};
+use session_pool::{Answer, Complaint, Parameter, Standing, Step, Value};
 
 use super::*;
 
@@ -433,6 +433,223 @@ async fn columns_are_told_each_time_and_are_those_of_the_rows() {
         if let Some(change) = changes.next() {
             observer.batch_execute(change).await.unwrap();
         }
+    }
+}
+
+/// Fails with `step` where a table is not locked.
+const IS_LOCKED: &str = "SELECT 1 / pg_catalog.count(*) FROM pg_catalog.pg_locks l \
+     WHERE l.pid = pg_catalog.pg_backend_pid() AND l.relation = 'public.locked'::pg_catalog.regclass";
+
+#[tokio::test]
+async fn what_is_locked_is_looked_at_before_it_is_planned_and_then_run() {
+    let session = sessions().open("locked", None);
+    let observer = observer().await;
+    observer
+        .batch_execute(
+            "CREATE TABLE locked (a int, b text); CREATE VIEW over_locked AS SELECT a, b FROM locked; \
+             INSERT INTO locked VALUES (1, 'x')",
+        )
+        .await
+        .unwrap();
+    let mut lease = session.lease("main").await.unwrap();
+    let one = [Parameter {
+        type_oid: 23,
+        text: "1".into(),
+    }];
+    for (between, text, parameters) in [
+        (Step::Run(IS_LOCKED), "SELECT a, b FROM locked", &[][..]),
+        (Step::Run(IS_LOCKED), "SELECT a, b FROM over_locked", &[]),
+        (
+            Step::Run(IS_LOCKED),
+            "SELECT a, b FROM over_locked WHERE a = $1",
+            &one,
+        ),
+        // What is parsed in between without a name takes the place of a statement without one.
+        (
+            Step::Frame(IS_LOCKED),
+            "SELECT a, b FROM locked WHERE a < 2",
+            &[],
+        ),
+        (
+            Step::Parse("SELECT 2"),
+            "SELECT a, b FROM locked WHERE a < 3",
+            &[],
+        ),
+        (
+            Step::Query("SELECT 3 AS a, '' AS b", &[]),
+            "SELECT a, b FROM locked WHERE a < 4",
+            &[],
+        ),
+    ] {
+        for time in 0..5 {
+            let steps = [
+                Step::Run("BEGIN READ ONLY"),
+                Step::Check("SELECT 1"),
+                Step::Lock(text, parameters),
+                between,
+                Step::Query(text, parameters),
+                Step::Run("ROLLBACK"),
+            ];
+            let outcome = exchange(&mut lease, &steps).await.unwrap();
+            assert!(
+                outcome.refused.is_none(),
+                "{text} {time}: {:?}",
+                outcome.refused
+            );
+            assert_eq!(outcome.columns, ["a", "b"], "{text} {time}");
+            assert_eq!(
+                outcome.rows.last(),
+                Some(&vec![some("1"), some("x")]),
+                "{text} {time}"
+            );
+            assert!(!outcome.in_transaction);
+        }
+    }
+    // Planning it fails, but what looks at it fails before.
+    for (looks, text, refused) in [
+        ("SELECT 1", "SELECT a / (1 / 0) FROM locked", (3, "22012")),
+        (
+            "SELECT 1 / 0",
+            "SELECT a / (1 / 0) FROM locked",
+            (2, "22012"),
+        ),
+        ("SELECT 1", "SELECT nothing FROM locked", (1, "42703")),
+    ] {
+        for time in 0..5 {
+            let steps = [
+                Step::Run("BEGIN READ ONLY"),
+                Step::Lock(text, &[]),
+                Step::Run(looks),
+                Step::Query(text, &[]),
+            ];
+            let outcome = exchange(&mut lease, &steps).await.unwrap();
+            let (step, complaint, is_stale) = outcome.refused.unwrap();
+            assert_eq!((step, complaint.code().code()), refused, "{text} {time}");
+            assert!(!is_stale);
+            exchange(&mut lease, &[Step::Run("ROLLBACK")])
+                .await
+                .unwrap();
+        }
+    }
+    observer
+        .batch_execute("DROP TABLE locked CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_is_locked_and_has_other_columns_now_is_stale() {
+    let session = sessions().open("locked and changed", None);
+    let observer = observer().await;
+    observer
+        .batch_execute("CREATE TABLE locked_and_changed (a int)")
+        .await
+        .unwrap();
+    let mut lease = session.lease("main").await.unwrap();
+    let text = "SELECT * FROM locked_and_changed";
+    let steps = [
+        Step::Run("BEGIN READ ONLY"),
+        Step::Lock(text, &[]),
+        Step::Run("SELECT 1"),
+        Step::Query(text, &[]),
+        Step::Run("ROLLBACK"),
+    ];
+    for _ in 0..4 {
+        let outcome = exchange(&mut lease, &steps).await.unwrap();
+        assert_eq!(outcome.columns, ["a"]);
+    }
+    observer
+        .batch_execute("ALTER TABLE locked_and_changed ADD b int")
+        .await
+        .unwrap();
+    let outcome = exchange(&mut lease, &steps).await.unwrap();
+    let (step, _, is_stale) = outcome.refused.unwrap();
+    assert_eq!((step, is_stale), (1, true));
+    exchange(&mut lease, &[Step::Run("ROLLBACK")])
+        .await
+        .unwrap();
+    for _ in 0..4 {
+        let outcome = exchange(&mut lease, &steps).await.unwrap();
+        assert!(outcome.refused.is_none());
+        assert_eq!(outcome.columns, ["a", "b"]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_planned_ahead_is_run_with_the_settings_of_its_run() {
+    let session = sessions().open("planned", None);
+    let mut lease = session.lease("main").await.unwrap();
+    let one = [Parameter {
+        type_oid: 23,
+        text: "1".into(),
+    }];
+    let text = "SELECT current_setting('my.name') AS a, $1::int AS b";
+    for time in 0..5 {
+        for is_locked in [false, true] {
+            let lock = is_locked.then_some(Step::Lock(text, &one));
+            let steps: Vec<Step<'_>> = [Step::Run("BEGIN READ ONLY")]
+                .into_iter()
+                .chain(lock)
+                .chain([
+                    Step::Run("SET LOCAL my.name = planned"),
+                    Step::Plan(text, &one),
+                    Step::Run("SET LOCAL my.name = run"),
+                    // Neither takes its place.
+                    Step::Frame("SELECT 2"),
+                    Step::Query(text, &one),
+                    Step::Run("ROLLBACK"),
+                ])
+                .collect();
+            let outcome = exchange(&mut lease, &steps).await.unwrap();
+            assert!(outcome.refused.is_none(), "{time}: {:?}", outcome.refused);
+            assert_eq!(outcome.columns, ["a", "b"], "{time}");
+            assert_eq!(outcome.rows, [[some("run"), some("1")]], "{time}");
+        }
+    }
+    let steps = [
+        Step::Run("BEGIN"),
+        Step::Plan("SELECT 1 / 0", &[]),
+        Step::Query("SELECT 1 / 0", &[]),
+    ];
+    let (step, complaint, _) = exchange(&mut lease, &steps).await.unwrap().refused.unwrap();
+    assert_eq!((step, complaint.code().code()), (1, "22012"));
+}
+
+#[tokio::test]
+async fn who_vouches_for_a_statement_does_so_until_it_can_be_parsed_anew() {
+    let session = sessions().open("vouched", None);
+    let mut lease = session.lease("main").await.unwrap();
+    let text = "SELECT 1 AS vouched";
+    let planned = [
+        Step::Run("BEGIN READ ONLY"),
+        Step::Plan(text, &[]),
+        Step::Query(text, &[]),
+        Step::Run("ROLLBACK"),
+    ];
+    lease.vouch(text, &[], "judge");
+    assert_eq!(lease.standing(text, &[], "judge"), Standing::Unknown);
+    for _ in 0..3 {
+        exchange(&mut lease, &planned).await.unwrap();
+    }
+    assert_eq!(lease.standing(text, &[], "judge"), Standing::Prepared);
+    let locked = [
+        Step::Run("BEGIN READ ONLY"),
+        Step::Lock(text, &[]),
+        Step::Run("ROLLBACK"),
+    ];
+    let run = [Step::Query(text, &[])];
+    for parses_anew in [&locked[..], &run] {
+        lease.vouch(text, &[], "judge");
+        exchange(&mut lease, &planned).await.unwrap();
+        assert_eq!(lease.standing(text, &[], "judge"), Standing::Vouched);
+        assert_eq!(lease.standing(text, &[], "another"), Standing::Prepared);
+        let other = [Parameter {
+            type_oid: 23,
+            text: "1".into(),
+        }];
+        assert_eq!(lease.standing(text, &other, "judge"), Standing::Unknown);
+        exchange(&mut lease, parses_anew).await.unwrap();
+        assert_eq!(lease.standing(text, &[], "judge"), Standing::Prepared);
     }
 }
 

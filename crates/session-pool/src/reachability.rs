@@ -7,14 +7,14 @@ use crate::connect::ConnectError;
 /// Tells the log once when a database cannot be reached, and once when it can again. What calls come to is told to their
 /// callers; this is for whoever runs the server.
 #[derive(Debug)]
-pub(crate) struct Standing {
+pub(crate) struct Reachability {
     database: String,
     is_down: AtomicBool,
 }
 
-impl Standing {
+impl Reachability {
     pub(crate) fn of(database: &str) -> Self {
-        Standing {
+        Reachability {
             database: database.to_owned(),
             is_down: AtomicBool::new(false),
         }
@@ -52,8 +52,8 @@ mod tests {
 
     #[test]
     fn each_change_is_news_once() {
-        let standing = Standing::of("main");
-        let told = [false, true, true, false, false, true].map(|down| standing.is_news(down));
+        let reachability = Reachability::of("main");
+        let told = [false, true, true, false, false, true].map(|down| reachability.is_news(down));
         assert_eq!(told, [false, true, false, true, false, true]);
     }
 }
