@@ -86,6 +86,24 @@ async fn nothing_of_a_refused_statement_is_planned() {
 }
 
 #[tokio::test]
+async fn times_and_uuids_are_told_the_same_however_often_they_are_asked_for() {
+    let (caller, owner) = bound("times").await;
+    let query = "SELECT id, md5(id::text)::uuid AS u, '2024-02-28 12:00+00'::timestamptz AS z, \
+         '2024-02-28 12:00'::timestamp AS t, '2024-02-28'::date AS d FROM times.t ORDER BY id";
+    let (_, first) = caller.done("query_database", json!({"query": query})).await;
+    let rows = first["rows"].as_array().unwrap();
+    assert!(
+        rows.len() > 1 && rows[0][2] == "2024-02-28 12:00:00+00",
+        "{first}"
+    );
+    for time in 1..TIMES {
+        let (_, again) = caller.done("query_database", json!({"query": query})).await;
+        assert_eq!(again, first, "{time}");
+    }
+    forget(&owner, "times").await;
+}
+
+#[tokio::test]
 async fn a_refused_change_leaves_nothing() {
     let (caller, owner) = bound("unchanged").await;
     owner
