@@ -29,7 +29,7 @@ pub(crate) fn rows(rows: &Rows) -> Rendered {
     let mut writer = Writer::new(&rows.columns);
     writer.reserve(rows.size(), rows.value_count());
     for row in rows.rows() {
-        writer.push_row(row);
+        writer.push_row(row.zip(&rows.columns));
     }
     writer.finish(rows.cut.is_some())
 }
@@ -39,7 +39,6 @@ pub(crate) fn rows(rows: &Rows) -> Rendered {
 pub(crate) struct Writer {
     text: JsonText,
     structured: String,
-    kinds: Vec<ColumnKind>,
     count: usize,
 }
 
@@ -65,7 +64,6 @@ impl Writer {
         Writer {
             text,
             structured,
-            kinds: columns.iter().map(|column| column.kind).collect(),
             count: 0,
         }
     }
@@ -76,19 +74,22 @@ impl Writer {
         self.structured.reserve(bytes + 4 * values);
     }
 
-    /// Writes a row, of as many values as there are columns.
-    pub(crate) fn push_row<'a>(&mut self, row: impl Iterator<Item = Option<&'a str>>) {
+    /// Writes a row: each value with its column.
+    pub(crate) fn push_row<'a>(
+        &mut self,
+        row: impl Iterator<Item = (Option<&'a str>, &'a Column)>,
+    ) {
         let Writer {
             text, structured, ..
         } = self;
         text.push('\n');
         structured.push_str(if self.count > 0 { ",[" } else { "[" });
-        for (index, (value, kind)) in row.zip(&self.kinds).enumerate() {
+        for (index, (value, column)) in row.enumerate() {
             if index > 0 {
                 text.push('\t');
                 structured.push(',');
             }
-            push(text, structured, value, *kind);
+            push(text, structured, value, column.kind);
         }
         structured.push(']');
         self.count += 1;
@@ -142,6 +143,9 @@ fn is_plain(value: &str) -> bool {
 }
 
 fn push_cell(text: &mut JsonText, value: &str) {
+    if is_plain(value) {
+        return text.push_written(value);
+    }
     for character in value.chars() {
         match character {
             '\t' => text.push_str("\\t"),

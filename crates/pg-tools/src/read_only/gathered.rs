@@ -29,6 +29,7 @@ pub(crate) struct Gathered {
 #[derive(Debug)]
 struct Shown {
     writer: Writer,
+    columns: Vec<Column>,
     /// How many values of each row.
     width: usize,
     /// How many rows, and how many bytes of values with those that are not shown.
@@ -37,11 +38,12 @@ struct Shown {
 }
 
 impl Gathered {
-    /// Has the rows written while they come, of each as many values as there are columns.
-    pub(super) fn write_with(&mut self, columns: &[Column]) {
+    /// Has the rows written while they come: the values of the first `own` columns, behind which are the keys.
+    pub(super) fn write_with(&mut self, columns: Vec<Column>, own: usize) {
         self.shown = Some(Shown {
-            writer: Writer::new(columns),
-            width: columns.len(),
+            writer: Writer::new(&columns[..own]),
+            columns,
+            width: own,
             rows: 0,
             bytes: 0,
         });
@@ -157,7 +159,7 @@ impl Gathered {
                 let before = std::mem::replace(&mut from, value.at as usize - start);
                 (!value.is_null).then(|| text.get(before..from).unwrap_or_default())
             });
-            shown.writer.push_row(values);
+            shown.writer.push_row(values.zip(&shown.columns));
             // Behind the keys.
             from = row.last().map_or(from, |last| last.at as usize - start);
         }
@@ -166,11 +168,15 @@ impl Gathered {
     /// Makes a result of it; what is not UTF-8 is an error.
     pub(crate) fn finish(mut self, cut: Option<Cut>) -> Result<Rows, ReadError> {
         self.write_all(0, 0);
+        let (columns, written) = self
+            .shown
+            .map(|shown| (shown.columns, shown.writer))
+            .unzip();
         Ok(Rows {
-            columns: Vec::new(),
+            columns: columns.unwrap_or_default(),
             cut,
             keys: Keys::default(),
-            written: self.shown.map(|shown| shown.writer),
+            written,
             text: String::from_utf8(self.bytes).map_err(|_| ReadError::Unreadable)?,
             values: self.values,
             count: self.count,

@@ -62,7 +62,12 @@ pub(super) async fn settle(lease: Lease, guard: &Guard, done: Done) -> Result<Ro
         lease.give_back();
     }
     let mut rows = done.result?;
-    rows.describe(guard.types.columns(&done.described));
+    // Rows that were written while they came were described before.
+    let columns = match std::mem::take(&mut rows.columns) {
+        unknown if unknown.is_empty() => guard.types.columns(&done.described),
+        columns => columns,
+    };
+    rows.describe(columns);
     Ok(rows)
 }
 
@@ -369,9 +374,8 @@ impl<'a> Reading<'a> {
     fn describe(&mut self, described: Arc<[session_pool::Column]>) {
         if self.is_shown {
             let own = described.len().saturating_sub(self.keys.len());
-            let columns = self.types.known_columns(&described[..own]);
-            if let Some(columns) = columns {
-                self.rows.write_with(&columns);
+            if let Some(columns) = self.types.known_columns(&described) {
+                self.rows.write_with(columns, own);
             }
         }
         self.described = Some(described);
