@@ -103,6 +103,32 @@ async fn times_and_uuids_are_told_the_same_however_often_they_are_asked_for() {
     forget(&owner, "times").await;
 }
 
+/// Planning estimates by such arrays, and it is done with another setting than running.
+#[tokio::test]
+async fn a_word_for_nothing_in_an_array_stays_one() {
+    let (caller, owner) = bound("nulls").await;
+    owner
+        .batch_execute("DELETE FROM nulls.t; INSERT INTO nulls.t SELECT generate_series(100, 2000); ANALYZE nulls.t; \
+             CREATE TABLE nulls.a AS SELECT ARRAY[i, NULL] AS a FROM generate_series(1, 100) i; ANALYZE nulls.a")
+        .await
+        .unwrap();
+    for query in [
+        "SELECT count(*) FROM nulls.t WHERE id = ANY (('{101,' || 'NULL}')::int[])",
+        "SELECT count(*) FROM nulls.t WHERE id = ANY ('{101,NULL}'::int[])",
+        "SELECT count(*) FROM nulls.t WHERE id = ANY ((SELECT '{101,' || 'NULL}')::int[])",
+        "SELECT count(*) FROM nulls.t WHERE ('{' || 'NULL}')::text[] = ARRAY[NULL] AND id = 101",
+        "SELECT count(*) FROM nulls.a WHERE a = ('{5,' || 'NULL}')::int[]",
+        "SELECT count(*) FROM nulls.a WHERE a < ('{2,' || 'NULL}')::int[]",
+        "SELECT count(*) FROM nulls.t WHERE id = ANY (string_to_array('101,NULL', ',', 'NULL')::int[])",
+    ] {
+        for time in 0..TIMES {
+            let (_, found) = caller.done("query_database", json!({"query": query})).await;
+            assert_eq!(found["rows"], json!([[1]]), "{query} {time}");
+        }
+    }
+    forget(&owner, "nulls").await;
+}
+
 #[tokio::test]
 async fn a_refused_change_leaves_nothing() {
     let (caller, owner) = bound("unchanged").await;
