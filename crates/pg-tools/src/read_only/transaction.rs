@@ -84,7 +84,7 @@ pub(super) enum Retry {
     Exactly,
     /// Judged: what it stands for may have changed since.
     Judged,
-    /// Without a seal, which could not be parsed.
+    /// Without a seal, which could not be parsed, or with which it could not be planned.
     Unsealed,
 }
 
@@ -165,7 +165,8 @@ async fn transact(
         () if is_stale => Some(Retry::Anew),
         () if is_judged && !wrapped.is_suspect => Some(Retry::Exactly),
         () if is_planned && (is_about_seal || standing == Standing::Vouched) => Some(Retry::Judged),
-        () if is_about_seal && wrapped.is_sealed => Some(Retry::Unsealed),
+        // What planning reads may be read otherwise with the seal's setting.
+        () if wrapped.is_sealed && (is_about_seal || is_planned) => Some(Retry::Unsealed),
         () if is_about_text && !wrapped.numbers.is_empty() => Some(Retry::AsWritten),
         () if is_about_form && wrapped.is_prepare => Some(Retry::ByItself),
         () => None,

@@ -119,6 +119,7 @@ async fn a_word_for_nothing_in_an_array_stays_one() {
         "SELECT count(*) FROM nulls.t WHERE ('{' || 'NULL}')::text[] = ARRAY[NULL] AND id = 101",
         "SELECT count(*) FROM nulls.a WHERE a = ('{5,' || 'NULL}')::int[]",
         "SELECT count(*) FROM nulls.a WHERE a < ('{2,' || 'NULL}')::int[]",
+        "SELECT count(*) FROM nulls.a WHERE a = ('{5,' || 'NULL}')::int[] AND a[1] < 50",
         "SELECT count(*) FROM nulls.t WHERE id = ANY (string_to_array('101,NULL', ',', 'NULL')::int[])",
     ] {
         for time in 0..TIMES {
