@@ -1,7 +1,7 @@
 //! The holders of tokens: what each entry means for the server, and what each holder did.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     fmt,
     net::IpAddr,
     path::Path,
@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use foldhash::HashMap;
 use mcp_protocol::Refusal;
 use pg_tools::{Access, Agent, Bounds, Leave, Meter, Pace, Policy, Role, Standing, Totals};
 use session_pool::{Login, Session, Terms};
@@ -87,7 +88,7 @@ impl Holders {
             usual,
             known: RwLock::new(Known {
                 databases,
-                by_id: HashMap::new(),
+                by_id: HashMap::default(),
                 readings: 0,
                 told_apart: 0,
                 forgotten: Totals::default(),

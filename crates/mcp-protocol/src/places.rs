@@ -1,10 +1,11 @@
 //! A limited number of places for each of many.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use foldhash::{HashMap, fast::RandomState};
 
 /// In how many tables the keys are, so that two that come at once seldom meet in one.
 const TABLES: usize = 64;
@@ -31,7 +32,7 @@ impl<K: Eq + Hash> Places<K> {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             tables: std::array::from_fn(|_| Mutex::default()),
         }
     }
@@ -77,7 +78,7 @@ impl<K: Eq + Hash> Table<K> {
 impl<K> Default for Table<K> {
     fn default() -> Self {
         Self {
-            taken: HashMap::new(),
+            taken: HashMap::default(),
             most: FEW,
         }
     }

@@ -1,12 +1,12 @@
 //! All sessions, by id.
 
 use std::{
-    collections::HashMap,
     hash::RandomState,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
+use foldhash::HashMap;
 use tokio::{sync::Notify, time::MissedTickBehavior};
 
 use crate::{
@@ -96,7 +96,7 @@ impl Sessions {
             table: RwLock::new(Table {
                 directory: Arc::new(Directory::new(databases, &mut budgets)),
                 budgets,
-                open: HashMap::new(),
+                open: HashMap::default(),
                 deadlines: Deadlines::default(),
             }),
             limits,

@@ -127,10 +127,11 @@ impl Name {
     pub(crate) fn text(self) -> String {
         let mut text = String::with_capacity(17);
         text.push('q');
-        let digits = (0..16)
-            .rev()
-            .map(|place| (self.0 >> (4 * place)) as u32 & 0xf);
-        text.extend(digits.filter_map(|digit| char::from_digit(digit, 16)));
+        for byte in self.0.to_be_bytes() {
+            for digit in [byte >> 4, byte & 0xf] {
+                text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+            }
+        }
         text
     }
 }

@@ -249,7 +249,8 @@ impl Guards {
             lease.query_typed(VOLATILE, &[]),
             lease.batch_execute(&can_watch),
         );
-        let mut denied: HashSet<String> = TAKE_SQL.iter().map(|name| (*name).to_owned()).collect();
+        let mut denied: foldhash::HashSet<String> =
+            TAKE_SQL.iter().map(|name| (*name).to_owned()).collect();
         for row in volatile.map_err(ReadError::never_began)? {
             denied.insert(row.try_get(0).map_err(ReadError::never_began)?);
         }
@@ -319,7 +320,7 @@ pub(crate) struct Guard {
     pub(crate) bounds: Option<Bounds>,
     /// The names of the database's types.
     pub(super) types: Arc<TypeNames>,
-    denied: Arc<HashSet<String>>,
+    denied: Arc<foldhash::HashSet<String>>,
     /// Denied to those who have a list of schemas.
     of_others: Arc<[&'static str]>,
 }

@@ -91,10 +91,28 @@ fn has_unicode_escape(text: &str) -> bool {
         .any(|three| matches!(three, [b'u' | b'U', b'&', b'"' | b'\'']))
 }
 
+/// Of which bytes PostgreSQL's operators are made.
+const IN_OPERATOR: [bool; 256] = {
+    let (characters, mut bytes, mut at) = (b"~!@#^&|`?+-*/%<>=", [false; 256], 0);
+    while at < characters.len() {
+        bytes[characters[at] as usize] = true;
+        at += 1;
+    }
+    bytes
+};
+
 /// How many characters that PostgreSQL's operators are made of stand in a row at most, whatever they stand in.
 fn longest_operator(text: &str) -> usize {
-    let runs = text.split(|character| !"~!@#^&|`?+-*/%<>=".contains(character));
-    runs.map(str::len).max().unwrap_or_default()
+    let (mut run, mut longest) = (0, 0);
+    for byte in text.bytes() {
+        run = if IN_OPERATOR[usize::from(byte)] {
+            run + 1
+        } else {
+            0
+        };
+        longest = longest.max(run);
+    }
+    longest
 }
 
 /// Cuts off a last semicolon and what follows it, when that is only blanks and comments.
