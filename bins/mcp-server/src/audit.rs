@@ -156,7 +156,7 @@ impl Audit {
         let refused = entry("token_refused")
             .text("reason", why)
             .optional("token", id.map(TokenId::as_str))
-            .text("peer", &peer.to_canonical().to_string());
+            .address("peer", peer.to_canonical());
         self.write(match untold {
             0 => refused,
             untold => refused.number("untold_before", untold),
@@ -236,9 +236,10 @@ impl Audit {
             CallKind::Follow => ("follow", "uri"),
             CallKind::Unfollow => ("unfollow", "uri"),
         };
-        let mut line = entry(event)
-            .text("token", call.agent)
-            .optional("peer", call.peer.map(|peer| peer.to_string()).as_deref());
+        let mut line = entry(event).text("token", call.agent);
+        if let Some(peer) = call.peer {
+            line = line.address("peer", peer);
+        }
         if let Some(client) = call.client {
             line = line.short("client", client, LONGEST_NAME);
         }

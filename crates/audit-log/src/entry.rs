@@ -1,6 +1,6 @@
 //! What a line says.
 
-use std::fmt::Write;
+use std::{fmt::Write, net::IpAddr};
 
 use time::OffsetDateTime;
 
@@ -50,6 +50,30 @@ impl Entry {
         }
         let end = value.floor_char_boundary(most_bytes);
         self.text(name, &format!("{}…", &value[..end]))
+    }
+
+    /// Adds an address, as a text.
+    #[must_use]
+    pub fn address(mut self, name: &str, value: IpAddr) -> Self {
+        self.name(name);
+        self.members.push('"');
+        match value {
+            // As each line has one, without formatting.
+            IpAddr::V4(address) => {
+                for (index, part) in address.octets().into_iter().enumerate() {
+                    if index > 0 {
+                        self.members.push('.');
+                    }
+                    push_number(&mut self.members, part.into(), 1);
+                }
+            }
+            IpAddr::V6(address) => {
+                // Writing to a String cannot fail.
+                let _ = write!(self.members, "{address}");
+            }
+        }
+        self.members.push('"');
+        self
     }
 
     /// Adds a list of texts.
@@ -175,7 +199,7 @@ pub(crate) fn push_number(out: &mut String, number: u64, width: usize) {
         rest /= 10;
     }
     let start = at.min(digits.len() - width);
-    out.extend(digits[start..].iter().copied().map(char::from));
+    out.push_str(str::from_utf8(&digits[start..]).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -198,10 +222,13 @@ mod tests {
             .short("c", "äöü", 3)
             .list("d", ["x", "y"])
             .number("e", 7)
-            .milliseconds("f", Duration::from_micros(12_034));
+            .milliseconds("f", Duration::from_micros(12_034))
+            .address("g", [127, 0, 0, 100].into())
+            .address("h", "2001:db8::1".parse().unwrap());
         let expected = json!({
             "time": "2026-01-02T03:04:05.006Z", "event": "call",
             "a": "é\u{202e}\u{0}\u{1b}[0m\n\"\\ \u{e0041}", "c": "ä…", "d": ["x", "y"], "e": 7, "f": 12.034,
+            "g": "127.0.0.100", "h": "2001:db8::1",
         });
         assert_eq!(read(&entry), expected);
         let shown = entry.members();

@@ -22,17 +22,14 @@ fn around_with(text: &JsonText, mut draw: impl FnMut() -> String) -> JsonText {
         }
     };
     let mut fenced = JsonText::with_capacity(text.as_str().len() + 64);
-    for piece in ["<data-", &marker, ">\n"] {
-        fenced.push_str(piece);
-    }
-    fenced.push_written(text.as_str());
-    fenced.push_str(if ends_line(text) {
+    let end = if ends_line(text) {
         "</data-"
     } else {
-        "\n</data-"
-    });
-    fenced.push_str(&marker);
-    fenced.push('>');
+        r"\n</data-"
+    };
+    for piece in ["<data-", &marker, r">\n", text.as_str(), end, &marker, ">"] {
+        fenced.push_written(piece);
+    }
     fenced
 }
 
