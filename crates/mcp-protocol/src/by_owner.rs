@@ -1,10 +1,10 @@
 //! What principals have: found by its owner only, and without waiting for other owners.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use foldhash::{HashMap, fast::RandomState};
 use tokio::time::Instant;
 
 /// In how many tables the owners are, so that two that come at once seldom meet in one.
@@ -25,7 +25,7 @@ type Table<T> = HashMap<String, Vec<T>>;
 impl<T> ByOwner<T> {
     pub(crate) fn new() -> Self {
         Self {
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             tables: std::array::from_fn(|_| RwLock::default()),
             swept: Mutex::new(Instant::now()),
         }
