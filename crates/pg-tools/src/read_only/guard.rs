@@ -330,13 +330,14 @@ impl Guard {
     pub(super) fn of(self: Arc<Self>, agent: &Agent, usual: QueryLimits) -> Arc<Self> {
         let timeout = agent.limits(usual).statement_timeout;
         let own = agent.opening();
-        if timeout >= usual.statement_timeout && own.is_empty() {
+        let bounds = agent.schemas().map(Bounds::new);
+        if timeout >= usual.statement_timeout && own.is_empty() && bounds.is_none() {
             return self;
         }
         let opening = self.opening.narrowed(timeout, own);
         Arc::new(Guard {
             opening,
-            bounds: agent.schemas().map(Bounds::new),
+            bounds,
             denied: self.denied.clone(),
             of_others: self.of_others.clone(),
             types: self.types.clone(),
