@@ -110,7 +110,10 @@ fn a_mount_over_the_file_is_noticed_long_before_the_next_look() {
             .env(INSIDE, "1")
             .output()
             .expect("unshare of util-linux is installed");
-        assert!(run.status.success(), "{run:?}");
+        assert!(
+            run.status.success(),
+            "{run:?}\nwhere unshare is not permitted, run as root or allow namespaces: sysctl -w user.max_user_namespaces=10000"
+        );
         return;
     }
     let folder = tempfile::tempdir().unwrap();
