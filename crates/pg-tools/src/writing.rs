@@ -187,7 +187,7 @@ pub(crate) async fn probe(
     // One that fails would end the transaction.
     let judge = async {
         match bounds {
-            Some(bounds) => bounds.judged(lease.batch_execute(bounds.judge()).await),
+            Some(bounds) => bounds.judged(lease.batch_execute(bounds.exactly()).await),
             None => Ok(()),
         }
     };

@@ -72,8 +72,8 @@ impl Bounds {
         }
     }
 
-    /// What statements are judged by at a glance.
-    pub(super) fn name(&self) -> &str {
+    /// The statement of [`Bounds::glance`].
+    pub(super) fn at_a_glance(&self) -> &str {
         &self.at_a_glance
     }
 
@@ -94,7 +94,7 @@ impl Bounds {
     }
 
     /// The statement of these two.
-    pub(crate) fn judge(&self) -> &str {
+    pub(crate) fn exactly(&self) -> &str {
         &self.exactly
     }
 

@@ -126,16 +126,15 @@ impl Gathered {
         if self.bytes.len() - shown.bytes < PIECE {
             return;
         }
+        let (mut bytes, mut values) = (0, 0);
         if shown.rows == 0 {
             let times = most_rows / self.count;
-            let bytes = self.bytes.len().saturating_mul(times).min(most_bytes);
-            let values = self.values.len().saturating_mul(times).min(most_bytes);
+            bytes = self.bytes.len().saturating_mul(times).min(most_bytes);
+            values = self.values.len().saturating_mul(times).min(most_bytes);
             self.bytes.reserve(bytes);
             self.values.reserve(values);
-            self.write_all(bytes, values);
-        } else {
-            self.write_all(0, 0);
         }
+        self.write_all(bytes, values);
     }
 
     /// Writes what came and is not written, with room for `bytes` more, of so many `values`.
@@ -152,9 +151,9 @@ impl Gathered {
             .reserve(shown.bytes - start + bytes, new.len() + values);
         // What is no text is refused in the end.
         let text = str::from_utf8(&self.bytes[start..]).unwrap_or_default();
-        let rows = std::mem::replace(&mut shown.rows, self.count)..self.count;
+        let rows = self.count - std::mem::replace(&mut shown.rows, self.count);
         let mut from = 0;
-        for row in (0..rows.len()).map(|row| &new[row * width..(row + 1) * width]) {
+        for row in (0..rows).map(|row| &new[row * width..(row + 1) * width]) {
             let values = row.iter().take(shown.width).map(|value| {
                 let before = std::mem::replace(&mut from, value.at as usize - start);
                 (!value.is_null).then(|| text.get(before..from).unwrap_or_default())

@@ -63,6 +63,7 @@ pub(crate) enum Cut {
 
 /// The most bytes that the values may have together by which a later run finds a row.
 pub(super) const LONGEST_KEY: usize = 256;
+
 /// Columns of a run that are not the result's: they tell its order where no column of the result does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Keys {

@@ -44,7 +44,7 @@ pub(super) async fn run(
         match done.retry {
             Some(Retry::Anew) => {}
             Some(Retry::ByItself) => wrapped.by_itself(),
-            Some(Retry::Exactly) => wrapped.suspect(),
+            Some(Retry::Exactly) => wrapped.is_suspect = true,
             Some(Retry::Judged) => wrapped.is_doubted = true,
             Some(Retry::AsWritten | Retry::Unsealed) | None => break,
         }
@@ -177,7 +177,7 @@ async fn transact(
         && standing == Standing::Prepared
         && !wrapped.is_suspect
     {
-        lease.vouch(&wrapped.inside, wrapped.numbers, bounds.name());
+        lease.vouch(&wrapped.inside, wrapped.numbers, bounds.at_a_glance());
     }
     Ok(Done {
         is_clean,
@@ -193,7 +193,7 @@ fn standing(lease: &Lease, bounds: Option<&Bounds>, wrapped: &Wrapped<'_>) -> St
     let Some(bounds) = bounds.filter(|_| wrapped.is_sealed && wrapped.is_prepare) else {
         return Standing::Unknown;
     };
-    match lease.standing(&wrapped.inside, wrapped.numbers, bounds.name()) {
+    match lease.standing(&wrapped.inside, wrapped.numbers, bounds.at_a_glance()) {
         Standing::Vouched if wrapped.is_doubted || wrapped.is_suspect => Standing::Prepared,
         standing => standing,
     }

@@ -206,11 +206,6 @@ impl<'a> Wrapped<'a> {
         self.after > 0 && position as usize > end
     }
 
-    /// Has it judged exactly.
-    pub(super) fn suspect(&mut self) {
-        self.is_suspect = true;
-    }
-
     /// Has the text parsed by itself, which says exactly what is wrong with it.
     pub(super) fn by_itself(&mut self) {
         self.text.clone_into(&mut self.alone);
