@@ -280,8 +280,7 @@ pub(crate) struct RandomId([u8; 32]);
 
 impl RandomId {
     pub(crate) fn new() -> Self {
-        let mut bytes = [0_u8; 16];
-        getrandom::fill(&mut bytes).expect("the operating system has random bytes");
+        let bytes: [u8; 16] = rand::random();
         let mut digits = [0; 32];
         for (two, byte) in digits.chunks_exact_mut(2).zip(bytes) {
             const DIGITS: &[u8; 16] = b"0123456789abcdef";

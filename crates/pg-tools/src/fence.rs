@@ -41,8 +41,7 @@ fn ends_line(text: &JsonText) -> bool {
 }
 
 fn random_marker() -> String {
-    let mut bytes = [0_u8; LENGTH];
-    getrandom::fill(&mut bytes).expect("the operating system has random bytes");
+    let bytes: [u8; LENGTH] = rand::random();
     let letter = |byte: u8| char::from(LETTERS[usize::from(byte) % LETTERS.len()]);
     bytes.into_iter().map(letter).collect()
 }
