@@ -3,6 +3,9 @@
 
 use serde_json::{Map, Value};
 
+/// Room for arguments that a reader knows and a call leaves out.
+const LEFT_OUT: usize = 4;
+
 /// The arguments of one call. A reader takes what it knows; what is left over is a mistake.
 pub(crate) struct Arguments {
     given: Map<String, Value>,
@@ -12,8 +15,8 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn new(given: Map<String, Value>) -> Self {
         Arguments {
+            known: Vec::with_capacity(given.len() + LEFT_OUT),
             given,
-            known: Vec::new(),
         }
     }
 

@@ -5,9 +5,12 @@ use serde::Serialize;
 
 use super::{Failure, Id};
 
+/// Bytes that most messages have room in.
+const ROOM: usize = 1 << 10;
+
 /// Writes a successful response, whose result `write` writes.
 pub(crate) fn write_result(id: &Id, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut text = Vec::with_capacity(256);
+    let mut text = Vec::with_capacity(ROOM);
     text.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
     append(&mut text, id);
     text.extend_from_slice(br#","result":"#);
@@ -65,7 +68,7 @@ pub(crate) fn write_request(id: &Id, method: &str, params: &impl Serialize) -> V
 }
 
 fn write(message: &impl Serialize) -> Vec<u8> {
-    let mut text = Vec::with_capacity(256);
+    let mut text = Vec::with_capacity(ROOM);
     append(&mut text, message);
     text
 }

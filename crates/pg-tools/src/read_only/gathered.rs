@@ -16,6 +16,10 @@ const TOO_LONG: &[u8] = &[b' '; LONGEST_KEY + 1];
 /// Rows are written when there are so many bytes of them, which is about what PostgreSQL sends at once.
 const PIECE: usize = 8 << 10;
 
+/// Room that is made for the values of the first rows, in bytes and in rows.
+const ROOM: usize = 1 << 10;
+const ROOM_ROWS: usize = 8;
+
 /// Rows that are still coming in.
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
@@ -40,6 +44,8 @@ struct Shown {
 impl Gathered {
     /// Has the rows written while they come: the values of the first `own` columns, behind which are the keys.
     pub(super) fn write_with(&mut self, columns: Vec<Column>, own: usize) {
+        self.bytes.reserve(ROOM);
+        self.values.reserve(ROOM_ROWS * columns.len());
         self.shown = Some(Shown {
             writer: Writer::new(&columns[..own]),
             columns,

@@ -28,6 +28,9 @@ use super::{
 const UNLOCK: &str = "SELECT pg_catalog.pg_advisory_unlock_all()";
 const ROLLBACK: Step<'_> = Step::Run("ROLLBACK");
 
+/// Room for as many steps as almost all transactions have.
+const USUAL_STEPS: usize = 16;
+
 /// What a row's message may have beside its values: a count, and a length for each of the columns,
 /// of which PostgreSQL has at most 1,664.
 pub(crate) const ROW_OVERHEAD: usize = 2 + 4 * 1_664;
@@ -114,7 +117,8 @@ async fn transact(
 ) -> Result<Done, ReadError> {
     let is_set = lease.set(guard.opening.lasting()).await;
     let is_set = is_set.map_err(ReadError::never_began)?;
-    let mut steps: Vec<Step<'_>> = guard.opening.steps(is_set).collect();
+    let mut steps = Vec::with_capacity(USUAL_STEPS);
+    steps.extend(guard.opening.steps(is_set));
     let standing = standing(lease, guard.bounds.as_ref(), wrapped);
     let places = Places::add(&mut steps, wrapped, guard.bounds.as_ref(), standing);
     steps.extend([Step::Run(UNLOCK), ROLLBACK]);

@@ -214,7 +214,7 @@ impl<'a> Wrapped<'a> {
 }
 
 fn part(page: Page, is_sealed: bool) -> String {
-    let (limit, offset) = (u64::from(page.limit) + 1, page.offset);
+    let limit = (u64::from(page.limit) + 1).to_string();
     let seal = if is_sealed { SEAL } else { "" };
-    format!("{seal}LIMIT {limit} OFFSET {offset}")
+    [seal, "LIMIT ", &limit, " OFFSET ", &page.offset.to_string()].concat()
 }
