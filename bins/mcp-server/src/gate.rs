@@ -148,7 +148,11 @@ impl Latest {
     /// Takes what the clock says; gives that, or the latest time before if that is later.
     fn of(&self, now: OffsetDateTime) -> OffsetDateTime {
         let seconds = now.unix_timestamp();
-        let latest = self.seconds.fetch_max(seconds, Ordering::AcqRel);
+        // Written once a second, for all threads read it.
+        let latest = match self.seconds.load(Ordering::Acquire) {
+            latest if latest >= seconds => latest,
+            _ => self.seconds.fetch_max(seconds, Ordering::AcqRel),
+        };
         let behind = latest - seconds;
         if self.is_news(behind > UNTOLD_SECONDS) {
             tracing::warn!(

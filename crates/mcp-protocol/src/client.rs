@@ -28,16 +28,20 @@ pub(crate) fn name(info: Option<&RawValue>) -> Option<Arc<str>> {
     let Implementation { name, version } = serde_json::from_str(info.get()).ok()?;
     let whole = match version.as_str() {
         "" => name,
-        version => format!("{name}/{version}"),
+        version => [&name, "/", version].concat(),
     };
-    let short: String = whole.chars().take(LONGEST_NAME).collect();
-    (!short.is_empty()).then(|| short.into())
+    shortened(&whole)
 }
 
 /// Reads the program that a request without a handshake comes from.
 pub(crate) fn program(headers: &HeaderMap) -> Option<Arc<str>> {
-    let value = headers.get(USER_AGENT)?.to_str().ok()?;
-    let short: String = value.chars().take(LONGEST_NAME).collect();
+    shortened(headers.get(USER_AGENT)?.to_str().ok()?)
+}
+
+/// Takes as much of a name as is kept; of an empty one, nothing.
+fn shortened(name: &str) -> Option<Arc<str>> {
+    let end = name.char_indices().nth(LONGEST_NAME);
+    let short = end.map_or(name, |(end, _)| &name[..end]);
     (!short.is_empty()).then(|| short.into())
 }
 

@@ -1,10 +1,11 @@
 //! The lists of tools that agents see: most see the same, and each of their calls asks for it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
+use foldhash::HashMap;
 use mcp_protocol::{Schema, Tool as Listed, ToolAnnotations};
 
 use crate::{

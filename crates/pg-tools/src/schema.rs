@@ -28,22 +28,18 @@ pub(crate) const KEYWORDS: &[&str] = &[
 /// Says what is wrong with the first wrong one.
 pub(crate) fn check(schema: &Value, given: &Map<String, Value>) -> Result<(), String> {
     let known = properties(schema);
-    for name in schema
-        .get("required")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
+    let required = keyword(schema, "required").and_then(Value::as_array);
+    for name in required.into_iter().flatten() {
         let name = name.as_str().unwrap_or_default();
-        if given.get(name).is_none_or(Value::is_null) {
+        if field(given, name).is_none_or(Value::is_null) {
             let what = known
-                .and_then(|known| known.get(name))
+                .and_then(|known| field(known, name))
                 .map_or_else(String::new, describe);
             return Err(format!("{name} is missing; it must be {what}"));
         }
     }
     for (name, value) in given {
-        match known.and_then(|known| known.get(name)) {
+        match known.and_then(|known| field(known, name)) {
             Some(_) if value.is_null() => {}
             Some(wanted) => check_value(name, wanted, value)?,
             None => return Err(unknown(name, known)),
@@ -53,7 +49,18 @@ pub(crate) fn check(schema: &Value, given: &Map<String, Value>) -> Result<(), St
 }
 
 fn properties(schema: &Value) -> Option<&Map<String, Value>> {
-    schema.get("properties")?.as_object()
+    keyword(schema, "properties")?.as_object()
+}
+
+fn keyword<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
+    field(schema.as_object()?, name)
+}
+
+/// Finds a value by its name, of which there are few: to look at each costs less than to hash it.
+fn field<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let mut fields = fields.iter();
+    let found = fields.find(|(key, _)| *key == name);
+    found.map(|(_, value)| value)
 }
 
 fn unknown(name: &str, known: Option<&Map<String, Value>>) -> String {
@@ -77,7 +84,9 @@ fn check_value(name: &str, schema: &Value, value: &Value) -> Result<(), String> 
             shown(value)
         ));
     }
-    if let (Some(items), Value::Array(values)) = (schema.get("items"), value) {
+    if let Value::Array(values) = value
+        && let Some(items) = keyword(schema, "items")
+    {
         for (place, value) in values.iter().enumerate() {
             check_value(&format!("{name}[{place}]"), items, value)?;
         }
@@ -95,11 +104,10 @@ fn check_value(name: &str, schema: &Value, value: &Value) -> Result<(), String> 
 fn fits(schema: &Value, value: &Value) -> bool {
     let types = types(schema);
     let has_type = types.is_empty() || types.iter().any(|name| is_of_type(name, value));
-    let is_listed = schema
-        .get("enum")
+    let is_listed = keyword(schema, "enum")
         .and_then(Value::as_array)
         .is_none_or(|words| words.contains(value));
-    let bound = |keyword: &str| schema.get(keyword).and_then(Value::as_f64);
+    let bound = |name: &str| keyword(schema, name).and_then(Value::as_f64);
     let size = value.as_f64();
     let count = value.as_array().map(Vec::len);
     let count = count
@@ -118,7 +126,7 @@ fn fits(schema: &Value, value: &Value) -> bool {
 }
 
 fn types(schema: &Value) -> Vec<&str> {
-    match schema.get("type") {
+    match keyword(schema, "type") {
         Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
         Some(Value::String(name)) => vec![name],
         _ => Vec::new(),
@@ -145,7 +153,7 @@ fn is_of_type(name: &str, value: &Value) -> bool {
 
 /// Says what a schema wants, to follow "must be".
 fn describe(schema: &Value) -> String {
-    if let Some(words) = schema.get("enum").and_then(Value::as_array) {
+    if let Some(words) = keyword(schema, "enum").and_then(Value::as_array) {
         let words: Vec<String> = words
             .iter()
             .map(|word| {
@@ -167,7 +175,7 @@ fn describe(schema: &Value) -> String {
 }
 
 fn describe_type(name: &str, schema: &Value) -> String {
-    let bounds = |least: &str, most: &str| match (schema.get(least), schema.get(most)) {
+    let bounds = |least: &str, most: &str| match (keyword(schema, least), keyword(schema, most)) {
         (Some(least), Some(most)) => format!(" from {least} to {most}"),
         (Some(least), None) => format!(" of at least {least}"),
         (None, Some(most)) => format!(" of at most {most}"),
@@ -179,8 +187,7 @@ fn describe_type(name: &str, schema: &Value) -> String {
         "number" => format!("a number{}", bounds("minimum", "maximum")),
         "integer" => format!("a whole number{}", bounds("minimum", "maximum")),
         "array" => {
-            let items = schema
-                .get("items")
+            let items = keyword(schema, "items")
                 .map_or_else(String::new, |items| format!(", each {}", describe(items)));
             let count = bounds("minItems", "maxItems");
             format!(

@@ -9,6 +9,18 @@ use crate::auth::{Bearer, Credentials};
 /// The longest bearer token in bytes.
 const MAX_TOKEN_BYTES: usize = 512;
 
+/// The characters of RFC 6750's `b64token`.
+const IN_TOKEN: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        bytes[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
+        byte += 1;
+    }
+    bytes
+};
+
 /// Splits the one `Authorization` header.
 pub(super) fn credentials(headers: &HeaderMap) -> Credentials<'_> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
@@ -25,8 +37,7 @@ pub(super) fn credentials(headers: &HeaderMap) -> Credentials<'_> {
                 .eq_ignore_ascii_case("bearer")
                 .then_some(token.trim_matches(' '))
         });
-    // The characters of RFC 6750's `b64token`.
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    let allowed = |byte: u8| IN_TOKEN[usize::from(byte)];
     match token {
         Some(token)
             if (1..=MAX_TOKEN_BYTES).contains(&token.len()) && token.bytes().all(allowed) =>

@@ -195,7 +195,9 @@ impl Drop for Busy {
         if !self.multiplexed {
             state.unwritten.extend(self.place.take());
         }
-        state.full.remove(&self.number);
+        if self.multiplexed {
+            state.full.remove(&self.number);
+        }
         state.requests -= 1;
         if state.requests == 0 {
             state.deadline = Some(Instant::now() + self.activity.idle_timeout);

@@ -13,18 +13,23 @@ use super::{
 const MAX_DEPTH: usize = 100;
 
 /// Reads what a body or a line holds.
-pub(crate) fn read(text: &[u8]) -> Result<Payload, Failure> {
-    if too_deep(text) {
+pub(crate) fn read(bytes: &[u8]) -> Result<Payload, Failure> {
+    // Once for all that is read of it.
+    let Ok(text) = str::from_utf8(bytes) else {
+        let told = "not valid JSON: it is not in UTF-8";
+        return Err(Failure::new(PARSE_ERROR, told).status(400));
+    };
+    if too_deep(bytes) {
         return Err(Failure::malformed(format!(
             "the message nests deeper than {MAX_DEPTH} levels"
         )));
     }
-    if text.trim_ascii_start().first() == Some(&b'[') {
+    if text.trim_ascii_start().starts_with('[') {
         let entries: Vec<&RawValue> = parse(text)?;
         return Ok(Payload::Batch(
             entries
                 .into_iter()
-                .map(|entry| read_message(entry.get().as_bytes()))
+                .map(|entry| read_message(entry.get()))
                 .collect(),
         ));
     }
@@ -34,9 +39,9 @@ pub(crate) fn read(text: &[u8]) -> Result<Payload, Failure> {
     }
 }
 
-fn read_message(text: &[u8]) -> Result<Message, Rejected> {
+fn read_message(text: &str) -> Result<Message, Rejected> {
     // A list would fill the fields of an envelope in their order.
-    if text.trim_ascii_start().first() != Some(&b'{') {
+    if !text.trim_ascii_start().starts_with('{') {
         let IgnoredAny = parse(text)?;
         return Err(Failure::malformed("a JSON-RPC message is an object").into());
     }
@@ -44,8 +49,8 @@ fn read_message(text: &[u8]) -> Result<Message, Rejected> {
     envelope.open()
 }
 
-fn parse<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Failure> {
-    serde_json::from_slice(text).map_err(|error| {
+fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Failure> {
+    serde_json::from_str(text).map_err(|error| {
         if error.is_data() {
             Failure::malformed(format!("not a JSON-RPC message: {error}"))
         } else {
@@ -133,8 +138,11 @@ impl Envelope<'_> {
 /// so the parser itself would not notice.
 fn too_deep(text: &[u8]) -> bool {
     // Most have not even so many brackets, and counting takes wide steps.
-    let opening = |byte: &&u8| matches!(byte, b'{' | b'[');
-    if text.iter().filter(opening).count() <= MAX_DEPTH {
+    let opening = |byte: &u8| u8::from(matches!(byte, b'{' | b'['));
+    // As many as a byte counts.
+    let pieces = text.chunks(255);
+    let brackets = pieces.map(|piece| usize::from(piece.iter().map(opening).sum::<u8>()));
+    if brackets.sum::<usize>() <= MAX_DEPTH {
         return false;
     }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);

@@ -116,9 +116,9 @@ pub struct Guards {
     allowances: Mutex<Allowances>,
     /// Held for a look-up only; whoever finds no fresh list loads one for itself, so that nobody
     /// waits for another's slow database.
-    loaded: Mutex<HashMap<String, Loaded>>,
+    loaded: Mutex<foldhash::HashMap<String, Loaded>>,
     /// When which role was judged, on which generation of which database.
-    judged: Mutex<HashMap<(String, u64, u8, String), Instant>>,
+    judged: Mutex<foldhash::HashMap<(String, u64, u8, String), Instant>>,
 }
 
 /// What the operator allows, by database and generation.
