@@ -122,9 +122,11 @@ impl Entry {
 
     fn quoted(&mut self, value: &str) {
         self.members.push('"');
-        if value
+        // Over all of its bytes, which compilers make wide steps of.
+        let is_special = |byte| !matches!(byte, b' '..=b'~') || byte == b'"' || byte == b'\\';
+        if !value
             .bytes()
-            .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
+            .fold(false, |found, byte| found | is_special(byte))
         {
             self.members.push_str(value);
         } else {

@@ -125,14 +125,13 @@ pub(crate) struct Name(u64);
 
 impl Name {
     pub(crate) fn text(self) -> String {
-        let mut text = String::with_capacity(17);
-        text.push('q');
-        for byte in self.0.to_be_bytes() {
-            for digit in [byte >> 4, byte & 0xf] {
-                text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
-            }
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [b'q'; 17];
+        for (two, byte) in text[1..].chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
+            two[0] = DIGITS[usize::from(byte >> 4)];
+            two[1] = DIGITS[usize::from(byte & 0xf)];
         }
-        text
+        str::from_utf8(&text).expect("digits are ASCII").to_owned()
     }
 }
 

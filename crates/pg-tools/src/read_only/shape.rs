@@ -76,8 +76,9 @@ fn take_numbers(text: &str) -> Option<Shape<'_>> {
             _ if token.eq_ignore_ascii_case("on") && last.eq_ignore_ascii_case("distinct") => break,
             "(" if is_one_of(last, &SIZED) => sizes = true,
             ")" => sizes = false,
+            _ if !is_integer(token) => {}
             _ if sizes || is_one_of(last, &COUNTED) || is_part(text, at, end) => {}
-            _ if is_integer(token) => {
+            _ => {
                 if numbers.len() == MOST_NUMBERS {
                     return None;
                 }
@@ -90,7 +91,6 @@ fn take_numbers(text: &str) -> Option<Shape<'_>> {
                 shape.push_str(&numbers.len().to_string());
                 copied = end;
             }
-            _ => {}
         }
         last = token;
     }

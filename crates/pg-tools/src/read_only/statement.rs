@@ -70,18 +70,22 @@ impl<'a> Statement<'a> {
 
 /// Goes through the words of a text, in lower case where they are ASCII, whatever they stand in.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
-    text.split(|character: char| {
-        !(character.is_ascii_alphanumeric()
-            || matches!(character, '_' | '$')
-            || !character.is_ascii())
-    })
-    .filter(|word| !word.is_empty())
-    .map(
-        |word| match word.bytes().any(|byte| byte.is_ascii_uppercase()) {
+    let is_of_a_word = |byte: u8| byte == b'$' || IN_WORD[usize::from(byte)];
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let begin = rest.bytes().position(is_of_a_word)?;
+        let end = rest
+            .bytes()
+            .skip(begin)
+            .position(|byte| !is_of_a_word(byte));
+        let end = end.map_or(rest.len(), |length| begin + length);
+        let word = &rest[begin..end];
+        rest = &rest[end..];
+        Some(match word.bytes().any(|byte| byte.is_ascii_uppercase()) {
             true => word.to_ascii_lowercase().into(),
             false => word.into(),
-        },
-    )
+        })
+    })
 }
 
 /// Looks for `U&"` and `U&'`, wherever they stand.
