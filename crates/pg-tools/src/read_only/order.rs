@@ -99,7 +99,8 @@ pub(super) enum What {
 /// Reads the only `ORDER BY` outside of all parentheses; `None` where it is not certain what it says.
 pub(super) fn items(text: &str) -> Option<Vec<Item<'_>>> {
     // Most texts have none, which is seen sooner than what their words are.
-    let is_order = |five: &[u8]| five.eq_ignore_ascii_case(b"order");
+    let is_order =
+        |five: &[u8]| matches!(five[0], b'o' | b'O') && five.eq_ignore_ascii_case(b"order");
     if !text.as_bytes().windows(5).any(is_order) {
         return None;
     }
