@@ -246,6 +246,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_in_utf_8_is_no_json() {
+        let latin = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\",\"params\":{\"a\":\"\xe9\"}}";
+        let refused = read(latin).unwrap_err();
+        assert_eq!((refused.code, refused.status), (PARSE_ERROR, 400));
+        assert!(refused.message.contains("UTF-8"), "{}", refused.message);
+    }
+
+    #[test]
     fn a_list_of_what_an_envelope_holds_is_no_message() {
         let batch = br#"[["2.0", 1, "ping", null, null, null]]"#;
         let Payload::Batch(entries) = read(batch).unwrap() else {
