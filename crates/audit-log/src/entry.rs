@@ -124,15 +124,15 @@ impl Entry {
         self.members.push('"');
         // Over all of its bytes, which compilers make wide steps of.
         let is_special = |byte| !matches!(byte, b' '..=b'~') || byte == b'"' || byte == b'\\';
-        if !value
+        let has_special = value
             .bytes()
-            .fold(false, |found, byte| found | is_special(byte))
-        {
-            self.members.push_str(value);
-        } else {
+            .fold(false, |found, byte| found | is_special(byte));
+        if has_special {
             value
                 .chars()
                 .for_each(|character| self.character(character));
+        } else {
+            self.members.push_str(value);
         }
         self.members.push('"');
     }

@@ -102,8 +102,8 @@ fn check_value(name: &str, schema: &Value, value: &Value) -> Result<(), String> 
 /// Says whether a value has the type, the bounds and the words that a schema asks for, inner values
 /// left aside.
 fn fits(schema: &Value, value: &Value) -> bool {
-    let types = types(schema);
-    let has_type = types.is_empty() || types.iter().any(|name| is_of_type(name, value));
+    let mut types = types(schema).peekable();
+    let has_type = types.peek().is_none() || types.any(|name| is_of_type(name, value));
     let is_listed = keyword(schema, "enum")
         .and_then(Value::as_array)
         .is_none_or(|words| words.contains(value));
@@ -125,12 +125,13 @@ fn fits(schema: &Value, value: &Value) -> bool {
         && within(count, "minItems", "maxItems")
 }
 
-fn types(schema: &Value) -> Vec<&str> {
-    match keyword(schema, "type") {
-        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-        Some(Value::String(name)) => vec![name],
-        _ => Vec::new(),
-    }
+fn types(schema: &Value) -> impl Iterator<Item = &str> {
+    let names = match keyword(schema, "type") {
+        Some(Value::Array(names)) => names,
+        Some(name) => std::slice::from_ref(name),
+        None => &[],
+    };
+    names.iter().filter_map(Value::as_str)
 }
 
 fn is_of_type(name: &str, value: &Value) -> bool {
@@ -164,7 +165,6 @@ fn describe(schema: &Value) -> String {
         return format!("one of {}", words.join(", "));
     }
     let names: Vec<String> = types(schema)
-        .into_iter()
         .map(|name| describe_type(name, schema))
         .collect();
     if names.is_empty() {

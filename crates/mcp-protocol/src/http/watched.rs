@@ -192,11 +192,10 @@ impl Drop for Busy {
         let mut state = self.activity.lock();
         // An HTTP/2 stream takes the end of a reply when the client has room for the rest, in a task
         // beside the one that writes.
-        if !self.multiplexed {
-            state.unwritten.extend(self.place.take());
-        }
         if self.multiplexed {
             state.full.remove(&self.number);
+        } else {
+            state.unwritten.extend(self.place.take());
         }
         state.requests -= 1;
         if state.requests == 0 {

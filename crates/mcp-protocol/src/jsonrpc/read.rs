@@ -14,7 +14,7 @@ const MAX_DEPTH: usize = 100;
 
 /// Reads what a body or a line holds.
 pub(crate) fn read(bytes: &[u8]) -> Result<Payload, Failure> {
-    // Once for all that is read of it.
+    // Looked at once, for all that is read of it.
     let Ok(text) = str::from_utf8(bytes) else {
         let told = "not valid JSON: it is not in UTF-8";
         return Err(Failure::new(PARSE_ERROR, told).status(400));

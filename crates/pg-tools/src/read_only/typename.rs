@@ -17,9 +17,10 @@ use super::{
     rows::{Column, ColumnKind, Sorts},
 };
 
-/// The types whose SQL name is not the catalogue's.
+/// The types whose SQL name is not the catalogue's, and those that are met most, whose names nobody has to copy then.
 #[rustfmt::skip]
 const SQL_NAMES: &[(Type, &str)] = &[
+    (Type::TEXT, "text"), (Type::NUMERIC, "numeric"), (Type::DATE, "date"), (Type::UUID, "uuid"), (Type::JSONB, "jsonb"),
     (Type::BOOL, "boolean"), (Type::INT2, "smallint"), (Type::INT4, "integer"), (Type::INT8, "bigint"),
     (Type::FLOAT4, "real"), (Type::FLOAT8, "double precision"), (Type::CHAR, "\"char\""),
     (Type::BPCHAR, "character"), (Type::VARCHAR, "character varying"), (Type::VARBIT, "bit varying"),
