@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use end_to_end::{Client, Database, Request, Response, Server, Setup, Token, call, wait};
+use end_to_end::{
+    Client, Database, Request, Response, Server, Setup, Token, call, certificate, wait,
+};
 use serde_json::{Value, json};
 use token_store::TokenHash;
 
@@ -444,6 +446,30 @@ fn scrapes_while_many_tokens_call_are_whole_and_never_fall() {
         .filter(|(name, ..)| name == "mcp_server_token_calls_total");
     assert_eq!(told.count(), 51, "50 tokens, and the others");
     assert!(!server.query(&first, "SELECT 1").is_error);
+}
+
+#[test]
+fn the_end_of_the_certificate_in_use_is_told() {
+    const END: &str = "mcp_server_tls_certificate_expiry_timestamp_seconds";
+    let (_database, mut setup) = setup(json!({}));
+    let without = setup.start();
+    let told = scrape(address(&without));
+    assert_eq!(told.sum(END), 0.0, "there is none");
+    drop(without);
+    let certify_until = |setup: &Setup, year| {
+        let pair = certificate::for_localhost_until(year);
+        let key = setup.file("key.pem", &pair.key);
+        (setup.file("cert.pem", &pair.certificate), key)
+    };
+    let (certificate, key) = certify_until(&setup, 2100);
+    setup.config["http"]["tls"] =
+        json!({ "enabled": true, "cert_file": certificate, "key_file": key });
+    let server = setup.start();
+    let at = address(&server);
+    assert_eq!(scrape(at).value(END, &[]), 4_102_444_800.0);
+    // Renewed, and nobody has come since.
+    certify_until(&setup, 2101);
+    assert_eq!(scrape(at).value(END, &[]), 4_133_980_800.0);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::{
     metrics,
     parts::Parts,
     reload::Reload,
+    tls::Certificates,
 };
 
 pub(crate) struct Beside {
@@ -41,6 +42,7 @@ impl Beside {
             audit,
             door: None,
             http: None,
+            certificates: None,
         };
         Ok(Beside {
             reload,
@@ -53,6 +55,12 @@ impl Beside {
     pub(crate) fn with_door(mut self, door: Arc<Door>) -> Self {
         self.reload = self.reload.with_door(door.clone());
         self.counted.door = Some(door);
+        self
+    }
+
+    /// With TLS.
+    pub(crate) fn with_certificates(mut self, certificates: Option<Arc<Certificates>>) -> Self {
+        self.counted.certificates = certificates;
         self
     }
 

@@ -25,12 +25,13 @@ use crate::{
     parts::{Parts, usual},
     record::Record,
     signals::Signals,
-    tls,
+    tls::{self, Certificates},
 };
 
 // No token can have these ids, as no id of a token begins with a parenthesis.
 const STDIO_SESSION: &str = "(stdio)";
 const ANONYMOUS_SESSION: &str = "(anonymous)";
+const NO_TLS: &str = "TLS cannot be set up";
 
 /// Serves as the configuration says, which is read again when it changes.
 pub(crate) async fn run(
@@ -135,9 +136,11 @@ async fn over_http(
 ) -> anyhow::Result<()> {
     // A trusted proxy calls for others, wherever it is.
     let only_loopback = listeners.only_loopback() && config.http.proxies.is_none();
-    let options = options(config)?;
+    let certificates = certificates(config)?;
+    let options = options(config, certificates.clone())?;
     let parts = Parts::of(config, only_loopback, audit.clone())?;
     let beside = Beside::of(config, sources, &parts, audit.clone()).await?;
+    let beside = beside.with_certificates(certificates);
     let sessions = parts.sessions.clone();
     let served = if config.http.auth_enabled {
         let file = TokenFile::new(&config.token_file);
@@ -182,7 +185,13 @@ fn scheme(config: &Config) -> &'static str {
     }
 }
 
-fn options(config: &Config) -> anyhow::Result<Options> {
+fn certificates(config: &Config) -> anyhow::Result<Option<Arc<Certificates>>> {
+    let files = config.http.tls.clone();
+    let certificates = files.map(Certificates::load).transpose();
+    Ok(certificates.context(NO_TLS)?.map(Arc::new))
+}
+
+fn options(config: &Config, certificates: Option<Arc<Certificates>>) -> anyhow::Result<Options> {
     let http = &config.http;
     let options = Options {
         allowed_hosts: AllowedHosts::LoopbackAnd(http.allowed_hosts.clone()),
@@ -203,12 +212,10 @@ fn options(config: &Config) -> anyhow::Result<Options> {
         tls_handshake_timeout: http.handshake_timeout,
         max_connections: http.max_connections,
         max_connections_per_peer: http.max_connections_per_client,
-        tls: http
-            .tls
-            .as_ref()
+        tls: certificates
             .map(tls::server_config)
             .transpose()
-            .context("TLS cannot be set up")?,
+            .context(NO_TLS)?,
         http2: true,
         ..Options::default()
     };

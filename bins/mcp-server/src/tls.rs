@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::{Context, anyhow, bail};
@@ -23,14 +23,12 @@ use time::OffsetDateTime;
 
 use crate::validity::{State, Validity};
 
-/// Sets TLS up with the files as they are now.
-pub(crate) fn server_config(files: &Tls) -> anyhow::Result<Arc<ServerConfig>> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let certificates = Certificates::load(files.clone(), provider.clone())?;
-    let mut config = ServerConfig::builder_with_provider(provider)
+/// Sets TLS up with certificates.
+pub(crate) fn server_config(certificates: Arc<Certificates>) -> anyhow::Result<Arc<ServerConfig>> {
+    let mut config = ServerConfig::builder_with_provider(certificates.provider.clone())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(certificates));
+        .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -38,11 +36,12 @@ pub(crate) fn server_config(files: &Tls) -> anyhow::Result<Arc<ServerConfig>> {
 /// What tells one state of a file from another.
 type Stamp = (u64, u64, u64, i64, i64);
 
+/// The certificate that the files hold, or held when they could last be read.
 #[derive(Debug)]
-struct Certificates {
+pub(crate) struct Certificates {
     files: Tls,
     provider: Arc<CryptoProvider>,
-    /// Held while the files are looked at, in each handshake.
+    /// Held while the files are looked at, in each handshake and when somebody asks for its end.
     current: Mutex<Current>,
 }
 
@@ -56,7 +55,9 @@ struct Current {
 }
 
 impl Certificates {
-    fn load(files: Tls, provider: Arc<CryptoProvider>) -> anyhow::Result<Self> {
+    /// Reads the files as they are now.
+    pub(crate) fn load(files: Tls) -> anyhow::Result<Self> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
         let stamps = stamps(&files);
         let mut current = Current::of(stamps, read(&files, &provider)?);
         current.tell(&files, OffsetDateTime::now_utc());
@@ -65,6 +66,32 @@ impl Certificates {
             provider,
             current: Mutex::new(current),
         })
+    }
+
+    /// Until when clients take it, if that can be read in it.
+    pub(crate) fn end(&self) -> Option<OffsetDateTime> {
+        self.current().validity.map(|validity| validity.end())
+    }
+
+    /// Looks at the files, and reads them if they have changed.
+    fn current(&self) -> MutexGuard<'_, Current> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = stamps(&self.files);
+        if stamps != current.stamps {
+            // Remembered even if it fails, so that each state of the files is tried and told once.
+            current.stamps.clone_from(&stamps);
+            match read(&self.files, &self.provider) {
+                Ok(key) => {
+                    *current = Current::of(stamps, key);
+                    tracing::info!(file = %self.files.cert_file.display(), "the certificate was read again");
+                }
+                Err(error) => {
+                    tracing::error!("the certificate from before stays in use: {error:#}")
+                }
+            }
+        }
+        current.tell(&self.files, OffsetDateTime::now_utc());
+        current
     }
 }
 
@@ -99,23 +126,7 @@ impl Current {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamps = stamps(&self.files);
-        if stamps != current.stamps {
-            // Remembered even if it fails, so that each state of the files is tried and told once.
-            current.stamps.clone_from(&stamps);
-            match read(&self.files, &self.provider) {
-                Ok(key) => {
-                    *current = Current::of(stamps, key);
-                    tracing::info!(file = %self.files.cert_file.display(), "the certificate was read again");
-                }
-                Err(error) => {
-                    tracing::error!("the certificate from before stays in use: {error:#}")
-                }
-            }
-        }
-        current.tell(&self.files, OffsetDateTime::now_utc());
-        Some(current.key.clone())
+        Some(self.current().key.clone())
     }
 }
 

@@ -44,6 +44,10 @@ impl Validity {
         })
     }
 
+    pub(crate) fn end(self) -> OffsetDateTime {
+        self.ends
+    }
+
     pub(crate) fn state(&self, now: OffsetDateTime) -> State {
         if now < self.begins {
             State::TooEarly(self.begins)

@@ -18,7 +18,7 @@ use server_config::Config;
 use session_pool::{Census, Sessions};
 use time::OffsetDateTime;
 
-use crate::{audit::Audit, gate::Door};
+use crate::{audit::Audit, gate::Door, tls::Certificates};
 use listen::Endpoint;
 use text::{Kind, Text};
 
@@ -33,6 +33,8 @@ pub(crate) struct Sources {
     pub(crate) door: Option<Arc<Door>>,
     /// Over HTTP only.
     pub(crate) http: Option<Arc<Counts>>,
+    /// With TLS only.
+    pub(crate) certificates: Option<Arc<Certificates>>,
 }
 
 /// When something was last read well, and how often it was not.
@@ -90,6 +92,7 @@ impl Sources {
         let mut text = Text::default();
         self.of_the_process(&mut text);
         self.of_requests(&mut text);
+        self.of_the_certificate(&mut text);
         calls(&mut text, &self.counters.read());
         connections(&mut text, &self.sessions.census());
         self.of_tokens(&mut text);
@@ -128,6 +131,17 @@ impl Sources {
             "Connections that were closed at once, for their address had as many as it may.",
             http.refused_connections(),
         );
+    }
+
+    fn of_the_certificate(&self, text: &mut Text) {
+        let end = self.certificates.as_ref().and_then(|all| all.end());
+        if let Some(end) = end {
+            text.gauge(
+                "mcp_server_tls_certificate_expiry_timestamp_seconds",
+                "When the server's certificate ends, in seconds since 1970.",
+                end.unix_timestamp(),
+            );
+        }
     }
 
     fn of_tokens(&self, text: &mut Text) {
