@@ -1,5 +1,6 @@
 //! What a client says of itself.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use hyper::header::{HeaderMap, USER_AGENT};
@@ -19,18 +20,18 @@ const LONGEST_NAME: usize = 100;
 /// is no name is none.
 pub(crate) fn name(info: Option<&RawValue>) -> Option<Arc<str>> {
     #[derive(Deserialize)]
-    struct Implementation {
-        name: String,
-        #[serde(default)]
-        version: String,
+    struct Implementation<'a> {
+        #[serde(borrow)]
+        name: Cow<'a, str>,
+        #[serde(borrow, default)]
+        version: Cow<'a, str>,
     }
     let info = info.filter(|info| jsonrpc::is_object(info))?;
     let Implementation { name, version } = serde_json::from_str(info.get()).ok()?;
-    let whole = match version.as_str() {
-        "" => name,
-        version => [&name, "/", version].concat(),
-    };
-    shortened(&whole)
+    match &*version {
+        "" => shortened(&name),
+        version => shortened(&[&name, "/", version].concat()),
+    }
 }
 
 /// Reads the program that a request without a handshake comes from.
