@@ -41,7 +41,7 @@ type Stamp = (u64, u64, u64, i64, i64);
 pub(crate) struct Certificates {
     files: Tls,
     provider: Arc<CryptoProvider>,
-    /// Held while the files are looked at, in each handshake and when somebody asks for its end.
+    /// Held while the files are looked at, in each handshake and for each scrape of metrics.
     current: Mutex<Current>,
 }
 

@@ -44,7 +44,7 @@ impl Validity {
         })
     }
 
-    pub(crate) fn end(self) -> OffsetDateTime {
+    pub(crate) fn end(&self) -> OffsetDateTime {
         self.ends
     }
 

@@ -134,8 +134,8 @@ impl Sources {
     }
 
     fn of_the_certificate(&self, text: &mut Text) {
-        let end = self.certificates.as_ref().and_then(|all| all.end());
-        if let Some(end) = end {
+        let certificates = self.certificates.as_ref();
+        if let Some(end) = certificates.and_then(|certificates| certificates.end()) {
             text.gauge(
                 "mcp_server_tls_certificate_expiry_timestamp_seconds",
                 "When the server's certificate ends, in seconds since 1970.",
