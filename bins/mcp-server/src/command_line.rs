@@ -1,10 +1,13 @@
 //! The command line, in the documentation's spelling and in today's.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 use mcp_token::{Action as TokenAction, Add, Command as TokenCommand};
-use server_config::{Sources, arguments::double_dashes};
+use server_config::{
+    Sources,
+    arguments::{Exposed, double_dashes},
+};
 use token_store::{Expiry, Selector};
 
 /// Serves PostgreSQL to AI agents over MCP, each token in a world of its own.
@@ -194,8 +197,20 @@ pub(crate) fn read() -> Action {
 fn parse<I>(words: I) -> Result<Line, clap::Error>
 where
     I: IntoIterator,
-    I::Item: Into<std::ffi::OsString>,
+    I::Item: Into<OsString>,
 {
+    let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    let exposed = Exposed::find(&words);
+    understand(words).map_err(|error| {
+        exposed
+            .filter(|_| error.use_stderr())
+            .map_or(error, |exposed| {
+                Line::command().error(ErrorKind::UnknownArgument, exposed)
+            })
+    })
+}
+
+fn understand(words: Vec<OsString>) -> Result<Line, clap::Error> {
     let mut command = Line::command();
     let valued = options_with_value(&command);
     let words = double_dashes(
@@ -251,7 +266,7 @@ impl Line {
 }
 
 fn sources(config_file: Option<PathBuf>, token_file: Option<PathBuf>, serving: Serving) -> Sources {
-    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+    let text = |(name, value): (OsString, OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
     Sources {
@@ -328,6 +343,20 @@ mod tests {
         ] {
             let error = parse(words(line)).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_in_no_error() {
+        for line in [
+            "mcp-server postgres://shop:open-sesame@db/shop",
+            "mcp-server -dsn postgres://shop:open-sesame@db/shop",
+            "mcp-server -http open-sesame_fghijklmnopqrstuvwxyz1234567890=",
+            "mcp-server -remove-token --open-sesame_hijklmnopqrstuvwxyz1234567890=",
+        ] {
+            let error = parse(words(line)).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(!error.to_string().contains("open-sesame"), "{error}");
         }
     }
 }

@@ -8,7 +8,10 @@ use std::{
 
 use audit_log::Hash;
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
-use server_config::{Sources, arguments::double_dashes};
+use server_config::{
+    Sources,
+    arguments::{Exposed, double_dashes},
+};
 use token_store::{Expiry, Selector};
 
 use crate::{
@@ -159,7 +162,8 @@ impl Call {
     /// Reads a command line, the program's name first.
     ///
     /// # Errors
-    /// It is not understood, or asks for help; clap's error knows where to print and how to exit (2, or 0 for help).
+    /// It is not understood, or asks for help; clap's error knows where to print and how to exit (2, or 0 for help), and
+    /// repeats no secret.
     pub fn parse<I>(line: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator,
@@ -167,7 +171,15 @@ impl Call {
     {
         let valued = options_with_value();
         let valued: Vec<&str> = valued.iter().map(String::as_str).collect();
-        let line = Line::try_parse_from(double_dashes(line, &valued))?;
+        let line: Vec<OsString> = line.into_iter().map(Into::into).collect();
+        let exposed = Exposed::find(&line);
+        let line = Line::try_parse_from(double_dashes(line, &valued)).map_err(|error| {
+            exposed
+                .filter(|_| error.use_stderr())
+                .map_or(error, |exposed| {
+                    Line::command().error(ErrorKind::UnknownArgument, exposed)
+                })
+        })?;
         if let Verb::Verify { misplaced } = &line.verb
             && !misplaced.is_empty()
         {
