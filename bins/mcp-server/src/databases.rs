@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use pg_tools::{Allowance, DangerousRoles};
 use server_config::{
     ChannelBinding, Config, Database as Configured, SslMode, TargetSession as Wanted,
@@ -63,21 +63,6 @@ impl Databases {
     }
 
     fn numbered(&self, config: &Config, generation: u64) -> anyhow::Result<(Self, Differences)> {
-        if config.databases.is_empty() {
-            let file = config.file.as_ref();
-            let file = file.map_or_else(
-                || {
-                    let name = server_config::CONFIG_FILE_NAME;
-                    format!(
-                        "{name} beside the program (there is none), or name a file with -config"
-                    )
-                },
-                |file| file.display().to_string(),
-            );
-            bail!(
-                "no database is configured; add an entry to `databases:` in {file}, or set DATABASE_URL, or PGHOST, PGUSER and so on"
-            );
-        }
         let mut differences = Differences::default();
         let mut all = Vec::new();
         for configured in &config.databases {

@@ -27,7 +27,7 @@ use crate::{
 const MOST_NAMED: usize = 50;
 
 pub(crate) fn run(show: &ShowToken, sources: &Sources) -> anyhow::Result<()> {
-    let config = Config::load(sources)?;
+    let config = Config::load_for_serving(sources)?;
     start_log("error");
     let path = sources.token_file.as_ref().unwrap_or(&config.token_file);
     let loaded = TokenFile::new(path)
@@ -39,11 +39,12 @@ pub(crate) fn run(show: &ShowToken, sources: &Sources) -> anyhow::Result<()> {
     let known = shown(show, sources)?;
     let text = if show.json {
         let mut object: Value = serde_json::from_str(&known).context("a record is JSON")?;
-        object["effective"] = structured(&survey);
+        object["effective"] = structured(&survey, &others(&config, &survey));
         object["effective"]["limits"] = limits.into_iter().collect();
         format!("{object}\n")
     } else {
-        format!("{known}\n{}", text(&config, &token, &survey, &limits))
+        let others = others(&config, &survey);
+        format!("{known}\n{}", text(&token, &survey, &others, &limits))
     };
     match io::stdout().write_all(text.as_bytes()) {
         // A reader that has gone, such as `head`, has read as much as it wants.
@@ -144,7 +145,17 @@ fn limits(config: &Config, token: &Token) -> Vec<(String, Value)> {
     table.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
-fn structured(survey: &Survey) -> Value {
+/// The configured databases that the token does not have.
+fn others(config: &Config, survey: &Survey) -> Vec<String> {
+    let mine = |name: &&str| survey.databases.iter().any(|found| found.name == *name);
+    let configured = config.databases.iter().map(|database| &*database.name);
+    configured
+        .filter(|name| !mine(name))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn structured(survey: &Survey, others: &[String]) -> Value {
     let databases = survey.databases.iter().map(|found| {
         json!({
             "name": found.name,
@@ -166,10 +177,11 @@ fn structured(survey: &Survey) -> Value {
         "tools": survey.tools,
         "tools_refused": survey.tools_refused,
         "databases": databases.collect::<Vec<_>>(),
+        "databases_refused": others,
     })
 }
 
-fn text(config: &Config, token: &Token, survey: &Survey, limits: &[(String, Value)]) -> String {
+fn text(token: &Token, survey: &Survey, others: &[String], limits: &[(String, Value)]) -> String {
     let mut out = String::from("Effective rights:\n");
     if token.is_expired(OffsetDateTime::now_utc()) {
         out.push_str("It has expired and can NOT be used at all. Prolonged it would have:\n");
@@ -181,13 +193,7 @@ fn text(config: &Config, token: &Token, survey: &Survey, limits: &[(String, Valu
         "Tools that it can NOT use: {}",
         listed(&survey.tools_refused)
     );
-    let mine = |name: &String| survey.databases.iter().any(|found| found.name == *name);
-    let others = config
-        .databases
-        .iter()
-        .map(|database| database.name.clone());
-    let others: Vec<String> = others.filter(|name| !mine(name)).collect();
-    let _ = writeln!(out, "Databases that it can NOT use: {}", listed(&others));
+    let _ = writeln!(out, "Databases that it can NOT use: {}", listed(others));
     let limits: Vec<String> = limits
         .iter()
         .map(|(name, value)| match value {
@@ -198,7 +204,10 @@ fn text(config: &Config, token: &Token, survey: &Survey, limits: &[(String, Valu
         .collect();
     let _ = writeln!(out, "Limits: {}", limits.join("; "));
     if let Some(networks) = token.policy.read().allow_from {
-        let _ = writeln!(out, "It can NOT be used but from {networks}");
+        let _ = writeln!(
+            out,
+            "It can be used from {networks} only, and NOT from elsewhere"
+        );
     }
     for found in &survey.databases {
         database(&mut out, found, survey.writes);

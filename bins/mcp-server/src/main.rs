@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(sources: &Sources) -> anyhow::Result<()> {
-    let config = Config::load(sources)?;
+    let config = Config::load_for_serving(sources)?;
     start_log("info");
     on_runtime(async { serve::run(&config, sources, Signals::take()?).await })
 }

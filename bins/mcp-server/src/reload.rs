@@ -175,7 +175,7 @@ impl Reload {
     ) -> anyhow::Result<Differences> {
         let (sources, before) = (sources.clone(), self.databases.clone());
         let read = tokio::task::spawn_blocking(move || {
-            let config = Config::load(&sources)?;
+            let config = Config::load_for_serving(&sources)?;
             let (databases, differences) = before.replaced_by(&config)?;
             anyhow::Ok((config, databases, differences))
         });

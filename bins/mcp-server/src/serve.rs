@@ -107,12 +107,7 @@ pub(crate) async fn http(
     let only_loopback = listeners.only_loopback();
     if !config.http.auth_enabled && !only_loopback {
         bail!(
-            "without authentication the server listens on a loopback address only; add -addr localhost:8080, or leave -no-auth out"
-        );
-    }
-    if !config.http.auth_enabled && config.http.proxies.is_some() {
-        bail!(
-            "without authentication the server serves this machine only, and no proxy for others; leave http.trusted_proxies out, or -no-auth"
+            "without authentication the server listens on a loopback address only; name one (-addr localhost:8080), or leave authentication on (http.auth.enabled, -no-auth)"
         );
     }
     if !only_loopback && config.http.tls.is_none() {

@@ -38,6 +38,13 @@ impl fmt::Display for Entry<'_> {
 pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Result<(), Failure> {
     let mut findings = Findings::default();
     let config = findings.of(Config::load(sources));
+    if let Some(config) = &config {
+        // A token file alone may be checked, too.
+        if config.file.is_some() {
+            findings.of(config.check_serving());
+        }
+        findings.warnings.extend(config.warnings.iter().cloned());
+    }
     let tools = config
         .as_ref()
         .and_then(|config| findings.of(config.tool_names()));
@@ -52,10 +59,13 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
         .or(config.as_ref().map(|config| config.token_file.clone()));
     let mut count = 0;
     if let Some(path) = path {
-        if named.is_some() && matches!(path.try_exists(), Ok(false)) {
-            return Err(Failure::NoFile(path));
-        }
         match TokenFile::new(path.clone()).load() {
+            _ if named.is_some() && matches!(path.try_exists(), Ok(false)) => {
+                let path = text::printable(&path.display().to_string());
+                findings.errors.push(format!(
+                    "{path} does not exist; name the file that there is, or make it with `mcp-token add`"
+                ));
+            }
             Ok(loaded) => {
                 count = loaded.set.len();
                 findings.look(&path, &loaded, known);

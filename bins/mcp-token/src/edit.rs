@@ -7,7 +7,9 @@ use crate::{
     add::{configured, short},
     command::{Edit, lay},
     failure::Failure,
-    json, load,
+    json,
+    list::usage,
+    load,
     options::DEFAULT,
     prompt, role, text, token_file, tools,
     world::World,
@@ -66,10 +68,12 @@ pub(crate) fn run(
     for left in role::left_as_made(&before, &after, file.path()) {
         world.complain("warning", &left);
     }
+    let usage = usage(&file);
+    let usage = usage.0.get(&after.id);
     let text = if json {
-        json::edited(&after, now)
+        json::edited(&after, usage, now)
     } else {
-        text::edited(&after, now)
+        text::edited(&after, usage, now)
     };
     world.print(&text).map_err(Failure::Output)
 }

@@ -54,8 +54,6 @@ pub(crate) enum Failure {
         "no token on standard input; pipe it in, such as `printf %s \"$TOKEN\" | mcp-token verify`"
     )]
     NoToken,
-    #[error("{0} does not exist; name the token file with --token-file")]
-    NoFile(PathBuf),
     #[error("failed to write the role's password to {}: {error}{hint}", text::printable(&.0.display().to_string()), error = .1, hint = password_hint(.1))]
     Password(PathBuf, io::Error),
     #[error("the token's id is too long for the name of a role; give it a role with --role")]

@@ -32,8 +32,8 @@ pub(crate) fn shown(token: &Token, usage: Option<&Usage>, now: OffsetDateTime) -
     line(&Value::Object(status(token, usage, now)))
 }
 
-pub(crate) fn edited(token: &Token, now: OffsetDateTime) -> String {
-    line(&json!({ "changed": status(token, None, now) }))
+pub(crate) fn edited(token: &Token, usage: Option<&Usage>, now: OffsetDateTime) -> String {
+    line(&json!({ "changed": status(token, usage, now) }))
 }
 
 /// Tells of a secret that was presented, and its own end.

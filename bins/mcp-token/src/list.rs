@@ -64,6 +64,7 @@ pub(crate) fn one(
     world.print(&text).map_err(Failure::Output)
 }
 
-fn usage(file: &TokenFile) -> UsageLog {
+/// Reads when tokens were used.
+pub(crate) fn usage(file: &TokenFile) -> UsageLog {
     UsageLog::load(&UsageLog::path_for(file.path()))
 }

@@ -159,8 +159,8 @@ fn policy(policy: &Policy) -> String {
     format!("Policy: {}\n", parts.join("; "))
 }
 
-pub(crate) fn edited(token: &Token, now: OffsetDateTime) -> String {
-    format!("Token changed successfully:\n{}", shown(token, None, now))
+pub(crate) fn edited(token: &Token, usage: Option<&Usage>, now: OffsetDateTime) -> String {
+    format!("Token changed successfully:\n{}", shown(token, usage, now))
 }
 
 pub(crate) fn removed(token: &Token) -> String {

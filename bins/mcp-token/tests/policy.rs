@@ -435,6 +435,8 @@ fn list_unused_shows_what_nobody_has_used_for_so_long() {
         text.contains(" from 10.0.0.7 by cursor/1.9 (3 calls, 40 rows in all)"),
         "{text}"
     );
+    let edited = parsed(&bench.run(&["edit", ids[1].as_str(), "--note", "x", "--json"]));
+    assert_eq!(edited["changed"]["last_used"]["calls"], 3);
     fs::write(UsageLog::path_for(&bench.file), [0xff, 0]).unwrap();
     assert!(done(&bench.run(&["list"])).contains("Total tokens: 3"));
 }
@@ -546,7 +548,13 @@ fn check_finds_what_a_server_would_meet() {
         }
     }
     fs::write(&bench.file, &good).unwrap();
-    for wrong in ["databases: 5\n", "http: {trusted_proxies: [0.0.0.0/0]}\n"] {
+    let database = "databases: [{name: main, user: u}]\n";
+    for wrong in [
+        "databases: 5\n",
+        "databases: []\n",
+        &format!("{database}http: {{trusted_proxies: [0.0.0.0/0]}}\n"),
+        &format!("{database}tools: {{enabled: [execute_wirte]}}\n"),
+    ] {
         fs::write(config, wrong).unwrap();
         let output = bench.run(&["check", "--config", config]);
         assert_eq!(output.status.code(), Some(1), "{wrong}");
@@ -557,6 +565,8 @@ fn check_finds_what_a_server_would_meet() {
     assert!(said.ends_with("error: 2 problem(s) found\n"), "{said}");
     fs::remove_file(&bench.file).unwrap();
     assert!(stderr(&bench.run(&["check"])).contains("does not exist"));
+    let json = bench.run(&["check", "--json"]);
+    assert!(stdout(&json).contains("does not exist"), "{json:?}");
     std::os::unix::fs::symlink(&bench.file, &bench.file).unwrap();
     let said = stderr(&bench.run(&["check"]));
     assert!(said.contains("symbolic links"), "{said}");

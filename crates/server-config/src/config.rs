@@ -289,6 +289,7 @@ impl Config {
         let llm = models::llm(&settings, &sources.environment, &mut problems);
         let embedding = models::embedding(&settings, &sources.environment, &mut problems);
         warnings.extend(databases.iter().filter_map(unused_roots));
+        warnings.extend(unused_identity(&settings));
         warnings.extend(models::warnings(llm.as_ref(), embedding.as_ref()));
         let config = Config {
             file,
@@ -385,6 +386,16 @@ fn lay_flags(settings: &mut Settings, sources: &Sources) {
             settings.set(path, Value::Text(given.to_string_lossy().into_owned()));
         }
     }
+}
+
+/// Tells of a certificate in the file that a server does not use.
+fn unused_identity(settings: &Settings) -> Option<String> {
+    let keys = ["http.tls.cert_file", "http.tls.key_file"];
+    let named = keys.into_iter().find(|key| settings.text(key).is_some())?;
+    let is_plain = settings.switch("http.enabled") && !settings.switch("http.tls.enabled");
+    is_plain.then(|| {
+        format!("{named} has no effect without TLS; set http.tls.enabled: true, or tokens travel unencrypted")
+    })
 }
 
 /// Refuses a certificate on the command line of a server that would not use it: what follows is not encrypted.

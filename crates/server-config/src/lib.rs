@@ -30,6 +30,7 @@ pub mod keys;
 mod models;
 mod pgpass;
 mod problems;
+mod serving;
 mod settings;
 mod tools;
 mod url;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde_json::{Map, Value as Tree};
 
 use crate::{
-    keys::{Key, nearest},
+    keys::{Key, SERVER_KEYS, nearest},
     problems::Problems,
     value::{Kind, Value},
 };
@@ -80,7 +80,8 @@ impl Settings {
 
     fn unknown(&self, prefix: &str, name: &str) -> String {
         // The list of databases has a table of its own.
-        let list = prefix.is_empty().then_some("databases");
+        let is_whole = prefix.is_empty() && std::ptr::eq(self.keys, SERVER_KEYS);
+        let list = is_whole.then_some("databases");
         let mut siblings: Vec<&str> = self
             .keys
             .iter()

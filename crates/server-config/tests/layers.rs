@@ -90,7 +90,7 @@ fn the_token_file_is_beside_the_binary_unless_named() {
 #[test]
 fn every_problem_is_reported_at_once_with_its_place_and_fix() {
     let yaml = "http:\n  adress: \":1\"\n  enabled: yes please\n  auth: [1]\ncolour: red\ntoken_file: t\ndatabses: []\n\
-                databases:\n  - {name: a, usr: x, port: 70000}\n  - {name: a, user: x}\n  - {name: a, user: x, sslmode: on}\n  - nonsense\n";
+                databases:\n  - {name: a, usr: x, port: 70000}\n  - {name: a, user: x}\n  - {name: a, user: x, sslmode: on, databases: 1}\n  - nonsense\n";
     let problems = Bench::new(yaml).load().unwrap_err().to_string();
     for needle in [
         "http.adress: unknown key; did you mean `address`?",
@@ -100,6 +100,7 @@ fn every_problem_is_reported_at_once_with_its_place_and_fix() {
         "token_file: unknown key here; did you mean `http.auth.token_file`?",
         "databses: unknown key; did you mean `databases`?",
         "databases[0] (a).usr: unknown key; did you mean `user`?",
+        "databases[2] (a).databases: unknown key; known here: name, host, ",
         "databases[0] (a).port: must be a whole number from 1 to 65535, not 70000",
         "databases[0] (a).user: is missing",
         "databases[2] (a).sslmode: must be one of disable",
@@ -269,6 +270,82 @@ fn a_certificate_that_would_not_be_used_is_no_encryption() {
     assert!(bench("", true).load().is_ok());
     let configured = "http: {tls: {enabled: true}}\n";
     assert!(bench(configured, false).load().is_ok());
+}
+
+#[test]
+fn a_certificate_in_the_file_that_is_not_used_is_told() {
+    let files = "cert_file: c.pem, key_file: k.pem";
+    for (yaml, told) in [
+        (format!("http: {{enabled: true, tls: {{{files}}}}}\n"), true),
+        (
+            format!("http: {{enabled: true, tls: {{enabled: true, {files}}}}}\n"),
+            false,
+        ),
+        (format!("http: {{tls: {{{files}}}}}\n"), false),
+    ] {
+        let warnings = Bench::new(&yaml).load().unwrap().warnings;
+        let is_told = warnings
+            .iter()
+            .any(|warning| warning.starts_with("http.tls.cert_file has no effect without TLS"));
+        assert_eq!(is_told, told, "{yaml}: {warnings:?}");
+    }
+}
+
+#[test]
+fn what_keeps_a_server_from_starting_is_told_with_the_fix() {
+    let open = "http: {enabled: true, auth: {enabled: false}, address: ";
+    for (yaml, fix) in [
+        (
+            "",
+            Some("databases: no database is configured; add an entry to `databases:` in "),
+        ),
+        (DATABASE, None),
+        (
+            &format!("{DATABASE}tools: {{enabled: [execute_wirte]}}\n"),
+            Some(
+                "tools.enabled: there is no tool \"execute_wirte\"; did you mean \"execute_write\"?",
+            ),
+        ),
+        (
+            &format!("{DATABASE}tools: {{enabled: [generate_embedding]}}\n"),
+            Some("tools.enabled: generate_embedding needs a model"),
+        ),
+        (
+            &format!("{DATABASE}{open}\":8080\"}}\n"),
+            Some("http.address: without authentication"),
+        ),
+        (
+            &format!("{DATABASE}{open}\"0.0.0.0:1\"}}\n"),
+            Some("http.address: without authentication"),
+        ),
+        (
+            &format!("{DATABASE}{open}\"[::]:1\"}}\n"),
+            Some("http.address: without authentication"),
+        ),
+        (&format!("{DATABASE}{open}\"127.0.0.2:1\"}}\n"), None),
+        (&format!("{DATABASE}{open}\"[::1]:1\"}}\n"), None),
+        (&format!("{DATABASE}{open}\"localhost:1\"}}\n"), None),
+        (
+            &format!("{DATABASE}{open}\"localhost:1\", trusted_proxies: [10.0.0.0/8]}}\n"),
+            Some("http.trusted_proxies: without authentication"),
+        ),
+    ] {
+        let bench = Bench::new(yaml);
+        let checked = bench.load().unwrap().check_serving();
+        let told = checked.as_ref().err().map(ToString::to_string);
+        match fix {
+            Some(fix) => assert!(
+                told.as_ref().is_some_and(|told| told.starts_with(fix)),
+                "{yaml}: {told:?}"
+            ),
+            None => assert_eq!(told, None, "{yaml}"),
+        }
+        assert_eq!(
+            Config::load_for_serving(&bench.sources).err(),
+            checked.err(),
+            "{yaml}"
+        );
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn show_effective_tells_what_a_token_can_and_can_not_do() {
         "Tools that it can NOT use: get_schema_info, ",
         "Databases that it can NOT use: other, third\n",
         "rows 7; bytes 1048576; statement_timeout_ms 30000; concurrent 256; calls_per_minute unlimited; connections 4",
-        "It can NOT be used but from 10.0.0.0/8",
+        "It can be used from 10.0.0.0/8 only",
         "shop.orders",
         "  It uses the schemas: shop\n",
         "  Schemas that it can NOT use: public\n",
@@ -55,6 +55,10 @@ fn show_effective_tells_what_a_token_can_and_can_not_do() {
         serde_json::from_str(&world.run(&[&words[..], &["--json"]].concat())).unwrap();
     assert_eq!(json["id"], token.id.as_str());
     assert_eq!(json["effective"]["limits"]["rows"], 7);
+    assert_eq!(
+        json["effective"]["databases_refused"],
+        json!(["other", "third"])
+    );
     assert_eq!(
         json["effective"]["databases"][0]["refused"],
         json!(["public.own", "shop.hidden"])

@@ -1,0 +1,93 @@
+//! What keeps a server from starting although every key is right by itself.
+
+use std::net::IpAddr;
+
+use crate::{
+    BUILT_IN_TOOLS, Config, Http, Problems, Sources, config::CONFIG_FILE_NAME, keys::nearest,
+};
+
+impl Config {
+    /// Reads all layers, as [`Config::load`] does, for a server.
+    ///
+    /// # Errors
+    /// As [`Config::load`], or what [`Config::check_serving`] finds.
+    pub fn load_for_serving(sources: &Sources) -> Result<Config, Problems> {
+        let config = Config::load(sources)?;
+        config.check_serving()?;
+        Ok(config)
+    }
+
+    /// Checks that a server can start: that it has a database, knows the tools that are switched on, and lets in nobody
+    /// without a token but who is on its machine. What PostgreSQL, the files of TLS and the network say is seen at the start only.
+    ///
+    /// # Errors
+    /// Every problem at once, each with its fix.
+    pub fn check_serving(&self) -> Result<(), Problems> {
+        let mut problems = Problems::default();
+        if self.databases.is_empty() {
+            problems.add("databases", self.no_database());
+        }
+        for name in &self.tools.enabled {
+            if !BUILT_IN_TOOLS.contains(&name.as_str()) {
+                problems.add("tools.enabled", no_such_tool(name));
+            }
+        }
+        if self.embedding.is_none() && self.is_enabled("generate_embedding") {
+            problems.add(
+                "tools.enabled",
+                "generate_embedding needs a model that makes vectors; configure one under `embedding:`, or leave the tool out",
+            );
+        }
+        if self.http.enabled && !self.http.auth_enabled {
+            self.http.check_open(&mut problems);
+        }
+        problems.into_result(())
+    }
+
+    fn is_enabled(&self, tool: &str) -> bool {
+        self.tools.enabled.iter().any(|name| name == tool)
+    }
+
+    fn no_database(&self) -> String {
+        let file = match &self.file {
+            Some(file) => file.display().to_string(),
+            None => format!(
+                "{CONFIG_FILE_NAME} beside the program (there is none), or name a file with -config"
+            ),
+        };
+        format!(
+            "no database is configured; add an entry to `databases:` in {file}, or set DATABASE_URL, or PGHOST, PGUSER and so on"
+        )
+    }
+}
+
+impl Http {
+    /// Checks that a server without authentication is for its own machine. A name is looked up at the start only.
+    fn check_open(&self, problems: &mut Problems) {
+        let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        if host.is_empty() || address.is_ok_and(|address| !address.is_loopback()) {
+            problems.add(
+                "http.address",
+                "without authentication the server listens on a loopback address only; name one (-addr localhost:8080), or leave authentication on (http.auth.enabled, -no-auth)",
+            );
+        }
+        if self.proxies.is_some() {
+            problems.add(
+                "http.trusted_proxies",
+                "without authentication the server serves this machine only, and no proxy for others; leave the proxies out, or authentication on (http.auth.enabled, -no-auth)",
+            );
+        }
+    }
+}
+
+fn no_such_tool(name: &str) -> String {
+    let shown = name.escape_debug();
+    match nearest(name, BUILT_IN_TOOLS.into_iter()) {
+        Some(meant) => format!("there is no tool \"{shown}\"; did you mean \"{meant}\"?"),
+        None => format!(
+            "there is no tool \"{shown}\"; there are {}",
+            BUILT_IN_TOOLS.join(", ")
+        ),
+    }
+}
