@@ -36,6 +36,7 @@ use tokio::sync::oneshot;
 use crate::{
     BudgetCensus,
     connect::{Connection, Connector},
+    seats::Seats,
 };
 
 /// How many connections are opened before the server has told how many it takes.
@@ -91,7 +92,7 @@ pub(crate) enum Grant {
 pub(crate) struct Stake {
     budget: Arc<Budget>,
     id: u64,
-    pool: OnceLock<WeakPool<Connector>>,
+    pool: OnceLock<(WeakPool<Connector>, Arc<Seats>)>,
     /// When a connection was last given back, in microseconds of the budget's life.
     last_used: AtomicU64,
 }
@@ -259,8 +260,8 @@ impl Stake {
     }
 
     /// Says which pool's it is, once.
-    pub(crate) fn belongs_to(&self, pool: WeakPool<Connector>) {
-        _ = self.pool.set(pool);
+    pub(crate) fn belongs_to(&self, pool: WeakPool<Connector>, seats: Arc<Seats>) {
+        _ = self.pool.set((pool, seats));
     }
 
     /// Waits for a place, or for a connection that the pool has already.
@@ -386,16 +387,24 @@ impl Stake {
     }
 
     fn pool(&self) -> Option<deadpool::managed::Pool<Connector>> {
-        self.pool.get()?.upgrade()
+        let (pool, _) = self.pool.get()?;
+        pool.upgrade()
     }
 
+    /// Counts those who want one of the pool's own connections.
+    fn arriving(&self) -> usize {
+        self.pool.get().map_or(0, |(_, seats)| seats.arriving())
+    }
+
+    /// Says whether there is an idle connection that nobody is about to take.
     fn has_idle(&self) -> bool {
-        self.pool().is_some_and(|pool| pool.status().available > 0)
+        let available = self.pool().map_or(0, |pool| pool.status().available);
+        available > self.arriving()
     }
 
     /// Says whether somebody waits for one of the pool's own connections.
     fn is_awaited(&self) -> bool {
-        self.pool().is_some_and(|pool| pool.status().waiting > 0)
+        self.arriving() > 0
     }
 
     fn take_idle(&self) -> Option<Box<Connection>> {

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::BytesMut;
 use deadpool::managed::{self, Metrics, RecycleError};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::{
     runtime::Handle,
     task::JoinHandle,
@@ -31,6 +31,7 @@ use crate::{
     exchange::Means,
     reachability::Reachability,
     refusal::Refusal,
+    seats::Seat,
     session::Ending,
     shared::Lender,
     statements::Statements,
@@ -39,6 +40,10 @@ use crate::{
 
 /// How long a cancel request may take; the connection is closed afterwards in any case.
 const CANCEL_TIME: Duration = Duration::from_secs(1);
+
+/// How long PostgreSQL may take to end a statement that was cancelled. Few of its functions cannot be interrupted, and a
+/// server that is no longer there never hangs up.
+const LONGEST_END: Duration = Duration::from_secs(600);
 
 /// How soon a server is asked again that has no connection to spare; it doubles each time.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
@@ -77,6 +82,7 @@ pub(crate) struct Connection {
     /// The settings that were made to last, and whether the client was used after that.
     pub(crate) set: Option<Box<str>>,
     pub(crate) was_used: AtomicBool,
+    pub(crate) place: Arc<Place>,
     task: JoinHandle<()>,
 }
 
@@ -110,6 +116,41 @@ pub(crate) struct Canceller {
     cancels: Cancels,
 }
 
+/// What is left of a connection whose statement is to end: PostgreSQL may take its time over that.
+pub(crate) struct Remains {
+    stream: Option<Stream>,
+    _place: Arc<Place>,
+    _seat: Option<Seat>,
+}
+
+impl Remains {
+    pub(crate) fn new(stream: Option<Stream>, place: Arc<Place>, seat: Option<Seat>) -> Self {
+        Remains {
+            stream,
+            _place: place,
+            _seat: seat,
+        }
+    }
+
+    /// Closes the connection and waits until PostgreSQL has hung up, so that a statement which nothing interrupts takes
+    /// up its session's share and nobody else's.
+    async fn end(mut self) {
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        // What is half way stays so: no message of ours would be read as one.
+        _ = timeout(CANCEL_TIME, stream.shutdown()).await;
+        let mut nowhere = tokio::io::sink();
+        let rest = tokio::io::copy(stream, &mut nowhere);
+        if timeout(LONGEST_END, rest).await.is_err() {
+            tracing::warn!(
+                "a statement that was cancelled has not ended for {} s; it is waited for no more",
+                LONGEST_END.as_secs()
+            );
+        }
+    }
+}
+
 /// The cancel requests of all sessions.
 #[derive(Clone, Default)]
 pub(crate) struct Cancels {
@@ -133,31 +174,22 @@ impl Canceller {
     }
 
     /// Asks PostgreSQL to cancel what a connection is running, in a task of its own with a bound on
-    /// its time; `kept` is dropped after that.
-    pub(crate) fn cancel<T: Send + 'static>(
-        self: &Arc<Self>,
-        token: CancelToken,
-        kept: T,
-        on: &Handle,
-    ) {
+    /// its time. Closes the connection after that, and keeps its rights until PostgreSQL has ended its part.
+    pub(crate) fn cancel(self: &Arc<Self>, token: CancelToken, remains: Remains, on: &Handle) {
         let canceller = self.clone();
         self.cancels.count.fetch_add(1, Ordering::Relaxed);
         self.cancels.tasks.spawn_on(
             async move {
-                canceller.send_in_time(&token).await;
-                drop(kept);
+                match timeout(CANCEL_TIME, canceller.send(&token)).await {
+                    // Apart from the cancel requests, for which the end of the program waits.
+                    Ok(Ok(())) => _ = tokio::spawn(remains.end()),
+                    _ => tracing::debug!(
+                        "a cancel request could not be sent; its connection is closed all the same"
+                    ),
+                }
             },
             on,
         );
-    }
-
-    async fn send_in_time(&self, token: &CancelToken) {
-        let sent = tokio::time::timeout(CANCEL_TIME, self.send(token)).await;
-        if !matches!(sent, Ok(Ok(()))) {
-            tracing::debug!(
-                "a cancel request could not be sent; its connection is closed all the same"
-            );
-        }
     }
 
     async fn send(&self, token: &CancelToken) -> Result<(), Error> {
@@ -292,6 +324,7 @@ impl Connector {
             is_direct,
             set: None,
             was_used: AtomicBool::new(false),
+            place: place.clone(),
             opened: Instant::now(),
             means: Means {
                 lender,
@@ -385,7 +418,10 @@ impl Connector {
         let token = client.cancel_token();
         let (ending, canceller) = (self.ending.clone(), self.canceller.clone());
         let (line, place) = (lender.clone(), place.clone());
+        // Whoever waits for cancel requests waits for those, too, that are yet to be sent.
+        let pending = self.canceller.cancels.tasks.token();
         let task = tokio::spawn(async move {
+            let _pending = pending;
             tokio::select! {
                 ended = connection => {
                     if let Err(error) = ended {
@@ -397,7 +433,8 @@ impl Connector {
                 () = ending.ended() => {
                     let (line, is_busy) = line.cut();
                     if is_busy {
-                        canceller.cancel(token, (line, place), &Handle::current());
+                        let remains = Remains::new(line, place, None);
+                        canceller.cancel(token, remains, &Handle::current());
                     }
                 }
             }

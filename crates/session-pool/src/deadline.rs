@@ -1,59 +1,43 @@
 //! Deadlines by the wall clock, earliest first.
 
-use std::{cmp::Reverse, collections::BinaryHeap, sync::Weak, time::SystemTime};
+use std::{collections::BTreeSet, time::SystemTime};
 
-use crate::session::Shared;
-
-/// A deadline and the session that it ends.
-pub(crate) struct Due {
-    pub(crate) at: SystemTime,
-    pub(crate) id: String,
-    pub(crate) session: Weak<Shared>,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.at.cmp(&other.at)
-    }
-}
-
-/// All deadlines that are still to come.
+/// The deadlines of all open sessions that have one, and no others.
 #[derive(Default)]
-pub(crate) struct Deadlines(BinaryHeap<Reverse<Due>>);
+pub(crate) struct Deadlines(BTreeSet<(SystemTime, String)>);
 
 impl Deadlines {
-    /// Adds one; says whether it is now the earliest.
-    pub(crate) fn add(&mut self, due: Due) -> bool {
-        let earliest = self.0.peek().is_none_or(|Reverse(first)| due.at < first.at);
-        self.0.push(Reverse(due));
-        earliest
+    /// Moves an id's deadline; says whether it is now the earliest.
+    pub(crate) fn shift(
+        &mut self,
+        id: &str,
+        from: Option<SystemTime>,
+        to: Option<SystemTime>,
+    ) -> bool {
+        if let Some(at) = from {
+            self.0.remove(&(at, id.to_owned()));
+        }
+        let Some(at) = to else {
+            return false;
+        };
+        let is_earliest = self.earliest().is_none_or(|first| at < first);
+        self.0.insert((at, id.to_owned()));
+        is_earliest
     }
 
-    /// Takes one that has come, if one has.
-    pub(crate) fn take_due(&mut self, now: SystemTime) -> Option<Due> {
-        if self.earliest()? <= now {
-            self.0.pop().map(|Reverse(due)| due)
-        } else {
-            None
-        }
+    /// Names an id whose deadline has come, if one has.
+    pub(crate) fn due(&self, now: SystemTime) -> Option<&str> {
+        let (at, id) = self.0.first()?;
+        (*at <= now).then_some(id)
     }
 
     /// Tells the earliest.
     pub(crate) fn earliest(&self) -> Option<SystemTime> {
-        self.0.peek().map(|Reverse(due)| due.at)
+        self.0.first().map(|(at, _)| *at)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 }

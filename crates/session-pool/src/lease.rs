@@ -13,10 +13,11 @@ use tokio_postgres::{Client, Error};
 
 use crate::{
     budget::Stake,
-    connect::{Canceller, Connection, Connector},
+    connect::{Canceller, Connection, Connector, Remains},
     exchange::{DateStyle, Exchange, Parameter, Step},
     kept::{Loss, Occupied},
     refusal::Refusal,
+    seats::Seat,
     statements::{Standing, Statements},
 };
 
@@ -133,8 +134,9 @@ pub enum LeaseError {
 /// PostgreSQL and the connection is closed: a late cancel request must not hit an innocent
 /// statement, and what the connection was left in is not known.
 pub struct Lease {
-    /// Taken only by `give_back` and `drop`.
+    /// Taken only by `give_back` and `drop`, as is the seat.
     object: Option<Object<Connector>>,
+    seat: Option<Seat>,
     stake: Arc<Stake>,
     canceller: Arc<Canceller>,
     /// Of the database's description that the connection was opened by.
@@ -162,12 +164,14 @@ fn kept_limit(limit: usize, database: &str) -> String {
 impl Lease {
     pub(crate) fn new(
         object: Object<Connector>,
+        seat: Seat,
         stake: Arc<Stake>,
         canceller: Arc<Canceller>,
         generation: u64,
     ) -> Self {
         Lease {
             object: Some(object),
+            seat: Some(seat),
             stake,
             canceller,
             generation,
@@ -230,17 +234,23 @@ impl Lease {
         if self.connection().means.lender.is_abandoned() {
             return;
         }
-        let Some(object) = self.object.take() else {
+        let (Some(object), Some(seat)) = (self.object.take(), self.seat.take()) else {
             return;
         };
         match self.line.take() {
             Some(line) if line.stays => {
                 let (stake, canceller) = (self.stake.clone(), self.canceller.clone());
-                line.park(object, stake, canceller, self.generation);
+                line.park(object, seat, stake, canceller, self.generation);
             }
             line => {
                 drop(line);
-                self.stake.give_back(object);
+                if seat.is_owed() {
+                    drop(Object::take(object));
+                } else {
+                    self.stake.give_back(object);
+                }
+                // After the connection, which whoever gets the seat is to find.
+                drop(seat);
             }
         }
     }
@@ -360,13 +370,14 @@ impl Drop for Lease {
         let Some(object) = self.object.take() else {
             return;
         };
-        // Leaves the pool, so that it can be replaced at once.
         let connection = Object::take(object);
         let (client, lender) = (&connection.client, &connection.means.lender);
         if client.is_closed() && !lender.is_abandoned() {
             return;
         }
         let token = client.cancel_token();
-        self.canceller.cancel(token, connection, &self.runtime);
+        let (stream, _) = lender.cut();
+        let remains = Remains::new(stream, connection.place.clone(), self.seat.take());
+        self.canceller.cancel(token, remains, &self.runtime);
     }
 }

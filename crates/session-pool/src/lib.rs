@@ -47,6 +47,7 @@ mod lease;
 mod metered;
 mod reachability;
 mod refusal;
+mod seats;
 mod session;
 mod sessions;
 mod shared;

@@ -7,13 +7,17 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use deadpool::{
     Runtime,
-    managed::{self, PoolConfig, TimeoutType, Timeouts},
+    managed::{self, Object, PoolConfig, TimeoutType, Timeouts},
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     Database, Lease, LeaseError, Limits, Login, Terms,
@@ -23,6 +27,7 @@ use crate::{
     directory::{Configured, Directory},
     kept::Kept,
     reachability::Reachability,
+    seats::{Seat, Seats},
     sessions::Inner,
     wire::Wire,
 };
@@ -68,10 +73,30 @@ struct Pools {
 struct DatabasePool {
     configured: Arc<Configured>,
     pool: Pool,
+    seats: Arc<Seats>,
     stake: Arc<Stake>,
     canceller: Arc<Canceller>,
     /// Whether what runs on it is to end.
     is_cut: Arc<AtomicBool>,
+}
+
+impl DatabasePool {
+    /// Takes a seat, if one comes free in time, and a connection.
+    async fn get(&self, until: Instant) -> Result<(Object<Connector>, Seat), PoolError> {
+        let seat = timeout_at(until, self.seats.take()).await;
+        let seat = seat.map_err(|_| PoolError::Timeout(TimeoutType::Wait))?;
+        Ok((self.pool.get().await?, seat))
+    }
+
+    /// Closes connections that have been idle for too long, as long as more than `most` are open.
+    fn close_idle(&self, most: usize, is_too_long: impl Fn(Duration) -> bool) {
+        let mut left = self.pool.status().size;
+        self.pool.retain(|_, metrics| {
+            let keep = left <= most || !is_too_long(metrics.last_used());
+            left -= usize::from(!keep);
+            keep
+        });
+    }
 }
 
 /// A pool that serves nobody any more. What runs on its last connections may end in peace.
@@ -259,23 +284,28 @@ impl Session {
         let DatabasePool {
             configured,
             pool,
+            seats,
             stake,
             canceller,
             ..
         } = from;
-        let _queued = self.queue(pool)?;
+        let _queued = match seats.is_full() {
+            true => Some(self.0.enqueue()?),
+            false => None,
+        };
         let _watch = stake.watch();
+        let _arrival = seats.arrive();
         let until = Instant::now() + self.0.limits.wait;
         tokio::select! {
             biased;
             () = self.out_of_service(pool) => Ok(None),
-            taken = PATIENCE.scope(until, pool.get()) => match taken {
+            taken = PATIENCE.scope(until, from.get(until)) => match taken {
                 // Whatever came of it, such as a connection that was cut while it was being opened.
                 _ if pool.is_closed() => Ok(None),
-                Ok(object) => {
+                Ok((object, seat)) => {
                     let generation = configured.database.generation;
                     let (stake, canceller) = (stake.clone(), canceller.clone());
-                    Ok(Some(Lease::new(object, stake, canceller, generation)))
+                    Ok(Some(Lease::new(object, seat, stake, canceller, generation)))
                 }
                 Err(error) => Err(self.refusal(&configured.database, error)),
             }
@@ -346,22 +376,20 @@ impl Session {
         };
         let pool = Pool::builder(connector)
             .config(PoolConfig {
-                max_size: self.most_connections(database),
-                timeouts: Timeouts {
-                    wait: Some(self.0.limits.wait),
-                    // The connector has limits of its own.
-                    create: None,
-                    recycle: None,
-                },
+                max_size: database.max_connections,
+                // Who has a seat need not wait, and the connector has limits of its own.
+                timeouts: Timeouts::default(),
                 ..PoolConfig::default()
             })
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|_| LeaseError::Closed)?;
-        stake.belongs_to(pool.weak());
+        let seats = Seats::new(self.most_connections(database));
+        stake.belongs_to(pool.weak(), seats.clone());
         Ok(DatabasePool {
             configured,
             pool,
+            seats,
             stake,
             canceller,
             is_cut,
@@ -385,17 +413,16 @@ impl Session {
         let outgoing = pools.sort_out();
         self.0.connections.store(most(terms), Ordering::Release);
         for pool in &pools.serving {
-            let size = self.most_connections(&pool.configured.database);
-            if pool.pool.status().max_size != size {
-                pool.pool.resize(size);
-            }
+            let most = self.most_connections(&pool.configured.database);
+            pool.seats.resize(most);
         }
         let serving = pools.serving.clone();
         drop(pools);
         for pool in serving {
-            let size = self.most_connections(&pool.configured.database);
+            let most = pool.seats.most();
             let database = &pool.configured.database.name;
-            self.0.kept.shrink(database, size.saturating_sub(1));
+            self.0.kept.shrink(database, most.saturating_sub(1));
+            pool.close_idle(most, |_| true);
         }
         Some(self.outgoing(outgoing))
     }
@@ -413,17 +440,6 @@ impl Session {
             session: self.clone(),
             pools,
         }
-    }
-
-    /// Takes a place in the queue for a connection, when one has to queue.
-    fn queue(&self, pool: &Pool) -> Result<Option<Place<'_>>, LeaseError> {
-        let status = pool.status();
-        // A connection that is only being opened is somebody's already, though no part of the size.
-        let taken = status.size + status.waiting - status.available;
-        if taken < status.max_size {
-            return Ok(None);
-        }
-        self.0.enqueue().map(Some)
     }
 
     fn refusal(&self, database: &Database, error: PoolError) -> LeaseError {
@@ -478,12 +494,7 @@ impl Session {
         self.0.kept.expire(Instant::now());
         for pool in serving {
             let database = &pool.configured.database;
-            let mut left = pool.pool.status().size;
-            pool.pool.retain(|_, metrics| {
-                let keep = left <= database.min_idle || metrics.last_used() < database.idle_time;
-                left -= usize::from(!keep);
-                keep
-            });
+            pool.close_idle(database.min_idle, |idle| idle >= database.idle_time);
         }
     }
 
@@ -514,15 +525,11 @@ impl Session {
     /// Gives the stake of a database's pool, and how many connections that may have.
     pub(crate) fn stake(&self, database: &str) -> Result<(Arc<Stake>, usize), LeaseError> {
         let pool = self.pool(database)?;
-        Ok((pool.stake.clone(), pool.pool.status().max_size))
+        Ok((pool.stake.clone(), pool.seats.most()))
     }
 
     pub(crate) fn downgrade(&self) -> Weak<Shared> {
         Arc::downgrade(&self.0)
-    }
-
-    pub(crate) fn is_same(&self, other: &Weak<Shared>) -> bool {
-        std::ptr::eq(Arc::as_ptr(&self.0), other.as_ptr())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     Census, Database, End, Limits, Session, Terms,
     census::{self, Counting},
     connect::Cancels,
-    deadline::{Deadlines, Due},
+    deadline::Deadlines,
     directory::{Budgets, Directory},
     end::Ends,
     session::Outgoing,
@@ -72,10 +72,64 @@ impl Table {
         is_the_same.then(|| entry.session.clone())
     }
 
+    /// Puts terms in force on the session of an id. One that has another login is taken out, to be ended.
+    fn adapt(&mut self, id: &str, terms: &Terms) -> (Option<Entry>, Option<Outgoing>) {
+        let Some(entry) = self.open.get_mut(id).filter(|entry| entry.terms != *terms) else {
+            return (None, None);
+        };
+        entry.terms.clone_from(terms);
+        match entry.session.adapt(terms) {
+            None => (self.take(id), None),
+            outgoing => (None, outgoing),
+        }
+    }
+
+    /// Gives the session of an id, a new one without a deadline when it has none.
+    fn enter(&mut self, id: &str, terms: &Terms, common: &Inner) -> Session {
+        if let Some(entry) = self.open.get(id) {
+            return entry.session.clone();
+        }
+        let entry = Entry {
+            session: Session::new(id, terms, self.directory.clone(), common),
+            deadline: None,
+            terms: terms.clone(),
+        };
+        let session = entry.session.clone();
+        self.open.insert(id.to_owned(), entry);
+        session
+    }
+
+    /// Moves the deadline of an id's session, if it has one; says whether it is now the earliest of all.
+    fn shift(&mut self, id: &str, deadline: Option<SystemTime>) -> bool {
+        let Some(entry) = self
+            .open
+            .get_mut(id)
+            .filter(|entry| entry.deadline != deadline)
+        else {
+            return false;
+        };
+        let before = std::mem::replace(&mut entry.deadline, deadline);
+        self.deadlines.shift(id, before, deadline)
+    }
+
+    /// Takes the session of an id out, with its deadline.
+    fn take(&mut self, id: &str) -> Option<Entry> {
+        let entry = self.open.remove(id)?;
+        self.deadlines.shift(id, entry.deadline, None);
+        Some(entry)
+    }
+
+    /// Takes a session out whose deadline has come, if one has.
+    fn take_due(&mut self, now: SystemTime) -> Option<(String, Entry)> {
+        let id = self.deadlines.due(now)?.to_owned();
+        let entry = self.take(&id)?;
+        Some((id, entry))
+    }
+
     /// Takes the session of an id out, if nobody uses it.
     fn take_unused(&mut self, id: &str) -> Option<Entry> {
         let is_unused = self.open.get(id)?.session.is_unused();
-        is_unused.then(|| self.open.remove(id))?
+        is_unused.then(|| self.take(id))?
     }
 }
 
@@ -119,7 +173,7 @@ impl Sessions {
 
     /// Gives the session of an id, a new one when it has none.
     ///
-    /// At `deadline` the session is closed; one that has passed gives a closed session. A later call with another deadline moves it. Costs a
+    /// At `deadline` the session is closed; one that has passed ends the one that there is and gives a closed session. A later call with another deadline moves it. Costs a
     /// look-up; connections are opened by [`Session::lease`].
     pub fn open(&self, id: &str, deadline: Option<SystemTime>) -> Session {
         self.open_on(id, deadline, &Terms::default())
@@ -135,67 +189,22 @@ impl Sessions {
         if let Some(session) = found {
             return session;
         }
-        // Dropped after the lock was given back.
-        let mut outgoing: Option<Outgoing> = None;
+        if self.inner.is_over(deadline) {
+            // Whoever was let in just before the deadline opens nothing after it.
+            let session = self.inner.end_at_deadline(id);
+            return session.unwrap_or_else(|| self.inner.ended(id, terms));
+        }
         let mut table = self.inner.lock();
-        let other = |entry: &mut Entry| {
-            if entry.terms == *terms {
-                return false;
-            }
-            entry.terms.clone_from(terms);
-            outgoing = entry.session.adapt(terms);
-            outgoing.is_none()
-        };
-        let former = if table.open.get_mut(id).is_some_and(other) {
-            table.open.remove(id)
-        } else {
-            None
-        };
-        let end_former = || {
-            if let Some(Entry { session, .. }) = former {
-                session.end();
-                self.inner.ends.tell(id, End::Login);
-            }
-        };
-        let Table {
-            open,
-            deadlines,
-            directory,
-            ..
-        } = &mut *table;
-        let entry = match open.get_mut(id) {
-            Some(entry) if entry.deadline == deadline => return entry.session.clone(),
-            Some(entry) => {
-                entry.deadline = deadline;
-                entry
-            }
-            None => {
-                let session = Session::new(id, terms, directory.clone(), &self.inner);
-                // Whoever was let in just before the deadline opens nothing after it.
-                if deadline.is_some_and(|at| at <= (self.inner.clock)()) {
-                    drop(table);
-                    end_former();
-                    session.end();
-                    return session;
-                }
-                open.entry(id.to_owned()).or_insert(Entry {
-                    session,
-                    deadline,
-                    terms: terms.clone(),
-                })
-            }
-        };
-        let session = entry.session.clone();
-        let earlier = deadline.is_some_and(|at| {
-            deadlines.add(Due {
-                at,
-                id: id.to_owned(),
-                session: session.downgrade(),
-            })
-        });
+        let (former, outgoing) = table.adapt(id, terms);
+        let session = table.enter(id, terms, &self.inner);
+        let is_earliest = table.shift(id, deadline);
         drop(table);
-        end_former();
-        if earlier {
+        drop(outgoing);
+        if let Some(Entry { session, .. }) = former {
+            session.end();
+            self.inner.ends.tell(id, End::Login);
+        }
+        if is_earliest {
             self.inner.earlier.notify_one();
         }
         session
@@ -203,14 +212,10 @@ impl Sessions {
 
     /// Moves the deadline of an id's session, if it has one.
     pub fn move_deadline(&self, id: &str, deadline: Option<SystemTime>) {
-        let terms = self
-            .inner
-            .read()
-            .open
-            .get(id)
-            .map(|entry| entry.terms.clone());
-        if let Some(terms) = terms {
-            self.open_on(id, deadline, &terms);
+        if self.inner.is_over(deadline) {
+            self.inner.end_at_deadline(id);
+        } else if self.inner.lock().shift(id, deadline) {
+            self.inner.earlier.notify_one();
         }
     }
 
@@ -253,7 +258,7 @@ impl Sessions {
     /// Closes the session of an id, if it has one: refuses its handles from now on, cancels its
     /// statements and closes its connections. Says whether it had one.
     pub fn close(&self, id: &str) -> bool {
-        let entry = self.inner.lock().open.remove(id);
+        let entry = self.inner.lock().take(id);
         let Some(Entry { session, .. }) = entry else {
             return false;
         };
@@ -263,13 +268,10 @@ impl Sessions {
 
     /// Closes all sessions.
     pub fn close_all(&self) {
-        let entries: Vec<Entry> = self
-            .inner
-            .lock()
-            .open
-            .drain()
-            .map(|(_, entry)| entry)
-            .collect();
+        let mut table = self.inner.lock();
+        table.deadlines = Deadlines::default();
+        let entries: Vec<Entry> = table.open.drain().map(|(_, entry)| entry).collect();
+        drop(table);
         for Entry { session, .. } in entries {
             session.end();
         }
@@ -339,27 +341,32 @@ async fn keep(inner: Weak<Inner>, earlier: Arc<Notify>) {
 }
 
 impl Inner {
+    /// Says whether a deadline has come.
+    fn is_over(&self, deadline: Option<SystemTime>) -> bool {
+        deadline.is_some_and(|at| at <= (self.clock)())
+    }
+
+    /// Makes a session that has ended.
+    fn ended(&self, id: &str, terms: &Terms) -> Session {
+        let session = Session::new(id, terms, self.read().directory.clone(), self);
+        session.end();
+        session
+    }
+
+    /// Ends the session of an id, if it has one, because its deadline has come.
+    fn end_at_deadline(&self, id: &str) -> Option<Session> {
+        let Entry { session, .. } = self.lock().take(id)?;
+        session.end();
+        self.ends.tell(id, End::Deadline);
+        Some(session)
+    }
+
     fn end_due(&self) {
         let now = (self.clock)();
-        loop {
-            let mut table = self.lock();
-            let Some(due) = table.deadlines.take_due(now) else {
-                return;
-            };
-            // A deadline counts only while it is still the one of that very session.
-            let counts = table.open.get(&due.id).is_some_and(|entry| {
-                entry.session.is_same(&due.session) && entry.deadline == Some(due.at)
-            });
-            let ended = if counts {
-                table.open.remove(&due.id)
-            } else {
-                None
-            };
-            drop(table);
-            if let Some(Entry { session, .. }) = ended {
-                session.end();
-                self.ends.tell(&due.id, End::Deadline);
-            }
+        let due = || self.lock().take_due(now);
+        while let Some((id, Entry { session, .. })) = due() {
+            session.end();
+            self.ends.tell(&id, End::Deadline);
         }
     }
 
@@ -407,5 +414,41 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.earlier.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_deadline_goes_with_its_session() {
+        let sessions = Sessions::new([], Limits::default());
+        let later = |seconds| Some(SystemTime::now() + Duration::from_secs(seconds));
+        let deadlines = || sessions.inner.read().deadlines.len();
+        for count in 0..100 {
+            drop(sessions.open("unused", later(3_600 + count)));
+            assert_eq!(deadlines(), 1, "moved");
+            sessions.inner.close_idle();
+            assert_eq!(deadlines(), 0, "taken out");
+        }
+        let other = Terms {
+            login: Some(Arc::new(crate::Login {
+                user: "other".into(),
+                password: None,
+            })),
+            ..Terms::default()
+        };
+        for end in [
+            (|sessions: &Sessions, _: &Terms| _ = sessions.close("x")) as fn(&Sessions, &Terms),
+            |sessions, _| sessions.close_all(),
+            |sessions, _| sessions.move_deadline("x", None),
+            |sessions, _| sessions.move_deadline("x", Some(SystemTime::UNIX_EPOCH)),
+            |sessions, other| _ = sessions.open_on("x", None, other),
+        ] {
+            let _session = sessions.open("x", later(3_600));
+            end(&sessions, &other);
+            assert_eq!(deadlines(), 0, "ended");
+        }
     }
 }

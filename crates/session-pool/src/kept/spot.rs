@@ -13,6 +13,7 @@ use crate::{
     Lease, LeaseError,
     budget::{Share, Stake},
     connect::{Canceller, Connector},
+    seats::Seat,
 };
 
 /// A slot whose turn somebody has.
@@ -37,10 +38,8 @@ impl Spot {
     /// the same database.
     pub(super) fn reserve(&self, all: usize, same: usize) -> bool {
         let mut table = self.kept.lock();
-        let counted = table.slots.iter();
-        let counted = counted.filter(|(_, slot)| slot.held.is_counted());
-        let on_same = counted.clone().filter(|(key, _)| key.1 == self.key.1);
-        if counted.clone().count() >= all || on_same.count() >= same {
+        let counted = table.slots.values().filter(|slot| slot.held.is_counted());
+        if counted.count() >= all || table.counted_on(&self.key.1) >= same {
             return false;
         }
         let slot = table.slot(&self.key, self.number);
@@ -72,9 +71,13 @@ impl Spot {
         slot.held = Held::InUse;
         drop(table);
         let object = parked.object.take().expect("it was looked at");
+        let seat = parked
+            .seat
+            .take()
+            .expect("it has one as long as it has its connection");
         let (stake, canceller) = (parked.stake.clone(), parked.canceller.clone());
         let share = parked.share.take();
-        let mut lease = Lease::new(object, stake, canceller, parked.generation);
+        let mut lease = Lease::new(object, seat, stake, canceller, parked.generation);
         lease.occupies(Occupied {
             spot: self,
             share,
@@ -98,24 +101,31 @@ impl Occupied {
     pub(crate) fn park(
         mut self,
         object: Object<Connector>,
+        seat: Seat,
         stake: Arc<Stake>,
         canceller: Arc<Canceller>,
         generation: u64,
     ) {
         let parked = Parked {
             object: Some(object),
+            seat: Some(seat),
             stake,
             canceller,
             generation,
             share: self.share.take(),
             since: Instant::now(),
         };
+        // As many of its database as there may be beside one for other calls.
+        let most = parked.most();
         let mut table = self.spot.kept.lock();
+        let is_crowded = table.counted_on(&self.spot.key.1) > most;
         let mut lost = None;
         let unwanted = match table.slot(&self.spot.key, self.spot.number) {
             Some(slot) => {
                 slot.has_begun = true;
-                lost = parked.loss(parked.since, slot.idle_time);
+                lost = is_crowded
+                    .then_some(Loss::Crowded)
+                    .or_else(|| parked.loss(parked.since, slot.idle_time));
                 if let Some(loss) = lost {
                     slot.held = Held::Lost(loss);
                     table.tidy();

@@ -15,6 +15,7 @@ use crate::{
     budget::{Share, Stake},
     connect::{Canceller, Connector},
     end::Ends,
+    seats::Seat,
 };
 
 /// A line's name, and that of its database.
@@ -72,6 +73,7 @@ pub(super) struct Found {
 pub(super) struct Parked {
     /// Taken only by [`Spot::take`](super::Spot::take) and `drop`.
     pub(super) object: Option<Object<Connector>>,
+    pub(super) seat: Option<Seat>,
     pub(super) stake: Arc<Stake>,
     pub(super) canceller: Arc<Canceller>,
     pub(super) generation: u64,
@@ -80,6 +82,11 @@ pub(super) struct Parked {
 }
 
 impl Parked {
+    /// How many may be kept like it.
+    pub(super) fn most(&self) -> usize {
+        self.seat.as_ref().map_or(0, Seat::of).saturating_sub(1)
+    }
+
     /// Says why its line has lost it, if it has.
     pub(super) fn loss(&self, now: Instant, idle_time: Duration) -> Option<Loss> {
         let is_idle = now.duration_since(self.since) >= idle_time;
@@ -256,6 +263,14 @@ impl Kept {
 }
 
 impl Table {
+    /// Counts the connections that are kept to a database, or about to be.
+    pub(super) fn counted_on(&self, database: &str) -> usize {
+        let slots = self.slots.iter();
+        slots
+            .filter(|(key, slot)| *key.1 == *database && slot.held.is_counted())
+            .count()
+    }
+
     pub(super) fn slot(&mut self, key: &Key, number: u64) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(key)?;
         (slot.number == number).then_some(slot)
