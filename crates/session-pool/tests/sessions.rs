@@ -19,7 +19,7 @@ use std::{
 
 use private_postgres::{Cluster, Identity, Network, Options, Programs, Search};
 use session_pool::{
-    Database, End, Lease, LeaseError, Limits, Login, Sessions, Terms, Tls, Verification,
+    Database, End, Lease, LeaseError, Limits, Login, Session, Sessions, Terms, Tls, Verification,
 };
 use tokio_postgres::{Client, Config, NoTls, error::SqlState};
 
@@ -458,6 +458,10 @@ async fn a_connection_whose_reset_fails_is_not_used_again() {
 }
 
 fn tcp_sessions() -> Sessions {
+    tcp_sessions_with(Limits::default())
+}
+
+fn tcp_sessions_with(limits: Limits) -> Sessions {
     let mut config = Config::new();
     config
         .host("127.0.0.1")
@@ -477,7 +481,7 @@ fn tcp_sessions() -> Sessions {
         nobody
     };
     database.fallbacks = vec![config];
-    Sessions::new([database], Limits::default())
+    Sessions::new([database], limits)
 }
 
 fn as_reader(password: Option<&str>) -> Terms {
@@ -514,9 +518,29 @@ async fn a_session_logs_in_with_its_own_credentials_and_no_others() {
     }
 }
 
+/// Counts the leases that a session gets without giving one back.
+async fn at_once(session: &Session) -> usize {
+    let mut held = Vec::new();
+    let error = loop {
+        match session.lease("db").await {
+            Ok(lease) => held.push(lease),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, LeaseError::Busy { .. }), "{error}");
+    let count = held.len();
+    for lease in held {
+        lease.scrub().await.unwrap();
+    }
+    count
+}
+
 #[tokio::test]
 async fn another_login_ends_the_session_and_another_number_does_not() {
-    let sessions = tcp_sessions();
+    let sessions = tcp_sessions_with(Limits {
+        wait: Duration::from_millis(100),
+        ..Limits::default()
+    });
     let terms = |connections| Terms {
         connections: Some(connections),
         ..as_reader(Some(PASSWORD))
@@ -530,6 +554,11 @@ async fn another_login_ends_the_session_and_another_number_does_not() {
     let second = session.lease("db").await.unwrap();
     lease.scrub().await.unwrap();
     second.scrub().await.unwrap();
+    // However often it changes, and whatever is open.
+    for connections in [1, 4, 1, 4, 1, 3] {
+        sessions.open_on("one", None, &terms(connections));
+        assert_eq!(at_once(&session).await, connections);
+    }
     // A deadline that is moved leaves the terms as they are.
     sessions.move_deadline("one", Some(SystemTime::now() + Duration::from_secs(60)));
     assert!(!session.is_closed());

@@ -62,6 +62,60 @@ async fn a_waiting_lease_learns_of_the_end_at_once() {
     assert!(matches!(answer, Err(LeaseError::Closed)));
 }
 
+/// PostgreSQL looks for a cancel request nowhere in it; about a second of work.
+const UNINTERRUPTIBLE: &str = "SELECT length(ltrim(repeat('a', 400000), repeat('b', 400) || 'a'))";
+
+#[tokio::test]
+async fn what_cannot_be_interrupted_takes_up_its_own_share_until_it_has_ended() {
+    let observer = observer().await;
+    let limits = Limits {
+        wait: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let sessions = Sessions::new([database(socket_config())], limits);
+    let terms = Terms {
+        connections: Some(1),
+        ..Terms::default()
+    };
+    let (id, taken) = ("stubborn", || sessions.census().budgets[0].taken);
+    let session = sessions.open_on(id, None, &terms);
+    let lease = session.lease("main").await.unwrap();
+    let statement = tokio::spawn(async move { lease.batch_execute(UNINTERRUPTIBLE).await });
+    running(&observer, id, "ltrim").await;
+    statement.abort();
+    assert!(statement.await.unwrap_err().is_cancelled());
+    let next = session.lease("main").await;
+    assert!(matches!(next, Err(LeaseError::Busy { .. })), "its only one");
+    assert_eq!(taken(), 1, "it counts among those of all");
+    running(&observer, id, "ltrim").await;
+    sessions.close(id);
+    gone(&observer, id).await;
+    let freed = async {
+        while taken() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(AT_ONCE, freed).await.unwrap();
+}
+
+#[tokio::test]
+async fn finishing_waits_until_what_others_run_is_cancelled() {
+    let observer = observer().await;
+    let sessions = sessions();
+    let session = sessions.open("finishing", None);
+    let lease = session.lease("main").await.unwrap();
+    let statement = tokio::spawn(async move { lease.batch_execute("SELECT pg_sleep(60)").await });
+    running(&observer, "finishing", "pg_sleep").await;
+    sessions.finish().await;
+    assert_eq!(
+        sessions.census().cancels,
+        1,
+        "it was sent, not only asked for"
+    );
+    assert!(gone(&observer, "finishing").await < AT_ONCE);
+    assert!(statement.await.unwrap().is_err());
+}
+
 /// A wall clock that a test sets.
 #[derive(Clone, Default)]
 struct Wall(Arc<AtomicU64>);
