@@ -62,7 +62,7 @@ pub async fn serve<H: Handler>(
             // No branch loses anything when another one is taken.
             tokio::select! {
                 written = output.write(), if output.is_waiting() => written?,
-                message = peer.step(), if !output.is_full() => output.push(&message),
+                said = peer.step(), if !output.is_full() => output.push_all(said),
                 // What is refused is answered as well, so a client that does not read is not heard.
                 line = lines.next(), if !output.is_full() => match line? {
                     Some(line) => peer.take(&line, &mut output),
@@ -73,11 +73,12 @@ pub async fn serve<H: Handler>(
         let drain_timeout = peer.options.drain_timeout;
         peer.close();
         let finish = async {
-            while !peer.running.is_empty() {
-                output.push(&peer.step().await);
-            }
-            while output.is_waiting() {
-                output.write().await?;
+            while !peer.running.is_empty() || output.is_waiting() {
+                let may_say = !peer.running.is_empty() && !output.is_full();
+                tokio::select! {
+                    written = output.write(), if output.is_waiting() => written?,
+                    said = peer.step(), if may_say => output.push_all(said),
+                }
             }
             Ok(())
         };
@@ -211,24 +212,22 @@ impl<H: Handler> Peer<H> {
         self.closing.send_replace(true);
     }
 
-    /// Runs everything until something is said.
-    async fn step(&mut self) -> Vec<u8> {
+    /// Runs everything until something is said, or has ended silently.
+    async fn step(&mut self) -> Option<Vec<u8>> {
         std::future::poll_fn(|context| {
             let mut index = 0;
             while index < self.running.len() {
                 match self.running[index].poll(context) {
-                    Poll::Ready(Said::Message(message)) => return Poll::Ready(message),
+                    Poll::Ready(Said::Message(message)) => return Poll::Ready(Some(message)),
                     Poll::Ready(Said::Last(message)) => {
                         self.running.remove(index);
-                        if let Some(message) = message {
-                            return Poll::Ready(message);
-                        }
+                        return Poll::Ready(message);
                     }
                     Poll::Pending => index += 1,
                 }
             }
             match self.unsolicited.poll_step(context) {
-                Poll::Ready(Step::Sent(message)) => Poll::Ready(message.into()),
+                Poll::Ready(Step::Sent(message)) => Poll::Ready(Some(message.into())),
                 Poll::Ready(Step::Done(_)) | Poll::Pending => Poll::Pending,
             }
         })
@@ -335,6 +334,12 @@ impl<W> Output<W> {
         jsonrpc::append_line(&mut self.waiting, message);
         self.waiting.push(b'\n');
         self.flushed = false;
+    }
+
+    fn push_all(&mut self, messages: impl IntoIterator<Item = Vec<u8>>) {
+        for message in messages {
+            self.push(&message);
+        }
     }
 
     fn is_waiting(&self) -> bool {

@@ -250,6 +250,45 @@ async fn the_end_of_the_input_lets_answers_out_and_ends_the_server() {
     within(pipe.serving).await.unwrap().unwrap();
 }
 
+/// So long that a test does not see its end.
+fn long_drain() -> Options {
+    Options {
+        drain_timeout: std::time::Duration::from_secs(3_600),
+        ..Options::default()
+    }
+}
+
+#[tokio::test]
+async fn answers_are_out_at_the_end_of_the_input_whatever_still_runs() {
+    let mut pipe = start(long_drain());
+    pipe.call(0, "tools/call", json!({ "name": "wait" })).await;
+    // More than the pipe holds, so that some are still to be written when the input ends.
+    let calls = 1..=60;
+    for id in calls.clone() {
+        pipe.call(id, "ping", json!({})).await;
+    }
+    pipe.close().await;
+    for id in calls {
+        assert_eq!(pipe.next().await.unwrap()["id"], id);
+    }
+    assert!(!pipe.serving.is_finished(), "one still runs");
+}
+
+#[tokio::test]
+async fn what_ends_silently_ends_the_server_after_the_input() {
+    let silent = r#"[{"jsonrpc":"2.0","method":"notifications/x"}]"#;
+    // Which of the two it sees first is chance.
+    for _ in 0..50 {
+        let mut pipe = start(long_drain());
+        pipe.call(0, "initialize", json!({ "protocolVersion": "2025-03-26" }))
+            .await;
+        pipe.next().await.unwrap();
+        pipe.send(silent).await;
+        pipe.close().await;
+        within(pipe.serving).await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn the_end_of_the_input_does_not_wait_for_ever() {
     let drain_timeout = std::time::Duration::from_millis(50);
