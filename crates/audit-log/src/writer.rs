@@ -48,6 +48,8 @@ pub(crate) struct Writer {
     /// Lines about the file itself, which come before those that wait and have no places.
     own: VecDeque<Entry>,
     waiting: VecDeque<Entry>,
+    /// Lines that were lost, and are yet to be told of in the file.
+    untold: u64,
     /// How many lines were lost when writing began to fail, while it does.
     failing_since: Option<u64>,
     tried: Instant,
@@ -84,6 +86,7 @@ impl Writer {
             report,
             own,
             waiting: VecDeque::new(),
+            untold: 0,
             failing_since: None,
             tried: Instant::now(),
             synced: Instant::now(),
@@ -149,8 +152,8 @@ impl Writer {
         let written = self.look().and_then(|()| self.append());
         let written = written.and_then(|()| {
             if self.synced.elapsed() >= SYNC {
-                self.synced = Instant::now();
                 self.file.sync()?;
+                self.synced = Instant::now();
             }
             Ok(())
         });
@@ -199,23 +202,24 @@ impl Writer {
     /// Writes what waits, and how many lines were lost before it.
     fn append(&mut self) -> io::Result<()> {
         let now = OffsetDateTime::now_utc();
-        let untold = self.shared.untold.swap(0, Ordering::Relaxed);
-        if untold > 0 {
-            self.own
-                .push_back(Entry::new("lost", now).number("lines", untold));
-        }
-        if self.own.is_empty() && self.waiting.is_empty() {
+        self.untold += self.shared.untold.swap(0, Ordering::Relaxed);
+        // One line for all that were lost, however often it could not be written.
+        let lost = (self.untold > 0).then(|| Entry::new("lost", now).number("lines", self.untold));
+        if self.own.is_empty() && lost.is_none() && self.waiting.is_empty() {
             return Ok(());
         }
-        let entries = self
-            .own
-            .iter()
-            .chain(self.waiting.iter().take(MOST_AT_ONCE));
+        let waiting = self.waiting.iter().take(MOST_AT_ONCE);
+        let entries = self.own.iter().chain(&lost).chain(waiting);
         let (whole, result) = self.file.append(entries, now);
         let own = whole.min(self.own.len());
         self.own.drain(..own);
-        self.waiting.drain(..whole - own);
-        self.shared.leave(whole - own);
+        let mut taken = whole - own;
+        if lost.is_some() && taken > 0 {
+            self.untold = 0;
+            taken -= 1;
+        }
+        self.waiting.drain(..taken);
+        self.shared.leave(taken);
         self.shared
             .written
             .fetch_add(whole as u64, Ordering::Relaxed);
