@@ -51,7 +51,7 @@ const HARMLESS: &[&str] = &[
     "pg_stat_get_xact_tuples_returned", "pg_stat_get_xact_tuples_updated", "pg_stat_statements",
     "pg_stat_statements_info", "pg_table_size", "pg_tablespace_size", "pg_total_relation_size",
     "pg_visibility", "pg_visibility_map", "pg_xact_commit_timestamp", "pg_xact_status",
-    "pgstatindex", "pgstattuple", "pgstattuple_approx", "random", "random_normal", "setseed",
+    "pgstatindex", "pgstattuple", "pgstattuple_approx", "random", "random_normal",
     "timeofday", "txid_status", "uuid_generate_v1", "uuid_generate_v1mc", "uuid_generate_v4",
     "uuidv4", "uuidv7",
 ];
@@ -74,14 +74,19 @@ const TELL_OF_OTHERS: &[&str] = &[
     "pg_stat_get_activity", "pg_stat_get_backend_activity", "pg_stat_statements",
 ];
 
+/// Those that may have effects, and what runs SQL that it makes up, which the languages of extensions do not tell.
 const VOLATILE: &str = "SELECT DISTINCT p.proname::pg_catalog.text FROM pg_catalog.pg_proc p \
-     WHERE p.prokind IN ('f', 'w') AND p.provolatile = 'v' \
+     WHERE p.prokind IN ('f', 'w') \
        AND p.prorettype <> ALL (ARRAY['pg_catalog.trigger', 'pg_catalog.event_trigger']::pg_catalog.regtype[]) \
        AND 'pg_catalog.internal'::pg_catalog.regtype <> ALL (p.proargtypes) \
-       AND (p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace \
-            OR EXISTS (SELECT FROM pg_catalog.pg_depend d \
-                       WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
-                         AND d.objid = p.oid AND d.deptype = 'e'))";
+       AND (p.provolatile = 'v' AND p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace \
+            OR (p.provolatile = 'v' OR EXISTS \
+                (SELECT FROM pg_catalog.pg_language l \
+                 WHERE l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c', 'sql') \
+                   AND (l.lanname <> 'plpgsql' OR p.prosrc ~* '\\mexecute\\M'))) \
+               AND EXISTS (SELECT FROM pg_catalog.pg_depend d \
+                           WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
+                             AND d.objid = p.oid AND d.deptype = 'e'))";
 
 /// What the operator allows on one database.
 #[derive(Clone, Debug, Default)]

@@ -8,8 +8,14 @@ use session_pool::Step;
 /// and on some systems it cannot be had.
 pub(super) const WATCH_CLIENT: &str = "client_connection_check_interval = 1000";
 
+/// What nobody reads need not be sent.
+const QUIET: &str = "client_min_messages = error";
+
 /// Holds for whatever ran in the place of a [`READING`] that was prepared.
 const READ_ONLY: &str = "default_transaction_read_only = on";
+/// The largest time that PostgreSQL takes, some 24 days.
+const MOST_MILLISECONDS: u128 = i32::MAX as u128;
+
 const READING: &str = "BEGIN TRANSACTION READ ONLY";
 const WRITING: &str = "BEGIN TRANSACTION READ WRITE";
 
@@ -27,7 +33,8 @@ pub(crate) struct Opening {
 impl Opening {
     /// Begins with a time limit, which PostgreSQL counts in ms, and with statements of the policy's.
     pub(super) fn new(statement_timeout: Duration, watches: bool, own: Vec<String>) -> Self {
-        let timeout = format!("statement_timeout = {}", statement_timeout.as_millis());
+        let timeout = statement_timeout.as_millis().min(MOST_MILLISECONDS);
+        let timeout = format!("statement_timeout = {timeout}");
         let settings = [Some(timeout.as_str()), watches.then_some(WATCH_CLIENT)];
         let each = |how: &str| -> Vec<String> {
             let settings = settings.iter().flatten();
@@ -35,7 +42,7 @@ impl Opening {
         };
         Opening {
             watches,
-            lasting: format!("SET {READ_ONLY}; {}", each("SET").join("; ")),
+            lasting: format!("SET {READ_ONLY}; SET {QUIET}; {}", each("SET").join("; ")),
             local: each("SET LOCAL"),
             own,
         }
@@ -95,7 +102,7 @@ mod tests {
         let opening = usual.narrowed(Duration::from_millis(1_500), own);
         assert_eq!(
             opening.lasting(),
-            "SET default_transaction_read_only = on; SET statement_timeout = 1500; \
+            "SET default_transaction_read_only = on; SET client_min_messages = error; SET statement_timeout = 1500; \
              SET client_connection_check_interval = 1000"
         );
         let (begin, role) = ("BEGIN TRANSACTION READ ONLY", "SET LOCAL ROLE \"auditor\"");
@@ -128,13 +135,23 @@ mod tests {
         let opening = Opening::new(Duration::from_secs(30), false, Vec::new());
         assert_eq!(
             opening.lasting(),
-            "SET default_transaction_read_only = on; SET statement_timeout = 30000"
+            "SET default_transaction_read_only = on; SET client_min_messages = error; SET statement_timeout = 30000"
         );
         assert!(
             !opening
                 .narrowed(Duration::from_secs(1), Vec::new())
                 .reading()
                 .contains("check_interval")
+        );
+    }
+
+    #[test]
+    fn a_time_that_postgresql_does_not_take_is_the_longest_that_it_takes() {
+        let opening = Opening::new(Duration::from_secs(30 * 86_400), false, Vec::new());
+        assert!(
+            opening
+                .lasting()
+                .ends_with("statement_timeout = 2147483647")
         );
     }
 }

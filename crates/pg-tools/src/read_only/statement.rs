@@ -68,6 +68,10 @@ impl<'a> Statement<'a> {
     }
 }
 
+/// Turkish has this for `i`, and PostgreSQL makes that of it in names where the database's encoding has one byte a
+/// character. No other character becomes an ASCII one.
+const DOTTED: char = 'İ';
+
 /// Goes through the words of a text, in lower case where they are ASCII, whatever they stand in.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     let is_of_a_word = |byte: u8| byte == b'$' || IN_WORD[usize::from(byte)];
@@ -81,9 +85,10 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
         let end = end.map_or(rest.len(), |length| begin + length);
         let word = &rest[begin..end];
         rest = &rest[end..];
-        Some(match word.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            true => word.to_ascii_lowercase().into(),
-            false => word.into(),
+        let is_lower = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+        Some(match word.bytes().all(is_lower) {
+            true => word.into(),
+            false => word.replace(DOTTED, "i").to_ascii_lowercase().into(),
         })
     })
 }
@@ -311,6 +316,17 @@ mod tests {
             ("-- only a comment", "-- only a comment"),
         ] {
             assert_eq!(without_end(text), left, "{text}");
+        }
+    }
+
+    #[test]
+    fn words_are_such_as_postgresql_reads_in_any_encoding() {
+        for (text, expected) in [
+            ("SELECT Pg_Sleep(1)", vec!["select", "pg_sleep", "1"]),
+            ("pg_notİfy", vec!["pg_notify"]),
+            ("SET_CONFİG('é', $1)", vec!["set_config", "é", "$1"]),
+        ] {
+            assert_eq!(words(text).collect::<Vec<_>>(), expected, "{text}");
         }
     }
 

@@ -543,6 +543,39 @@ async fn the_operator_can_allow_a_function() {
     assert_eq!(held, 0, "the scrub gives back what a rollback does not");
 }
 
+/// PostGIS has such ones, as ST_FindExtent.
+#[tokio::test]
+async fn what_an_extension_runs_as_text_is_refused_however_it_is_declared() {
+    let watcher = superuser(cluster()).await;
+    watcher
+        .batch_execute(
+            "CREATE FUNCTION shop.runs_text(text) RETURNS text LANGUAGE plpgsql STABLE AS \
+             'DECLARE t text; BEGIN EXECUTE $1 INTO t; RETURN t; END'; \
+             CREATE FUNCTION shop.runs_none(text) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN $1; END'; \
+             ALTER EXTENSION plpgsql ADD FUNCTION shop.runs_text(text); \
+             ALTER EXTENSION plpgsql ADD FUNCTION shop.runs_none(text)",
+        )
+        .await
+        .unwrap();
+    let reader = reader();
+    let refused = reader.failure("SELECT shop.runs_text('SELECT 1')").await;
+    assert!(refused.contains("runs_text"), "{refused}");
+    assert_eq!(reader.text("SELECT shop.runs_none('x') AS a").await, "a\nx");
+    watcher
+        .batch_execute(
+            "ALTER EXTENSION plpgsql DROP FUNCTION shop.runs_text(text); \
+             ALTER EXTENSION plpgsql DROP FUNCTION shop.runs_none(text)",
+        )
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_postgresql_notes_is_no_part_of_an_answer() {
+    let noisy = "SELECT length(to_tsvector(repeat(repeat('x', 2100) || ' ', 40000))) AS a";
+    assert_eq!(reader().text(noisy).await, "a\n0");
+}
+
 #[tokio::test]
 async fn names_of_sampling_methods_are_no_functions() {
     let reader = reader();
