@@ -332,25 +332,12 @@ impl Holders {
         }
     }
 
-    /// Adds what has happened since the last time to the file of usage, and drops from it the tokens
-    /// that `is_known` does not know. Does nothing when nothing has happened.
-    pub(crate) fn record(
-        &self,
-        path: &Path,
-        is_known: impl Fn(&TokenId) -> bool,
-    ) -> Result<(), token_store::EditError> {
+    /// Takes what has happened since the last time, and adds it.
+    pub(crate) fn take_news(&self, to: &mut UsageLog) {
         let holders: Vec<Arc<Holder>> = self.read().by_id.values().cloned().collect();
-        let news: Vec<_> = holders.iter().filter_map(|holder| holder.news()).collect();
-        if news.is_empty() {
-            return Ok(());
+        for (id, usage) in holders.iter().filter_map(|holder| holder.news()) {
+            to.add(id, usage);
         }
-        // Read again each time: another server may use the same token file.
-        let mut log = UsageLog::load(path);
-        log.0.retain(|id, _| is_known(id));
-        for (id, usage) in news {
-            add(&mut log, id, usage);
-        }
-        log.save(path)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Known> {
@@ -403,21 +390,6 @@ fn has_password_file(policy: &token_store::Policy) -> bool {
         return false;
     };
     matches!(login.password, Some(PasswordSource::File(..)))
-}
-
-fn add(log: &mut UsageLog, id: TokenId, news: Usage) {
-    let before = log.0.get(&id);
-    let (calls, rows) = before.map_or((0, 0), |before| (before.calls, before.rows));
-    let latest = match before {
-        Some(before) if before.at > news.at => before.clone(),
-        _ => news.clone(),
-    };
-    let usage = Usage {
-        calls: calls.saturating_add(news.calls),
-        rows: rows.saturating_add(news.rows),
-        ..latest
-    };
-    log.0.insert(id, usage);
 }
 
 /// Says whether somebody may come from an address, where only these may be come from.

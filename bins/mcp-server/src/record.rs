@@ -1,8 +1,13 @@
 //! Keeps the record of when each token was last used, in a file beside the token file.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use token_store::UsageLog;
+use token_store::{EditError, UsageLog};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::gate::Door;
@@ -14,6 +19,8 @@ const EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct Record {
     door: Arc<Door>,
     path: PathBuf,
+    /// What is not in the file yet, since it could not be written. Held while it is: one write ends before the next begins.
+    unsaved: Mutex<UsageLog>,
 }
 
 impl Record {
@@ -21,6 +28,7 @@ impl Record {
         Arc::new(Record {
             door,
             path: UsageLog::path_for(token_file),
+            unsaved: Mutex::default(),
         })
     }
 
@@ -34,19 +42,28 @@ impl Record {
         }
     }
 
-    /// Writes now. That it cannot be done is told and has no other consequence.
+    /// Writes now. That it cannot be done is told, and it is tried again with the next minute's.
     pub(crate) async fn write(self: &Arc<Self>) {
         let record = Arc::clone(self);
-        let written = tokio::task::spawn_blocking(move || {
-            let Record { door, path } = &*record;
-            let tokens = door.tokens();
-            let ids: std::collections::HashSet<_> = tokens.iter().map(|token| &token.id).collect();
-            door.holders().record(path, |id| ids.contains(id))
-        });
-        match written.await {
+        match tokio::task::spawn_blocking(move || record.save()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the record of last uses is not kept"),
             Err(error) => tracing::warn!(%error, "the record of last uses is not kept"),
         }
+    }
+
+    fn save(&self) -> Result<(), EditError> {
+        let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        self.door.holders().take_news(&mut unsaved);
+        if unsaved.0.is_empty() {
+            return Ok(());
+        }
+        let tokens = self.door.tokens();
+        let ids: HashSet<_> = tokens.iter().map(|token| &token.id).collect();
+        // A token that is gone is none of the file's business, however long that could not be written.
+        unsaved.0.retain(|id, _| ids.contains(id));
+        unsaved.add_to(&self.path, |id| ids.contains(id))?;
+        unsaved.0.clear();
+        Ok(())
     }
 }

@@ -3,9 +3,10 @@
 //! Nothing depends on it: a line that is not understood is left out, and a file that cannot be read is as good as none.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     ffi::OsString,
     fmt::Write,
+    io,
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -55,7 +56,48 @@ impl UsageLog {
     /// Reads the file; without one, or from one that cannot be read, nothing is known.
     #[must_use]
     pub fn load(path: &Path) -> Self {
-        std::fs::read_to_string(path).map_or_else(|_| Self::default(), |text| Self::parse(&text))
+        Self::read(path).unwrap_or_default()
+    }
+
+    fn read(path: &Path) -> io::Result<Self> {
+        match std::fs::read(path) {
+            Ok(bytes) => Ok(Self::parse(&String::from_utf8_lossy(&bytes))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds what a token has done since: counts are added, and the latest use counts.
+    pub fn add(&mut self, id: TokenId, since: Usage) {
+        match self.0.entry(id) {
+            Entry::Vacant(vacant) => _ = vacant.insert(since),
+            Entry::Occupied(mut occupied) => {
+                let before = occupied.get_mut();
+                let (calls, rows) = (before.calls, before.rows);
+                if since.at >= before.at {
+                    before.clone_from(&since);
+                }
+                before.calls = calls.saturating_add(since.calls);
+                before.rows = rows.saturating_add(since.rows);
+            }
+        }
+    }
+
+    /// Adds this to what a file holds, and drops from it the tokens that `is_known` does not know.
+    ///
+    /// # Errors
+    /// The system refused a step; the file is as it was.
+    pub fn add_to(
+        &self,
+        path: &Path,
+        is_known: impl Fn(&TokenId) -> bool,
+    ) -> Result<(), EditError> {
+        let mut log = Self::read(path).map_err(EditError::system("read", path))?;
+        for (id, since) in &self.0 {
+            log.add(id.clone(), since.clone());
+        }
+        log.0.retain(|id, _| is_known(id));
+        log.save(path)
     }
 
     /// Reads a file's text, line by line.
@@ -167,5 +209,40 @@ mod tests {
         let client = &read.0[&TokenId::numbered(1)].client;
         assert!(client.starts_with("a b c x") && client.chars().count() == 100);
         assert_eq!(read.0.len(), 2);
+    }
+
+    #[test]
+    fn what_was_done_since_is_added_to_the_file_and_the_latest_use_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = UsageLog::path_for(&folder.path().join("tokens.yaml"));
+        let (one, gone) = (TokenId::numbered(1), TokenId::numbered(3));
+        let mut since = log();
+        since.0.insert(gone.clone(), since.0[&one].clone());
+        let later = since.0[&one].at + time::Duration::DAY;
+        since.0.get_mut(&one).unwrap().at = later;
+        for times in 1..=2 {
+            since.add_to(&path, |id| *id != gone).unwrap();
+            let written = UsageLog::load(&path);
+            assert_eq!(written.0.len(), 2);
+            assert_eq!(
+                (written.0[&one].calls, written.0[&one].at),
+                (12 * times, later)
+            );
+        }
+        let mut early = log();
+        early.0.get_mut(&one).unwrap().client = "older".into();
+        early.add_to(&path, |_| true).unwrap();
+        let written = UsageLog::load(&path);
+        assert_eq!((written.0[&one].calls, written.0[&one].at), (36, later));
+        assert_ne!(written.0[&one].client, "older");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_now_is_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("usage");
+        std::fs::create_dir(&path).unwrap();
+        assert!(log().add_to(&path, |_| true).is_err());
+        assert!(path.is_dir());
     }
 }

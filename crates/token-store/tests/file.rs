@@ -369,6 +369,25 @@ fn what_another_program_makes_of_the_file_meanwhile_is_not_written_over() {
 }
 
 #[test]
+fn a_link_that_is_led_to_another_name_of_the_file_is_not_missed() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    let file = TokenFile::new(path("tokens.yaml"));
+    add(&TokenFile::new(path("real.yaml")), 1);
+    fs::hard_link(path("real.yaml"), path("other.yaml")).unwrap();
+    symlink("real.yaml", path("tokens.yaml")).unwrap();
+    let edited = file.edit(|draft| {
+        fs::remove_file(path("tokens.yaml")).unwrap();
+        symlink("other.yaml", path("tokens.yaml")).unwrap();
+        Ok::<_, EditError>(draft.create(&secret(2), NewToken::default(), NOW)?)
+    });
+    assert!(
+        matches!(edited, Err(EditError::Overtaken { .. })),
+        "{edited:?}"
+    );
+}
+
+#[test]
 fn a_token_is_named_by_its_id_or_eight_digits_of_its_hash() {
     let hash = |digits: &str| TokenHash::from_hex(&format!("{digits:0<64}")).unwrap();
     let token = |id: &str, digits| Token::new(id.parse().unwrap(), hash(digits), NOW);

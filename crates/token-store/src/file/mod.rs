@@ -111,7 +111,10 @@ pub enum EditError {
 }
 
 impl EditError {
-    fn system<'a>(step: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
+    pub(crate) fn system<'a>(
+        step: &'static str,
+        path: &'a Path,
+    ) -> impl FnOnce(io::Error) -> Self + 'a {
         move |source| Self::System {
             step,
             path: path.to_owned(),
@@ -192,7 +195,8 @@ impl TokenFile {
         let known = old.as_ref().map(|content| content.identity);
         let mut warnings = old.map_or_else(Vec::new, |content| content.warnings);
         if changed {
-            let is_overtaken = || Identity::at(&self.path) != known;
+            let leads_elsewhere = || save::resolve(&self.path).is_ok_and(|now| now != real);
+            let is_overtaken = || Identity::at(&self.path) != known || leads_elsewhere();
             let durable = save::replace(&real, set.to_yaml().as_bytes(), is_overtaken);
             let durable = durable.map_err(E::from)?;
             // Whoever may have read the file before, nobody can any more.
