@@ -96,7 +96,8 @@ impl GetSchemaInfo {
         let agent = &call.on_database()?;
         let arguments = call.arguments;
         let request = Request::read(arguments)?;
-        let listing = self.list(agent, &request).await?;
+        let mut listing = self.list(agent, &request).await?;
+        listing.fit(agent.limits(self.0.limits).result_bytes, request.compact);
         if listing.tables.is_empty() {
             return Err(Failure::told(nothing(&request)));
         }
@@ -151,6 +152,26 @@ impl Listing {
         Ok(Listing { tables, total })
     }
 
+    /// Leaves out parts, and then relations, past so many bytes of text; one is named in any case.
+    fn fit(&mut self, most_bytes: usize, compact: bool) {
+        let mut left = most_bytes;
+        let mut fits = |table: &Value| {
+            let bytes = text::of(std::slice::from_ref(table), compact).len() + 1;
+            let after = left.checked_sub(bytes);
+            left = after.unwrap_or(left);
+            after.is_some()
+        };
+        let last = self.tables.iter_mut().position(|table| {
+            if fits(table) {
+                return false;
+            }
+            leave_parts_out(table);
+            !fits(table)
+        });
+        self.tables
+            .truncate(last.map_or(usize::MAX, |count| count.max(1)));
+    }
+
     /// Says whether the columns of some relation are left out.
     fn lacks_parts(&self) -> bool {
         self.tables.iter().any(|table| !has_parts(table))
@@ -159,6 +180,14 @@ impl Listing {
 
 fn has_parts(table: &Value) -> bool {
     table.get("columns").is_some()
+}
+
+fn leave_parts_out(table: &mut Value) {
+    if let Value::Object(fields) = table {
+        for part in ["columns", "constraints", "indexes"] {
+            fields.remove(part);
+        }
+    }
 }
 
 fn nothing(request: &Request) -> String {
