@@ -72,7 +72,7 @@ pub(crate) async fn beside<T>(
     serve: impl AsyncFnOnce(Option<Arc<Audit>>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let Some(terms) = &config.audit else {
-        announce!("[AUDIT] No audit log is kept; audit.file names one");
+        announce!("[AUDIT] No audit log is kept; set audit.file to keep one");
         return serve(None).await;
     };
     let audit = Arc::new(Audit::open(terms)?);

@@ -67,7 +67,7 @@ pub enum Fault {
     #[error("the file goes on after line {0}, and the file before it does not end there")]
     OtherBefore(u64),
     /// Lines are missing before it.
-    #[error("lines {from} to {to} of the log are missing before it")]
+    #[error("{} missing before it", missing(*from, *to))]
     Missing {
         /// The first.
         from: u64,
@@ -215,5 +215,12 @@ impl<B: BufRead> Lines<B> {
     fn broken(&self, fault: Fault) -> VerifyError {
         let line = self.number;
         VerifyError::Broken { line, fault }
+    }
+}
+
+fn missing(from: u64, to: u64) -> String {
+    match from == to {
+        true => format!("line {from} of the log is"),
+        false => format!("lines {from} to {to} of the log are"),
     }
 }

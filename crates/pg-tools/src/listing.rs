@@ -115,7 +115,8 @@ fn annotations(effect: Effect) -> ToolAnnotations {
     ToolAnnotations {
         read_only_hint: Some(!writes),
         destructive_hint: Some(writes),
-        idempotent_hint: Some(!writes),
+        // What keeps a connection keeps one more each time.
+        idempotent_hint: Some(!writes && effect != Effect::Keeps),
         open_world_hint: Some(effect == Effect::Asks),
     }
 }

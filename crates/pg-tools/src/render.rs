@@ -1,5 +1,7 @@
 //! Rows as a model reads them and as a program reads them.
 
+use std::fmt;
+
 use mcp_protocol::{Json, JsonText};
 
 use crate::read_only::{Column, ColumnKind, Rows};
@@ -22,6 +24,14 @@ pub(crate) struct Rendered {
     /// Booleans and numbers are JSON's own where every reader keeps them exactly; all else is a text
     /// as `psql` shows it, NULL is `null`.
     pub(crate) structured: Json,
+}
+
+/// Says how many rows there are.
+pub(crate) fn row_count(count: impl TryInto<u64> + Copy + fmt::Display) -> String {
+    match count.try_into() {
+        Ok(1) => "1 row".into(),
+        _ => format!("{count} rows"),
+    }
 }
 
 /// Writes rows in both forms.

@@ -165,7 +165,8 @@ fn decoded(part: &str) -> Option<String> {
     }
     String::from_utf8(bytes)
         .ok()
-        .filter(|name| !name.is_empty())
+        // PostgreSQL has no such names.
+        .filter(|name| !name.is_empty() && !name.contains('\0'))
 }
 
 impl Resources {

@@ -25,7 +25,7 @@ use crate::{
     state::Stateful,
 };
 
-const NOT_A_CHANGE: &str = "only one INSERT, UPDATE or DELETE (MERGE from PostgreSQL 17 on) is run here, with or without WITH and RETURNING; \
+const NOT_A_CHANGE: &str = "only one INSERT, UPDATE or DELETE (MERGE from PostgreSQL 17 on) is run here, with or without WITH and RETURNING (query_database reads); \
     in a session also CREATE TEMP TABLE, DROP TABLE pg_temp.name, SET, RESET, PREPARE, EXECUTE and DEALLOCATE";
 
 const NO_SESSION: &str = "this statement's effect ends with its call, which is in no session: open one with open_session where that is offered, and give its name as session; \
@@ -109,7 +109,7 @@ async fn end(lease: Lease, error: Option<&ReadError>) {
 
 fn too_many(most_rows: u64) -> ReadError {
     ReadError::refused(format!(
-        "the statement changes more than {most_rows} rows, so nothing was changed; narrow it, or allow more with max_rows"
+        "the statement changes more than {most_rows} rows, so nothing was changed; narrow it, or allow more with max_rows, as far as the operator does"
     ))
 }
 

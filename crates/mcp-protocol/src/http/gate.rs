@@ -55,7 +55,7 @@ pub(super) fn check(parts: &Parts, options: &Options) -> Result<Source, Turned> 
     if !host.is_allowed(&options.allowed_hosts) {
         return Err(Turned {
             status: 403,
-            message: "this Host is not allowed; add it to the server's allowed hosts",
+            message: "this Host is not allowed; add it to the server's allowed_hosts",
         });
     }
     let Some(origin) = single(&parts.headers, &ORIGIN, "several Origin headers")? else {
@@ -79,7 +79,7 @@ pub(super) fn check(parts: &Parts, options: &Options) -> Result<Source, Turned> 
     }
     Err(Turned {
         status: 403,
-        message: "this Origin is not allowed; add it to the server's allowed origins",
+        message: "this Origin is not allowed; add it to the server's allowed_origins",
     })
 }
 

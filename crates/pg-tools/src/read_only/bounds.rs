@@ -108,7 +108,7 @@ impl Bounds {
         let (_, marked) = complaint.message().split_once(MARK)?;
         let (relation, _) = marked.rsplit_once(MARK)?;
         Some(ReadError::refused(format!(
-            "this token may not use {relation}; it may use the schemas {}, and views over these",
+            "this token may not use {relation}; it may use the schemas {}, and views over these, but nothing that tells of others' statements or sequences",
             self.schemas
         )))
     }

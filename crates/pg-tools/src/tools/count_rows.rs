@@ -84,7 +84,7 @@ impl CountRows {
         };
         let about = if request.estimate { "about " } else { "" };
         let counted = json!({ "count": count, "estimated": request.estimate });
-        Ok(Found::new(&counted).said(format!("{about}{count} rows")))
+        Ok(Found::new(&counted).said(format!("{about}{}", crate::render::row_count(count))))
     }
 
     /// Makes sure that a condition does not close the parenthesis that it stands in: what makes sense

@@ -84,19 +84,17 @@ impl CustomQuery {
         let agent =
             &agent.ok_or_else(|| Failure::told("this token may not use the tool's database"))?;
         agent.note_statement(&self.described.sql);
-        let values: Vec<TextValue> = self
-            .tool
-            .parameters
-            .iter()
-            .map(|parameter| {
-                TextValue(
-                    call.arguments
-                        .value(&parameter.name)
-                        .as_ref()
-                        .and_then(text),
-                )
-            })
-            .collect();
+        let mut values = Vec::new();
+        for parameter in &self.tool.parameters {
+            let name = &parameter.name;
+            let value = call.arguments.value(name).as_ref().and_then(text);
+            if value.as_ref().is_some_and(|value| value.contains('\0')) {
+                return Err(Failure::told(format!(
+                    "{name} has a NUL character, which no text in PostgreSQL can have; leave it out"
+                )));
+            }
+            values.push(TextValue(value));
+        }
         let parameters: Vec<Parameter<'_>> = values
             .iter()
             .zip(&self.described.types)
@@ -159,7 +157,8 @@ fn note(rows: &Rows) -> Option<String> {
         None if count == 0 => Some("(0 rows)".into()),
         None => None,
         Some(_) => Some(format!(
-            "({count} rows, and there are more; this tool gives no more at once)"
+            "({}, and there are more; this tool gives no more at once)",
+            render::row_count(count)
         )),
     }
 }

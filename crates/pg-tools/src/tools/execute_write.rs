@@ -72,7 +72,7 @@ pub(super) fn found(written: &Written) -> Found {
     let affected = written.affected;
     let said = match &written.done {
         Some(done) => done.clone(),
-        None => format!("{affected} rows affected"),
+        None => format!("{} affected", render::row_count(affected)),
     };
     let Some(rows) = &written.rows else {
         return Found::new(&json!({ "affected_rows": affected })).said(said);

@@ -255,7 +255,7 @@ fn note(rows: &Rows, page: Page, next: Option<&str>, is_question: bool) -> Optio
             format!("add ORDER BY, then call again with the cursor; or with offset {offset}")
         }
     };
-    Some(format!("({count} rows, {why}: {step})"))
+    Some(format!("({}, {why}: {step})", render::row_count(count)))
 }
 
 /// Changes the first value of a cursor's key.

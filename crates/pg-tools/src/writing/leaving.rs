@@ -182,7 +182,7 @@ impl Leave<'_> {
     fn weigh(&self, ran: Ran) -> Result<(Written, Arc<[session_pool::Column]>), ReadError> {
         let Some(done) = ran.done else {
             return Err(ReadError::refused(format!(
-                "the statement gives more than {} rows, so nothing was kept; prepare it with a LIMIT, or allow more with max_rows",
+                "the statement gives more than {} rows, so nothing was kept; narrow it (a query with a LIMIT), or allow more with max_rows",
                 self.most_rows
             )));
         };
@@ -261,7 +261,7 @@ async fn judge(lease: &Lease, name: &str, types: &str, inner: &str) -> Result<()
     let forgotten = lease.batch_execute(&forget).await;
     forgotten.map_err(ReadError::lost)?;
     Err(ReadError::refused(
-        "only a plain query or one INSERT, UPDATE or DELETE can be prepared here; what changes rows may not stand in WITH",
+        "only a plain query or one INSERT, UPDATE or DELETE (no MERGE) can be prepared here, and what changes rows may not stand in WITH",
     ))
 }
 

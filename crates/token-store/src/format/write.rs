@@ -188,8 +188,8 @@ fn write_special(out: &mut impl Write, character: char) -> fmt::Result {
         '"' | '\\' => write!(out, "\\{character}"),
         '\n' => write!(out, "\\n"),
         '\t' => write!(out, "\\t"),
-        _ if code < 0x100 => write!(out, "\\x{code:02x}"),
         _ if is_printable(character) => write!(out, "{character}"),
+        _ if code < 0x100 => write!(out, "\\x{code:02x}"),
         _ if code < 0x1_0000 => write!(out, "\\u{code:04x}"),
         _ => write!(out, "\\U{code:08x}"),
     }
@@ -198,5 +198,5 @@ fn write_special(out: &mut impl Write, character: char) -> fmt::Result {
 /// Says whether a character may stand as itself: it is no line break, no mark of byte order or direction, no space in disguise, and in the first plane.
 fn is_printable(character: char) -> bool {
     !matches!(u32::from(character),
-        0x2000..=0x206f | 0x061c | 0x3000 | 0xd800..=0xf8ff | 0xfe00..=0xfe0f | 0xfeff | 0xfff0..)
+        0..=0xa0 | 0xad | 0x2000..=0x200f | 0x2028..=0x202f | 0x205f..=0x206f | 0x061c | 0x3000 | 0xd800..=0xf8ff | 0xfe00..=0xfe0f | 0xfeff | 0xfff0..)
 }

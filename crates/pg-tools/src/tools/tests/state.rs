@@ -104,7 +104,7 @@ async fn what_a_call_leaves_is_there_for_the_next_of_its_conversation_alone() {
     );
     assert_eq!(
         talk.write("INSERT INTO a VALUES (2)").await,
-        "1 rows affected"
+        "1 row affected"
     );
     let both = "SELECT current_setting('my.name', true) AS s, (SELECT sum(n) FROM a) AS n";
     assert_eq!(talk.read(both).await, "s\tn\nx\t3");
