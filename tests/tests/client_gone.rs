@@ -1,6 +1,8 @@
 //! Who hangs up wants no answer: what runs for them in PostgreSQL is ended.
 #![allow(clippy::unwrap_used)]
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use end_to_end::{Database, Request, Setup, Sql, Token, wait};
@@ -39,6 +41,34 @@ fn a_client_that_hangs_up_has_its_statement_cancelled() {
         assert!(took < Duration::from_secs(1), "took {took:?}");
     }
     assert_eq!(server.query(&token, "SELECT 1").value(), 1);
+}
+
+#[test]
+fn a_client_that_leaves_is_missed_whatever_it_sent_before() {
+    let database = Database::fresh();
+    let observer = database.superuser();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let token = setup.add_token();
+    let server = setup.start();
+    let request = sleep(&token).to_bytes(server.address());
+    let last = sleep(&token).header("Connection", "close");
+    for (name, bytes) in [
+        (
+            "an empty line behind a request",
+            [&request[..], b"\r\n"].concat(),
+        ),
+        ("further requests", request.repeat(3)),
+        ("a last request", last.to_bytes(server.address())),
+    ] {
+        let mut client = TcpStream::connect(server.address()).unwrap();
+        client.write_all(&bytes).unwrap();
+        wait::until("the statement runs", Duration::from_secs(10), || {
+            sleepers(&observer) == 1
+        });
+        drop(client);
+        let took = wait::until(name, Duration::from_secs(10), || sleepers(&observer) == 0);
+        assert!(took < Duration::from_secs(4), "{name}: took {took:?}");
+    }
 }
 
 #[test]

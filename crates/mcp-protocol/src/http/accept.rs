@@ -11,11 +11,12 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::at_once::AtOnce;
 use super::clients::Peer;
@@ -133,7 +134,8 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
     {
         let (drain, draining) = watch::channel(false);
         let peer = self.shared.endpoint.clients.peer(peer);
-        let mut served = pin!(Arc::clone(&self.shared).drive(stream, peer, draining));
+        // What it is, is not known here, so that nobody can say what becomes of its other end.
+        let mut served = pin!(Arc::clone(&self.shared).drive(stream, |_| false, peer, draining));
         tokio::select! {
             () = &mut served => return,
             () = shutdown => {}
@@ -185,7 +187,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
         match &self.endpoint.options.tls {
-            None => self.drive(stream, peer, draining).await,
+            None => self.drive(stream, has_left, peer, draining).await,
             Some(config) => {
                 let handshake = async {
                     if plain::begins(&stream).await? {
@@ -196,7 +198,10 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
                 };
                 let limit = self.endpoint.options.tls_handshake_timeout;
                 match tokio::time::timeout(limit, handshake).await {
-                    Ok(Ok(Some(stream))) => self.drive(stream, peer, draining).await,
+                    Ok(Ok(Some(stream))) => {
+                        let has_left = |stream: &TlsStream<_>| has_left(stream.get_ref().0);
+                        self.drive(stream, has_left, peer, draining).await;
+                    }
                     Ok(Ok(None)) => {
                         tracing::debug!(peer = %peer.address, "plain HTTP came where TLS is spoken");
                     }
@@ -211,14 +216,19 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
         }
     }
 
-    async fn drive<S>(self: Arc<Self>, stream: S, peer: Peer, mut draining: watch::Receiver<bool>)
-    where
+    async fn drive<S>(
+        self: Arc<Self>,
+        stream: S,
+        has_left: fn(&S) -> bool,
+        peer: Peer,
+        mut draining: watch::Receiver<bool>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let closing = draining.clone();
         let _open = self.counts.open();
         let activity = Activity::new(&self.endpoint.options);
-        let stream = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
+        let stream = TokioIo::new(Watched::new(stream, has_left, Arc::clone(&activity)));
         let respond = service_fn(|request| {
             let busy = activity.begin(request.version() == hyper::Version::HTTP_2);
             let shared = Arc::clone(&self);
@@ -251,6 +261,14 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
             }
         }
     }
+}
+
+/// Tells whether a client has closed its end, or both.
+fn has_left(stream: &TcpStream) -> bool {
+    let wanted = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    let mut asked = [PollFd::new(stream, wanted)];
+    let answered = poll(&mut asked, Some(&Timespec::default()));
+    answered.is_ok() && asked[0].revents().intersects(wanted)
 }
 
 /// Tells whether accepting failed for the sake of one connection that went away by itself.

@@ -37,6 +37,8 @@ struct State {
     in_head: bool,
     /// HTTP/2 frames arrive at any time: only idleness is measured.
     multiplexed: bool,
+    /// Whether somebody wants to know if the client is still there.
+    is_asked_for: bool,
     /// When the connection must have moved on; nothing is due while requests run.
     deadline: Option<Instant>,
     /// Since when the client does not read.
@@ -60,6 +62,7 @@ impl Activity {
                 requests: 0,
                 in_head: true,
                 multiplexed: false,
+                is_asked_for: false,
                 deadline: Some(Instant::now() + options.header_timeout),
                 stalled: None,
                 full: HashMap::new(),
@@ -97,15 +100,24 @@ impl Activity {
         let tick = tick.clamp(Duration::from_millis(5), Duration::from_secs(1));
         loop {
             tokio::time::sleep(tick).await;
-            let now = Instant::now();
-            let state = self.lock();
-            let late = state.deadline.is_some_and(|deadline| now >= deadline);
-            let mut unread = state.stalled.iter().chain(state.full.values());
-            let deaf = unread.any(|since| now >= *since + self.write_timeout);
-            if late || deaf {
+            if self.is_overdue(Instant::now()) {
                 return;
             }
+            // The stream is looked at when its task runs, which this one is a part of.
+            tokio::task::yield_now().await;
         }
+    }
+
+    fn is_overdue(&self, now: Instant) -> bool {
+        let mut state = self.lock();
+        state.is_asked_for = state.requests > 0;
+        let late = state.deadline.is_some_and(|deadline| now >= deadline);
+        let mut unread = state.stalled.iter().chain(state.full.values());
+        late || unread.any(|since| now >= *since + self.write_timeout)
+    }
+
+    fn is_asked_for(&self) -> bool {
+        std::mem::take(&mut self.lock().is_asked_for)
     }
 
     /// Lets the connection close without waiting for its client.
@@ -208,6 +220,8 @@ impl Drop for Busy {
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,
+    /// Whether its client has left, though there may be bytes to read: while a request runs none is read.
+    has_left: fn(&S) -> bool,
     activity: Arc<Activity>,
     closing: Closing,
 }
@@ -220,9 +234,10 @@ enum Closing {
 }
 
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(stream: S, has_left: fn(&S) -> bool, activity: Arc<Activity>) -> Self {
         Self {
             stream,
+            has_left,
             activity,
             closing: Closing::No,
         }
@@ -272,6 +287,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         self.activity.flushed();
+        if self.activity.is_asked_for() && (self.has_left)(&self.stream) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Poll::Ready(Ok(()))
     }
 

@@ -15,7 +15,7 @@ const DEFINITION: Definition<'_> = Definition {
     title: "Look at the schema",
     description: "Tables and views that this token may read, with columns, keys, indexes and comments. Many tables at once are only listed: call again with schema_name, table_name or search.",
     input_schema: r#"{"type":"object","properties":{"schema_name":{"type":"string"},"table_name":{"type":"string"},"search":{"type":"string","description":"Part of a table's or column's name or comment"},"vector_tables_only":{"type":"boolean","default":false},"compact":{"type":"boolean","default":false,"description":"Names and types only"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"tables":{"type":"array","items":{"type":"object","properties":{"schema":{"type":"string"},"name":{"type":"string"},"kind":{"type":"string"}},"required":["schema","name","kind"]}},"summary":{"type":"boolean","description":"Some tables are only named"},"table_count":{"type":"integer"}},"required":["tables","summary","table_count"]}"#,
+    output_schema: r#"{"type":"object","properties":{"tables":{"type":"array","items":{"type":"object","properties":{"schema":{"type":"string"},"name":{"type":"string"},"kind":{"type":"string"}},"required":["schema","name","kind"]}},"summary":{"type":"boolean","description":"Some tables are only named or counted"},"table_count":{"type":"integer"}},"required":["tables","summary","table_count"]}"#,
     effect: Effect::Reads,
     offer: Offer::Usual,
 };
@@ -103,7 +103,7 @@ impl GetSchemaInfo {
         }
         let structured = json!({
             "tables": listing.tables,
-            "summary": listing.lacks_parts(),
+            "summary": listing.is_summary(),
             "table_count": listing.total,
         });
         let found = Found::new(&structured).data(text::of(&listing.tables, request.compact));
@@ -172,9 +172,14 @@ impl Listing {
             .truncate(last.map_or(usize::MAX, |count| count.max(1)));
     }
 
-    /// Says whether the columns of some relation are left out.
-    fn lacks_parts(&self) -> bool {
-        self.tables.iter().any(|table| !has_parts(table))
+    /// How many are not listed.
+    fn unlisted(&self) -> i64 {
+        self.total - self.tables.len() as i64
+    }
+
+    /// Says whether some relation is left out, or its columns are.
+    fn is_summary(&self) -> bool {
+        self.unlisted() > 0 || self.tables.iter().any(|table| !has_parts(table))
     }
 }
 

@@ -24,14 +24,13 @@ pub(super) fn of(tables: &[Value], compact: bool) -> String {
 
 /// Says what to call next, when something was left out.
 pub(super) fn next_step(listing: &Listing) -> Option<String> {
-    let shown = listing.tables.len();
-    let unlisted = listing.total - shown as i64;
+    let unlisted = listing.unlisted();
     let more = if unlisted > 0 {
         format!(", of which {unlisted} are not listed")
     } else {
         String::new()
     };
-    (unlisted > 0 || listing.lacks_parts()).then(|| {
+    listing.is_summary().then(|| {
         format!(
             "({} tables{more}: call again with table_name, schema_name ({}) or search to see their columns)",
             listing.total,

@@ -72,21 +72,36 @@ fn processor_time(pid: i32) -> std::time::Duration {
 
 #[tokio::test]
 async fn the_schema_has_no_more_bytes_than_the_agent_may_have() {
-    let mut caller = reader();
-    let all = caller.done("get_schema_info", json!({})).await.1;
-    for (most, is_cut) in [(1, true), (300, true), (1_500, true), (100_000, false)] {
+    let mut caller = Caller::new(cluster().superuser());
+    let owner = superuser(cluster()).await;
+    owner
+        .batch_execute(
+            "CREATE SCHEMA narrow; CREATE TABLE narrow.a (id int PRIMARY KEY, note text); \
+             CREATE TABLE narrow.b (LIKE narrow.a INCLUDING ALL); CREATE TABLE narrow.c (LIKE narrow.a)",
+        )
+        .await
+        .unwrap();
+    for (most, shown, is_cut) in [
+        (1, 1, true),
+        (100, 1, true),
+        (200, 3, true),
+        (2_000, 3, false),
+    ] {
         let policy = crate::Policy {
             result_bytes: Some(most),
             ..crate::Policy::default()
         };
         caller.agent = caller.agent.clone().with_policy(policy);
-        let (texts, structured) = caller.done("get_schema_info", json!({})).await;
-        let shown = structured["tables"].as_array().unwrap().len();
-        assert!(shown == 1 || texts[0].len() <= most, "{most}: {texts:?}");
-        assert_eq!(structured["table_count"], all["table_count"]);
-        assert_eq!(structured["summary"], is_cut, "{most}");
-        let whole = all["tables"].as_array().unwrap().len();
-        assert!(is_cut || shown == whole);
+        let request = json!({"schema_name": "narrow"});
+        let (texts, structured) = caller.done("get_schema_info", request).await;
+        let tables = structured["tables"].as_array().unwrap();
+        assert_eq!(
+            (tables.len(), &structured["summary"]),
+            (shown, &json!(is_cut)),
+            "{most}"
+        );
+        assert!(most == 1 || texts[0].len() <= most, "{most}: {texts:?}");
+        assert_eq!(structured["table_count"], 3);
         let told = texts
             .iter()
             .any(|text| text.contains("call again with table_name"));
