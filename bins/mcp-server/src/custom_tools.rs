@@ -23,7 +23,7 @@ pub(crate) struct ToolFile {
     tools: CustomTools,
     session: Session,
     /// What was last read, whether it was right or not.
-    seen: Option<Vec<u8>>,
+    seen: Option<file::Content>,
     /// Whether what was read is still to be tried, once its databases can be reached.
     is_waiting: bool,
 }

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use anyhow::Context;
 use pg_tools::{Allowance, DangerousRoles};
 use server_config::{
-    ChannelBinding, Config, Database as Configured, SslMode, TargetSession as Wanted,
+    ChannelBinding, Config, Database as Configured, SslMode, TargetSession as Wanted, read_regular,
 };
 use session_pool::{Database, Limits, TargetSession, Tls, Verification};
 use tokio_postgres::config::ChannelBinding as Binding;
@@ -13,6 +13,9 @@ use tokio_postgres::config::ChannelBinding as Binding;
 /// How much larger than a result an answer of PostgreSQL may be: quoting doubles a value at worst,
 /// and rows carry some bytes of their own.
 const ANSWER_OVER_RESULT: u64 = 4;
+
+/// Certificates of some thousand authorities.
+const MOST_ROOTS: u64 = 8 << 20;
 
 /// The configured databases, each with the number of its description.
 #[derive(Clone)]
@@ -67,7 +70,7 @@ impl Databases {
         let mut all = Vec::new();
         for configured in &config.databases {
             let roots = configured.sslrootcert.as_ref();
-            let roots = roots.and_then(|path| std::fs::read(path).ok());
+            let roots = roots.and_then(|path| read_regular(path, MOST_ROOTS).ok());
             let before = self.find(&configured.name);
             let is_same = |known: &&Known| known.configured == *configured && known.roots == roots;
             if let Some(same) = before.filter(is_same) {

@@ -1,22 +1,46 @@
 //! Files that are looked at again and again.
 
-use std::{io::Read, path::Path};
+use std::{io, path::Path};
+
+use server_config::read_regular;
 
 /// How much of a file is compared; a larger one is refused when it is read.
 const MOST_BYTES: u64 = 2 << 20;
 
+/// What a file holds, or why that cannot be read.
+pub(crate) type Content = Result<Vec<u8>, io::ErrorKind>;
+
 /// Reads a file beside the runtime's threads; `None` while it is not there, as in a replacement.
-pub(crate) async fn read(path: &Path) -> Option<Vec<u8>> {
+pub(crate) async fn read(path: &Path) -> Option<Content> {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || bytes(&path))
+    tokio::task::spawn_blocking(move || content(&path))
         .await
         .ok()?
 }
 
 /// Reads what of a file is compared.
-pub(crate) fn bytes(path: &Path) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).ok()?;
-    file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+pub(crate) fn content(path: &Path) -> Option<Content> {
+    match read_regular(path, MOST_BYTES).map_err(|error| error.kind()) {
+        Err(io::ErrorKind::NotFound) => None,
+        content => Some(content),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_there_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.yaml");
+        assert_eq!(content(&path), None);
+        std::fs::write(&path, "a").unwrap();
+        assert_eq!(content(&path), Some(Ok(b"a".into())));
+        let other = content(folder.path());
+        assert_eq!(other, Some(Err(io::ErrorKind::InvalidInput)), "a folder");
+        let endless = content(Path::new("/dev/zero"));
+        assert_eq!(endless, Some(Err(io::ErrorKind::InvalidInput)));
+    }
 }

@@ -12,6 +12,7 @@ use std::{
 use foldhash::HashMap;
 use mcp_protocol::Refusal;
 use pg_tools::{Access, Agent, Bounds, Leave, Meter, Pace, Policy, Role, Standing, Totals};
+use server_config::read_regular;
 use session_pool::{Login, Session, Terms};
 use time::OffsetDateTime;
 use token_store::{
@@ -473,12 +474,9 @@ async fn password(source: Option<PasswordSource>) -> Result<Option<String>, Miss
 }
 
 fn read(path: &Path) -> Result<String, Missing> {
-    use std::io::Read;
     let missing = |why: &dyn fmt::Display| Missing(format!("{}: {why}", path.display()));
-    let file = std::fs::File::open(path).map_err(|error| missing(&error))?;
-    let mut text = String::new();
-    let read = file.take(LONGEST_PASSWORD).read_to_string(&mut text);
-    read.map_err(|error| missing(&error))?;
+    let bytes = read_regular(path, LONGEST_PASSWORD).map_err(|error| missing(&error))?;
+    let text = String::from_utf8(bytes).map_err(|_| missing(&"it is not in UTF-8"))?;
     let password = text.strip_suffix('\n').unwrap_or(&text);
     if password.is_empty() {
         return Err(missing(&"it is empty"));

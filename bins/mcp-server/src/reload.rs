@@ -49,7 +49,7 @@ pub(crate) struct Reload {
     loads: Arc<Loads>,
     /// What was last read, whether it was right or not. The first look sees whether the file changed
     /// while the server started.
-    seen: Option<Vec<u8>>,
+    seen: Option<file::Content>,
     hangups: Signal,
 }
 
@@ -62,7 +62,7 @@ impl Reload {
         Ok(Reload {
             seen: sources
                 .as_ref()
-                .and_then(|sources| file::bytes(&sources.file())),
+                .and_then(|sources| file::content(&sources.file())),
             sources,
             started: config.clone(),
             only_loopback: parts.only_loopback,

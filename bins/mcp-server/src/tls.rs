@@ -18,7 +18,7 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use server_config::Tls;
+use server_config::{Tls, read_regular};
 use time::OffsetDateTime;
 
 use crate::validity::{State, Validity};
@@ -32,6 +32,9 @@ pub(crate) fn server_config(certificates: Arc<Certificates>) -> anyhow::Result<A
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
+
+/// A certificate's chain has some KiB.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// What tells one state of a file from another.
 type Stamp = (u64, u64, u64, i64, i64);
@@ -157,7 +160,8 @@ fn read(files: &Tls, provider: &CryptoProvider) -> anyhow::Result<CertifiedKey> 
         chain.extend(certificates(more)?);
     }
     let path = files.key_file.display();
-    let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|error| {
+    let pem = bytes(&files.key_file)?;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
         anyhow!(
             "cannot read a private key from {path}; it must be PEM: {}",
             reason(&error)
@@ -171,10 +175,15 @@ fn read(files: &Tls, provider: &CryptoProvider) -> anyhow::Result<CertifiedKey> 
     })
 }
 
+fn bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
+    read_regular(path, MOST_BYTES).with_context(|| format!("cannot read {}", path.display()))
+}
+
 fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let shown = path.display();
-    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
+    let pem = bytes(path)?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
         .map_err(|error| {
             anyhow!(
                 "cannot read certificates from {shown}; it must be PEM: {}",

@@ -261,7 +261,7 @@ impl Config {
             .unwrap_or_default();
         let list = tree.remove("databases");
 
-        let mut settings = Settings::new(SERVER_KEYS);
+        let mut settings = Settings::new(SERVER_KEYS).beside("databases");
         settings.lay_tree(
             &tree,
             &Place {

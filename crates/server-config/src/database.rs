@@ -205,10 +205,16 @@ pub(crate) fn read_list(
 }
 
 fn place_of(index: usize, entry: &Tree) -> String {
-    match entry.get("name").and_then(Tree::as_str) {
+    let name = entry.get("name").and_then(Tree::as_str);
+    match name.filter(|name| !is_connection_string(name)) {
         Some(name) => format!("databases[{index}] ({})", name.escape_debug()),
         None => format!("databases[{index}]"),
     }
+}
+
+/// Says whether a text holds more than it should, perhaps a password.
+fn is_connection_string(text: &str) -> bool {
+    text.contains("://") || text.contains("password=")
 }
 
 /// Makes the database that the standard variables describe, if they describe one.
@@ -281,6 +287,14 @@ fn build(
     place: &dyn Fn(&str) -> String,
     problems: &mut Problems,
 ) -> Option<Database> {
+    for path in ["name", "host", "database", "user"] {
+        if settings.text(path).is_some_and(is_connection_string) {
+            problems.add(
+                place(path),
+                "is a connection string, which only DATABASE_URL takes; write its parts as host, port, database, user and password",
+            );
+        }
+    }
     let mut required = |path: &str, fix: &str| {
         let found = settings.text(path).map(str::to_owned);
         if found.is_none() {

@@ -1,6 +1,10 @@
 //! The YAML file, read into a tree of bounded size.
 
-use std::{fs, io::Read, path::Path};
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
+};
 
 use serde_json::{Map, Value as Tree};
 
@@ -64,18 +68,29 @@ fn parse(text: &str) -> Result<Option<Tree>, String> {
 }
 
 fn text(path: &Path) -> Result<String, String> {
-    let metadata = fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
-    if !metadata.is_file() {
-        return Err("is not a regular file".into());
-    }
-    let mut text = String::new();
-    fs::File::open(path)
-        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text))
-        .map_err(|error| format!("cannot be read: {error}"))?;
-    if text.len() as u64 > LARGEST_FILE {
-        return Err(format!(
-            "is larger than {LARGEST_FILE} bytes; a configuration is a page or two"
+    let unreadable = |error| format!("cannot be read: {error}");
+    let bytes = read_regular(path, LARGEST_FILE).map_err(unreadable)?;
+    String::from_utf8(bytes).map_err(|_| "cannot be read: it is not in UTF-8; save it so".into())
+}
+
+/// Reads a regular file of at most `most` bytes. Others, such as pipes, may never end, nor begin.
+///
+/// # Errors
+/// The system's; or it is no regular file, or larger, which the error says.
+pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a regular file; name one",
         ));
     }
-    Ok(text)
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {most} bytes; name the right file"),
+        ));
+    }
+    Ok(bytes)
 }

@@ -42,6 +42,7 @@ pub use config::{
 };
 pub use custom_tools::{CustomTool, ToolParameter};
 pub use database::{ChannelBinding, Database, Password, SslMode};
+pub use file::read_regular;
 pub use hosts::{Host, TargetSession};
 pub use models::{Embedding, EmbeddingProvider, Llm, LlmProvider, Model};
 pub use problems::{Problem, Problems};

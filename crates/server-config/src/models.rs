@@ -1,8 +1,10 @@
 //! The models that may be asked: one for texts (`llm:`), one for vectors (`embedding:`).
 
-use std::{collections::BTreeMap, fs, io::Read, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use crate::{Password, problems::Problems, settings::Settings};
+use zeroize::Zeroizing;
+
+use crate::{Password, file::read_regular, problems::Problems, settings::Settings};
 
 /// A key is a line; anything near this is another file.
 const LARGEST_KEY_FILE: u64 = 64 << 10;
@@ -108,11 +110,9 @@ impl Model {
             KeySource::File(path) => {
                 let place = format!("{section}.key_file: {}", path.display());
                 let unreadable = |error| format!("{place} cannot be read: {error}");
-                let mut text = String::new();
-                fs::File::open(path)
-                    .and_then(|file| file.take(LARGEST_KEY_FILE).read_to_string(&mut text))
-                    .map_err(unreadable)?;
-                match text.trim() {
+                let bytes =
+                    Zeroizing::new(read_regular(path, LARGEST_KEY_FILE).map_err(unreadable)?);
+                match String::from_utf8_lossy(&bytes).trim() {
                     "" => Err(format!(
                         "{place} is empty; write the provider's key into it"
                     )),
@@ -209,6 +209,11 @@ impl Section<'_> {
                 None
             }
             (None, Some(file)) => Some(KeySource::File(file.into())),
+            (Some(named), None) if !is_variable(named) => {
+                let place = self.path("key_env");
+                problems.add(place, "must be the name of the variable that holds the key, of letters, digits and _; not the key itself");
+                None
+            }
             (named, None) => Some(named.or(variable).map_or(KeySource::None, |name| {
                 let value = self.environment.get(name).map(|value| value.trim());
                 let value = value.filter(|value| !value.is_empty());
@@ -219,6 +224,11 @@ impl Section<'_> {
             })),
         }
     }
+}
+
+fn is_variable(name: &str) -> bool {
+    name.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Reads `llm:`.

@@ -2,7 +2,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use crate::{Database, Password};
+use crate::{Database, Password, file::read_regular};
+
+/// A line for each of some ten thousand databases.
+const LARGEST: u64 = 1 << 20;
 
 /// Finds the password for a database in a password file.
 ///
@@ -18,7 +21,8 @@ pub(crate) fn find(path: &Path, database: &Database) -> Result<Option<Password>,
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err("can be read by others and is not used; run chmod 0600 on it".into());
     }
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let bytes = read_regular(path, LARGEST).map_err(|error| format!("cannot be read: {error}"))?;
+    let text = String::from_utf8_lossy(&bytes);
     Ok(text.lines().find_map(|line| password_in(line, database)))
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde_json::{Map, Value as Tree};
 
 use crate::{
-    keys::{Key, SERVER_KEYS, nearest},
+    keys::{Key, nearest},
     problems::Problems,
     value::{Kind, Value},
 };
@@ -14,6 +14,8 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Settings {
     keys: &'static [Key],
+    /// The key of a list, whose entries have a table of their own.
+    list: Option<&'static str>,
     values: BTreeMap<&'static str, Value>,
 }
 
@@ -29,7 +31,19 @@ impl Settings {
             })
             .filter(|(_, value)| *value != Value::Texts(Vec::new()))
             .collect();
-        Settings { keys, values }
+        Settings {
+            keys,
+            list: None,
+            values,
+        }
+    }
+
+    /// Knows of a list beside its keys.
+    pub(crate) fn beside(self, list: &'static str) -> Self {
+        Settings {
+            list: Some(list),
+            ..self
+        }
     }
 
     /// Lays a file's map over what is there. `place` names the map in messages.
@@ -60,7 +74,10 @@ impl Settings {
                     Some(value) => _ = self.values.insert(key.path, value),
                     // A key with nothing behind it leaves the default, as YAML users expect.
                     None if tree.is_null() => {}
-                    None => problems.add(place.of(&path), wrong(key, &shown(tree))),
+                    None => problems.add(
+                        place.of(&path),
+                        wrong(key, &shown(tree)) + quoting(key, tree),
+                    ),
                 }
             } else if self
                 .keys
@@ -79,9 +96,7 @@ impl Settings {
     }
 
     fn unknown(&self, prefix: &str, name: &str) -> String {
-        // The list of databases has a table of its own.
-        let is_whole = prefix.is_empty() && std::ptr::eq(self.keys, SERVER_KEYS);
-        let list = is_whole.then_some("databases");
+        let list = self.list.filter(|_| prefix.is_empty());
         let mut siblings: Vec<&str> = self
             .keys
             .iter()
@@ -198,6 +213,14 @@ fn wrong(key: &Key, found: &str) -> String {
     match key.kind {
         Kind::Secret => format!("must be {}", key.kind.describe()),
         kind => format!("must be {}, not {found}", kind.describe()),
+    }
+}
+
+/// Says what to do about a text that YAML takes for something else.
+fn quoting(key: &Key, tree: &Tree) -> &'static str {
+    match (key.kind, tree) {
+        (Kind::Text | Kind::Secret, Tree::Number(_) | Tree::Bool(_)) => "; put it in quotes",
+        _ => "",
     }
 }
 

@@ -63,6 +63,8 @@ impl Kind {
                 .collect::<Option<Vec<_>>>()
                 .map(Value::Texts),
             (Kind::Switch, _) => None,
+            // A password that looks like a number may be another one by now: 0123, 1e3, 1.10.
+            (Kind::Secret, Tree::Number(_)) => None,
             (kind, tree) => scalar(tree).and_then(|text| kind.read_text(&text)),
         }
     }

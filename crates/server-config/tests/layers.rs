@@ -129,6 +129,47 @@ fn a_named_file_must_exist_and_parse() {
 }
 
 #[test]
+fn a_secret_in_the_wrong_place_or_form_is_told_and_not_repeated() {
+    let url = "postgres://u:SEKRIT@h/db";
+    for (yaml, fix) in [
+        (
+            format!("databases: [{{name: a, user: u, database: \"{url}\"}}]\n"),
+            "database: is a connection string",
+        ),
+        (
+            format!("databases: [{{name: \"{url}\", user: u}}]\n"),
+            "name: is a connection string",
+        ),
+        (
+            format!("databases: [{{name: a, user: u, host: \"{url}\"}}]\n"),
+            "host: is a connection string",
+        ),
+        (
+            "databases: [{name: a, user: u, password: 0123}]\n".into(),
+            "password: must be a text that is not empty; put it in quotes",
+        ),
+        (
+            "databases: [{name: a, user: u, password: 1e3}]\n".into(),
+            "put it in quotes",
+        ),
+        (
+            "databases: [{name: a, user: yes}]\n".into(),
+            "put it in quotes",
+        ),
+        (
+            format!("{DATABASE}llm: {{provider: openai, model: m, key_env: sk-SEKRIT}}\n"),
+            "llm.key_env: must be the name of the variable",
+        ),
+    ] {
+        let told = Bench::new(&yaml).load().unwrap_err().to_string();
+        assert!(told.contains(fix), "{yaml}: {told}");
+        assert!(!told.contains("SEKRIT") && !told.contains("0123"), "{told}");
+    }
+    let quoted = "databases: [{name: a, user: u, password: \"0123\"}]\n";
+    assert!(Bench::new(quoted).load().is_ok());
+}
+
+#[test]
 fn a_password_appears_in_no_message_and_no_debug() {
     let config = Bench::new("databases:\n  - {name: a, user: u, password: hunter2}\n")
         .load()

@@ -1,6 +1,6 @@
 //! How the wire to PostgreSQL is protected: libpq's `sslmode`, in rustls's terms.
 
-use std::{path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -106,6 +106,13 @@ fn trusted(
                 path: path.display().to_string(),
                 reason: reason(&error),
             };
+            // Another kind may never end, nor begin.
+            if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+                return Err(TlsError::Unreadable {
+                    path: path.display().to_string(),
+                    reason: "it is not a regular file".into(),
+                });
+            }
             for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
                 store.add(certificate.map_err(unreadable)?)?;
             }
