@@ -100,7 +100,7 @@ fn every_problem_is_reported_at_once_with_its_place_and_fix() {
         "token_file: unknown key here; did you mean `http.auth.token_file`?",
         "databses: unknown key; did you mean `databases`?",
         "databases[0] (a).usr: unknown key; did you mean `user`?",
-        "databases[2] (a).databases: unknown key; known here: name, host, ",
+        "databases[2] (a).databases: unknown key; did you mean `database`?",
         "databases[0] (a).port: must be a whole number from 1 to 65535, not 70000",
         "databases[0] (a).user: is missing",
         "databases[2] (a).sslmode: must be one of disable",
