@@ -8,6 +8,7 @@ mod command_line;
 mod custom_tools;
 mod databases;
 mod demo;
+mod descriptors;
 mod effective;
 mod file;
 mod gate;
