@@ -39,7 +39,9 @@ impl Listeners {
 }
 
 fn refused(address: &str, by: &str) -> String {
-    format!("cannot listen on {address}; choose another address with {by}, or stop who uses it")
+    format!(
+        "cannot listen on {address}; choose another address with {by}, one of this machine's own and a port that nobody uses and this user may use"
+    )
 }
 
 /// IPv6's "any" takes IPv4 as well where the system has both.

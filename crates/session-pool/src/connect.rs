@@ -248,7 +248,10 @@ impl Connector {
     async fn open(&self, place: Place, until: Instant) -> Result<Connection, ConnectError> {
         let opened = self.open_in_time(place, until).await;
         self.reachability.note(&opened);
-        opened
+        opened.map_err(|error| match error {
+            ConnectError::Refused(refusal) if is_full(&refusal) => ConnectError::Full,
+            other => other,
+        })
     }
 
     async fn open_in_time(&self, place: Place, until: Instant) -> Result<Connection, ConnectError> {
@@ -259,12 +262,12 @@ impl Connector {
                 Err(ConnectError::Refused(error)) => error,
                 found => return found,
             };
-            if error.code() != Some(&SqlState::TOO_MANY_CONNECTIONS) {
+            if !is_full(&error) {
                 return Err(error.into());
             }
             self.stake.budget().reclaim();
             if Instant::now() + pause >= until {
-                return Err(ConnectError::Full);
+                return Err(error.into());
             }
             sleep(pause).await;
             pause *= 2;
@@ -360,6 +363,11 @@ impl Connector {
             }
         }
     }
+}
+
+/// Says whether a server has no connection to spare, of all or of the role's.
+fn is_full(refusal: &Refusal) -> bool {
+    refusal.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
 }
 
 /// Says whether a server is a standby, and whether its transactions are read-only.

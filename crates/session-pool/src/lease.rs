@@ -54,7 +54,7 @@ pub enum LeaseError {
     },
     /// All connections that may be open together, for all sessions, were busy for as long as one
     /// may wait.
-    #[error("all connections to database \"{database}\" were busy with other tokens for {} ms; try again in a few seconds", waited.as_millis())]
+    #[error("all connections to database \"{database}\" were busy with other tokens or programs for {} ms; try again in a few seconds", waited.as_millis())]
     Full {
         /// The database's configured name.
         database: String,

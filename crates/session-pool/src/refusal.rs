@@ -19,13 +19,18 @@ pub struct Refusal {
 }
 
 /// What to do about what PostgreSQL says of a login, by the beginning of its SQLSTATE.
-const REMEDIES: [(&str, &str); 4] = [
+const REMEDIES: [(&str, &str); 6] = [
     (
         "28",
         "check the user and the password of this database, and PostgreSQL's pg_hba.conf",
     ),
     ("3D", "check the name of the database"),
     ("42501", "GRANT CONNECT ON DATABASE to the user"),
+    (
+        "53300",
+        "allow the role (CONNECTION LIMIT) or PostgreSQL (max_connections) more connections, or set limits.max_connections_total to what there is",
+    ),
+    ("55000", "ALTER DATABASE ... ALLOW_CONNECTIONS true"),
     ("57P03", "wait until PostgreSQL has started"),
 ];
 
