@@ -68,6 +68,7 @@ fn text(path: &Path, found: &Verified) -> String {
         end,
         torn,
         lost,
+        unstopped,
         ..
     } = found;
     let mut told = format!(
@@ -88,6 +89,11 @@ fn text(path: &Path, found: &Verified) -> String {
     if *lost > 0 {
         told.push_str(&format!("Lines that were lost: {lost}\n"));
     }
+    if *unstopped > 0 {
+        told.push_str(&format!(
+            "Starts without a stop before them, where lines may be missing: {unstopped}\n"
+        ));
+    }
     told.push_str(&format!("Ends with the hash: {}\n", end.hash));
     told
 }
@@ -102,5 +108,6 @@ fn structured(path: &Path, found: &Verified) -> serde_json::Value {
         "hash": found.end.hash.to_string(),
         "torn": found.torn,
         "lost": found.lost,
+        "unstopped": found.unstopped,
     })
 }

@@ -28,6 +28,8 @@ pub struct Verified {
     pub torn: u64,
     /// Lines that found no place, as the log itself tells.
     pub lost: u64,
+    /// Starts behind something else than a stop: the process before was ended, or had no room for its last lines.
+    pub unstopped: u64,
     /// Whether a line has the hash that was expected, if one was.
     pub has_expected: bool,
 }
@@ -110,8 +112,10 @@ pub fn verify(
         end: after,
         torn: 0,
         lost: 0,
+        unstopped: 0,
         has_expected: expected.is_some_and(|expected| expected == after.hash),
     };
+    let mut was_told = Event::Opened;
     let mut next = Some(first);
     while let Some(bytes) = next.take() {
         let number = file.number;
@@ -125,6 +129,11 @@ pub fn verify(
             }
             verified.torn += 1;
         }
+        let told = Event::of(&bytes);
+        if told == Event::Start && was_told == Event::Other {
+            verified.unstopped += 1;
+        }
+        was_told = told;
         next = file.next()?;
     }
     Ok(verified)
@@ -149,6 +158,36 @@ impl Verified {
             self.lost += lost;
         }
         Ok(())
+    }
+}
+
+/// What a line is about, as far as it says how processes began and ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Event {
+    /// A file begins, in the middle of a process or not.
+    Opened,
+    Start,
+    Stop,
+    Other,
+}
+
+impl Event {
+    fn of(line: &[u8]) -> Self {
+        const NAME: &[u8] = b"\"event\":\"";
+        let head = &line[..line.len().min(HEAD)];
+        let at = head.windows(NAME.len()).position(|part| part == NAME);
+        let event = at.map_or(&[][..], |at| &head[at + NAME.len()..]);
+        let is = |name: &str| {
+            event
+                .strip_prefix(name.as_bytes())
+                .is_some_and(|rest| rest.starts_with(b"\""))
+        };
+        match () {
+            () if is("opened") => Event::Opened,
+            () if is("start") => Event::Start,
+            () if is("stop") => Event::Stop,
+            () => Event::Other,
+        }
     }
 }
 

@@ -92,6 +92,17 @@ fn the_chain_goes_on_after_a_restart() {
 }
 
 #[test]
+fn a_start_without_a_stop_before_it_is_counted() {
+    let folder = Folder::new();
+    let (log, _) = folder.open();
+    for event in ["start", "call", "stop", "start", "call", "start", "stop"] {
+        log.write(Entry::new(event, OffsetDateTime::UNIX_EPOCH).text("event", "start"));
+    }
+    log.finish();
+    assert_eq!(check(&folder.path()).unwrap().unstopped, 1);
+}
+
+#[test]
 fn a_line_that_was_not_finished_is_kept_and_told() {
     let (folder, end) = Folder::filled(3);
     let whole = fs::read(folder.path()).unwrap();
