@@ -305,7 +305,7 @@ fn a_server_behind_a_proxy_is_as_careful_as_one_that_others_reach() {
         (
             "auth",
             json!({ "enabled": false }),
-            "leave http.trusted_proxies out, or -no-auth",
+            "http.trusted_proxies: without authentication the server serves this machine only",
         ),
         (
             "trusted_proxies",

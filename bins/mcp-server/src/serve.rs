@@ -1,6 +1,6 @@
 //! Puts the parts together and serves until it is told to stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::IsTerminal, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use mcp_protocol::{
@@ -72,6 +72,9 @@ async fn over_stdio(
     let parts = Parts::of(config, true, audit.clone())?;
     let beside = Beside::of(config, sources, &parts, audit).await?;
     let agent = parts.anybody(STDIO_SESSION);
+    if std::io::stdin().is_terminal() {
+        announce!("Speaking MCP over standard input and output; -http serves HTTP instead");
+    }
     let Parts {
         sessions, toolbox, ..
     } = parts;

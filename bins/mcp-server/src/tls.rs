@@ -176,7 +176,8 @@ fn read(files: &Tls, provider: &CryptoProvider) -> anyhow::Result<CertifiedKey> 
 }
 
 fn bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
-    read_regular(path, MOST_BYTES).with_context(|| format!("cannot read {}", path.display()))
+    read_regular(path, MOST_BYTES)
+        .with_context(|| format!("cannot read {}, which should be a PEM file", path.display()))
 }
 
 fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {

@@ -290,6 +290,9 @@ impl Config {
         let embedding = models::embedding(&settings, &sources.environment, &mut problems);
         warnings.extend(databases.iter().filter_map(unused_roots));
         warnings.extend(unused_identity(&settings));
+        if sources.address.is_some() && !http.enabled {
+            warnings.push("-addr has no effect without HTTP; add -http".into());
+        }
         warnings.extend(models::warnings(llm.as_ref(), embedding.as_ref()));
         let config = Config {
             file,

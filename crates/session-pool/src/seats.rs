@@ -60,6 +60,12 @@ impl Seats {
         self.lock().most
     }
 
+    /// Says whether nobody has one.
+    pub(crate) fn are_free(&self) -> bool {
+        let count = self.lock();
+        count.owed == 0 && self.free.available_permits() == count.most
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.free.available_permits() == 0
     }
@@ -132,8 +138,10 @@ mod tests {
         assert!(first.is_owed(), "one of two, and there is one seat");
         drop(first);
         assert!(seats.is_full() && !second.is_owed());
+        assert!(!seats.are_free());
         drop(second);
         assert_eq!(seats.free.available_permits(), 1);
+        assert!(seats.are_free());
         seats.resize(3);
         assert_eq!((seats.free.available_permits(), seats.most()), (3, 3));
     }

@@ -508,13 +508,14 @@ impl Session {
         self.0.waiting.load(Ordering::Relaxed)
     }
 
-    /// Says whether nobody else holds the session and it has no connection left.
+    /// Says whether nobody else holds the session and it has no connection left, nor a statement that has yet to end.
     pub(crate) fn is_unused(&self) -> bool {
         if Arc::strong_count(&self.0) > 1 || !self.0.kept.is_empty() {
             return false;
         }
         let pools = self.0.lock();
-        let is_empty = |pool: &Arc<DatabasePool>| pool.pool.status().size == 0;
+        let is_empty =
+            |pool: &Arc<DatabasePool>| pool.pool.status().size == 0 && pool.seats.are_free();
         pools.serving.iter().all(is_empty) && !pools.retired.iter().any(Retired::is_in_use)
     }
 
