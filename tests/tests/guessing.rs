@@ -59,6 +59,28 @@ fn from_the_fourth_wrong_token_on_there_are_too_many_and_the_right_one_is_never_
 }
 
 #[test]
+fn whoever_reads_the_log_learns_of_wrong_tokens_and_of_hosts_that_are_not_allowed() {
+    let (server, _setup, _token) = start(json!({ "slowed": false }));
+    let mut client = server.client();
+    for _ in 0..100 {
+        assert_eq!(guess(&mut client, "wrong-token").0.status, 401);
+        let elsewhere = Request::new("GET", "/health").header("Host", "elsewhere.example");
+        assert_eq!(client.send(&elsewhere).unwrap().status, 403);
+    }
+    let told = server.log.wait_for("a token was refused");
+    assert!(
+        told.contains("unknown") && told.contains("127.0.0.1"),
+        "{told}"
+    );
+    let lines = server.log.count("a token was refused");
+    assert!((10..=20).contains(&lines), "{lines} of ten a minute");
+    let told = server.log.wait_for("refused a request");
+    assert!(told.contains("allowed_hosts"), "{told}");
+    assert!(server.log.count("refused a request") < 10);
+    assert_eq!(server.log.count("wrong-token"), 0);
+}
+
+#[test]
 fn thousands_of_guesses_wait_in_no_more_places_than_there_are() {
     let (server, _setup, token) = start(json!({ "held": 8 }));
     let tokens = AtomicUsize::new(0);

@@ -4,7 +4,7 @@
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::Context;
@@ -17,9 +17,7 @@ use time::OffsetDateTime;
 use token_store::{Changes, Token, TokenId};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{announce, databases::Differences};
-
-const MINUTE: Duration = Duration::from_secs(60);
+use crate::{announce, databases::Differences, pace::Pace};
 
 /// Tokens that one line names.
 const MOST_IDS: usize = 100;
@@ -37,31 +35,6 @@ pub(crate) struct Audit {
     terms: Terms,
     /// Locked for a computation, and only when a token is refused.
     refusals: Mutex<Pace>,
-}
-
-/// How many lines about refused tokens may come: they cost whoever sends them nothing.
-#[derive(Default)]
-struct Pace {
-    /// When the allowance will be whole again.
-    whole_at: Option<Instant>,
-    /// Refusals without a line.
-    untold: u64,
-}
-
-impl Pace {
-    /// Says how many refusals had no line before this one, if it may have one.
-    fn pass(&mut self, per_minute: u32, now: Instant) -> Option<u64> {
-        let each = MINUTE / per_minute.max(1);
-        let lacks = self
-            .whole_at
-            .map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-        if lacks + each > MINUTE {
-            self.untold += 1;
-            return None;
-        }
-        self.whole_at = Some(now + lacks + each);
-        Some(std::mem::take(&mut self.untold))
-    }
 }
 
 /// Serves with the audit log that is configured, if there is one; when `serve` has ended, all that was
@@ -129,7 +102,7 @@ impl Audit {
     }
 
     async fn stop(&self) {
-        let untold = self.refusals().untold;
+        let untold = self.refusals().untold();
         self.write(entry("stop").number("refused_tokens_untold", untold));
         let log = self.log.clone();
         // What it would fail with it has reported.
@@ -330,19 +303,5 @@ mod tests {
         assert!(one.bytes().all(|byte| byte.is_ascii_hexdigit()));
         assert_eq!(one, fingerprint("select a\nfrom t where b = 'yy' -- z"));
         assert_ne!(one, fingerprint("SELECT a FROM u WHERE b = 'x'"));
-    }
-
-    #[test]
-    fn lines_about_refused_tokens_are_so_many_a_minute_and_the_rest_is_counted() {
-        let (mut pace, start) = (Pace::default(), Instant::now());
-        for _ in 0..60 {
-            assert_eq!(pace.pass(60, start), Some(0));
-        }
-        for _ in 0..7 {
-            assert_eq!(pace.pass(60, start), None);
-        }
-        assert_eq!(pace.pass(60, start + Duration::from_secs(1)), Some(7));
-        assert_eq!(pace.pass(60, start + Duration::from_secs(1)), None);
-        assert_eq!(pace.pass(60, start + MINUTE), Some(1));
     }
 }

@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     path::Path,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::{Instant, SystemTime},
@@ -26,10 +26,14 @@ use crate::{
     guesses::Guesses,
     holders::{Holder, Holders, Usual, may_come_from},
     metrics::Loads,
+    pace::Pace,
 };
 
 /// How often a token whose entry changes meanwhile is looked up again.
 const ATTEMPTS: usize = 5;
+
+/// Lines of the server's log about refused tokens.
+const REFUSALS_A_MINUTE: u32 = 10;
 
 /// Lets in whoever presents a token of the file, onto the session of that token.
 pub(crate) struct TokenGate {
@@ -51,6 +55,7 @@ impl TokenGate {
             audit,
             guesses,
             refusals: Default::default(),
+            told: Mutex::default(),
             loads: Loads::new(),
             state: RwLock::default(),
             holders: Holders::new(usual, sessions.databases()),
@@ -123,6 +128,8 @@ pub(crate) struct Door {
     guesses: Option<Guesses>,
     /// Requests that were not let in, in the order of [`REASONS`].
     refusals: [AtomicU64; REASONS.len()],
+    /// Locked for a computation, and only when a token is refused.
+    told: Mutex<Pace>,
     loads: Arc<Loads>,
     /// Held for reading while a session is opened, so that publishing a new set waits for it and then
     /// finds that session to close.
@@ -236,8 +243,18 @@ impl Door {
         self.refusals[reason].fetch_add(1, Ordering::Relaxed);
         // Clients ask without a token first; that refuses none.
         let is_of_a_token = !matches!(refusal, Refusal::Missing | Refusal::Unavailable(_));
-        if let Some(audit) = self.audit.as_ref().filter(|_| is_of_a_token) {
-            audit.token_refused(REASONS[reason], id, peer);
+        if !is_of_a_token {
+            return;
+        }
+        let reason = REASONS[reason];
+        if let Some(audit) = &self.audit {
+            audit.token_refused(reason, id, peer);
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(untold) = told.pass(REFUSALS_A_MINUTE, Instant::now()) {
+            let token = id.map(tracing::field::display);
+            let peer = peer.to_canonical();
+            tracing::warn!(reason, token, %peer, untold_before = untold, "a token was refused");
         }
     }
 
@@ -260,7 +277,6 @@ impl Door {
             None => is_from_its_addresses(&accepted, peer),
         };
         if !is_let_in {
-            tracing::warn!(token = %accepted.id, %peer, "refused: the token may not be used from there");
             return Err(Turned {
                 refusal: ELSEWHERE,
                 id: Some(accepted.id.clone()),

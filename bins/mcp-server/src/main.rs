@@ -18,6 +18,7 @@ mod holders;
 mod listen;
 mod metrics;
 mod models;
+mod pace;
 mod parts;
 mod record;
 mod reload;

@@ -199,7 +199,7 @@ impl Lease {
         if let (Some(line), Some(object)) = (&mut self.line, &mut self.object)
             && !line.stays
         {
-            line.stays = true;
+            line.stay();
             object.means.statements.retire();
         }
     }

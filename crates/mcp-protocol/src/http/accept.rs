@@ -5,8 +5,8 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -24,6 +24,7 @@ use super::counts::Counts;
 use super::endpoint::Endpoint;
 use super::options::Options;
 use super::plain;
+use super::seldom::Seldom;
 use super::watched::{Activity, Watched};
 use crate::auth::Authenticate;
 use crate::handler::Handler;
@@ -32,8 +33,6 @@ use crate::service::Service;
 
 /// How long to wait before accepting again when the system has no descriptors or memory left.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
-/// How often that is told.
-const COMPLAINING: Duration = Duration::from_secs(10);
 
 /// An HTTP server. Its connection limits hold over all listeners that it serves.
 pub struct Server<H, A> {
@@ -45,8 +44,8 @@ struct Shared<H, A> {
     http: Builder<TokioExecutor>,
     slots: Arc<Semaphore>,
     counts: Arc<Counts>,
-    /// When it was last told that no connection can be accepted.
-    complained: Mutex<Option<Instant>>,
+    /// That no connection can be accepted.
+    complaint: Seldom,
 }
 
 impl<H, A> Clone for Server<H, A> {
@@ -81,7 +80,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
                 http,
                 slots,
                 counts: Arc::default(),
-                complained: Mutex::default(),
+                complaint: Seldom::default(),
             }),
         }
     }
@@ -176,25 +175,15 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
                         tracing::debug!(%error, "failed to accept a connection");
                         continue;
                     }
-                    self.complain(&error);
+                    if self.complaint.is_due() {
+                        tracing::warn!(
+                            %error,
+                            "failed to accept connections; where it is too many open files, raise that limit (ulimit -n, or LimitNOFILE in systemd) or allow fewer connections"
+                        );
+                    }
                     tokio::time::sleep(ACCEPT_BACK_OFF).await;
                 }
             }
-        }
-    }
-
-    /// Tells now and then that no connection can be accepted.
-    fn complain(&self, error: &io::Error) {
-        let mut last = self
-            .complained
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|last| last.elapsed() >= COMPLAINING) {
-            *last = Some(Instant::now());
-            tracing::warn!(
-                %error,
-                "failed to accept connections; where it is too many open files, raise that limit (ulimit -n, or LimitNOFILE in systemd) or allow fewer connections"
-            );
         }
     }
 

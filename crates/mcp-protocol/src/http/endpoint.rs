@@ -18,6 +18,7 @@ use super::gate::{self, Source};
 use super::head::{self, Accepted};
 use super::options::Options;
 use super::reply::{self, Reply};
+use super::seldom::Seldom;
 use crate::auth::{Authenticate, Principal, Refusal};
 use crate::era;
 use crate::exchange::{Answer, Exchange, Step};
@@ -46,6 +47,8 @@ pub(super) struct Endpoint<H, A> {
     authenticator: A,
     pub(super) clients: Clients,
     pub(super) options: Options,
+    /// Requests of hosts and pages that are not allowed.
+    turned: Seldom,
 }
 
 impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
@@ -55,6 +58,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
             authenticator,
             clients: Clients::new(&options),
             options,
+            turned: Seldom::default(),
         }
     }
 
@@ -71,7 +75,13 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         }
         let source = match gate::check(&parts, &self.options) {
             Ok(source) => source,
-            Err(turned) => return reply::refuse(turned.status, turned.message),
+            Err(turned) => {
+                if self.turned.is_due() {
+                    let (peer, reason) = (peer.address, turned.message);
+                    tracing::warn!(%peer, reason, "refused a request; further ones may have no line for 10 s");
+                }
+                return reply::refuse(turned.status, turned.message);
+            }
         };
         let mut reply = match self.route(&parts, peer) {
             Route::Health => self.health(&parts).await,

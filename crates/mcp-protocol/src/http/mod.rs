@@ -17,6 +17,7 @@ mod head;
 mod options;
 mod plain;
 mod reply;
+mod seldom;
 mod watched;
 
 pub use accept::Server;

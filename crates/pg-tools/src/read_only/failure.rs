@@ -245,7 +245,7 @@ impl ReadError {
                 db.code().code()
             ),
             ReadError::TimedOut(_) => format!(
-                "ERROR: {self}\nSQLSTATE: {}\nHINT: ask for less: filter earlier, aggregate, or use an index",
+                "ERROR: {self}\nSQLSTATE: {}\nHINT: {LESS}",
                 SqlState::QUERY_CANCELED.code()
             ),
             ReadError::RowTooLarge { .. } => {
@@ -287,6 +287,9 @@ pub(super) fn position(db: &Complaint, prefix: u32) -> Option<u32> {
     }
 }
 
+/// What to do about a query that takes too long.
+const LESS: &str = "ask for less: filter earlier, aggregate, or use an index";
+
 fn explain_database(db: &Complaint, prefix: u32) -> String {
     let mut text = format!(
         "ERROR: {}\nSQLSTATE: {}",
@@ -307,6 +310,9 @@ fn explain_database(db: &Complaint, prefix: u32) -> String {
     }
     if *db.code() == SqlState::SYNTAX_ERROR && db.hint().is_none() {
         text.push_str("\nHINT: write one SQL query");
+    }
+    if *db.code() == SqlState::QUERY_CANCELED {
+        _ = write!(text, "\nHINT: {LESS}");
     }
     text
 }

@@ -97,6 +97,15 @@ pub(crate) struct Occupied {
 }
 
 impl Occupied {
+    /// Has the connection kept when it is given back. The line has begun with that, and is told should it be lost.
+    pub(crate) fn stay(&mut self) {
+        self.stays = true;
+        let mut table = self.spot.kept.lock();
+        if let Some(slot) = table.slot(&self.spot.key, self.spot.number) {
+            slot.has_begun = true;
+        }
+    }
+
     /// Puts the connection back for the line's next lease.
     pub(crate) fn park(
         mut self,
@@ -122,7 +131,6 @@ impl Occupied {
         let mut lost = None;
         let unwanted = match table.slot(&self.spot.key, self.spot.number) {
             Some(slot) => {
-                slot.has_begun = true;
                 lost = is_crowded
                     .then_some(Loss::Crowded)
                     .or_else(|| parked.loss(parked.since, slot.idle_time));

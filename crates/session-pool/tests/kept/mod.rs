@@ -182,6 +182,22 @@ async fn a_lost_connection_is_told_once_and_never_replaced_in_silence() {
 }
 
 #[tokio::test]
+async fn what_the_first_lease_of_a_line_left_and_lost_is_told() {
+    let session = sessions().open("first", None);
+    let mut first = session.keep(&line("a"), "main").await.unwrap();
+    first.batch_execute(MAKE).await.unwrap();
+    first.stay();
+    drop(first);
+    let told = session.keep(&line("a"), "main").await.map(drop);
+    assert!(
+        matches!(told, Err(LeaseError::Lost(Loss::Broken))),
+        "{told:?}"
+    );
+    let again = session.keep(&line("a"), "main").await.unwrap();
+    assert!(!is_whole(&again).await);
+}
+
+#[tokio::test]
 async fn a_line_that_does_not_go_on_ends_with_its_connection() {
     let session = sessions().open("passing", None);
     make(&session, &passing("a")).await;

@@ -1,0 +1,54 @@
+//! How many lines about refused tokens may come: they cost whoever sends them nothing.
+
+use std::time::{Duration, Instant};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What was said of late.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// When the allowance will be whole again.
+    whole_at: Option<Instant>,
+    /// Refusals without a line since then.
+    untold: u64,
+}
+
+impl Pace {
+    /// Says how many refusals had no line before this one, if it may have one.
+    pub(crate) fn pass(&mut self, per_minute: u32, now: Instant) -> Option<u64> {
+        let each = MINUTE / per_minute.max(1);
+        let lacks = self
+            .whole_at
+            .map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        if lacks + each > MINUTE {
+            self.untold += 1;
+            return None;
+        }
+        self.whole_at = Some(now + lacks + each);
+        Some(std::mem::take(&mut self.untold))
+    }
+
+    /// How many have had no line since the last one that had one.
+    pub(crate) fn untold(&self) -> u64 {
+        self.untold
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_about_refused_tokens_are_so_many_a_minute_and_the_rest_is_counted() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        for _ in 0..60 {
+            assert_eq!(pace.pass(60, start), Some(0));
+        }
+        for _ in 0..7 {
+            assert_eq!(pace.pass(60, start), None);
+        }
+        assert_eq!(pace.pass(60, start + Duration::from_secs(1)), Some(7));
+        assert_eq!(pace.pass(60, start + Duration::from_secs(1)), None);
+        assert_eq!(pace.pass(60, start + MINUTE), Some(1));
+    }
+}
