@@ -1,12 +1,10 @@
 //! The YAML file, read into a tree of bounded size.
 
-use std::{
-    fs::{self, File},
-    io::{self, Read},
-    path::Path,
-};
+use std::path::Path;
 
 use serde_json::{Map, Value as Tree};
+
+use crate::read_regular;
 
 /// A configuration is a page or two; anything near this is a mistake.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -71,26 +69,4 @@ fn text(path: &Path) -> Result<String, String> {
     let unreadable = |error| format!("cannot be read: {error}");
     let bytes = read_regular(path, LARGEST_FILE).map_err(unreadable)?;
     String::from_utf8(bytes).map_err(|_| "cannot be read: it is not in UTF-8; save it so".into())
-}
-
-/// Reads a regular file of at most `most` bytes. Others, such as pipes, may never end, nor begin.
-///
-/// # Errors
-/// The system's; or it is no regular file, or larger, which the error says.
-pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is not a regular file; name one",
-        ));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("it has more than {most} bytes; name the right file"),
-        ));
-    }
-    Ok(bytes)
 }

@@ -30,6 +30,7 @@ pub mod keys;
 mod models;
 mod pgpass;
 mod problems;
+mod regular;
 mod serving;
 mod settings;
 mod tools;
@@ -42,9 +43,9 @@ pub use config::{
 };
 pub use custom_tools::{CustomTool, ToolParameter};
 pub use database::{ChannelBinding, Database, Password, SslMode};
-pub use file::read_regular;
 pub use hosts::{Host, TargetSession};
 pub use models::{Embedding, EmbeddingProvider, Llm, LlmProvider, Model};
 pub use problems::{Problem, Problems};
+pub use regular::read_regular;
 pub use tools::BUILT_IN_TOOLS;
 pub use value::{Kind, Value};

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use zeroize::Zeroizing;
 
-use crate::{Password, file::read_regular, problems::Problems, settings::Settings};
+use crate::{Password, problems::Problems, read_regular, settings::Settings};
 
 /// A key is a line; anything near this is another file.
 const LARGEST_KEY_FILE: u64 = 64 << 10;

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use crate::{Database, Password, file::read_regular};
+use crate::{Database, Password, read_regular};
 
 /// A line for each of some ten thousand databases.
 const LARGEST: u64 = 1 << 20;

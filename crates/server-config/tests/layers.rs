@@ -333,6 +333,16 @@ fn a_certificate_in_the_file_that_is_not_used_is_told() {
 }
 
 #[test]
+fn an_address_without_http_is_told() {
+    let mut bench = Bench::new("");
+    bench.sources.address = Some("localhost:1".into());
+    let told = "-addr has no effect without HTTP; add -http";
+    assert_eq!(bench.load().unwrap().warnings, [told]);
+    bench.sources.http = true;
+    assert!(bench.load().unwrap().warnings.is_empty());
+}
+
+#[test]
 fn what_keeps_a_server_from_starting_is_told_with_the_fix() {
     let open = "http: {enabled: true, auth: {enabled: false}, address: ";
     for (yaml, fix) in [
