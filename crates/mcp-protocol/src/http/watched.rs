@@ -37,8 +37,8 @@ struct State {
     in_head: bool,
     /// HTTP/2 frames arrive at any time: only idleness is measured.
     multiplexed: bool,
-    /// Whether somebody wants to know if the client is still there.
-    is_asked_for: bool,
+    /// Whether it is time to look if the client is still there.
+    probe_due: bool,
     /// When the connection must have moved on; nothing is due while requests run.
     deadline: Option<Instant>,
     /// Since when the client does not read.
@@ -62,7 +62,7 @@ impl Activity {
                 requests: 0,
                 in_head: true,
                 multiplexed: false,
-                is_asked_for: false,
+                probe_due: false,
                 deadline: Some(Instant::now() + options.header_timeout),
                 stalled: None,
                 full: HashMap::new(),
@@ -103,21 +103,23 @@ impl Activity {
             if self.is_overdue(Instant::now()) {
                 return;
             }
+            self.probe();
             // The stream is looked at when its task runs, which this one is a part of.
             tokio::task::yield_now().await;
         }
     }
 
     fn is_overdue(&self, now: Instant) -> bool {
-        let mut state = self.lock();
-        state.is_asked_for = state.requests > 0;
+        let state = self.lock();
         let late = state.deadline.is_some_and(|deadline| now >= deadline);
         let mut unread = state.stalled.iter().chain(state.full.values());
         late || unread.any(|since| now >= *since + self.write_timeout)
     }
 
-    fn is_asked_for(&self) -> bool {
-        std::mem::take(&mut self.lock().is_asked_for)
+    /// Has the stream look, at the next chance, whether the client is still there that waits for a reply.
+    fn probe(&self) {
+        let mut state = self.lock();
+        state.probe_due = state.requests > 0;
     }
 
     /// Lets the connection close without waiting for its client.
@@ -142,12 +144,14 @@ impl Activity {
         }
     }
 
-    /// Gives back the places of requests whose replies are written by now.
-    fn flushed(&self) {
+    /// Gives back the places of requests whose replies are written by now; says whether to look for the client.
+    fn flushed(&self) -> bool {
         let mut state = self.lock();
         let written = std::mem::take(&mut state.unwritten);
+        let probe_due = std::mem::take(&mut state.probe_due);
         drop(state);
         drop(written);
+        probe_due
     }
 
     /// Begins to wait for the client to close; tells whether there is time for that.
@@ -286,8 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        self.activity.flushed();
-        if self.activity.is_asked_for() && (self.has_left)(&self.stream) {
+        if self.activity.flushed() && (self.has_left)(&self.stream) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         Poll::Ready(Ok(()))
