@@ -13,7 +13,7 @@ const USUAL_CONNECTIONS: u64 = 100;
 
 /// Says how many connections of clients are taken, so that there is always a file left for the token file, for cancel requests
 /// and for PostgreSQL. Raises the process's limit, as far as that is needed and may be done.
-pub(crate) fn client_connections(config: &Config) -> usize {
+pub(crate) fn make_room(config: &Config) -> usize {
     let asked = config.http.max_connections;
     let total = config.limits.max_connections_total;
     let each = total.map_or(USUAL_CONNECTIONS, |most| most as u64);

@@ -209,7 +209,7 @@ fn options(config: &Config, certificates: Option<Arc<Certificates>>) -> anyhow::
         idle_timeout: http.idle_timeout,
         drain_timeout: http.drain_timeout,
         tls_handshake_timeout: http.handshake_timeout,
-        max_connections: descriptors::client_connections(config),
+        max_connections: descriptors::make_room(config),
         max_connections_per_peer: http.max_connections_per_client,
         tls: certificates
             .map(tls::server_config)

@@ -177,16 +177,11 @@ impl Event {
         let head = &line[..line.len().min(HEAD)];
         let at = head.windows(NAME.len()).position(|part| part == NAME);
         let event = at.map_or(&[][..], |at| &head[at + NAME.len()..]);
-        let is = |name: &str| {
-            event
-                .strip_prefix(name.as_bytes())
-                .is_some_and(|rest| rest.starts_with(b"\""))
-        };
-        match () {
-            () if is("opened") => Event::Opened,
-            () if is("start") => Event::Start,
-            () if is("stop") => Event::Stop,
-            () => Event::Other,
+        match event.split(|byte| *byte == b'"').next() {
+            Some(b"opened") => Event::Opened,
+            Some(b"start") => Event::Start,
+            Some(b"stop") => Event::Stop,
+            _ => Event::Other,
         }
     }
 }

@@ -27,10 +27,11 @@ pub(crate) struct Rendered {
 }
 
 /// Says how many rows there are.
-pub(crate) fn row_count(count: impl TryInto<u64> + Copy + fmt::Display) -> String {
-    match count.try_into() {
-        Ok(1) => "1 row".into(),
-        _ => format!("{count} rows"),
+pub(crate) fn row_count(count: impl fmt::Display) -> String {
+    let count = count.to_string();
+    match &*count {
+        "1" => "1 row".into(),
+        _ => count + " rows",
     }
 }
 

@@ -173,8 +173,8 @@ impl Sessions {
 
     /// Gives the session of an id, a new one when it has none.
     ///
-    /// At `deadline` the session is closed; one that has passed ends the one that there is and gives a closed session. A later call with another deadline moves it. Costs a
-    /// look-up; connections are opened by [`Session::lease`].
+    /// At `deadline` the session is closed; one that has passed ends the session that there is, and gives a closed one. A
+    /// later call with another deadline moves it. Costs a look-up; connections are opened by [`Session::lease`].
     pub fn open(&self, id: &str, deadline: Option<SystemTime>) -> Session {
         self.open_on(id, deadline, &Terms::default())
     }

@@ -3,7 +3,7 @@
 //! A read-only transaction that is rolled back still lets a function end another session, take an
 //! advisory lock, write a large object to a file, or run SQL that it gets as text. The list of such
 //! functions comes from the server's own catalogue: every volatile one of PostgreSQL's and of
-//! extensions, and those that take SQL as text. Whoever defined a function of their own answers for
+//! extensions, those of extensions that make SQL up, and those that take SQL as text. Whoever defined a function of their own answers for
 //! it: PostgreSQL runs it inside the read-only transaction.
 
 use std::{
@@ -75,7 +75,7 @@ const TELL_OF_OTHERS: &[&str] = &[
 ];
 
 /// Those that may have effects, and what runs SQL that it makes up, which the languages of extensions do not tell.
-const VOLATILE: &str = "SELECT DISTINCT p.proname::pg_catalog.text FROM pg_catalog.pg_proc p \
+const WITH_EFFECTS: &str = "SELECT DISTINCT p.proname::pg_catalog.text FROM pg_catalog.pg_proc p \
      WHERE p.prokind IN ('f', 'w') \
        AND p.prorettype <> ALL (ARRAY['pg_catalog.trigger', 'pg_catalog.event_trigger']::pg_catalog.regtype[]) \
        AND 'pg_catalog.internal'::pg_catalog.regtype <> ALL (p.proargtypes) \
@@ -250,13 +250,13 @@ impl Guards {
             functions.any(|allowed| allowed.eq_ignore_ascii_case(name))
         };
         let can_watch = format!("SET LOCAL {WATCH_CLIENT}");
-        let (volatile, watches) = futures_util::join!(
-            lease.query_typed(VOLATILE, &[]),
+        let (with_effects, watches) = futures_util::join!(
+            lease.query_typed(WITH_EFFECTS, &[]),
             lease.batch_execute(&can_watch),
         );
         let mut denied: foldhash::HashSet<String> =
             TAKE_SQL.iter().map(|name| (*name).to_owned()).collect();
-        for row in volatile.map_err(ReadError::never_began)? {
+        for row in with_effects.map_err(ReadError::never_began)? {
             denied.insert(row.try_get(0).map_err(ReadError::never_began)?);
         }
         denied.retain(|name| !HARMLESS.contains(&name.as_str()) && !allows(name));
