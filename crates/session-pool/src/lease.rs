@@ -13,7 +13,8 @@ use tokio_postgres::{Client, Error};
 
 use crate::{
     budget::Stake,
-    connect::{Canceller, Connection, Connector, Remains},
+    cancel::{Canceller, Remains},
+    connect::{Connection, Connector},
     exchange::{DateStyle, Exchange, Parameter, Step},
     kept::{Loss, Occupied},
     refusal::Refusal,

@@ -33,6 +33,7 @@
 //! ```
 
 mod budget;
+mod cancel;
 mod census;
 mod complaint;
 mod connect;

@@ -22,8 +22,9 @@ use tokio::{
 use crate::{
     Database, Lease, LeaseError, Limits, Login, Terms,
     budget::Stake,
+    cancel::{Canceller, Cancels},
     census::{self, Counting},
-    connect::{Canceller, Cancels, ConnectError, Connector, PATIENCE},
+    connect::{ConnectError, Connector, PATIENCE},
     directory::{Configured, Directory},
     kept::Kept,
     reachability::Reachability,

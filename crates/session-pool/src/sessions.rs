@@ -11,8 +11,8 @@ use tokio::{sync::Notify, time::MissedTickBehavior};
 
 use crate::{
     Census, Database, End, Limits, Session, Terms,
+    cancel::Cancels,
     census::{self, Counting},
-    connect::Cancels,
     deadline::Deadlines,
     directory::{Budgets, Directory},
     end::Ends,

@@ -12,7 +12,8 @@ use super::{
 use crate::{
     Lease, LeaseError,
     budget::{Share, Stake},
-    connect::{Canceller, Connector},
+    cancel::Canceller,
+    connect::Connector,
     seats::Seat,
 };
 

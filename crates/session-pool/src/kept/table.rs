@@ -13,7 +13,8 @@ use super::{Line, Loss};
 use crate::{
     End, LeaseError,
     budget::{Share, Stake},
-    connect::{Canceller, Connector},
+    cancel::Canceller,
+    connect::Connector,
     end::Ends,
     seats::Seat,
 };

@@ -65,6 +65,13 @@ async fn a_waiting_lease_learns_of_the_end_at_once() {
 /// PostgreSQL looks for a cancel request nowhere in it; some seconds of work.
 const UNINTERRUPTIBLE: &str = "SELECT length(ltrim(repeat('a', 400000), repeat('b', 3000) || 'a'))";
 
+/// How long a process has run, in hundredths of a second (proc(5): utime).
+fn ticks(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    fields.split_whitespace().nth(11).unwrap().parse().unwrap()
+}
+
 #[tokio::test]
 async fn what_cannot_be_interrupted_takes_up_its_own_share_until_it_has_ended() {
     let observer = observer().await;
@@ -79,20 +86,22 @@ async fn what_cannot_be_interrupted_takes_up_its_own_share_until_it_has_ended() 
     };
     let (id, taken) = ("stubborn", || sessions.census().budgets[0].taken);
     let session = sessions.open_on(id, None, &terms);
-    let is_its_only_one_taken = async || {
-        let lease = session.lease("main").await.unwrap();
-        let statement = tokio::spawn(async move { lease.batch_execute(UNINTERRUPTIBLE).await });
-        running(&observer, id, "ltrim").await;
-        statement.abort();
-        assert!(statement.await.unwrap_err().is_cancelled());
-        matches!(session.lease("main").await, Err(LeaseError::Busy { .. }))
+    let lease = session.lease("main").await.unwrap();
+    let pid = pid(&lease).await;
+    let statement = tokio::spawn(async move { lease.batch_execute(UNINTERRUPTIBLE).await });
+    let works = async {
+        // Before that it might still find the request.
+        while ticks(pid) < 10 {
+            tokio::task::yield_now().await;
+        }
     };
-    let mut tries = 0;
-    // PostgreSQL may find the request before it has begun to work.
-    while !is_its_only_one_taken().await {
-        tries += 1;
-        assert!(tries < 10, "it was given away");
-    }
+    tokio::time::timeout(Duration::from_secs(20), works)
+        .await
+        .unwrap();
+    statement.abort();
+    assert!(statement.await.unwrap_err().is_cancelled());
+    let next = session.lease("main").await;
+    assert!(matches!(next, Err(LeaseError::Busy { .. })), "its only one");
     drop(session);
     let begin = Instant::now();
     loop {
