@@ -121,6 +121,7 @@ mod handler;
 pub mod http;
 mod input;
 mod jsonrpc;
+mod lines;
 mod listed;
 mod listen;
 mod lists;

@@ -10,19 +10,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 
 use crate::auth::Principal;
 use crate::exchange::{Exchange, Step};
 use crate::handler::Handler;
 use crate::jsonrpc::{self, Failure, Id, Message, Payload, Rejected, Request};
+use crate::lines::{Line, Lines};
 use crate::service::{self, Arrival, Channel, Conversation, Service};
 
 /// The limits of the stdio transport.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The longest line in bytes; longer ones are skipped.
+    /// The longest line in bytes; a request that is longer is refused, anything else skipped.
     pub max_line_bytes: usize,
     /// How many requests run at once; further ones are answered with an error.
     pub max_requests: usize,
@@ -65,7 +66,8 @@ pub async fn serve<H: Handler>(
                 said = peer.step(), if !output.is_full() => output.push_all(said),
                 // What is refused is answered as well, so a client that does not read is not heard.
                 line = lines.next(), if !output.is_full() => match line? {
-                    Some(line) => peer.take(&line, &mut output),
+                    Some(Line::Whole(line)) => peer.take(&line, &mut output),
+                    Some(Line::TooLong(id)) => peer.refuse_too_long(id, &mut output),
                     None => break,
                 }
             }
@@ -144,6 +146,18 @@ impl<H: Handler> Peer<H> {
                 tracing::warn!(reason = %failure.message, "skipped a line that is not a message");
             }
             Ok(Payload::Batch(entries)) => self.start_batch(entries, output),
+        }
+    }
+
+    fn refuse_too_long<W>(&self, id: Option<Id>, output: &mut Output<W>) {
+        let limit = self.options.max_line_bytes;
+        tracing::warn!(limit, "skipped a line that is too long");
+        if id.is_some() {
+            let message = format!("the message is longer than {limit} bytes; send less at once");
+            output.push(&jsonrpc::write_failure(
+                id.as_ref(),
+                &Failure::malformed(message),
+            ));
         }
     }
 
@@ -253,58 +267,6 @@ impl Running {
                 .as_mut()
                 .poll(context)
                 .map(|answers| Said::Last(jsonrpc::join(answers.iter().flatten()))),
-        }
-    }
-}
-
-/// Lines of bounded length. Reading one may be broken off and taken up again.
-struct Lines<R> {
-    reader: BufReader<R>,
-    line: Vec<u8>,
-    limit: usize,
-    /// The line was too long; the rest of it is skipped.
-    skipping: bool,
-}
-
-impl<R: AsyncRead + Unpin> Lines<R> {
-    fn new(reader: R, limit: usize) -> Self {
-        Self {
-            reader: BufReader::new(reader),
-            line: Vec::new(),
-            limit,
-            skipping: false,
-        }
-    }
-
-    /// Reads the next line that is not blank; `None` at the end of the input.
-    async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        loop {
-            let bytes = self.reader.fill_buf().await?;
-            let at_end = bytes.is_empty();
-            let break_at = bytes.iter().position(|byte| *byte == b'\n');
-            let part = &bytes[..break_at.unwrap_or(bytes.len())];
-            if self.line.len() + part.len() > self.limit {
-                self.skipping = true;
-                self.line.clear();
-            }
-            if !self.skipping {
-                self.line.extend_from_slice(part);
-            }
-            let consumed = break_at.map_or(bytes.len(), |position| position + 1);
-            self.reader.consume(consumed);
-            if !at_end && break_at.is_none() {
-                continue;
-            }
-            if std::mem::take(&mut self.skipping) {
-                tracing::warn!(limit = self.limit, "skipped a line that is too long");
-            }
-            let line = std::mem::take(&mut self.line);
-            if !line.trim_ascii().is_empty() {
-                return Ok(Some(line));
-            }
-            if at_end {
-                return Ok(None);
-            }
         }
     }
 }

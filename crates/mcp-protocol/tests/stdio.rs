@@ -148,6 +148,29 @@ async fn lines_that_are_no_messages_do_not_end_the_conversation() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_too_long_is_told_so() {
+    let mut pipe = start(Options {
+        max_line_bytes: 1000,
+        ..Options::default()
+    });
+    let call = json!({ "name": "echo", "arguments": { "text": "é".repeat(300_000) } });
+    // Members in the order in which the official clients write them.
+    pipe.send(&format!(
+        r#"{{"method":"tools/call","params":{call},"jsonrpc":"2.0","id":1}}"#
+    ))
+    .await;
+    pipe.call(2, "ping", json!({})).await;
+    let refused = pipe.next().await.unwrap();
+    assert_eq!(
+        refused,
+        json!({ "jsonrpc": "2.0", "id": 1, "error": {
+            "code": -32600, "message": "the message is longer than 1000 bytes; send less at once"
+        } })
+    );
+    assert_eq!(pipe.next().await.unwrap()["id"], 2);
+}
+
+#[tokio::test]
 async fn a_large_message_passes_both_ways() {
     let mut pipe = start(Options::default());
     let text = "é".repeat(300_000);

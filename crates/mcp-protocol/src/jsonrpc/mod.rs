@@ -1,6 +1,7 @@
 //! JSON-RPC 2.0 envelopes: one reading of what comes in, one writing of what goes out.
 
 mod read;
+mod skim;
 mod write;
 
 use std::borrow::Cow;
@@ -11,6 +12,7 @@ use serde_json::Number;
 use serde_json::value::RawValue;
 
 pub(crate) use read::{present, read};
+pub(crate) use skim::Skim;
 pub(crate) use write::{
     append, append_line, join, write_failure, write_notification, write_request, write_result,
 };
