@@ -1,11 +1,9 @@
 //! One dispatch for every transport and every revision.
 
-use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use serde_json::Value;
 
 use crate::auth::Principal;
@@ -279,7 +277,7 @@ impl<H: Handler> Service<H> {
             .map_err(|error| rounds::failure(error, revision))
     }
 
-    /// Runs one call of the handler within its time, and catches its panic.
+    /// Runs one call of the handler within its time.
     ///
     /// Calls come in boxes: they may be large, and every request has room for each kind of them.
     pub(crate) async fn limited<T>(
@@ -287,17 +285,12 @@ impl<H: Handler> Service<H> {
         call: impl Future<Output = Result<T, CallError>> + Unpin,
     ) -> Result<Result<T, CallError>, Failure> {
         let limit = self.request_timeout();
-        match tokio::time::timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
-            Ok(Ok(outcome)) => Ok(outcome),
-            Ok(Err(_panic)) => {
-                tracing::error!("a handler panicked");
-                Err(Failure::internal())
-            }
-            Err(_elapsed) => Err(Failure::new(
+        tokio::time::timeout(limit, call).await.map_err(|_elapsed| {
+            Failure::new(
                 INTERNAL_ERROR,
                 format!("the request took longer than {} s", limit.as_secs_f64()),
-            )),
-        }
+            )
+        })
     }
 
     /// Writes what a call of rounds came to.

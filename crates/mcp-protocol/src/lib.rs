@@ -2,9 +2,10 @@
 //!
 //! A server's owner implements two traits. [`Authenticate`] says who sent a request; [`Handler`]
 //! says what that [`Principal`] can call and answers the calls. A [`Service`] puts the protocol
-//! around a handler, and a transport ([`http::Server`] or [`stdio::serve`]) carries it. No task is
-//! spawned for a request: its handler runs in the task of its connection, and is dropped there when
-//! the client hangs up, cancels, or loses its rights.
+//! around a handler, and a transport ([`http::Server`] or [`stdio::serve`]) carries it; a service of
+//! your own can pass requests on ([`http::Server::respond`]). No task is spawned for a request: its
+//! handler runs in the task of its connection, and is dropped there when the client hangs up,
+//! cancels, or loses its rights. A handler that panics fails its request, and nothing else.
 //!
 //! An echo server, over stdio and over HTTP:
 //!

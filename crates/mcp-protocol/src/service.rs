@@ -1,11 +1,14 @@
 //! A handler behind the protocol's rules.
 
 use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use hyper::header::HeaderMap;
 use tokio::sync::watch;
 
@@ -26,6 +29,9 @@ use crate::seal::Sealer;
 use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::tasks::Tasks;
+
+/// The longest time that options may name: what is longer cannot be added to every clock.
+pub(crate) const LONGEST_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A [`Handler`] behind the protocol's rules; the transports [`http`](crate::http) and
 /// [`stdio`](crate::stdio) share one.
@@ -55,7 +61,7 @@ impl<H> fmt::Debug for Service<H> {
     }
 }
 
-/// The limits that hold on every transport.
+/// The limits that hold on every transport. A time of more than a year counts as a year.
 #[derive(Clone, Debug)]
 pub struct ServiceOptions {
     /// How many tools, resources or prompts one page of a list holds; further ones need a cursor.
@@ -103,6 +109,23 @@ impl Default for ServiceOptions {
             task_lifetime: Duration::from_secs(60 * 60),
             max_tasks_per_principal: 64,
         }
+    }
+}
+
+impl ServiceOptions {
+    /// The same, within what can be counted with.
+    fn bounded(mut self) -> Self {
+        for time in [
+            &mut self.request_timeout,
+            &mut self.input_timeout,
+            &mut self.session_idle_timeout,
+            &mut self.follow_interval,
+            &mut self.list_lifetime,
+            &mut self.task_lifetime,
+        ] {
+            *time = (*time).min(LONGEST_TIME);
+        }
+        self
     }
 }
 
@@ -165,6 +188,7 @@ impl<H: Handler> Service<H> {
 
     /// Serves `handler` within `options`.
     pub fn with_options(handler: H, options: ServiceOptions) -> Self {
+        let options = options.bounded();
         let mut key = [0; 32];
         getrandom::fill(&mut key).expect("the operating system has random bytes");
         Self {
@@ -177,7 +201,7 @@ impl<H: Handler> Service<H> {
                 options.max_sessions_per_principal,
             ),
             // A client that carries a state may ask its user in the meantime.
-            sealer: Sealer::new(key, options.input_timeout * 2),
+            sealer: Sealer::new(key, 2 * options.input_timeout),
             tasks: Tasks::new(options.task_lifetime, options.max_tasks_per_principal),
             requests: Places::new(options.max_requests_per_principal),
             listeners: Places::new(options.max_streams_per_principal),
@@ -190,7 +214,7 @@ impl<H: Handler> Service<H> {
     /// ([`request_timeout`](ServiceOptions::request_timeout)).
     pub fn set_request_timeout(&self, timeout: Duration) {
         self.request_timeout
-            .store(milliseconds(timeout), Ordering::Relaxed);
+            .store(milliseconds(timeout.min(LONGEST_TIME)), Ordering::Relaxed);
     }
 
     pub(crate) fn request_timeout(&self) -> Duration {
@@ -217,7 +241,8 @@ impl<H: Handler> Service<H> {
         let service = Arc::clone(self);
         let sender = Arc::clone(&outbox);
         let answer = Box::pin(async move {
-            match service.perform(&request, arrival, sender).await {
+            let performed = service.perform(&request, arrival, sender);
+            match caught(performed, &request.method).await {
                 Ok(done) => Answer {
                     message: done.message.map(Into::into),
                     status: 200,
@@ -307,6 +332,20 @@ impl<H: Handler> Service<H> {
             Err(Failure::malformed("this answers no request of the server"))
         }
     }
+}
+
+/// Makes a panic of the handler a failure of its request.
+pub(crate) fn caught<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+    method: &str,
+) -> impl Future<Output = Result<T, Failure>> {
+    let work = AssertUnwindSafe(work).catch_unwind();
+    work.map(move |ended| {
+        ended.unwrap_or_else(|_panic| {
+            tracing::error!(method, "a handler panicked");
+            Err(Failure::internal())
+        })
+    })
 }
 
 fn milliseconds(span: Duration) -> u64 {

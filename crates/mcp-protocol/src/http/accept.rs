@@ -1,6 +1,7 @@
 //! Connections: taken, limited, watched, and drained at the end.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
@@ -8,7 +9,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use hyper::body::Body;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -59,6 +63,7 @@ impl<H, A> Clone for Server<H, A> {
 impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
     /// Serves `service` to those whom `authenticator` accepts.
     pub fn new(service: Arc<Service<H>>, authenticator: A, options: Options) -> Self {
+        let options = options.bounded();
         let mut http = Builder::new(TokioExecutor::new());
         if !options.http2 {
             http = http.http1_only();
@@ -102,7 +107,11 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                Some(_) = connections.join_next() => {}
+                Some(ended) = connections.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "a connection ended by a panic");
+                    }
+                }
                 (stream, slot) = self.shared.accept(&listener) => {
                     let shared = Arc::clone(&self.shared);
                     let draining = draining.clone();
@@ -128,6 +137,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
     /// Serves one connection that was accepted elsewhere, such as on a Unix socket, until it ends
     /// or `shutdown` completes and its running requests have ended. The connection limits and TLS
     /// are up to whoever accepted it. Whether `peer` is a trusted proxy is asked as for all others.
+    ///
+    /// That the client hangs up is seen when it is the next thing to be read: not while a request
+    /// runs behind which it has sent more.
     pub async fn serve_stream<S>(
         &self,
         stream: S,
@@ -147,6 +159,50 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
         drain.send_replace(true);
         // What has not ended by then is dropped with this future.
         let _ended = tokio::time::timeout(self.shared.endpoint.options.drain_timeout, served).await;
+    }
+}
+
+impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
+    /// Answers one request that somebody else has read, such as a service of hyper or axum that
+    /// serves other paths as well: [`Options::paths`] and [`Options::health_path`] say which are
+    /// these. Whether `peer` is a trusted proxy is asked as for all others.
+    ///
+    /// The request runs while this future or, if its answer is a stream, the reply's body is polled;
+    /// dropping either cancels it. Streams end when `closing` becomes true. What concerns the
+    /// connection is up to whoever serves it: TLS, how many there may be, how long a head may take
+    /// and a client may refuse to read, and to notice one that has hung up.
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    /// use std::net::IpAddr;
+    ///
+    /// use hyper::{Request, Response, body::Incoming};
+    /// use mcp_protocol::{Authenticate, Handler, http::Server};
+    /// use tokio::sync::watch;
+    ///
+    /// async fn mcp<H: Handler, A: Authenticate<Principal = H::Principal>>(
+    ///     server: Server<H, A>,
+    ///     request: Request<Incoming>,
+    ///     peer: IpAddr,
+    ///     closing: watch::Receiver<bool>,
+    /// ) -> Result<Response<impl hyper::body::Body>, Infallible> {
+    ///     Ok(server.respond(request, peer, closing).await)
+    /// }
+    /// ```
+    pub async fn respond<B>(
+        &self,
+        request: Request<B>,
+        peer: IpAddr,
+        closing: watch::Receiver<bool>,
+    ) -> Response<impl Body<Data = Bytes, Error = Infallible> + Send + Unpin + use<H, A, B>>
+    where
+        B: Body<Data = Bytes, Error: Display>,
+    {
+        let endpoint = &self.shared.endpoint;
+        let peer = endpoint.clients.peer(peer);
+        let reply = endpoint.respond(request, &peer, closing).await;
+        self.shared.counts.reply(reply.status().as_u16());
+        reply
     }
 }
 

@@ -1,18 +1,22 @@
 //! Bodies of requests, within their limits of size and time.
 
+use std::fmt::Display;
 use std::pin::pin;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::poll_immediate;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 
 use super::options::Options;
 use crate::jsonrpc::Failure;
 
 /// Reads a body.
-pub(super) async fn read(body: Incoming, options: &Options) -> Result<Bytes, Failure> {
+pub(super) async fn read<B>(body: B, options: &Options) -> Result<Bytes, Failure>
+where
+    B: Body<Data = Bytes, Error: Display>,
+{
     let mut collecting = pin!(collect(body, options.max_body_bytes));
     // hyper hands a body over once it has been asked for. Mostly it is there then, and no timer
     // has to be set.
@@ -25,7 +29,11 @@ pub(super) async fn read(body: Incoming, options: &Options) -> Result<Bytes, Fai
         .unwrap_or_else(|_| Err(Failure::malformed("the body took too long to arrive").status(408)))
 }
 
-async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, Failure> {
+async fn collect<B>(body: B, limit: usize) -> Result<Bytes, Failure>
+where
+    B: Body<Data = Bytes, Error: Display>,
+{
+    let mut body = pin!(body);
     let too_long = || {
         let message = format!("the body is longer than {limit} bytes; send less at once");
         Failure::malformed(message).status(413)

@@ -1,11 +1,13 @@
 //! One request over HTTP, from its head to its reply.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
+use futures_util::future::poll_immediate;
+use hyper::body::Body;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
@@ -63,9 +65,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     }
 
     /// Answers a request; `closing` becomes true when streams shall end.
-    pub(super) async fn respond(
+    pub(super) async fn respond<B: Body<Data = Bytes, Error: Display>>(
         &self,
-        request: Request<Incoming>,
+        request: Request<B>,
         peer: &Peer,
         closing: Closing,
     ) -> Reply {
@@ -86,9 +88,8 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         let mut reply = match self.route(&parts, peer) {
             Route::Health => self.health(&parts).await,
             Route::Endpoint(client) => {
-                let credentials = head::credentials(&parts.headers);
                 let address = client.address;
-                let mut reply = match self.authenticator.authenticate(credentials, address).await {
+                let mut reply = match self.authenticate(&parts.headers, address).await {
                     Ok(principal) => {
                         self.admit(&mut parts, body, &principal, address, closing)
                             .await
@@ -134,11 +135,33 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         }
     }
 
+    async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        address: IpAddr,
+    ) -> Result<H::Principal, Refusal> {
+        let credentials = head::credentials(headers);
+        let mut asked = pin!(self.authenticator.authenticate(credentials, address));
+        // Mostly it is known at once, and no timer has to be set.
+        if let Some(known) = poll_immediate(asked.as_mut()).await {
+            return known;
+        }
+        let limit = self.service.request_timeout();
+        tokio::time::timeout(limit, asked)
+            .await
+            .unwrap_or_else(|_| {
+                tracing::error!(limit = ?limit, "credentials were not judged in time");
+                Err(Refusal::Unavailable(
+                    "the credentials could not be judged in time; retry",
+                ))
+            })
+    }
+
     /// Answers a principal, which may lose its rights at any moment.
-    async fn admit(
+    async fn admit<B: Body<Data = Bytes, Error: Display>>(
         &self,
         parts: &mut Parts,
-        body: Incoming,
+        body: B,
         principal: &H::Principal,
         client: IpAddr,
         closing: Closing,
@@ -168,7 +191,13 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         if !matches!(parts.method, Method::GET | Method::HEAD) {
             return reply::method_not_allowed("GET, HEAD");
         }
-        let health = self.service.handler.health().await;
+        let limit = self.service.request_timeout();
+        let Ok(health) = tokio::time::timeout(limit, self.service.handler.health()).await else {
+            return reply::refuse(
+                503,
+                "the state of the server could not be found out in time",
+            );
+        };
         let body = serde_json::to_vec(&health.body).expect("a JSON object can be written");
         reply::json(health.status, body)
     }
@@ -219,10 +248,10 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     }
 
     /// Takes the messages of a client.
-    async fn post(
+    async fn post<B: Body<Data = Bytes, Error: Display>>(
         &self,
         headers: &mut HeaderMap,
-        body: Incoming,
+        body: B,
         principal: &H::Principal,
         closing: Closing,
     ) -> Reply {

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::forwarded::Proxies;
 use super::gate::is_host;
+use crate::service::LONGEST_TIME;
 
-/// The settings of the HTTP transport; everything that waits or grows has its limit here.
+/// The settings of the HTTP transport; everything that waits or grows has its limit here. A time of
+/// more than a year counts as a year.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The paths of the MCP endpoint.
@@ -36,7 +40,7 @@ pub struct Options {
     /// How often a stream that has nothing to say shows that it lives. A request that runs for
     /// longer becomes a stream, if its client takes one.
     pub keep_alive_interval: Duration,
-    /// How many connections are open at once; further ones wait in the listener's queue.
+    /// How many connections are open at once, at least one; further ones wait in the listener's queue.
     pub max_connections: usize,
     /// How many connections are open at once from one address (IPv6: from one /64 network); further
     /// ones are closed at once. Trusted proxies have as many as they like; for their clients it is how
@@ -94,7 +98,7 @@ impl Default for AllowedHosts {
     }
 }
 
-/// Entries of [`Options`] that could never match anything.
+/// Entries of [`Options`] that could never match anything, or would stand still.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
     /// An allowed host is no host name.
@@ -108,10 +112,31 @@ pub enum OptionsError {
     /// A path does not begin with a slash.
     #[error("path `{0}` must begin with `/`")]
     Path(String),
+    /// Nothing would be served.
+    #[error("`{0}` must not be zero")]
+    Zero(&'static str),
 }
 
 impl Options {
-    /// Finds every entry that could never match anything.
+    /// The same, within what can be counted with.
+    pub(super) fn bounded(mut self) -> Self {
+        for time in [
+            &mut self.header_timeout,
+            &mut self.body_timeout,
+            &mut self.idle_timeout,
+            &mut self.write_timeout,
+            &mut self.tls_handshake_timeout,
+            &mut self.drain_timeout,
+            &mut self.keep_alive_interval,
+        ] {
+            *time = (*time).min(LONGEST_TIME);
+        }
+        self.keep_alive_interval = self.keep_alive_interval.max(Duration::from_millis(1));
+        self.max_connections = self.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Finds every entry that could never match anything, or would stand still.
     pub fn problems(&self) -> Vec<OptionsError> {
         let hosts: &[String] = match &self.allowed_hosts {
             AllowedHosts::LoopbackAnd(names) => names,
@@ -131,10 +156,16 @@ impl Options {
             .cloned();
         let paths = self.paths.iter().chain(&self.health_path);
         let bad_paths = paths.filter(|path| !path.starts_with('/')).cloned();
+        let zeros = [
+            ("max_connections", self.max_connections == 0),
+            ("keep_alive_interval", self.keep_alive_interval.is_zero()),
+        ];
+        let zeros = zeros.into_iter().filter(|(_, is_zero)| *is_zero);
         bad_hosts
             .map(OptionsError::Host)
             .chain(bad_origins.map(OptionsError::Origin))
             .chain(bad_paths.map(OptionsError::Path))
+            .chain(zeros.map(|(name, _)| OptionsError::Zero(name)))
             .collect()
     }
 }
@@ -158,14 +189,16 @@ mod tests {
                 "https://bad.example.com/",
             ]),
             paths: names(&["/mcp", "mcp"]),
+            max_connections: 0,
+            keep_alive_interval: Duration::ZERO,
             ..Options::default()
         };
         let problems: Vec<_> = options.problems().iter().map(ToString::to_string).collect();
-        assert_eq!(problems.len(), 4, "{problems:#?}");
-        assert!(
-            problems
+        assert_eq!(problems.len(), 6, "{problems:#?}");
+        assert!(problems.iter().all(|problem| {
+            ["mcp", "bad", "zero"]
                 .iter()
-                .all(|problem| problem.contains("mcp") || problem.contains("bad"))
-        );
+                .any(|word| problem.contains(word))
+        }));
     }
 }

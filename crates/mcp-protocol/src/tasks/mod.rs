@@ -16,7 +16,7 @@ use crate::outbox::Outbox;
 use crate::params;
 use crate::revision::Revision;
 use crate::rounds::{self, Asking};
-use crate::service::Service;
+use crate::service::{Service, caught};
 
 pub(crate) use table::Tasks;
 use table::{Shown, Status, Task};
@@ -122,7 +122,7 @@ impl<P: Principal> Work<P> {
             _ = cancelled.wait_for(|cancelled| *cancelled) => Status::Cancelled,
             () = self.principal.revoked() => Status::Cancelled,
             () = tokio::time::sleep(self.task.lifetime) => Status::Cancelled,
-            outcome = self.rounds(&service, inputs) => match outcome {
+            outcome = caught(self.rounds(&service, inputs), "tools/call") => match outcome {
                 Ok(result) => {
                     let reply = service.reply(&result, self.revision, None);
                     Status::Completed(reply.json())

@@ -79,6 +79,7 @@ impl Authenticate for Tokens {
             "busy-token" => Err(Refusal::TooManyFailures {
                 retry_after: Duration::from_millis(1500),
             }),
+            "stuck-token" => std::future::pending().await,
             "down-token" => Err(Refusal::Unavailable("the token file is being read; retry")),
             _ => Err(Refusal::Unknown),
         }
