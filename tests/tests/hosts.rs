@@ -1,9 +1,9 @@
 //! A database on several hosts: who is asked, and what happens when one is down.
 #![allow(clippy::unwrap_used)]
 
-use end_to_end::{Postgres, Setup, wait};
+use end_to_end::{Postgres, Request, Setup, wait};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{net::TcpListener, time::Duration};
 
 const PASSWORD: &str = "canary-password-hosts";
 
@@ -116,4 +116,31 @@ fn when_a_host_goes_down_the_next_one_serves() {
         "{}",
         answer.text
     );
+}
+
+/// Powered off, or behind a firewall that drops everything: it takes connections and says nothing.
+#[test]
+fn past_a_silent_host_health_is_what_calls_find() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let second = postgres();
+    let mut entry = entry(&[&second], "any");
+    let silent_port = silent.local_addr().unwrap().port();
+    entry["host"] = json!(format!("127.0.0.1:{silent_port},127.0.0.1:{}", second.port));
+    entry["connect_timeout"] = json!("3s");
+    let mut setup = Setup::new([entry]);
+    let token = setup.add_token();
+    let server = setup.start();
+    let state = || {
+        let response = server.client().send(&Request::new("GET", "/health"));
+        response.unwrap().json()["databases"]["any"].clone()
+    };
+    // Connecting takes longer than a health check waits.
+    assert_eq!(state(), "down");
+    wait::until(
+        "health has come past the silent host",
+        Duration::from_secs(10),
+        || state() == "up",
+    );
+    let answer = server.query(&token, "SELECT current_setting('port')");
+    assert_eq!(answer.value(), &json!(second.port.to_string()));
 }

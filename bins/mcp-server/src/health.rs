@@ -1,20 +1,21 @@
 //! `GET /health`: whether the databases answer and the token file is in force.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use mcp_protocol::{Health, Object};
 use session_pool::{Session, Sessions};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, task::JoinSet, time};
 
 use crate::{audit::Audit, gate::Door};
 
 /// How long an answer is good for, so that asking often costs nothing.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How long a database may take to answer.
+/// How long a database may take to answer, and how long whoever asks waits for what is found out.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// No token can have this id, as no id of a token begins with a parenthesis.
@@ -25,8 +26,25 @@ pub(crate) struct Check {
     session: Session,
     door: Option<Arc<Door>>,
     audit: Option<Arc<Audit>>,
-    /// The last answer. Whoever asks meanwhile waits for the one that is being found out.
-    last: Mutex<Option<(Instant, Health)>>,
+    /// Whoever asks meanwhile waits for what is being found out.
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// The last answer.
+    last: Option<(Instant, Health)>,
+    databases: HashMap<Arc<str>, Asked>,
+}
+
+/// What is known of a database.
+#[derive(Default)]
+struct Asked {
+    /// What was found last.
+    is_up: bool,
+    /// The question that is not answered yet. It goes on beyond [`PATIENCE`]: where connecting takes
+    /// longer, as past a host that is silent, no other one would get further.
+    running: JoinSet<bool>,
 }
 
 impl Check {
@@ -39,25 +57,25 @@ impl Check {
             session: sessions.open(SESSION, None),
             door,
             audit,
-            last: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
     /// Answers 200 whatever it finds: the server itself is well when it can answer.
     pub(crate) async fn run(&self) -> Health {
-        let mut last = self.last.lock().await;
-        if let Some((at, health)) = &*last
+        let mut known = self.known.lock().await;
+        if let Some((at, health)) = &known.last
             && at.elapsed() < FRESH
         {
             return health.clone();
         }
-        let health = self.look().await;
-        *last = Some((Instant::now(), health.clone()));
+        let health = self.look(&mut known.databases).await;
+        known.last = Some((Instant::now(), health.clone()));
         health
     }
 
-    async fn look(&self) -> Health {
-        let answers = self.ask_all().await;
+    async fn look(&self, asked: &mut HashMap<Arc<str>, Asked>) -> Health {
+        let answers = self.ask_all(asked).await;
         let mut databases = Object::new();
         for (name, up) in &answers {
             databases.insert(name.to_string(), if *up { "up" } else { "down" }.into());
@@ -90,21 +108,28 @@ impl Check {
         Health { status: 200, body }
     }
 
-    /// Asks all databases at once, and says in their order which of them answer.
-    async fn ask_all(&self) -> Vec<(Arc<str>, bool)> {
+    /// Asks all databases at once, and says in their order which of them answer; of one that takes
+    /// longer, what was found last.
+    async fn ask_all(&self, asked: &mut HashMap<Arc<str>, Asked>) -> Vec<(Arc<str>, bool)> {
         let names = self.session.databases();
-        let mut asking = tokio::task::JoinSet::new();
-        for (place, name) in names.iter().enumerate() {
-            let (session, name) = (self.session.clone(), name.clone());
-            asking.spawn(async move {
-                let answer = tokio::time::timeout(PATIENCE, ask(&session, &name)).await;
-                (place, name, answer.unwrap_or(false))
-            });
+        asked.retain(|name, _| names.contains(name));
+        for name in names.iter() {
+            let running = &mut asked.entry(name.clone()).or_default().running;
+            if running.is_empty() {
+                let (session, name) = (self.session.clone(), name.clone());
+                running.spawn(async move { ask(&session, &name).await });
+            }
         }
-        let mut answers = asking.join_all().await;
-        answers.sort_by_key(|(place, ..)| *place);
-        let answers = answers.into_iter();
-        answers.map(|(_, name, up)| (name, up)).collect()
+        let until = time::Instant::now() + PATIENCE;
+        let mut answers = Vec::new();
+        for name in names.iter() {
+            let one = asked.entry(name.clone()).or_default();
+            if let Ok(Some(ended)) = time::timeout_at(until, one.running.join_next()).await {
+                one.is_up = ended.unwrap_or(false);
+            }
+            answers.push((name.clone(), one.is_up));
+        }
+        answers
     }
 }
 
@@ -112,9 +137,20 @@ async fn ask(session: &Session, database: &str) -> bool {
     let Ok(lease) = session.lease(database).await else {
         return false;
     };
-    let answers = lease.simple_query("SELECT 1").await.is_ok();
-    if answers {
-        lease.give_back();
+    match time::timeout(PATIENCE, lease.simple_query("SELECT 1")).await {
+        Ok(answer) => {
+            if answer.is_ok() {
+                lease.give_back();
+            }
+            answer.is_ok()
+        }
+        Err(_) => {
+            tracing::warn!(
+                database,
+                "the database did not answer the health check within {} s, although it is connected; see whether it hangs, or what stands between",
+                PATIENCE.as_secs()
+            );
+            false
+        }
     }
-    answers
 }
