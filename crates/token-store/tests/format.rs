@@ -522,6 +522,37 @@ fn ten_thousand_tokens_with_policies_are_read_by_the_scanner() {
 }
 
 #[test]
+fn the_scanner_passes_over_comments_and_blank_lines_between_entries() {
+    let set = numbered_set(50);
+    let nothings = [
+        "",
+        "# Managed by a template: \"do not edit\" \\ 'here'",
+        "  # - id: none",
+        "  ",
+        "#tokens: []",
+        "# M\u{fc}ller",
+    ];
+    let mut nothing = nothings.iter().cycle();
+    let mut text = String::from("# First\n\n---\n# Second\n");
+    for line in set.to_yaml().lines() {
+        if line.starts_with("  - id: ") {
+            text += nothing.next().unwrap();
+            text += "\n";
+        }
+        text += line;
+        text += "\n";
+    }
+    text += "\n# Last\n";
+    assert!(readers::scanner(&text).as_ref() == Some(&set), "{text}");
+    assert!(readers::parser(&text).as_ref() == Ok(&set), "{text}");
+    // What is not sure, the parser decides.
+    for ending in ["# cut off", "\t# tab\n", "# \u{2028}\n", "# \r\n"] {
+        let text = text.clone() + ending;
+        assert!(readers::scanner(&text).is_none(), "{ending:?}");
+    }
+}
+
+#[test]
 fn a_hundred_thousand_tokens_fit() {
     let note = "Service of a team - Q4 2026";
     let entry = |number: u32| {
