@@ -26,7 +26,7 @@ const CANCEL_TIME: Duration = Duration::from_secs(1);
 /// server that is no longer there never hangs up.
 const LONGEST_END: Duration = Duration::from_secs(600);
 
-/// Cancels statements on one database.
+/// Cancels statements on one host of a database.
 pub(crate) struct Canceller {
     wire: Wire,
     pub(crate) socket: Option<PathBuf>,

@@ -42,8 +42,8 @@ tokio::task_local! {
 
 /// Opens connections of one session to one database.
 pub(crate) struct Connector {
-    /// The hosts, in the order in which they are tried.
-    pub(crate) configs: Vec<Config>,
+    /// In the order in which they are tried.
+    pub(crate) hosts: Vec<Host>,
     pub(crate) target: TargetSession,
     /// Time for opening one on one host.
     pub(crate) connect_timeout: Duration,
@@ -54,8 +54,14 @@ pub(crate) struct Connector {
     /// How many statements a connection may have prepared.
     pub(crate) prepared_statements: usize,
     pub(crate) ending: Ending,
-    pub(crate) canceller: Arc<Canceller>,
     pub(crate) reachability: Arc<Reachability>,
+}
+
+/// One host of a database: how it is reached, by TCP or by a socket, and how what runs there is cancelled. Another
+/// host's way is never taken for it.
+pub(crate) struct Host {
+    pub(crate) config: Config,
+    pub(crate) canceller: Arc<Canceller>,
 }
 
 /// One connection, for one exchange at a time. Dropping it closes it at once.
@@ -70,6 +76,7 @@ pub(crate) struct Connection {
     pub(crate) set: Option<Box<str>>,
     pub(crate) was_used: AtomicBool,
     pub(crate) place: Arc<Place>,
+    pub(crate) canceller: Arc<Canceller>,
     task: JoinHandle<()>,
 }
 
@@ -161,12 +168,12 @@ impl Connector {
     async fn find(&self, place: &Arc<Place>) -> Result<Connection, ConnectError> {
         let mut error = ConnectError::Unsuitable;
         for wanted in self.target.rounds() {
-            for config in &self.configs {
-                let connecting = self.connect(config, *wanted, place);
+            for host in &self.hosts {
+                let connecting = self.connect(host, *wanted, place);
                 match timeout(self.connect_timeout, connecting).await {
                     Ok(Ok(Some(connection))) => return Ok(connection),
                     Ok(Ok(None)) => {}
-                    Ok(Err(refused)) => error = Refusal::of(&refused, config).into(),
+                    Ok(Err(refused)) => error = refused.into(),
                     Err(_) => error = ConnectError::Silent,
                 }
             }
@@ -177,32 +184,34 @@ impl Connector {
     /// Connects to a host; gives nothing when it is of another kind than wanted.
     async fn connect(
         &self,
-        config: &Config,
+        host: &Host,
         wanted: TargetSession,
         place: &Arc<Place>,
-    ) -> Result<Option<Connection>, Error> {
+    ) -> Result<Option<Connection>, Refusal> {
+        let refused = |error: Error| Refusal::of(&error, &host.config);
         let wire = self.wire.anew();
-        let (client, lender, task) = match &self.canceller.socket {
+        let (client, lender, task) = match &host.canceller.socket {
             None => {
-                let (client, connection) = config.connect(wire.clone()).await?;
-                self.drive(&wire, client, connection, place)?
+                let connecting = host.config.connect(wire.clone());
+                let (client, connection) = connecting.await.map_err(refused)?;
+                self.drive(&wire, client, connection, place, host)
             }
-            Some(path) => match wire.open_socket(path).await {
-                Ok(stream) => {
-                    let (client, connection) = config.connect_raw(stream, NoTls).await?;
-                    self.drive(&wire, client, connection, place)?
-                }
-                // tokio-postgres makes its own kind of error of the same failure.
-                Err(_) => return Err(unreachable(config).await),
-            },
-        };
+            Some(path) => {
+                let stream = wire.open_socket(path).await;
+                let stream = stream.map_err(|error| Refusal::of_socket(&error))?;
+                let connecting = host.config.connect_raw(stream, NoTls);
+                let (client, connection) = connecting.await.map_err(refused)?;
+                self.drive(&wire, client, connection, place, host)
+            }
+        }
+        .map_err(refused)?;
         if wanted != TargetSession::Any {
-            let (is_standby, is_read_only) = kind(&client).await?;
+            let (is_standby, is_read_only) = kind(&client).await.map_err(refused)?;
             if !wanted.takes(is_standby, is_read_only) {
                 return Ok(None);
             }
         }
-        let process = process(&client).await?;
+        let process = process(&client).await.map_err(refused)?;
         let is_direct = process.is_some() && process == lender.process();
         self.size_the_budget(&client).await;
         Ok(Some(Connection {
@@ -211,6 +220,7 @@ impl Connector {
             set: None,
             was_used: AtomicBool::new(false),
             place: place.clone(),
+            canceller: host.canceller.clone(),
             opened: Instant::now(),
             means: Means {
                 lender,
@@ -283,13 +293,6 @@ const MOST_CONNECTIONS: &str = "SELECT pg_catalog.current_setting('max_connectio
      - pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int4 \
      - coalesce(pg_catalog.current_setting('reserved_connections', true)::pg_catalog.int4, 0)";
 
-async fn unreachable(config: &Config) -> Error {
-    match config.connect(NoTls).await {
-        Err(error) => error,
-        Ok(_) => Error::__private_api_timeout(),
-    }
-}
-
 impl Connector {
     /// Runs a connection until it ends, its owner drops it or its session is closed.
     fn drive<S, T>(
@@ -298,6 +301,7 @@ impl Connector {
         client: Client,
         connection: tokio_postgres::Connection<S, T>,
         place: &Arc<Place>,
+        host: &Host,
     ) -> Result<Driven, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -307,10 +311,10 @@ impl Connector {
             .take_opened()
             .ok_or_else(Error::__private_api_timeout)?;
         let token = client.cancel_token();
-        let (ending, canceller) = (self.ending.clone(), self.canceller.clone());
+        let (ending, canceller) = (self.ending.clone(), host.canceller.clone());
         let (line, place) = (lender.clone(), place.clone());
         // Whoever waits for cancel requests waits for those, too, that are yet to be sent.
-        let pending = self.canceller.cancels.tasks.token();
+        let pending = canceller.cancels.tasks.token();
         let task = tokio::spawn(async move {
             let _pending = pending;
             tokio::select! {

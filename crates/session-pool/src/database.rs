@@ -13,11 +13,12 @@ pub struct Database {
     pub generation: u64,
     /// Where it is and as whom to log in. TLS is `tls`'s business, not this value's.
     pub config: tokio_postgres::Config,
-    /// Where it is, too: the same for each further host, in the order in which they are tried.
+    /// Where it is, too: the same for each further host, in the order in which they are tried. Some may be reached by
+    /// TCP and others by a Unix socket.
     pub fallbacks: Vec<tokio_postgres::Config>,
     /// Which of these servers is wanted.
     pub target: TargetSession,
-    /// How the wire is protected.
+    /// How the wire is protected. A Unix socket stays on this machine, and is never protected (as in libpq).
     pub tls: Tls,
     /// Time for opening a connection to one host, from the first packet to the first answer.
     pub connect_timeout: Duration,

@@ -13,7 +13,7 @@ use tokio_postgres::{Client, Error};
 
 use crate::{
     budget::Stake,
-    cancel::{Canceller, Remains},
+    cancel::Remains,
     connect::{Connection, Connector},
     exchange::{DateStyle, Exchange, Parameter, Step},
     kept::{Loss, Occupied},
@@ -139,7 +139,6 @@ pub struct Lease {
     object: Option<Object<Connector>>,
     seat: Option<Seat>,
     stake: Arc<Stake>,
-    canceller: Arc<Canceller>,
     /// Of the database's description that the connection was opened by.
     generation: u64,
     runtime: Handle,
@@ -167,14 +166,12 @@ impl Lease {
         object: Object<Connector>,
         seat: Seat,
         stake: Arc<Stake>,
-        canceller: Arc<Canceller>,
         generation: u64,
     ) -> Self {
         Lease {
             object: Some(object),
             seat: Some(seat),
             stake,
-            canceller,
             generation,
             runtime: Handle::current(),
             line: None,
@@ -240,8 +237,7 @@ impl Lease {
         };
         match self.line.take() {
             Some(line) if line.stays => {
-                let (stake, canceller) = (self.stake.clone(), self.canceller.clone());
-                line.park(object, seat, stake, canceller, self.generation);
+                line.park(object, seat, self.stake.clone(), self.generation);
             }
             line => {
                 drop(line);
@@ -379,6 +375,6 @@ impl Drop for Lease {
         let token = client.cancel_token();
         let (stream, _) = lender.cut();
         let remains = Remains::new(stream, connection.place.clone(), self.seat.take());
-        self.canceller.cancel(token, remains, &self.runtime);
+        connection.canceller.cancel(token, remains, &self.runtime);
     }
 }

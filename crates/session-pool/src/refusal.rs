@@ -1,6 +1,6 @@
 //! Why a server did not let one in, without the password that it may have been given.
 
-use std::error::Error as _;
+use std::{error::Error as _, io};
 
 use tokio_postgres::{Config, Error, error::SqlState};
 
@@ -71,6 +71,17 @@ impl Refusal {
             remedy: remedy(code.as_ref(), &told),
             told: without_password(told, config),
             code,
+        }
+    }
+
+    /// Takes why a Unix socket could not be opened.
+    pub(crate) fn of_socket(error: &io::Error) -> Self {
+        // As tokio-postgres says it of TCP.
+        let told = format!("error connecting to server: {error}");
+        Refusal {
+            remedy: remedy(None, &told),
+            told,
+            code: None,
         }
     }
 

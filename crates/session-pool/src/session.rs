@@ -18,13 +18,14 @@ use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
 };
+use tokio_postgres::Config;
 
 use crate::{
     Database, Lease, LeaseError, Limits, Login, Terms,
     budget::Stake,
     cancel::{Canceller, Cancels},
     census::{self, Counting},
-    connect::{ConnectError, Connector, PATIENCE},
+    connect::{ConnectError, Connector, Host, PATIENCE},
     directory::{Configured, Directory},
     kept::Kept,
     reachability::Reachability,
@@ -76,7 +77,6 @@ struct DatabasePool {
     pool: Pool,
     seats: Arc<Seats>,
     stake: Arc<Stake>,
-    canceller: Arc<Canceller>,
     /// Whether what runs on it is to end.
     is_cut: Arc<AtomicBool>,
 }
@@ -287,7 +287,6 @@ impl Session {
             pool,
             seats,
             stake,
-            canceller,
             ..
         } = from;
         let _queued = match seats.is_full() {
@@ -305,8 +304,7 @@ impl Session {
                 _ if pool.is_closed() => Ok(None),
                 Ok((object, seat)) => {
                     let generation = configured.database.generation;
-                    let (stake, canceller) = (stake.clone(), canceller.clone());
-                    Ok(Some(Lease::new(object, seat, stake, canceller, generation)))
+                    Ok(Some(Lease::new(object, seat, stake.clone(), generation)))
                 }
                 Err(error) => Err(self.refusal(&configured.database, error)),
             }
@@ -341,20 +339,21 @@ impl Session {
         } = &*configured;
         let is_cut = Arc::<AtomicBool>::default();
         let wire = Wire::new(database.tls.clone(), self.0.limits.exchange_bytes);
-        let canceller = Arc::new(Canceller::new(
-            &database.config,
-            wire.clone(),
-            self.0.cancels.clone(),
-        ));
-        let mut configs = database.configs_for(self.0.login.as_deref());
-        for config in &mut configs {
+        let host = |mut config: Config| {
             config.application_name(format!("mcp/{}", self.0.id));
             config.connect_timeout(database.connect_timeout);
-            wire.route(config, canceller.uses_socket());
-        }
+            let canceller = Canceller::new(&config, wire.clone(), self.0.cancels.clone());
+            wire.route(&mut config, canceller.uses_socket());
+            Host {
+                config,
+                canceller: Arc::new(canceller),
+            }
+        };
+        let configs = database.configs_for(self.0.login.as_deref());
+        let hosts = configs.into_iter().map(host).collect();
         let stake = Stake::new(budget);
         let connector = Connector {
-            configs,
+            hosts,
             target: database.target,
             connect_timeout: database.connect_timeout,
             stake: stake.clone(),
@@ -365,7 +364,6 @@ impl Session {
                 session: self.0.ended.subscribe(),
                 is_cut: is_cut.clone(),
             },
-            canceller: canceller.clone(),
             reachability: match &self.0.login {
                 None => reachability.clone(),
                 // That a role of this session's own is refused says nothing of others.
@@ -392,7 +390,6 @@ impl Session {
             pool,
             seats,
             stake,
-            canceller,
             is_cut,
         })
     }

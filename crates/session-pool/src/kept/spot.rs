@@ -12,7 +12,6 @@ use super::{
 use crate::{
     Lease, LeaseError,
     budget::{Share, Stake},
-    cancel::Canceller,
     connect::Connector,
     seats::Seat,
 };
@@ -76,9 +75,9 @@ impl Spot {
             .seat
             .take()
             .expect("it has one as long as it has its connection");
-        let (stake, canceller) = (parked.stake.clone(), parked.canceller.clone());
+        let stake = parked.stake.clone();
         let share = parked.share.take();
-        let mut lease = Lease::new(object, seat, stake, canceller, parked.generation);
+        let mut lease = Lease::new(object, seat, stake, parked.generation);
         lease.occupies(Occupied {
             spot: self,
             share,
@@ -113,14 +112,12 @@ impl Occupied {
         object: Object<Connector>,
         seat: Seat,
         stake: Arc<Stake>,
-        canceller: Arc<Canceller>,
         generation: u64,
     ) {
         let parked = Parked {
             object: Some(object),
             seat: Some(seat),
             stake,
-            canceller,
             generation,
             share: self.share.take(),
             since: Instant::now(),

@@ -13,7 +13,6 @@ use super::{Line, Loss};
 use crate::{
     End, LeaseError,
     budget::{Share, Stake},
-    cancel::Canceller,
     connect::Connector,
     end::Ends,
     seats::Seat,
@@ -76,7 +75,6 @@ pub(super) struct Parked {
     pub(super) object: Option<Object<Connector>>,
     pub(super) seat: Option<Seat>,
     pub(super) stake: Arc<Stake>,
-    pub(super) canceller: Arc<Canceller>,
     pub(super) generation: u64,
     pub(super) share: Option<Share>,
     pub(super) since: Instant,

@@ -4,6 +4,7 @@ use super::*;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
+    sync::mpsc,
 };
 use tokio_postgres::config::ChannelBinding;
 
@@ -172,4 +173,76 @@ async fn closing_reaches_statements_over_tls() {
     let took = gone(&observer, "tls-closing").await;
     assert!(took < AT_ONCE, "took {took:?}");
     assert!(call.await.unwrap().is_err());
+}
+
+/// Refuses TLS to whoever asks for it, and gives what it was sent by each until that hung up.
+async fn eavesdropper(listener: TcpListener, sent: mpsc::UnboundedSender<Vec<u8>>) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let mut heard = vec![0; 8];
+        if stream.read_exact(&mut heard).await.is_ok() {
+            _ = stream.write_all(b"N").await;
+            _ = stream.read_to_end(&mut heard).await;
+        }
+        _ = sent.send(heard);
+    }
+}
+
+#[tokio::test]
+async fn where_tls_is_required_no_host_is_told_anything_without_it() {
+    const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sent, mut heard) = mpsc::unbounded_channel();
+    tokio::spawn(eavesdropper(listener, sent));
+    let login = |config: &mut Config| {
+        let config = config.port(port).user("reader").password(PASSWORD);
+        config.dbname("postgres").clone()
+    };
+    let socket = login(Config::new().host_path("/nowhere"));
+    let tcp = login(Config::new().host("127.0.0.1"));
+    for (first, second) in [(&socket, &tcp), (&tcp, &socket)] {
+        let mut database = Database::new(
+            "main",
+            first.clone(),
+            Tls::new(Verification::Encrypted, None).unwrap(),
+        );
+        database.fallbacks = vec![second.clone()];
+        database.connect_timeout = Duration::from_secs(1);
+        let sessions = Sessions::new([database], Limits::default());
+        let lease = sessions.open("overheard", None).lease("main").await;
+        drop(sessions);
+        assert_eq!(heard.recv().await.unwrap(), SSL_REQUEST);
+        assert!(matches!(lease, Err(LeaseError::Unreachable { .. })));
+    }
+    assert!(heard.is_empty(), "it was asked once each time");
+}
+
+#[tokio::test]
+async fn a_database_may_be_reached_by_a_socket_and_by_tcp() {
+    let observer = observer().await;
+    let mut no_socket = tcp_config("localhost");
+    no_socket.hostaddr("127.0.0.1".parse().unwrap());
+    let (by_socket, by_tcp) = (socket_config(), no_socket);
+    let (mut nowhere, mut nobody) = (Config::new(), Config::new());
+    nowhere.host_path("/nowhere").user("x").dbname("x");
+    nobody.host("127.0.0.1").port(1).user("x").dbname("x");
+    for (id, first, second, uses_tls) in [
+        ("socket, then TCP", nowhere, by_tcp, true),
+        ("TCP, then socket", nobody, by_socket, false),
+    ] {
+        let tls = Tls::new(Verification::Host, Some(&server().authority)).unwrap();
+        let mut database = Database::new("main", first, tls);
+        database.fallbacks = vec![second];
+        let sessions = Sessions::new([database], Limits::default());
+        let session = sessions.open(id, None);
+        let lease = session.lease("main").await.unwrap();
+        let ssl = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        let row = lease.query_one(ssl, &[]).await.unwrap();
+        assert_eq!(row.get::<_, bool>(0), uses_tls, "{id}");
+        let call = tokio::spawn(async move { lease.batch_execute("SELECT pg_sleep(60)").await });
+        running(&observer, id, "pg_sleep").await;
+        sessions.close(id);
+        assert!(gone(&observer, id).await < AT_ONCE, "{id}");
+        assert!(call.await.unwrap().is_err());
+    }
 }
