@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
 };
 
@@ -38,9 +39,15 @@ impl Ends {
         let _taken = self.0.set(Box::new(told));
     }
 
+    /// Tells of an end. What ends other sessions, too, is not to be stopped by a panic of whoever is told.
     pub(crate) fn tell(&self, id: &str, end: End<'_>) {
-        if let Some(told) = self.0.get() {
-            told(id, end);
+        let Some(told) = self.0.get() else {
+            return;
+        };
+        if catch_unwind(AssertUnwindSafe(|| told(id, end))).is_err() {
+            tracing::error!(
+                "what Sessions::tell_ends was given panicked; the next end is told, too"
+            );
         }
     }
 }

@@ -40,7 +40,8 @@ type PoolError = managed::PoolError<ConnectError>;
 /// A handle on one id's connections; clones are the same session.
 ///
 /// Opened with [`Sessions::open`](crate::Sessions::open). Dropping it closes nothing: idle
-/// connections go by their own time.
+/// connections go by their own time. It is closed by [`Sessions`](crate::Sessions), at its deadline and when the last of
+/// those is dropped.
 #[derive(Clone)]
 pub struct Session(Arc<Shared>);
 

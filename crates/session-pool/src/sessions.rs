@@ -2,6 +2,7 @@
 
 use std::{
     hash::RandomState,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak, atomic::Ordering},
     time::{Duration, SystemTime},
 };
@@ -28,8 +29,10 @@ type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Every session there is; clones are the same.
 ///
-/// One task of the runtime that [`Sessions::new`] is called on ends sessions at their deadlines. It
-/// stops when the last clone is dropped.
+/// One task of the runtime that [`Sessions::new`] is called on ends sessions at their deadlines. There is no session
+/// whose deadline nobody watches: when the last clone is dropped, or that runtime ends, all sessions end as by
+/// [`Sessions::close_all`], whoever still has a handle on one. After the runtime's end none can be opened any more:
+/// [`Sessions::open`] gives closed ones.
 #[derive(Clone)]
 pub struct Sessions {
     inner: Arc<Inner>,
@@ -56,6 +59,8 @@ struct Table {
     budgets: Budgets,
     open: HashMap<String, Entry>,
     deadlines: Deadlines,
+    /// Whether nobody watches deadlines any more.
+    is_over: bool,
 }
 
 struct Entry {
@@ -139,7 +144,7 @@ impl Sessions {
         Self::with_clock(databases, limits, SystemTime::now)
     }
 
-    /// Starts with a clock of the caller's.
+    /// Starts with a clock of the caller's. Should that panic, the system's stands in for it.
     pub fn with_clock(
         databases: impl IntoIterator<Item = Database>,
         limits: Limits,
@@ -152,6 +157,7 @@ impl Sessions {
                 budgets,
                 open: HashMap::default(),
                 deadlines: Deadlines::default(),
+                is_over: false,
             }),
             limits,
             clock: Arc::new(clock),
@@ -160,13 +166,15 @@ impl Sessions {
             ends: Ends::default(),
             earlier: Arc::default(),
         });
-        tokio::spawn(keep(Arc::downgrade(&inner), inner.earlier.clone()));
+        let keeper = Keeper(Arc::downgrade(&inner));
+        tokio::spawn(keeper.keep(inner.earlier.clone()));
         Sessions { inner }
     }
 
     /// Has `told` called with the id of each session of which something ends that nobody has closed or
     /// let go, once: when its leases are refused and its connections are being closed. It must not
-    /// wait. Whoever asks first is told, others are not.
+    /// wait. Should it panic, the log is told, and it is called for the next end all the same. Whoever asks
+    /// first is told, others are not.
     pub fn tell_ends(&self, told: impl Fn(&str, End<'_>) + Send + Sync + 'static) {
         self.inner.ends.are_told_to(told);
     }
@@ -195,6 +203,10 @@ impl Sessions {
             return session.unwrap_or_else(|| self.inner.ended(id, terms));
         }
         let mut table = self.inner.lock();
+        if table.is_over {
+            drop(table);
+            return self.inner.ended(id, terms);
+        }
         let (former, outgoing) = table.adapt(id, terms);
         let session = table.enter(id, terms, &self.inner);
         let is_earliest = table.shift(id, deadline);
@@ -268,13 +280,7 @@ impl Sessions {
 
     /// Closes all sessions.
     pub fn close_all(&self) {
-        let mut table = self.inner.lock();
-        table.deadlines = Deadlines::default();
-        let entries: Vec<Entry> = table.open.drain().map(|(_, entry)| entry).collect();
-        drop(table);
-        for Entry { session, .. } in entries {
-            session.end();
-        }
+        self.inner.close_all(false);
     }
 
     /// Closes all sessions and waits until their statements have been cancelled, about a second at
@@ -317,25 +323,38 @@ impl Sessions {
     }
 }
 
-/// Ends sessions at their deadlines and closes idle connections, until all handles are gone.
-async fn keep(inner: Weak<Inner>, earlier: Arc<Notify>) {
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let Some(strong) = inner.upgrade() else {
-            return;
-        };
-        strong.end_due();
-        let pause = strong.until_next();
-        drop(strong);
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = earlier.notified() => {}
-            _ = tick.tick() => {
-                if let Some(strong) = inner.upgrade() {
-                    strong.close_idle();
+/// Watches the deadlines. Dropped, as with its runtime, it ends all sessions.
+struct Keeper(Weak<Inner>);
+
+impl Keeper {
+    /// Ends sessions at their deadlines and closes idle connections, until all handles are gone.
+    async fn keep(self, earlier: Arc<Notify>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let Some(strong) = self.0.upgrade() else {
+                return;
+            };
+            strong.end_due();
+            let pause = strong.until_next();
+            drop(strong);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = earlier.notified() => {}
+                _ = tick.tick() => {
+                    if let Some(strong) = self.0.upgrade() {
+                        strong.close_idle();
+                    }
                 }
             }
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.close_all(true);
         }
     }
 }
@@ -343,7 +362,26 @@ async fn keep(inner: Weak<Inner>, earlier: Arc<Notify>) {
 impl Inner {
     /// Says whether a deadline has come.
     fn is_over(&self, deadline: Option<SystemTime>) -> bool {
-        deadline.is_some_and(|at| at <= (self.clock)())
+        deadline.is_some_and(|at| at <= self.now())
+    }
+
+    fn now(&self) -> SystemTime {
+        catch_unwind(AssertUnwindSafe(|| (self.clock)())).unwrap_or_else(|_| {
+            tracing::error!("the clock of Sessions::with_clock panicked; the system's stands in");
+            SystemTime::now()
+        })
+    }
+
+    /// Closes all sessions; for good, if there are to be no others.
+    fn close_all(&self, for_good: bool) {
+        let mut table = self.lock();
+        table.is_over |= for_good;
+        table.deadlines = Deadlines::default();
+        let entries: Vec<Entry> = table.open.drain().map(|(_, entry)| entry).collect();
+        drop(table);
+        for Entry { session, .. } in entries {
+            session.end();
+        }
     }
 
     /// Makes a session that has ended.
@@ -362,7 +400,7 @@ impl Inner {
     }
 
     fn end_due(&self) {
-        let now = (self.clock)();
+        let now = self.now();
         let due = || self.lock().take_due(now);
         while let Some((id, Entry { session, .. })) = due() {
             session.end();
@@ -374,7 +412,7 @@ impl Inner {
     fn until_next(&self) -> Duration {
         let earliest = self.read().deadlines.earliest();
         earliest
-            .map(|at| at.duration_since((self.clock)()).unwrap_or_default())
+            .map(|at| at.duration_since(self.now()).unwrap_or_default())
             .map_or(TICK, |left| left.min(TICK))
     }
 
@@ -413,6 +451,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.close_all(true);
         self.earlier.notify_one();
     }
 }

@@ -135,6 +135,17 @@ fn sessions() -> Sessions {
     Sessions::new([database(socket_config())], Limits::default())
 }
 
+/// A session of sessions that last as long as the test.
+fn alone(id: &str) -> Session {
+    let sessions = sessions();
+    let session = sessions.open(id, None);
+    tokio::spawn(async move {
+        let _sessions = sessions;
+        std::future::pending::<()>().await
+    });
+    session
+}
+
 async fn pid(lease: &Lease) -> i32 {
     lease
         .query_one("SELECT pg_backend_pid()", &[])
@@ -225,7 +236,7 @@ async fn what_one_session_leaves_behind_no_other_sees() {
 
 #[tokio::test]
 async fn a_scrubbed_connection_is_used_again_and_clean() {
-    let session = sessions().open("scrubbed", None);
+    let session = alone("scrubbed");
     let lease = session.lease("main").await.unwrap();
     let first = pid(&lease).await;
     lease
@@ -277,7 +288,8 @@ async fn waiting_has_a_limit_in_time_and_in_number() {
         wait: Duration::from_millis(200),
         ..Limits::default()
     };
-    let session = Sessions::new([only], limits).open("queueing", None);
+    let sessions = Sessions::new([only], limits);
+    let session = sessions.open("queueing", None);
     let _held = session.lease("main").await.unwrap();
     let answers = futures_util::future::join_all((0..3).map(|_| session.lease("main"))).await;
     let count = |wanted: fn(&LeaseError) -> bool| {
@@ -300,7 +312,8 @@ async fn an_answer_without_end_breaks_the_connection_and_not_the_server() {
             exchange_bytes: 1 << 20,
             ..Limits::default()
         };
-        let session = Sessions::new([database(config)], limits).open("metered", None);
+        let sessions = Sessions::new([database(config)], limits);
+        let session = sessions.open("metered", None);
         for bomb in [
             "SELECT repeat('x', 50000000)",
             "SELECT repeat('x', 50000000)::int",
@@ -419,7 +432,7 @@ async fn idle_connections_go_after_their_time_but_the_least_stay() {
 
 #[tokio::test]
 async fn a_connection_that_the_server_ended_is_not_handed_out() {
-    let session = sessions().open("ended", None);
+    let session = alone("ended");
     let lease = session.lease("main").await.unwrap();
     let first = pid(&lease).await;
     lease.scrub().await.unwrap();

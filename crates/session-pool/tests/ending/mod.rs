@@ -246,3 +246,77 @@ async fn a_moved_deadline_replaces_the_old_one() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn deadlines_hold_whatever_becomes_of_who_is_told() {
+    let wall = Wall::default();
+    let sessions = wall.sessions();
+    sessions.tell_ends(|id, _| panic!("told of {id}"));
+    let (first, second) = (
+        sessions.open("first", Some(Wall::at(10))),
+        sessions.open("second", Some(Wall::at(20))),
+    );
+    for (at, session) in [(10, first), (20, second)] {
+        wall.set(at);
+        tokio::time::timeout(Duration::from_secs(2), session.closed())
+            .await
+            .unwrap();
+    }
+    sessions.open("third", Some(Wall::at(30)));
+    let third = sessions.open("third", Some(Wall::at(20)));
+    assert!(third.is_closed());
+}
+
+#[tokio::test]
+async fn deadlines_hold_when_the_clock_panics() {
+    let is_broken = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let broken = is_broken.clone();
+    let sessions = Sessions::with_clock([], Limits::default(), move || {
+        assert!(!broken.load(Ordering::SeqCst), "the clock is broken");
+        SystemTime::now()
+    });
+    let session = sessions.open(
+        "clock",
+        Some(SystemTime::now() + Duration::from_millis(200)),
+    );
+    is_broken.store(true, Ordering::SeqCst);
+    tokio::time::timeout(Duration::from_secs(3), session.closed())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn nothing_goes_on_when_there_are_no_sessions_any_more() {
+    let observer = observer().await;
+    let sessions = sessions();
+    let session = sessions.open("ownerless", None);
+    let lease = session.lease("main").await.unwrap();
+    let statement = tokio::spawn(async move { lease.batch_execute("SELECT pg_sleep(60)").await });
+    running(&observer, "ownerless", "pg_sleep").await;
+    let other = sessions.clone();
+    drop(sessions);
+    assert!(!session.is_closed());
+    drop(other);
+    assert!(statement.await.unwrap().is_err());
+    assert!(gone(&observer, "ownerless").await < AT_ONCE);
+    let lease = session.lease("main").await;
+    assert!(matches!(lease, Err(LeaseError::Closed)));
+}
+
+#[tokio::test]
+async fn sessions_end_with_the_runtime_that_watches_their_deadlines() {
+    let (sessions, session) = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let _inside = runtime.enter();
+        let sessions = sessions();
+        let session = sessions.open("homeless", None);
+        (sessions, session)
+    })
+    .join()
+    .unwrap();
+    for session in [session, sessions.open("late", None)] {
+        let lease = session.lease("main").await;
+        assert!(matches!(lease, Err(LeaseError::Closed)));
+    }
+    assert_eq!(sessions.census().sessions, 0);
+}

@@ -58,7 +58,7 @@ fn some(text: &str) -> Option<String> {
 
 #[tokio::test]
 async fn an_exchange_runs_its_steps_in_order_and_gives_texts() {
-    let session = sessions().open("steps", None);
+    let session = alone("steps");
     let mut lease = session.lease("main").await.unwrap();
     let outcome = exchange(
         &mut lease,
@@ -83,7 +83,7 @@ async fn an_exchange_runs_its_steps_in_order_and_gives_texts() {
 
 #[tokio::test]
 async fn a_step_that_fails_skips_the_others_and_leaves_the_connection_usable() {
-    let session = sessions().open("fails", None);
+    let session = alone("fails");
     let mut lease = session.lease("main").await.unwrap();
     for (steps, failed, code) in [
         (
@@ -132,7 +132,7 @@ async fn a_repeated_statement_is_prepared_and_never_answers_from_the_past() {
     let observer = observer().await;
     let ddl = async |sql: &str| observer.batch_execute(sql).await.unwrap();
     ddl("CREATE TABLE changing (a int); INSERT INTO changing VALUES (1)").await;
-    let session = sessions().open("repeated", None);
+    let session = alone("repeated");
     let mut lease = session.lease("main").await.unwrap();
     let query = "SELECT * FROM changing";
     let prepared =
@@ -178,7 +178,7 @@ async fn a_repeated_statement_is_prepared_and_never_answers_from_the_past() {
 
 #[tokio::test]
 async fn statements_that_postgresql_lost_are_run_without_names() {
-    let session = sessions().open("lost", None);
+    let session = alone("lost");
     let mut lease = session.lease("main").await.unwrap();
     let steps = [
         Step::Run("BEGIN"),
@@ -201,7 +201,7 @@ async fn statements_that_postgresql_lost_are_run_without_names() {
 
 #[tokio::test]
 async fn a_statement_in_the_place_of_one_of_ours_ends_the_exchange() {
-    let session = sessions().open("replaced", None);
+    let session = alone("replaced");
     let mut lease = session.lease("main").await.unwrap();
     let steps = [Step::Run("BEGIN"), Step::Run("ROLLBACK")];
     for _ in 0..2 {
@@ -254,7 +254,7 @@ async fn the_number_of_prepared_statements_has_a_limit() {
 
 #[tokio::test]
 async fn exchanges_and_the_client_library_take_turns() {
-    let session = sessions().open("turns", None);
+    let session = alone("turns");
     let mut lease = session.lease("main").await.unwrap();
     for number in 0..50 {
         // Dropping a prepared statement makes the library close it, whenever it gets to that.
@@ -297,7 +297,7 @@ async fn a_large_answer_comes_whole_over_tls() {
 
 #[tokio::test]
 async fn a_row_that_is_too_large_ends_the_connection_and_not_the_session() {
-    let session = sessions().open("oversized", None);
+    let session = alone("oversized");
     let mut lease = session.lease("main").await.unwrap();
     let first = pid(&lease).await;
     let steps = [Step::Query("SELECT repeat('x', 1000000)", &[])];
@@ -315,7 +315,7 @@ async fn a_row_that_is_too_large_ends_the_connection_and_not_the_session() {
 
 #[tokio::test]
 async fn an_exchange_that_is_dropped_is_cancelled_in_postgresql() {
-    let session = sessions().open("dropped-exchange", None);
+    let session = alone("dropped-exchange");
     let mut lease = session.lease("main").await.unwrap();
     let observer = observer().await;
     let steps = [Step::Query("SELECT pg_sleep(60)", &[])];
@@ -342,7 +342,7 @@ async fn closing_a_session_ends_its_exchanges_at_once() {
 
 #[tokio::test]
 async fn the_end_of_an_idle_connection_is_noticed_after_an_exchange() {
-    let session = sessions().open("idle-end", None);
+    let session = alone("idle-end");
     let observer = observer().await;
     let mut lease = session.lease("main").await.unwrap();
     let Some(first) = &row(&mut lease, "SELECT pg_backend_pid()").await[0] else {
@@ -368,7 +368,7 @@ async fn the_end_of_an_idle_connection_is_noticed_after_an_exchange() {
 
 #[tokio::test]
 async fn a_value_is_a_parameter_whatever_it_says() {
-    let session = sessions().open("values", None);
+    let session = alone("values");
     let mut lease = session.lease("main").await.unwrap();
     let query = "SELECT $1, pg_catalog.pg_typeof($1), $2";
     for (number, text) in [("7", "'); SELECT 1 --"), ("-8", ""), ("9", "$1")] {
@@ -393,7 +393,7 @@ async fn a_value_is_a_parameter_whatever_it_says() {
 
 #[tokio::test]
 async fn columns_are_told_each_time_and_are_those_of_the_rows() {
-    let session = sessions().open("described", None);
+    let session = alone("described");
     let observer = observer().await;
     observer
         .batch_execute("DROP TABLE IF EXISTS described; CREATE TABLE described (a int, b text); INSERT INTO described VALUES (1, 'x')")
@@ -442,7 +442,7 @@ const IS_LOCKED: &str = "SELECT 1 / pg_catalog.count(*) FROM pg_catalog.pg_locks
 
 #[tokio::test]
 async fn what_is_locked_is_looked_at_before_it_is_planned_and_then_run() {
-    let session = sessions().open("locked", None);
+    let session = alone("locked");
     let observer = observer().await;
     observer
         .batch_execute(
@@ -539,7 +539,7 @@ async fn what_is_locked_is_looked_at_before_it_is_planned_and_then_run() {
 
 #[tokio::test]
 async fn what_is_locked_and_has_other_columns_now_is_stale() {
-    let session = sessions().open("locked and changed", None);
+    let session = alone("locked and changed");
     let observer = observer().await;
     observer
         .batch_execute("CREATE TABLE locked_and_changed (a int)")
@@ -577,7 +577,7 @@ async fn what_is_locked_and_has_other_columns_now_is_stale() {
 
 #[tokio::test]
 async fn what_is_planned_ahead_is_run_with_the_settings_of_its_run() {
-    let session = sessions().open("planned", None);
+    let session = alone("planned");
     let mut lease = session.lease("main").await.unwrap();
     let one = [Parameter {
         type_oid: 23,
@@ -617,7 +617,7 @@ async fn what_is_planned_ahead_is_run_with_the_settings_of_its_run() {
 
 #[tokio::test]
 async fn who_vouches_for_a_statement_does_so_until_it_can_be_parsed_anew() {
-    let session = sessions().open("vouched", None);
+    let session = alone("vouched");
     let mut lease = session.lease("main").await.unwrap();
     let text = "SELECT 1 AS vouched";
     let planned = [
@@ -657,7 +657,7 @@ async fn who_vouches_for_a_statement_does_so_until_it_can_be_parsed_anew() {
 async fn settings_last_until_something_else_is_done_on_the_connection() {
     const SETTING: &str = "SELECT current_setting('statement_timeout')";
     const SET: &str = "SET statement_timeout = 9000; SET work_mem = '99MB'";
-    let session = sessions().open("settings", None);
+    let session = alone("settings");
     let mut lease = session.lease("main").await.unwrap();
     assert!(lease.set(SET).await.unwrap());
     assert_eq!(row(&mut lease, SETTING).await, [some("9s")]);

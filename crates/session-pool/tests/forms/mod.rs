@@ -99,7 +99,7 @@ async fn a_value_has_the_same_text_in_whatever_form_it_comes() {
             ["Uuid", "Text", "Text", "Text", "Text", "Text"],
         ),
     ] {
-        let session = sessions().open("forms", None);
+        let session = alone("forms");
         let (mut lease, texts) = prepared(&session, settings).await;
         let (again, forms) = read(&mut lease, &[Step::Query(QUERY, &[])]).await;
         assert_eq!(forms[..6], expected, "{settings}");
@@ -116,7 +116,7 @@ async fn a_value_has_the_same_text_in_whatever_form_it_comes() {
 #[tokio::test]
 async fn a_setting_that_changes_is_heeded() {
     const NOW: &str = "SELECT '2024-02-28 12:00+00'::timestamptz";
-    let session = sessions().open("heeds", None);
+    let session = alone("heeds");
     let mut lease = session.lease("main").await.unwrap();
     let set = lease.set("SET DateStyle = 'ISO'; SET TimeZone = 'UTC'");
     assert!(set.await.unwrap());
@@ -145,7 +145,7 @@ async fn a_setting_that_changes_is_heeded() {
 async fn a_style_is_asked_for_again_after_other_work() {
     const NOW: &str = "SELECT '2024-02-28 12:00+00'::timestamptz";
     const SETTINGS: &str = "SET DateStyle = 'ISO'";
-    let session = sessions().open("asks", None);
+    let session = alone("asks");
     let mut lease = session.lease("main").await.unwrap();
     lease.batch_execute("SET TimeZone = 'UTC'").await.unwrap();
     assert!(lease.set(SETTINGS).await.unwrap());

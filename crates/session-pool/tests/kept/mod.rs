@@ -42,7 +42,7 @@ async fn is_whole(lease: &Lease) -> bool {
 
 #[tokio::test]
 async fn a_line_finds_what_it_left_and_nobody_else_does() {
-    let session = sessions().open("line", None);
+    let session = alone("line");
     let made = make(&session, &line("a")).await;
     assert!(session.keeps("a", "main") && !session.keeps("b", "main"));
     assert_eq!(session.kept_on("a").as_deref(), Some("main"));
@@ -59,7 +59,7 @@ async fn a_line_finds_what_it_left_and_nobody_else_does() {
 
 #[tokio::test]
 async fn what_is_tidied_is_the_transaction_and_its_locks() {
-    let session = sessions().open("tidied", None);
+    let session = alone("tidied");
     make(&session, &line("a")).await;
     let lease = session.keep(&line("a"), "main").await.unwrap();
     let hold = "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; SELECT pg_advisory_lock(4715); LISTEN news; COMMIT; BEGIN";
@@ -75,7 +75,7 @@ async fn what_is_tidied_is_the_transaction_and_its_locks() {
 
 #[tokio::test]
 async fn nothing_of_ours_stays_prepared_where_others_may_prepare() {
-    let session = sessions().open("unprepared", None);
+    let session = alone("unprepared");
     let mut lease = session.keep(&line("a"), "main").await.unwrap();
     let steps = [Step::Run("BEGIN"), Step::Run("ROLLBACK")];
     for stay in [false, true, true] {
@@ -95,7 +95,7 @@ async fn nothing_of_ours_stays_prepared_where_others_may_prepare() {
 #[tokio::test]
 async fn what_a_line_has_set_is_not_set_otherwise() {
     const SETTING: &str = "SELECT current_setting('statement_timeout')";
-    let session = sessions().open("lineset", None);
+    let session = alone("lineset");
     let mut lease = session.keep(&line("a"), "main").await.unwrap();
     for stays in [false, true] {
         lease
@@ -112,7 +112,7 @@ async fn what_a_line_has_set_is_not_set_otherwise() {
 
 #[tokio::test]
 async fn a_lease_that_leaves_nothing_keeps_nothing() {
-    let session = sessions().open("nothing", None);
+    let session = alone("nothing");
     for line in [line("a"), passing("b")] {
         let lease = session.keep(&line, "main").await.unwrap();
         assert!(session.keeps(&line.name, "main"));
@@ -148,7 +148,7 @@ async fn leases_of_a_line_take_turns_and_wait_no_longer_than_they_may() {
 #[tokio::test]
 async fn a_lost_connection_is_told_once_and_never_replaced_in_silence() {
     let observer = observer().await;
-    let session = sessions().open("lost", None);
+    let session = alone("lost");
     for how in ["dropped", "cancelled", "ended"] {
         let backend = make(&session, &line("a")).await;
         let lease = session.keep(&line("a"), "main").await.unwrap();
@@ -183,7 +183,7 @@ async fn a_lost_connection_is_told_once_and_never_replaced_in_silence() {
 
 #[tokio::test]
 async fn what_the_first_lease_of_a_line_left_and_lost_is_told() {
-    let session = sessions().open("first", None);
+    let session = alone("first");
     let mut first = session.keep(&line("a"), "main").await.unwrap();
     first.batch_execute(MAKE).await.unwrap();
     first.stay();
@@ -199,7 +199,7 @@ async fn what_the_first_lease_of_a_line_left_and_lost_is_told() {
 
 #[tokio::test]
 async fn a_line_that_does_not_go_on_ends_with_its_connection() {
-    let session = sessions().open("passing", None);
+    let session = alone("passing");
     make(&session, &passing("a")).await;
     let lease = session.kept(&passing("a"), "main").await.unwrap().unwrap();
     drop(lease);
@@ -237,7 +237,7 @@ async fn an_idle_connection_is_closed_and_its_line_is_told() {
 #[tokio::test]
 async fn a_line_that_is_let_go_is_closed_at_once_also_by_its_tie() {
     let observer = observer().await;
-    let session = sessions().open("let-go", None);
+    let session = alone("let-go");
     for tied in [false, true] {
         make(&session, &line("a")).await;
         let tie = session.tie("a");
@@ -329,7 +329,8 @@ async fn one_connection_is_always_left_for_other_leases() {
 async fn a_turn_that_is_given_up_leaves_the_line_as_it_was() {
     let mut only = database(socket_config());
     only.max_connections = 2;
-    let session = Sessions::new([only], Limits::default()).open("given-up", None);
+    let sessions = Sessions::new([only], Limits::default());
+    let session = sessions.open("given-up", None);
     let taken = (
         session.lease("main").await.unwrap(),
         session.lease("main").await.unwrap(),
@@ -350,7 +351,7 @@ async fn a_turn_that_is_given_up_leaves_the_line_as_it_was() {
 
 #[tokio::test]
 async fn the_first_rows_and_what_was_done_are_told() {
-    let session = sessions().open("few-rows", None);
+    let session = alone("few-rows");
     let mut lease = session.lease("main").await.unwrap();
     for (text, rows, got, done) in [
         ("SELECT g FROM generate_series(1, 5) g", 3, 3, None),
@@ -380,7 +381,7 @@ async fn the_first_rows_and_what_was_done_are_told() {
 
 #[tokio::test]
 async fn a_statement_about_a_name_that_is_not_there_costs_the_connection_nothing() {
-    let session = sessions().open("few-names", None);
+    let session = alone("few-names");
     let mut lease = session.lease("main").await.unwrap();
     let prepared = "SELECT count(*) FROM pg_prepared_statements WHERE statement = 'ROLLBACK'";
     let missing = Step::Few {
