@@ -4,6 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::Tls;
 
+/// Connections of one session to one database, whatever is asked for.
+const MOST_CONNECTIONS: usize = 10_000;
+
 /// A database that sessions may use.
 #[derive(Clone)]
 pub struct Database {
@@ -22,7 +25,8 @@ pub struct Database {
     pub tls: Tls,
     /// Time for opening a connection to one host, from the first packet to the first answer.
     pub connect_timeout: Duration,
-    /// Connections of one session at most.
+    /// Connections of one session at most. 0 counts as 1, and more than 10,000 as 10,000: room for them is made
+    /// beforehand, some 50 bytes for each.
     pub max_connections: usize,
     /// Idle connections of one session that are kept whatever their age.
     pub min_idle: usize,
@@ -97,7 +101,7 @@ impl TargetSession {
 pub struct Limits {
     /// Leases of one session that may wait for one of its connections.
     pub waiting: usize,
-    /// How long a lease waits for a connection to come free.
+    /// How long a lease waits for a connection to come free; [`Duration::MAX`] is for ever.
     pub wait: Duration,
     /// Connections to one PostgreSQL server at most, of all sessions together. `None` asks the
     /// server once how many it takes, and leaves a tenth of them to others.
@@ -133,7 +137,7 @@ impl Default for Limits {
 pub struct Terms {
     /// The only databases that it may use; `None` is all that there are.
     pub databases: Option<Arc<[Arc<str>]>>,
-    /// Connections to each database at most, where that is less than the database allows.
+    /// Connections to each database at most, where that is less than the database allows; 0 counts as 1.
     pub connections: Option<usize>,
     /// The role to log in as, in the place of the databases' own.
     pub login: Option<Arc<Login>>,
@@ -157,6 +161,11 @@ impl fmt::Debug for Login {
 }
 
 impl Database {
+    /// Connections of one session at most, within reason.
+    pub(crate) fn most_connections(&self) -> usize {
+        self.max_connections.clamp(1, MOST_CONNECTIONS)
+    }
+
     /// Describes the database's hosts as a login of a session's own sees them: with its credentials and
     /// none else.
     pub(crate) fn configs_for(&self, login: Option<&Login>) -> Vec<tokio_postgres::Config> {

@@ -296,7 +296,7 @@ impl Session {
         };
         let _watch = stake.watch();
         let _arrival = seats.arrive();
-        let until = Instant::now() + self.0.limits.wait;
+        let until = after(Instant::now(), self.0.limits.wait);
         tokio::select! {
             biased;
             () = self.out_of_service(pool) => Ok(None),
@@ -376,7 +376,7 @@ impl Session {
         };
         let pool = Pool::builder(connector)
             .config(PoolConfig {
-                max_size: database.max_connections,
+                max_size: database.most_connections(),
                 // Who has a seat need not wait, and the connector has limits of its own.
                 timeouts: Timeouts::default(),
                 ..PoolConfig::default()
@@ -397,7 +397,7 @@ impl Session {
 
     fn most_connections(&self, database: &Database) -> usize {
         let own = self.0.connections.load(Ordering::Acquire);
-        database.max_connections.min(own)
+        database.most_connections().min(own)
     }
 
     /// Puts other terms in force, and gives the pools on databases that are not among them; nothing if
@@ -531,6 +531,12 @@ impl Session {
     pub(crate) fn downgrade(&self) -> Weak<Shared> {
         Arc::downgrade(&self.0)
     }
+}
+
+/// Adds a time that may be too long to be added: then so long that nobody will see it pass.
+fn after(now: Instant, time: Duration) -> Instant {
+    const DECADES: Duration = Duration::from_secs(30 * 365 * 86_400);
+    now.checked_add(time).unwrap_or_else(|| now + DECADES)
 }
 
 fn most(terms: &Terms) -> usize {

@@ -280,7 +280,7 @@ impl Statements {
             self.seen.remove(at);
             return true;
         }
-        if self.seen.len() >= self.capacity * SEEN_FOR_EACH {
+        if self.seen.len() >= self.capacity.saturating_mul(SEEN_FOR_EACH) {
             self.seen.remove(0);
         }
         self.seen.push(hash);
@@ -311,7 +311,7 @@ impl Statements {
         if self.capacity == 0 {
             return;
         }
-        if self.came.len() >= self.capacity * SEEN_FOR_EACH {
+        if self.came.len() >= self.capacity.saturating_mul(SEEN_FOR_EACH) {
             self.came.remove(0);
         }
         self.came.push((hash, count));

@@ -306,6 +306,32 @@ async fn waiting_has_a_limit_in_time_and_in_number() {
 }
 
 #[tokio::test]
+async fn limits_without_measure_are_as_good_as_none() {
+    for max_connections in [0, 1, usize::MAX] {
+        let database = Database {
+            max_connections,
+            connect_timeout: Duration::MAX,
+            idle_time: Duration::MAX,
+            ..database(socket_config())
+        };
+        let limits = Limits {
+            waiting: usize::MAX,
+            wait: Duration::MAX,
+            max_connections_total: Some(usize::MAX),
+            exchange_bytes: u64::MAX,
+            kept: usize::MAX,
+            kept_idle_time: Duration::MAX,
+            prepared_statements: usize::MAX,
+        };
+        let sessions = Sessions::new([database], limits);
+        let session = sessions.open("unlimited", None);
+        let mut lease = session.lease("main").await.unwrap();
+        assert!(!lease.recurs("SELECT 1"));
+        lease.scrub().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn an_answer_without_end_breaks_the_connection_and_not_the_server() {
     for config in [socket_config(), tcp_config("127.0.0.1")] {
         let limits = Limits {
