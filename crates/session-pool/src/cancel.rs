@@ -10,11 +10,12 @@ use std::{
 };
 
 use tokio::{io::AsyncWriteExt, runtime::Handle, time::timeout};
-use tokio_postgres::{CancelToken, Config, Error, NoTls, config::Host};
+use tokio_postgres::{CancelToken, Config, Error, NoTls};
 use tokio_util::task::TaskTracker;
 
 use crate::{
     budget::Place,
+    hosts::socket_path,
     seats::Seat,
     wire::{Stream, Wire},
 };
@@ -118,14 +119,5 @@ impl Remains {
                 LONGEST_END.as_secs()
             );
         }
-    }
-}
-
-/// The path of the Unix socket that a configuration names, if it names one.
-fn socket_path(config: &Config) -> Option<PathBuf> {
-    let port = config.get_ports().first().copied().unwrap_or(5432);
-    match config.get_hosts() {
-        [Host::Unix(folder)] => Some(folder.join(format!(".s.PGSQL.{port}"))),
-        _ => None,
     }
 }

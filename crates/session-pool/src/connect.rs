@@ -92,9 +92,9 @@ pub(crate) enum ConnectError {
     /// All that may be open together are.
     #[error("no connection came free")]
     Full,
-    /// PostgreSQL did not answer in time.
-    #[error("PostgreSQL did not answer in time")]
-    Silent,
+    /// The last host did not answer in time.
+    #[error("PostgreSQL did not answer within {} ms", waited.as_millis())]
+    Silent { waited: Duration },
     /// All hosts are of the other kind.
     #[error("no host is of the kind that is wanted")]
     Unsuitable,
@@ -166,6 +166,7 @@ impl Connector {
 
     /// Connects to the first host that will do.
     async fn find(&self, place: &Arc<Place>) -> Result<Connection, ConnectError> {
+        let begun = Instant::now();
         let mut error = ConnectError::Unsuitable;
         for wanted in self.target.rounds() {
             for host in &self.hosts {
@@ -174,7 +175,10 @@ impl Connector {
                     Ok(Ok(Some(connection))) => return Ok(connection),
                     Ok(Ok(None)) => {}
                     Ok(Err(refused)) => error = refused.into(),
-                    Err(_) => error = ConnectError::Silent,
+                    Err(_) => {
+                        let waited = begun.elapsed();
+                        error = ConnectError::Silent { waited };
+                    }
                 }
             }
         }

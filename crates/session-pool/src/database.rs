@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::Tls;
+use crate::{Tls, hosts};
 
 /// Connections of one session to one database, whatever is asked for.
 const MOST_CONNECTIONS: usize = 10_000;
@@ -23,7 +23,8 @@ pub struct Database {
     pub target: TargetSession,
     /// How the wire is protected. A Unix socket stays on this machine, and is never protected (as in libpq).
     pub tls: Tls,
-    /// Time for opening a connection to one host, from the first packet to the first answer.
+    /// Time for opening a connection to one host, from the first packet to the first answer. Each host has it, also
+    /// where one configuration names several.
     pub connect_timeout: Duration,
     /// Connections of one session at most. 0 counts as 1, and more than 10,000 as 10,000: room for them is made
     /// beforehand, some 50 bytes for each.
@@ -101,7 +102,8 @@ impl TargetSession {
 pub struct Limits {
     /// Leases of one session that may wait for one of its connections.
     pub waiting: usize,
-    /// How long a lease waits for a connection to come free; [`Duration::MAX`] is for ever.
+    /// How long a lease waits for a connection to come free; [`Duration::MAX`] is for ever. Opening one may take longer,
+    /// see [`Session::lease`](crate::Session::lease).
     pub wait: Duration,
     /// Connections to one PostgreSQL server at most, of all sessions together. `None` asks the
     /// server once how many it takes, and leaves a tenth of them to others.
@@ -166,11 +168,11 @@ impl Database {
         self.max_connections.clamp(1, MOST_CONNECTIONS)
     }
 
-    /// Describes the database's hosts as a login of a session's own sees them: with its credentials and
+    /// Describes each of the database's hosts as a login of a session's own sees them: with its credentials and
     /// none else.
     pub(crate) fn configs_for(&self, login: Option<&Login>) -> Vec<tokio_postgres::Config> {
-        let hosts = std::iter::once(&self.config).chain(&self.fallbacks);
-        let mut configs: Vec<_> = hosts.cloned().collect();
+        let given = std::iter::once(&self.config).chain(&self.fallbacks);
+        let mut configs: Vec<_> = given.flat_map(hosts::one_by_one).collect();
         if let Some(login) = login {
             for config in &mut configs {
                 config.user(&login.user);

@@ -118,12 +118,12 @@ pub enum LeaseError {
     /// There is no such line, or it has ended.
     #[error("the session is not open")]
     NotKept,
-    /// PostgreSQL did not answer in time.
+    /// PostgreSQL did not answer in time, on the last of its hosts.
     #[error("database \"{database}\" did not answer within {} ms", waited.as_millis())]
     Silent {
         /// The database's configured name.
         database: String,
-        /// How long the lease waited.
+        /// How long all its hosts were tried.
         waited: Duration,
     },
 }

@@ -43,6 +43,7 @@ mod directory;
 mod end;
 mod exchange;
 mod frames;
+mod hosts;
 mod kept;
 mod lease;
 mod metered;

@@ -267,11 +267,16 @@ impl Session {
 
     /// Takes a connection to a database for one exchange.
     ///
+    /// It waits for [`Limits::wait`] at most until a connection is free or may be opened. Opening one takes
+    /// [`Database::connect_timeout`] at most for each host of the database, and that twice for
+    /// [`TargetSession::PreferStandby`](crate::TargetSession::PreferStandby). It begins anew when the database is replaced
+    /// meanwhile.
+    ///
     /// Dropping this future gives up the place in the queue; a connection that was being opened is
     /// closed.
     ///
     /// # Errors
-    /// See [`LeaseError`]; none of them waits longer than the limits say.
+    /// See [`LeaseError`].
     pub async fn lease(&self, database: &str) -> Result<Lease, LeaseError> {
         loop {
             let from = self.pool(database)?;
@@ -296,7 +301,8 @@ impl Session {
         };
         let _watch = stake.watch();
         let _arrival = seats.arrive();
-        let until = after(Instant::now(), self.0.limits.wait);
+        let begun = Instant::now();
+        let until = after(begun, self.0.limits.wait);
         tokio::select! {
             biased;
             () = self.out_of_service(pool) => Ok(None),
@@ -307,7 +313,7 @@ impl Session {
                     let generation = configured.database.generation;
                     Ok(Some(Lease::new(object, seat, stake.clone(), generation)))
                 }
-                Err(error) => Err(self.refusal(&configured.database, error)),
+                Err(error) => Err(refusal(&configured.database, error, begun.elapsed())),
             }
         }
     }
@@ -441,32 +447,6 @@ impl Session {
         }
     }
 
-    fn refusal(&self, database: &Database, error: PoolError) -> LeaseError {
-        let timeout = database.connect_timeout;
-        let database = &database.name;
-        match error {
-            PoolError::Closed => LeaseError::Closed,
-            PoolError::Timeout(TimeoutType::Wait) => LeaseError::Busy {
-                waited: self.0.limits.wait,
-            },
-            PoolError::Backend(ConnectError::Refused(source)) => LeaseError::Unreachable {
-                database: database.to_owned(),
-                source,
-            },
-            PoolError::Backend(ConnectError::Unsuitable) => LeaseError::Unsuitable {
-                database: database.to_owned(),
-            },
-            PoolError::Backend(ConnectError::Full) => LeaseError::Full {
-                database: database.to_owned(),
-                waited: self.0.limits.wait,
-            },
-            _ => LeaseError::Silent {
-                database: database.to_owned(),
-                waited: timeout,
-            },
-        }
-    }
-
     /// Ends the session: refuses leases, closes idle connections, cancels and closes busy ones.
     pub(crate) fn end(&self) {
         let serving = {
@@ -530,6 +510,24 @@ impl Session {
 
     pub(crate) fn downgrade(&self) -> Weak<Shared> {
         Arc::downgrade(&self.0)
+    }
+}
+
+/// Says why a lease that has waited for so long gets no connection.
+fn refusal(database: &Database, error: PoolError, waited: Duration) -> LeaseError {
+    let database = database.name.clone();
+    match error {
+        PoolError::Timeout(TimeoutType::Wait) => LeaseError::Busy { waited },
+        PoolError::Backend(ConnectError::Refused(source)) => {
+            LeaseError::Unreachable { database, source }
+        }
+        PoolError::Backend(ConnectError::Unsuitable) => LeaseError::Unsuitable { database },
+        PoolError::Backend(ConnectError::Full) => LeaseError::Full { database, waited },
+        PoolError::Backend(ConnectError::Silent { waited }) => {
+            LeaseError::Silent { database, waited }
+        }
+        // The pool has neither hooks nor time-outs of its own.
+        _ => LeaseError::Closed,
     }
 }
 

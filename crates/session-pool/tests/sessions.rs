@@ -395,6 +395,53 @@ async fn a_silent_database_keeps_nobody_else_waiting() {
     );
 }
 
+/// Hosts that accept and say nothing.
+async fn silent_hosts<const COUNT: usize>() -> [tokio::net::TcpListener; COUNT] {
+    let bound = (0..COUNT).map(|_| tokio::net::TcpListener::bind("127.0.0.1:0"));
+    let bound = futures_util::future::try_join_all(bound).await.unwrap();
+    bound.try_into().unwrap()
+}
+
+#[tokio::test]
+async fn a_silent_host_leaves_the_next_its_time_also_in_one_configuration() {
+    let [silent] = silent_hosts().await;
+    let mut config = Config::new();
+    config
+        .host("127.0.0.1")
+        .port(silent.local_addr().unwrap().port())
+        .host_path(server().cluster.socket_dir())
+        .port(server().cluster.port())
+        .user("reader")
+        .dbname("postgres");
+    let mut database = database(config);
+    database.connect_timeout = Duration::from_millis(500);
+    let sessions = Sessions::new([database], Limits::default());
+    let lease = sessions.open("second", None).lease("main").await;
+    assert!(lease.is_ok(), "{:?}", lease.err());
+}
+
+#[tokio::test]
+async fn how_long_hosts_did_not_answer_is_said_as_it_was() {
+    let silent = silent_hosts::<3>().await;
+    let mut configs = silent.iter().map(|host| {
+        let mut config = Config::new();
+        let port = host.local_addr().unwrap().port();
+        config.host("127.0.0.1").port(port).user("x").dbname("x");
+        config
+    });
+    let mut database = database(configs.next().unwrap());
+    database.fallbacks = configs.collect();
+    database.connect_timeout = Duration::from_millis(100);
+    let sessions = Sessions::new([database], Limits::default());
+    let begin = Instant::now();
+    let Err(LeaseError::Silent { waited, .. }) = sessions.open("all", None).lease("main").await
+    else {
+        panic!("nobody answered");
+    };
+    assert!(waited >= Duration::from_millis(300), "{waited:?}");
+    assert!(waited <= begin.elapsed());
+}
+
 #[tokio::test]
 async fn what_cannot_be_reached_or_is_not_configured_is_said() {
     let mut nowhere = Config::new();

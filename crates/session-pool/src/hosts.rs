@@ -1,0 +1,146 @@
+//! The hosts that a configuration names, one by one.
+//!
+//! The client library tries several hosts of one configuration itself, and one that accepts and says nothing uses up the
+//! time of all. So each has a configuration, and with it a time-out, of its own.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    path::PathBuf,
+};
+
+use tokio_postgres::{
+    Config,
+    config::{Host, LoadBalanceHosts},
+};
+
+/// Gives the hosts of a configuration in the order in which they are to be tried. One whose numbers of hosts, addresses
+/// and ports do not match stays as it is: the client library says so.
+pub(crate) fn one_by_one(config: &Config) -> Vec<Config> {
+    let (hosts, addresses, ports) = (
+        config.get_hosts(),
+        config.get_hostaddrs(),
+        config.get_ports(),
+    );
+    let count = hosts.len().max(addresses.len());
+    let is_one_for_each = |given: usize| given == 0 || given == count;
+    let has_ports = ports.len() == 1 || is_one_for_each(ports.len());
+    if count <= 1
+        || !is_one_for_each(hosts.len())
+        || !is_one_for_each(addresses.len())
+        || !has_ports
+    {
+        return vec![config.clone()];
+    }
+    let port = |at: usize| ports.get(at).or(ports.first()).copied();
+    let mut all: Vec<(usize, Config)> = (0..count)
+        .map(|at| {
+            let one = only(config, hosts.get(at), addresses.get(at).copied(), port(at));
+            (at, one)
+        })
+        .collect();
+    if config.get_load_balance_hosts() == LoadBalanceHosts::Random {
+        let chance = RandomState::new();
+        all.sort_by_cached_key(|(at, _)| chance.hash_one(at));
+    }
+    all.into_iter().map(|(_, one)| one).collect()
+}
+
+/// The path of the Unix socket that a configuration names, if it names one.
+pub(crate) fn socket_path(config: &Config) -> Option<PathBuf> {
+    let port = config.get_ports().first().copied().unwrap_or(5432);
+    match config.get_hosts() {
+        [Host::Unix(folder)] => Some(folder.join(format!(".s.PGSQL.{port}"))),
+        _ => None,
+    }
+}
+
+/// The same configuration with one host. The library has no way to take the others out of it.
+fn only(
+    config: &Config,
+    host: Option<&Host>,
+    address: Option<IpAddr>,
+    port: Option<u16>,
+) -> Config {
+    let mut one = Config::new();
+    one.ssl_mode(config.get_ssl_mode())
+        .ssl_negotiation(config.get_ssl_negotiation())
+        .keepalives(config.get_keepalives())
+        .keepalives_idle(config.get_keepalives_idle())
+        .target_session_attrs(config.get_target_session_attrs())
+        .channel_binding(config.get_channel_binding())
+        .load_balance_hosts(config.get_load_balance_hosts());
+    match host {
+        Some(Host::Tcp(name)) => _ = one.host(name),
+        Some(Host::Unix(folder)) => _ = one.host_path(folder),
+        None => {}
+    }
+    address.map(|address| one.hostaddr(address));
+    port.map(|port| one.port(port));
+    config.get_user().map(|user| one.user(user));
+    config.get_password().map(|password| one.password(password));
+    config.get_dbname().map(|name| one.dbname(name));
+    config.get_options().map(|options| one.options(options));
+    let name = config.get_application_name();
+    name.map(|name| one.application_name(name));
+    let timeout = config.get_connect_timeout();
+    timeout.map(|time| one.connect_timeout(*time));
+    let timeout = config.get_tcp_user_timeout();
+    timeout.map(|time| one.tcp_user_timeout(*time));
+    let interval = config.get_keepalives_interval();
+    interval.map(|time| one.keepalives_interval(time));
+    let retries = config.get_keepalives_retries();
+    retries.map(|count| one.keepalives_retries(count));
+    one
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// All that a configuration can say beside its hosts, each otherwise than by default.
+    const OTHERWISE: &str = "user=u password=p dbname=d options=o application_name=a sslmode=require \
+         sslnegotiation=direct connect_timeout=1 tcp_user_timeout=2 keepalives=0 keepalives_idle=3 \
+         keepalives_interval=4 keepalives_retries=5 target_session_attrs=read-write \
+         channel_binding=require";
+
+    fn config(text: &str) -> Config {
+        format!("{OTHERWISE} {text}").parse().unwrap()
+    }
+
+    #[test]
+    fn each_host_has_all_that_was_said_of_all() {
+        for (several, each) in [
+            (
+                "host=a,/b,c port=1,2,3",
+                &["host=a port=1", "host=/b port=2", "host=c port=3"] as &[_],
+            ),
+            ("host=a,b port=1", &["host=a port=1", "host=b port=1"]),
+            (
+                "host=a,b hostaddr=10.0.0.1,10.0.0.2",
+                &["host=a hostaddr=10.0.0.1", "host=b hostaddr=10.0.0.2"],
+            ),
+            (
+                "hostaddr=10.0.0.1,10.0.0.2",
+                &["hostaddr=10.0.0.1", "hostaddr=10.0.0.2"],
+            ),
+            ("host=a,b port=1,2,3", &["host=a,b port=1,2,3"]),
+            (
+                "host=a,b hostaddr=10.0.0.1",
+                &["host=a,b hostaddr=10.0.0.1"],
+            ),
+            ("host=a", &["host=a"]),
+        ] {
+            let each: Vec<Config> = each.iter().map(|one| config(one)).collect();
+            assert_eq!(one_by_one(&config(several)), each, "{several}");
+        }
+    }
+
+    #[test]
+    fn hosts_among_which_the_load_is_to_be_balanced_come_in_any_order() {
+        let config = config("host=a,b load_balance_hosts=random");
+        let firsts: Vec<_> = (0..100).map(|_| one_by_one(&config).remove(0)).collect();
+        assert!(firsts.iter().any(|first| *first != firsts[0]));
+    }
+}
