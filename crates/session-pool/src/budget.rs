@@ -49,6 +49,8 @@ const TENURE: Duration = Duration::from_millis(20);
 /// The places of one PostgreSQL server.
 pub(crate) struct Budget {
     began: Instant,
+    /// Whether somebody has said how many there are, so that the server is not asked.
+    is_fixed: bool,
     stakes: AtomicU64,
     /// How many wait for a place. Written under the lock.
     waiting: AtomicUsize,
@@ -58,6 +60,8 @@ pub(crate) struct Budget {
 struct State {
     /// How many places there are; `None` until the server was asked.
     size: Option<usize>,
+    /// The size is what the server said, and it may say something else by now.
+    is_doubted: bool,
     is_being_asked: bool,
     taken: usize,
     /// How many of them are for connections that are kept, and so cannot be closed for others.
@@ -103,7 +107,9 @@ pub(crate) struct Question<'a>(&'a Budget);
 impl Question<'_> {
     /// Sets the budget's size.
     pub(crate) fn answer(self, size: usize) {
-        self.0.lock().size = Some(size.max(1));
+        let mut state = self.0.lock();
+        state.size = Some(size.max(1));
+        state.is_doubted = false;
     }
 }
 
@@ -132,10 +138,12 @@ impl Budget {
     pub(crate) fn new(size: Option<usize>) -> Arc<Self> {
         Arc::new(Budget {
             began: Instant::now(),
+            is_fixed: size.is_some(),
             stakes: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             state: Mutex::new(State {
                 size: size.map(|size| size.max(1)),
+                is_doubted: false,
                 is_being_asked: false,
                 taken: 0,
                 kept: 0,
@@ -161,11 +169,16 @@ impl Budget {
     /// Gives the question to whoever is to ask the server how many connections it takes.
     pub(crate) fn question(&self) -> Option<Question<'_>> {
         let mut state = self.lock();
-        if state.size.is_some() || state.is_being_asked {
+        if state.size.is_some() && !state.is_doubted || state.is_being_asked {
             return None;
         }
         state.is_being_asked = true;
         Some(Question(self))
+    }
+
+    /// Has the server asked again how many connections it takes.
+    pub(crate) fn doubt(&self) {
+        self.lock().is_doubted = !self.is_fixed;
     }
 
     /// Closes the idle connection whose pool was not used for the longest time.

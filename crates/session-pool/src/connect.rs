@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::{
     runtime::Handle,
     task::JoinHandle,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, error::Elapsed, sleep, timeout, timeout_at},
 };
 use tokio_postgres::{
     Client, Config, Error, NoTls, SimpleQueryMessage, error::SqlState, tls::TlsStream,
@@ -32,8 +32,9 @@ use crate::{
     wire::{Stream, Wire},
 };
 
-/// How soon a server is asked again that has no connection to spare; it doubles each time.
+/// How soon a server is asked again that has no connection to spare; it doubles each time, up to the longest.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_FULL_PAUSE: Duration = Duration::from_millis(250);
 
 tokio::task_local! {
     /// Until when a lease may wait for its connection, before that is opened.
@@ -55,6 +56,8 @@ pub(crate) struct Connector {
     pub(crate) prepared_statements: usize,
     pub(crate) ending: Ending,
     pub(crate) reachability: Arc<Reachability>,
+    /// Whether it logs in as a role of this session's own.
+    pub(crate) has_own_login: bool,
 }
 
 /// One host of a database: how it is reached, by TCP or by a socket, and how what runs there is cancelled. Another
@@ -137,11 +140,15 @@ impl Connector {
     /// them or one that was just closed is still ending, is asked again while there is time.
     async fn open(&self, place: Place, until: Instant) -> Result<Connection, ConnectError> {
         let opened = self.open_in_time(place, until).await;
-        self.reachability.note(&opened);
-        opened.map_err(|error| match error {
+        let opened = opened.map_err(|error| match error {
             ConnectError::Refused(refusal) if is_full(&refusal) => ConnectError::Full,
             other => other,
-        })
+        });
+        if self.reachability.note(&opened) {
+            // It may have been restarted with other settings.
+            self.stake.budget().doubt();
+        }
+        opened
     }
 
     async fn open_in_time(&self, place: Place, until: Instant) -> Result<Connection, ConnectError> {
@@ -155,34 +162,58 @@ impl Connector {
             if !is_full(&error) {
                 return Err(error.into());
             }
+            self.reachability.note_full(&error, Instant::now());
+            self.stake.budget().doubt();
             self.stake.budget().reclaim();
-            if Instant::now() + pause >= until {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 return Err(error.into());
             }
-            sleep(pause).await;
-            pause *= 2;
+            sleep(pause.min(left)).await;
+            pause = (pause * 2).min(LONGEST_FULL_PAUSE);
         }
     }
 
-    /// Connects to the first host that will do.
+    /// Connects to the first host that will do; to such as were silent of late only when no other one does.
     async fn find(&self, place: &Arc<Place>) -> Result<Connection, ConnectError> {
         let begun = Instant::now();
+        let numbered = self.hosts.iter().enumerate();
+        let (silent, others): (Vec<_>, Vec<_>) =
+            numbered.partition(|(number, _)| self.reachability.is_silent(*number, begun));
         let mut error = ConnectError::Unsuitable;
-        for wanted in self.target.rounds() {
-            for host in &self.hosts {
-                let connecting = self.connect(host, *wanted, place);
-                match timeout(self.connect_timeout, connecting).await {
-                    Ok(Ok(Some(connection))) => return Ok(connection),
-                    Ok(Ok(None)) => {}
-                    Ok(Err(refused)) => error = refused.into(),
-                    Err(_) => {
-                        let waited = begun.elapsed();
-                        error = ConnectError::Silent { waited };
+        for hosts in [others, silent] {
+            for wanted in self.target.rounds() {
+                for (number, host) in &hosts {
+                    match self.connect_in_time(*number, host, *wanted, place).await {
+                        Ok(Ok(Some(connection))) => return Ok(connection),
+                        Ok(Ok(None)) => {}
+                        Ok(Err(refused)) => error = refused.into(),
+                        Err(_) => {
+                            let waited = begun.elapsed();
+                            error = ConnectError::Silent { waited };
+                        }
                     }
                 }
             }
         }
         Err(error)
+    }
+
+    /// Connects to a host, and notes whether it is silent where there are others.
+    async fn connect_in_time(
+        &self,
+        number: usize,
+        host: &Host,
+        wanted: TargetSession,
+        place: &Arc<Place>,
+    ) -> Result<Result<Option<Connection>, Refusal>, Elapsed> {
+        let connecting = self.connect(host, wanted, place);
+        let ended = timeout(self.connect_timeout, connecting).await;
+        if self.hosts.len() > 1 {
+            self.reachability
+                .note_host(number, ended.is_err(), Instant::now());
+        }
+        ended
     }
 
     /// Connects to a host; gives nothing when it is of another kind than wanted.
@@ -244,16 +275,16 @@ impl Connector {
         let Some(question) = self.stake.budget().question() else {
             return;
         };
+        // What a role of one token's own is limited to is no limit for others.
+        let limits = if self.has_own_login {
+            "NULL"
+        } else {
+            LIMITS_OF_LOGIN
+        };
+        let most = most_connections(limits);
         // Nothing is prepared for it, which a pooler between here and there might lose.
-        match client
-            .simple_query(MOST_CONNECTIONS)
-            .await
-            .map(number::<usize>)
-        {
-            Ok(Some(most)) => {
-                // Some for people who must see what is going on, and for other programs.
-                question.answer(most - (most / 10).max(2).min(most));
-            }
+        match client.simple_query(&most).await.map(number::<usize>) {
+            Ok(Some(most)) => question.answer(most),
             Ok(None) => tracing::warn!("PostgreSQL did not say how many connections it takes"),
             Err(error) => {
                 tracing::warn!(reason = %brief(&error), "PostgreSQL did not say how many connections it takes");
@@ -292,10 +323,22 @@ fn number<T: FromStr>(messages: Vec<SimpleQueryMessage>) -> Option<T> {
     })
 }
 
-/// Connections that are not kept for superusers and the like.
-const MOST_CONNECTIONS: &str = "SELECT pg_catalog.current_setting('max_connections')::pg_catalog.int4 \
-     - pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int4 \
-     - coalesce(pg_catalog.current_setting('reserved_connections', true)::pg_catalog.int4, 0)";
+/// Asks how many connections a server has for us: those that are not kept for superusers, less a tenth, or two, for people
+/// who must see what is going on and for other programs. `limits` may name lower ones.
+fn most_connections(limits: &str) -> String {
+    format!(
+        "SELECT greatest(least(free - greatest(free / 10, 2), {limits}), 1) FROM (SELECT \
+         pg_catalog.current_setting('max_connections')::pg_catalog.int4 \
+         - pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int4 \
+         - coalesce(pg_catalog.current_setting('reserved_connections', true)::pg_catalog.int4, 0)) AS server(free)"
+    )
+}
+
+/// What the role and the database are limited to.
+const LIMITS_OF_LOGIN: &str = "(SELECT rolconnlimit FROM pg_catalog.pg_roles \
+     WHERE rolname = session_user AND rolconnlimit >= 0 AND NOT rolsuper), \
+     (SELECT datconnlimit FROM pg_catalog.pg_database \
+     WHERE datname = pg_catalog.current_database() AND datconnlimit >= 0)";
 
 impl Connector {
     /// Runs a connection until it ends, its owner drops it or its session is closed.

@@ -371,6 +371,7 @@ impl Session {
                 session: self.0.ended.subscribe(),
                 is_cut: is_cut.clone(),
             },
+            has_own_login: self.0.login.is_some(),
             reachability: match &self.0.login {
                 None => reachability.clone(),
                 // That a role of this session's own is refused says nothing of others.
