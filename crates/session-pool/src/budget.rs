@@ -194,6 +194,19 @@ impl Budget {
         _ = idle.iter().find_map(|stake| stake.take_idle());
     }
 
+    /// Closes all idle connections.
+    fn close_idle(&self) {
+        let stakes: Vec<Arc<Stake>> = {
+            let state = self.lock();
+            let holders = state.holders.values().filter(|one| one.places > 0);
+            holders.map(|holder| holder.stake.clone()).collect()
+        };
+        // Outside of the lock: closing gives the place back.
+        for stake in stakes {
+            while stake.take_idle().is_some() {}
+        }
+    }
+
     fn is_awaited(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0
     }
@@ -472,6 +485,15 @@ impl Drop for Turn<'_> {
             .waiting
             .fetch_sub(before - waiters.len(), Ordering::SeqCst);
         state.tidy(self.stake.id);
+    }
+}
+
+impl Place {
+    /// Closes all idle connections to its server.
+    pub(crate) fn close_idle(&self) {
+        if let Some(stake) = &self.0 {
+            stake.budget.close_idle();
+        }
     }
 }
 

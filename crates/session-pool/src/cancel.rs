@@ -2,6 +2,7 @@
 
 use std::{
     path::PathBuf,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,8 +10,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{io::AsyncWriteExt, runtime::Handle, time::timeout};
-use tokio_postgres::{CancelToken, Config, Error, NoTls};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    runtime::Handle,
+    time::{Instant, timeout},
+};
+use tokio_postgres::{CancelToken, Client, Config, Connection, Error, NoTls, SimpleQueryMessage};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -23,12 +28,20 @@ use crate::{
 /// How long a cancel request may take; the connection is closed afterwards in any case.
 const CANCEL_TIME: Duration = Duration::from_secs(1);
 
+/// How soon it is looked whether PostgreSQL has ended a statement and nobody said so; later and later after that.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long such a look may take.
+const LOOK_TIME: Duration = Duration::from_secs(5);
+
 /// How long PostgreSQL may take to end a statement that was cancelled. Few of its functions cannot be interrupted, and a
 /// server that is no longer there never hangs up.
 const LONGEST_END: Duration = Duration::from_secs(600);
 
 /// Cancels statements on one host of a database.
 pub(crate) struct Canceller {
+    config: Arc<Config>,
     wire: Wire,
     pub(crate) socket: Option<PathBuf>,
     pub(crate) cancels: Cancels,
@@ -44,16 +57,13 @@ pub(crate) struct Cancels {
 }
 
 impl Canceller {
-    pub(crate) fn new(config: &Config, wire: Wire, cancels: Cancels) -> Self {
+    pub(crate) fn new(config: Arc<Config>, wire: Wire, cancels: Cancels) -> Self {
         Canceller {
             wire,
-            socket: socket_path(config),
+            socket: socket_path(&config),
+            config,
             cancels,
         }
-    }
-
-    pub(crate) fn uses_socket(&self) -> bool {
-        self.socket.is_some()
     }
 
     /// Asks PostgreSQL to cancel what a connection is running, in a task of its own with a bound on
@@ -65,7 +75,7 @@ impl Canceller {
             async move {
                 match timeout(CANCEL_TIME, canceller.send(&token)).await {
                     // Apart from the cancel requests, for which the end of the program waits.
-                    Ok(Ok(())) => _ = tokio::spawn(remains.end()),
+                    Ok(Ok(())) => _ = tokio::spawn(async move { remains.end(&canceller).await }),
                     _ => tracing::debug!(
                         "a cancel request could not be sent; its connection is closed all the same"
                     ),
@@ -87,37 +97,110 @@ impl Canceller {
     }
 }
 
+impl Canceller {
+    /// Looks on a connection of its own whether a process runs something. One that waits for more, although its
+    /// connection is closed at this end, is ended, and so is no longer there soon.
+    async fn is_over(&self, process: i32) -> Result<bool, Error> {
+        // Who works for others of the same role, or for nobody we know, is left alone.
+        let look = format!(
+            "SELECT state LIKE 'idle%', CASE WHEN state LIKE 'idle%' \
+             AND application_name = pg_catalog.current_setting('application_name') \
+             THEN pg_catalog.pg_terminate_backend(pid) END \
+             FROM pg_catalog.pg_stat_activity WHERE pid = {process} AND usename = session_user"
+        );
+        let wire = self.wire.anew();
+        let told = match &self.socket {
+            None => {
+                let (client, connection) = self.config.connect(wire).await?;
+                ask(&client, connection, &look).await?
+            }
+            Some(path) => {
+                let Ok(stream) = wire.open_socket(path).await else {
+                    return Ok(true);
+                };
+                let (client, connection) = self.config.connect_raw(stream, NoTls).await?;
+                ask(&client, connection, &look).await?
+            }
+        };
+        let busy = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::Row(row) => row.get(0) != Some("t"),
+            _ => false,
+        };
+        Ok(!told.iter().any(busy))
+    }
+}
+
+async fn ask<S, T>(
+    client: &Client,
+    connection: Connection<S, T>,
+    question: &str,
+) -> Result<Vec<SimpleQueryMessage>, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut asking = pin!(client.simple_query(question));
+    tokio::select! {
+        answered = &mut asking => answered,
+        // It has handed over all that it had.
+        _ = connection => asking.await,
+    }
+}
+
 /// What is left of a connection whose statement is to end: PostgreSQL may take its time over that.
 pub(crate) struct Remains {
     stream: Option<Stream>,
-    _place: Arc<Place>,
+    /// The number of the process that serves it.
+    process: Option<i32>,
+    place: Arc<Place>,
     _seat: Option<Seat>,
 }
 
 impl Remains {
-    pub(crate) fn new(stream: Option<Stream>, place: Arc<Place>, seat: Option<Seat>) -> Self {
+    pub(crate) fn new(
+        stream: Option<Stream>,
+        process: Option<i32>,
+        place: Arc<Place>,
+        seat: Option<Seat>,
+    ) -> Self {
         Remains {
             stream,
-            _place: place,
+            process,
+            place,
             _seat: seat,
         }
     }
 
     /// Closes the connection and waits until PostgreSQL has hung up, so that a statement which nothing interrupts takes
     /// up its session's share and nobody else's.
-    async fn end(mut self) {
+    async fn end(mut self, canceller: &Canceller) {
         let Some(stream) = &mut self.stream else {
             return;
         };
         // What is half way stays so: no message of ours would be read as one.
         _ = timeout(CANCEL_TIME, stream.shutdown()).await;
         let mut nowhere = tokio::io::sink();
-        let rest = tokio::io::copy(stream, &mut nowhere);
-        if timeout(LONGEST_END, rest).await.is_err() {
-            tracing::warn!(
-                "a statement that was cancelled has not ended for {} s; it is waited for no more",
-                LONGEST_END.as_secs()
-            );
+        let mut rest = pin!(tokio::io::copy(stream, &mut nowhere));
+        let (begun, mut pause) = (Instant::now(), FIRST_LOOK);
+        while begun.elapsed() < LONGEST_END {
+            if timeout(pause, &mut rest).await.is_ok() {
+                return;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            let Some(process) = self.process else {
+                continue;
+            };
+            if let Ok(Ok(true)) = timeout(LOOK_TIME, canceller.is_over(process)).await {
+                tracing::warn!(
+                    "a connection to PostgreSQL was dead, and nothing said so; those that are idle are closed, as what stands between may have lost them, too"
+                );
+                self.place.close_idle();
+                return;
+            }
         }
+        tracing::warn!(
+            "a statement that was cancelled has not ended for {} s; it is waited for no more",
+            LONGEST_END.as_secs()
+        );
     }
 }

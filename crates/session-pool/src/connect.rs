@@ -63,7 +63,7 @@ pub(crate) struct Connector {
 /// One host of a database: how it is reached, by TCP or by a socket, and how what runs there is cancelled. Another
 /// host's way is never taken for it.
 pub(crate) struct Host {
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     pub(crate) canceller: Arc<Canceller>,
 }
 
@@ -373,9 +373,10 @@ impl Connector {
                 // Whoever uses the connection finds it gone at once. The line itself stays open until
                 // the cancel request has been passed on.
                 () = ending.ended() => {
+                    let process = line.process();
                     let (line, is_busy) = line.cut();
                     if is_busy {
-                        let remains = Remains::new(line, place, None);
+                        let remains = Remains::new(line, process, place, None);
                         canceller.cancel(token, remains, &Handle::current());
                     }
                 }

@@ -373,8 +373,10 @@ impl Drop for Lease {
             return;
         }
         let token = client.cancel_token();
+        let process = lender.process();
         let (stream, _) = lender.cut();
-        let remains = Remains::new(stream, connection.place.clone(), self.seat.take());
+        let place = connection.place.clone();
+        let remains = Remains::new(stream, process, place, self.seat.take());
         connection.canceller.cancel(token, remains, &self.runtime);
     }
 }

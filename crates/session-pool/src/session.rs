@@ -27,6 +27,7 @@ use crate::{
     census::{self, Counting},
     connect::{ConnectError, Connector, Host, PATIENCE},
     directory::{Configured, Directory},
+    hosts::socket_path,
     kept::Kept,
     reachability::Reachability,
     seats::{Seat, Seats},
@@ -349,12 +350,12 @@ impl Session {
         let host = |mut config: Config| {
             config.application_name(format!("mcp/{}", self.0.id));
             config.connect_timeout(database.connect_timeout);
-            let canceller = Canceller::new(&config, wire.clone(), self.0.cancels.clone());
-            wire.route(&mut config, canceller.uses_socket());
-            Host {
-                config,
-                canceller: Arc::new(canceller),
-            }
+            let socket = socket_path(&config).is_some();
+            wire.route(&mut config, socket);
+            let config = Arc::new(config);
+            let cancels = self.0.cancels.clone();
+            let canceller = Arc::new(Canceller::new(config.clone(), wire.clone(), cancels));
+            Host { config, canceller }
         };
         let configs = database.configs_for(self.0.login.as_deref());
         let hosts = configs.into_iter().map(host).collect();

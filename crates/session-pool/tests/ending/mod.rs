@@ -320,3 +320,89 @@ async fn sessions_end_with_the_runtime_that_watches_their_deadlines() {
     }
     assert_eq!(sessions.census().sessions, 0);
 }
+
+/// Passes bytes on to the server. Told to, it takes what comes on the connections that there are, and passes nothing on:
+/// as a tunnel does that has lost them, while new ones work.
+async fn tunnel() -> (u16, tokio::sync::watch::Sender<u64>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (era, current) = tokio::sync::watch::channel(0);
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut current = current.clone();
+            tokio::spawn(async move {
+                let address = ("127.0.0.1", server().cluster.port());
+                let mut server = tokio::net::TcpStream::connect(address).await.unwrap();
+                let own = *current.borrow();
+                let is_over = async { drop(current.wait_for(|era| *era > own).await) };
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
+                    () = is_over => {}
+                }
+                _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
+                std::future::pending::<()>().await; // Neither end hears of the other.
+            });
+        }
+    });
+    (port, era)
+}
+
+#[tokio::test]
+async fn a_connection_that_died_silently_takes_up_its_share_for_seconds_only() {
+    let (observer, (port, era)) = (observer().await, tunnel().await);
+    let mut config = Config::new();
+    config
+        .host("127.0.0.1")
+        .port(port)
+        .user("reader")
+        .password(PASSWORD)
+        .dbname("postgres");
+    let mut database = database(config);
+    database.max_connections = 2;
+    let limits = Limits {
+        wait: Duration::from_secs(20),
+        ..Limits::default()
+    };
+    let sessions = Sessions::new([database], limits);
+    let session = sessions.open("tunnelled", None);
+    let (first, second) = tokio::join!(session.lease("main"), session.lease("main"));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    let dead = [pid(&first).await, pid(&second).await];
+    second.give_back();
+    era.send_replace(1);
+    let hung = tokio::time::timeout(Duration::from_millis(200), first.simple_query("SELECT 1"));
+    assert!(hung.await.is_err(), "nothing is passed on");
+    let begin = Instant::now();
+    drop(first);
+    let gone = async {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1";
+        while observer
+            .query_one(sql, &[&dead[0]])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+            > 0
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), gone)
+        .await
+        .expect("its process is ended");
+    // The other one is dead, too: whoever got it would wait for nothing.
+    let leases = [
+        session.lease("main").await.unwrap(),
+        session.lease("main").await.unwrap(),
+    ];
+    for lease in &leases {
+        let alive = tokio::time::timeout(Duration::from_secs(5), pid(lease));
+        assert!(!dead.contains(&alive.await.expect("it answers")));
+    }
+    assert!(
+        begin.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begin.elapsed()
+    );
+    sessions.close("tunnelled");
+}
