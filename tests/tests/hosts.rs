@@ -3,7 +3,10 @@
 
 use end_to_end::{Postgres, Request, Setup, wait};
 use serde_json::{Value, json};
-use std::{net::TcpListener, time::Duration};
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
 const PASSWORD: &str = "canary-password-hosts";
 
@@ -141,6 +144,14 @@ fn past_a_silent_host_health_is_what_calls_find() {
         Duration::from_secs(10),
         || state() == "up",
     );
+    // The host that was silent is asked last now.
+    let begun = Instant::now();
     let answer = server.query(&token, "SELECT current_setting('port')");
     assert_eq!(answer.value(), &json!(second.port.to_string()));
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+    server.log.wait_for("a host does not answer");
 }

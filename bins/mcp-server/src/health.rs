@@ -7,7 +7,7 @@ use std::{
 };
 
 use mcp_protocol::{Health, Object};
-use session_pool::{Session, Sessions};
+use session_pool::{LeaseError, Session, Sessions};
 use tokio::{sync::Mutex, task::JoinSet, time};
 
 use crate::{audit::Audit, gate::Door};
@@ -44,7 +44,7 @@ struct Asked {
     is_up: bool,
     /// The question that is not answered yet. It goes on beyond [`PATIENCE`]: where connecting takes
     /// longer, as past a host that is silent, no other one would get further.
-    running: JoinSet<bool>,
+    running: JoinSet<Option<bool>>,
 }
 
 impl Check {
@@ -125,7 +125,7 @@ impl Check {
         for name in names.iter() {
             let one = asked.entry(name.clone()).or_default();
             if let Ok(Some(ended)) = time::timeout_at(until, one.running.join_next()).await {
-                one.is_up = ended.unwrap_or(false);
+                one.is_up = ended.unwrap_or(Some(false)).unwrap_or(one.is_up);
             }
             answers.push((name.clone(), one.is_up));
         }
@@ -133,24 +133,25 @@ impl Check {
     }
 }
 
-async fn ask(session: &Session, database: &str) -> bool {
-    let Ok(lease) = session.lease(database).await else {
-        return false;
+/// Asks a database whether it is up; nothing is found out where it has no connection to spare.
+async fn ask(session: &Session, database: &str) -> Option<bool> {
+    let lease = match session.lease(database).await {
+        Ok(lease) => lease,
+        Err(LeaseError::Busy { .. } | LeaseError::Full { .. } | LeaseError::QueueFull { .. }) => {
+            return None;
+        }
+        Err(_) => return Some(false),
     };
-    match time::timeout(PATIENCE, lease.simple_query("SELECT 1")).await {
-        Ok(answer) => {
-            if answer.is_ok() {
-                lease.give_back();
-            }
-            answer.is_ok()
-        }
-        Err(_) => {
-            tracing::warn!(
-                database,
-                "the database did not answer the health check within {} s, although it is connected; see whether it hangs, or what stands between",
-                PATIENCE.as_secs()
-            );
-            false
-        }
+    let Ok(answer) = time::timeout(PATIENCE, lease.simple_query("SELECT 1")).await else {
+        tracing::warn!(
+            database,
+            "the database did not answer the health check within {} s, although it is connected; see whether it hangs, or what stands between",
+            PATIENCE.as_secs()
+        );
+        return Some(false);
+    };
+    if answer.is_ok() {
+        lease.give_back();
     }
+    Some(answer.is_ok())
 }
