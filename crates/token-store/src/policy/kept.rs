@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Access, LIMITS, Limits, Login, Names, Networks, PasswordSource, PlainText, Policy, Role,
-    RoleName,
+    Access, FilePath, LIMITS, Limits, Login, Names, Networks, PasswordSource, Policy, Role,
+    RoleName, VariableName,
 };
 
 /// A policy in one short text, which takes a third of the memory that its parts would take.
@@ -176,12 +176,9 @@ fn login(text: &str) -> Login {
     let mut parts = text.split(BETWEEN).filter_map(marked);
     // Without it the token would log in as others do.
     let (_, user) = parts.next().expect("a login has a user");
-    let password = parts.next().map(|(mark, text)| {
-        let text = PlainText(text.into());
-        match mark {
-            VARIABLE => PasswordSource::Environment(text),
-            _ => PasswordSource::File(text),
-        }
+    let password = parts.next().map(|(mark, text)| match mark {
+        VARIABLE => PasswordSource::Environment(VariableName(text.into())),
+        _ => PasswordSource::File(FilePath(text.into())),
     });
     let user = RoleName(user.into());
     Login { user, password }

@@ -64,17 +64,34 @@ pub struct Login {
 }
 
 /// Where a password is.
+///
+/// What names a variable names no file, and the other way round:
+///
+/// ```compile_fail
+/// use token_store::PasswordSource;
+///
+/// fn moved(source: PasswordSource) -> PasswordSource {
+///     match source {
+///         PasswordSource::Environment(text) => PasswordSource::File(text),
+///         PasswordSource::File(text) => PasswordSource::Environment(text),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PasswordSource {
     /// In this variable of the server's environment.
-    Environment(PlainText),
+    Environment(VariableName),
     /// In the file with this path, which the server reads.
-    File(PlainText),
+    File(FilePath),
 }
 
-/// A text without control characters, as a policy was given it.
+/// The name of an environment variable: letters of ASCII, digits and `_`, no digit first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlainText(Box<str>);
+pub struct VariableName(Box<str>);
+
+/// An absolute path without control characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilePath(Box<str>);
 
 /// The name of a PostgreSQL role: 1 to 63 bytes without control characters, not `none` or `public`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -261,7 +278,15 @@ impl fmt::Display for RoleName {
     }
 }
 
-impl PlainText {
+impl VariableName {
+    fn new(text: &str) -> Option<Self> {
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let is_variable = !text.is_empty()
+            && text.bytes().all(valid)
+            && !text.starts_with(|first: char| first.is_ascii_digit());
+        is_variable.then(|| Self(text.into()))
+    }
+
     /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -269,7 +294,26 @@ impl PlainText {
     }
 }
 
-impl fmt::Display for PlainText {
+impl fmt::Display for VariableName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl FilePath {
+    fn new(text: &str) -> Option<Self> {
+        let is_path = text.starts_with('/') && !text.contains(char::is_control);
+        is_path.then(|| Self(text.into()))
+    }
+
+    /// Returns the text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for FilePath {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
     }
@@ -277,19 +321,12 @@ impl fmt::Display for PlainText {
 
 impl PasswordSource {
     pub(crate) fn read(field: &'static str, text: &str) -> Result<Self, InvalidPolicy> {
-        if field.ends_with("password_env") {
-            let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-            let is_variable = !text.is_empty()
-                && text.bytes().all(valid)
-                && !text.starts_with(|first: char| first.is_ascii_digit());
-            return is_variable
-                .then(|| Self::Environment(PlainText(text.into())))
-                .ok_or(invalid(field, VARIABLE));
-        }
-        let is_path = text.starts_with('/') && !text.contains(char::is_control);
-        is_path
-            .then(|| Self::File(PlainText(text.into())))
-            .ok_or(invalid(field, FILE))
+        let (source, must) = if field.ends_with("password_env") {
+            (VariableName::new(text).map(Self::Environment), VARIABLE)
+        } else {
+            (FilePath::new(text).map(Self::File), FILE)
+        };
+        source.ok_or(invalid(field, must))
     }
 }
 
