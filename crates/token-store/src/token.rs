@@ -138,6 +138,25 @@ impl Token {
         self.unknown.iter().filter_map(|(key, _)| key.scalar())
     }
 
+    /// Says whether all that this version knows of both is the same.
+    pub(crate) fn is_known_alike(&self, other: &Self) -> bool {
+        let Self {
+            id,
+            hash,
+            note,
+            databases,
+            created_at,
+            expires_at,
+            previous,
+            policy,
+            unknown: _,
+        } = self;
+        (*id == other.id && *hash == other.hash && *note == other.note)
+            && (*databases == other.databases && *policy == other.policy)
+            && (*created_at == other.created_at && *expires_at == other.expires_at)
+            && *previous == other.previous
+    }
+
     /// Goes through the hashes of all its secrets.
     pub fn hashes(&self) -> impl Iterator<Item = TokenHash> {
         let previous = self.previous.as_ref().map(|previous| previous.hash);

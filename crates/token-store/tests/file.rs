@@ -172,6 +172,30 @@ fn a_broken_file_is_not_touched_by_an_edit() {
 }
 
 #[test]
+fn an_edit_that_would_not_be_read_back_is_refused_and_the_file_stays() {
+    let folder = folder();
+    let path = folder.path().join("tokens.yaml");
+    let file = TokenFile::new(&path);
+    // Each is read as it stands, and would be refused as it is written: two keys for nothing become the same one, and
+    // without its blanks a list has too many values for its size.
+    let many = "0,         ".repeat(30_000);
+    for field in ["x: {null: 1, ~: 2}", &format!("x: [{many}0]")] {
+        let text = format!("{field}\ntokens: []\n");
+        fs::write(&path, &text).unwrap();
+        file.load().unwrap();
+        let error = file
+            .edit(|draft| Ok::<_, EditError>(draft.create(&secret(1), NewToken::default(), NOW)?))
+            .unwrap_err();
+        assert!(
+            matches!(error, EditError::NotReadBack { error: Some(_), .. }),
+            "{error}"
+        );
+        assert!(error.to_string().contains("is unchanged"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+}
+
+#[test]
 fn an_edit_that_fails_or_changes_nothing_writes_nothing() {
     let folder = folder();
     let path = folder.path().join("tokens.yaml");

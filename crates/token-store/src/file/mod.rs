@@ -23,6 +23,7 @@ pub use warning::Warning;
 pub(crate) use read::{parse, read};
 
 use crate::{
+    format::FormatError,
     set::{Duplicate, TokenSet},
     token::Token,
 };
@@ -95,6 +96,14 @@ pub enum EditError {
         /// Bytes it would have.
         bytes: u64,
     },
+    /// The new content would be refused by every reader, or be read as something else.
+    #[error("{path} is unchanged, for after the change it could not be read again: {why}", path = .path.display(), why = not_read_back(.error.as_ref()))]
+    NotReadBack {
+        /// The token file.
+        path: PathBuf,
+        /// What is wrong with the content, and where in it; nothing where it would be read as something else.
+        error: Option<FormatError>,
+    },
     /// The system refused a step.
     #[error("failed to {step} {path}: {source}; the token file is unchanged{hint}", path = .path.display(), hint = read::hint(.source))]
     System {
@@ -121,6 +130,13 @@ impl EditError {
             source,
         }
     }
+}
+
+fn not_read_back(error: Option<&FormatError>) -> String {
+    error.map_or_else(
+        || "a value that was set would be read as another one; set it otherwise".into(),
+        ToString::to_string,
+    )
 }
 
 impl TokenFile {
@@ -197,7 +213,9 @@ impl TokenFile {
         if changed {
             let leads_elsewhere = || save::resolve(&self.path).is_ok_and(|now| now != real);
             let is_overtaken = || Identity::at(&self.path) != known || leads_elsewhere();
-            let durable = save::replace(&real, set.to_yaml().as_bytes(), is_overtaken);
+            let content = set.to_yaml();
+            expect_readable(&content, &set, &self.path).map_err(E::from)?;
+            let durable = save::replace(&real, content.as_bytes(), is_overtaken);
             let durable = durable.map_err(E::from)?;
             // Whoever may have read the file before, nobody can any more.
             warnings.retain(|warning| !matches!(warning, Warning::Readable { .. }));
@@ -229,4 +247,20 @@ impl TokenFile {
         }
         self.edit(|draft| Ok(draft.remove_where(|token| token.is_expired(now))))
     }
+}
+
+/// Refuses content that does not read back as what is meant: once it were in place, no token would be accepted any more.
+fn expect_readable(content: &str, meant: &TokenSet, path: &Path) -> Result<(), EditError> {
+    let refused = |error| EditError::NotReadBack {
+        path: path.to_owned(),
+        error,
+    };
+    // Not as what comes after the set: what is in a set already is taken over from it without being judged.
+    let read = TokenSet::parse(content.as_bytes()).map_err(|error| refused(Some(error)))?;
+    let is_as_meant = read.iter().len() == meant.iter().len()
+        && read
+            .iter()
+            .zip(meant.iter())
+            .all(|(read, meant)| read.is_known_alike(meant));
+    is_as_meant.then_some(()).ok_or_else(|| refused(None))
 }
