@@ -2,7 +2,7 @@
 
 use server_config::Sources;
 use time::OffsetDateTime;
-use token_store::{Secret, Selector, Token, TokenFile};
+use token_store::{EditError, Secret, Selector, Token, TokenFile};
 
 use crate::{command::Grace, failure::Failure, json, load, text, token_file, world::World};
 
@@ -23,6 +23,7 @@ pub(crate) fn run(
     let rotated = file.edit(|draft| {
         let before = selector.find(draft.iter())?;
         let after = draft.rotate(&before.id, &secret, until);
+        let after = after.map_err(EditError::from)?;
         Ok::<_, Failure>((before.clone(), after.unwrap_or(before)))
     })?;
     world.warn(&rotated.warnings);

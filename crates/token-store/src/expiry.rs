@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
-use time::{Duration, OffsetDateTime};
+use time::{Duration, OffsetDateTime, UtcOffset};
 
 /// A unit of time that an expiry may be written in.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,17 +115,19 @@ impl Expiry {
         )
     }
 
-    /// Computes the end of the life of a token made at `created_at`.
+    /// Computes the end of the life of a token made at `created_at`, in UTC.
     ///
     /// # Errors
-    /// [`ExpiryError::TooFar`]: the end is after the year 9999.
+    /// [`ExpiryError::TooFar`]: the end is, in UTC, after the year 9999.
     pub fn end(self, created_at: OffsetDateTime) -> Result<Option<OffsetDateTime>, ExpiryError> {
         let Self::After(count, unit) = self else {
             return Ok(None);
         };
         let hours = i64::from(count.get()) * i64::from(unit.hours);
         created_at
-            .checked_add(Duration::hours(hours))
+            .checked_to_offset(UtcOffset::UTC)
+            .and_then(|utc| utc.checked_add(Duration::hours(hours)))
+            .filter(|end| end.year() <= 9999)
             .map(Some)
             .ok_or_else(|| ExpiryError::TooFar {
                 text: self.to_string(),

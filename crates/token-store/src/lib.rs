@@ -75,8 +75,8 @@ pub mod watch;
 
 pub use expiry::{Expiry, ExpiryError, UNITS, Unit};
 pub use file::{
-    Draft, EditError, Edited, Identity, LoadError, Loaded, MAX_FILE_BYTES, NewToken, TokenFile,
-    Warning,
+    Draft, DraftError, EditError, Edited, Identity, LoadError, Loaded, MAX_FILE_BYTES, NewToken,
+    TokenFile, Warning,
 };
 pub use format::{FormatError, Problem, entry_fields};
 pub use policy::{

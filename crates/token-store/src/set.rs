@@ -121,7 +121,8 @@ impl TokenSet {
         format::parse(content, self)
     }
 
-    /// Writes the content of a file, in the list form.
+    /// Writes the content of a file, in the list form. Of a time that a file cannot hold, before the year 0 or after 9999, it
+    /// writes the nearest that it can.
     #[must_use]
     pub fn to_yaml(&self) -> String {
         format::write(&self.tokens, &self.unknown)

@@ -114,7 +114,7 @@ impl UsageLog {
         replace_beside(path, self.to_text().as_bytes())
     }
 
-    /// Writes the file's text.
+    /// Writes the file's text, of a time before the year 0 or after 9999 the nearest within.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut out = format!("{HEAD}\n");

@@ -13,8 +13,8 @@ use std::{
 use common::{NOW, add, numbered_set, remove, secret};
 use time::Duration;
 use token_store::{
-    EditError, LoadError, NewToken, SelectError, Selector, Token, TokenFile, TokenHash, TokenId,
-    TokenSet, Warning,
+    DraftError, EditError, LoadError, NewToken, SelectError, Selector, Token, TokenFile, TokenHash,
+    TokenId, TokenSet, Warning,
 };
 
 fn folder() -> tempfile::TempDir {
@@ -206,7 +206,10 @@ fn an_edit_that_fails_or_changes_nothing_writes_nothing() {
     assert_eq!(file.load().unwrap().identity, before);
     let twice = file
         .edit(|draft| Ok::<_, EditError>(draft.create(&secret(1), NewToken::default(), NOW)?));
-    assert!(matches!(twice, Err(EditError::Duplicate(_))));
+    assert!(matches!(
+        twice,
+        Err(EditError::Draft(DraftError::Duplicate(_)))
+    ));
     assert_eq!(file.load().unwrap().identity, before);
     assert_eq!(file.remove_expired(NOW).unwrap().value, []);
     assert_eq!(file.load().unwrap().identity, before);

@@ -5,7 +5,7 @@ mod common;
 
 use common::{NOW, add, numbered_set, remove, secret};
 use time::Duration;
-use token_store::{EditError, Refusal, Selector, Token, TokenFile, TokenSet};
+use token_store::{DraftError, EditError, Refusal, Selector, Token, TokenFile, TokenSet};
 
 const GRACE: Duration = Duration::hours(24);
 
@@ -20,7 +20,7 @@ fn both_secrets_are_accepted_until_the_old_ones_time_is_over() {
     let (_folder, file) = file();
     let id = add(&file, 1);
     file.edit(|draft| {
-        draft.rotate(&id, &secret(2), Some(NOW + GRACE)).unwrap();
+        draft.rotate(&id, &secret(2), Some(NOW + GRACE))?;
         Ok::<_, EditError>(())
     })
     .unwrap();
@@ -51,9 +51,7 @@ fn a_second_rotation_ends_the_first_secret_at_once() {
     let id = add(&file, 1);
     for number in [2, 3] {
         file.edit(|draft| {
-            draft
-                .rotate(&id, &secret(number), Some(NOW + GRACE))
-                .unwrap();
+            draft.rotate(&id, &secret(number), Some(NOW + GRACE))?;
             Ok::<_, EditError>(())
         })
         .unwrap();
@@ -69,9 +67,7 @@ fn a_new_secret_that_another_token_has_or_had_is_refused() {
     let (first, second) = (add(&file, 1), add(&file, 2));
     let rotate = |id, number| {
         file.edit(|draft| {
-            draft
-                .rotate(id, &secret(number), Some(NOW + GRACE))
-                .unwrap();
+            draft.rotate(id, &secret(number), Some(NOW + GRACE))?;
             Ok::<_, EditError>(())
         })
     };
@@ -79,7 +75,7 @@ fn a_new_secret_that_another_token_has_or_had_is_refused() {
     for taken in [1, 3] {
         assert!(matches!(
             rotate(&second, taken),
-            Err(EditError::Duplicate(_))
+            Err(EditError::Draft(DraftError::Duplicate(_)))
         ));
     }
     remove(&file, &first);

@@ -146,7 +146,7 @@ fn a_rotation_interrupts_nobody_until_the_old_secret_ends() {
     let rotate = |until: OffsetDateTime| {
         let secret = Secret::generate().unwrap();
         let rotated = TokenFile::new(world.setup.token_file()).edit(|draft| {
-            draft.rotate(&old.id.parse().unwrap(), &secret, Some(until));
+            draft.rotate(&old.id.parse().unwrap(), &secret, Some(until))?;
             Ok::<_, EditError>(())
         });
         rotated.unwrap();

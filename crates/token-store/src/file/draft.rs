@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use time::OffsetDateTime;
 
 use crate::{
-    format::Value,
+    format::{Value, instant},
     policy::{Names, Policy},
     secret::Secret,
     set::{Duplicate, TokenSet},
@@ -26,6 +26,25 @@ pub struct NewToken {
     pub expires_at: Option<OffsetDateTime>,
     /// What it may do and use up.
     pub policy: Policy,
+}
+
+/// Why a draft does not take what it is given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DraftError {
+    /// Another token has it already.
+    #[error(transparent)]
+    Duplicate(#[from] Duplicate),
+    /// A time that the file cannot hold.
+    #[error(
+        "the `{field}` of {id} cannot be kept; give a time that is in the years 0 to 9999 in UTC"
+    )]
+    Time {
+        /// The token.
+        id: TokenId,
+        /// The field, such as `expires_at`.
+        field: &'static str,
+    },
 }
 
 /// The tokens of a file while [`crate::TokenFile::edit`] holds its lock.
@@ -51,16 +70,16 @@ impl Draft {
         self.tokens.iter()
     }
 
-    /// Adds a token for `secret` under an id of its own, made from the second of `now`.
+    /// Adds a token for `secret` under an id of its own, made from the second of `now`. Its times are cut to whole seconds.
     ///
     /// # Errors
-    /// A token for this secret is there already.
+    /// A token for this secret is there already, or a time is, in UTC, before the year 0 or after 9999.
     pub fn create(
         &mut self,
         secret: &Secret,
         new: NewToken,
         now: OffsetDateTime,
-    ) -> Result<Arc<Token>, Duplicate> {
+    ) -> Result<Arc<Token>, DraftError> {
         let now = to_whole_seconds(now);
         let mut token = Token::new(self.free_id(now), secret.hash(), now);
         token.note = new.note.into();
@@ -70,20 +89,22 @@ impl Draft {
         self.insert(token)
     }
 
-    /// Adds a record that was made elsewhere.
+    /// Adds a record that was made elsewhere, with its times in UTC.
     ///
     /// # Errors
-    /// Its id or its hash is there already.
-    pub fn insert(&mut self, token: Token) -> Result<Arc<Token>, Duplicate> {
+    /// Its id or its hash is there already, or one of its times is, in UTC, before the year 0 or after 9999.
+    pub fn insert(&mut self, mut token: Token) -> Result<Arc<Token>, DraftError> {
+        move_to_utc(&mut token);
+        expect_times(&token)?;
         for old in &self.tokens {
             if old.id == token.id {
-                return Err(Duplicate::Id(token.id));
+                return Err(Duplicate::Id(token.id).into());
             }
             if token
                 .hashes()
                 .any(|hash| old.hashes().any(|other| other == hash))
             {
-                return Err(Duplicate::Hash(old.id.clone(), token.id));
+                return Err(Duplicate::Hash(old.id.clone(), token.id).into());
             }
         }
         let token = Arc::new(token);
@@ -94,11 +115,13 @@ impl Draft {
 
     /// Changes a token and returns it as it then is; nothing when there is none with this id.
     ///
-    /// An id or a hash that another token has is found when the draft is written.
+    /// Its times are moved to UTC. An id or a hash that another token has, and a time that the file cannot hold, are found when
+    /// the draft is written.
     pub fn change(&mut self, id: &TokenId, change: impl FnOnce(&mut Token)) -> Option<Arc<Token>> {
         let token = self.tokens.iter_mut().find(|token| token.id == *id)?;
         let mut changed = Token::clone(token);
         change(&mut changed);
+        move_to_utc(&mut changed);
         changed.expires_at = changed.expires_at.map(to_whole_seconds);
         if changed != **token {
             *token = Arc::new(changed);
@@ -109,14 +132,21 @@ impl Draft {
 
     /// Gives a token a new secret; the one that it had is accepted until `until`. Nothing when there is no such token.
     ///
-    /// Only the last secret lives on: one that was replaced before ends at once.
+    /// Only the last secret lives on: one that was replaced before ends at once. A secret that another token has is found when
+    /// the draft is written.
+    ///
+    /// # Errors
+    /// `until` is, in UTC, before the year 0 or after 9999.
     pub fn rotate(
         &mut self,
         id: &TokenId,
         secret: &Secret,
         until: Option<OffsetDateTime>,
-    ) -> Option<Arc<Token>> {
-        self.change(id, |token| {
+    ) -> Result<Option<Arc<Token>>, DraftError> {
+        if let Some(until) = until {
+            expect_time(id, "previous.until", until)?;
+        }
+        Ok(self.change(id, |token| {
             let old = std::mem::replace(&mut token.hash, secret.hash());
             token.previous = until.map(|until| {
                 Box::new(Previous {
@@ -124,7 +154,7 @@ impl Draft {
                     until: to_whole_seconds(until),
                 })
             });
-        })
+        }))
     }
 
     /// Removes a token by its id.
@@ -142,7 +172,10 @@ impl Draft {
         removed
     }
 
-    pub(super) fn finish(self) -> Result<(TokenSet, bool), Duplicate> {
+    pub(super) fn finish(self) -> Result<(TokenSet, bool), DraftError> {
+        self.tokens
+            .iter()
+            .try_for_each(|token| expect_times(token))?;
         let set = TokenSet::with_unknown(self.tokens, self.unknown)?;
         Ok((set, self.changed))
     }
@@ -171,6 +204,37 @@ impl Draft {
 
 /// Cuts the fraction of a second off: the file shows whole seconds.
 fn to_whole_seconds(instant: OffsetDateTime) -> OffsetDateTime {
-    let utc = instant.to_offset(time::UtcOffset::UTC);
+    let utc = instant::in_utc(instant).unwrap_or(instant);
     utc.replace_nanosecond(0).unwrap_or(utc)
+}
+
+/// Moves all times of a token to UTC but those that the file cannot hold.
+fn move_to_utc(token: &mut Token) {
+    let until = token.previous.as_mut().map(|previous| &mut previous.until);
+    let rest = token.expires_at.as_mut().into_iter().chain(until);
+    for time in std::iter::once(&mut token.created_at).chain(rest) {
+        *time = instant::in_utc(*time).unwrap_or(*time);
+    }
+}
+
+/// Refuses a token of which the file cannot hold a time.
+fn expect_times(token: &Token) -> Result<(), DraftError> {
+    let until = token.previous.as_ref().map(|previous| previous.until);
+    let times = [
+        ("created_at", Some(token.created_at)),
+        ("expires_at", token.expires_at),
+        ("previous.until", until),
+    ];
+    let mut given = times
+        .iter()
+        .filter_map(|(field, time)| Some((*field, (*time)?)));
+    given.try_for_each(|(field, time)| expect_time(&token.id, field, time))
+}
+
+fn expect_time(id: &TokenId, field: &'static str, time: OffsetDateTime) -> Result<(), DraftError> {
+    let refused = || DraftError::Time {
+        id: id.clone(),
+        field,
+    };
+    instant::in_utc(time).map(|_| ()).ok_or_else(refused)
 }

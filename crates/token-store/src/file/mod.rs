@@ -15,18 +15,14 @@ use std::{
 
 use time::OffsetDateTime;
 
-pub use draft::{Draft, NewToken};
+pub use draft::{Draft, DraftError, NewToken};
 pub use identity::Identity;
 pub use read::{LoadError, MAX_FILE_BYTES};
 pub use warning::Warning;
 
 pub(crate) use read::{parse, read};
 
-use crate::{
-    format::FormatError,
-    set::{Duplicate, TokenSet},
-    token::Token,
-};
+use crate::{format::FormatError, set::TokenSet, token::Token};
 
 /// A token file, which need not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +112,7 @@ pub enum EditError {
     },
     /// The change itself breaks a rule.
     #[error(transparent)]
-    Duplicate(#[from] Duplicate),
+    Draft(#[from] DraftError),
 }
 
 impl EditError {
@@ -207,7 +203,7 @@ impl TokenFile {
         };
         let mut draft = Draft::new(parsed.map_err(|error| E::from(error.into()))?);
         let value = change(&mut draft)?;
-        let (set, changed) = draft.finish().map_err(|twice| E::from(twice.into()))?;
+        let (set, changed) = draft.finish().map_err(|refused| E::from(refused.into()))?;
         let known = old.as_ref().map(|content| content.identity);
         let mut warnings = old.map_or_else(Vec::new, |content| content.warnings);
         if changed {

@@ -2,7 +2,7 @@
 
 use time::{
     Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset,
-    format_description::well_known::Rfc3339,
+    format_description::well_known::Rfc3339, macros::datetime,
 };
 
 use super::Problem;
@@ -23,15 +23,25 @@ impl NoInstant {
     }
 }
 
+/// The years that RFC 3339 has.
+const YEARS: std::ops::RangeInclusive<i32> = 0..=9999;
+
+/// The first and the last moment that can be written.
+const FIRST: OffsetDateTime = datetime!(0000-01-01 0:00 UTC);
+const LAST: OffsetDateTime = datetime!(9999-12-31 23:59:59 UTC);
+
+/// Gives a moment in UTC; nothing when its year there cannot be written.
+pub(crate) fn in_utc(instant: OffsetDateTime) -> Option<OffsetDateTime> {
+    let utc = instant.checked_to_offset(UtcOffset::UTC);
+    utc.filter(|utc| YEARS.contains(&utc.year()))
+}
+
 pub(crate) fn parse(text: &str) -> Result<OffsetDateTime, NoInstant> {
     if let Some(instant) = whole_seconds(text) {
         return Ok(instant);
     }
     match OffsetDateTime::parse(text, &Rfc3339) {
-        Ok(instant) => instant
-            .checked_to_offset(UtcOffset::UTC)
-            .filter(|utc| utc.year() >= 0)
-            .ok_or(NoInstant::Malformed),
+        Ok(instant) => in_utc(instant).ok_or(NoInstant::Malformed),
         Err(_) if OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339).is_ok() => {
             Err(NoInstant::Naive)
         }
@@ -39,17 +49,19 @@ pub(crate) fn parse(text: &str) -> Result<OffsetDateTime, NoInstant> {
     }
 }
 
-/// Writes a moment as [`parse`] reads it: `2025-10-30T10:15:30Z`.
+/// Writes a moment as [`parse`] reads it, `2025-10-30T10:15:30Z`; of one that cannot be written the nearest that can be.
 pub(crate) fn write(instant: OffsetDateTime) -> String {
+    let nearest = || if instant < FIRST { FIRST } else { LAST };
+    let instant = in_utc(instant).unwrap_or_else(nearest);
     let (year, month, day) = instant.to_calendar_date();
     let (hour, minute, second, nanosecond) = instant.to_hms_nano();
-    if nanosecond == 0 && instant.offset().is_utc() && (0..=9999).contains(&year) {
+    if nanosecond == 0 {
         let month = u8::from(month);
         return format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z");
     }
     instant
         .format(&Rfc3339)
-        .expect("a token's times are UTC and in the years 0 to 9999")
+        .expect("it is in UTC and in the years 0 to 9999")
 }
 
 /// Reads the one form that is written, `2025-10-30T10:15:30Z`, some 20 times as fast as the general reader.
