@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, net::IpAddr};
 
-use time::OffsetDateTime;
+use time::{OffsetDateTime, macros::datetime};
 
 /// What a line says, beside its number and its hash: names and values in the order in which they are
 /// added. No name comes twice, and none is `seq`, `time`, `event` or `hash`.
@@ -13,7 +13,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Begins with what happened, in one word, and when.
+    /// Begins with what happened, in one word, and when: in UTC, and for a time before the year 0 or after
+    /// 9999 the nearest that RFC 3339 can write.
     #[must_use]
     pub fn new(event: &str, at: OffsetDateTime) -> Self {
         let mut members = String::with_capacity(512);
@@ -169,10 +170,15 @@ fn is_hidden(character: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Writes a time as RFC 3339 has it, in UTC, to the millisecond. A year before 0 or after 9999 is no
-/// time that RFC 3339 knows.
+/// The first and the last time that RFC 3339 knows.
+const FIRST: OffsetDateTime = datetime!(0000-01-01 0:00 UTC);
+const LAST: OffsetDateTime = datetime!(9999-12-31 23:59:59.999 UTC);
+
+/// Writes a time as RFC 3339 has it, in UTC, to the millisecond.
 fn write_time(out: &mut String, at: OffsetDateTime) {
-    let at = at.to_offset(time::UtcOffset::UTC);
+    let utc = at.checked_to_offset(time::UtcOffset::UTC);
+    let utc = utc.filter(|utc| (0..=9999).contains(&utc.year()));
+    let at = utc.unwrap_or_else(|| at.clamp(FIRST, LAST));
     let (year, month, day) = at.to_calendar_date();
     let (hour, minute, second, millisecond) = at.to_hms_milli();
     let parts = [
@@ -235,6 +241,32 @@ mod tests {
         assert_eq!(read(&entry), expected);
         let shown = entry.members();
         assert!(!shown.chars().any(is_hidden), "{shown}");
+    }
+
+    #[test]
+    fn of_a_time_that_rfc_3339_does_not_have_the_nearest_is_written() {
+        for (at, written) in [
+            (
+                datetime!(9999-12-31 23:59:59 -12:00),
+                "9999-12-31T23:59:59.999Z",
+            ),
+            (
+                datetime!(9999-12-31 23:59:59 UTC),
+                "9999-12-31T23:59:59.000Z",
+            ),
+            (datetime!(-0001-05-05 5:05 UTC), "0000-01-01T00:00:00.000Z"),
+            (
+                datetime!(-9999-01-01 0:00 +12:00),
+                "0000-01-01T00:00:00.000Z",
+            ),
+            (datetime!(0000-01-01 0:00 +5:00), "0000-01-01T00:00:00.000Z"),
+            (
+                datetime!(2026-01-02 04:05:07 +01:02:03),
+                "2026-01-02T03:03:04.000Z",
+            ),
+        ] {
+            assert_eq!(read(&Entry::new("x", at))["time"], written);
+        }
     }
 
     #[test]
