@@ -10,6 +10,9 @@ use crate::Entry;
 const BEFORE_HASH: &[u8] = b",\"hash\":\"";
 const AFTER_HASH: &[u8] = b"\"}";
 
+/// No line is longer, in bytes, with its end.
+pub(crate) const LONGEST: usize = 1 << 20;
+
 /// No log has more lines, so that the number behind the last one is a number.
 const MOST_LINES: u64 = u64::MAX >> 1;
 

@@ -4,13 +4,31 @@ use std::{fmt::Write, net::IpAddr};
 
 use time::{OffsetDateTime, macros::datetime};
 
+use crate::chain::LONGEST;
+
 /// What a line says, beside its number and its hash: names and values in the order in which they are
 /// added. No name comes twice, and none is `seq`, `time`, `event` or `hash`.
+///
+/// A line has less than 1 MiB. A text that would be longer than the room that is left is shortened, with `…`
+/// behind it, and a list ends with `…`; what finds no place even so is left out, with all that is added after
+/// it, and the line ends with `"shortened":true`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// JSON members, each with a comma before it.
     members: String,
+    /// How many bytes they may have.
+    most: usize,
 }
+
+/// How many bytes the members of a line may have: what is left beside its number and its hash, and [`SHORTENED`].
+const MOST: usize = LONGEST - 256;
+
+/// What ends the members of which some were left out.
+const SHORTENED: &str = ",\"shortened\":true";
+
+/// What is kept free behind a text that is shortened: for its mark, for what closes it and its list, and for
+/// one more character.
+const RESERVE: usize = 32;
 
 impl Entry {
     /// Begins with what happened, in one word, and when: in UTC, and for a time before the year 0 or after
@@ -21,16 +39,17 @@ impl Entry {
         members.push_str(",\"time\":\"");
         write_time(&mut members, at);
         members.push('"');
-        Entry { members }.text("event", event)
+        let most = MOST;
+        Entry { members, most }.text("event", event)
     }
 
     /// Adds a text. Control characters, and those that turn the direction of what follows them, are
     /// escaped, so that the line can be shown anywhere.
     #[must_use]
     pub fn text(mut self, name: &str, value: &str) -> Self {
-        self.name(name);
+        let start = self.name(name);
         self.quoted(value);
-        self
+        self.end(start)
     }
 
     /// Adds a text if there is one.
@@ -56,7 +75,7 @@ impl Entry {
     /// Adds an address, as a text.
     #[must_use]
     pub fn address(mut self, name: &str, value: IpAddr) -> Self {
-        self.name(name);
+        let start = self.name(name);
         self.members.push('"');
         match value {
             // As each line has one, without formatting.
@@ -74,54 +93,82 @@ impl Entry {
             }
         }
         self.members.push('"');
-        self
+        self.end(start)
     }
 
     /// Adds a list of texts.
     #[must_use]
     pub fn list<'a>(mut self, name: &str, values: impl IntoIterator<Item = &'a str>) -> Self {
-        self.name(name);
+        let start = self.name(name);
         self.members.push('[');
         for (index, value) in values.into_iter().enumerate() {
             if index > 0 {
                 self.members.push(',');
             }
+            if self.is_full() {
+                self.members.push_str("\"…\"");
+                break;
+            }
             self.quoted(value);
         }
         self.members.push(']');
-        self
+        self.end(start)
     }
 
     /// Adds a number.
     #[must_use]
     pub fn number(mut self, name: &str, value: u64) -> Self {
-        self.name(name);
+        let start = self.name(name);
         push_number(&mut self.members, value, 1);
-        self
+        self.end(start)
     }
 
     /// Adds a span of time in milliseconds, with three places behind the point.
     #[must_use]
     pub fn milliseconds(mut self, name: &str, value: std::time::Duration) -> Self {
-        self.name(name);
+        let start = self.name(name);
         let microseconds = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
         push_number(&mut self.members, microseconds / 1_000, 1);
         self.members.push('.');
         push_number(&mut self.members, microseconds % 1_000, 3);
-        self
+        self.end(start)
     }
 
     pub(crate) fn members(&self) -> &str {
         &self.members
     }
 
-    fn name(&mut self, name: &str) {
+    /// Begins a member, and says where.
+    fn name(&mut self, name: &str) -> usize {
+        let start = self.members.len();
         self.members.push_str(",\"");
         self.members.push_str(name);
         self.members.push_str("\":");
+        start
+    }
+
+    /// Ends the member that began there; without room for it, the whole entry.
+    fn end(mut self, start: usize) -> Self {
+        if self.members.len() > self.most {
+            self.members.truncate(start);
+            if self.most == MOST {
+                self.members.push_str(SHORTENED);
+            }
+            self.most = self.members.len();
+        }
+        self
+    }
+
+    /// Says whether there is no room for another character of a text.
+    fn is_full(&self) -> bool {
+        self.members.len() + RESERVE > self.most
     }
 
     fn quoted(&mut self, value: &str) {
+        // Escaped, a byte becomes six at most.
+        if self.members.len() + RESERVE + value.len().saturating_mul(6) > self.most {
+            return self.shortened(value);
+        }
         self.members.push('"');
         // Over all of its bytes, which compilers make wide steps of.
         let is_special = |byte| !matches!(byte, b' '..=b'~') || byte == b'"' || byte == b'\\';
@@ -134,6 +181,20 @@ impl Entry {
                 .for_each(|character| self.character(character));
         } else {
             self.members.push_str(value);
+        }
+        self.members.push('"');
+    }
+
+    /// Adds as much of a text as there is room for.
+    #[cold]
+    fn shortened(&mut self, value: &str) {
+        self.members.push('"');
+        for character in value.chars() {
+            if self.is_full() {
+                self.members.push('…');
+                break;
+            }
+            self.character(character);
         }
         self.members.push('"');
     }

@@ -12,11 +12,11 @@ use time::OffsetDateTime;
 
 use crate::{
     Entry, Hash, Position,
-    chain::{Line, Misfit},
+    chain::{LONGEST, Line, Misfit},
 };
 
-/// How much of the end of a file is looked at; no line is as long.
-const TAIL: u64 = 1 << 20;
+/// How much of the end of a file is looked at: its last whole line, and behind that one that was not finished.
+const TAIL: u64 = 2 * LONGEST as u64;
 
 /// Who else may not write: whoever is not the owner.
 const OTHERS_WRITE: u32 = 0o022;

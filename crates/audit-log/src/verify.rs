@@ -6,11 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     Hash, Position,
-    chain::{Line, Misfit},
+    chain::{LONGEST, Line, Misfit},
 };
-
-/// No line is longer, in bytes.
-const LONGEST: u64 = 1 << 20;
 
 /// The event of a line stands within so many bytes of its beginning, behind its number and its time.
 const HEAD: usize = 128;
@@ -188,10 +185,9 @@ impl Event {
 
 /// Takes the end off a line, which one that is cut off lacks.
 fn whole(line: &[u8]) -> Result<&[u8], Fault> {
-    let length = line.len() as u64;
-    line.strip_suffix(b"\n").ok_or(match length {
+    line.strip_suffix(b"\n").ok_or(match line.len() {
         LONGEST => Fault::NotALine,
-        length => Fault::CutOff(length),
+        length => Fault::CutOff(length as u64),
     })
 }
 
@@ -240,7 +236,7 @@ impl<B: BufRead> Lines<B> {
     fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
         (&mut self.file)
-            .take(LONGEST)
+            .take(LONGEST as u64)
             .read_until(b'\n', &mut line)?;
         self.number += 1;
         Ok((!line.is_empty()).then_some(line))

@@ -91,6 +91,69 @@ fn the_chain_goes_on_after_a_restart() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
+/// Each line of a file that is as it was written.
+fn told(path: &Path) -> Vec<serde_json::Value> {
+    check(path).unwrap();
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text.lines().map(serde_json::from_str);
+    lines.collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn what_is_too_long_for_a_line_is_shortened_and_the_log_goes_on() {
+    const LONG: usize = 1 << 20;
+    let (one, many) = ("x".repeat(LONG), vec!["one of many"; LONG]);
+    let hidden = "\u{1}\u{e0041}é".repeat(LONG / 4);
+    let call = || Entry::new("call", OffsetDateTime::UNIX_EPOCH);
+    let folder = Folder::new();
+    for entry in [
+        call().text("what", &one).number("rows", 7),
+        call().text("what", &hidden).number("rows", 7),
+        call()
+            .list("what", [&*one, &one, &hidden])
+            .number("rows", 7),
+        call().list("what", many.iter().copied()).number("rows", 7),
+        Entry::new(&one, OffsetDateTime::UNIX_EPOCH).number("rows", 7),
+        (0..20).fold(call(), |entry, _| entry.text("what", &one[..100_000])),
+        (0..100_000).fold(call(), |entry, number| entry.number("what", number)),
+    ] {
+        let (log, _) = folder.open();
+        log.write(entry);
+        log.finish();
+    }
+    let told = told(&folder.path());
+    assert_eq!(told.len(), 8);
+    let ends = |value: &serde_json::Value| value.as_str().unwrap().ends_with('…');
+    assert!(ends(&told[1]["what"]) && ends(&told[2]["what"]));
+    assert!(ends(&told[3]["what"][0]), "the others find no place");
+    assert_eq!(told[3]["what"].as_array().unwrap().len(), 2);
+    assert!(ends(told[4]["what"].as_array().unwrap().last().unwrap()));
+    assert!(ends(&told[5]["event"]));
+    let has_rows = told[1..].iter().filter(|line| line["rows"] == 7).count();
+    assert_eq!(has_rows, 5);
+    for line in &told[6..] {
+        assert_eq!(line["shortened"], true);
+        assert_eq!(line["event"], "call");
+    }
+    assert!(told[1].get("shortened").is_none());
+}
+
+#[test]
+fn behind_a_line_as_long_as_they_get_one_that_was_not_finished_is_told() {
+    let folder = Folder::new();
+    let (log, _) = folder.open();
+    log.write(entry(0).text("what", &"x".repeat(2 << 20)));
+    log.finish();
+    let whole = fs::read(folder.path()).unwrap();
+    let start = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let torn = &whole[start..whole.len() - 2];
+    fs::write(folder.path(), [&whole, torn].concat()).unwrap();
+    let (log, _) = folder.open();
+    log.write(entry(1));
+    log.finish();
+    assert_eq!(check(&folder.path()).unwrap().torn, 1);
+}
+
 #[test]
 fn a_start_without_a_stop_before_it_is_counted() {
     let folder = Folder::new();
