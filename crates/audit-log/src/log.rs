@@ -79,7 +79,7 @@ pub struct Status {
 
 impl AuditLog {
     /// Opens a log, and starts the thread that writes it. `report` is told what happens to the file,
-    /// on that thread.
+    /// on that thread; when it panics, lines are written all the same, and it is told what happens next.
     ///
     /// # Errors
     /// The file cannot be had, or is none that a log can go on in.

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     io,
+    panic::{self, AssertUnwindSafe},
     sync::{
         Arc,
         atomic::Ordering,
@@ -70,17 +71,14 @@ impl Writer {
     pub(crate) fn new(
         file: LogFile,
         shared: Arc<Shared>,
-        mut report: Box<dyn FnMut(Report) + Send>,
+        report: Box<dyn FnMut(Report) + Send>,
     ) -> Self {
         let mut own = VecDeque::new();
         if file.is_empty() {
             own.push_back(opening(&file, "first"));
         }
-        if let Some(bytes) = file.torn() {
-            let path = file.path().to_owned();
-            report(Report::Torn { path, bytes });
-        }
-        Writer {
+        let torn = file.torn();
+        let mut writer = Writer {
             file,
             shared,
             report,
@@ -91,7 +89,12 @@ impl Writer {
             tried: Instant::now(),
             synced: Instant::now(),
             has_caught_up: false,
+        };
+        if let Some(bytes) = torn {
+            let path = writer.file.path().to_owned();
+            writer.tell(Report::Torn { path, bytes });
         }
+        writer
     }
 
     /// Writes until it is told to end, or nobody is left who could tell.
@@ -163,13 +166,13 @@ impl Writer {
                 let error = error.to_string();
                 self.shared.set_failure(Some(error.clone()));
                 let path = self.file.path().to_owned();
-                (self.report)(Report::Failing { path, error });
+                self.tell(Report::Failing { path, error });
             }
             (Ok(()), Some(before)) => {
                 self.failing_since = None;
                 self.shared.set_failure(None);
                 let (path, lost) = (self.file.path().to_owned(), self.shared.lost() - before);
-                (self.report)(Report::Recovered { path, lost });
+                self.tell(Report::Recovered { path, lost });
             }
             _ => {}
         }
@@ -180,18 +183,18 @@ impl Writer {
         let why = match self.file.look()? {
             Sight::AsItWas => return Ok(()),
             Sight::Changed => {
-                (self.report)(Report::Changed(self.file.path().to_owned()));
+                self.tell(Report::Changed(self.file.path().to_owned()));
                 return Ok(());
             }
             Sight::Emptied => {
-                (self.report)(Report::Emptied(self.file.path().to_owned()));
+                self.tell(Report::Emptied(self.file.path().to_owned()));
                 "emptied"
             }
             Sight::Removed => {
                 let path = self.file.path().to_owned();
                 let next = LogFile::open_after(&path, self.file.end());
                 self.file = next.map_err(io::Error::other)?;
-                (self.report)(Report::Removed(path));
+                self.tell(Report::Removed(path));
                 "removed"
             }
         };
@@ -230,11 +233,11 @@ impl Writer {
     fn reopen(&mut self) {
         let (path, end) = (self.file.path().to_owned(), self.file.end());
         if self.file.is_in_place() {
-            return (self.report)(Report::InPlace { path, end });
+            return self.tell(Report::InPlace { path, end });
         }
         match self.go_on_in(&path) {
-            Ok(()) => (self.report)(Report::Reopened { path, end }),
-            Err(error) => (self.report)(Report::NotReopened(error)),
+            Ok(()) => self.tell(Report::Reopened { path, end }),
+            Err(error) => self.tell(Report::NotReopened(error)),
         }
     }
 
@@ -248,13 +251,19 @@ impl Writer {
         Ok(())
     }
 
+    /// Reports, and goes on whatever that leads to: without this thread every line would be lost, and nobody told.
+    fn tell(&mut self, report: Report) {
+        // A panic has printed its message where it happened.
+        let _panicked = panic::catch_unwind(AssertUnwindSafe(|| (self.report)(report)));
+    }
+
     fn finish(mut self) {
         self.write();
         while self.failing_since.is_none() && !self.waiting.is_empty() {
             self.write();
         }
         let _synced = self.file.sync();
-        (self.report)(Report::Finished {
+        self.tell(Report::Finished {
             path: self.file.path().to_owned(),
             end: self.file.end(),
             unwritten: self.waiting.len(),

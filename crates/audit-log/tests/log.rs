@@ -155,6 +155,22 @@ fn behind_a_line_as_long_as_they_get_one_that_was_not_finished_is_told() {
 }
 
 #[test]
+fn a_report_that_panics_does_not_end_the_log() {
+    let folder = Folder::new();
+    let log = AuditLog::open(Options::new(folder.path()), |report| panic!("{report}")).unwrap();
+    written(&log, 1);
+    // Both are reported.
+    fs::remove_file(folder.path()).unwrap();
+    log.write(entry(0));
+    written(&log, 3);
+    log.reopen();
+    log.write(entry(1));
+    let end = log.finish();
+    assert_eq!((end.seq, check(&folder.path()).unwrap().end), (4, end));
+    assert_eq!((log.status().lost, log.status().queued), (0, 0));
+}
+
+#[test]
 fn a_start_without_a_stop_before_it_is_counted() {
     let folder = Folder::new();
     let (log, _) = folder.open();
