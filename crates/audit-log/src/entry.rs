@@ -7,7 +7,13 @@ use time::{OffsetDateTime, macros::datetime};
 use crate::chain::LONGEST;
 
 /// What a line says, beside its number and its hash: names and values in the order in which they are
-/// added. No name comes twice, and none is `seq`, `time`, `event` or `hash`.
+/// added.
+///
+/// Names are words of the program's, of letters, digits and `_`, and are written as they are, without being
+/// looked at. It is for the program to give each once, and none of `seq`, `time`, `event`, `hash` and
+/// `shortened`: of two with one name most readers take the last. [`verify`](crate::verify) is not misled, for
+/// it goes by the event that the entry began with. `opened`, `lost` and `torn` are events of the log's own,
+/// and `start` and `stop` those with which a process begins and ends.
 ///
 /// A line has less than 1 MiB. A text that would be longer than the room that is left is shortened, with `…`
 /// behind it, and a list ends with `…`; what finds no place even so is left out, with all that is added after
@@ -46,7 +52,7 @@ impl Entry {
     /// Adds a text. Control characters, and those that turn the direction of what follows them, are
     /// escaped, so that the line can be shown anywhere.
     #[must_use]
-    pub fn text(mut self, name: &str, value: &str) -> Self {
+    pub fn text(mut self, name: &'static str, value: &str) -> Self {
         let start = self.name(name);
         self.quoted(value);
         self.end(start)
@@ -54,7 +60,7 @@ impl Entry {
 
     /// Adds a text if there is one.
     #[must_use]
-    pub fn optional(self, name: &str, value: Option<&str>) -> Self {
+    pub fn optional(self, name: &'static str, value: Option<&str>) -> Self {
         match value {
             Some(value) => self.text(name, value),
             None => self,
@@ -64,7 +70,7 @@ impl Entry {
     /// Adds the beginning of a text, at most so many bytes of it, and with `…` behind it when that is
     /// not all.
     #[must_use]
-    pub fn short(self, name: &str, value: &str, most_bytes: usize) -> Self {
+    pub fn short(self, name: &'static str, value: &str, most_bytes: usize) -> Self {
         if value.len() <= most_bytes {
             return self.text(name, value);
         }
@@ -74,7 +80,7 @@ impl Entry {
 
     /// Adds an address, as a text.
     #[must_use]
-    pub fn address(mut self, name: &str, value: IpAddr) -> Self {
+    pub fn address(mut self, name: &'static str, value: IpAddr) -> Self {
         let start = self.name(name);
         self.members.push('"');
         match value {
@@ -98,7 +104,11 @@ impl Entry {
 
     /// Adds a list of texts.
     #[must_use]
-    pub fn list<'a>(mut self, name: &str, values: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn list<'a>(
+        mut self,
+        name: &'static str,
+        values: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         let start = self.name(name);
         self.members.push('[');
         for (index, value) in values.into_iter().enumerate() {
@@ -117,7 +127,7 @@ impl Entry {
 
     /// Adds a number.
     #[must_use]
-    pub fn number(mut self, name: &str, value: u64) -> Self {
+    pub fn number(mut self, name: &'static str, value: u64) -> Self {
         let start = self.name(name);
         push_number(&mut self.members, value, 1);
         self.end(start)
@@ -125,7 +135,7 @@ impl Entry {
 
     /// Adds a span of time in milliseconds, with three places behind the point.
     #[must_use]
-    pub fn milliseconds(mut self, name: &str, value: std::time::Duration) -> Self {
+    pub fn milliseconds(mut self, name: &'static str, value: std::time::Duration) -> Self {
         let start = self.name(name);
         let microseconds = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
         push_number(&mut self.members, microseconds / 1_000, 1);
@@ -139,7 +149,7 @@ impl Entry {
     }
 
     /// Begins a member, and says where.
-    fn name(&mut self, name: &str) -> usize {
+    fn name(&mut self, name: &'static str) -> usize {
         let start = self.members.len();
         self.members.push_str(",\"");
         self.members.push_str(name);

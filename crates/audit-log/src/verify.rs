@@ -170,17 +170,25 @@ enum Event {
 
 impl Event {
     fn of(line: &[u8]) -> Self {
-        const NAME: &[u8] = b"\"event\":\"";
-        let head = &line[..line.len().min(HEAD)];
-        let at = head.windows(NAME.len()).position(|part| part == NAME);
-        let event = at.map_or(&[][..], |at| &head[at + NAME.len()..]);
-        match event.split(|byte| *byte == b'"').next() {
-            Some(b"opened") => Event::Opened,
-            Some(b"start") => Event::Start,
-            Some(b"stop") => Event::Stop,
+        match event(line) {
+            b"opened" => Event::Opened,
+            b"start" => Event::Start,
+            b"stop" => Event::Stop,
             _ => Event::Other,
         }
     }
+}
+
+/// The event that a line began with, escaped: other members of that name would stand behind it.
+fn event(line: &[u8]) -> &[u8] {
+    const NAME: &[u8] = b"\"event\":\"";
+    let head = &line[..line.len().min(HEAD)];
+    let at = head.windows(NAME.len()).position(|part| part == NAME);
+    let behind = at.map_or(&[][..], |at| &head[at + NAME.len()..]);
+    behind
+        .split(|byte| *byte == b'"')
+        .next()
+        .unwrap_or_default()
 }
 
 /// Takes the end off a line, which one that is cut off lacks.
@@ -218,12 +226,10 @@ fn tells_of(line: &[u8], torn: &[u8]) -> bool {
 }
 
 /// What a line tells, if it is about such an event.
-fn about(line: &[u8], event: &str) -> Option<Map<String, Value>> {
+fn about(line: &[u8], what: &str) -> Option<Map<String, Value>> {
     // Most lines are about something else.
-    let head = &line[..line.len().min(HEAD)];
-    let holds = |text: &str| head.windows(text.len()).any(|part| part == text.as_bytes());
-    let told = holds(event).then(|| Line::read(line)?.members())??;
-    (told.get("event")? == event).then_some(told)
+    let is_about = event(line) == what.as_bytes();
+    is_about.then(|| Line::read(line)?.members())?
 }
 
 struct Lines<B> {

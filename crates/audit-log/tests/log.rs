@@ -182,6 +182,15 @@ fn a_start_without_a_stop_before_it_is_counted() {
 }
 
 #[test]
+fn a_member_called_event_does_not_mislead() {
+    let folder = Folder::new();
+    let (log, _) = folder.open();
+    log.write(entry(0).text("event", "lost").number("lines", 5));
+    log.finish();
+    assert_eq!(check(&folder.path()).unwrap().lost, 0);
+}
+
+#[test]
 fn a_line_that_was_not_finished_is_kept_and_told() {
     let (folder, end) = Folder::filled(3);
     let whole = fs::read(folder.path()).unwrap();
