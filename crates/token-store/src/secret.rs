@@ -10,10 +10,16 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 const SECRET_BYTES: usize = 32;
 
 /// A token's text: shown once, never stored; wiped on drop.
+///
+/// Any text can be one, to be hashed and looked up. A token is given only one of 1 to [`Secret::MAX_BYTES`] bytes, for no other is
+/// ever accepted; how hard it is to guess is for whoever makes it, and [`Secret::generate`] sees to that.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Secret(String);
 
 impl Secret {
+    /// The longest text that is accepted, in bytes; those that are made here have 44.
+    pub const MAX_BYTES: usize = 512;
+
     /// Makes a token from the operating system's randomness.
     ///
     /// # Errors
@@ -41,6 +47,11 @@ impl Secret {
     pub fn hash(&self) -> TokenHash {
         TokenHash::of(&self.0)
     }
+}
+
+/// Says whether a text of this length is accepted at all.
+pub(crate) fn is_accepted(text: &str) -> bool {
+    (1..=Secret::MAX_BYTES).contains(&text.len())
 }
 
 impl From<String> for Secret {

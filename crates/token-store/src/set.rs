@@ -7,12 +7,9 @@ use time::OffsetDateTime;
 use crate::{
     format::{self, FormatError, Value},
     index::Index,
-    secret::TokenHash,
+    secret::{TokenHash, is_accepted},
     token::{Token, TokenId},
 };
-
-/// The longest presented token that is hashed, in bytes; made tokens have 44.
-const MAX_PRESENTED_BYTES: usize = 512;
 
 /// An immutable snapshot of all tokens. Share it as `Arc<TokenSet>`.
 #[derive(Clone, Debug, Default)]
@@ -138,7 +135,7 @@ impl TokenSet {
     /// The time it takes depends on the hash of the guess, which a guesser does not choose, so it tells nothing about any stored token.
     ///
     /// # Errors
-    /// The token is unknown, or expired or replaced at `now`.
+    /// The token is unknown, or expired or replaced at `now`. One that is empty or has more than [`Secret::MAX_BYTES`](crate::Secret::MAX_BYTES) is unknown.
     ///
     /// ```
     /// use time::{Duration, OffsetDateTime};
@@ -161,7 +158,7 @@ impl TokenSet {
         presented: &str,
         now: OffsetDateTime,
     ) -> Result<Accepted<'_>, Refusal> {
-        if presented.len() > MAX_PRESENTED_BYTES {
+        if !is_accepted(presented) {
             return Err(Refusal::Unknown);
         }
         let hash = TokenHash::of(presented);

@@ -5,7 +5,9 @@ mod common;
 
 use common::{NOW, add, numbered_set, remove, secret};
 use time::Duration;
-use token_store::{DraftError, EditError, Refusal, Selector, Token, TokenFile, TokenSet};
+use token_store::{
+    DraftError, EditError, NewToken, Refusal, Secret, Selector, Token, TokenFile, TokenId, TokenSet,
+};
 
 const GRACE: Duration = Duration::hours(24);
 
@@ -43,6 +45,35 @@ fn both_secrets_are_accepted_until_the_old_ones_time_is_over() {
     let digits = secret(1).hash().to_hex();
     let found: Selector = digits[..16].parse().unwrap();
     assert_eq!(found.find(set.iter()).unwrap().id, id);
+}
+
+#[test]
+fn a_secret_that_could_never_be_accepted_is_not_given_to_a_token() {
+    let (_folder, file) = file();
+    let id = add(&file, 1);
+    let of = |length: usize| Secret::from("x".repeat(length));
+    for length in [0, Secret::MAX_BYTES + 1] {
+        let new = NewToken::default();
+        let created = file.edit(|draft| Ok(draft.create(&of(length), new, NOW)?));
+        let rotated = file.edit(|draft| Ok(draft.rotate(&id, &of(length), None)?));
+        for refused in [created.map(|_| ()), rotated.map(|_| ())] {
+            let error: EditError = refused.unwrap_err();
+            assert!(error.to_string().contains("1 to 512 bytes"), "{error}");
+        }
+        // Nor one from elsewhere, of which only the hash is seen.
+        let token = Token::new(TokenId::numbered(2), of(length).hash(), NOW);
+        let set = TokenSet::new(vec![token]).unwrap();
+        assert_eq!(
+            set.authenticate(of(length).expose(), NOW),
+            Err(Refusal::Unknown)
+        );
+    }
+    for length in [1, Secret::MAX_BYTES] {
+        file.edit(|draft| Ok::<_, EditError>(draft.rotate(&id, &of(length), None)?))
+            .unwrap();
+        let set = file.load().unwrap().set;
+        assert!(set.authenticate(of(length).expose(), NOW).is_ok());
+    }
 }
 
 #[test]

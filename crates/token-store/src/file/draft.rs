@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use crate::{
     format::{Value, instant},
     policy::{Names, Policy},
-    secret::Secret,
+    secret::{Secret, is_accepted},
     set::{Duplicate, TokenSet},
     token::{Previous, Token, TokenId},
 };
@@ -35,6 +35,9 @@ pub enum DraftError {
     /// Another token has it already.
     #[error(transparent)]
     Duplicate(#[from] Duplicate),
+    /// A secret that is empty or too long to be ever accepted.
+    #[error("the secret is not one that is ever accepted; give one of 1 to {max} bytes, such as `Secret::generate` makes", max = Secret::MAX_BYTES)]
+    Secret,
     /// A time that the file cannot hold.
     #[error(
         "the `{field}` of {id} cannot be kept; give a time that is in the years 0 to 9999 in UTC"
@@ -73,13 +76,15 @@ impl Draft {
     /// Adds a token for `secret` under an id of its own, made from the second of `now`. Its times are cut to whole seconds.
     ///
     /// # Errors
-    /// A token for this secret is there already, or a time is, in UTC, before the year 0 or after 9999.
+    /// The secret is empty or has more than [`Secret::MAX_BYTES`], a token for it is there already, or a time is, in UTC, before
+    /// the year 0 or after 9999.
     pub fn create(
         &mut self,
         secret: &Secret,
         new: NewToken,
         now: OffsetDateTime,
     ) -> Result<Arc<Token>, DraftError> {
+        expect_usable(secret)?;
         let now = to_whole_seconds(now);
         let mut token = Token::new(self.free_id(now), secret.hash(), now);
         token.note = new.note.into();
@@ -136,13 +141,14 @@ impl Draft {
     /// the draft is written.
     ///
     /// # Errors
-    /// `until` is, in UTC, before the year 0 or after 9999.
+    /// The secret is empty or has more than [`Secret::MAX_BYTES`], or `until` is, in UTC, before the year 0 or after 9999.
     pub fn rotate(
         &mut self,
         id: &TokenId,
         secret: &Secret,
         until: Option<OffsetDateTime>,
     ) -> Result<Option<Arc<Token>>, DraftError> {
+        expect_usable(secret)?;
         if let Some(until) = until {
             expect_time(id, "previous.until", until)?;
         }
@@ -200,6 +206,11 @@ impl Draft {
         }
         TokenId::numbered(number)
     }
+}
+
+fn expect_usable(secret: &Secret) -> Result<(), DraftError> {
+    let is_usable = is_accepted(secret.expose());
+    is_usable.then_some(()).ok_or(DraftError::Secret)
 }
 
 /// Cuts the fraction of a second off: the file shows whole seconds.
