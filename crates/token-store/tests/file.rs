@@ -144,6 +144,41 @@ fn what_is_no_file_is_refused_without_waiting() {
 }
 
 #[test]
+fn what_is_no_file_is_not_edited_and_gets_no_lock() {
+    let folder = folder();
+    let inner = folder.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let edit = |path: &Path| {
+        let edited = TokenFile::new(path).edit(|_| Ok::<_, EditError>(()));
+        edited.unwrap_err().to_string()
+    };
+    for path in [&inner, Path::new("/"), Path::new(".")] {
+        let error = edit(path);
+        assert!(error.contains("is a folder"), "{error}");
+    }
+    for lock in [
+        &folder.path().join("inner.lock"),
+        Path::new("/.lock"),
+        Path::new("..lock"),
+    ] {
+        assert!(!lock.exists(), "{}", lock.display());
+    }
+    let error = edit(Path::new("/dev/null"));
+    assert!(error.contains("is a device"), "{error}");
+}
+
+#[test]
+fn a_path_that_is_empty_is_no_file() {
+    let file = TokenFile::new("");
+    let loaded = file.load().unwrap_err();
+    let edited = file.edit(|_| Ok::<_, EditError>(())).unwrap_err();
+    for error in [loaded.to_string(), edited.to_string()] {
+        assert!(error.contains("has no name"), "{error}");
+    }
+    assert!(!Path::new(".lock").exists());
+}
+
+#[test]
 fn a_file_over_the_limit_is_refused_without_reading_it() {
     let folder = folder();
     let path = folder.path().join("tokens.yaml");

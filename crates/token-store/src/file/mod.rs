@@ -151,7 +151,7 @@ impl TokenFile {
     /// Reads the file. A file that does not exist has no tokens.
     ///
     /// # Errors
-    /// The file cannot be read, is no plain file, is larger than [`MAX_FILE_BYTES`], or is not wholly valid.
+    /// The path is empty, or the file cannot be read, is no plain file, is larger than [`MAX_FILE_BYTES`], or is not wholly valid.
     pub fn load(&self) -> Result<Loaded, LoadError> {
         match read(&self.path)? {
             None => Ok(Loaded {
@@ -193,6 +193,8 @@ impl TokenFile {
         &self,
         change: impl FnOnce(&mut Draft) -> Result<T, E>,
     ) -> Result<Edited<T>, E> {
+        // Looked at before anything is made beside it.
+        read::expect_file(&self.path).map_err(|error| E::from(error.into()))?;
         let real = save::resolve(&self.path).map_err(E::from)?;
         save::create_folder(&real).map_err(E::from)?;
         let lock = lock::Lock::acquire(&real).map_err(E::from)?;

@@ -1,7 +1,7 @@
 //! Reading a file that may be anything.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, FileType, OpenOptions},
     io::{self, Read},
     os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -29,6 +29,9 @@ pub enum LoadError {
         /// The system's answer.
         source: io::Error,
     },
+    /// Its path is empty.
+    #[error("the token file has no name, for its path is empty; name a file")]
+    NoName,
     /// It is a folder, a pipe or a device.
     #[error("{path} is {kind}, not a file; name a file with -token-file", path = .path.display())]
     NotAFile {
@@ -81,8 +84,34 @@ pub(crate) fn parse(bytes: &[u8], path: &Path, old: &TokenSet) -> Result<TokenSe
     })
 }
 
+/// Refuses a path that leads to something else than a file. What the system does not show is for whoever opens it.
+pub(super) fn expect_file(path: &Path) -> Result<(), LoadError> {
+    expect_name(path)?;
+    fs::metadata(path).map_or(Ok(()), |metadata| expect_kind(path, metadata.file_type()))
+}
+
+fn expect_name(path: &Path) -> Result<(), LoadError> {
+    let is_empty = path.as_os_str().is_empty();
+    (!is_empty).then_some(()).ok_or(LoadError::NoName)
+}
+
+fn expect_kind(path: &Path, kind: FileType) -> Result<(), LoadError> {
+    if kind.is_file() {
+        return Ok(());
+    }
+    Err(LoadError::NotAFile {
+        path: path.to_owned(),
+        kind: match () {
+            () if kind.is_dir() => "a folder",
+            () if kind.is_fifo() => "a pipe",
+            () => "a device or socket",
+        },
+    })
+}
+
 /// Reads a file; nothing if there is none.
 pub(crate) fn read(path: &Path) -> Result<Option<Content>, LoadError> {
+    expect_name(path)?;
     let failed = |source| LoadError::Read {
         path: path.to_owned(),
         source,
@@ -98,17 +127,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Content>, LoadError> {
         other => other.map_err(failed)?,
     };
     let metadata = file.metadata().map_err(failed)?;
-    let kind = metadata.file_type();
-    if !kind.is_file() {
-        return Err(LoadError::NotAFile {
-            path: path.to_owned(),
-            kind: match () {
-                () if kind.is_dir() => "a folder",
-                () if kind.is_fifo() => "a pipe",
-                () => "a device or socket",
-            },
-        });
-    }
+    expect_kind(path, metadata.file_type())?;
     let bytes = read_bytes(&file, metadata.len()).map_err(failed)?;
     let size = metadata.len().max(bytes.len() as u64);
     if size > MAX_FILE_BYTES {
