@@ -8,6 +8,7 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::Path,
+    time::Instant,
 };
 
 use common::{NOW, add, numbered_set, remove, secret};
@@ -272,6 +273,51 @@ fn a_thousand_tokens_of_one_second_have_a_thousand_ids() {
         u64::try_from(NOW.unix_timestamp()).unwrap()
     )));
     assert_eq!(file.load().unwrap().set.len(), 1_000);
+}
+
+#[test]
+fn twenty_thousand_tokens_are_made_in_one_edit_without_looking_at_all_each_time() {
+    let folder = folder();
+    let file = TokenFile::new(folder.path().join("tokens.yaml"));
+    let began = Instant::now();
+    file.edit(|draft| {
+        for number in 0..20_000 {
+            let token = draft.create(&secret(number), NewToken::default(), NOW)?;
+            draft.change(&token.id, |token| token.note = "one of many".into());
+        }
+        Ok::<_, EditError>(())
+    })
+    .unwrap();
+    // A second or two; minutes where each is compared with all others.
+    let took = began.elapsed();
+    assert!(took < Duration::seconds(30), "{took:?}");
+    assert_eq!(file.load().unwrap().set.len(), 20_000);
+}
+
+#[test]
+fn what_a_change_or_a_removal_frees_is_free_for_the_next_token() {
+    let folder = folder();
+    let file = TokenFile::new(folder.path().join("tokens.yaml"));
+    file.edit(|draft| {
+        let new = NewToken::default;
+        let first = draft.create(&secret(1), new(), NOW)?;
+        let second = draft.create(&secret(2), new(), NOW)?;
+        assert!(draft.create(&secret(1), new(), NOW).is_err());
+        draft.remove(&first.id);
+        draft.create(&secret(1), new(), NOW)?;
+        draft.rotate(&second.id, &secret(3), Some(NOW))?;
+        assert!(draft.create(&secret(2), new(), NOW).is_err());
+        assert!(draft.create(&secret(3), new(), NOW).is_err());
+        draft.rotate(&second.id, &secret(4), None)?;
+        draft.create(&secret(3), new(), NOW)?;
+        draft.change(&second.id, |token| token.id = TokenId::numbered(7));
+        let taken = Token::new(TokenId::numbered(7), secret(5).hash(), NOW);
+        assert!(draft.insert(taken).is_err());
+        draft.insert(Token::new(second.id.clone(), secret(5).hash(), NOW))?;
+        Ok::<_, EditError>(())
+    })
+    .unwrap();
+    assert_eq!(file.load().unwrap().set.len(), 4);
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! The tokens of a file while they are being changed.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use time::OffsetDateTime;
 
 use crate::{
     format::{Value, instant},
     policy::{Names, Policy},
-    secret::{Secret, is_accepted},
+    secret::{Secret, TokenHash, is_accepted},
     set::{Duplicate, TokenSet},
     token::{Previous, Token, TokenId},
 };
@@ -56,6 +59,8 @@ pub struct Draft {
     tokens: Vec<Arc<Token>>,
     unknown: Vec<(Value, Value)>,
     changed: bool,
+    /// Made when the first token comes, and anew after what frees an id or a hash.
+    taken: Option<Taken>,
 }
 
 impl Draft {
@@ -65,6 +70,7 @@ impl Draft {
             tokens,
             unknown,
             changed: false,
+            taken: None,
         }
     }
 
@@ -101,18 +107,19 @@ impl Draft {
     pub fn insert(&mut self, mut token: Token) -> Result<Arc<Token>, DraftError> {
         move_to_utc(&mut token);
         expect_times(&token)?;
-        for old in &self.tokens {
-            if old.id == token.id {
-                return Err(Duplicate::Id(token.id).into());
-            }
-            if token
-                .hashes()
-                .any(|hash| old.hashes().any(|other| other == hash))
-            {
-                return Err(Duplicate::Hash(old.id.clone(), token.id).into());
-            }
+        let taken = self.taken();
+        if taken.ids.contains_key(&token.id) {
+            return Err(Duplicate::Id(token.id).into());
+        }
+        let place_of = |hash| taken.hashes.get(&hash).copied();
+        let known = token.hashes().find_map(place_of);
+        if let Some(place) = known {
+            let old = self.tokens[place].id.clone();
+            return Err(Duplicate::Hash(old, token.id).into());
         }
         let token = Arc::new(token);
+        let place = self.tokens.len();
+        self.taken().add(&token, place);
         self.tokens.push(Arc::clone(&token));
         self.changed = true;
         Ok(token)
@@ -123,12 +130,19 @@ impl Draft {
     /// Its times are moved to UTC. An id or a hash that another token has, and a time that the file cannot hold, are found when
     /// the draft is written.
     pub fn change(&mut self, id: &TokenId, change: impl FnOnce(&mut Token)) -> Option<Arc<Token>> {
-        let token = self.tokens.iter_mut().find(|token| token.id == *id)?;
+        let place = match &self.taken {
+            Some(taken) => taken.ids.get(id).copied(),
+            None => self.tokens.iter().position(|token| token.id == *id),
+        };
+        let token = &mut self.tokens[place?];
         let mut changed = Token::clone(token);
         change(&mut changed);
         move_to_utc(&mut changed);
         changed.expires_at = changed.expires_at.map(to_whole_seconds);
         if changed != **token {
+            if changed.id != token.id || !changed.hashes().eq(token.hashes()) {
+                self.taken = None;
+            }
             *token = Arc::new(changed);
             self.changed = true;
         }
@@ -174,7 +188,10 @@ impl Draft {
             .into_iter()
             .partition(|token| condition(token));
         self.tokens = kept;
-        self.changed |= !removed.is_empty();
+        if !removed.is_empty() {
+            self.changed = true;
+            self.taken = None;
+        }
         removed
     }
 
@@ -187,24 +204,46 @@ impl Draft {
     }
 
     /// Numbers a token by its second, or by the next number after all that are used.
-    fn free_id(&self, now: OffsetDateTime) -> TokenId {
+    fn free_id(&mut self, now: OffsetDateTime) -> TokenId {
+        let used = &self.taken().numbers;
         let second = u64::try_from(now.unix_timestamp()).unwrap_or(0);
-        let ours = second..second.saturating_add(MAX_IDS_AHEAD);
-        let used: HashSet<u64> = self
-            .tokens
-            .iter()
-            .filter_map(|token| token.id.number())
-            .collect();
-        let last = used
-            .iter()
-            .copied()
-            .filter(|number| ours.contains(number))
-            .max();
-        let mut number = last.map_or(second, |last| last + 1);
+        let mut ours = used.range(second..second.saturating_add(MAX_IDS_AHEAD));
+        let mut number = ours.next_back().map_or(second, |last| last + 1);
         while used.contains(&number) {
             number = number.saturating_add(1);
         }
         TokenId::numbered(number)
+    }
+
+    fn taken(&mut self) -> &mut Taken {
+        self.taken.get_or_insert_with(|| Taken::by(&self.tokens))
+    }
+}
+
+/// What the tokens of a draft have, and no new one may have, each with the place of its first token.
+#[derive(Debug, Default)]
+struct Taken {
+    ids: HashMap<TokenId, usize>,
+    /// Those of the ids.
+    numbers: BTreeSet<u64>,
+    hashes: HashMap<TokenHash, usize>,
+}
+
+impl Taken {
+    fn by(tokens: &[Arc<Token>]) -> Self {
+        let mut taken = Self::default();
+        for (place, token) in tokens.iter().enumerate() {
+            taken.add(token, place);
+        }
+        taken
+    }
+
+    fn add(&mut self, token: &Token, place: usize) {
+        self.ids.entry(token.id.clone()).or_insert(place);
+        self.numbers.extend(token.id.number());
+        for hash in token.hashes() {
+            self.hashes.entry(hash).or_insert(place);
+        }
     }
 }
 
