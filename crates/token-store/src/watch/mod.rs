@@ -89,7 +89,8 @@ pub enum WatchError {
     Publish,
 }
 
-/// A thread that follows a token file until this is dropped.
+/// A thread that follows a token file until this is dropped, which waits until a `publish` that runs has returned: never drop it
+/// under a lock that `publish` takes.
 ///
 /// The thread alone reads the file and calls `publish`, in the order of what happened. It acts at once on whatever is complete:
 /// a rename into place, a symbolic link that now leads elsewhere (Kubernetes), a written and closed file. A file that is missing,
@@ -213,6 +214,8 @@ impl TokenWatch {
     }
 }
 
+/// Waits until a `publish` that runs has returned, so that none runs any more; inside `publish` itself it does not wait. Never
+/// drop it under a lock that `publish` takes: each would wait for the other.
 impl Drop for TokenWatch {
     fn drop(&mut self) {
         self.bell.stop();
