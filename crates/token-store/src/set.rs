@@ -59,9 +59,16 @@ pub enum Duplicate {
     /// The id of both.
     #[error("two tokens have the id {0}")]
     Id(TokenId),
-    /// The ids of the two tokens with one hash.
-    #[error("the tokens {0} and {1} have the same hash")]
+    /// The ids of the two tokens with one hash; the same id where a token has it as its own and as the one before.
+    #[error("{}", same_hash(.0, .1))]
     Hash(TokenId, TokenId),
+}
+
+fn same_hash(one: &TokenId, other: &TokenId) -> String {
+    if one == other {
+        return format!("the token {one} has this secret already; give it another one");
+    }
+    format!("the tokens {one} and {other} have the same hash")
 }
 
 impl TokenSet {

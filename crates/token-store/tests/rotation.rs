@@ -77,6 +77,16 @@ fn a_secret_that_could_never_be_accepted_is_not_given_to_a_token() {
 }
 
 #[test]
+fn a_token_is_not_rotated_to_the_secret_that_it_has() {
+    let (_folder, file) = file();
+    let id = add(&file, 1);
+    let rotated = file.edit(|draft| Ok(draft.rotate(&id, &secret(1), Some(NOW + GRACE))?));
+    let error: EditError = rotated.unwrap_err();
+    let message = format!("the token {id} has this secret already");
+    assert!(error.to_string().contains(&message), "{error}");
+}
+
+#[test]
 fn a_second_rotation_ends_the_first_secret_at_once() {
     let (_folder, file) = file();
     let id = add(&file, 1);

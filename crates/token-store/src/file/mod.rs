@@ -64,8 +64,8 @@ pub enum EditError {
     /// The file cannot be used as it is.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// Another program is changing the file and does not finish.
-    #[error("another program has held the lock {path} for 10 s; see who with `fuser {path}`, end it, and try again", path = .path.display())]
+    /// Another program, or another edit of this one, is changing the file and does not finish.
+    #[error("another program or thread has held the lock {path} for 10 s; see who with `fuser {path}`, end it, and try again", path = .path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,
@@ -169,9 +169,12 @@ impl TokenFile {
 
     /// Changes the file: locks it, reads it, lets `change` work on a draft, and replaces it if the draft differs.
     ///
-    /// The lock is a file beside the real file, `<real file>.lock`, and is waited for up to 10 s. A crash or a full disk at any
-    /// moment leaves the old file or the new one, whole. What another program, one that does not know the lock, makes of the file
-    /// meanwhile is not written over. When this returns `Ok`, the new file is in place: every later reader has it.
+    /// The lock is a file beside the real file, `<real file>.lock`, and is waited for up to 10 s. An edit of the same file inside
+    /// `change` would wait for itself: what belongs together goes into one draft.
+    ///
+    /// A crash or a full disk at any moment leaves the old file or the new one, whole. What would not be read back as it is meant
+    /// is not written. What another program, one that does not know the lock, makes of the file meanwhile is not written over. When
+    /// this returns `Ok`, the new file is in place: every later reader has it.
     ///
     /// # Errors
     /// What `change` returns (then nothing is written), or an [`EditError`]; in both cases the file is as it was.
