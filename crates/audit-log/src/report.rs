@@ -113,7 +113,10 @@ impl fmt::Display for Report {
                     end.hash
                 )
             }
-            Report::NotReopened(error) => write!(out, "WARNING: {error}"),
+            Report::NotReopened(error) => write!(
+                out,
+                "WARNING: {error}; the log goes on in the renamed file, and this is tried again each second"
+            ),
             Report::Finished {
                 path,
                 end,

@@ -28,6 +28,9 @@ const GATHER: Duration = Duration::from_millis(5);
 /// How often it is tried again when lines cannot be written.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// How often it is tried again when a new file cannot be begun after a rotation.
+const REOPEN_AGAIN: Duration = Duration::from_secs(1);
+
 /// How long what was written may be in the system's memory only.
 const SYNC: Duration = Duration::from_secs(1);
 
@@ -55,6 +58,8 @@ pub(crate) struct Writer {
     failing_since: Option<u64>,
     tried: Instant,
     synced: Instant,
+    /// When a new file is tried again that could not be begun.
+    reopen_at: Option<Instant>,
     /// Whether lines were written, and no more had come by then.
     has_caught_up: bool,
 }
@@ -88,6 +93,7 @@ impl Writer {
             failing_since: None,
             tried: Instant::now(),
             synced: Instant::now(),
+            reopen_at: None,
             has_caught_up: false,
         };
         if let Some(bytes) = torn {
@@ -102,8 +108,14 @@ impl Writer {
         loop {
             match self.receive(messages) {
                 Next::Wait => {}
-                Next::Write => self.write(),
+                Next::Write => {
+                    self.write();
+                    if self.reopen_at.is_some_and(|at| at <= Instant::now()) {
+                        self.reopen();
+                    }
+                }
                 Next::Reopen => {
+                    self.reopen_at = None;
                     self.write();
                     self.reopen();
                 }
@@ -122,6 +134,8 @@ impl Writer {
             messages.recv_timeout(RETRY.saturating_sub(self.tried.elapsed()))
         } else if has_work {
             messages.recv_timeout(Duration::ZERO)
+        } else if let Some(at) = self.reopen_at {
+            messages.recv_timeout(at.saturating_duration_since(Instant::now()))
         } else if !self.file.is_synced() {
             messages.recv_timeout(SYNC.saturating_sub(self.synced.elapsed()))
         } else {
@@ -230,14 +244,21 @@ impl Writer {
         result
     }
 
+    /// Goes on in a new file, now or as soon as one can be begun.
     fn reopen(&mut self) {
         let (path, end) = (self.file.path().to_owned(), self.file.end());
+        let was_told = self.reopen_at.take().is_some();
         if self.file.is_in_place() {
             return self.tell(Report::InPlace { path, end });
         }
         match self.go_on_in(&path) {
             Ok(()) => self.tell(Report::Reopened { path, end }),
-            Err(error) => self.tell(Report::NotReopened(error)),
+            Err(error) => {
+                self.reopen_at = Some(Instant::now() + REOPEN_AGAIN);
+                if !was_told {
+                    self.tell(Report::NotReopened(error));
+                }
+            }
         }
     }
 

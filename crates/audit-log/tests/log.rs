@@ -274,8 +274,14 @@ fn a_file_that_is_in_the_way_is_not_taken() {
     log.reopen();
     next(&told, |report| matches!(report, Report::NotReopened(_)));
     log.write(entry(1));
+    written(&log, 3);
+    // It is tried again when that is no longer in the way.
+    fs::remove_file(folder.path()).unwrap();
+    next(&told, |report| matches!(report, Report::Reopened { .. }));
+    log.write(entry(2));
     log.finish();
     assert_eq!(check(&old).unwrap().lines, 3);
+    assert_eq!(check(&folder.path()).unwrap().after.seq, 3);
 }
 
 #[test]
