@@ -231,7 +231,11 @@ struct Taken {
 
 impl Taken {
     fn by(tokens: &[Arc<Token>]) -> Self {
-        let mut taken = Self::default();
+        let mut taken = Self {
+            ids: HashMap::with_capacity(tokens.len() + 1),
+            hashes: HashMap::with_capacity(tokens.len() + 1),
+            ..Self::default()
+        };
         for (place, token) in tokens.iter().enumerate() {
             taken.add(token, place);
         }
