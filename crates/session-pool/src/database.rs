@@ -116,7 +116,7 @@ pub struct Limits {
     /// fewer on a database than it may have there. All sessions together keep half of the
     /// connections to one server at most.
     pub kept: usize,
-    /// How long such a connection may be idle before it is closed.
+    /// How long such a connection may be idle before it is closed, and how long its line is remembered after that.
     pub kept_idle_time: Duration,
 }
 

@@ -36,7 +36,8 @@ pub struct Line {
     pub idle_time: Option<Duration>,
     /// Whether a line that has lost its connection goes on: the next lease is told of the loss
     /// ([`LeaseError::Lost`]), and the line begins anew after it. Otherwise it ends with its
-    /// connection, and is as if it had never been.
+    /// connection, and is as if it had never been. So is one that goes on when it has had no connection for
+    /// [`Limits::kept_idle_time`](crate::Limits::kept_idle_time), unless it is tied ([`Session::tie`]).
     pub goes_on: bool,
 }
 
@@ -178,7 +179,7 @@ impl Session {
         self.shared().kept.let_go(name)
     }
 
-    /// Says whether a line of this name has had a connection, and has not ended.
+    /// Says whether a line of this name has had a connection, and has not ended or been forgotten.
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {
         let table = self.shared().kept.lock();
@@ -186,12 +187,15 @@ impl Session {
         slots.any(|((known, _), slot)| **known == *name && slot.has_begun)
     }
 
-    /// Gives a value whose end is a line's: when it is dropped, the line is let go.
+    /// Gives a value whose end is a line's: when it is dropped, the line is let go. Until then the line is not forgotten,
+    /// however long ago it lost its connection.
     #[must_use]
     pub fn tie(&self, name: impl Into<Arc<str>>) -> Tie {
+        let name = name.into();
+        self.shared().kept.tie(&name);
         Tie {
             session: self.downgrade(),
-            name: name.into(),
+            name,
         }
     }
 

@@ -210,7 +210,11 @@ impl Session {
         Session(Arc::new(Shared {
             id: id.to_owned(),
             limits: common.limits,
-            kept: Arc::new(Kept::new(id, common.ends.clone())),
+            kept: Arc::new(Kept::new(
+                id,
+                common.ends.clone(),
+                common.limits.kept_idle_time,
+            )),
             names: common.names.clone(),
             cancels: common.cancels.clone(),
             login: terms.login.clone(),

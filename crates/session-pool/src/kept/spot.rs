@@ -7,7 +7,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{
     Loss,
-    table::{Held, Kept, Key, Parked},
+    table::{Held, Kept, Key, Parked, Slot},
 };
 use crate::{
     Lease, LeaseError,
@@ -43,7 +43,7 @@ impl Spot {
             return false;
         }
         let slot = table.slot(&self.key, self.number);
-        slot.map(|slot| slot.held = Held::InUse).is_some()
+        slot.map(Slot::begin).is_some()
     }
 
     /// Takes the connection out; without one the slot is free for another.

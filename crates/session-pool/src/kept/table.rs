@@ -26,6 +26,8 @@ pub(crate) struct Kept {
     /// The session's.
     id: Box<str>,
     ends: Ends,
+    /// How long a line is remembered that has no connection any more.
+    memory: Duration,
     table: Mutex<Table>,
 }
 
@@ -33,6 +35,8 @@ pub(crate) struct Kept {
 #[derive(Default)]
 pub(super) struct Table {
     pub(super) slots: HashMap<Key, Slot>,
+    /// How many ties each line has; those of none are not here.
+    ties: HashMap<Arc<str>, usize>,
     last: u64,
     is_over: bool,
 }
@@ -46,6 +50,8 @@ pub(super) struct Slot {
     /// One permit.
     turn: Arc<Semaphore>,
     pub(super) held: Held,
+    /// Since when it was seen to have no connection.
+    bare_since: Option<Instant>,
 }
 
 pub(super) enum Held {
@@ -111,10 +117,11 @@ impl Drop for Parked {
 }
 
 impl Kept {
-    pub(crate) fn new(id: &str, ends: Ends) -> Self {
+    pub(crate) fn new(id: &str, ends: Ends, memory: Duration) -> Self {
         Kept {
             id: id.into(),
             ends,
+            memory,
             table: Mutex::default(),
         }
     }
@@ -154,6 +161,7 @@ impl Kept {
             has_begun: false,
             turn: Arc::new(Semaphore::new(1)),
             held: Held::Nothing,
+            bare_since: None,
         });
         Ok(slot.found())
     }
@@ -162,8 +170,14 @@ impl Kept {
         !self.take_out(name).is_empty()
     }
 
+    /// Has a line remembered until it is untied.
+    pub(super) fn tie(&self, name: &Arc<str>) {
+        *self.lock().ties.entry(name.clone()).or_default() += 1;
+    }
+
     /// Lets a line go that nobody has let go before.
     pub(super) fn untie(&self, name: &str) {
+        self.lock().loosen(name);
         for (key, slot) in self.take_out(name) {
             let had_connection = slot.held.is_counted();
             drop(slot);
@@ -197,7 +211,8 @@ impl Kept {
         }
     }
 
-    /// Closes what has been idle for too long, or is of no use for another reason.
+    /// Closes what has been idle for too long, or is of no use for another reason, and forgets lines that have been
+    /// without a connection for as long as they are remembered.
     pub(crate) fn expire(&self, now: Instant) {
         let mut gone = Vec::new();
         let mut table = self.lock();
@@ -210,6 +225,7 @@ impl Kept {
             }
         }
         table.tidy();
+        table.forget(now, self.memory);
         drop(table);
         for (key, loss, connection) in gone {
             drop(connection);
@@ -286,6 +302,32 @@ impl Table {
         });
     }
 
+    /// Forgets lines that go on and have had no connection for so long, but for those that are tied.
+    fn forget(&mut self, now: Instant, memory: Duration) {
+        self.slots.retain(|(name, _), slot| {
+            let is_bare = !slot.held.is_counted() && slot.turn.available_permits() > 0;
+            if !is_bare || self.ties.contains_key(name) {
+                return true;
+            }
+            let since = *slot.bare_since.get_or_insert(now);
+            let is_over = now.duration_since(since) >= memory;
+            if is_over {
+                slot.turn.close();
+            }
+            !is_over
+        });
+    }
+
+    /// Takes one tie from a line.
+    fn loosen(&mut self, name: &str) {
+        if let Some(ties) = self.ties.get_mut(name) {
+            *ties -= 1;
+            if *ties == 0 {
+                self.ties.remove(name);
+            }
+        }
+    }
+
     /// Forgets a line that has no connection, unless it has had one and goes on.
     pub(super) fn leave(&mut self, key: &Key, number: u64) {
         if let Some(slot) = self.slot(key, number)
@@ -298,10 +340,69 @@ impl Table {
 }
 
 impl Slot {
+    /// Counts a connection before it is there.
+    pub(super) fn begin(&mut self) {
+        self.held = Held::InUse;
+        self.bare_since = None;
+    }
+
     fn found(&self) -> Found {
         Found {
             number: self.number,
             turn: self.turn.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMORY: Duration = Duration::from_secs(300);
+
+    #[test]
+    fn a_loss_is_remembered_for_its_time_and_while_the_line_is_tied() {
+        let kept = Kept::new("id", Ends::default(), MEMORY);
+        let lose = |name: &str| {
+            let line = Line {
+                name: name.into(),
+                idle_time: None,
+                goes_on: true,
+            };
+            let key = (line.name.clone(), "main".into());
+            assert!(kept.enter(&line, &key, MEMORY).is_ok());
+            let mut table = kept.lock();
+            let slot = table.slots.get_mut(&key).expect("it was entered");
+            slot.begin();
+            slot.has_begun = true;
+            slot.held = Held::Lost(Loss::Broken);
+        };
+        let names = || {
+            let table = kept.lock();
+            let mut names: Vec<String> = table.slots.keys().map(|key| key.0.to_string()).collect();
+            names.sort();
+            names.join(" ")
+        };
+        lose("free");
+        lose("tied");
+        for _ in 0..2 {
+            kept.tie(&"tied".into());
+        }
+        let began = Instant::now();
+        for (after, known) in [
+            (0, "free tied"),
+            (299, "free tied"),
+            (300, "tied"),
+            (9_999, "tied"),
+        ] {
+            kept.expire(began + Duration::from_secs(after));
+            assert_eq!(names(), known, "{after} s");
+        }
+        kept.lock().loosen("tied");
+        kept.expire(began + MEMORY * 100);
+        assert_eq!(names(), "tied", "by one of two");
+        kept.untie("tied");
+        assert_eq!(names(), "");
+        assert!(kept.lock().ties.is_empty());
     }
 }

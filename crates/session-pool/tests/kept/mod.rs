@@ -504,3 +504,28 @@ async fn what_a_line_loses_is_told_once_and_why() {
         ]
     );
 }
+
+#[tokio::test]
+async fn lost_lines_are_forgotten_and_their_session_with_them() {
+    let limits = Limits {
+        kept_idle_time: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let sessions = Sessions::new([database(socket_config())], limits);
+    let session = sessions.open("forgotten", None);
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        let mut lease = session.keep(&line(name), "main").await.unwrap();
+        lease.stay();
+        drop(lease);
+        assert!(session.knows(name));
+    }
+    drop(session);
+    let forgotten = async {
+        while sessions.census().sessions > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), forgotten)
+        .await
+        .unwrap();
+}
