@@ -63,6 +63,8 @@ pub(crate) struct Connector {
 /// One host of a database: how it is reached, by TCP or by a socket, and how what runs there is cancelled. Another
 /// host's way is never taken for it.
 pub(crate) struct Host {
+    /// Its place among those of the database, from 0 on, whatever the order in which they are tried.
+    pub(crate) number: usize,
     pub(crate) config: Arc<Config>,
     pub(crate) canceller: Arc<Canceller>,
 }
@@ -177,14 +179,13 @@ impl Connector {
     /// Connects to the first host that will do; to such as were silent of late only when no other one does.
     async fn find(&self, place: &Arc<Place>) -> Result<Connection, ConnectError> {
         let begun = Instant::now();
-        let numbered = self.hosts.iter().enumerate();
-        let (silent, others): (Vec<_>, Vec<_>) =
-            numbered.partition(|(number, _)| self.reachability.is_silent(*number, begun));
+        let is_silent = |host: &&Host| self.reachability.is_silent(host.number, begun);
+        let (silent, others): (Vec<_>, Vec<_>) = self.hosts.iter().partition(is_silent);
         let mut error = ConnectError::Unsuitable;
         for hosts in [others, silent] {
             for wanted in self.target.rounds() {
-                for (number, host) in &hosts {
-                    match self.connect_in_time(*number, host, *wanted, place).await {
+                for host in &hosts {
+                    match self.connect_in_time(host, *wanted, place).await {
                         Ok(Ok(Some(connection))) => return Ok(connection),
                         Ok(Ok(None)) => {}
                         Ok(Err(refused)) => error = refused.into(),
@@ -202,7 +203,6 @@ impl Connector {
     /// Connects to a host, and notes whether it is silent where there are others.
     async fn connect_in_time(
         &self,
-        number: usize,
         host: &Host,
         wanted: TargetSession,
         place: &Arc<Place>,
@@ -211,7 +211,7 @@ impl Connector {
         let ended = timeout(self.connect_timeout, connecting).await;
         if self.hosts.len() > 1 {
             self.reachability
-                .note_host(number, ended.is_err(), Instant::now());
+                .note_host(host.number, ended.is_err(), Instant::now());
         }
         ended
     }

@@ -16,7 +16,8 @@ pub struct Database {
     pub generation: u64,
     /// Where it is and as whom to log in. TLS is `tls`'s business, not this value's.
     pub config: tokio_postgres::Config,
-    /// Where it is, too: the same for each further host, in the order in which they are tried. Some may be reached by
+    /// Where it is, too: the same for each further host, in the order in which they are tried, or in any order of
+    /// each session's where `config` says `load_balance_hosts=random`. Some may be reached by
     /// TCP and others by a Unix socket.
     pub fallbacks: Vec<tokio_postgres::Config>,
     /// Which of these servers is wanted.

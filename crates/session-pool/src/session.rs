@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    hash::RandomState,
+    hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -18,7 +18,7 @@ use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
 };
-use tokio_postgres::Config;
+use tokio_postgres::{Config, config::LoadBalanceHosts};
 
 use crate::{
     Database, Lease, LeaseError, Limits, Login, Terms,
@@ -351,7 +351,7 @@ impl Session {
         } = &*configured;
         let is_cut = Arc::<AtomicBool>::default();
         let wire = Wire::new(database.tls.clone(), self.0.limits.exchange_bytes);
-        let host = |mut config: Config| {
+        let host = |(number, mut config): (usize, Config)| {
             config.application_name(format!("mcp/{}", self.0.id));
             config.connect_timeout(database.connect_timeout);
             let socket = socket_path(&config).is_some();
@@ -359,10 +359,18 @@ impl Session {
             let config = Arc::new(config);
             let cancels = self.0.cancels.clone();
             let canceller = Arc::new(Canceller::new(config.clone(), wire.clone(), cancels));
-            Host { config, canceller }
+            Host {
+                number,
+                config,
+                canceller,
+            }
         };
         let configs = database.configs_for(self.0.login.as_deref());
-        let hosts = configs.into_iter().map(host).collect();
+        let mut hosts: Vec<Host> = configs.into_iter().enumerate().map(host).collect();
+        if database.config.get_load_balance_hosts() == LoadBalanceHosts::Random {
+            let chance = RandomState::new();
+            hosts.sort_by_cached_key(|host| chance.hash_one(host.number));
+        }
         let stake = Stake::new(budget);
         let connector = Connector {
             hosts,
