@@ -19,7 +19,8 @@
 //! more than half of the places are for such.
 //!
 //! The lock of a budget is held for a few lines, and not taken at all by a lease that finds an idle
-//! connection in its own pool while nobody waits.
+//! connection in its own pool while nobody waits. A pool's own lock is never asked for while it is held: a
+//! pool that is closed drops its connections under its lock, and they give their places back.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -186,11 +187,11 @@ impl Budget {
         let mut idle: Vec<Arc<Stake>> = {
             let state = self.lock();
             let holders = state.holders.values().filter(|one| one.places > 0);
-            let stakes = holders.map(|holder| &holder.stake);
-            stakes.filter(|stake| stake.has_idle()).cloned().collect()
+            holders.map(|holder| holder.stake.clone()).collect()
         };
+        // Outside of the lock, from here on: closing gives the place back. The first may have been taken meanwhile.
+        idle.retain(|stake| stake.has_idle());
         idle.sort_by_key(|stake| stake.last_used.load(Ordering::Relaxed));
-        // Outside of the lock: closing gives the place back. The first may have been taken meanwhile.
         _ = idle.iter().find_map(|stake| stake.take_idle());
     }
 
@@ -362,11 +363,20 @@ impl Stake {
         Watch(self)
     }
 
-    /// Decides who needs a connection most. What it answers is to be dropped.
-    fn settle(self: &Arc<Self>, object: Object<Connector>) -> Unwanted {
+    /// Gives a connection to whoever needs it most. What it answers is to be dropped.
+    fn settle(&self, object: Object<Connector>) -> Unwanted {
+        match self.decide(object.opened.elapsed() >= TENURE) {
+            Fate::Kept => Unwanted::ByOthers(object),
+            Fate::Closed => Unwanted::ByAll(Object::take(object)),
+            Fate::HandedOver => self.hand_over(Object::take(object)),
+        }
+    }
+
+    /// Decides who needs a connection most; `is_paid_off` is one that was used for long enough.
+    fn decide(&self, is_paid_off: bool) -> Fate {
         let mut state = self.budget.lock();
         let Some(holder) = state.holders.get(&self.id) else {
-            return Unwanted::ByAll(Object::take(object));
+            return Fate::Closed;
         };
         let own = holder.places;
         let (waits_for_a_place, waits_for_a_connection) =
@@ -376,23 +386,22 @@ impl Stake {
             *id != self.id && other.is_some_and(|other| other.places < own)
         };
         let may_keep = waits_for_a_place || waits_for_a_connection;
-        let is_paid_off = object.opened.elapsed() >= TENURE;
         if !may_keep || (is_paid_off && state.turns.iter().any(is_poorer)) {
             if waits_for_a_place {
                 state.turns.retain(|turn| *turn != self.id);
                 state.turns.push_back(self.id);
             }
-            return Unwanted::ByAll(Object::take(object));
+            return Fate::Closed;
         }
         if waits_for_a_place {
-            return self.hand_over(&mut state, object);
+            return Fate::HandedOver;
         }
-        Unwanted::ByOthers(object)
+        Fate::Kept
     }
 
-    /// Hands a connection to the pool's own first waiter for a place.
-    fn hand_over(&self, state: &mut State, object: Object<Connector>) -> Unwanted {
-        let mut connection = Object::take(object);
+    /// Hands a connection to the pool's own first waiter for a place, if there still is one.
+    fn hand_over(&self, mut connection: Box<Connection>) -> Unwanted {
+        let mut state = self.budget.lock();
         state.turns.retain(|turn| *turn != self.id);
         let Some(holder) = state.holders.get_mut(&self.id) else {
             return Unwanted::ByAll(connection);
@@ -440,6 +449,16 @@ impl Stake {
             .retain(|_, _| std::mem::replace(&mut is_taken, true));
         taken.removed.into_iter().next()
     }
+}
+
+/// Who is to have a connection that was given back.
+enum Fate {
+    /// Its own pool.
+    Kept,
+    /// Nobody.
+    Closed,
+    /// Who waits for a place of its own pool.
+    HandedOver,
 }
 
 /// What becomes of a connection that was given back.
