@@ -390,7 +390,13 @@ async fn a_connection_that_died_silently_takes_up_its_share_for_seconds_only() {
     tokio::time::timeout(Duration::from_secs(15), gone)
         .await
         .expect("its process is ended");
-    // The other one is dead, too: whoever got it would wait for nothing.
+    // The other one is dead, too, and closed right after that: whoever got it would wait for nothing.
+    let closed = async {
+        while sessions.census().budgets[0].taken > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(AT_ONCE, closed).await.unwrap();
     let leases = [
         session.lease("main").await.unwrap(),
         session.lease("main").await.unwrap(),
