@@ -124,7 +124,15 @@ impl Means {
     ) -> io::Result<Exchange<'_>> {
         let mut loan = self.lender.borrow().await?;
         self.buffer.clear();
-        let sent = steps::write(&mut self.buffer, &mut self.statements, steps)?;
+        let sent = match steps::write(&mut self.buffer, &mut self.statements, steps) {
+            Ok(sent) => sent,
+            Err(error) => {
+                // Nothing was sent, and so the connection is as it was.
+                self.buffer = BytesMut::new();
+                loan.give_back(&mut self.buffer);
+                return Err(error);
+            }
+        };
         loan.send(&self.buffer).await?;
         self.buffer.clear();
         Ok(Exchange {

@@ -288,7 +288,9 @@ impl Lease {
     /// beyond their transaction, or [`Lease::scrub`] must follow.
     ///
     /// # Errors
-    /// When the connection is lost.
+    /// [`io::ErrorKind::InvalidInput`] when a step cannot be sent: a text that is run has a NUL in it, a statement has
+    /// more than 65,535 parameters, or a message more than 2 GiB. None of the steps was sent then, and the lease is as it
+    /// was. Anything else when the connection is lost.
     pub async fn exchange(
         &mut self,
         steps: &[Step<'_>],

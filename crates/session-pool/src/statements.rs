@@ -322,6 +322,14 @@ impl Statements {
         self.evicted.drain(..)
     }
 
+    /// Heeds that an exchange was not sent: PostgreSQL has neither forgotten the ones nor prepared the others.
+    pub(crate) fn unsent(&mut self, evicted: Vec<Name>, prepared: &[Name]) {
+        for name in prepared {
+            self.forget(*name);
+        }
+        self.evicted.extend(evicted);
+    }
+
     /// Has PostgreSQL forget a statement with the next exchange.
     pub(crate) fn evict(&mut self, name: Name) {
         self.forget(name);

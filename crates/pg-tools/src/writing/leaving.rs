@@ -3,7 +3,7 @@
 //! Each runs in a transaction that begins like any other of the agent's, and so with its role, its
 //! limits and its list of schemas, whatever the session holds.
 
-use std::{io, sync::Arc};
+use std::{io, num::NonZeroU32, sync::Arc};
 
 use session_pool::{Answer, Complaint, Exchange, Lease, Row, Step};
 use tokio_postgres::types::Type;
@@ -151,9 +151,8 @@ impl Leave<'_> {
     async fn execute(&self, lease: &mut Lease, bounds: Option<&Bounds>) -> Result<Ran, ReadError> {
         let most_bytes = self.limits.result_bytes;
         // One more shows that there are more.
-        let rows = u32::try_from(self.most_rows)
-            .unwrap_or(u32::MAX)
-            .saturating_add(1);
+        let most_rows = u32::try_from(self.most_rows).unwrap_or(u32::MAX);
+        let rows = NonZeroU32::MIN.saturating_add(most_rows);
         let mut steps = Vec::with_capacity(3);
         if let Some(bounds) = bounds {
             steps.extend([Step::Parse(self.looked_at), bounds.step_once()]);

@@ -1,6 +1,6 @@
 //! What is asked in an exchange, and how it is written.
 
-use std::{borrow::Cow, io, sync::Arc};
+use std::{borrow::Cow, io, num::NonZeroU32, sync::Arc};
 
 use bytes::BytesMut;
 use postgres_protocol::{IsNull, message::frontend};
@@ -38,8 +38,8 @@ pub enum Step<'a> {
     Few {
         /// The statement.
         text: &'a str,
-        /// Rows at most, not 0; more are not sent.
-        rows: u32,
+        /// Rows at most; more are not sent.
+        rows: NonZeroU32,
     },
 }
 
@@ -95,27 +95,28 @@ struct Ahead<'a> {
 /// What is planned ahead is called so until its transaction ends.
 const PORTAL: &str = "p";
 
-/// Writes all messages of an exchange.
+/// Writes all messages of an exchange. When that fails, `statements` knows what it knew before.
 pub(super) fn write(
     out: &mut BytesMut,
     statements: &mut Statements,
     steps: &[Step<'_>],
 ) -> io::Result<Vec<Sent>> {
-    for name in statements.evicted() {
-        frontend::close(b'S', &name.text(), out)?;
-    }
+    let evicted: Vec<Name> = statements.evicted().collect();
     let mut script = Script {
         out,
         statements,
         sent: Vec::with_capacity(steps.len()),
+        prepared: Vec::new(),
         checks: Vec::new(),
         ahead: None,
     };
-    for (step, what) in steps.iter().enumerate() {
-        script.add(step, what)?;
+    match script.write(&evicted, steps) {
+        Ok(()) => Ok(script.sent),
+        Err(error) => {
+            script.statements.unsent(evicted, &script.prepared);
+            Err(error)
+        }
     }
-    frontend::sync(script.out);
-    Ok(script.sent)
 }
 
 /// The messages of an exchange, as far as they are written.
@@ -123,12 +124,25 @@ struct Script<'s, 'a> {
     out: &'s mut BytesMut,
     statements: &'s mut Statements,
     sent: Vec<Sent>,
+    /// What was not prepared before.
+    prepared: Vec<Name>,
     /// What is parsed, alone, before the next statement, if that is parsed.
     checks: Vec<(usize, &'a str)>,
     ahead: Option<Ahead<'a>>,
 }
 
 impl<'a> Script<'_, 'a> {
+    fn write(&mut self, evicted: &[Name], steps: &[Step<'a>]) -> io::Result<()> {
+        for name in evicted {
+            frontend::close(b'S', &name.text(), self.out)?;
+        }
+        for (step, what) in steps.iter().enumerate() {
+            self.add(step, what)?;
+        }
+        frontend::sync(self.out);
+        Ok(())
+    }
+
     fn add(&mut self, step: usize, what: &Step<'a>) -> io::Result<()> {
         match *what {
             Step::Check(text) => {
@@ -137,7 +151,7 @@ impl<'a> Script<'_, 'a> {
             }
             Step::Parse(text) => self.parse_alone(step, text),
             Step::Run(text) => {
-                let plan = self.statements.plan(text, std::iter::empty(), Use::Always);
+                let plan = self.plan_of(text, &[], Use::Always);
                 self.run(step, text, plan)
             }
             Step::Frame(text) => self.run(step, text, Plan::Once),
@@ -167,11 +181,12 @@ impl<'a> Script<'_, 'a> {
         Ok(())
     }
 
-    fn few(&mut self, step: usize, text: &str, rows: u32) -> io::Result<()> {
+    fn few(&mut self, step: usize, text: &str, rows: NonZeroU32) -> io::Result<()> {
         let name = self.parse(text, &[], Plan::Once, false)?;
         bind("", &name, &[], None, self.out)?;
         frontend::describe(b'P', "", self.out)?;
-        frontend::execute("", i32::try_from(rows).unwrap_or(i32::MAX), self.out)?;
+        let rows = i32::try_from(rows.get()).unwrap_or(i32::MAX);
+        frontend::execute("", rows, self.out)?;
         self.sent.push(Sent {
             has_rows: true,
             is_told: true,
@@ -186,7 +201,7 @@ impl<'a> Script<'_, 'a> {
         text: &'a str,
         parameters: &'a [Parameter<'a>],
     ) -> io::Result<()> {
-        let plan = self.plan_of(text, parameters);
+        let plan = self.plan_of(text, parameters, Use::Maybe);
         let name = self.parse(text, parameters, plan, plan.is_prepared())?;
         self.doubt(plan);
         let mut sent = Sent::of(step, plan);
@@ -268,7 +283,7 @@ impl<'a> Script<'_, 'a> {
         match self.ahead.take_if(is_same) {
             Some(ahead) => ahead,
             None => {
-                let plan = self.plan_of(text, parameters);
+                let plan = self.plan_of(text, parameters, Use::Maybe);
                 Ahead {
                     text,
                     parameters,
@@ -281,8 +296,12 @@ impl<'a> Script<'_, 'a> {
         }
     }
 
-    fn plan_of(&mut self, text: &str, parameters: &[Parameter<'_>]) -> Plan {
-        self.statements.plan(text, types(parameters), Use::Maybe)
+    fn plan_of(&mut self, text: &str, parameters: &[Parameter<'_>], expected: Use) -> Plan {
+        let plan = self.statements.plan(text, types(parameters), expected);
+        if let Plan::Prepare(name) = plan {
+            self.prepared.push(name);
+        }
+        plan
     }
 
     /// Has a statement parsed that is not there yet; gives its name.

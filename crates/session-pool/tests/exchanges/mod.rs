@@ -700,3 +700,34 @@ async fn settings_last_until_something_else_is_done_on_the_connection() {
     assert_eq!(row(&mut lease, SETTING).await, [some("7s")]);
     lease.scrub().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_cannot_be_sent_costs_the_connection_nothing() {
+    let session = alone("unsendable");
+    let mut lease = session.lease("main").await.unwrap();
+    let many = vec![
+        Parameter {
+            type_oid: 23,
+            text: "1".into(),
+        };
+        70_000
+    ];
+    let steps = |last| [Step::Run("BEGIN"), Step::Query("SELECT 1", &[]), last];
+    for last in [
+        Step::Query("SELECT '\0'", &[]),
+        Step::Query("SELECT 2", &many),
+    ] {
+        // What comes twice is to be prepared.
+        for _ in 0..2 {
+            let error = exchange(&mut lease, &steps(last)).await.unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{error}");
+        }
+        for _ in 0..2 {
+            let outcome = exchange(&mut lease, &steps(Step::Run("ROLLBACK"))).await;
+            let outcome = outcome.unwrap();
+            assert!(outcome.refused.is_none(), "{:?}", outcome.refused);
+            assert_eq!(outcome.rows, [[some("1")]]);
+        }
+    }
+    lease.scrub().await.unwrap();
+}

@@ -349,6 +349,11 @@ async fn a_turn_that_is_given_up_leaves_the_line_as_it_was() {
     make(&session, &a).await;
 }
 
+fn few(text: &str, rows: u32) -> Step<'_> {
+    let rows = rows.try_into().unwrap();
+    Step::Few { text, rows }
+}
+
 #[tokio::test]
 async fn the_first_rows_and_what_was_done_are_told() {
     let session = alone("few-rows");
@@ -364,7 +369,7 @@ async fn the_first_rows_and_what_was_done_are_told() {
         ("SET my.x = 1", 3, 0, Some("SET")),
     ] {
         let mut exchange = lease
-            .exchange(&[Step::Few { text, rows }], usize::MAX)
+            .exchange(&[few(text, rows)], usize::MAX)
             .await
             .unwrap();
         let mut count = 0;
@@ -384,10 +389,7 @@ async fn a_statement_about_a_name_that_is_not_there_costs_the_connection_nothing
     let session = alone("few-names");
     let mut lease = session.lease("main").await.unwrap();
     let prepared = "SELECT count(*) FROM pg_prepared_statements WHERE statement = 'ROLLBACK'";
-    let missing = Step::Few {
-        text: "EXECUTE nothing",
-        rows: 1,
-    };
+    let missing = few("EXECUTE nothing", 1);
     for step in [missing, Step::Run("ROLLBACK")] {
         let mut exchange = lease.exchange(&[step], usize::MAX).await.unwrap();
         loop {
