@@ -10,11 +10,13 @@ const MOST_CONNECTIONS: usize = 10_000;
 /// A database that sessions may use.
 #[derive(Clone)]
 pub struct Database {
-    /// The name by which a lease asks for it.
+    /// The name by which a lease asks for it. Of several databases of one name the first is meant.
     pub name: String,
     /// Which description of that name this is: one that differs in anything has another number.
     pub generation: u64,
-    /// Where it is and as whom to log in. TLS is `tls`'s business, not this value's.
+    /// Where it is and as whom to log in. TLS is `tls`'s business, not this value's, and so is the time for connecting
+    /// `connect_timeout`'s. Its `application_name` is not used: connections are called `mcp/` and the session's id, so
+    /// that whoever looks at `pg_stat_activity` sees whose they are.
     pub config: tokio_postgres::Config,
     /// Where it is, too: the same for each further host, in the order in which they are tried, or in any order of
     /// each session's where `config` says `load_balance_hosts=random`. Some may be reached by

@@ -1,6 +1,7 @@
 //! The databases that there are, each with the budget of its server.
 
 use std::{
+    collections::HashSet,
     net::IpAddr,
     sync::{Arc, Weak},
 };
@@ -34,14 +35,17 @@ impl Directory {
         nothing.replaced_by(databases, budgets)
     }
 
-    /// The directory of these databases. A description that is here already stays the same value.
+    /// The directory of these databases, of the first of each name. A description that is here already stays the same
+    /// value.
     pub(crate) fn replaced_by(
         &self,
         databases: impl IntoIterator<Item = Database>,
         budgets: &mut Budgets,
     ) -> Self {
+        let mut names = HashSet::new();
         let entries: Vec<Arc<Configured>> = databases
             .into_iter()
+            .filter(|database| names.insert(database.name.clone()))
             .map(|database| {
                 let known = self.find(&database.name);
                 match known.filter(|known| known.database.generation == database.generation) {

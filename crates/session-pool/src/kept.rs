@@ -77,6 +77,9 @@ impl Session {
     /// # Errors
     /// See [`LeaseError`]: [`LeaseError::Turn`] when another lease of the line took too long, and
     /// [`LeaseError::Lost`] once after its connection was lost.
+    ///
+    /// # Panics
+    /// As [`Session::lease`].
     pub async fn kept(&self, line: &Line, database: &str) -> Result<Option<Lease>, LeaseError> {
         let shared = self.shared();
         let key = (line.name.clone(), database.into());
@@ -103,6 +106,9 @@ impl Session {
     /// # Errors
     /// As [`Session::kept`]; [`LeaseError::KeptLimit`] or [`LeaseError::KeptFull`] when no more
     /// connections may be kept, and [`LeaseError::Pooled`] when none can be.
+    ///
+    /// # Panics
+    /// As [`Session::lease`].
     pub async fn keep(&self, line: &Line, database: &str) -> Result<Lease, LeaseError> {
         let shared = self.shared();
         let key = (line.name.clone(), database.into());

@@ -282,6 +282,9 @@ impl Session {
     ///
     /// # Errors
     /// See [`LeaseError`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, or in one without its IO and time drivers (`enable_all`).
     pub async fn lease(&self, database: &str) -> Result<Lease, LeaseError> {
         loop {
             let from = self.pool(database)?;

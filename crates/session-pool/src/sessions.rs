@@ -139,12 +139,18 @@ impl Table {
 }
 
 impl Sessions {
-    /// Starts without any session. Must be called inside a tokio runtime.
+    /// Starts without any session. Of databases of the same name there is only the first.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, or in one without its time driver (`enable_time`).
     pub fn new(databases: impl IntoIterator<Item = Database>, limits: Limits) -> Self {
         Self::with_clock(databases, limits, SystemTime::now)
     }
 
     /// Starts with a clock of the caller's. Should that panic, the system's stands in for it.
+    ///
+    /// # Panics
+    /// As [`Sessions::new`].
     pub fn with_clock(
         databases: impl IntoIterator<Item = Database>,
         limits: Limits,
@@ -249,7 +255,7 @@ impl Sessions {
     /// [`generation`](Database::generation) is the same, and its connections stay. One of another
     /// generation gets new connections: idle old ones are closed, busy ones when they are given back,
     /// and whoever waits for one waits for a new one instead. What runs on a database that is named no
-    /// more is cancelled. Servers keep their budgets.
+    /// more is cancelled. Servers keep their budgets. Of databases of the same name there is only the first.
     pub fn replace(&self, databases: impl IntoIterator<Item = Database>) {
         // Dropped after the lock was given back.
         let _outgoing: Vec<Outgoing>;

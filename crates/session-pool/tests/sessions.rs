@@ -332,6 +332,23 @@ async fn limits_without_measure_are_as_good_as_none() {
 }
 
 #[tokio::test]
+async fn of_databases_of_one_name_there_is_the_first() {
+    let named = |generation| Database {
+        generation,
+        ..database(socket_config())
+    };
+    let sessions = Sessions::new([named(1), named(2)], Limits::default());
+    let session = sessions.open("same", None);
+    for generation in [1, 3] {
+        let (listed, counted) = (sessions.databases(), sessions.census().databases);
+        assert_eq!((listed.len(), session.databases().len()), (1, 1));
+        assert_eq!(counted.len(), 1);
+        assert_eq!(session.generation("main").unwrap(), generation);
+        sessions.replace([named(3), named(4)]);
+    }
+}
+
+#[tokio::test]
 async fn an_answer_without_end_breaks_the_connection_and_not_the_server() {
     for config in [socket_config(), tcp_config("127.0.0.1")] {
         let limits = Limits {
