@@ -52,7 +52,7 @@ pub struct Account<'a> {
     pub request: Option<&'a str>,
     /// The last statement of the call's own that was to be run, as it was given.
     pub statement: Option<&'a str>,
-    /// Rows that were returned or changed.
+    /// Rows that were returned or changed, or that a change which is in doubt was about.
     pub rows: u64,
     /// Bytes of the answer.
     pub bytes: u64,
@@ -99,6 +99,8 @@ pub enum Outcome {
     TimedOut,
     /// There was no connection to the database, or it was lost.
     NoConnection,
+    /// A change was to be kept, and it is not known whether it was.
+    InDoubt,
     /// The client has to be asked first; the call is made again with its answer.
     Asked,
     /// The client went away, or the whole request ran out of time.
@@ -111,7 +113,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Outcome; 12] = [
+    pub const ALL: [Outcome; 13] = [
         Outcome::Ok,
         Outcome::DatabaseError,
         Outcome::Refused,
@@ -120,6 +122,7 @@ impl Outcome {
         Outcome::TooFast,
         Outcome::TimedOut,
         Outcome::NoConnection,
+        Outcome::InDoubt,
         Outcome::Asked,
         Outcome::Dropped,
         Outcome::Revoked,
@@ -138,6 +141,7 @@ impl Outcome {
             Outcome::TooFast => "too_fast",
             Outcome::TimedOut => "timed_out",
             Outcome::NoConnection => "no_connection",
+            Outcome::InDoubt => "in_doubt",
             Outcome::Asked => "asked",
             Outcome::Dropped => "dropped",
             Outcome::Revoked => "revoked",
@@ -152,6 +156,7 @@ impl Outcome {
             ReadError::NoConnection(_) | ReadError::NeverBegan(_) | ReadError::Lost(_) => {
                 Outcome::NoConnection
             }
+            ReadError::InDoubt(_) => Outcome::InDoubt,
             _ => Outcome::Refused,
         }
     }
@@ -183,6 +188,8 @@ struct Said {
     statement: Option<String>,
     session: Option<String>,
     ending: Option<Ending>,
+    /// The rows of a change that was to be kept, while it is not known whether it was.
+    in_doubt: Option<u64>,
 }
 
 /// How a call ended.
@@ -223,6 +230,19 @@ impl Notes {
         self.rows.fetch_add(rows, Ordering::Relaxed);
     }
 
+    /// Notes that rows which were changed are to be kept; from now on nobody knows whether they are.
+    pub(crate) fn commit(&self, rows: u64) {
+        self.said().in_doubt = Some(rows);
+    }
+
+    /// Notes whether they are.
+    pub(crate) fn answer(&self, is_kept: bool) {
+        let rows = self.said().in_doubt.take();
+        if is_kept {
+            self.rows(rows.unwrap_or_default());
+        }
+    }
+
     /// Notes what a statement of the call's own met, or one of ours if nothing is known yet.
     pub(crate) fn error(&self, error: &ReadError, is_own: bool) {
         let mut said = self.said();
@@ -244,7 +264,7 @@ impl Notes {
 }
 
 /// A call that runs; it has ended when this is dropped, by then for want of a client if nothing else is
-/// known.
+/// known. A change that is in doubt then stays so, whyever the call has ended.
 pub(crate) struct Call<'a> {
     kind: CallKind,
     name: &'a str,
@@ -299,6 +319,12 @@ impl<'a> Call<'a> {
         self.began
     }
 
+    /// Says whether the call was to keep a change, and nobody knows whether that was kept.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        let notes = self.agent.notes();
+        notes.is_some_and(|notes| notes.said().in_doubt.is_some())
+    }
+
     /// Notes how the call ended.
     pub(crate) fn end(&mut self, outcome: Outcome) {
         self.ending = Some(outcome.into());
@@ -330,18 +356,19 @@ impl Drop for Call<'_> {
         } else {
             Outcome::Dropped
         };
-        let Ending { outcome, sqlstate } = self.ending.unwrap_or(lost.into());
         let Some(notes) = self.agent.notes() else {
             return;
         };
-        let rows = notes.rows.load(Ordering::Relaxed);
+        let said = notes.said();
+        let in_doubt = said.in_doubt.map(|_| Outcome::InDoubt.into());
+        let Ending { outcome, sqlstate } = in_doubt.or(self.ending).unwrap_or(lost.into());
+        let rows = notes.rows.load(Ordering::Relaxed) + said.in_doubt.unwrap_or_default();
         self.counts.running.fetch_sub(1, Ordering::Relaxed);
         self.counts.ended(outcome, rows, self.bytes, took);
         self.agent.count_bytes(self.bytes);
         let Some(ledger) = self.ledger else {
             return;
         };
-        let said = notes.said();
         let session = self.context.session();
         ledger.ended(&Account {
             kind: self.kind,

@@ -360,7 +360,9 @@ impl Agent {
     /// Counts rows that were returned.
     pub(crate) fn count_rows(&self, rows: usize) {
         self.standing.meter.add_rows(rows);
-        self.note_rows(rows as u64);
+        if let Some(notes) = &self.notes {
+            notes.rows(rows as u64);
+        }
     }
 
     /// Counts bytes that were returned.
@@ -406,10 +408,18 @@ impl Agent {
         }
     }
 
-    /// Notes rows that were returned or changed.
-    pub(crate) fn note_rows(&self, rows: u64) {
+    /// Notes that PostgreSQL is told to keep rows that were changed: until [`Agent::note_answer`] nobody knows
+    /// whether it has.
+    pub(crate) fn note_commit(&self, rows: u64) {
         if let Some(notes) = &self.notes {
-            notes.rows(rows);
+            notes.commit(rows);
+        }
+    }
+
+    /// Notes what PostgreSQL has answered to that.
+    pub(crate) fn note_answer(&self, is_kept: bool) {
+        if let Some(notes) = &self.notes {
+            notes.answer(is_kept);
         }
     }
 

@@ -12,9 +12,11 @@ use tokio_postgres::{Client, NoTls};
 use crate::Agent;
 
 /// One server with the sample shop for all tests of this program; it ends with the process.
+///
+/// A role that sets `synchronous_commit = on` has its commits wait for a standby that never comes.
 pub(crate) fn cluster() -> &'static Cluster {
     static SERVER: OnceLock<Cluster> = OnceLock::new();
-    SERVER.get_or_init(|| start(installed(), &[]))
+    SERVER.get_or_init(|| start(installed(), &[("synchronous_standby_names", "nobody")]))
 }
 
 /// As [`cluster`], with pg_stat_statements counting, and with nobody that mends things meanwhile.

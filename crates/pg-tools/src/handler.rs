@@ -35,6 +35,9 @@ const INSTRUCTIONS: &str = "PostgreSQL; every tool only reads, unless it says th
 const TOOL_TAKEN: &str =
     "ERROR: this token may not use this tool any more; its operator has changed that";
 
+const TOOL_TAKEN_IN_DOUBT: &str = "ERROR: this token may not use this tool any more; its operator has changed that while a change was to be kept, \
+    and it is not known whether it was";
+
 impl Principal for Agent {
     fn name(&self) -> &str {
         Agent::name(self)
@@ -196,7 +199,11 @@ impl Handler for Toolbox {
         let work = tool.call(account.agent(), given, &client);
         let Some(answer) = account.agent().while_it_has(name, work).await else {
             account.end(Outcome::Revoked);
-            return Ok(ToolResult::error(TOOL_TAKEN));
+            let told = match account.is_in_doubt() {
+                true => TOOL_TAKEN_IN_DOUBT,
+                false => TOOL_TAKEN,
+            };
+            return Ok(ToolResult::error(told));
         };
         match &answer {
             Ok(found) => account.succeed(found.bytes()),

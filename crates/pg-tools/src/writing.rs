@@ -5,12 +5,15 @@
 //! neither DDL nor settings nor transaction control get through, as with reading. In a session some
 //! statements are run beside these whose effect is the session's own ([`leaving`]).
 
+mod commit;
 mod leaving;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
+use commit::commit;
 use futures_util::{FutureExt, StreamExt, TryFutureExt, join};
 use session_pool::Lease;
+use tokio::time::{Instant, timeout_at};
 use tokio_postgres::{
     Row,
     types::{FromSqlOwned, Type},
@@ -34,7 +37,7 @@ const NO_SESSION: &str = "this statement's effect ends with its call, which is i
 /// Changes rows in the databases of agents.
 ///
 /// Dropping the future of a call cancels its statement, and nothing is changed; unless it is dropped
-/// while PostgreSQL commits, when nobody can tell.
+/// while PostgreSQL commits, when nobody can tell: then that is what the account of the call says.
 pub(crate) struct Writer {
     pub(crate) reader: Arc<Reader>,
     /// Rows that one statement may change.
@@ -73,9 +76,14 @@ impl Writer {
         let limits = agent.limits(self.reader.limits);
         self.reader
             .leased(agent, Some(statement), |lease, guard| async move {
+                let latest = Instant::now() + limits.statement_timeout + GRACE;
                 let work = transact(&lease, &guard, statement, parameters, most_rows, limits);
-                let done = tokio::time::timeout(limits.statement_timeout + GRACE, work).await;
-                let done = done.map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
+                let changed = timeout_at(latest, work).await;
+                let done =
+                    match changed.unwrap_or(Err(ReadError::TimedOut(limits.statement_timeout))) {
+                        Ok(written) => commit(agent, &lease, written, latest).await,
+                        failed => failed,
+                    };
                 end(lease, done.as_ref().err()).await;
                 done
             })
@@ -100,7 +108,11 @@ fn leave_settings(statement: &Statement<'_>) -> Result<(), ReadError> {
 /// dirty is closed. What was cancelled may be cancelled once more, by a request that is still on its way.
 async fn end(lease: Lease, error: Option<&ReadError>) {
     let is_lost = |error: &ReadError| {
-        error.is_timeout() || matches!(error, ReadError::NeverBegan(_) | ReadError::Lost(_))
+        error.is_timeout()
+            || matches!(
+                error,
+                ReadError::NeverBegan(_) | ReadError::Lost(_) | ReadError::InDoubt(_)
+            )
     };
     if !error.is_some_and(is_lost) {
         _ = tokio::time::timeout(GRACE, lease.scrub()).await;
@@ -154,8 +166,6 @@ async fn transact(
     if written.affected > most_rows {
         return Err(too_many(most_rows));
     }
-    let committed = lease.batch_execute("COMMIT").await;
-    committed.map_err(|error| ReadError::of_statement(error, 0))?;
     Ok(written)
 }
 

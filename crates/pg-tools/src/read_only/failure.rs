@@ -33,6 +33,9 @@ pub(crate) enum ReadError {
     /// The connection was lost while the query ran.
     #[error("the connection to the database was lost while the query ran")]
     Lost(#[source] Cause),
+    /// A change was to be kept, and nobody knows whether it was; the text says why.
+    #[error("it is not known whether the change was kept: COMMIT was sent, and {0}")]
+    InDoubt(String),
     /// PostgreSQL refused it; the number is the length of what we put before the query.
     #[error("PostgreSQL refused the query")]
     Database(Box<Complaint>, u32),
@@ -247,6 +250,9 @@ impl ReadError {
             ReadError::TimedOut(_) => format!(
                 "ERROR: {self}\nSQLSTATE: {}\nHINT: {LESS}",
                 SqlState::QUERY_CANCELED.code()
+            ),
+            ReadError::InDoubt(_) => format!(
+                "ERROR: {self}\nHINT: look with a query whether it is there before you try again, or it may be made twice"
             ),
             ReadError::RowTooLarge { .. } => {
                 format!(

@@ -115,7 +115,6 @@ impl CustomQuery {
             .writer
             .write(agent, &self.described.sql, &parameters, most_rows)
             .await?;
-        agent.note_rows(written.affected);
         Ok(execute_write::found(&written))
     }
 

@@ -51,7 +51,6 @@ impl ExecuteWrite {
         let line = agent.line().map(|line| &line.name);
         let is_known = line.is_some_and(|name| agent.session().knows(name));
         let written = self.0.write(agent, &query, &[], most_rows).await?;
-        agent.note_rows(written.affected);
         let mut found = found(&written);
         if let (Some(name), Some(idle)) = (line, written.begun) {
             found = found.said(format!(

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod custom;
+mod in_doubt;
 mod paging;
 mod resources;
 mod schema;

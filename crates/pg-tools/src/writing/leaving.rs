@@ -6,9 +6,10 @@
 use std::{io, num::NonZeroU32, sync::Arc};
 
 use session_pool::{Answer, Complaint, Exchange, Lease, Row, Step};
+use tokio::time::{Instant, timeout_at};
 use tokio_postgres::types::Type;
 
-use super::{NO_SESSION, Writer, Written, end, too_many};
+use super::{NO_SESSION, Writer, Written, commit::commit, end, too_many};
 use crate::{
     Agent, QueryLimits,
     read_only::{Bounds, Cut, GRACE, Gathered, Guard, ROW_OVERHEAD, ReadError, Statement, words},
@@ -61,9 +62,13 @@ impl Writer {
         let leased = self
             .reader
             .leased(agent, Some(looked_at), |mut lease, guard| async move {
-                let work = leave.run(&mut lease, &guard);
-                let done = tokio::time::timeout(limits.statement_timeout + GRACE, work).await;
-                let mut done = done.map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
+                let latest = Instant::now() + limits.statement_timeout + GRACE;
+                let left = timeout_at(latest, leave.run(&mut lease, &guard)).await;
+                let mut done =
+                    match left.unwrap_or(Err(ReadError::TimedOut(limits.statement_timeout))) {
+                        Ok(written) => commit(agent, &lease, written, latest).await,
+                        failed => failed,
+                    };
                 match &mut done {
                     Ok(written) if stateful.leaves_state() && !lease.stays() => {
                         lease.stay();
@@ -127,6 +132,7 @@ struct Leave<'a> {
 }
 
 impl Leave<'_> {
+    /// Runs all of it but for the commit.
     async fn run(&self, lease: &mut Lease, guard: &Guard) -> Result<Written, ReadError> {
         let begun = lease.batch_execute(&guard.opening.writing()).await;
         begun.map_err(ReadError::of_beginning)?;
@@ -137,10 +143,7 @@ impl Leave<'_> {
         if let Stateful::Prepare { name, types, inner } = self.stateful {
             judge(lease, name, types, inner).await?;
         }
-        let (written, described) = self.weigh(ran)?;
-        let committed = lease.batch_execute("COMMIT").await;
-        committed.map_err(|error| ReadError::of_statement(error, 0))?;
-        let mut written = written;
+        let (mut written, described) = self.weigh(ran)?;
         if let Some(rows) = &mut written.rows {
             rows.columns = guard.columns(lease, &described).await?;
         }

@@ -1,0 +1,337 @@
+//! Changes of which nobody knows whether they were kept.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use mcp_protocol::{Service, stdio};
+use session_pool::{Database, Limits, Tls};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    net::{UnixListener, UnixStream},
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+};
+
+use super::*;
+use crate::{Access, Account, Ledger, Policy, Toolbox, client::Talking};
+
+const NOT_KNOWN: &str = "not known whether the change was kept";
+
+/// A table, who owns it, and a role whose commits wait for a standby that never comes.
+struct Waiting {
+    owner: tokio_postgres::Client,
+    name: &'static str,
+}
+
+impl Waiting {
+    async fn new(name: &'static str) -> Self {
+        let owner = superuser(cluster()).await;
+        owner
+            .batch_execute(&format!(
+                "CREATE ROLE {name} LOGIN IN ROLE {}; ALTER ROLE {name} SET synchronous_commit = on; \
+                 CREATE SCHEMA {name}; GRANT USAGE ON SCHEMA {name} TO {name}; \
+                 CREATE TABLE {name}.t (id int); GRANT ALL ON {name}.t TO {name}",
+                // Who may connect.
+                sample::SHOP_READER
+            ))
+            .await
+            .unwrap();
+        Waiting { owner, name }
+    }
+
+    fn caller(&self, limit: Duration) -> Caller {
+        let mut caller = Caller::new(self.name);
+        caller.agent = caller.agent.clone().with_policy(writing_within(limit));
+        caller
+    }
+
+    fn insert(&self) -> Value {
+        json!({ "query": format!("INSERT INTO {}.t VALUES (1)", self.name) })
+    }
+
+    /// Waits until a commit waits for its standby, and does something with its process.
+    async fn once_it_waits(&self, what: &str) {
+        let sql = format!(
+            "SELECT {what} FROM pg_stat_activity WHERE usename = '{}' AND wait_event = 'SyncRep'",
+            self.name
+        );
+        until(async || !self.owner.query(&sql, &[]).await.unwrap().is_empty()).await;
+    }
+
+    async fn rows(&self) -> i64 {
+        let sql = format!("SELECT count(*) FROM {}.t", self.name);
+        self.owner.query_one(&sql, &[]).await.unwrap().get(0)
+    }
+
+    /// A commit shows when it waits no more.
+    async fn shows(&self, rows: i64) {
+        until(async || self.rows().await >= rows).await;
+        assert_eq!(self.rows().await, rows);
+    }
+}
+
+/// Asks again and again: PostgreSQL tells nobody of what happens in it.
+async fn until(happens: impl AsyncFn() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        while !happens().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited.await.expect("it happens");
+}
+
+fn writing_within(limit: Duration) -> Policy {
+    Policy {
+        access: Access::Write,
+        statement_timeout: Some(limit),
+        ..Policy::default()
+    }
+}
+
+/// Hands on how calls ended, and with how many rows.
+struct Told(UnboundedSender<(&'static str, u64)>);
+
+impl Ledger for Told {
+    fn admit(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    fn ended(&self, account: &Account<'_>) {
+        _ = self.0.send((account.outcome.word(), account.rows));
+    }
+
+    fn refused(&self, account: &Account<'_>) {
+        self.ended(account);
+    }
+}
+
+/// Serves an agent over a pipe; gives the client's end, and what is told of its calls.
+async fn piped(agent: Agent) -> (DuplexStream, UnboundedReceiver<(&'static str, u64)>) {
+    let (teller, told) = unbounded_channel();
+    let settings = Settings {
+        ledger: Some(Arc::new(Told(teller))),
+        ..everything()
+    };
+    let service = Arc::new(Service::new(Toolbox::new(settings).unwrap()));
+    let (mut client, server) = tokio::io::duplex(1 << 16);
+    let (input, output) = tokio::io::split(server);
+    tokio::spawn(stdio::serve(
+        input,
+        output,
+        service,
+        agent,
+        stdio::Options::default(),
+    ));
+    let initialize = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+    send(&mut client, json!(0), "initialize", initialize).await;
+    (client, told)
+}
+
+async fn send(client: &mut DuplexStream, id: Value, method: &str, params: Value) {
+    let mut message = json!({ "jsonrpc": "2.0", "method": method, "params": params });
+    if !id.is_null() {
+        message["id"] = id;
+    }
+    let line = format!("{message}\n");
+    client.write_all(line.as_bytes()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_that_a_standby_does_not_confirm_in_time_is_told_as_in_doubt() {
+    let waiting = Waiting::new("unconfirmed").await;
+    let caller = waiting.caller(Duration::from_millis(200));
+    let failure = caller.failed("execute_write", waiting.insert()).await;
+    assert!(failure.contains(NOT_KNOWN), "{failure}");
+    assert!(failure.contains("before you try again"), "{failure}");
+    waiting.shows(1).await;
+
+    let (mut client, mut told) = piped(caller.agent.clone()).await;
+    let call = json!({ "name": "execute_write", "arguments": waiting.insert() });
+    send(&mut client, json!(1), "tools/call", call).await;
+    assert_eq!(told.recv().await, Some(("in_doubt", 1)));
+    waiting.shows(2).await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_while_its_change_is_committed_leaves_it_in_doubt() {
+    let waiting = Waiting::new("deserted").await;
+    let caller = waiting.caller(Duration::from_secs(60));
+    let (mut client, mut told) = piped(caller.agent.clone()).await;
+    let call = json!({ "name": "execute_write", "arguments": waiting.insert() });
+    send(&mut client, json!(1), "tools/call", call).await;
+    waiting.once_it_waits("pid").await;
+    let cancelled = json!({ "requestId": 1 });
+    send(
+        &mut client,
+        Value::Null,
+        "notifications/cancelled",
+        cancelled,
+    )
+    .await;
+    assert_eq!(told.recv().await, Some(("in_doubt", 1)));
+    waiting.shows(1).await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_wait_for_a_standby_is_cancelled_was_kept() {
+    let waiting = Waiting::new("released").await;
+    let caller = waiting.caller(Duration::from_secs(60));
+    let (done, ()) = tokio::join!(
+        caller.done("execute_write", waiting.insert()),
+        waiting.once_it_waits("pg_cancel_backend(pid)")
+    );
+    assert_eq!(done.1["affected_rows"], 1);
+    assert_eq!(waiting.rows().await, 1);
+}
+
+#[tokio::test]
+async fn a_commit_whose_connection_is_ended_is_in_doubt() {
+    let waiting = Waiting::new("ended").await;
+    let caller = waiting.caller(Duration::from_secs(60));
+    let (failure, ()) = tokio::join!(
+        caller.failed("execute_write", waiting.insert()),
+        waiting.once_it_waits("pg_terminate_backend(pid)")
+    );
+    assert!(failure.contains(NOT_KNOWN), "{failure}");
+    waiting.shows(1).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_postgresql_refuses_has_changed_nothing() {
+    let (caller, owner) = super::writing::writer("deferred").await;
+    owner
+        .batch_execute(
+            "CREATE TABLE deferred.d (id int REFERENCES deferred.t DEFERRABLE INITIALLY DEFERRED)",
+        )
+        .await
+        .unwrap();
+    let (mut client, mut told) = piped(caller.agent.clone()).await;
+    let insert = json!({ "query": "INSERT INTO deferred.d VALUES (0)" });
+    let failure = caller.failed("execute_write", insert.clone()).await;
+    assert!(failure.contains("SQLSTATE: 23503"), "{failure}");
+    let call = json!({ "name": "execute_write", "arguments": insert });
+    send(&mut client, json!(1), "tools/call", call).await;
+    assert_eq!(told.recv().await, Some(("database_error", 0)));
+    let insert = json!({ "query": "INSERT INTO deferred.d VALUES (1), (2)" });
+    let call = json!({ "name": "execute_write", "arguments": insert });
+    send(&mut client, json!(2), "tools/call", call).await;
+    assert_eq!(told.recv().await, Some(("ok", 2)));
+    let sql = "SELECT count(*) FROM deferred.d";
+    assert_eq!(owner.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 2);
+    owner
+        .batch_execute("DROP SCHEMA deferred CASCADE")
+        .await
+        .unwrap();
+}
+
+/// Stands between agents and PostgreSQL, and cuts a connection where PostgreSQL has answered to `COMMIT`.
+struct Cutter {
+    folder: PathBuf,
+}
+
+impl Cutter {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("pg-tools-cutter-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        let socket = |folder: &Path| folder.join(format!(".s.PGSQL.{}", cluster().port()));
+        let listener = UnixListener::bind(socket(&folder)).unwrap();
+        let server = socket(cluster().socket_dir());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(cut(client, server.clone()));
+            }
+        });
+        Cutter { folder }
+    }
+
+    /// Somebody who may write, and whose connections go through here.
+    fn caller(&self) -> Caller {
+        let config = cluster().connection("postgres").to_string();
+        let mut config: tokio_postgres::Config = config.parse().unwrap();
+        let user = config.get_user().unwrap().to_owned();
+        config = tokio_postgres::Config::new();
+        config
+            .host_path(&self.folder)
+            .port(cluster().port())
+            .user(user)
+            .dbname("postgres");
+        let database = Database::new("shop", config, Tls::disabled());
+        let sessions = Sessions::new([database], Limits::default());
+        let agent = Agent::new(sessions.open("cut", None), "shop");
+        Caller {
+            agent: agent.with_policy(writing_within(Duration::from_secs(60))),
+            sessions,
+            shelf: Arc::new(Shelf::new(everything()).unwrap()),
+        }
+    }
+}
+
+impl Drop for Cutter {
+    fn drop(&mut self) {
+        _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+async fn cut(mut client: UnixStream, server: PathBuf) -> std::io::Result<()> {
+    let mut server = UnixStream::connect(server).await?;
+    let (mut asked, mut answered) = ([0; 1 << 14], [0; 1 << 14]);
+    let mut is_commit = false;
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => {
+                let asked = &asked[..read?];
+                is_commit |= asked.windows(7).any(|text| text == b"COMMIT\0");
+                server.write_all(asked).await?;
+                if asked.is_empty() {
+                    return Ok(());
+                }
+            }
+            read = server.read(&mut answered) => {
+                let answer = &answered[..read?];
+                if answer.is_empty() || is_commit {
+                    return Ok(());
+                }
+                client.write_all(answer).await?;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_at_the_answer_to_a_commit_leaves_it_in_doubt() {
+    let (_, owner) = super::writing::writer("cut").await;
+    owner
+        .batch_execute(
+            "CREATE FUNCTION cut.add() RETURNS int LANGUAGE sql AS $$ INSERT INTO cut.t VALUES (1001) RETURNING id $$",
+        )
+        .await
+        .unwrap();
+    let cutter = Cutter::new();
+    let caller = cutter.caller();
+    let insert = json!({ "query": "INSERT INTO cut.t VALUES (1000)" });
+    let failure = caller.failed("execute_write", insert).await;
+    assert!(failure.contains(NOT_KNOWN), "{failure}");
+
+    let Value::Object(create) = json!({ "query": "CREATE TEMP TABLE a AS SELECT cut.add() AS id" })
+    else {
+        unreachable!()
+    };
+    let tool = caller.shelf.find(&caller.agent, "execute_write").unwrap();
+    let talking = Talking::new("one");
+    let left = tool.call(&caller.agent, create, &talking).await;
+    let Err(Failure::Told(failure)) = left else {
+        panic!("{:?}", left.map(|_| ()));
+    };
+    assert!(failure.contains(NOT_KNOWN), "{failure}");
+    let sql = "SELECT count(*) FROM cut.t WHERE id >= 1000";
+    assert_eq!(owner.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 2);
+    owner
+        .batch_execute("DROP SCHEMA cut CASCADE")
+        .await
+        .unwrap();
+}

@@ -1,0 +1,69 @@
+//! Keeps what a transaction changed, and says so only when PostgreSQL has.
+//!
+//! Once `COMMIT` is on its way nobody can take it back, and until PostgreSQL has answered nobody knows what
+//! became of it: the answer may be lost, and where a standby has to confirm it may not come for hours.
+//! Whoever is told meanwhile that nothing was changed would change it twice.
+
+use session_pool::Lease;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::{
+    Error,
+    error::{DbError, Severity},
+};
+
+use super::Written;
+use crate::{
+    Agent,
+    read_only::{GRACE, ReadError},
+};
+
+/// Codes with which something between here and PostgreSQL, or PostgreSQL itself, says that it does not know
+/// either: the connection (class 08), and `statement_completion_unknown`.
+const NO_VERDICT: [&str; 2] = ["08", "40003"];
+
+/// Commits what was written, and waits for the answer until `latest`, or for a moment when that is
+/// over: the time that PostgreSQL grants a statement does not count for this one.
+///
+/// Dropped half way, the account of the call says what it says of every commit without an answer.
+pub(super) async fn commit(
+    agent: &Agent,
+    lease: &Lease,
+    written: Written,
+    latest: Instant,
+) -> Result<Written, ReadError> {
+    let latest = latest.max(Instant::now() + GRACE);
+    agent.note_commit(written.affected);
+    let committed = match timeout_at(latest, lease.batch_execute("COMMIT")).await {
+        Ok(Ok(())) => Ok(written),
+        Ok(Err(error)) => Err(refused(error)),
+        Err(_) => Err(ReadError::InDoubt(
+            "PostgreSQL has not answered in time".into(),
+        )),
+    };
+    if !matches!(committed, Err(ReadError::InDoubt(_))) {
+        agent.note_answer(committed.is_ok());
+    }
+    committed
+}
+
+/// Takes what came in the place of a commit: an error, with which PostgreSQL has undone everything and goes
+/// on, or the end of the connection, which says nothing.
+///
+/// Who cancels a commit that waits for a standby gets a warning and no error, for it is done by then
+/// (`SyncRepWaitForLSN` in its source).
+fn refused(error: Error) -> ReadError {
+    match error.as_db_error() {
+        Some(db) if is_verdict(db) => ReadError::of_statement(error, 0),
+        Some(db) => ReadError::InDoubt(format!(
+            "the connection was ended (SQLSTATE {})",
+            db.code().code()
+        )),
+        None => ReadError::InDoubt("the connection was lost".into()),
+    }
+}
+
+fn is_verdict(db: &DbError) -> bool {
+    let code = db.code().code();
+    db.parsed_severity() == Some(Severity::Error)
+        && !NO_VERDICT.iter().any(|class| code.starts_with(class))
+}
