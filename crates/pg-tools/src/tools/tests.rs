@@ -4,6 +4,7 @@ mod bounds;
 mod custom;
 mod in_doubt;
 mod paging;
+mod piped;
 mod resources;
 mod schema;
 mod state;

@@ -6,16 +6,17 @@ use std::{
     time::Duration,
 };
 
-use mcp_protocol::{Service, stdio};
 use session_pool::{Database, Limits, Tls};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
 
-use super::*;
-use crate::{Access, Account, Ledger, Policy, Toolbox, client::Talking};
+use super::{
+    piped::{Piped, until},
+    *,
+};
+use crate::{Access, Policy, client::Talking};
 
 const NOT_KNOWN: &str = "not known whether the change was kept";
 
@@ -72,70 +73,12 @@ impl Waiting {
     }
 }
 
-/// Asks again and again: PostgreSQL tells nobody of what happens in it.
-async fn until(happens: impl AsyncFn() -> bool) {
-    let waited = tokio::time::timeout(Duration::from_secs(20), async {
-        while !happens().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
-    waited.await.expect("it happens");
-}
-
 fn writing_within(limit: Duration) -> Policy {
     Policy {
         access: Access::Write,
         statement_timeout: Some(limit),
         ..Policy::default()
     }
-}
-
-/// Hands on how calls ended, and with how many rows.
-struct Told(UnboundedSender<(&'static str, u64)>);
-
-impl Ledger for Told {
-    fn admit(&self) -> Result<(), &'static str> {
-        Ok(())
-    }
-
-    fn ended(&self, account: &Account<'_>) {
-        _ = self.0.send((account.outcome.word(), account.rows));
-    }
-
-    fn refused(&self, account: &Account<'_>) {
-        self.ended(account);
-    }
-}
-
-/// Serves an agent over a pipe; gives the client's end, and what is told of its calls.
-async fn piped(agent: Agent) -> (DuplexStream, UnboundedReceiver<(&'static str, u64)>) {
-    let (teller, told) = unbounded_channel();
-    let settings = Settings {
-        ledger: Some(Arc::new(Told(teller))),
-        ..everything()
-    };
-    let service = Arc::new(Service::new(Toolbox::new(settings).unwrap()));
-    let (mut client, server) = tokio::io::duplex(1 << 16);
-    let (input, output) = tokio::io::split(server);
-    tokio::spawn(stdio::serve(
-        input,
-        output,
-        service,
-        agent,
-        stdio::Options::default(),
-    ));
-    let initialize = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
-    send(&mut client, json!(0), "initialize", initialize).await;
-    (client, told)
-}
-
-async fn send(client: &mut DuplexStream, id: Value, method: &str, params: Value) {
-    let mut message = json!({ "jsonrpc": "2.0", "method": method, "params": params });
-    if !id.is_null() {
-        message["id"] = id;
-    }
-    let line = format!("{message}\n");
-    client.write_all(line.as_bytes()).await.unwrap();
 }
 
 #[tokio::test]
@@ -147,10 +90,9 @@ async fn a_commit_that_a_standby_does_not_confirm_in_time_is_told_as_in_doubt() 
     assert!(failure.contains("before you try again"), "{failure}");
     waiting.shows(1).await;
 
-    let (mut client, mut told) = piped(caller.agent.clone()).await;
-    let call = json!({ "name": "execute_write", "arguments": waiting.insert() });
-    send(&mut client, json!(1), "tools/call", call).await;
-    assert_eq!(told.recv().await, Some(("in_doubt", 1)));
+    let mut piped = Piped::new(caller.agent.clone()).await;
+    piped.call(1, "execute_write", waiting.insert()).await;
+    assert_eq!(piped.told.recv().await, Some(("in_doubt", 1)));
     waiting.shows(2).await;
 }
 
@@ -158,19 +100,23 @@ async fn a_commit_that_a_standby_does_not_confirm_in_time_is_told_as_in_doubt() 
 async fn a_client_that_goes_while_its_change_is_committed_leaves_it_in_doubt() {
     let waiting = Waiting::new("deserted").await;
     let caller = waiting.caller(Duration::from_secs(60));
-    let (mut client, mut told) = piped(caller.agent.clone()).await;
-    let call = json!({ "name": "execute_write", "arguments": waiting.insert() });
-    send(&mut client, json!(1), "tools/call", call).await;
+    let mut piped = Piped::new(caller.agent.clone()).await;
+    piped.call(1, "execute_write", waiting.insert()).await;
     waiting.once_it_waits("pid").await;
-    let cancelled = json!({ "requestId": 1 });
-    send(
-        &mut client,
-        Value::Null,
-        "notifications/cancelled",
-        cancelled,
-    )
-    .await;
-    assert_eq!(told.recv().await, Some(("in_doubt", 1)));
+    piped.cancel(1).await;
+    assert_eq!(piped.told.recv().await, Some(("in_doubt", 1)));
+    waiting.shows(1).await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_removed_while_its_change_is_committed_leaves_it_in_doubt() {
+    let waiting = Waiting::new("removed").await;
+    let caller = waiting.caller(Duration::from_secs(60));
+    let mut piped = Piped::new(caller.agent.clone()).await;
+    piped.call(1, "execute_write", waiting.insert()).await;
+    waiting.once_it_waits("pid").await;
+    caller.sessions.close(caller.agent.session().id());
+    assert_eq!(piped.told.recv().await, Some(("in_doubt", 1)));
     waiting.shows(1).await;
 }
 
@@ -207,17 +153,15 @@ async fn a_commit_that_postgresql_refuses_has_changed_nothing() {
         )
         .await
         .unwrap();
-    let (mut client, mut told) = piped(caller.agent.clone()).await;
+    let mut piped = Piped::new(caller.agent.clone()).await;
     let insert = json!({ "query": "INSERT INTO deferred.d VALUES (0)" });
     let failure = caller.failed("execute_write", insert.clone()).await;
     assert!(failure.contains("SQLSTATE: 23503"), "{failure}");
-    let call = json!({ "name": "execute_write", "arguments": insert });
-    send(&mut client, json!(1), "tools/call", call).await;
-    assert_eq!(told.recv().await, Some(("database_error", 0)));
+    piped.call(1, "execute_write", insert).await;
+    assert_eq!(piped.told.recv().await, Some(("database_error", 0)));
     let insert = json!({ "query": "INSERT INTO deferred.d VALUES (1), (2)" });
-    let call = json!({ "name": "execute_write", "arguments": insert });
-    send(&mut client, json!(2), "tools/call", call).await;
-    assert_eq!(told.recv().await, Some(("ok", 2)));
+    piped.call(2, "execute_write", insert).await;
+    assert_eq!(piped.told.recv().await, Some(("ok", 2)));
     let sql = "SELECT count(*) FROM deferred.d";
     assert_eq!(owner.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 2);
     owner
