@@ -42,6 +42,11 @@ pub(crate) fn counting_apart() -> Cluster {
     )
 }
 
+/// As [`cluster`], of one test alone.
+pub(crate) fn apart() -> Cluster {
+    start(installed(), &[])
+}
+
 /// As [`cluster`], of programs that have pgvector.
 pub(crate) fn vector_cluster() -> &'static Cluster {
     static SERVER: OnceLock<Cluster> = OnceLock::new();

@@ -108,7 +108,7 @@ fn leave_settings(statement: &Statement<'_>) -> Result<(), ReadError> {
 /// dirty is closed. What was cancelled may be cancelled once more, by a request that is still on its way.
 async fn end(lease: Lease, error: Option<&ReadError>) {
     let is_lost = |error: &ReadError| {
-        error.is_timeout()
+        error.is_cancelled()
             || matches!(
                 error,
                 ReadError::NeverBegan(_) | ReadError::Lost(_) | ReadError::InDoubt(_)

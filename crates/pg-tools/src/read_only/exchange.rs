@@ -112,11 +112,13 @@ async fn parse(
     let mut exchange = exchange.map_err(ReadError::lost)?;
     let mut parsed = Ok(());
     loop {
-        match exchange.next().await.map_err(ReadError::lost)? {
-            Answer::Ready { .. } => return parsed,
-            Answer::Refused {
+        match exchange.next().await {
+            Ok(Answer::Ready { .. }) => return parsed,
+            // Whoever ends a connection may have said why.
+            Err(error) => return parsed.and(Err(ReadError::lost(error))),
+            Ok(Answer::Refused {
                 step, complaint, ..
-            } => {
+            }) => {
                 parsed = Err(match bounds {
                     _ if step == 0 => ReadError::of_complaint(complaint, 0),
                     Some(bounds) if step < last => bounds.verdict(complaint),

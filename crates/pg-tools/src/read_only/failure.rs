@@ -14,6 +14,30 @@ const LONGEST: usize = 2_000;
 /// Classes of errors about what a query says, and how much of it there is.
 const ABOUT_FORM: [&str; 4] = ["0A", "08", "42", "54"];
 
+/// Classes of errors about what others do at the same time.
+const ABOUT_OTHERS: [&str; 2] = ["40", "57"];
+
+/// Codes with which a standby refuses to begin a transaction that writes.
+const STANDBY: [&str; 2] = ["0A000", "25006"];
+
+/// What to do about errors that say nothing of that, by how their codes begin.
+const REMEDIES: [(&str, &str); 4] = [
+    ("40001", AGAIN),
+    ("40P01", AGAIN),
+    ("57014", LESS),
+    (
+        "57P",
+        "PostgreSQL ended the connection, as for a restart, and undid what the statement had done: run the same again in a moment",
+    ),
+];
+
+const AGAIN: &str = "what others did at the same time stood in the way, and nothing was changed: run the same again, and ask for less if it happens again";
+
+/// What to do about a query that takes too long.
+const LESS: &str = "ask for less: filter earlier, aggregate, or use an index; if it waited for a lock that another held, try again later";
+
+const CANCELLED: &str = "somebody who may do so cancelled it (pg_cancel_backend): ask the operator before you run it again";
+
 /// What is wrong with `$1` in a query.
 pub(super) const PARAMETERS: &str =
     "the query has parameters such as $1; write the values themselves";
@@ -120,6 +144,12 @@ impl ReadError {
         if ["08", "57"].iter().any(|class| code.starts_with(class)) {
             return ReadError::never_began(complaint);
         }
+        if STANDBY.contains(&code) {
+            return ReadError::refused(format!(
+                "this server is a standby, which only reads: {} (SQLSTATE {code}); the operator must name the primary, or all hosts with target_session_attrs=read-write",
+                short(complaint.message())
+            ));
+        }
         ReadError::refused(format!(
             "PostgreSQL refused what the token's policy asks for: {} (SQLSTATE {code}); the operator must grant the role, or change the token",
             short(complaint.message())
@@ -179,7 +209,11 @@ impl ReadError {
     pub(crate) fn is_about_the_query(&self) -> bool {
         match self {
             ReadError::Refused(_) | ReadError::NotAQuery(_) | ReadError::RowTooLarge { .. } => true,
-            ReadError::Database(..) | ReadError::Misnamed { .. } => !self.is_timeout(),
+            ReadError::Database(db, _) => {
+                let code = db.code().code();
+                !ABOUT_OTHERS.iter().any(|class| code.starts_with(class))
+            }
+            ReadError::Misnamed { .. } => true,
             _ => false,
         }
     }
@@ -225,13 +259,20 @@ impl ReadError {
         }
     }
 
-    /// Says whether the query ran for too long.
-    pub(crate) fn is_timeout(&self) -> bool {
+    /// Says whether the query was cancelled, by a limit of time or by somebody.
+    pub(crate) fn is_cancelled(&self) -> bool {
         match self {
             ReadError::TimedOut(_) => true,
             ReadError::Database(db, _) => *db.code() == SqlState::QUERY_CANCELED,
             _ => false,
         }
+    }
+
+    /// Says whether the query ran for too long.
+    pub(crate) fn is_timeout(&self) -> bool {
+        let is_by_somebody =
+            matches!(self, ReadError::Database(db, _) if is_cancelled_by_somebody(db));
+        self.is_cancelled() && !is_by_somebody
     }
 
     /// Says what happened and what to do, for the model that wrote the query.
@@ -293,8 +334,20 @@ pub(super) fn position(db: &Complaint, prefix: u32) -> Option<u32> {
     }
 }
 
-/// What to do about a query that takes too long.
-const LESS: &str = "ask for less: filter earlier, aggregate, or use an index";
+/// Says whether it was somebody who cancelled a query. Only the words tell that from a limit, so that in
+/// another language than English it is taken for one.
+fn is_cancelled_by_somebody(db: &Complaint) -> bool {
+    *db.code() == SqlState::QUERY_CANCELED && db.message().ends_with("due to user request")
+}
+
+fn remedy(db: &Complaint) -> Option<&'static str> {
+    if is_cancelled_by_somebody(db) {
+        return Some(CANCELLED);
+    }
+    let mut remedies = REMEDIES.iter();
+    let found = remedies.find(|(beginning, _)| db.code().code().starts_with(beginning));
+    found.map(|(_, remedy)| *remedy)
+}
 
 fn explain_database(db: &Complaint, prefix: u32) -> String {
     let mut text = format!(
@@ -317,8 +370,8 @@ fn explain_database(db: &Complaint, prefix: u32) -> String {
     if *db.code() == SqlState::SYNTAX_ERROR && db.hint().is_none() {
         text.push_str("\nHINT: write one SQL query");
     }
-    if *db.code() == SqlState::QUERY_CANCELED {
-        _ = write!(text, "\nHINT: {LESS}");
+    if let Some(remedy) = remedy(db) {
+        _ = write!(text, "\nHINT: {remedy}");
     }
     text
 }

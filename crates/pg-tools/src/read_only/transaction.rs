@@ -135,7 +135,8 @@ async fn transact(
     let mut reading = Reading::new(wrapped, &guard.types, limits.result_bytes);
     let ended = match reading.read(&mut exchange).await {
         Ok(ended) => ended,
-        Err(_) if reading.is_settled() => false,
+        // Whoever ends a connection may have said why.
+        Err(_) if reading.is_settled() || reading.refused.is_some() => false,
         Err(error) if exchange.has_begun() => return Err(ReadError::lost(error)),
         Err(error) => return Err(ReadError::never_began(error)),
     };

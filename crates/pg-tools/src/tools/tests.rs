@@ -3,6 +3,7 @@
 mod bounds;
 mod custom;
 mod in_doubt;
+mod met;
 mod paging;
 mod piped;
 mod resources;

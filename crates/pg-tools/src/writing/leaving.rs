@@ -169,9 +169,11 @@ impl Leave<'_> {
             .await
             .map_err(ReadError::lost)?;
         let mut ran = Ran::default();
-        ran.read(&mut exchange, most_bytes)
-            .await
-            .map_err(ReadError::lost)?;
+        let read = ran.read(&mut exchange, most_bytes).await;
+        // Whoever ends a connection may have said why.
+        if ran.refused.is_none() {
+            read.map_err(ReadError::lost)?;
+        }
         ran.done = exchange.done().map(str::to_owned);
         match (ran.refused.take(), bounds) {
             (Some((1, complaint)), Some(bounds)) => Err(bounds.verdict(complaint)),
