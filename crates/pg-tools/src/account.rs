@@ -152,6 +152,7 @@ impl Outcome {
     fn of(error: &ReadError) -> Self {
         match error {
             _ if error.is_timeout() => Outcome::TimedOut,
+            ReadError::Unanswered(_) => Outcome::TimedOut,
             ReadError::Database(..) | ReadError::Misnamed { .. } => Outcome::DatabaseError,
             ReadError::NoConnection(_) | ReadError::NeverBegan(_) | ReadError::Lost(_) => {
                 Outcome::NoConnection

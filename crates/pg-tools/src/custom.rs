@@ -178,7 +178,7 @@ impl Shelf {
         let described = self.means.reader.leased(agent, None, run);
         tokio::time::timeout(limit, described)
             .await
-            .unwrap_or(Err(ReadError::TimedOut(limit)))
+            .unwrap_or(Err(ReadError::Unanswered(limit)))
     }
 }
 
@@ -217,7 +217,7 @@ impl ReadError {
             ReadError::NoConnection(_)
                 | ReadError::NeverBegan(_)
                 | ReadError::Lost(_)
-                | ReadError::TimedOut(_)
+                | ReadError::Unanswered(_)
         )
     }
 }

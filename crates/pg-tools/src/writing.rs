@@ -80,7 +80,7 @@ impl Writer {
                 let work = transact(&lease, &guard, statement, parameters, most_rows, limits);
                 let changed = timeout_at(latest, work).await;
                 let done =
-                    match changed.unwrap_or(Err(ReadError::TimedOut(limits.statement_timeout))) {
+                    match changed.unwrap_or(Err(ReadError::Unanswered(limits.statement_timeout))) {
                         Ok(written) => commit(agent, &lease, written, latest).await,
                         failed => failed,
                     };

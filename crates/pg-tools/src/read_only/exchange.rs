@@ -88,7 +88,7 @@ pub(super) async fn what_if(
     };
     let (planned, is_clean) = tokio::time::timeout(limits.statement_timeout + GRACE, whole)
         .await
-        .map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
+        .map_err(|_| ReadError::Unanswered(limits.statement_timeout))?;
     if is_clean {
         lease.give_back();
     }
@@ -193,7 +193,7 @@ async fn transact<T>(
     };
     let (begun, done, scrubbed) = tokio::time::timeout(limits.statement_timeout + GRACE, pipeline)
         .await
-        .map_err(|_| ReadError::TimedOut(limits.statement_timeout))?;
+        .map_err(|_| ReadError::Unanswered(limits.statement_timeout))?;
     Ok(Transacted {
         is_clean: scrubbed.is_ok(),
         result: begun.map_err(ReadError::of_beginning).and(done),

@@ -74,9 +74,9 @@ pub(crate) enum ReadError {
     /// PostgreSQL took it alone, but not as a query inside another.
     #[error("the statement is not a plain query")]
     NotAQuery(Box<Complaint>),
-    /// It ran for too long.
-    #[error("the query did not finish within {} ms", .0.as_millis())]
-    TimedOut(Duration),
+    /// PostgreSQL was to end it after this time at the latest, and has not.
+    #[error("PostgreSQL has neither answered nor ended the query, which had {} ms", .0.as_millis())]
+    Unanswered(Duration),
     /// Its first row is larger than a whole result may be.
     #[error("the first row has {size} bytes; a result may have {limit}")]
     RowTooLarge {
@@ -259,20 +259,23 @@ impl ReadError {
         }
     }
 
-    /// Says whether the query was cancelled, by a limit of time or by somebody.
+    /// Says whether the query was cancelled, by a limit of time or by somebody, or is being cancelled.
     pub(crate) fn is_cancelled(&self) -> bool {
         match self {
-            ReadError::TimedOut(_) => true,
+            ReadError::Unanswered(_) => true,
             ReadError::Database(db, _) => *db.code() == SqlState::QUERY_CANCELED,
             _ => false,
         }
     }
 
-    /// Says whether the query ran for too long.
+    /// Says whether PostgreSQL ended the query because it ran for too long.
     pub(crate) fn is_timeout(&self) -> bool {
-        let is_by_somebody =
-            matches!(self, ReadError::Database(db, _) if is_cancelled_by_somebody(db));
-        self.is_cancelled() && !is_by_somebody
+        match self {
+            ReadError::Database(db, _) => {
+                *db.code() == SqlState::QUERY_CANCELED && !is_cancelled_by_somebody(db)
+            }
+            _ => false,
+        }
     }
 
     /// Says what happened and what to do, for the model that wrote the query.
@@ -288,9 +291,8 @@ impl ReadError {
                  HINT: nothing can be changed with this tool; for SHOW x write SELECT current_setting('x'), for EXPLAIN call execute_explain",
                 db.code().code()
             ),
-            ReadError::TimedOut(_) => format!(
-                "ERROR: {self}\nSQLSTATE: {}\nHINT: {LESS}",
-                SqlState::QUERY_CANCELED.code()
+            ReadError::Unanswered(_) => format!(
+                "ERROR: {self}\nHINT: the connection hangs, or the database's server was stopped or has too much to do, and nothing was changed: try again in a moment, and tell the operator if it stays so"
             ),
             ReadError::InDoubt(_) => format!(
                 "ERROR: {self}\nHINT: look with a query whether it is there before you try again, or it may be made twice"

@@ -28,6 +28,7 @@ mod query;
 mod record;
 mod rows;
 mod shape;
+mod silence;
 mod statement;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -39,7 +40,7 @@ mod wrapped;
 use std::{
     future::{Future, ready},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use exchange::Imagination;
@@ -57,6 +58,7 @@ use query::{Run, Wanted};
 pub(crate) use rows::Sorts;
 pub(crate) use rows::{Column, ColumnKind, Cut, Page, Rows};
 use session_pool::Lease;
+use silence::Silences;
 use tokio_postgres::Row;
 
 use crate::Agent;
@@ -95,6 +97,7 @@ impl Default for QueryLimits {
 pub(crate) struct Reader {
     pub(crate) guards: Arc<Guards>,
     pub(crate) limits: QueryLimits,
+    silences: Silences,
 }
 
 /// How a plan is asked for.
@@ -107,6 +110,14 @@ pub(crate) struct Explain {
 }
 
 impl Reader {
+    pub(crate) fn new(guards: Arc<Guards>, limits: QueryLimits) -> Self {
+        Reader {
+            guards,
+            limits,
+            silences: Silences::default(),
+        }
+    }
+
     /// Runs a query that somebody wrote.
     pub(crate) async fn query(
         &self,
@@ -341,7 +352,10 @@ impl Reader {
             }
             error => error,
         });
-        result.inspect_err(|error| agent.note_error(error, statement.is_some()))
+        result.inspect_err(|error| {
+            agent.note_error(error, statement.is_some());
+            self.silences.note(agent.database(), error, Instant::now());
+        })
     }
 
     /// Refuses a statement that is not run as one of the agent's own (the operator's, or one of ours on a

@@ -283,5 +283,5 @@ async fn in_time<T>(
 ) -> Result<T, ReadError> {
     tokio::time::timeout(limits.statement_timeout + GRACE, work)
         .await
-        .unwrap_or(Err(ReadError::TimedOut(limits.statement_timeout)))
+        .unwrap_or(Err(ReadError::Unanswered(limits.statement_timeout)))
 }

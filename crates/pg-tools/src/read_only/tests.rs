@@ -22,10 +22,7 @@ struct Reader {
 impl Reader {
     fn new(role: &str) -> Self {
         let (sessions, agent) = agent(role);
-        let reader = super::Reader {
-            guards: Arc::default(),
-            limits: QueryLimits::default(),
-        };
+        let reader = super::Reader::new(Arc::default(), QueryLimits::default());
         Reader {
             sessions,
             agent,
@@ -424,6 +421,17 @@ async fn a_statement_has_its_time_whatever_it_says() {
         first,
         "a connection on which something was cancelled is not used again"
     );
+}
+
+#[tokio::test]
+async fn a_query_that_postgresql_does_not_end_in_time_is_told_as_that() {
+    let mut reader = reader();
+    // PostgreSQL is told the limit of now, and another one is in force here.
+    reader.text("SELECT 1").await;
+    reader.reader.limits.statement_timeout = Duration::from_millis(100);
+    let failure = reader.failure("SELECT pg_sleep(30)").await;
+    assert!(failure.contains("neither answered nor ended"), "{failure}");
+    assert!(!failure.contains("ask for less"), "{failure}");
 }
 
 #[tokio::test]

@@ -143,7 +143,7 @@ impl AnalyzeHealth {
                 let findings = rows.iter().map(Finding::read);
                 (findings.collect::<Result<_, _>>()?, note, true)
             }
-            Err(error @ (ReadError::Database(..) | ReadError::TimedOut(_))) => {
+            Err(error @ (ReadError::Database(..) | ReadError::Unanswered(_))) => {
                 (Vec::new(), Some(error.explain()), false)
             }
             Err(error) => return Err(error.into()),

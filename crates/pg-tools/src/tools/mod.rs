@@ -99,7 +99,7 @@ impl Means {
             embedder,
             ..
         } = settings;
-        let reader = Arc::new(Reader { guards, limits });
+        let reader = Arc::new(Reader::new(guards, limits));
         Means {
             resources: Arc::new(Resources::new(reader.clone())),
             writer: Arc::new(Writer {

@@ -65,7 +65,7 @@ impl Writer {
                 let latest = Instant::now() + limits.statement_timeout + GRACE;
                 let left = timeout_at(latest, leave.run(&mut lease, &guard)).await;
                 let mut done =
-                    match left.unwrap_or(Err(ReadError::TimedOut(limits.statement_timeout))) {
+                    match left.unwrap_or(Err(ReadError::Unanswered(limits.statement_timeout))) {
                         Ok(written) => commit(agent, &lease, written, latest).await,
                         failed => failed,
                     };

@@ -72,10 +72,7 @@ fn forget_a_transaction() {
 /// Runs checks that tolerate only a part of what they usually do.
 async fn findings(role: &str, tolerance: f64, checks: &[&str]) -> (String, Value) {
     ill().await;
-    let reader = Arc::new(Reader {
-        guards: std::sync::Arc::default(),
-        limits: QueryLimits::default(),
-    });
+    let reader = Arc::new(Reader::new(Arc::default(), QueryLimits::default()));
     let tool: Arc<dyn Tool> = Arc::new(AnalyzeHealth { reader, tolerance });
     let given = json!({ "checks": checks });
     Trial::of(counting_cluster(), role, tool)
@@ -294,10 +291,10 @@ async fn how_far_a_sequence_is_is_told_to_those_who_may_use_its_schema() {
         ("shop", "watcher", ""),
         ("shop", "shop_reader", ""),
     ] {
-        let tool = Arc::new(AnalyzeHealth::new(Arc::new(Reader {
-            guards: Arc::default(),
-            limits: QueryLimits::default(),
-        })));
+        let tool = Arc::new(AnalyzeHealth::new(Arc::new(Reader::new(
+            Arc::default(),
+            QueryLimits::default(),
+        ))));
         let policy = crate::Policy {
             schemas: Some([schema.to_owned()].into()),
             ..crate::Policy::default()
@@ -315,10 +312,7 @@ async fn how_far_a_sequence_is_is_told_to_those_who_may_use_its_schema() {
 async fn the_least_urgent_findings_are_left_out_where_a_result_may_have_few_bytes() {
     ill().await;
     let done = async |result_bytes| {
-        let reader = Arc::new(Reader {
-            guards: Arc::default(),
-            limits: QueryLimits::default(),
-        });
+        let reader = Arc::new(Reader::new(Arc::default(), QueryLimits::default()));
         let tolerance = 0.0;
         let policy = crate::Policy {
             result_bytes,
