@@ -300,7 +300,7 @@ impl Door {
             }
             Some(token) if !is_from_its_addresses(token, peer) => ELSEWHERE,
             Some(_) => Refusal::Unavailable(
-                "what this token may do was changed while the request ran, which ended it; send it again",
+                "what this token may do was changed while the request ran, which ended it; send it again, and look first whether it was done if it changes something",
             ),
         }
     }
