@@ -95,9 +95,7 @@ impl Canceller {
             },
         }
     }
-}
 
-impl Canceller {
     /// Looks on a connection of its own whether a process runs something. One that waits for more, although its
     /// connection is closed at this end, is ended, and so is no longer there soon.
     async fn is_over(&self, process: i32) -> Result<bool, Error> {

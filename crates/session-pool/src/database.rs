@@ -109,7 +109,8 @@ pub struct Limits {
     /// see [`Session::lease`](crate::Session::lease).
     pub wait: Duration,
     /// Connections to one PostgreSQL server at most, of all sessions together. `None` asks the
-    /// server once how many it takes, and leaves a tenth of them to others.
+    /// server how many it takes, and leaves a tenth of them to others; where the role or the database may
+    /// have fewer, that is the number.
     pub max_connections_total: Option<usize>,
     /// Bytes that PostgreSQL may answer to one exchange; a connection over it is closed.
     pub exchange_bytes: u64,
