@@ -360,8 +360,11 @@ impl Door {
                 );
             }
             Update::Failed(error) => {
-                let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-                state.failure = Some(error.to_string());
+                // Nobody waits for this lock while the line is written.
+                self.state
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .failure = Some(error.to_string());
                 self.loads.failed();
                 announce!(
                     "[AUTH] Failed to reload {path}: {error}; the tokens from before stay in force"

@@ -360,7 +360,8 @@ impl Drop for Call<'_> {
         let Some(notes) = self.agent.notes() else {
             return;
         };
-        let said = notes.said();
+        // Nothing more is noted, and whoever keeps accounts is called without a lock.
+        let said = std::mem::take(&mut *notes.said());
         let in_doubt = said.in_doubt.map(|_| Outcome::InDoubt.into());
         let Ending { outcome, sqlstate } = in_doubt.or(self.ending).unwrap_or(lost.into());
         let rows = notes.rows.load(Ordering::Relaxed) + said.in_doubt.unwrap_or_default();

@@ -162,15 +162,24 @@ impl Pools {
     }
 }
 
-/// Pools that were taken out of service; dropping this closes them. Not to be done while holding a
-/// lock.
+/// Pools that were taken out of service, and such as may have fewer connections now; dropping this
+/// closes what is too much. Not to be done while holding a lock.
 pub(crate) struct Outgoing {
     session: Session,
     pools: Vec<Arc<DatabasePool>>,
+    /// Those that stay, and may have more connections than they may now have.
+    resized: Vec<Arc<DatabasePool>>,
 }
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
+        for pool in self.resized.drain(..) {
+            let most = pool.seats.most();
+            let database = &pool.configured.database.name;
+            let kept = &self.session.0.kept;
+            kept.shrink(database, most.saturating_sub(1));
+            pool.close_idle(most, |_| true);
+        }
         // Idle connections close here; what is still open when the signal comes is busy.
         for pool in self.pools.drain(..) {
             pool.pool.close();
@@ -438,29 +447,21 @@ impl Session {
             let most = self.most_connections(&pool.configured.database);
             pool.seats.resize(most);
         }
-        let serving = pools.serving.clone();
-        drop(pools);
-        for pool in serving {
-            let most = pool.seats.most();
-            let database = &pool.configured.database.name;
-            self.0.kept.shrink(database, most.saturating_sub(1));
-            pool.close_idle(most, |_| true);
-        }
-        Some(self.outgoing(outgoing))
+        Some(Outgoing {
+            session: self.clone(),
+            pools: outgoing,
+            resized: pools.serving.clone(),
+        })
     }
 
     /// Puts other databases in the place of those before, and gives the pools on what was before.
     pub(crate) fn adopt(&self, directory: &Arc<Directory>) -> Outgoing {
         let mut pools = self.0.lock();
         pools.directory = directory.clone();
-        let outgoing = pools.sort_out();
-        self.outgoing(outgoing)
-    }
-
-    fn outgoing(&self, pools: Vec<Arc<DatabasePool>>) -> Outgoing {
         Outgoing {
             session: self.clone(),
-            pools,
+            pools: pools.sort_out(),
+            resized: Vec::new(),
         }
     }
 
