@@ -331,6 +331,65 @@ async fn the_server_is_asked_how_many_connections_it_takes() {
     }
 }
 
+/// A login that the role `limited` has at most three times.
+async fn limited(observer: &Client) -> Database {
+    let role = "DO $$ BEGIN CREATE ROLE limited LOGIN; EXCEPTION WHEN duplicate_object THEN END $$; \
+                ALTER ROLE limited CONNECTION LIMIT 3";
+    observer.batch_execute(role).await.unwrap();
+    let mut database = database();
+    database.config.user("limited");
+    database
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_is_asked_for_no_more_connections_than_it_may_have() {
+    let (_alone, observer) = alone().await;
+    let sessions = Sessions::new([limited(&observer).await], Limits::default());
+    call(&sessions.open("first", None)).await.unwrap();
+    assert_eq!(sessions.census().budgets[0].size, Some(3));
+    let many: Vec<Session> = (0..5)
+        .map(|number| sessions.open(&format!("limited-{number}"), None))
+        .collect();
+    for ended in join_all((0..50).map(|turn| call(&many[turn % many.len()]))).await {
+        ended.unwrap();
+    }
+    // It is asked again when it has refused one.
+    let fewer = "ALTER ROLE limited CONNECTION LIMIT 1";
+    observer.batch_execute(fewer).await.unwrap();
+    sessions.close_all();
+    let others: Vec<Session> = (0..3)
+        .map(|number| sessions.open(&format!("fewer-{number}"), None))
+        .collect();
+    for ended in join_all((0..15).map(|turn| call(&others[turn % others.len()]))).await {
+        ended.unwrap();
+    }
+    assert_eq!(sessions.census().budgets[0].size, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_waits_for_a_full_server_as_long_as_it_may() {
+    let (_alone, observer) = alone().await;
+    let login = limited(&observer).await;
+    let limits = Limits {
+        wait: Duration::from_secs(5),
+        ..Limits::default()
+    };
+    let taker = Sessions::new([login.clone()], Limits::default());
+    let sessions = Sessions::new([login], limits);
+    let taking = taker.open("taker", None);
+    let taken = join_all((0..3).map(|_| taking.lease("main"))).await;
+    assert!(taken.iter().all(Result::is_ok));
+    let (begin, waiting) = (Instant::now(), sessions.open("waiting", None));
+    let (ended, ()) = tokio::join!(call(&waiting), async {
+        // Longer than half of the time, in which nothing happens that could be awaited.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        taker.close_all();
+    });
+    ended.unwrap();
+    let took = begin.elapsed();
+    assert!(took < Duration::from_millis(4_500), "{took:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_whose_connections_others_hold_is_asked_again() {
     let (_alone, _) = alone().await;
