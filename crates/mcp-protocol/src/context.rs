@@ -40,8 +40,6 @@ pub(crate) struct Circumstances<P> {
     pub(crate) inputs: Inputs,
     /// The keys of the answers that the handler has read.
     pub(crate) read: Mutex<BTreeSet<String>>,
-    /// The last progress told; each must be greater than the one before. Shared by all rounds.
-    pub(crate) progress: Arc<Mutex<f64>>,
     pub(crate) as_task: bool,
 }
 
@@ -194,16 +192,8 @@ impl<P> Context<P> {
         let Some(progress_token) = &self.call.progress_token else {
             return;
         };
-        {
-            let mut last = self
-                .call
-                .progress
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if !progress.is_finite() || progress <= *last {
-                return;
-            }
-            *last = progress;
+        if !self.call.outbox.progresses(progress) {
+            return;
         }
         let message = message.filter(|_| self.call.revision >= Revision::V2025_03_26);
         let params = Params {

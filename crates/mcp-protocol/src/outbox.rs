@@ -22,6 +22,8 @@ struct State {
     waiting: VecDeque<Bytes>,
     closed: bool,
     waker: Option<Waker>,
+    /// The last progress told, by whichever round of the request.
+    progress: Option<f64>,
 }
 
 impl Outbox {
@@ -53,6 +55,16 @@ impl Outbox {
     /// Takes the next message.
     pub(crate) fn next(&self) -> Option<Bytes> {
         self.lock().waiting.pop_front()
+    }
+
+    /// Notes how far the request is; `false` if that is no further than before.
+    pub(crate) fn progresses(&self, progress: f64) -> bool {
+        let mut state = self.lock();
+        let is_further = state.progress.is_none_or(|last| progress > last) && progress.is_finite();
+        if is_further {
+            state.progress = Some(progress);
+        }
+        is_further
     }
 
     /// Drops what waits and what comes: the client cannot read it.

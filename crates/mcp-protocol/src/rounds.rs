@@ -34,7 +34,6 @@ pub(crate) struct Asking<'a, P> {
     pub(crate) params: &'a Params<'a>,
     pub(crate) scope: Scope<P>,
     pub(crate) outbox: Arc<Outbox>,
-    progress: Arc<Mutex<f64>>,
 }
 
 /// What the rounds of a request came to, as far as this request goes.
@@ -97,13 +96,11 @@ impl<'a, P: Principal> Asking<'a, P> {
         scope: Scope<P>,
         outbox: Arc<Outbox>,
     ) -> Self {
-        let progress = Arc::new(Mutex::new(f64::NEG_INFINITY));
         Self {
             request,
             params,
             scope,
             outbox,
-            progress,
         }
     }
 
@@ -135,7 +132,6 @@ impl<'a, P: Principal> Asking<'a, P> {
             changes: service.changes.clone(),
             inputs,
             read: Mutex::default(),
-            progress: Arc::clone(&self.progress),
             as_task: false,
         }))
     }

@@ -154,7 +154,6 @@ impl<P: Principal> Work<P> {
                 changes: self.changes.clone(),
                 inputs,
                 read: Mutex::default(),
-                progress: Arc::new(Mutex::new(f64::NEG_INFINITY)),
                 as_task: true,
             });
             let context = Context::new(Arc::clone(&call));
