@@ -53,9 +53,14 @@ impl<T> ByOwner<T> {
 
     /// Takes out what is stale, also of owners that do not come any more, unless that was done less
     /// than `interval` ago.
-    pub(crate) fn sweep(&self, interval: Duration, mut is_stale: impl FnMut(&T) -> bool) -> Vec<T> {
+    pub(crate) fn sweep(
+        &self,
+        interval: Duration,
+        now: Instant,
+        mut is_stale: impl FnMut(&T) -> bool,
+    ) -> Vec<T> {
         let mut stale = Vec::new();
-        if self.is_due(interval) {
+        if self.is_due(interval, now) {
             for table in &self.tables {
                 write(table).retain(|_, own| {
                     stale.extend(own.extract_if(.., |one| is_stale(one)));
@@ -67,8 +72,7 @@ impl<T> ByOwner<T> {
     }
 
     /// Says whether it is time to sweep, to one of those who ask.
-    fn is_due(&self, interval: Duration) -> bool {
-        let now = Instant::now();
+    fn is_due(&self, interval: Duration, now: Instant) -> bool {
         let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = now.saturating_duration_since(*swept) >= interval;
         if is_due {
@@ -131,11 +135,17 @@ mod tests {
         let table = ByOwner::new();
         table.change("alice", |own| own.extend([1, 2, 3]));
         let odd = |one: &u32| one % 2 == 1;
-        assert!(table.sweep(INTERVAL, odd).is_empty(), "too early");
+        assert!(
+            table.sweep(INTERVAL, Instant::now(), odd).is_empty(),
+            "too early"
+        );
         tokio::time::advance(INTERVAL).await;
-        assert_eq!(table.sweep(INTERVAL, odd), [1, 3]);
+        assert_eq!(table.sweep(INTERVAL, Instant::now(), odd), [1, 3]);
         assert_eq!(all(&table), [2]);
         table.change("alice", |own| own.push(5));
-        assert!(table.sweep(INTERVAL, odd).is_empty(), "too early");
+        assert!(
+            table.sweep(INTERVAL, Instant::now(), odd).is_empty(),
+            "too early"
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::auth::Principal;
 use crate::calls;
@@ -21,6 +22,7 @@ use crate::revision::Revision;
 use crate::rounds::{self, Asking, Outcome};
 use crate::service::{Arrival, Channel, Scope, Service, no_session};
 use crate::session::Session;
+use crate::within::within;
 
 /// A request that was performed.
 #[derive(Debug)]
@@ -45,14 +47,15 @@ impl<H: Handler> Service<H> {
     pub(crate) async fn perform(
         self: &Arc<Self>,
         request: &Request,
-        arrival: Arrival<H::Principal>,
+        principal: H::Principal,
+        arrival: Arrival,
         outbox: Arc<Outbox>,
     ) -> Result<Done, Failure> {
-        let place = self.requests.enter(arrival.principal.name());
+        let place = self.requests.enter(principal.name());
         let headers = arrival.channel.headers();
         let params = Params::read(request.params.as_deref())?;
         let _place = place.ok_or_else(|| {
-            self.tell_refused(request, &params, &arrival.principal);
+            self.tell_refused(request, &params, &principal);
             too_many_requests()
         })?;
         let meta = params.meta().map_err(|failure| match headers {
@@ -63,7 +66,7 @@ impl<H: Handler> Service<H> {
             Era::Modern => {
                 let claims = era::check(request, &params, &meta, headers)?;
                 Scope {
-                    principal: arrival.principal.clone(),
+                    principal,
                     revision: claims.revision,
                     client: claims.client,
                     client_name: claims.client_name,
@@ -73,12 +76,12 @@ impl<H: Handler> Service<H> {
             Era::Legacy(named) => {
                 let session = match &arrival.channel {
                     _ if request.method == "initialize" => None,
-                    Channel::Http(headers) => self.session(headers, &arrival.principal)?,
+                    Channel::Http(headers) => self.session(headers, &principal)?,
                     Channel::Stdio(conversation) => conversation.session(),
                 };
                 let revision = session.as_ref().map(|session| session.revision).or(named);
                 Scope {
-                    principal: arrival.principal.clone(),
+                    principal,
                     revision: revision.unwrap_or(Revision::V2024_11_05),
                     client: session
                         .as_ref()
@@ -142,7 +145,7 @@ impl<H: Handler> Service<H> {
         request: &Request,
         params: &Params<'_>,
         scope: Scope<H::Principal>,
-        arrival: &Arrival<H::Principal>,
+        arrival: &Arrival,
         outbox: Arc<Outbox>,
     ) -> Result<Done, Failure> {
         let (handler, offered, revision) =
@@ -154,7 +157,7 @@ impl<H: Handler> Service<H> {
         };
         let mut asking = Asking::new(request, params, scope, outbox);
         match entry.method {
-            Method::Initialize => return self.initialize(request, params, arrival),
+            Method::Initialize => return self.initialize(&asking, &arrival.channel),
             Method::Ping => Ok(self.write(&asking, &Empty, None)),
             Method::Discover => {
                 let discovery = Discovery {
@@ -214,22 +217,24 @@ impl<H: Handler> Service<H> {
 
     fn initialize(
         &self,
-        request: &Request,
-        params: &Params<'_>,
-        arrival: &Arrival<H::Principal>,
+        asking: &Asking<'_, H::Principal>,
+        channel: &Channel,
     ) -> Result<Done, Failure> {
+        let params = asking.params;
         let asked: String = params::required("protocolVersion", params.protocol_version)?;
         let declared: Option<Value> = params::optional("capabilities", params.capabilities)?;
         let revision = Revision::negotiate(&asked);
         let client = ClientCapabilities::read(&declared.unwrap_or_default(), revision);
         let client_name = client::name(params.client_info);
-        let session = Session::new(arrival.principal.name(), revision, client, client_name);
-        match &arrival.channel {
-            Channel::Http(_) => self.sessions.enter(Arc::clone(&session)),
+        let now = Instant::now();
+        let owner = asking.scope.principal.name();
+        let session = Session::new(owner, revision, client, client_name, now);
+        match channel {
+            Channel::Http(_) => self.sessions.enter(Arc::clone(&session), now),
             Channel::Stdio(conversation) => conversation.enter(Arc::clone(&session)),
         }
         let handshake = self.described.handshake(revision).as_str();
-        let message = jsonrpc::write_result(&request.id, |out| {
+        let message = jsonrpc::write_result(&asking.request.id, |out| {
             out.reserve(handshake.len() + 1);
             out.extend_from_slice(handshake.as_bytes());
         });
@@ -285,7 +290,7 @@ impl<H: Handler> Service<H> {
         call: impl Future<Output = Result<T, CallError>> + Unpin,
     ) -> Result<Result<T, CallError>, Failure> {
         let limit = self.request_timeout();
-        tokio::time::timeout(limit, call).await.map_err(|_elapsed| {
+        within(limit, call).await.ok_or_else(|| {
             Failure::new(
                 INTERNAL_ERROR,
                 format!("the request took longer than {} s", limit.as_secs_f64()),

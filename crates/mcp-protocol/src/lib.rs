@@ -139,6 +139,7 @@ mod session;
 mod sessions;
 pub mod stdio;
 mod tasks;
+mod within;
 
 pub use auth::{Authenticate, Bearer, Credentials, Principal, Refusal};
 pub use changes::Changes;

@@ -71,7 +71,7 @@ impl<H: Handler> Service<H> {
     pub(crate) async fn listen(
         &self,
         asking: &Asking<'_, H::Principal>,
-        arrival: &Arrival<H::Principal>,
+        arrival: &Arrival,
     ) -> Result<Vec<u8>, Failure> {
         let id = &asking.request.id;
         let wanted: Filter = params::required_object("notifications", asking.params.notifications)?;

@@ -131,8 +131,7 @@ impl ServiceOptions {
 
 /// How a request came.
 #[derive(Debug)]
-pub(crate) struct Arrival<P> {
-    pub(crate) principal: P,
+pub(crate) struct Arrival {
     pub(crate) channel: Channel,
     /// Becomes true when the transport wants its long streams to end.
     pub(crate) closing: Option<watch::Receiver<bool>>,
@@ -235,13 +234,14 @@ impl<H: Handler> Service<H> {
     pub(crate) fn start(
         self: &Arc<Self>,
         request: Request,
-        arrival: Arrival<H::Principal>,
+        principal: H::Principal,
+        arrival: Arrival,
     ) -> Exchange {
         let outbox = Arc::new(Outbox::default());
         let service = Arc::clone(self);
         let sender = Arc::clone(&outbox);
         let answer = Box::pin(async move {
-            let performed = service.perform(&request, arrival, sender);
+            let performed = service.perform(&request, principal, arrival, sender);
             match caught(performed, &request.method).await {
                 Ok(done) => Answer {
                     message: done.message.map(Into::into),
@@ -282,13 +282,14 @@ impl<H: Handler> Service<H> {
     pub(crate) async fn answer_in_batch(
         self: &Arc<Self>,
         request: Request,
-        arrival: Arrival<H::Principal>,
+        principal: H::Principal,
+        arrival: Arrival,
     ) -> Option<Bytes> {
         if request.method == "initialize" {
             let failure = Failure::malformed("`initialize` does not belong in a batch");
             return Some(jsonrpc::write_failure(Some(&request.id), &failure).into());
         }
-        let mut exchange = self.start(request, arrival);
+        let mut exchange = self.start(request, principal, arrival);
         exchange.answer_only();
         loop {
             if let Step::Done(answer) = exchange.step().await {

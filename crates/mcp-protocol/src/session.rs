@@ -17,6 +17,7 @@ use crate::followed::Followed;
 use crate::jsonrpc::{self, Id, Response};
 use crate::outbox::Outbox;
 use crate::revision::Revision;
+use crate::within::within;
 
 /// A client's answer to a request of the server: a result or an error.
 pub(crate) type Outcome = Result<Box<RawValue>, Box<RawValue>>;
@@ -87,6 +88,7 @@ impl Session {
         revision: Revision,
         client: ClientCapabilities,
         client_name: Option<Arc<str>>,
+        now: Instant,
     ) -> Arc<Self> {
         Arc::new(Self {
             id: RandomId::new(),
@@ -102,7 +104,7 @@ impl Session {
                 last_asked: 0,
                 has_stream: false,
             }),
-            last_used: Moment::new(Instant::now()),
+            last_used: Moment::new(now),
             has_ended: AtomicBool::new(false),
             end: Notify::new(),
             idle_timeout: OnceLock::new(),
@@ -162,7 +164,7 @@ impl Session {
             method,
             params,
         ));
-        tokio::time::timeout(limit, answered).await.ok()?.ok()
+        within(limit, answered).await?.ok()
     }
 
     /// Takes the client's answer to a request; tells whether one was waiting for it.

@@ -39,12 +39,11 @@ impl Sessions {
 
     /// Enters a session. Clients seldom end theirs: now and then idle ones make room, and where a
     /// principal has too many, its longest unused one does.
-    pub(crate) fn enter(&self, session: Arc<Session>) {
+    pub(crate) fn enter(&self, session: Arc<Session>, now: Instant) {
         session.end_after(self.idle_timeout);
-        let now = Instant::now();
         let is_idle = |other: &Entry| !self.is_fresh(&other.session, now);
         let interval = self.idle_timeout / SWEEPS;
-        let idle = self.table.sweep(interval, is_idle);
+        let idle = self.table.sweep(interval, now, is_idle);
         let (owner, entry) = (Arc::clone(&session), Entry::new(session));
         let outgoing = self.table.change(owner.owner(), |own| {
             let one_too_many = own.len() >= self.per_principal;
@@ -129,6 +128,7 @@ mod tests {
             Revision::V2025_11_25,
             ClientCapabilities::default(),
             None,
+            Instant::now(),
         )
     }
 
@@ -140,7 +140,7 @@ mod tests {
     async fn a_session_is_found_by_its_owner_only() {
         let sessions = sessions();
         let alices = session("alice");
-        sessions.enter(Arc::clone(&alices));
+        sessions.enter(Arc::clone(&alices), Instant::now());
         assert!(sessions.find(alices.id.as_str(), "alice").is_some());
         assert!(sessions.find(alices.id.as_str(), "bob").is_none());
         assert!(!sessions.end(alices.id.as_str(), "bob"));
@@ -155,7 +155,7 @@ mod tests {
         let (ended, idle) = (session("alice"), session("alice"));
         let value = Arc::new(());
         for one in [&ended, &idle] {
-            sessions.enter(Arc::clone(one));
+            sessions.enter(Arc::clone(one), Instant::now());
             assert_eq!(one.idle_timeout(), Some(Duration::from_secs(60)));
             one.attach(Box::new(Arc::clone(&value)));
         }
@@ -178,8 +178,8 @@ mod tests {
     async fn an_idle_session_ends_and_a_used_one_stays() {
         let sessions = sessions();
         let (idle, used) = (session("alice"), session("alice"));
-        sessions.enter(Arc::clone(&idle));
-        sessions.enter(Arc::clone(&used));
+        sessions.enter(Arc::clone(&idle), Instant::now());
+        sessions.enter(Arc::clone(&used), Instant::now());
         tokio::time::advance(Duration::from_secs(40)).await;
         assert!(sessions.find(used.id.as_str(), "alice").is_some());
         tokio::time::advance(Duration::from_secs(40)).await;
@@ -191,11 +191,11 @@ mod tests {
     async fn who_does_not_come_any_more_is_forgotten() {
         let sessions = sessions();
         for owner in 0..100 {
-            sessions.enter(session(&format!("guest-{owner}")));
+            sessions.enter(session(&format!("guest-{owner}")), Instant::now());
         }
         tokio::time::advance(Duration::from_secs(61)).await;
         let alices = session("alice");
-        sessions.enter(Arc::clone(&alices));
+        sessions.enter(Arc::clone(&alices), Instant::now());
         let mut left = 0;
         sessions.table.for_each(|_| left += 1);
         assert_eq!(left, 1);
@@ -207,12 +207,12 @@ mod tests {
         let sessions = sessions();
         let (first, second, bobs) = (session("alice"), session("alice"), session("bob"));
         for one in [&first, &bobs, &second] {
-            sessions.enter(Arc::clone(one));
+            sessions.enter(Arc::clone(one), Instant::now());
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert!(sessions.find(first.id.as_str(), "alice").is_some());
         tokio::time::advance(Duration::from_secs(1)).await;
-        sessions.enter(session("alice"));
+        sessions.enter(session("alice"), Instant::now());
         assert!(sessions.find(first.id.as_str(), "alice").is_some());
         assert!(sessions.find(second.id.as_str(), "alice").is_none());
         assert!(sessions.find(bobs.id.as_str(), "bob").is_some());

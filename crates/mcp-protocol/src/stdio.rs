@@ -168,7 +168,8 @@ impl<H: Handler> Peer<H> {
             return;
         }
         let id = request.id.clone();
-        let exchange = self.service.start(request, self.arrival());
+        let principal = self.principal.clone();
+        let exchange = self.service.start(request, principal, self.arrival());
         self.running.push(Running::One(id, exchange));
     }
 
@@ -183,7 +184,9 @@ impl<H: Handler> Peer<H> {
             answers.push(match entry {
                 Ok(Message::Request(request)) => {
                     let (service, arrival) = (Arc::clone(&self.service), self.arrival());
-                    async move { service.answer_in_batch(request, arrival).await }.boxed()
+                    let principal = self.principal.clone();
+                    async move { service.answer_in_batch(request, principal, arrival).await }
+                        .boxed()
                 }
                 Ok(message) => {
                     let refused = self.take_silently(message).err();
@@ -196,9 +199,8 @@ impl<H: Handler> Peer<H> {
         self.running.push(Running::Batch(join_all(answers).boxed()));
     }
 
-    fn arrival(&self) -> Arrival<H::Principal> {
+    fn arrival(&self) -> Arrival {
         Arrival {
-            principal: self.principal.clone(),
             channel: Channel::Stdio(self.conversation.clone()),
             closing: Some(self.closing.subscribe()),
         }

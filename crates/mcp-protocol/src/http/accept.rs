@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::Body;
+use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -28,6 +28,7 @@ use super::counts::Counts;
 use super::endpoint::Endpoint;
 use super::options::Options;
 use super::plain;
+use super::reply::Reply;
 use super::seldom::Seldom;
 use super::watched::{Activity, Watched};
 use crate::auth::Authenticate;
@@ -200,7 +201,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
     {
         let endpoint = &self.shared.endpoint;
         let peer = endpoint.clients.peer(peer);
-        let reply = endpoint.respond(request, &peer, closing).await;
+        let reply = endpoint.respond(request, &peer, &closing).await;
         self.shared.counts.reply(reply.status().as_u16());
         reply
     }
@@ -292,17 +293,20 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let closing = draining.clone();
         let _open = self.counts.open();
         let activity = Activity::new(&self.endpoint.options);
         let stream = TokioIo::new(Watched::new(stream, has_left, Arc::clone(&activity)));
+        // One for the connection, so that its requests count nothing that all others count, too.
+        let caller = Arc::new(Caller {
+            server: Arc::clone(&self),
+            peer,
+            closing: draining.clone(),
+        });
         let respond = service_fn(|request| {
             let busy = activity.begin(request.version() == hyper::Version::HTTP_2);
-            let shared = Arc::clone(&self);
-            let closing = closing.clone();
+            let caller = Arc::clone(&caller);
             async move {
-                let reply = shared.endpoint.respond(request, &peer, closing).await;
-                shared.counts.reply(reply.status().as_u16());
+                let reply = caller.respond(request).await;
                 Ok::<_, Infallible>(reply.map(|body| body.holding(busy)))
             }
         });
@@ -327,6 +331,24 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
                 }
             }
         }
+    }
+}
+
+/// Whoever is on a connection, as its requests see it.
+struct Caller<H, A> {
+    server: Arc<Shared<H, A>>,
+    peer: Peer,
+    closing: watch::Receiver<bool>,
+}
+
+impl<H: Handler, A: Authenticate<Principal = H::Principal>> Caller<H, A> {
+    async fn respond(&self, request: Request<Incoming>) -> Reply {
+        let Shared {
+            endpoint, counts, ..
+        } = &*self.server;
+        let reply = endpoint.respond(request, &self.peer, &self.closing).await;
+        counts.reply(reply.status().as_u16());
+        reply
     }
 }
 

@@ -11,6 +11,7 @@ use hyper::body::Body;
 
 use super::options::Options;
 use crate::jsonrpc::Failure;
+use crate::within::within;
 
 /// Reads a body.
 pub(super) async fn read<B>(body: B, options: &Options) -> Result<Bytes, Failure>
@@ -24,9 +25,9 @@ where
         return body;
     }
     once_more().await;
-    tokio::time::timeout(options.body_timeout, collecting)
+    within(options.body_timeout, collecting)
         .await
-        .unwrap_or_else(|_| Err(Failure::malformed("the body took too long to arrive").status(408)))
+        .unwrap_or_else(|| Err(Failure::malformed("the body took too long to arrive").status(408)))
 }
 
 async fn collect<B>(body: B, limit: usize) -> Result<Bytes, Failure>

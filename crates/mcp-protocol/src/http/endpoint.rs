@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::poll_immediate;
 use hyper::body::Body;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
@@ -28,6 +27,7 @@ use crate::handler::Handler;
 use crate::jsonrpc::{self, Failure, Message, Payload, Rejected};
 use crate::methods::LISTEN;
 use crate::service::{Arrival, Channel, Service};
+use crate::within::within;
 
 /// Becomes true when streams shall end.
 pub(super) type Closing = watch::Receiver<bool>;
@@ -69,7 +69,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         &self,
         request: Request<B>,
         peer: &Peer,
-        closing: Closing,
+        closing: &Closing,
     ) -> Reply {
         let (mut parts, body) = request.into_parts();
         if let Err(turned) = gate::check_coding(&parts.headers) {
@@ -141,20 +141,14 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         address: IpAddr,
     ) -> Result<H::Principal, Refusal> {
         let credentials = head::credentials(headers);
-        let mut asked = pin!(self.authenticator.authenticate(credentials, address));
-        // Mostly it is known at once, and no timer has to be set.
-        if let Some(known) = poll_immediate(asked.as_mut()).await {
-            return known;
-        }
         let limit = self.service.request_timeout();
-        tokio::time::timeout(limit, asked)
-            .await
-            .unwrap_or_else(|_| {
-                tracing::error!(limit = ?limit, "credentials were not judged in time");
-                Err(Refusal::Unavailable(
-                    "the credentials could not be judged in time; retry",
-                ))
-            })
+        let judged = within(limit, self.authenticator.authenticate(credentials, address)).await;
+        judged.unwrap_or_else(|| {
+            tracing::error!(limit = ?limit, "credentials were not judged in time");
+            Err(Refusal::Unavailable(
+                "the credentials could not be judged in time; retry",
+            ))
+        })
     }
 
     /// Answers a principal, which may lose its rights at any moment.
@@ -164,7 +158,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         body: B,
         principal: &H::Principal,
         client: IpAddr,
-        closing: Closing,
+        closing: &Closing,
     ) -> Reply {
         let reply = match parts.method {
             Method::POST => {
@@ -192,7 +186,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
             return reply::method_not_allowed("GET, HEAD");
         }
         let limit = self.service.request_timeout();
-        let Ok(health) = tokio::time::timeout(limit, self.service.handler.health()).await else {
+        let Some(health) = within(limit, self.service.handler.health()).await else {
             return reply::refuse(
                 503,
                 "the state of the server could not be found out in time",
@@ -207,7 +201,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     }
 
     /// Opens the stream for unsolicited messages of a session.
-    fn get(&self, headers: &HeaderMap, principal: &H::Principal, closing: Closing) -> Reply {
+    fn get(&self, headers: &HeaderMap, principal: &H::Principal, closing: &Closing) -> Reply {
         if era::is_modern(headers) {
             return reply::method_not_allowed(POST_ONLY);
         }
@@ -225,7 +219,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         };
         let exchange = self
             .service
-            .stream(session, place, principal.clone(), closing);
+            .stream(session, place, principal.clone(), closing.clone());
         self.events(None, exchange, principal.clone())
     }
 
@@ -253,7 +247,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         headers: &mut HeaderMap,
         body: B,
         principal: &H::Principal,
-        closing: Closing,
+        closing: &Closing,
     ) -> Reply {
         if !head::is_json(headers) {
             return reply::refuse(
@@ -287,11 +281,11 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                 // Whoever listens expects a stream, even if it says only `*/*`.
                 let streams = accepted.streams || accepted.anything && request.method == LISTEN;
                 let arrival = Arrival {
-                    principal: principal.clone(),
+                    // Nothing else goes on until the server stops.
+                    closing: (request.method == LISTEN).then(|| closing.clone()),
                     channel: Channel::Http(std::mem::take(headers)),
-                    closing: Some(closing),
                 };
-                let exchange = self.service.start(request, arrival);
+                let exchange = self.service.start(request, principal.clone(), arrival);
                 if !streams {
                     exchange.answer_only();
                 }
@@ -339,7 +333,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     ) -> Reply {
         let patience = self.options.keep_alive_interval;
         let first = if accepted.streams {
-            tokio::time::timeout(patience, exchange.step()).await.ok()
+            within(patience, exchange.step()).await
         } else {
             Some(exchange.step().await)
         };
@@ -378,11 +372,12 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                     Ok(Message::Request(request)) => {
                         let channel = Channel::Http(headers);
                         let arrival = Arrival {
-                            principal,
                             channel,
                             closing: None,
                         };
-                        self.service.answer_in_batch(request, arrival).await
+                        self.service
+                            .answer_in_batch(request, principal, arrival)
+                            .await
                     }
                     Ok(other) => {
                         let refused = self.take_silently(other, &headers, &principal).err()?;

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::by_owner::ByOwner;
 use crate::input::InputRequest;
@@ -201,7 +202,10 @@ impl Tasks {
     pub(super) fn enter(&self, owner: &str) -> Option<Arc<Task>> {
         let now = SystemTime::now();
         let interval = self.lifetime / SWEEPS;
-        for task in self.table.sweep(interval, |task| task.is_over_age(now)) {
+        for task in self
+            .table
+            .sweep(interval, Instant::now(), |task| task.is_over_age(now))
+        {
             task.cancel();
         }
         let task = Arc::new(self.begin(now));
