@@ -182,12 +182,13 @@ impl Shelf {
     }
 }
 
-fn check_name(name: &str, taken: &[String]) -> Result<(), String> {
+/// Says what is wrong with the name of a tool that is offered beside others.
+pub(crate) fn check_name(name: &str, taken: &[impl AsRef<str>]) -> Result<(), String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if name.is_empty() || name.len() > 128 || !name.bytes().all(is_plain) {
         return Err("a name has 1 to 128 letters, digits, `_`, `.` or `-`".into());
     }
-    if taken.iter().any(|other| other == name) {
+    if taken.iter().any(|other| other.as_ref() == name) {
         return Err("another tool has this name".into());
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The toolbox as MCP sees it.
 
 mod caller;
+mod own;
 mod shown;
 
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -13,7 +14,7 @@ use mcp_protocol::{
 };
 
 use crate::{
-    Agent, CallCounts, CallKind, CustomTools, Outcome, Settings, SettingsError, Survey,
+    Agent, CallCounts, CallKind, CustomTools, Outcome, Settings, SettingsError, Survey, account,
     agent::READ_RESOURCE,
     listing::Lists,
     prompts::{Argument, PROMPTS},
@@ -23,6 +24,8 @@ use crate::{
     tools::Failure,
 };
 use caller::Caller;
+pub(crate) use own::Own;
+pub use own::{OwnAnswer, OwnTool};
 use shown::{
     fenced, list_prompt, list_resource, list_template, of_failure, of_haste, of_no_account, result,
 };
@@ -194,6 +197,11 @@ impl Handler for Toolbox {
                 return Ok(ToolResult::error(format!("ERROR: {too_fast}")));
             }
         };
+        if let Some(own) = tool.tool.own() {
+            let (own, call) = (Arc::clone(own), call.clone());
+            // On the heap, so that the calls of other tools need no room for it.
+            return Box::pin(call_own(own, call, &context, account)).await;
+        }
         let client = Caller::new(&context);
         let name = tool.tool.definition().name;
         let work = tool.call(account.agent(), given, &client);
@@ -419,6 +427,28 @@ impl Handler for Toolbox {
             None => Health::up(),
         }
     }
+}
+
+/// Calls a tool of the program's own.
+async fn call_own(
+    own: Arc<dyn OwnTool>,
+    call: ToolCall,
+    context: &Context<Agent>,
+    mut account: account::Call<'_>,
+) -> Result<ToolResult, CallError> {
+    let name = call.name.clone();
+    let work = own.call(call, context.clone());
+    let Some(answer) = account.agent().while_it_has(&name, work).await else {
+        account.end(Outcome::Revoked);
+        return Ok(ToolResult::error(TOOL_TAKEN));
+    };
+    match &answer {
+        Ok(result) if result.is_error => account.fail(),
+        Ok(result) => account.succeed(own::bytes(result)),
+        Err(CallError::InputRequired(_)) => account.end(Outcome::Asked),
+        Err(_) => account.fail(),
+    }
+    answer
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ pub use account::{Account, CallCounts, CallKind, Ledger, Outcome};
 pub use agent::{Agent, Standing};
 pub use bounds::{Bounds, Doing, Leave};
 pub use custom::{CustomParameter, CustomTool, CustomToolError, CustomTools};
-pub use handler::{Counters, Toolbox};
+pub use handler::{Counters, OwnAnswer, OwnTool, Toolbox};
 pub use meter::{Meter, Pace, Totals};
 pub use policy::{Access, Policy, Role};
 pub use questions::QuestionLimits;

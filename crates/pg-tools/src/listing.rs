@@ -83,7 +83,10 @@ impl Lists {
         if let Some(known) = known().iter().find(|known| same(&known.tools)) {
             return Arc::clone(&known.listed);
         }
-        let listed = seen.iter().map(|shelved| list(&shelved.tool.definition()));
+        let listed = seen.iter().map(|shelved| match shelved.tool.own() {
+            Some(own) => own.tool().clone(),
+            None => list(&shelved.tool.definition()),
+        });
         let listed: Arc<[Listed]> = listed.collect();
         let mut known = known();
         known.push_back(List {

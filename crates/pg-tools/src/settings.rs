@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model_client::{Chat, Embedder};
 
-use crate::{Guards, Ledger, Paging, QueryLimits, QuestionLimits};
+use crate::{Guards, Ledger, OwnTool, Paging, QueryLimits, QuestionLimits};
 
 /// What the tools are set up with; more may be added, so begin with `Settings::default()`.
 #[non_exhaustive]
@@ -19,6 +19,8 @@ pub struct Settings {
     pub written_rows: u64,
     /// The opt-in tools that are switched on, by name.
     pub enabled: Vec<String>,
+    /// Tools of the program that the toolbox is a part of.
+    pub own_tools: Vec<Arc<dyn OwnTool>>,
     /// The model that makes vectors of texts, if there is one.
     pub embedder: Option<Arc<Embedder>>,
     /// The model that answers texts, if there is one.
@@ -40,6 +42,7 @@ impl Default for Settings {
             paging: Paging::default(),
             written_rows: 1_000,
             enabled: Vec::new(),
+            own_tools: Vec::new(),
             embedder: None,
             chat: None,
             questions: QuestionLimits::default(),
@@ -62,6 +65,14 @@ pub enum SettingsError {
         nearest: Option<String>,
         /// All opt-in tools.
         known: Vec<String>,
+    },
+    /// An own tool cannot have its name.
+    #[error("an own tool cannot be called \"{}\": {why}", name.escape_debug())]
+    OwnName {
+        /// The name.
+        name: String,
+        /// Why not.
+        why: String,
     },
 }
 

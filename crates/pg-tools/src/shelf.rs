@@ -10,6 +10,8 @@ use crate::{
     account::{self, Counts},
     arguments::Arguments,
     client::Client,
+    custom::check_name,
+    handler::Own,
     nearest::nearest,
     schema,
     tools::{self, Call, Effect, Failure, Found, Means, Offer, Tool},
@@ -41,6 +43,7 @@ impl Shelf {
     /// Puts out the usual tools and those that are switched on.
     pub(crate) fn new(mut settings: Settings) -> Result<Self, SettingsError> {
         let enabled = std::mem::take(&mut settings.enabled);
+        let own_tools = std::mem::take(&mut settings.own_tools);
         let ledger = settings.ledger.take();
         let means = Means::new(settings);
         let mut tools = tools::catalogue(&means);
@@ -51,6 +54,14 @@ impl Shelf {
         });
         if enabled.iter().any(|name| name == tools::OPEN_SESSION) {
             tools = tools.into_iter().map(tools::taking_session).collect();
+        }
+        for own in own_tools {
+            let taken: Vec<&str> = tools.iter().map(|tool| tool.definition().name).collect();
+            check_name(&own.tool().name, &taken).map_err(|why| SettingsError::OwnName {
+                name: own.tool().name.to_string(),
+                why,
+            })?;
+            tools.push(Arc::new(Own(own)));
         }
         Ok(Shelf {
             tools: tools.into_iter().map(Shelved::new).collect(),

@@ -29,7 +29,7 @@ use mcp_protocol::{Json, JsonText};
 use model_client::{Chat, Embedder};
 
 use crate::{
-    Agent, Settings,
+    Agent, OwnTool, Settings,
     arguments::Arguments,
     client::Client,
     questions::{QuestionLimits, Questions},
@@ -123,6 +123,11 @@ pub(crate) trait Tool: Send + Sync {
     /// Says whether an agent can have any use of it.
     fn is_for(&self, _agent: &Agent) -> bool {
         true
+    }
+
+    /// The tool of the program's own that this one stands for, if it does.
+    fn own(&self) -> Option<&Arc<dyn OwnTool>> {
+        None
     }
 
     /// Does it. Dropping the future cancels what runs in PostgreSQL.
