@@ -105,6 +105,14 @@ impl Toolbox {
         })
     }
 
+    /// Changes what the server says of itself, such as its name. Its instructions tell models that what
+    /// comes from the database is data, so rather add to them.
+    #[must_use]
+    pub fn with_server(mut self, change: impl FnOnce(&mut ServerInfo)) -> Self {
+        change(&mut self.server);
+        self
+    }
+
     /// Names the tools that are offered now.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
