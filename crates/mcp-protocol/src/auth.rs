@@ -1,5 +1,6 @@
 //! Who is asking: the traits that a server's owner implements, and how a refusal is told.
 
+use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -83,8 +84,8 @@ impl<'a> Bearer<'a> {
     }
 }
 
-impl std::fmt::Debug for Bearer<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Bearer<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Bearer(..)")
     }
 }
@@ -100,7 +101,7 @@ impl<'a> Credentials<'a> {
     }
 }
 
-/// Why credentials were not accepted.
+/// Why credentials were not accepted. Its text is what a client over HTTP is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// None were sent: 401.
@@ -149,5 +150,27 @@ impl Refusal {
             }
             Self::Forbidden(reason) | Self::Unavailable(reason) => reason,
         }
+    }
+}
+
+/// Says the reason to the person who configured the client.
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.message())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_a_client_is_told() {
+        let expired = Refusal::Expired.to_string();
+        assert_eq!(expired, "unauthorized: the bearer token has expired");
+        let forbidden = Refusal::Forbidden("not on Sundays").to_string();
+        assert_eq!(forbidden, "not on Sundays");
     }
 }
