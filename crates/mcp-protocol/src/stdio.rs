@@ -44,6 +44,10 @@ impl Default for Options {
 /// Serves one client, as `principal`, until its input ends or the principal is revoked. Requests run
 /// concurrently; only messages are written.
 ///
+/// tokio reads standard input in a thread that nothing can end. A runtime that is dropped waits for it,
+/// which `tokio::main` does: a program whose principal may be revoked ends with
+/// [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) instead.
+///
 /// # Errors
 ///
 /// Fails when reading or writing fails.

@@ -64,7 +64,8 @@ enum Follows {
 
 impl Agent {
     /// Takes the session that an agent's calls run on, and the name of the database that it is bound
-    /// to. The agent is called as its session is.
+    /// to. The agent is called as its session is, and has a [`Meter`] of its own: where agents are made for
+    /// each request, make a [`Standing`] once for all of one holder, or no [`Pace`](crate::Pace) is held.
     pub fn new(session: Session, database: impl Into<Arc<str>>) -> Self {
         let standing = Standing {
             name: session.id().into(),

@@ -4,7 +4,7 @@
 //! connections, see `session_pool`) and the database that it is bound to. `query_database` runs one
 //! query that can only read, whatever it says: the text must be a plain query by PostgreSQL's own
 //! grammar, no function with lasting effects may be named in it, and it runs in a read-only
-//! transaction that is always rolled back.
+//! transaction that is always rolled back. Tools of a program's own stand beside it ([`OwnTool`]).
 //!
 //! ```no_run
 //! use std::sync::Arc;

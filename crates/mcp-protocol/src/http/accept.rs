@@ -166,7 +166,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
 impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
     /// Answers one request that somebody else has read, such as a service of hyper or axum that
     /// serves other paths as well: [`Options::paths`] and [`Options::health_path`] say which are
-    /// these. Whether `peer` is a trusted proxy is asked as for all others.
+    /// these, as the request's URI has them by then: without a prefix that a router has taken off. `Host`
+    /// and `Origin` are held against [`Options::allowed_hosts`] and [`Options::allowed_origins`], and
+    /// whether `peer` is a trusted proxy is asked, as for all others.
     ///
     /// The request runs while this future or, if its answer is a stream, the reply's body is polled;
     /// dropping either cancels it. Streams end when `closing` becomes true. What concerns the

@@ -16,6 +16,9 @@ pub use units::{ByteSize, InvalidQuantity, Span};
 
 /// What a token may do and use up; whatever is missing takes the server's default.
 ///
+/// It is kept here and held to elsewhere: [`TokenSet::authenticate`](crate::TokenSet::authenticate) accepts a token from any address,
+/// and whoever accepts it sees to the rest.
+///
 /// Every value of it is valid: it is made of parts that cannot be wrong.
 ///
 /// ```

@@ -96,6 +96,10 @@ pub enum WatchError {
 /// a rename into place, a symbolic link that now leads elsewhere (Kubernetes), a written and closed file. A file that is missing,
 /// empty or cut off in the middle of being written gets up to 50 ms to become whole, so that saving it in place does not end every session.
 ///
+/// Whoever opens something for a token that is to end with it, such as a session, must not do that by [`TokenWatch::current`]: what
+/// is opened just after `publish` has ended everything goes on. Keep the set that `publish` is given behind a lock of your own;
+/// hold that for reading from the look-up until what is opened can be found, and for writing in `publish` before it ends anything.
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
