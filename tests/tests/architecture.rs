@@ -8,7 +8,7 @@ use end_to_end::binaries::repository;
 use serde_json::Value;
 
 /// Who may use whom, of our own crates. Whoever is not named on the left stands alone.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     (
         "mcp-server",
         &[
@@ -35,6 +35,11 @@ const ARROWS: [(&str, &[&str]); 7] = [
             "plain-question",
             "session-pool",
         ],
+    ),
+    // A program of somebody else's, as docs/embedding.md shows it.
+    (
+        "embedding",
+        &["mcp-protocol", "pg-tools", "session-pool", "token-store"],
     ),
     (
         "end-to-end",
