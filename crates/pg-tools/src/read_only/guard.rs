@@ -32,8 +32,8 @@ const FRESH: Duration = Duration::from_secs(60);
 /// with the transaction.
 #[rustfmt::skip]
 const HARMLESS: &[&str] = &[
-    "amvalidate", "clock_timestamp", "current_query", "currval", "gen_random_bytes",
-    "gen_random_uuid", "gen_salt", "lastval", "pg_blocking_pids", "pg_buffercache",
+    "amvalidate", "array_sample", "array_shuffle", "clock_timestamp", "current_query", "currval",
+    "gen_random_bytes", "gen_random_uuid", "gen_salt", "lastval", "pg_blocking_pids", "pg_buffercache",
     "pg_buffercache_pages", "pg_collation_actual_version", "pg_column_size",
     "pg_control_checkpoint", "pg_control_init", "pg_control_recovery", "pg_control_system",
     "pg_current_wal_flush_lsn", "pg_current_wal_insert_lsn", "pg_current_wal_lsn",
@@ -48,8 +48,8 @@ const HARMLESS: &[&str] = &[
     "pg_stat_get_xact_function_total_time", "pg_stat_get_xact_numscans",
     "pg_stat_get_xact_tuples_deleted", "pg_stat_get_xact_tuples_fetched",
     "pg_stat_get_xact_tuples_hot_updated", "pg_stat_get_xact_tuples_inserted",
-    "pg_stat_get_xact_tuples_returned", "pg_stat_get_xact_tuples_updated", "pg_stat_statements",
-    "pg_stat_statements_info", "pg_table_size", "pg_tablespace_size", "pg_total_relation_size",
+    "pg_stat_get_xact_tuples_newpage_updated", "pg_stat_get_xact_tuples_returned",
+    "pg_stat_get_xact_tuples_updated", "pg_stat_statements", "pg_stat_statements_info", "pg_table_size", "pg_tablespace_size", "pg_total_relation_size",
     "pg_visibility", "pg_visibility_map", "pg_xact_commit_timestamp", "pg_xact_status",
     "pgstatindex", "pgstattuple", "pgstattuple_approx", "random", "random_normal",
     "timeofday", "txid_status", "uuid_generate_v1", "uuid_generate_v1mc", "uuid_generate_v4",
