@@ -85,10 +85,11 @@ impl Endpoint {
 async fn accept(socket: TcpListener, terms: Arc<Asking>, sources: Arc<Sources>) {
     let mut connections = JoinSet::new();
     loop {
-        let slot = Arc::clone(&terms.slots).acquire_owned().await;
-        let slot = slot.expect("nobody closes the semaphore");
         match socket.accept().await {
             Ok((stream, _)) => {
+                // Not before somebody asks: another socket may need it.
+                let slot = Arc::clone(&terms.slots).acquire_owned().await;
+                let slot = slot.expect("nobody closes the semaphore");
                 let (terms, sources) = (terms.clone(), sources.clone());
                 connections.spawn(async move {
                     let answer = answer(stream, &terms, sources, Arc::new(slot));
@@ -170,4 +171,60 @@ fn told(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     let mut told = Response::new(Full::from(text));
     *told.status_mut() = status;
     told
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::metrics::Loads;
+    use pg_tools::{Settings, Toolbox};
+    use session_pool::{Limits, Sessions};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn each_address_answers_however_few_connections_there_may_be() {
+        let sources = Sources {
+            started: std::time::SystemTime::now(),
+            counters: Toolbox::new(Settings::default()).unwrap().counters(),
+            sessions: Sessions::new([], Limits::default()),
+            configuration: Loads::new(),
+            audit: None,
+            door: None,
+            http: None,
+            certificates: None,
+        };
+        let mut sockets = Vec::new();
+        for _ in 0..2 {
+            sockets.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        }
+        let listeners = Listeners { sockets };
+        let addresses: Vec<_> = listeners.addresses().collect();
+        let endpoint = Endpoint {
+            listeners,
+            terms: Asking {
+                slots: Arc::new(Semaphore::new(1)),
+                hosts: AllowedHosts::Any,
+                header_timeout: Duration::from_secs(10),
+                timeout: Duration::from_secs(20),
+            },
+        };
+        let asking = async {
+            // The one that is not asked must not have what the other needs.
+            for address in [addresses[1], addresses[1], addresses[0]] {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+                stream.write_all(request).await.unwrap();
+                let mut answer = String::new();
+                let read = stream.read_to_string(&mut answer);
+                let read = tokio::time::timeout(Duration::from_secs(10), read).await;
+                assert!(read.is_ok(), "{address} does not answer");
+                assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            }
+        };
+        tokio::select! {
+            () = asking => {}
+            never = endpoint.serve(Arc::new(sources)) => match never {},
+        }
+    }
 }
