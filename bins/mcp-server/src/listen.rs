@@ -64,14 +64,26 @@ async fn bind_host(
     let found = lookup_host((host, port))
         .await
         .with_context(|| format!("cannot find the address of {host}"))?;
+    let sockets = bind_each(found).await;
+    let sockets = sockets.with_context(|| refused(address, by))?;
+    if sockets.is_empty() {
+        bail!("{host} has no address");
+    }
+    Ok(sockets)
+}
+
+/// Binds all of the addresses that this machine has: `localhost` may stand for one that it does not have
+/// (`::1`).
+async fn bind_each(found: impl Iterator<Item = SocketAddr>) -> std::io::Result<Vec<TcpListener>> {
     let mut sockets: Vec<TcpListener> = Vec::new();
-    let mut last = None;
+    let mut failed = None;
     for mut one in found {
-        if sockets.iter().any(|socket| {
+        let is_bound = |socket: &TcpListener| {
             socket
                 .local_addr()
                 .is_ok_and(|bound| bound.ip() == one.ip())
-        }) {
+        };
+        if sockets.iter().any(is_bound) {
             continue;
         }
         // With port 0 the further addresses take the port that the first one got.
@@ -80,15 +92,43 @@ async fn bind_host(
         }
         match TcpListener::bind(one).await {
             Ok(socket) => sockets.push(socket),
-            Err(error) => last = Some((one, error)),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => return Err(error),
+            Err(error) => failed = Some(error),
         }
     }
-    match last {
-        // `localhost` may stand for an address that this machine does not have (::1).
-        Some((_, error)) if sockets.is_empty() || error.kind() == std::io::ErrorKind::AddrInUse => {
-            Err(error).with_context(|| refused(address, by))
-        }
-        _ if sockets.is_empty() => bail!("{host} has no address"),
+    match failed {
+        Some(error) if sockets.is_empty() => Err(error),
         _ => Ok(sockets),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind::AddrInUse;
+
+    /// An address of no machine (RFC 5737), so that it cannot be bound.
+    const NOWHERE: [u8; 4] = [192, 0, 2, 1];
+
+    #[tokio::test]
+    async fn an_address_that_somebody_else_has_is_told_whatever_comes_after_it() {
+        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let taken = other.local_addr().unwrap();
+        let free = SocketAddr::from(([127, 0, 0, 2], taken.port()));
+        let nowhere = SocketAddr::from((NOWHERE, taken.port()));
+        for found in [
+            vec![taken],
+            vec![taken, nowhere],
+            vec![nowhere, taken],
+            vec![free, taken],
+            vec![free, taken, nowhere],
+        ] {
+            let bound = bind_each(found.clone().into_iter()).await;
+            assert_eq!(bound.unwrap_err().kind(), AddrInUse, "{found:?}");
+        }
+        let bound = bind_each([nowhere, free, free].into_iter()).await.unwrap();
+        let bound: Vec<_> = bound.iter().map(|one| one.local_addr().unwrap()).collect();
+        assert_eq!(bound, [free]);
     }
 }
