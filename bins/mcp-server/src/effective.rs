@@ -105,13 +105,13 @@ fn limits(config: &Config, token: &Token) -> Vec<(String, Value)> {
         connections,
     } = token.policy.read().limits;
     let usual = &config.limits;
-    let databases = token.databases.as_ref();
-    let pools = config
-        .databases
-        .iter()
-        .filter(|database| databases.is_none_or(|names| names.contains(&database.name)))
-        .map(|database| database.pool_max_conns);
-    let pool = pools.max().unwrap_or_default();
+    let first = config.databases.first().map(|first| &*first.name);
+    let is_mine = |name: &str| match &token.databases {
+        Some(names) => names.contains(name),
+        None => first == Some(name),
+    };
+    let mine = config.databases.iter().filter(|one| is_mine(&one.name));
+    let pool = mine.map(|one| one.pool_max_conns).max().unwrap_or_default();
     let bytes = bytes.map_or(usize::MAX, |size| {
         usize::try_from(size.bytes()).unwrap_or(usize::MAX)
     });
@@ -292,4 +292,37 @@ fn listed(names: &[String]) -> String {
         return "none".into();
     }
     names.join(", ")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use token_store::{Names, TokenHash, TokenId};
+
+    #[test]
+    fn the_connections_are_those_of_the_databases_that_the_token_may_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.yaml");
+        let databases = "[{name: small, user: u, pool_max_conns: 2}, {name: large, user: u, pool_max_conns: 9}]";
+        std::fs::write(&file, format!("databases: {databases}\n")).unwrap();
+        let config = Config::load(&Sources {
+            config_file: Some(file),
+            ..Sources::default()
+        });
+        let config = config.unwrap();
+        let made = OffsetDateTime::UNIX_EPOCH;
+        let mut token = Token::new(TokenId::numbered(1), TokenHash::of("x"), made);
+        for (databases, most) in [
+            (vec![], 2),
+            (vec!["large"], 9),
+            (vec!["small"], 2),
+            (vec!["small", "large"], 9),
+        ] {
+            token.databases = Names::new(databases.iter().copied());
+            let limits: Vec<_> = limits(&config, &token);
+            let connections = limits.into_iter().find(|(name, _)| name == "connections");
+            assert_eq!(connections.unwrap().1, json!(most), "{databases:?}");
+        }
+    }
 }
