@@ -8,7 +8,11 @@ use std::{
 
 use mcp_protocol::{Health, Object};
 use session_pool::{LeaseError, Session, Sessions};
-use tokio::{sync::Mutex, task::JoinSet, time};
+use tokio::{
+    sync::Mutex,
+    task::{JoinError, JoinSet},
+    time,
+};
 
 use crate::{audit::Audit, gate::Door};
 
@@ -45,6 +49,13 @@ struct Asked {
     /// The question that is not answered yet. It goes on beyond [`PATIENCE`]: where connecting takes
     /// longer, as past a host that is silent, no other one would get further.
     running: JoinSet<Option<bool>>,
+}
+
+impl Asked {
+    /// Notes how a question ended: with what was found out, if anything was.
+    fn note(&mut self, ended: Result<Option<bool>, JoinError>) {
+        self.is_up = ended.unwrap_or(Some(false)).unwrap_or(self.is_up);
+    }
 }
 
 impl Check {
@@ -114,10 +125,14 @@ impl Check {
         let names = self.session.databases();
         asked.retain(|name, _| names.contains(name));
         for name in names.iter() {
-            let running = &mut asked.entry(name.clone()).or_default().running;
-            if running.is_empty() {
+            let one = asked.entry(name.clone()).or_default();
+            // What came when nobody waited for it any more says how it was, and not how it is.
+            while let Some(ended) = one.running.try_join_next() {
+                one.note(ended);
+            }
+            if one.running.is_empty() {
                 let (session, name) = (self.session.clone(), name.clone());
-                running.spawn(async move { ask(&session, &name).await });
+                one.running.spawn(async move { ask(&session, &name).await });
             }
         }
         let until = time::Instant::now() + PATIENCE;
@@ -125,7 +140,7 @@ impl Check {
         for name in names.iter() {
             let one = asked.entry(name.clone()).or_default();
             if let Ok(Some(ended)) = time::timeout_at(until, one.running.join_next()).await {
-                one.is_up = ended.unwrap_or(Some(false)).unwrap_or(one.is_up);
+                one.note(ended);
             }
             answers.push((name.clone(), one.is_up));
         }
@@ -154,4 +169,31 @@ async fn ask(session: &Session, database: &str) -> Option<bool> {
         lease.give_back();
     }
     Some(answer.is_ok())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use session_pool::{Database, Limits, Tls};
+
+    #[tokio::test]
+    async fn what_came_when_nobody_waited_for_it_any_more_says_nothing_of_now() {
+        // A port at which nobody listens.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let mut login = tokio_postgres::Config::new();
+        login.host("127.0.0.1").port(port).user("u").dbname("d");
+        let database = Database::new("shop", login, Tls::disabled());
+        let sessions = Sessions::new([database], Limits::default());
+        let check = Check::new(&sessions, None, None);
+        let mut slow = Asked::default();
+        let answered = slow.running.spawn(async { Some(true) });
+        while !answered.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        let mut asked = HashMap::from([("shop".into(), slow)]);
+        assert_eq!(check.ask_all(&mut asked).await, [("shop".into(), false)]);
+    }
 }
