@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use private_postgres::{Cluster, Options, Programs, Search, sample};
 use server_config::{CONFIG_FILE_NAME, Config, Sources, TOKEN_FILE_NAME};
 use time::{Duration, OffsetDateTime};
@@ -81,6 +81,12 @@ impl Home {
         let folder = folder
             .canonicalize()
             .with_context(|| format!("failed to open {}", folder.display()))?;
+        if folder.to_str().is_none() {
+            bail!(
+                "{} is not in UTF-8, and no configuration can name it; name another folder with --data FOLDER",
+                folder.display()
+            );
+        }
         Ok(Home { folder })
     }
 
@@ -284,4 +290,25 @@ fn program(name: &str) -> PathBuf {
     beside
         .filter(|path| path.exists())
         .unwrap_or_else(|| Path::new(name).to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    #[test]
+    fn a_folder_that_a_configuration_cannot_name_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join(OsStr::from_bytes(b"not \xff text"));
+        let options = Demo {
+            database_url: Some("postgres://u@h/d".into()),
+            data: Some(data),
+            reset: false,
+        };
+        let refused = Home::of(&options).and_then(|home| home.config_for_url("postgres://u@h/d"));
+        let told = format!("{:#}", refused.unwrap_err());
+        assert!(told.contains("--data"), "{told}");
+    }
 }
