@@ -79,8 +79,16 @@ struct Record {
     bounds: Bounds,
     /// Whether what it counts is told by itself.
     is_told_apart: bool,
-    /// When the holder last came, and from where, if that is not in the file yet.
-    last: Mutex<Option<(OffsetDateTime, IpAddr)>>,
+    last: Mutex<Option<Visit>>,
+}
+
+/// That a holder came.
+#[derive(Clone, Copy)]
+struct Visit {
+    at: OffsetDateTime,
+    from: IpAddr,
+    /// Whether it is not in the file yet.
+    is_news: bool,
 }
 
 impl Holders {
@@ -406,7 +414,11 @@ impl Holder {
 
     /// Notes that the holder came.
     pub(crate) fn came(&self, now: OffsetDateTime, from: IpAddr) {
-        *self.last() = Some((now, from.to_canonical()));
+        *self.last() = Some(Visit {
+            at: now,
+            from: from.to_canonical(),
+            is_news: true,
+        });
     }
 
     /// Makes the agent that acts for the holder, on its session.
@@ -414,15 +426,25 @@ impl Holder {
         Agent::of(Arc::clone(&self.standing), session).following_session_beyond_calls()
     }
 
-    /// Takes what has happened since the last time.
+    /// Takes what has happened since the last time: the holder came, or a call went on that began before.
     fn news(&self) -> Option<(TokenId, Usage)> {
-        let (at, address) = self.last().take()?;
+        let Visit { at, from, is_news } = {
+            let mut last = self.last();
+            let told = Visit {
+                is_news: false,
+                ..(*last)?
+            };
+            last.replace(told)?
+        };
         let (calls, rows) = self.record.meter.take();
+        if !is_news && (calls, rows) == (0, 0) {
+            return None;
+        }
         let client = self.record.meter.client();
         let at = at.replace_nanosecond(0).unwrap_or(at);
         let usage = Usage {
             at,
-            address: Some(address),
+            address: Some(from),
             client: client.as_deref().unwrap_or_default().to_owned(),
             calls,
             rows,
@@ -430,7 +452,7 @@ impl Holder {
         Some((self.token.id.clone(), usage))
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<(OffsetDateTime, IpAddr)>> {
+    fn last(&self) -> MutexGuard<'_, Option<Visit>> {
         let last = &self.record.last;
         last.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -482,4 +504,77 @@ fn read(path: &Path) -> Result<String, Missing> {
         return Err(missing(&"it is empty"));
     }
     Ok(password.to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use mcp_protocol::{Service, stdio};
+    use pg_tools::{Settings, Toolbox};
+    use session_pool::{Limits, Sessions};
+    use token_store::TokenHash;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+    /// Calls a tool; what it answers does not matter.
+    async fn call(agent: Agent) {
+        let toolbox = Toolbox::new(Settings::default()).unwrap();
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let (input, output) = tokio::io::split(server);
+        let service = Arc::new(Service::new(toolbox));
+        let serving = stdio::serve(input, output, service, agent, stdio::Options::default());
+        let talking = async {
+            let (input, mut output) = tokio::io::split(client);
+            let mut answers = BufReader::new(input).lines();
+            for (method, params) in [
+                (
+                    "initialize",
+                    r#"{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}"#,
+                ),
+                (
+                    "tools/call",
+                    r#"{"name":"query_database","arguments":{"query":"SELECT 1"}}"#,
+                ),
+            ] {
+                let line = format!(
+                    "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"{method}\",\"params\":{params}}}\n"
+                );
+                output.write_all(line.as_bytes()).await.unwrap();
+                answers.next_line().await.unwrap().unwrap();
+            }
+        };
+        tokio::select! {
+            () = talking => {}
+            served = serving => panic!("the server ended: {served:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_call_does_after_a_record_was_taken_is_in_the_next_one() {
+        let usual = Usual {
+            tools: None,
+            calls_per_minute: None,
+            proxies: None,
+            most_told_apart: 0,
+        };
+        let holders = Holders::new(usual, [Arc::from("shop")].into());
+        let made = OffsetDateTime::UNIX_EPOCH;
+        let token = Token::new(TokenId::numbered(1), TokenHash::of("x"), made);
+        let token = Arc::new(token);
+        holders.prepare(token.clone()).await.unwrap();
+        let holder = holders.of(&token).unwrap();
+        let sessions = Sessions::new([], Limits::default());
+        let agent = holder.agent(sessions.open("token-1", None));
+        let taken = || {
+            let mut log = UsageLog::default();
+            holders.take_news(&mut log);
+            log.0.get(&token.id).map(|usage| (usage.at, usage.calls))
+        };
+        assert_eq!(taken(), None);
+        holder.came(made, [127, 0, 0, 1].into());
+        assert_eq!(taken(), Some((made, 0)));
+        call(agent).await;
+        assert_eq!(taken(), Some((made, 1)));
+        assert_eq!(taken(), None);
+    }
 }
