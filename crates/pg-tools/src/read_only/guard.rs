@@ -13,9 +13,11 @@ use std::{
 };
 
 use session_pool::Lease;
+use tokio::time::timeout;
 
 use super::{
     bounds::Bounds,
+    exchange::GRACE,
     failure::ReadError,
     opening::{Opening, WATCH_CLIENT},
     posture::Posture,
@@ -196,22 +198,34 @@ impl Guards {
     }
 
     /// Judges the roles that an agent's statements run with: the one that its connections log in as,
-    /// and the one that its transactions become.
-    pub(super) async fn admit(&self, agent: &Agent, lease: &Lease) -> Result<(), ReadError> {
+    /// and the one that its transactions become. PostgreSQL has until `limit`, and a moment more, to tell
+    /// of each.
+    pub(super) async fn admit(
+        &self,
+        agent: &Agent,
+        lease: &Lease,
+        limit: Duration,
+    ) -> Result<(), ReadError> {
         match agent.role() {
             role @ (Role::Configured | Role::Login(_)) => {
-                self.judge(agent.database(), role, lease).await
+                self.judge(agent.database(), role, lease, limit).await
             }
             role @ Role::Set(_) => {
                 let login = &Role::Configured;
-                self.judge(agent.database(), login, lease).await?;
-                self.judge(agent.database(), role, lease).await
+                self.judge(agent.database(), login, lease, limit).await?;
+                self.judge(agent.database(), role, lease, limit).await
             }
         }
     }
 
     /// Judges a role, unless that was done a moment ago.
-    async fn judge(&self, database: &str, role: &Role, lease: &Lease) -> Result<(), ReadError> {
+    async fn judge(
+        &self,
+        database: &str,
+        role: &Role,
+        lease: &Lease,
+        limit: Duration,
+    ) -> Result<(), ReadError> {
         let (kind, name) = role.key();
         let generation = lease.generation();
         let key = (database.to_owned(), generation, kind, name.to_owned());
@@ -223,7 +237,9 @@ impl Guards {
             judged.retain(|_, at| at.elapsed() < FRESH);
         }
         let named = matches!(role, Role::Set(_)).then_some(name);
-        let posture = Posture::ask(lease, named).await;
+        // In a box, for every call would have room for it.
+        let asked = Box::pin(timeout(limit + GRACE, Posture::ask(lease, named))).await;
+        let posture = asked.map_err(|_| ReadError::Unanswered(limit))?;
         let posture = posture.map_err(ReadError::never_began)?;
         if posture.role.is_empty() {
             return Err(ReadError::refused(format!(

@@ -322,7 +322,8 @@ impl Reader {
                 Some(guard) => guard,
                 None => Box::pin(self.load_guard(agent, &lease)).await?,
             };
-            if let Err(refusal) = self.guards.admit(agent, &lease).await {
+            let limit = agent.limits(self.limits).statement_timeout;
+            if let Err(refusal) = self.guards.admit(agent, &lease, limit).await {
                 if matches!(refusal, ReadError::Refused(_)) {
                     lease.give_back();
                 }
@@ -373,8 +374,11 @@ impl Reader {
     }
 
     async fn load_guard(&self, agent: &Agent, lease: &Lease) -> Result<Arc<Guard>, ReadError> {
-        self.guards
-            .load(agent.database(), lease, self.limits.statement_timeout)
-            .await
+        let (usual, limit) = (self.limits, agent.limits(self.limits).statement_timeout);
+        let load = self
+            .guards
+            .load(agent.database(), lease, usual.statement_timeout);
+        let loaded = tokio::time::timeout(limit + GRACE, load).await;
+        loaded.unwrap_or(Err(ReadError::Unanswered(limit)))
     }
 }

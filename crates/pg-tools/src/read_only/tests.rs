@@ -8,7 +8,7 @@ use session_pool::Sessions;
 use super::*;
 use crate::{
     Policy, Role,
-    bench::{agent, cluster, superuser},
+    bench::{self, agent, cluster, superuser},
     render,
 };
 
@@ -435,6 +435,41 @@ async fn a_query_that_postgresql_does_not_end_in_time_is_told_as_that() {
 }
 
 #[tokio::test]
+async fn a_database_that_hangs_before_a_query_is_told_as_that() {
+    let cluster = bench::apart();
+    let (sessions, agent) = bench::agent_of(&cluster, sample::SHOP_READER);
+    let limited = |seconds| {
+        let limits = QueryLimits {
+            statement_timeout: Duration::from_secs_f64(seconds),
+            ..QueryLimits::default()
+        };
+        super::Reader::new(Arc::default(), limits)
+    };
+    let mut reader = Reader {
+        sessions,
+        agent,
+        reader: limited(60.0),
+    };
+    let mut owner = superuser(&cluster).await;
+    // What is denied is asked from the one, and what the role may do from the other.
+    for catalogue in ["pg_proc", "pg_authid"] {
+        // There is a connection, with a longer limit, and nothing is known of its database.
+        reader.reader = limited(60.0);
+        reader.text("SELECT 1").await;
+        reader.reader = limited(0.1);
+        let held = owner.transaction().await.unwrap();
+        let lock = format!("LOCK pg_catalog.{catalogue}");
+        held.batch_execute(&lock).await.unwrap();
+        let asked = tokio::time::timeout(Duration::from_secs(20), reader.failure("SELECT 1"));
+        let failure = asked
+            .await
+            .unwrap_or_else(|_| panic!("{catalogue}: it is still asked"));
+        assert!(failure.contains("neither answered nor ended"), "{failure}");
+        held.rollback().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_call_leaves_the_connection_clean_and_open_for_the_next() {
     let reader = reader();
     let pid = "SELECT pg_backend_pid() AS pid";
@@ -622,7 +657,12 @@ async fn a_database_that_was_configured_anew_is_judged_and_guarded_anew() {
     // A call that leased its connection a moment before finds what was in force then.
     let guards = &reader.reader.guards;
     assert!(guards.fresh("shop", on_old.generation()).is_some());
-    assert!(guards.admit(&reader.agent, &on_old).await.is_ok());
+    assert!(
+        guards
+            .admit(&reader.agent, &on_old, Duration::from_secs(30))
+            .await
+            .is_ok()
+    );
     reader.sessions.replace([moved("template1", 1)]);
     let refused = reader.failure(lock).await;
     assert!(refused.contains("allow_functions"), "{refused}");
