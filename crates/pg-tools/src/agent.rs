@@ -269,14 +269,17 @@ impl Agent {
     /// Says whether the agent may use a tool. The only place that does: what it may not use is
     /// neither listed for it nor called.
     pub(crate) fn may_use(&self, tool: &Definition<'_>) -> bool {
+        self.is_allowed(tool) && self.standing.bounds.allow(self.doing(Some(tool.name)))
+    }
+
+    /// Says whether the agent's policy allows a tool, whatever its bounds leave of that at the moment.
+    pub(crate) fn is_allowed(&self, tool: &Definition<'_>) -> bool {
         let listed = |tools: &BTreeSet<String>| tools.contains(tool.name);
         let may_have_the_effect = match tool.effect {
             Effect::Reads | Effect::Asks => true,
             Effect::Writes | Effect::Keeps => self.may_leave_state(),
         };
-        may_have_the_effect
-            && self.standing.policy.tools.as_ref().is_none_or(listed)
-            && self.standing.bounds.allow(self.doing(Some(tool.name)))
+        may_have_the_effect && self.standing.policy.tools.as_ref().is_none_or(listed)
     }
 
     /// Says whether a statement of the agent may leave something for its next one.

@@ -60,7 +60,13 @@ impl Lists {
                 return Arc::clone(&shown.listed);
             }
         }
-        let listed = self.listed(shelf.of(agent, &custom));
+        let seen = shelf.of(agent, &custom);
+        let is_all = seen.len() == shelf.count_allowed(agent, &custom);
+        let listed = self.listed(seen);
+        // What bounds leave of it is for this agent, and for as long as they do.
+        if !is_all {
+            return listed;
+        }
         let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
         if shown.len() >= Self::MOST_SHOWN {
             shown.clear();
@@ -132,7 +138,7 @@ mod tests {
     use session_pool::{Limits, Sessions};
 
     use super::*;
-    use crate::Settings;
+    use crate::{Bounds, Leave, Settings, Standing};
 
     fn names(listed: &[Listed]) -> Vec<&str> {
         listed.iter().map(|tool| &*tool.name).collect()
@@ -166,6 +172,27 @@ mod tests {
             &lists.of(&shelf, &few),
             &lists.of(&shelf, &other)
         ));
+    }
+
+    #[tokio::test]
+    async fn what_bounds_leave_of_a_list_is_seen_for_as_long_as_they_do() {
+        let (shelf, lists, agent) = trial();
+        let bounds = Bounds::default();
+        let standing = Standing {
+            name: "bounded".into(),
+            databases: ["shop".into()].into(),
+            policy: Arc::default(),
+            meter: Arc::default(),
+            bounds: bounds.clone(),
+        };
+        let agent = Agent::of(Arc::new(standing), agent.session().clone());
+        bounds.draw(|doing| match doing.tool {
+            Some("count_rows") => Leave::Stays,
+            _ => Leave::Ends,
+        });
+        assert_eq!(names(&lists.of(&shelf, &agent)), ["count_rows"]);
+        bounds.draw(|_| Leave::Stays);
+        assert_eq!(lists.of(&shelf, &agent).len(), shelf.all().len());
     }
 
     #[tokio::test]

@@ -102,6 +102,14 @@ impl Shelf {
             .collect()
     }
 
+    /// Counts the tools that an agent would have if no bounds were drawn for it, with these custom ones.
+    pub(crate) fn count_allowed(&self, agent: &Agent, custom: &[Arc<Shelved>]) -> usize {
+        let is_allowed = |shelved: &&Arc<Shelved>| {
+            agent.is_allowed(&shelved.tool.definition()) && shelved.tool.is_for(agent)
+        };
+        self.tools.iter().chain(custom).filter(is_allowed).count()
+    }
+
     /// Finds a tool that an agent may use.
     pub(crate) fn find(&self, agent: &Agent, name: &str) -> Option<Arc<Shelved>> {
         let is_it = |shelved: &&Arc<Shelved>| {
