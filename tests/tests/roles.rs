@@ -78,6 +78,7 @@ fn a_role_of_a_tokens_own_is_made_whole_or_not_at_all() {
     let admin = world.database.role("admin", "superuser");
     a_printed_script_runs_as_whom_psql_was_told_to_be_and_ends_at_its_first_mistake(&world, &admin);
     what_was_applied_before_a_failure_is_taken_back(&world, &admin);
+    what_cannot_be_granted_is_told(&world);
 }
 
 fn a_printed_script_runs_as_whom_psql_was_told_to_be_and_ends_at_its_first_mistake(
@@ -153,4 +154,39 @@ fn what_was_applied_before_a_failure_is_taken_back(world: &World, admin: &Login)
     assert!(world.exists(role));
     let odd = world.database.postgres.superuser(&world.odd);
     odd.run(&format!("drop owned by {role}; drop role {role}"));
+}
+
+fn what_cannot_be_granted_is_told(world: &World) {
+    // It makes roles, and has rights of its own without the right to grant them.
+    let maker = world.database.role("maker", "createrole");
+    let admin = world.database.superuser();
+    let (database, role) = (quoted(&world.database.name), &maker.role);
+    admin.run(&format!(
+        "grant connect on database {database} to {role}; grant usage on schema shop to {role}"
+    ));
+    let apply = || {
+        let words = ["add", "--expiry", "90d", "--create-role", "--apply"];
+        let words = [&words[..], &["--schemas", "shop", "--json"]].concat();
+        let mut command = world.setup.command("mcp-token", &words);
+        command
+            .env("PGUSER", &maker.role)
+            .env("PGPASSWORD", &maker.password);
+        binaries::run(command)
+    };
+    let refused = apply();
+    assert_eq!(refused.code, 1);
+    // And not what PostgreSQL warned of before it.
+    let reason = "ERROR:  permission denied for ";
+    assert!(refused.stderr.contains(reason), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("WARNING"), "{}", refused.stderr);
+    admin.run(&format!(
+        "grant select on all tables in schema shop to {role}"
+    ));
+    let made = apply();
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let warned = "WARNING:  no privileges were granted for \"shop\"";
+    assert!(made.stderr.contains(warned), "{}", made.stderr);
+    let made: Value = serde_json::from_str(&made.stdout).unwrap();
+    let role = made["policy"]["role"]["user"].as_str().unwrap();
+    admin.run(&format!("drop owned by {role}; drop role {role}"));
 }

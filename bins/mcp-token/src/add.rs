@@ -108,6 +108,9 @@ pub(crate) fn run(
         return Err(undo(Failure::NotShown(error), made, &file));
     }
     if let Some(script) = made.script {
+        for warning in script.warnings() {
+            world.complain("warning", &warning);
+        }
         script.keep();
     }
     Ok(())

@@ -28,6 +28,8 @@ pub(crate) struct Script {
     parts: Vec<Part>,
     /// How many of the parts were run.
     done: usize,
+    /// What PostgreSQL warned of meanwhile, such as rights that it could not grant.
+    warnings: Vec<String>,
     password: PasswordFile,
 }
 
@@ -75,6 +77,7 @@ pub(crate) fn prepare(
         parts: parts(&token, &name, config, password),
         role: name,
         done: 0,
+        warnings: Vec::new(),
         password: password_file,
     };
     Ok((token, script))
@@ -342,16 +345,22 @@ impl Script {
                 return Err(Failure::Interrupted);
             }
             let done = psql(&part.connection, &part.sql, Some(interruption))?;
-            done.map_err(|reason| match interruption.was_asked() {
+            let warnings = done.map_err(|reason| match interruption.was_asked() {
                 true => Failure::Interrupted,
                 false => Failure::NotApplied {
                     database: part.database.clone(),
                     reason,
                 },
             })?;
+            self.warnings.extend(warnings);
             self.done += 1;
         }
         Ok(())
+    }
+
+    /// What PostgreSQL warned of, line by line.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
+        self.warnings.iter().map(|line| text::printable(line))
     }
 
     /// Lets the password stay.
@@ -369,7 +378,7 @@ impl Script {
             if part.creates {
                 sql.push_str(&format!("DROP ROLE {role};\n"));
             }
-            is_gone &= matches!(psql(&part.connection, &sql, None), Ok(Ok(())));
+            is_gone &= matches!(psql(&part.connection, &sql, None), Ok(Ok(_)));
         }
         (!is_gone).then(|| self.role.clone())
     }
@@ -382,15 +391,18 @@ fn connect_timeout() -> OsString {
     std::env::var_os(CONNECT_TIMEOUT).unwrap_or_else(|| "10".into())
 }
 
-/// Runs SQL in one transaction, perhaps until somebody asks for the end; the inner error is what psql said.
+/// Runs SQL in one transaction, perhaps until somebody asks for the end; gives what PostgreSQL warned of. The inner error is
+/// what psql said.
 fn psql(
     connection: &str,
     sql: &str,
     interruption: Option<&Deferred>,
-) -> Result<Result<(), String>, Failure> {
+) -> Result<Result<Vec<String>, String>, Failure> {
     let mut psql = Command::new("psql")
         .args(["--no-psqlrc", "--quiet", "--single-transaction"])
         .args(["--no-password", "--set", "ON_ERROR_STOP=1"])
+        // One line for each thing that PostgreSQL says.
+        .args(["--set", "VERBOSITY=terse"])
         .args(["--dbname", connection])
         .env(CONNECT_TIMEOUT, connect_timeout())
         .stdin(Stdio::piped())
@@ -404,13 +416,17 @@ fn psql(
         let _ = stdin.write_all(sql.as_bytes());
     }
     let done = psql.wait_with_output().map_err(Failure::Psql)?;
-    if done.status.success() {
-        return Ok(Ok(()));
-    }
     let said = String::from_utf8_lossy(&done.stderr);
     // psql may quote the statement, which holds the verifier.
-    let reason = said.lines().find(|line| !line.contains("SCRAM-SHA-256"));
-    Ok(Err(reason.unwrap_or("psql failed").to_owned()))
+    let said = said.lines().filter(|line| !line.contains("SCRAM-SHA-256"));
+    let mut said: Vec<String> = said.map(str::to_owned).collect();
+    if done.status.success() {
+        return Ok(Ok(said));
+    }
+    // What ended it comes last, behind what was warned of. Where there is no connection psql itself says why, and then more.
+    let is_of_psql = said.first().is_some_and(|line| line.starts_with("psql:"));
+    said.truncate(if is_of_psql { 1 } else { said.len() });
+    Ok(Err(said.pop().unwrap_or_else(|| "psql failed".into())))
 }
 
 #[cfg(test)]
