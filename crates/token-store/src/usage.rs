@@ -14,7 +14,7 @@ use std::{
 use time::OffsetDateTime;
 
 use crate::{
-    file::{EditError, replace_beside},
+    file::{self, EditError, LoadError, replace_beside},
     format::instant,
     token::TokenId,
 };
@@ -60,11 +60,17 @@ impl UsageLog {
     }
 
     fn read(path: &Path) -> io::Result<Self> {
-        match std::fs::read(path) {
-            Ok(bytes) => Ok(Self::parse(&String::from_utf8_lossy(&bytes))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error),
-        }
+        // In its place may be anything, as in that of the token file.
+        let content = file::read(path).map_err(|error| match error {
+            LoadError::Read { source, .. } => source,
+            LoadError::NotAFile { kind, .. } => {
+                io::Error::other(format!("it is {kind}, not a file; move it away"))
+            }
+            other => io::Error::other(other),
+        })?;
+        Ok(content.map_or_else(Self::default, |content| {
+            Self::parse(&String::from_utf8_lossy(&content.bytes))
+        }))
     }
 
     /// Adds what a token has done since: counts are added, and the latest use counts.
@@ -235,6 +241,27 @@ mod tests {
         let written = UsageLog::load(&path);
         assert_eq!((written.0[&one].calls, written.0[&one].at), (36, later));
         assert_ne!(written.0[&one].client, "older");
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_the_file_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("usage");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let kept = log().add_to(&path, |_| true);
+            done.send((
+                UsageLog::load(&path),
+                kept.map_err(|error| error.to_string()),
+            ))
+        });
+        let (loaded, kept) = is_done
+            .recv_timeout(std::time::Duration::from_secs(10))
+            .expect("nobody has to write into it first");
+        assert_eq!(loaded, UsageLog::default());
+        assert!(kept.unwrap_err().contains("it is a pipe"));
     }
 
     #[test]
