@@ -2,9 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fmt,
     net::IpAddr,
-    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Instant,
 };
@@ -12,7 +10,6 @@ use std::{
 use foldhash::HashMap;
 use mcp_protocol::Refusal;
 use pg_tools::{Access, Agent, Bounds, Leave, Meter, Pace, Policy, Role, Standing, Totals};
-use server_config::read_regular;
 use session_pool::{Login, Session, Terms};
 use time::OffsetDateTime;
 use token_store::{
@@ -20,8 +17,7 @@ use token_store::{
     UsageLog,
 };
 
-/// The longest password that is read from a file, in bytes.
-const LONGEST_PASSWORD: u64 = 4_096;
+use crate::password;
 
 /// What tokens have whose entries say nothing, and what there is to have.
 pub(crate) struct Usual {
@@ -458,52 +454,18 @@ impl Holder {
     }
 }
 
-/// Why a password is not known. It holds none.
-struct Missing(String);
-
-impl fmt::Display for Missing {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
-    }
-}
-
 /// Reads the login of a token that has a role of its own to log in with.
 async fn login(token: &Token, policy: &token_store::Policy) -> Result<Option<Arc<Login>>, Refusal> {
     let Some(TokenRole::Login(login)) = &policy.role else {
         return Ok(None);
     };
-    let password = password(login.password.clone()).await;
+    let password = password::find(login.password.clone()).await;
     let password = password.map_err(|missing| {
         tracing::error!(token = %token.id, %missing, "a token is refused: the password of its role is not known");
         Refusal::Unavailable("the database credentials of this token are missing on the server; its operator must set them")
     })?;
     let user = login.user.as_str().to_owned();
     Ok(Some(Arc::new(Login { user, password })))
-}
-
-async fn password(source: Option<PasswordSource>) -> Result<Option<String>, Missing> {
-    match source {
-        None => Ok(None),
-        Some(PasswordSource::Environment(variable)) => std::env::var(variable.as_str())
-            .map(Some)
-            .map_err(|_| Missing(format!("the variable {variable} is not set"))),
-        Some(PasswordSource::File(path)) => {
-            let read = tokio::task::spawn_blocking(move || read(Path::new(path.as_str()))).await;
-            read.unwrap_or_else(|_| Err(Missing("the reading stopped".into())))
-                .map(Some)
-        }
-    }
-}
-
-fn read(path: &Path) -> Result<String, Missing> {
-    let missing = |why: &dyn fmt::Display| Missing(format!("{}: {why}", path.display()));
-    let bytes = read_regular(path, LONGEST_PASSWORD).map_err(|error| missing(&error))?;
-    let text = String::from_utf8(bytes).map_err(|_| missing(&"it is not in UTF-8"))?;
-    let password = text.strip_suffix('\n').unwrap_or(&text);
-    if password.is_empty() {
-        return Err(missing(&"it is empty"));
-    }
-    Ok(password.to_owned())
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod metrics;
 mod models;
 mod pace;
 mod parts;
+mod password;
 mod record;
 mod reload;
 mod serve;
