@@ -1,6 +1,6 @@
 //! The passwords of roles that tokens have of their own.
 
-use std::{fmt, path::Path};
+use std::{ffi::OsString, fmt, path::Path};
 
 use server_config::read_regular;
 use token_store::PasswordSource;
@@ -24,14 +24,24 @@ impl fmt::Display for Missing {
 pub(crate) async fn find(source: Option<PasswordSource>) -> Result<Option<String>, Missing> {
     match source {
         None => Ok(None),
-        Some(PasswordSource::Environment(variable)) => std::env::var(variable.as_str())
+        Some(PasswordSource::Environment(variable)) => held(std::env::var_os(variable.as_str()))
             .map(Some)
-            .map_err(|_| Missing(format!("the variable {variable} is not set"))),
+            .map_err(|why| Missing(format!("the variable {variable} {why}"))),
         Some(PasswordSource::File(path)) => {
             let read = tokio::task::spawn_blocking(move || read(Path::new(path.as_str()))).await;
             read.unwrap_or_else(|_| Err(Missing("the reading stopped".into())))
                 .map(Some)
         }
+    }
+}
+
+/// Takes what a variable holds, or says what is wrong with it.
+fn held(value: Option<OsString>) -> Result<String, &'static str> {
+    let value = value.ok_or("is not set")?;
+    let password = value.into_string().map_err(|_| "is not in UTF-8")?;
+    match password.is_empty() {
+        true => Err("is empty"),
+        false => Ok(password),
     }
 }
 
@@ -44,4 +54,23 @@ fn read(path: &Path) -> Result<String, Missing> {
         return Err(missing(&"it is empty"));
     }
     Ok(password.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    #[test]
+    fn a_variable_without_a_password_is_told_as_what_it_is() {
+        for (value, held_or_why) in [
+            (None, Err("is not set")),
+            (Some(vec![]), Err("is empty")),
+            (Some(vec![0xff]), Err("is not in UTF-8")),
+            (Some(b"p w".to_vec()), Ok("p w".to_owned())),
+        ] {
+            let name = format!("{value:?}");
+            assert_eq!(held(value.map(OsString::from_vec)), held_or_why, "{name}");
+        }
+    }
 }

@@ -180,8 +180,13 @@ impl Findings {
         let missing = match &login.password {
             None => return,
             Some(PasswordSource::Environment(variable)) => {
-                let set = sources.environment.contains_key(variable.as_str());
-                (!set).then(|| format!("the variable {variable} is not set"))
+                match sources.environment.get(variable.as_str()) {
+                    None => Some(format!("the variable {variable} is not set")),
+                    Some(value) if value.is_empty() => {
+                        Some(format!("the variable {variable} is empty"))
+                    }
+                    Some(_) => None,
+                }
             }
             Some(PasswordSource::File(path)) => {
                 let path = path.as_str();

@@ -533,6 +533,9 @@ fn check_finds_what_a_server_would_meet() {
     done(&warned);
     assert!(stderr(&warned).contains("`team` is not known and has no effect"));
     assert!(stderr(&warned).contains("the variable NOWHERE is not set"));
+    let warned = bench.command(&["check"]).env("NOWHERE", "").output();
+    let warned = stderr(&warned.unwrap());
+    assert!(warned.contains("the variable NOWHERE is empty"), "{warned}");
     fs::write(&bench.file, format!("{good}keys: [1]\n")).unwrap();
     let warned = bench.run(&["check"]);
     done(&warned);
