@@ -10,7 +10,7 @@ use server_config::{Config, Sources};
 use crate::{
     audit::Audit,
     custom_tools::{self, ToolFile},
-    gate::Door,
+    door::Door,
     metrics,
     parts::Parts,
     reload::Reload,

@@ -14,7 +14,7 @@ use tokio::{
     time,
 };
 
-use crate::{audit::Audit, gate::Door};
+use crate::{audit::Audit, door::Door};
 
 /// How long an answer is good for, so that asking often costs nothing.
 const FRESH: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use std::{
 use token_store::{EditError, UsageLog};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::gate::Door;
+use crate::door::Door;
 
 /// How often the file is written at most.
 const EVERY: Duration = Duration::from_secs(60);

@@ -18,7 +18,7 @@ use server_config::Config;
 use session_pool::{Census, Sessions};
 use time::OffsetDateTime;
 
-use crate::{audit::Audit, gate::Door, tls::Certificates};
+use crate::{audit::Audit, door::Door, tls::Certificates};
 use listen::Endpoint;
 use text::{Kind, Text};
 
@@ -150,7 +150,7 @@ impl Sources {
         };
         let help = "Requests that were not let in, by the reason.";
         let mut refusals = text.family(Kind::Counter, "mcp_server_refusals_total", help);
-        for (reason, count) in door.refusals() {
+        for (reason, count) in door.refusals().counted() {
             refusals.sample(&[("reason", reason)], count);
         }
         let now = OffsetDateTime::now_utc();

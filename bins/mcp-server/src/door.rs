@@ -1,0 +1,255 @@
+//! The tokens in force, and who comes in with them.
+
+mod publish;
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Instant, SystemTime},
+};
+
+use mcp_protocol::{Credentials, Refusal};
+use pg_tools::Agent;
+use session_pool::Sessions;
+use time::OffsetDateTime;
+use token_store::{Accepted, Refusal as TokenRefusal, Token, TokenHash, TokenId, TokenSet};
+
+use crate::{
+    audit::Audit,
+    guesses::Guesses,
+    holders::{Holder, Holders, Usual, may_come_from},
+    latest::Latest,
+    metrics::Loads,
+    refusals::Refusals,
+};
+
+/// How often a token whose entry changes meanwhile is looked up again.
+const ATTEMPTS: usize = 5;
+
+/// Who is not let in, and whose token it is that was presented, if that is known.
+pub(crate) struct Turned {
+    refusal: Refusal,
+    id: Option<TokenId>,
+}
+
+impl From<Refusal> for Turned {
+    fn from(refusal: Refusal) -> Self {
+        Turned { refusal, id: None }
+    }
+}
+
+/// The tokens in force and the sessions that they have.
+pub(crate) struct Door {
+    audit: Option<Arc<Audit>>,
+    guesses: Option<Guesses>,
+    refusals: Refusals,
+    loads: Arc<Loads>,
+    /// Held for reading while a session is opened, so that publishing a new set waits for it and then
+    /// finds that session to close.
+    state: RwLock<State>,
+    holders: Holders,
+    sessions: Sessions,
+    /// The latest time that was seen: a clock set back revives no token.
+    latest: Latest,
+}
+
+#[derive(Default)]
+struct State {
+    tokens: Arc<TokenSet>,
+    /// Why the file that is there now is not in force.
+    failure: Option<String>,
+}
+
+/// What became of a look at the door.
+enum Look {
+    Admitted(Agent),
+    /// The token is used for the first time since its entry was read.
+    Unprepared(Arc<Token>),
+}
+
+impl Door {
+    pub(crate) fn new(
+        sessions: Sessions,
+        usual: Usual,
+        guesses: Option<Guesses>,
+        audit: Option<Arc<Audit>>,
+    ) -> Self {
+        Door {
+            audit,
+            guesses,
+            refusals: Refusals::default(),
+            loads: Loads::new(),
+            state: RwLock::default(),
+            holders: Holders::new(usual, sessions.databases()),
+            sessions,
+            latest: Latest::default(),
+        }
+    }
+
+    /// Looks whether a token is one in force that may be used from there.
+    pub(crate) async fn admit(
+        &self,
+        presented: &str,
+        peer: IpAddr,
+        now: OffsetDateTime,
+    ) -> Result<Agent, Turned> {
+        let now = self.latest.of(now);
+        for _ in 0..ATTEMPTS {
+            match self.look(presented, peer, now)? {
+                Look::Admitted(agent) => return Ok(agent),
+                // A password may have to be read, for which nobody else should wait.
+                Look::Unprepared(token) => self.holders.prepare(token).await?,
+            }
+        }
+        Err(
+            Refusal::Unavailable("the token's entry changes all the time; try again in a moment")
+                .into(),
+        )
+    }
+
+    /// Tells of somebody who is not let in, and says how to answer: later, to who guesses.
+    pub(crate) async fn turn_away(
+        &self,
+        turned: Turned,
+        credentials: Credentials<'_>,
+        peer: IpAddr,
+    ) -> Refusal {
+        let Turned { mut refusal, id } = turned;
+        let guess = match (&self.guesses, &refusal, credentials) {
+            (Some(guesses), Refusal::Unknown, Credentials::Bearer(token)) => {
+                let token = TokenHash::of(token.expose());
+                Some(guesses.answer(peer, &token, Instant::now()))
+            }
+            _ => None,
+        };
+        if let Some(guess) = &guess {
+            refusal = guess.refusal.clone();
+        }
+        // Before anybody waits, as who guesses may hang up.
+        self.refusals
+            .tell(&refusal, id.as_ref(), peer, self.audit.as_deref());
+        if let Some(guess) = guess.filter(|guess| !guess.delay.is_zero()) {
+            tokio::time::sleep(guess.delay).await;
+        }
+        refusal
+    }
+
+    fn look(&self, presented: &str, peer: IpAddr, now: OffsetDateTime) -> Result<Look, Turned> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let accepted =
+            state
+                .tokens
+                .authenticate(presented, now)
+                .map_err(|refusal| match refusal {
+                    TokenRefusal::Unknown => Refusal::Unknown.into(),
+                    TokenRefusal::Expired(token) | TokenRefusal::Replaced(token) => Turned {
+                        refusal: Refusal::Expired,
+                        id: Some(token.id.clone()),
+                    },
+                })?;
+        let holder = self.holders.of(accepted.token);
+        let is_let_in = match &holder {
+            Some(holder) => holder.may_come_from(peer),
+            None => is_from_its_addresses(&accepted, peer),
+        };
+        if !is_let_in {
+            return Err(Turned {
+                refusal: ELSEWHERE,
+                id: Some(accepted.id.clone()),
+            });
+        }
+        let Some(holder) = holder else {
+            return Ok(Look::Unprepared(Arc::clone(accepted.token)));
+        };
+        holder.came(now, peer);
+        Ok(Look::Admitted(self.agent(&holder, &accepted, peer, now)))
+    }
+
+    /// Says why an agent has lost its rights, by what is in force now.
+    pub(crate) fn lost(&self, agent: &Agent, peer: IpAddr, now: OffsetDateTime) -> Refusal {
+        let tokens = self.tokens();
+        let id = agent.session().id();
+        match tokens.iter().find(|token| token.id.as_str() == id) {
+            None => Refusal::Unknown,
+            Some(token) if token.is_expired(now) || !has_secret_of(token, agent, now) => {
+                Refusal::Expired
+            }
+            Some(token) if !is_from_its_addresses(token, peer) => ELSEWHERE,
+            Some(_) => Refusal::Unavailable(
+                "what this token may do was changed while the request ran, which ended it; send it again, and look first whether it was done if it changes something",
+            ),
+        }
+    }
+
+    fn agent(
+        &self,
+        holder: &Holder,
+        accepted: &Accepted<'_>,
+        peer: IpAddr,
+        now: OffsetDateTime,
+    ) -> Agent {
+        let id = accepted.id.as_str();
+        let session = self.sessions.open_on(id, deadline(accepted), &holder.terms);
+        let ends = accepted.replaced_from.map(|until| {
+            let left = until - now;
+            Instant::now() + std::time::Duration::try_from(left).unwrap_or_default()
+        });
+        let previous = accepted.previous.as_ref();
+        let hash = match previous.filter(|_| accepted.replaced_from.is_some()) {
+            Some(old) => &old.hash,
+            None => &accepted.hash,
+        };
+        let agent = holder.agent(session).with_secret(hash.number());
+        agent.calling_from(peer).ending_at(ends)
+    }
+
+    /// The requests that were not let in.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// When the token file was read.
+    pub(crate) fn loads(&self) -> &Loads {
+        &self.loads
+    }
+
+    /// The tokens in force.
+    pub(crate) fn tokens(&self) -> Arc<TokenSet> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&state.tokens)
+    }
+
+    /// Who came, and what they did.
+    pub(crate) fn holders(&self) -> &Holders {
+        &self.holders
+    }
+
+    /// Says why the token file that is there now is not in force, if it is not.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.state
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .failure
+            .clone()
+    }
+}
+
+/// What a token is refused with that is used from an address which is none of its own.
+const ELSEWHERE: Refusal =
+    Refusal::Forbidden("forbidden: this token may not be used from this address");
+
+fn is_from_its_addresses(token: &Token, peer: IpAddr) -> bool {
+    may_come_from(token.policy.read().allow_from.as_ref(), peer)
+}
+
+fn deadline(token: &Token) -> Option<SystemTime> {
+    token.expires_at.map(SystemTime::from)
+}
+
+/// Says whether an agent's secret is one that the token has.
+fn has_secret_of(token: &Token, agent: &Agent, now: OffsetDateTime) -> bool {
+    let old = token.previous.as_ref().filter(|old| now < old.until);
+    let mut hashes = std::iter::once(&token.hash).chain(old.map(|old| &old.hash));
+    let is_its = |secret| hashes.any(|hash| hash.number() == secret);
+    agent.secret().is_none_or(is_its)
+}

@@ -1,0 +1,135 @@
+//! A new state of the token file, or other databases, put in force.
+
+use std::{
+    path::Path,
+    sync::{Arc, PoisonError},
+};
+
+use time::OffsetDateTime;
+use token_store::{Changes, Token, TokenId, TokenSet, watch::Update};
+
+use super::{Door, State, deadline};
+use crate::{
+    announce,
+    changed::{counted, takes_something, told},
+};
+
+impl Door {
+    /// Puts a new state of the file in force; ends what lost its rights before it returns.
+    pub(crate) fn publish(&self, update: Update, path: &Path, first: bool) {
+        let path = path.display();
+        match update {
+            Update::Loaded {
+                set,
+                changes,
+                warnings,
+            } => {
+                self.replace(set, &changes);
+                self.loads.succeeded();
+                // What was there before the start is no change.
+                if let Some(audit) = self.audit.as_ref().filter(|_| !first) {
+                    audit.tokens_changed(&changes);
+                }
+                for warning in warnings {
+                    announce!("[AUTH] WARNING: {warning}");
+                }
+                if !first {
+                    announce!("[AUTH] Reloaded {path} ({})", told(&changes));
+                }
+            }
+            Update::Missing { changes } => {
+                self.replace(Arc::default(), &changes);
+                if let Some(audit) = &self.audit {
+                    audit.tokens_changed(&changes);
+                }
+                announce!(
+                    "[AUTH] {path} does not exist: no token is accepted until it does; `mcp-token add` makes one ({})",
+                    told(&changes)
+                );
+            }
+            Update::Failed(error) => {
+                // Nobody waits for this lock while the line is written.
+                self.state
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .failure = Some(error.to_string());
+                self.loads.failed();
+                announce!(
+                    "[AUTH] Failed to reload {path}: {error}; the tokens from before stay in force"
+                );
+            }
+        }
+    }
+
+    fn replace(&self, tokens: Arc<TokenSet>, changes: &Changes) {
+        self.warn(changes);
+        if let Some(guesses) = &self.guesses {
+            let changed = changes.changed.iter().map(|(before, _)| before);
+            let before = changes.removed.iter().chain(changed);
+            guesses.remember_gone(before.flat_map(|token| token.hashes()));
+        }
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State {
+            tokens,
+            failure: None,
+        };
+        for token in &changes.removed {
+            self.holders.forget(&token.id);
+            self.end(&token.id, "removed");
+        }
+        let wall = OffsetDateTime::now_utc();
+        for (before, now) in &changes.changed {
+            if before.id != now.id {
+                self.holders.forget(&before.id);
+            }
+            self.holders.confine(now, wall);
+            if before.id != now.id || takes_something(before, now) {
+                self.end(&before.id, "changed");
+            } else {
+                self.sessions.move_deadline(now.id.as_str(), deadline(now));
+                // With the lock, so that it is not of databases that are being replaced.
+                let _state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+                let databases = self.holders.databases_of(now);
+                self.sessions.confine(now.id.as_str(), databases);
+            }
+        }
+    }
+
+    /// Ends what a token has running.
+    fn end(&self, id: &TokenId, why: &str) {
+        let had_one = self.sessions.close(id.as_str());
+        if let Some(audit) = self.audit.as_ref().filter(|_| had_one) {
+            audit.session_ended(id.as_str(), why);
+        }
+    }
+
+    /// Has other databases put in the place of those before by `replace`, while nobody is admitted.
+    /// What runs on a database that its token may not use any more, as it was only the default one,
+    /// ends.
+    pub(crate) fn reconfigure(&self, databases: Arc<[Arc<str>]>, replace: impl FnOnce()) {
+        let state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        replace();
+        for (id, databases) in self.holders.reconfigure(databases) {
+            self.sessions.confine(id.as_str(), databases);
+        }
+        let tokens = Arc::clone(&state.tokens);
+        drop(state);
+        let lacking = |token: &&Arc<Token>| !self.holders.unconfigured(token).is_empty();
+        let lacking: Vec<Arc<Token>> = tokens.iter().filter(lacking).cloned().collect();
+        if !lacking.is_empty() {
+            announce!(
+                "[AUTH] WARNING: {}",
+                counted(&lacking, "with a database that is not configured")
+            );
+        }
+    }
+
+    /// Tells of entries that ask for what the server does not have: they are in force, and narrow.
+    fn warn(&self, changes: &Changes) {
+        let changed = changes.changed.iter().map(|(_, now)| now);
+        for token in changes.added.iter().chain(changed) {
+            for lacking in self.holders.lacking(token) {
+                announce!("[AUTH] WARNING: {}: {lacking}", token.id);
+            }
+        }
+    }
+}
