@@ -16,8 +16,9 @@ use token_store::{Accepted, Refusal as TokenRefusal, Token, TokenHash, TokenId, 
 
 use crate::{
     audit::Audit,
+    entry::may_come_from,
     guesses::Guesses,
-    holders::{Holder, Holders, Usual, may_come_from},
+    holders::{Holder, Holders, Usual},
     latest::Latest,
     metrics::Loads,
     refusals::Refusals,

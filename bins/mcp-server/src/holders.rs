@@ -1,23 +1,24 @@
-//! The holders of tokens: what each entry means for the server, and what each holder did.
+//! The holders of all tokens.
+
+mod holder;
 
 use std::{
     collections::BTreeSet,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Instant,
 };
 
 use foldhash::HashMap;
 use mcp_protocol::Refusal;
-use pg_tools::{Access, Agent, Bounds, Leave, Meter, Pace, Policy, Role, Standing, Totals};
-use session_pool::{Login, Session, Terms};
+use pg_tools::{Leave, Standing, Totals};
+use session_pool::Terms;
 use time::OffsetDateTime;
-use token_store::{
-    Access as TokenAccess, Networks, PasswordSource, Role as TokenRole, Token, TokenId, Usage,
-    UsageLog,
-};
+use token_store::{Networks, Token, TokenId, UsageLog};
 
-use crate::password;
+use self::holder::Deeds;
+use crate::entry::{self, may_come_from};
+
+pub(crate) use self::holder::Holder;
 
 /// What tokens have whose entries say nothing, and what there is to have.
 pub(crate) struct Usual {
@@ -51,42 +52,6 @@ struct Known {
     forgotten: Totals,
 }
 
-/// The holder of one token.
-#[derive(Clone)]
-pub(crate) struct Holder {
-    /// The entry that this was made of.
-    token: Arc<Token>,
-    standing: Arc<Standing>,
-    /// The only addresses that it may be used from.
-    allow_from: Option<Networks>,
-    /// What its session is like.
-    pub(crate) terms: Terms,
-    record: Arc<Record>,
-    /// Whether its password is in a file, which may hold another one at any time.
-    has_password_file: bool,
-    /// Whether its password may be another one by now.
-    is_outdated: bool,
-}
-
-/// What a holder did. It outlives changes of the entry.
-#[derive(Default)]
-struct Record {
-    meter: Arc<Meter>,
-    bounds: Bounds,
-    /// Whether what it counts is told by itself.
-    is_told_apart: bool,
-    last: Mutex<Option<Visit>>,
-}
-
-/// That a holder came.
-#[derive(Clone, Copy)]
-struct Visit {
-    at: OffsetDateTime,
-    from: IpAddr,
-    /// Whether it is not in the file yet.
-    is_news: bool,
-}
-
 impl Holders {
     pub(crate) fn new(usual: Usual, databases: Arc<[Arc<str>]>) -> Self {
         Holders {
@@ -116,7 +81,7 @@ impl Holders {
     pub(crate) async fn prepare(&self, token: Arc<Token>) -> Result<(), Refusal> {
         let readings = self.read().readings;
         let policy = token.policy.read();
-        let login = login(&token, &policy).await?;
+        let login = entry::login(&token, &policy).await?;
         let mut known = self.lock();
         let same = |before: &&Arc<Holder>| {
             let previous = token.previous.as_ref();
@@ -130,18 +95,17 @@ impl Holders {
             || format!("{}.{}", token.id, token.hash.prefix()).into(),
             |before| Arc::clone(&before.standing.name),
         );
-        let record = before.map(|before| Arc::clone(&before.record));
-        let record =
-            record.unwrap_or_else(|| known.new_record(&token.id, self.usual.most_told_apart));
+        let deeds = before.map(|before| Arc::clone(&before.deeds));
+        let deeds = deeds.unwrap_or_else(|| known.new_deeds(&token.id, self.usual.most_told_apart));
         let databases = known.databases_of(&token);
         let standing = Standing {
             name,
             databases: databases.clone(),
-            policy: Arc::new(self.policy(&policy)),
-            meter: Arc::clone(&record.meter),
-            bounds: record.bounds.clone(),
+            policy: Arc::new(entry::policy(&policy, self.usual.calls_per_minute)),
+            meter: Arc::clone(&deeds.meter),
+            bounds: deeds.bounds.clone(),
         };
-        let has_password_file = has_password_file(&policy);
+        let has_password_file = entry::has_password_file(&policy);
         let holder = Holder {
             standing: Arc::new(standing),
             terms: Terms {
@@ -152,16 +116,16 @@ impl Holders {
                     .map(|most| usize::try_from(most.get()).unwrap_or(usize::MAX)),
                 login,
             },
-            record,
+            deeds,
             has_password_file,
             is_outdated: known.readings != readings && has_password_file,
             allow_from: policy.allow_from,
             token: Arc::clone(&token),
         };
-        let record = Arc::clone(&holder.record);
+        let deeds = Arc::clone(&holder.deeds);
         let before = known.by_id.insert(token.id.clone(), Arc::new(holder));
-        if let Some(before) = before.filter(|before| !Arc::ptr_eq(&before.record, &record)) {
-            known.retire(&before.record);
+        if let Some(before) = before.filter(|before| !Arc::ptr_eq(&before.deeds, &deeds)) {
+            known.retire(&before.deeds);
         }
         Ok(())
     }
@@ -215,7 +179,7 @@ impl Holders {
             (old.hash.number(), Instant::now() + left)
         });
         let present = now.hash.number();
-        holder.record.bounds.draw(move |doing| {
+        holder.deeds.bounds.draw(move |doing| {
             let tools = policy.tools.as_ref().zip(doing.tool);
             let may = (doing.peer)
                 .is_none_or(|peer| may_come_from(policy.allow_from.as_ref(), peer))
@@ -234,7 +198,7 @@ impl Holders {
     pub(crate) fn forget(&self, id: &TokenId) {
         let mut known = self.lock();
         if let Some(holder) = known.by_id.remove(id) {
-            known.retire(&holder.record);
+            known.retire(&holder.deeds);
         }
     }
 
@@ -251,8 +215,8 @@ impl Holders {
         drop(known);
         let mut totals = Vec::new();
         for holder in holders {
-            let done = holder.record.meter.totals();
-            if holder.record.is_told_apart {
+            let done = holder.deeds.meter.totals();
+            if holder.deeds.is_told_apart {
                 totals.push((holder.token.id.to_string(), done));
             } else {
                 add_totals(&mut others, done);
@@ -307,36 +271,6 @@ impl Holders {
         self.read().databases_of(token)
     }
 
-    fn policy(&self, given: &token_store::Policy) -> Policy {
-        let limits = given.limits;
-        let named = |names: &token_store::Names| names.iter().map(str::to_owned).collect();
-        Policy {
-            access: match given.access {
-                TokenAccess::Read => Access::Read,
-                TokenAccess::Write => Access::Write,
-            },
-            tools: given.tools.as_ref().map(named),
-            schemas: given.schemas.as_ref().map(named),
-            role: match &given.role {
-                None => Role::Configured,
-                Some(TokenRole::Login(login)) => Role::Login(login.user.as_str().to_owned()),
-                Some(TokenRole::Set(name)) => Role::Set(name.as_str().to_owned()),
-            },
-            rows: limits.rows.map(std::num::NonZeroU32::get),
-            result_bytes: limits
-                .bytes
-                .map(|size| usize::try_from(size.bytes()).unwrap_or(usize::MAX)),
-            statement_timeout: limits.statement_timeout.map(token_store::Span::duration),
-            pace: Pace {
-                concurrent: limits.concurrent.map(std::num::NonZeroU32::get),
-                calls_per_minute: limits
-                    .calls_per_minute
-                    .map(std::num::NonZeroU32::get)
-                    .or(self.usual.calls_per_minute),
-            },
-        }
-    }
-
     /// Takes what has happened since the last time, and adds it.
     pub(crate) fn take_news(&self, to: &mut UsageLog) {
         let holders: Vec<Arc<Holder>> = self.read().by_id.values().cloned().collect();
@@ -364,21 +298,18 @@ fn add_totals(sum: &mut Totals, more: Totals) {
 }
 
 impl Known {
-    fn new_record(&mut self, id: &TokenId, most_told_apart: usize) -> Arc<Record> {
+    fn new_deeds(&mut self, id: &TokenId, most_told_apart: usize) -> Arc<Deeds> {
         let is_told_apart = self.told_apart < most_told_apart && id.as_str() != OTHERS;
         self.told_apart += usize::from(is_told_apart);
-        Arc::new(Record {
-            is_told_apart,
-            ..Record::default()
-        })
+        Arc::new(Deeds::new(is_told_apart))
     }
 
-    /// Keeps of a record what must not be missing from the sum of others.
-    fn retire(&mut self, record: &Record) {
-        if record.is_told_apart {
+    /// Keeps of what a holder did what must not be missing from the sum of others.
+    fn retire(&mut self, deeds: &Deeds) {
+        if deeds.is_told_apart {
             self.told_apart -= 1;
         } else {
-            add_totals(&mut self.forgotten, record.meter.totals());
+            add_totals(&mut self.forgotten, deeds.meter.totals());
         }
     }
 
@@ -390,90 +321,12 @@ impl Known {
     }
 }
 
-fn has_password_file(policy: &token_store::Policy) -> bool {
-    let Some(TokenRole::Login(login)) = &policy.role else {
-        return false;
-    };
-    matches!(login.password, Some(PasswordSource::File(..)))
-}
-
-/// Says whether somebody may come from an address, where only these may be come from.
-pub(crate) fn may_come_from(networks: Option<&Networks>, peer: IpAddr) -> bool {
-    networks.is_none_or(|networks| networks.contains(peer))
-}
-
-impl Holder {
-    /// Says whether the holder may come from an address.
-    pub(crate) fn may_come_from(&self, peer: IpAddr) -> bool {
-        may_come_from(self.allow_from.as_ref(), peer)
-    }
-
-    /// Notes that the holder came.
-    pub(crate) fn came(&self, now: OffsetDateTime, from: IpAddr) {
-        *self.last() = Some(Visit {
-            at: now,
-            from: from.to_canonical(),
-            is_news: true,
-        });
-    }
-
-    /// Makes the agent that acts for the holder, on its session.
-    pub(crate) fn agent(&self, session: Session) -> Agent {
-        Agent::of(Arc::clone(&self.standing), session).following_session_beyond_calls()
-    }
-
-    /// Takes what has happened since the last time: the holder came, or a call went on that began before.
-    fn news(&self) -> Option<(TokenId, Usage)> {
-        let Visit { at, from, is_news } = {
-            let mut last = self.last();
-            let told = Visit {
-                is_news: false,
-                ..(*last)?
-            };
-            last.replace(told)?
-        };
-        let (calls, rows) = self.record.meter.take();
-        if !is_news && (calls, rows) == (0, 0) {
-            return None;
-        }
-        let client = self.record.meter.client();
-        let at = at.replace_nanosecond(0).unwrap_or(at);
-        let usage = Usage {
-            at,
-            address: Some(from),
-            client: client.as_deref().unwrap_or_default().to_owned(),
-            calls,
-            rows,
-        };
-        Some((self.token.id.clone(), usage))
-    }
-
-    fn last(&self) -> MutexGuard<'_, Option<Visit>> {
-        let last = &self.record.last;
-        last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Reads the login of a token that has a role of its own to log in with.
-async fn login(token: &Token, policy: &token_store::Policy) -> Result<Option<Arc<Login>>, Refusal> {
-    let Some(TokenRole::Login(login)) = &policy.role else {
-        return Ok(None);
-    };
-    let password = password::find(login.password.clone()).await;
-    let password = password.map_err(|missing| {
-        tracing::error!(token = %token.id, %missing, "a token is refused: the password of its role is not known");
-        Refusal::Unavailable("the database credentials of this token are missing on the server; its operator must set them")
-    })?;
-    let user = login.user.as_str().to_owned();
-    Ok(Some(Arc::new(Login { user, password })))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use mcp_protocol::{Service, stdio};
-    use pg_tools::{Settings, Toolbox};
+    use pg_tools::{Agent, Settings, Toolbox};
     use session_pool::{Limits, Sessions};
     use token_store::TokenHash;
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};

@@ -11,6 +11,7 @@ mod demo;
 mod descriptors;
 mod door;
 mod effective;
+mod entry;
 mod file;
 mod gate;
 mod guesses;
