@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use server_config::{Config, Sources};
-use token_store::{EditError, NewToken, Policy, Token, TokenFile};
+use token_store::{Draft, EditError, NewToken, Policy, Secret, Token, TokenFile};
 
 use crate::{
     command::{Add, CreateRole, lay},
@@ -39,19 +39,7 @@ pub(crate) fn run(
         .map(|database| database.name.clone())
         .collect();
     configured(&add.databases, &names)?;
-    let mut policy = Policy::default();
-    lay(&add.policy, &mut policy)?;
-    if add.create_role.is_some() && policy.role.is_some() {
-        return Err(Failure::TwoRoles);
-    }
-    if add.create_role.is_some() && names.is_empty() {
-        return Err(Failure::NoDatabase);
-    }
-    if let Ok(known) = config.tool_names() {
-        for problem in tools::missing(&policy, &known) {
-            world.complain("warning", &problem);
-        }
-    }
+    let policy = policy(add, &config, world)?;
     let file = TokenFile::new(config.token_file.clone());
     // Nobody should be asked for a token that cannot be kept, and what is no token file gets no lock beside it.
     file.load()?;
@@ -69,41 +57,18 @@ pub(crate) fn run(
         Some(CreateRole::Apply) => Some(Deferred::begin().map_err(Failure::Signals)?),
         _ => None,
     };
-    let edited = file.edit(|draft| {
+    let made = file.edit(|draft| {
         let token = draft.create(&secret, new, now).map_err(EditError::from)?;
-        if add.create_role.is_none() {
-            return Ok(Made {
-                token,
-                script: None,
-            });
-        }
-        let password = world.new_secret()?;
-        let (token, script) = role::prepare(draft, &token, &config, &password)?;
-        let script = Some(script);
-        Ok::<_, Failure>(Made { token, script })
+        Made::of(add, draft, token, &config, world)
     })?;
-    world.warn(&edited.warnings);
-    let mut made = edited.value;
+    world.warn(&made.warnings);
+    let mut made = made.value;
     if let (Some(interruption), Some(script)) = (&interruption, &mut made.script)
         && let Err(failure) = script.apply(interruption)
     {
         return Err(undo(failure, made, &file));
     }
-    let Made { token, script } = &made;
-    let sql = match add.create_role {
-        Some(CreateRole::Print) => script.as_ref().map(Script::text),
-        _ => None,
-    };
-    let shown = if json {
-        json::added(token, &secret, sql.as_deref())
-    } else {
-        let database = match (&token.databases, names.first()) {
-            (Some(bound), _) => DatabaseShown::Bound(bound),
-            (None, Some(first)) => DatabaseShown::Default(first),
-            (None, None) => DatabaseShown::First,
-        };
-        text::added(token, &secret, &database) + &sql.map(text::sql).unwrap_or_default()
-    };
+    let shown = made.shown(add, json, &secret, names.first());
     if let Err(error) = world.hand_over(&shown) {
         return Err(undo(Failure::NotShown(error), made, &file));
     }
@@ -114,6 +79,64 @@ pub(crate) fn run(
         script.keep();
     }
     Ok(())
+}
+
+/// Finds what the token is to be allowed, and warns of tools that there are not.
+fn policy(add: &Add, config: &Config, world: &mut World<'_>) -> Result<Policy, Failure> {
+    let mut policy = Policy::default();
+    lay(&add.policy, &mut policy)?;
+    if add.create_role.is_some() && policy.role.is_some() {
+        return Err(Failure::TwoRoles);
+    }
+    if add.create_role.is_some() && config.databases.is_empty() {
+        return Err(Failure::NoDatabase);
+    }
+    if let Ok(known) = config.tool_names() {
+        for problem in tools::missing(&policy, &known) {
+            world.complain("warning", &problem);
+        }
+    }
+    Ok(policy)
+}
+
+impl Made {
+    /// Gives a token that was just made its role, if it is to have one.
+    fn of(
+        add: &Add,
+        draft: &mut Draft,
+        token: Arc<Token>,
+        config: &Config,
+        world: &World<'_>,
+    ) -> Result<Self, Failure> {
+        if add.create_role.is_none() {
+            return Ok(Made {
+                token,
+                script: None,
+            });
+        }
+        let password = world.new_secret()?;
+        let (token, script) = role::prepare(draft, &token, config, &password)?;
+        let script = Some(script);
+        Ok(Made { token, script })
+    }
+
+    /// Says what was made, the token's text with it.
+    fn shown(&self, add: &Add, json: bool, secret: &Secret, first: Option<&String>) -> String {
+        let Made { token, script } = self;
+        let sql = match add.create_role {
+            Some(CreateRole::Print) => script.as_ref().map(Script::text),
+            _ => None,
+        };
+        if json {
+            return json::added(token, secret, sql.as_deref());
+        }
+        let database = match (&token.databases, first) {
+            (Some(bound), _) => DatabaseShown::Bound(bound),
+            (None, Some(first)) => DatabaseShown::Default(first),
+            (None, None) => DatabaseShown::First,
+        };
+        text::added(token, secret, &database) + &sql.map(text::sql).unwrap_or_default()
+    }
 }
 
 /// Refuses a database that is not configured.
