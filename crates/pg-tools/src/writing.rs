@@ -22,8 +22,8 @@ use tokio_postgres::{
 use crate::{
     Agent, QueryLimits,
     read_only::{
-        Bounds, Column, Cut, GRACE, Gathered, Guard, Parameter, ReadError, Reader, Rows, Statement,
-        columns, fields, words,
+        Column, Cut, GRACE, Gathered, Guard, Parameter, ReadError, Reader, Rows, SchemaBounds,
+        Statement, columns, fields, words,
     },
     state::Stateful,
 };
@@ -190,7 +190,7 @@ pub(crate) async fn probe(
     lease: &Lease,
     begin: &str,
     text: &str,
-    bounds: Option<&Bounds>,
+    bounds: Option<&SchemaBounds>,
 ) -> Result<Probed, ReadError> {
     let as_query = format!("SELECT FROM (\n{text}\n) q");
     let as_change = format!("WITH q AS (\n{text}\n) SELECT");

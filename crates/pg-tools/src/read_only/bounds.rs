@@ -52,7 +52,7 @@ const NO_NUMBER: &str = "22P02";
 
 /// What a token with a list of schemas may name.
 #[derive(Debug)]
-pub(crate) struct Bounds {
+pub(crate) struct SchemaBounds {
     /// May be wrong about a view that it refuses.
     at_a_glance: String,
     exactly: String,
@@ -60,19 +60,19 @@ pub(crate) struct Bounds {
     schemas: String,
 }
 
-impl Bounds {
+impl SchemaBounds {
     pub(crate) fn new(schemas: &BTreeSet<String>) -> Self {
         let own: Vec<String> = schemas.iter().map(|schema| literal(schema)).collect();
         let own = own.join(", ");
         let names: Vec<&str> = schemas.iter().map(String::as_str).collect();
-        Bounds {
+        SchemaBounds {
             at_a_glance: [JUDGE, &own, OF_EXTENSIONS, END].concat(),
             exactly: [JUDGE, &own, OF_EXTENSIONS, FOR_SURE, END].concat(),
             schemas: names.join(", "),
         }
     }
 
-    /// The statement of [`Bounds::glance`].
+    /// The statement of [`SchemaBounds::glance`].
     pub(super) fn at_a_glance(&self) -> &str {
         &self.at_a_glance
     }

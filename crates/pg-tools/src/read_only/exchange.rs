@@ -11,7 +11,9 @@ use tokio_postgres::{
     types::{FromSql, ToSql, Type},
 };
 
-use super::{QueryLimits, bounds::Bounds, failure::ReadError, guard::Guard, statement::Statement};
+use super::{
+    QueryLimits, bounds::SchemaBounds, failure::ReadError, guard::Guard, statement::Statement,
+};
 
 /// How much longer than PostgreSQL's own limit an exchange may take, before it is cancelled from here.
 pub(crate) const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -100,12 +102,12 @@ pub(super) async fn what_if(
 async fn parse(
     lease: &mut Lease,
     statement: &Statement<'_>,
-    bounds: Option<&Bounds>,
+    bounds: Option<&SchemaBounds>,
 ) -> Result<(), ReadError> {
     let before = "SELECT FROM (\n";
     let inside = format!("{before}{}\n) q", statement.text());
     let mut steps = vec![Step::Parse(statement.text())];
-    steps.extend(bounds.map(Bounds::step_once));
+    steps.extend(bounds.map(SchemaBounds::step_once));
     steps.push(Step::Parse(&inside));
     let last = steps.len() - 1;
     let exchange = lease.exchange(&steps, usize::MAX).await;

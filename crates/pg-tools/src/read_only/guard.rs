@@ -16,7 +16,7 @@ use session_pool::Lease;
 use tokio::time::timeout;
 
 use super::{
-    bounds::Bounds,
+    bounds::SchemaBounds,
     exchange::GRACE,
     failure::ReadError,
     opening::{Opening, WATCH_CLIENT},
@@ -338,7 +338,7 @@ pub(crate) struct Guard {
     /// How transactions begin.
     pub(crate) opening: Opening,
     /// What statements of an agent's own may name, if that has a list of schemas.
-    pub(crate) bounds: Option<Bounds>,
+    pub(crate) bounds: Option<SchemaBounds>,
     /// The names of the database's types.
     pub(super) types: Arc<TypeNames>,
     denied: Arc<foldhash::HashSet<String>>,
@@ -351,7 +351,7 @@ impl Guard {
     pub(super) fn of(self: Arc<Self>, agent: &Agent, usual: QueryLimits) -> Arc<Self> {
         let timeout = agent.limits(usual).statement_timeout;
         let own = agent.opening();
-        let bounds = agent.schemas().map(Bounds::new);
+        let bounds = agent.schemas().map(SchemaBounds::new);
         if timeout >= usual.statement_timeout && own.is_empty() && bounds.is_none() {
             return self;
         }

@@ -25,6 +25,7 @@ mod order;
 mod place;
 mod posture;
 mod query;
+mod reading;
 mod record;
 mod rows;
 mod shape;
@@ -62,11 +63,11 @@ use silence::Silences;
 use tokio_postgres::Row;
 
 use crate::Agent;
-pub(crate) use bounds::Bounds;
+pub(crate) use bounds::SchemaBounds;
 pub(crate) use guard::Guard;
+pub(crate) use reading::ROW_OVERHEAD;
 pub(crate) use record::fields;
 pub(crate) use statement::{Statement, words};
-pub(crate) use transaction::ROW_OVERHEAD;
 pub(crate) use typename::columns;
 #[cfg(feature = "bench")]
 pub(crate) use typename::of_own;

@@ -6,18 +6,17 @@
 
 use std::{io, sync::Arc};
 
-use session_pool::{Answer, Complaint, Exchange, Lease, Row, Standing, Step};
-use tokio_postgres::error::{ErrorPosition, SqlState};
+use session_pool::{Answer, Lease, Standing, Step};
+use tokio_postgres::error::SqlState;
 
 use super::{
     QueryLimits,
-    bounds::{Bounds, SEALED, UNSEALED},
+    bounds::{SEALED, SchemaBounds, UNSEALED},
     failure::ReadError,
-    gathered::Gathered,
     guard::Guard,
     place::Seam,
-    rows::{Cut, Rows},
-    typename::TypeNames,
+    reading::{ROW_OVERHEAD, Reading, Refused},
+    rows::Rows,
     wrapped::Wrapped,
 };
 
@@ -30,10 +29,6 @@ const ROLLBACK: Step<'_> = Step::Run("ROLLBACK");
 
 /// Room for as many steps as almost all transactions have.
 const USUAL_STEPS: usize = 16;
-
-/// What a row's message may have beside its values: a count, and a length for each of the columns,
-/// of which PostgreSQL has at most 1,664.
-pub(crate) const ROW_OVERHEAD: usize = 2 + 4 * 1_664;
 
 /// Runs a statement, and anew where that may help. After an `Err` the lease must be dropped.
 pub(super) async fn run(
@@ -120,16 +115,10 @@ async fn transact(
     let mut steps = Vec::with_capacity(USUAL_STEPS);
     steps.extend(guard.opening.steps(is_set));
     let standing = standing(lease, guard.bounds.as_ref(), wrapped);
-    let places = Places::add(&mut steps, wrapped, guard.bounds.as_ref(), standing);
+    let at = StepNumbers::add(&mut steps, wrapped, guard.bounds.as_ref(), standing);
     steps.extend([Step::Run(UNLOCK), ROLLBACK]);
-    // Keys come on top of what a result may have.
-    let with_keys = 1 + usize::from(!wrapped.keys.is_empty());
-    let largest_row = limits
-        .result_bytes
-        .saturating_mul(with_keys)
-        .saturating_add(ROW_OVERHEAD);
     let mut exchange = lease
-        .exchange(&steps, largest_row)
+        .exchange(&steps, largest_row(wrapped, limits))
         .await
         .map_err(ReadError::never_began)?;
     let mut reading = Reading::new(wrapped, &guard.types, limits.result_bytes);
@@ -154,28 +143,13 @@ async fn transact(
         Some(_) => end(lease).await,
     };
     let refused = reading.refused.as_ref();
-    let is_stale = refused.is_some_and(|refused| refused.is_stale);
-    let is_about_text = refused.is_some_and(|refused| refused.is_about_text(&places));
-    let is_judged = refused.is_some_and(|refused| Some(refused.step) == places.judged);
-    let is_planned = refused.is_some_and(|refused| Some(refused.step) == places.planned);
-    let is_about_seal = refused.is_some_and(|refused| {
-        (places.alone + 1..=places.inside).contains(&refused.step) && refused.is_behind(wrapped)
-    });
-    let is_unchecked = refused.is_some_and(|refused| refused.step == places.alone);
+    let retry = refused.and_then(|refused| retry(refused, &at, wrapped, standing));
     let seam = reading.seam.take();
-    let (described, result) = reading.judge(&places, wrapped, guard.bounds.as_ref());
-    let is_about_form = is_unchecked || matches!(result, Err(ReadError::NotAQuery(_)));
-    let retry = match () {
-        () if !is_clean => None,
-        () if is_stale => Some(Retry::Anew),
-        () if is_judged && !wrapped.is_suspect => Some(Retry::Exactly),
-        () if is_planned && (is_about_seal || standing == Standing::Vouched) => Some(Retry::Judged),
-        // What planning reads may be read otherwise with the seal's setting.
-        () if wrapped.is_sealed && (is_about_seal || is_planned) => Some(Retry::Unsealed),
-        () if is_about_text && !wrapped.numbers.is_empty() => Some(Retry::AsWritten),
-        () if is_about_form && wrapped.is_prepare => Some(Retry::ByItself),
-        () => None,
-    };
+    let (described, result) = reading.judge(&at, wrapped, guard.bounds.as_ref());
+    let is_about_form = wrapped.is_prepare && matches!(result, Err(ReadError::NotAQuery(_)));
+    let retry = retry
+        .or_else(|| is_about_form.then_some(Retry::ByItself))
+        .filter(|_| is_clean);
     if let Some(bounds) = &guard.bounds
         && is_clean
         && result.is_ok()
@@ -193,8 +167,40 @@ async fn transact(
     })
 }
 
+/// The size of the largest row that is read. Keys come on top of what a result may have.
+fn largest_row(wrapped: &Wrapped<'_>, limits: QueryLimits) -> usize {
+    let with_keys = 1 + usize::from(!wrapped.keys.is_empty());
+    limits
+        .result_bytes
+        .saturating_mul(with_keys)
+        .saturating_add(ROW_OVERHEAD)
+}
+
+/// Says how a statement that was refused is to be run once more, as far as the refusal alone tells.
+fn retry(
+    refused: &Refused,
+    at: &StepNumbers,
+    wrapped: &Wrapped<'_>,
+    standing: Standing,
+) -> Option<Retry> {
+    let step = Some(refused.step);
+    let is_planned = step == at.planned;
+    let is_about_seal =
+        (at.alone + 1..=at.inside).contains(&refused.step) && refused.is_behind(wrapped);
+    match () {
+        () if refused.is_stale => Some(Retry::Anew),
+        () if step == at.judged && !wrapped.is_suspect => Some(Retry::Exactly),
+        () if is_planned && (is_about_seal || standing == Standing::Vouched) => Some(Retry::Judged),
+        // What planning reads may be read otherwise with the seal's setting.
+        () if wrapped.is_sealed && (is_about_seal || is_planned) => Some(Retry::Unsealed),
+        () if refused.is_about_text(at) && !wrapped.numbers.is_empty() => Some(Retry::AsWritten),
+        () if refused.step == at.alone && wrapped.is_prepare => Some(Retry::ByItself),
+        () => None,
+    }
+}
+
 /// Says what is known of a statement that is to be judged; one without a seal is never known.
-fn standing(lease: &Lease, bounds: Option<&Bounds>, wrapped: &Wrapped<'_>) -> Standing {
+fn standing(lease: &Lease, bounds: Option<&SchemaBounds>, wrapped: &Wrapped<'_>) -> Standing {
     let Some(bounds) = bounds.filter(|_| wrapped.is_sealed && wrapped.is_prepare) else {
         return Standing::Unknown;
     };
@@ -205,19 +211,19 @@ fn standing(lease: &Lease, bounds: Option<&Bounds>, wrapped: &Wrapped<'_>) -> St
 }
 
 /// Which step of a transaction is which, by its place. The first ones begin it.
-struct Places {
+pub(super) struct StepNumbers {
     /// The statement's text, alone.
-    alone: usize,
+    pub(super) alone: usize,
     /// What looks at what the statement names.
-    judged: Option<usize>,
-    gate: Option<usize>,
+    pub(super) judged: Option<usize>,
+    pub(super) gate: Option<usize>,
     /// Where the statement inside ours is planned apart from its run.
-    planned: Option<usize>,
+    pub(super) planned: Option<usize>,
     /// The statement inside ours; steps that are none of the others have it parsed.
-    inside: usize,
+    pub(super) inside: usize,
 }
 
-impl Places {
+impl StepNumbers {
     /// Adds the steps that check a statement and run it.
     ///
     /// With bounds, the statement itself is locked before it is judged and planned, unless it was judged before and
@@ -227,7 +233,7 @@ impl Places {
     fn add<'a>(
         steps: &mut Vec<Step<'a>>,
         wrapped: &'a Wrapped<'_>,
-        bounds: Option<&'a Bounds>,
+        bounds: Option<&'a SchemaBounds>,
         standing: Standing,
     ) -> Self {
         let (inside, numbers) = (&wrapped.inside, wrapped.numbers);
@@ -258,7 +264,7 @@ impl Places {
             planned
         });
         let inside = add(Step::Query(inside, numbers));
-        Places {
+        StepNumbers {
             alone,
             judged,
             gate,
@@ -283,185 +289,4 @@ async fn end(lease: &mut Lease) -> bool {
         ))
     };
     ended.await.unwrap_or(false)
-}
-
-/// What was read of an answer.
-struct Reading<'a> {
-    rows: Gathered,
-    cut: Option<Cut>,
-    /// Nothing before PostgreSQL has taken the statement.
-    described: Option<Arc<[session_pool::Column]>>,
-    types: &'a TypeNames,
-    refused: Option<Refused>,
-    /// Bytes of the values so far.
-    bytes: usize,
-    /// The size of a first row that is larger than a result may be.
-    too_large: Option<usize>,
-    most_rows: usize,
-    most_bytes: usize,
-    is_shown: bool,
-    keys: &'a [usize],
-    seam: Option<Seam>,
-}
-
-/// Classes of errors that a statement gets before it runs: a feature that is not there, a wrong
-/// number of parameters, and what is wrong with its syntax, names and types.
-const ABOUT_TEXT: [&str; 3] = ["0A", "08", "42"];
-
-struct Refused {
-    step: usize,
-    complaint: Complaint,
-    is_stale: bool,
-}
-
-impl Refused {
-    /// Says whether it is about what is ours behind the statement.
-    fn is_behind(&self, wrapped: &Wrapped<'_>) -> bool {
-        match self.complaint.position() {
-            Some(ErrorPosition::Original(at)) => wrapped.is_behind(*at),
-            _ => false,
-        }
-    }
-
-    /// Says whether it is the statement's text that was refused.
-    fn is_about_text(&self, places: &Places) -> bool {
-        let is_statement =
-            (places.alone..=places.inside).contains(&self.step) && Some(self.step) != places.judged;
-        let code = self.complaint.code().code();
-        let points_at_it = matches!(self.complaint.position(), Some(ErrorPosition::Original(_)));
-        is_statement && (points_at_it || ABOUT_TEXT.iter().any(|class| code.starts_with(class)))
-    }
-}
-
-impl<'a> Reading<'a> {
-    fn new(wrapped: &Wrapped<'a>, types: &'a TypeNames, most_bytes: usize) -> Self {
-        Reading {
-            rows: Gathered::default(),
-            cut: None,
-            described: None,
-            types,
-            refused: None,
-            bytes: 0,
-            too_large: None,
-            most_rows: wrapped.most_rows as usize,
-            most_bytes,
-            is_shown: wrapped.is_shown,
-            keys: wrapped.keys,
-            seam: wrapped.seam.clone(),
-        }
-    }
-
-    /// Reads an answer to its end; says whether the transaction has ended, too.
-    async fn read(&mut self, exchange: &mut Exchange<'_>) -> io::Result<bool> {
-        loop {
-            match exchange.next().await? {
-                Answer::Columns(described) => self.describe(described),
-                Answer::Row(row) => self.take(row)?,
-                Answer::Oversized { bytes } => {
-                    self.cut_off(bytes);
-                    return Ok(false);
-                }
-                Answer::Refused {
-                    step,
-                    complaint,
-                    is_stale,
-                } => {
-                    self.refused = Some(Refused {
-                        step,
-                        complaint,
-                        is_stale,
-                    });
-                }
-                Answer::Ready { in_transaction } => return Ok(!in_transaction),
-            }
-        }
-    }
-
-    fn describe(&mut self, described: Arc<[session_pool::Column]>) {
-        if self.is_shown {
-            let own = described.len().saturating_sub(self.keys.len());
-            if let Some(columns) = self.types.known_columns(&described) {
-                self.rows.write_with(columns, own);
-            }
-        }
-        self.described = Some(described);
-    }
-
-    /// Says whether what is still to come makes no difference.
-    fn is_settled(&self) -> bool {
-        self.cut.is_some() || self.too_large.is_some()
-    }
-
-    /// Takes a row, until one of the limits.
-    fn take(&mut self, row: Row<'_>) -> io::Result<()> {
-        if self.is_settled() {
-            return Ok(());
-        }
-        let beside = self.keys.len() + self.seam.as_ref().map_or(0, Seam::width);
-        let own = row.count().saturating_sub(beside);
-        if let Some(seam) = &mut self.seam
-            && !seam.is_new(row, own)?
-        {
-            return Ok(());
-        }
-        if self.rows.count() == self.most_rows {
-            self.cut = Some(Cut::Limit);
-            return Ok(());
-        }
-        // What is not shown does not count.
-        let size = self.rows.push_first(row, own, self.keys.len())?;
-        if self.bytes + size > self.most_bytes {
-            self.rows.pop();
-            self.cut_off(size);
-            return Ok(());
-        }
-        self.bytes += size;
-        self.rows.write_ahead(self.most_rows, self.most_bytes);
-        Ok(())
-    }
-
-    /// Ends the result before a row of this size.
-    fn cut_off(&mut self, size: usize) {
-        match self.rows.count() {
-            _ if self.is_settled() => {}
-            0 => self.too_large = Some(size),
-            count if count == self.most_rows => self.cut = Some(Cut::Limit),
-            _ => self.cut = Some(Cut::Bytes),
-        }
-    }
-
-    /// Says what it comes to.
-    fn judge(
-        self,
-        places: &Places,
-        wrapped: &Wrapped<'_>,
-        bounds: Option<&Bounds>,
-    ) -> (Arc<[session_pool::Column]>, Result<Rows, ReadError>) {
-        let result = match self.refused {
-            Some(Refused {
-                step, complaint, ..
-            }) if step <= places.inside => Err(match (&wrapped.gate, bounds) {
-                _ if step < places.alone => ReadError::of_first_step(complaint),
-                _ if step == places.alone => ReadError::of_complaint(complaint, 0),
-                (_, Some(bounds)) if Some(step) == places.judged => bounds.verdict(complaint),
-                (Some((_, before)), _) if Some(step) == places.gate => {
-                    ReadError::of_form(complaint, *before)
-                }
-                _ if self.described.is_some() => ReadError::of_complaint(complaint, wrapped.before),
-                _ => ReadError::of_form(complaint, wrapped.before),
-            }),
-            // When it was the scrub that failed, the rows were there before.
-            _ => match self.too_large {
-                Some(size) => Err(ReadError::RowTooLarge {
-                    size,
-                    limit: self.most_bytes,
-                }),
-                None => self
-                    .rows
-                    .finish(self.cut)
-                    .map(|rows| rows.with_items(self.keys)),
-            },
-        };
-        (self.described.unwrap_or_default(), result)
-    }
 }

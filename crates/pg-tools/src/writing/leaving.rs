@@ -12,7 +12,9 @@ use tokio_postgres::types::Type;
 use super::{NO_SESSION, Writer, Written, commit::commit, end, too_many};
 use crate::{
     Agent, QueryLimits,
-    read_only::{Bounds, Cut, GRACE, Gathered, Guard, ROW_OVERHEAD, ReadError, Statement, words},
+    read_only::{
+        Cut, GRACE, Gathered, Guard, ROW_OVERHEAD, ReadError, SchemaBounds, Statement, words,
+    },
     state::{Stateful, filled_by},
 };
 
@@ -151,7 +153,11 @@ impl Leave<'_> {
     }
 
     /// Runs the statement itself, once it is known to be within bounds, and reads what it gives.
-    async fn execute(&self, lease: &mut Lease, bounds: Option<&Bounds>) -> Result<Ran, ReadError> {
+    async fn execute(
+        &self,
+        lease: &mut Lease,
+        bounds: Option<&SchemaBounds>,
+    ) -> Result<Ran, ReadError> {
         let most_bytes = self.limits.result_bytes;
         // One more shows that there are more.
         let most_rows = u32::try_from(self.most_rows).unwrap_or(u32::MAX);
