@@ -21,7 +21,7 @@ use token_store::{Expiry, Selector};
     max_term_width = 100,
     args_conflicts_with_subcommands = true
 )]
-struct Line {
+struct CommandLine {
     /// The configuration file [default: pgedge-postgres-mcp.yaml beside the binary]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -194,7 +194,7 @@ pub(crate) fn read() -> Action {
     }
 }
 
-fn parse<I>(words: I) -> Result<Line, clap::Error>
+fn parse<I>(words: I) -> Result<CommandLine, clap::Error>
 where
     I: IntoIterator,
     I::Item: Into<OsString>,
@@ -205,20 +205,20 @@ where
         exposed
             .filter(|_| error.use_stderr())
             .map_or(error, |exposed| {
-                Line::command().error(ErrorKind::UnknownArgument, exposed)
+                CommandLine::command().error(ErrorKind::UnknownArgument, exposed)
             })
     })
 }
 
-fn understand(words: Vec<OsString>) -> Result<Line, clap::Error> {
-    let mut command = Line::command();
+fn understand(words: Vec<OsString>) -> Result<CommandLine, clap::Error> {
+    let mut command = CommandLine::command();
     let valued = options_with_value(&command);
     let words = double_dashes(
         words,
         &valued.iter().map(String::as_str).collect::<Vec<_>>(),
     );
     let matches = command.try_get_matches_from_mut(words)?;
-    Line::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    CommandLine::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 /// Lists the long options that take a value.
@@ -230,7 +230,7 @@ fn options_with_value(command: &clap::Command) -> Vec<String> {
         .collect()
 }
 
-impl Line {
+impl CommandLine {
     fn action(self) -> Action {
         match self.verb {
             Some(Verb::Demo(demo)) => return Action::Demo(demo),

@@ -35,7 +35,7 @@ pub struct Call {
 /// Makes, shows, changes and removes the API tokens of mcp-server.
 #[derive(Parser)]
 #[command(name = "mcp-token", version, propagate_version = true)]
-struct Line {
+struct CommandLine {
     #[command(subcommand)]
     verb: Verb,
     #[command(flatten)]
@@ -173,18 +173,18 @@ impl Call {
         let valued: Vec<&str> = valued.iter().map(String::as_str).collect();
         let line: Vec<OsString> = line.into_iter().map(Into::into).collect();
         let exposed = Exposed::find(&line);
-        let line = Line::try_parse_from(double_dashes(line, &valued)).map_err(|error| {
+        let line = CommandLine::try_parse_from(double_dashes(line, &valued)).map_err(|error| {
             exposed
                 .filter(|_| error.use_stderr())
                 .map_or(error, |exposed| {
-                    Line::command().error(ErrorKind::UnknownArgument, exposed)
+                    CommandLine::command().error(ErrorKind::UnknownArgument, exposed)
                 })
         })?;
         if let Verb::Verify { misplaced } = &line.verb
             && !misplaced.is_empty()
         {
             // It may be a token, so it is not repeated.
-            return Err(Line::command().error(ErrorKind::UnknownArgument, MISPLACED));
+            return Err(CommandLine::command().error(ErrorKind::UnknownArgument, MISPLACED));
         }
         let effective = matches!(
             line.verb,
@@ -255,7 +255,7 @@ impl Call {
 
 /// Lists the long options that take a value.
 fn options_with_value() -> Vec<String> {
-    let line = Line::command();
+    let line = CommandLine::command();
     let verbs = || line.get_subcommands();
     let nested = verbs().flat_map(clap::Command::get_subcommands);
     let all = std::iter::once(&line).chain(verbs()).chain(nested);

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{Lease, LeaseError, Session, session::Shared};
+use crate::{Lease, LeaseError, Session, session::SessionState};
 
 pub(crate) use spot::Occupied;
 use spot::Spot;
@@ -81,18 +81,18 @@ impl Session {
     /// # Panics
     /// As [`Session::lease`].
     pub async fn kept(&self, line: &Line, database: &str) -> Result<Option<Lease>, LeaseError> {
-        let shared = self.shared();
+        let state = self.state();
         let key = (line.name.clone(), database.into());
         if self.is_closed() {
             return Err(LeaseError::Closed);
         }
-        let Some(slot) = shared.kept.find(&key) else {
+        let Some(slot) = state.kept.find(&key) else {
             return Ok(None);
         };
         let Some(turn) = self.turn(&slot).await? else {
             return Ok(None);
         };
-        let spot = Spot::new(&shared.kept, key, slot.number, turn);
+        let spot = Spot::new(&state.kept, key, slot.number, turn);
         match spot.take(Instant::now()) {
             Ok(taken) => Ok(taken.ok()),
             Err(LeaseError::NotKept) => Ok(None),
@@ -110,15 +110,15 @@ impl Session {
     /// # Panics
     /// As [`Session::lease`].
     pub async fn keep(&self, line: &Line, database: &str) -> Result<Lease, LeaseError> {
-        let shared = self.shared();
+        let state = self.state();
         let key = (line.name.clone(), database.into());
         let spot = loop {
-            let slot = shared.kept.enter(line, &key, self.idle_time(line))?;
+            let slot = state.kept.enter(line, &key, self.idle_time(line))?;
             // It may have ended while this one waited, and begins anew.
             let Some(turn) = self.turn(&slot).await? else {
                 continue;
             };
-            let spot = Spot::new(&shared.kept, key.clone(), slot.number, turn);
+            let spot = Spot::new(&state.kept, key.clone(), slot.number, turn);
             match spot.take(Instant::now()) {
                 Ok(Ok(lease)) => return Ok(lease),
                 Ok(Err(free)) => break free,
@@ -132,7 +132,7 @@ impl Session {
             stays: false,
         };
         let (stake, connections) = self.stake(database)?;
-        let (all, same) = (shared.limits.kept, connections.saturating_sub(1));
+        let (all, same) = (state.limits.kept, connections.saturating_sub(1));
         if !occupied.spot.reserve(all, same) {
             return Err(LeaseError::KeptLimit {
                 limit: all.min(same),
@@ -159,14 +159,14 @@ impl Session {
     /// Says how long the connection of a line may be idle before it is closed.
     #[must_use]
     pub fn idle_time(&self, line: &Line) -> Duration {
-        let usual = self.shared().limits.kept_idle_time;
+        let usual = self.state().limits.kept_idle_time;
         line.idle_time.map_or(usual, |own| own.min(usual))
     }
 
     /// Says whether a line has its connection, be it in use or not.
     #[must_use]
     pub fn keeps(&self, name: &str, database: &str) -> bool {
-        let table = self.shared().kept.lock();
+        let table = self.state().kept.lock();
         let slot = table.slots.get(&(name.into(), database.into()));
         slot.is_some_and(|slot| slot.held.is_counted())
     }
@@ -174,7 +174,7 @@ impl Session {
     /// Names the database on which a line of this name keeps its connection.
     #[must_use]
     pub fn kept_on(&self, name: &str) -> Option<Arc<str>> {
-        let table = self.shared().kept.lock();
+        let table = self.state().kept.lock();
         let (_, database) = table.slots.keys().find(|(known, _)| **known == *name)?;
         Some(database.clone())
     }
@@ -182,13 +182,13 @@ impl Session {
     /// Ends a line and closes its connection; one that is in use is closed when it is given back.
     /// Says whether there was one.
     pub fn let_go(&self, name: &str) -> bool {
-        self.shared().kept.let_go(name)
+        self.state().kept.let_go(name)
     }
 
     /// Says whether a line of this name has had a connection, and has not ended or been forgotten.
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {
-        let table = self.shared().kept.lock();
+        let table = self.state().kept.lock();
         let mut slots = table.slots.iter();
         slots.any(|((known, _), slot)| **known == *name && slot.has_begun)
     }
@@ -198,7 +198,7 @@ impl Session {
     #[must_use]
     pub fn tie(&self, name: impl Into<Arc<str>>) -> Tie {
         let name = name.into();
-        self.shared().kept.tie(&name);
+        self.state().kept.tie(&name);
         Tie {
             session: self.downgrade(),
             name,
@@ -210,8 +210,8 @@ impl Session {
         if let Ok(turn) = slot.turn.clone().try_acquire_owned() {
             return Ok(Some(turn));
         }
-        let _queued = self.shared().enqueue()?;
-        let waited = self.shared().limits.wait;
+        let _queued = self.state().enqueue()?;
+        let waited = self.state().limits.wait;
         tokio::select! {
             biased;
             () = self.closed() => Err(LeaseError::Closed),
@@ -225,7 +225,7 @@ impl Session {
 
 /// Lets a line go when it is dropped.
 pub struct Tie {
-    session: Weak<Shared>,
+    session: Weak<SessionState>,
     name: Arc<str>,
 }
 
@@ -237,8 +237,8 @@ impl fmt::Debug for Tie {
 
 impl Drop for Tie {
     fn drop(&mut self) {
-        if let Some(shared) = self.session.upgrade() {
-            shared.kept.untie(&self.name);
+        if let Some(state) = self.session.upgrade() {
+            state.kept.untie(&self.name);
         }
     }
 }

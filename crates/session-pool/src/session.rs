@@ -44,9 +44,9 @@ type PoolError = managed::PoolError<ConnectError>;
 /// connections go by their own time. It is closed by [`Sessions`](crate::Sessions), at its deadline and when the last of
 /// those is dropped.
 #[derive(Clone)]
-pub struct Session(Arc<Shared>);
+pub struct Session(Arc<SessionState>);
 
-pub(crate) struct Shared {
+pub(crate) struct SessionState {
     id: String,
     pub(crate) limits: Limits,
     /// The connections that are kept for certain leases.
@@ -216,7 +216,7 @@ impl fmt::Debug for Session {
 
 impl Session {
     pub(crate) fn new(id: &str, terms: &Terms, directory: Arc<Directory>, common: &Inner) -> Self {
-        Session(Arc::new(Shared {
+        Session(Arc::new(SessionState {
             id: id.to_owned(),
             limits: common.limits,
             kept: Arc::new(Kept::new(
@@ -516,7 +516,7 @@ impl Session {
         pools.serving.iter().all(is_empty) && !pools.retired.iter().any(Retired::is_in_use)
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn state(&self) -> &SessionState {
         &self.0
     }
 
@@ -526,7 +526,7 @@ impl Session {
         Ok((pool.stake.clone(), pool.seats.most()))
     }
 
-    pub(crate) fn downgrade(&self) -> Weak<Shared> {
+    pub(crate) fn downgrade(&self) -> Weak<SessionState> {
         Arc::downgrade(&self.0)
     }
 }
@@ -559,15 +559,15 @@ fn most(terms: &Terms) -> usize {
     terms.connections.unwrap_or(usize::MAX).max(1)
 }
 
-impl Shared {
+impl SessionState {
     /// Takes a place among those that wait.
-    pub(crate) fn enqueue(&self) -> Result<Place<'_>, LeaseError> {
+    pub(crate) fn enqueue(&self) -> Result<Queued<'_>, LeaseError> {
         let limit = self.limits.waiting;
         if self.waiting.fetch_add(1, Ordering::AcqRel) >= limit {
             self.waiting.fetch_sub(1, Ordering::AcqRel);
             return Err(LeaseError::QueueFull { limit });
         }
-        Ok(Place(&self.waiting))
+        Ok(Queued(&self.waiting))
     }
 
     fn lock(&self) -> MutexGuard<'_, Pools> {
@@ -576,9 +576,9 @@ impl Shared {
 }
 
 /// A place in the queue; leaving gives it back.
-pub(crate) struct Place<'a>(&'a AtomicUsize);
+pub(crate) struct Queued<'a>(&'a AtomicUsize);
 
-impl Drop for Place<'_> {
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// What a connection runs on.
-pub(crate) type Stream = Metered<Line>;
+pub(crate) type Stream = Metered<Transport>;
 
 /// The eight bytes of an SSLRequest: its length and its code.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
@@ -83,11 +83,11 @@ impl Wire {
     /// Opens a Unix socket.
     pub(crate) async fn open_socket(&self, path: &Path) -> io::Result<Shared<Stream>> {
         let stream = UnixStream::connect(path).await?;
-        Ok(self.share(Line::Unix(stream)))
+        Ok(self.share(Transport::Unix(stream)))
     }
 
-    fn share(&self, line: Line) -> Shared<Stream> {
-        let metered = Metered::new(line, self.allowance);
+    fn share(&self, transport: Transport) -> Shared<Stream> {
+        let metered = Metered::new(transport, self.allowance);
         let shared = Shared::new(if self.ends_second {
             metered.ending_second()
         } else {
@@ -146,23 +146,27 @@ impl TlsConnect<Socket> for Opening {
 
     fn connect(self, socket: Socket) -> Self::Future {
         Box::pin(async move {
-            let line = match self.connector {
-                None => Line::Plain(socket),
+            let transport = match self.connector {
+                None => Transport::Plain(socket),
                 Some(connector) => secure(socket, connector, self.wire.tls.required).await?,
             };
-            Ok(self.wire.share(line))
+            Ok(self.wire.share(transport))
         })
     }
 }
 
-async fn secure(mut socket: Socket, connector: RustlsConnect, required: bool) -> io::Result<Line> {
+async fn secure(
+    mut socket: Socket,
+    connector: RustlsConnect,
+    required: bool,
+) -> io::Result<Transport> {
     socket.write_all(&SSL_REQUEST).await?;
     match socket.read_u8().await? {
         b'S' => connector
             .connect(socket)
             .await
-            .map(|stream| Line::Secure(Box::new(stream))),
-        b'N' if !required => Ok(Line::Plain(socket)),
+            .map(|stream| Transport::Secure(Box::new(stream))),
+        b'N' if !required => Ok(Transport::Plain(socket)),
         b'N' => Err(io::Error::new(
             io::ErrorKind::Unsupported,
             "the server does not offer TLS; turn it on there, or set a weaker sslmode",
@@ -175,7 +179,7 @@ async fn secure(mut socket: Socket, connector: RustlsConnect, required: bool) ->
 }
 
 /// A socket with or without TLS around it.
-pub(crate) enum Line {
+pub(crate) enum Transport {
     Plain(Socket),
     Secure(Box<RustlsStream>),
     Unix(UnixStream),
@@ -184,52 +188,52 @@ pub(crate) enum Line {
 impl TlsStream for Stream {
     fn channel_binding(&self) -> ChannelBinding {
         match self.inner() {
-            Line::Plain(_) | Line::Unix(_) => ChannelBinding::none(),
-            Line::Secure(stream) => stream.channel_binding(),
+            Transport::Plain(_) | Transport::Unix(_) => ChannelBinding::none(),
+            Transport::Secure(stream) => stream.channel_binding(),
         }
     }
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for Transport {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Line::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Line::Secure(stream) => Pin::new(stream).poll_read(context, buffer),
-            Line::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+            Transport::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Transport::Secure(stream) => Pin::new(stream).poll_read(context, buffer),
+            Transport::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for Transport {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Line::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Line::Secure(stream) => Pin::new(stream).poll_write(context, bytes),
-            Line::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+            Transport::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Transport::Secure(stream) => Pin::new(stream).poll_write(context, bytes),
+            Transport::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Line::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Line::Secure(stream) => Pin::new(stream).poll_flush(context),
-            Line::Unix(stream) => Pin::new(stream).poll_flush(context),
+            Transport::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Transport::Secure(stream) => Pin::new(stream).poll_flush(context),
+            Transport::Unix(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Line::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Line::Secure(stream) => Pin::new(stream).poll_shutdown(context),
-            Line::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Transport::Secure(stream) => Pin::new(stream).poll_shutdown(context),
+            Transport::Unix(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }
