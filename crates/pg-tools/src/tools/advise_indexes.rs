@@ -141,7 +141,7 @@ impl AdviseIndexes {
                 let planned = match self.plan(agent, query, Some(hypopg), &indexes).await {
                     Ok(planned) => planned,
                     // As of a type that no B-tree orders.
-                    Err(ReadError::Database(..)) => continue,
+                    Err(error @ ReadError::Database(..)) if !error.is_cancelled() => continue,
                     Err(error) => return Err(error.into()),
                 };
                 let Some(new) = planned.imagined.last() else {

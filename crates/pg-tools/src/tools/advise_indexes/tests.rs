@@ -104,6 +104,24 @@ async fn a_join_gets_the_index_that_helps_it() {
 }
 
 #[tokio::test]
+async fn no_time_for_a_trial_is_told_and_taken_for_no_answer() {
+    let admin = superuser(imaginative().await).await;
+    let slow = "CREATE FUNCTION imagined.slow() RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN \
+         PERFORM pg_sleep(60) FROM imagined.hypopg_list_indexes; RETURN 'x'; END $$";
+    admin.batch_execute(slow).await.unwrap();
+    let policy = Policy {
+        statement_timeout: Some(std::time::Duration::from_millis(500)),
+        ..Policy::default()
+    };
+    let trial = trial(counting_cluster()).with_policy(policy);
+    let query = "SELECT count(*) FROM page_views WHERE path = imagined.slow()";
+    let told = trial
+        .failed("advise_indexes", json!({"query": query}))
+        .await;
+    assert!(told.contains("57014"), "{told}");
+}
+
+#[tokio::test]
 async fn nothing_imagined_is_left_behind() {
     let trial = trial(imaginative().await);
     trial.done("advise_indexes", json!({"query": SLOW})).await;
