@@ -136,22 +136,13 @@ impl<'a> Wrapped<'a> {
 
     fn of(text: &'a str, wanted: &str, after: &str, most_rows: u32) -> Self {
         let before = ["SELECT ", wanted, " FROM (\n"].concat();
+        let inside = [&*before, text, "\n) q ", after].concat();
         Wrapped {
-            text,
-            alone: [PREPARE, text].concat(),
             is_prepare: true,
-            is_suspect: false,
-            is_sealed: false,
-            is_doubted: false,
-            gate: None,
-            inside: [&*before, text, "\n) q ", after].concat(),
             before: length(&before),
             after: after.len(),
             most_rows,
-            is_shown: false,
-            numbers: &[],
-            keys: &[],
-            seam: None,
+            ..Wrapped::bare(text, [PREPARE, text].concat(), inside)
         }
     }
 
@@ -160,21 +151,10 @@ impl<'a> Wrapped<'a> {
         let text = statement.text();
         let select = "SELECT FROM (\n";
         Wrapped {
-            text,
-            alone: text.to_owned(),
-            is_prepare: false,
-            is_suspect: false,
-            is_sealed: false,
-            is_doubted: false,
             gate: Some((format!("{select}{text}\n) q"), length(select))),
-            inside: format!("{before}{text}"),
             before: length(before),
-            after: 0,
             most_rows: 1,
-            is_shown: false,
-            numbers: &[],
-            keys: &[],
-            seam: None,
+            ..Wrapped::bare(text, text.to_owned(), format!("{before}{text}"))
         }
     }
 
@@ -182,19 +162,27 @@ impl<'a> Wrapped<'a> {
     pub(super) fn parsed(statement: &Statement<'a>) -> Self {
         let text = statement.text();
         Wrapped {
+            before: u32::MAX,
+            ..Wrapped::bare(text, text.to_owned(), NOTHING.to_owned())
+        }
+    }
+
+    /// With what is usual for what is not said.
+    fn bare(text: &'a str, alone: String, inside: String) -> Self {
+        Wrapped {
             text,
-            alone: text.to_owned(),
+            alone,
             is_prepare: false,
             is_suspect: false,
             is_sealed: false,
             is_doubted: false,
             gate: None,
-            inside: NOTHING.to_owned(),
-            before: u32::MAX,
+            inside,
+            numbers: &[],
+            before: 0,
             after: 0,
             most_rows: 0,
             is_shown: false,
-            numbers: &[],
             keys: &[],
             seam: None,
         }
