@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ranking::Place;
+use super::ranking::Ranked;
 
 /// A row that is shown.
 pub(super) struct Row {
-    pub(super) place: Place,
+    pub(super) place: Ranked,
     pub(super) distance: Option<f64>,
     /// Names and values, in the order of the columns.
     pub(super) values: Vec<(String, Option<String>)>,
@@ -138,7 +138,7 @@ mod tests {
 
     fn row(value: &str) -> Row {
         Row {
-            place: Place {
+            place: Ranked {
                 candidate: 0,
                 score: 0.03,
                 by_distance: Some(1),

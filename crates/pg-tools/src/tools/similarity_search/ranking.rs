@@ -17,7 +17,7 @@ pub(super) struct Candidate {
 
 /// A candidate that is shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Place {
+pub(super) struct Ranked {
     /// Which candidate.
     pub(super) candidate: usize,
     /// The sum of its reciprocal ranks.
@@ -30,7 +30,7 @@ pub(super) struct Place {
 
 /// Picks `count` candidates, best first. With `relevance` 1 only their scores count; with less, one
 /// that is like those before it comes later (maximal marginal relevance).
-pub(super) fn pick(candidates: &[Candidate], count: usize, relevance: f64) -> Vec<Place> {
+pub(super) fn pick(candidates: &[Candidate], count: usize, relevance: f64) -> Vec<Ranked> {
     let mut left = places(candidates);
     left.sort_by(|a, b| {
         b.score
@@ -46,9 +46,9 @@ pub(super) fn pick(candidates: &[Candidate], count: usize, relevance: f64) -> Ve
         _ => return left,
     };
     let scale = (best - worst).max(f64::EPSILON);
-    let mut picked: Vec<Place> = Vec::new();
+    let mut picked: Vec<Ranked> = Vec::new();
     while picked.len() < count && !left.is_empty() {
-        let value = |place: &Place| {
+        let value = |place: &Ranked| {
             let fitting = (place.score - worst) / scale;
             relevance * fitting - (1.0 - relevance) * likeness(candidates, place, &picked)
         };
@@ -65,7 +65,7 @@ pub(super) fn pick(candidates: &[Candidate], count: usize, relevance: f64) -> Ve
 }
 
 /// How much a candidate is like the one that it is most like of those picked, from 0 to 1.
-fn likeness(candidates: &[Candidate], place: &Place, picked: &[Place]) -> f64 {
+fn likeness(candidates: &[Candidate], place: &Ranked, picked: &[Ranked]) -> f64 {
     picked
         .iter()
         .filter_map(|other| {
@@ -77,7 +77,7 @@ fn likeness(candidates: &[Candidate], place: &Place, picked: &[Place]) -> f64 {
         .fold(0.0, f64::max)
 }
 
-fn places(candidates: &[Candidate]) -> Vec<Place> {
+fn places(candidates: &[Candidate]) -> Vec<Ranked> {
     let by_distance = ranks(candidates, |candidate| candidate.distance);
     let by_words = ranks(candidates, |candidate| {
         candidate.weight.map(|weight| -weight)
@@ -88,7 +88,7 @@ fn places(candidates: &[Candidate]) -> Vec<Place> {
         rank.map_or(0.0, |rank| 1.0 / (RANK_OFFSET + rank as f64))
     };
     let all = by_distance.into_iter().zip(by_words).enumerate();
-    all.map(|(candidate, (by_distance, by_words))| Place {
+    all.map(|(candidate, (by_distance, by_words))| Ranked {
         candidate,
         score: reciprocal(&by_distance) + reciprocal(&by_words),
         by_distance,
@@ -127,7 +127,7 @@ mod tests {
         }
     }
 
-    fn order(places: &[Place]) -> Vec<usize> {
+    fn order(places: &[Ranked]) -> Vec<usize> {
         places.iter().map(|place| place.candidate).collect()
     }
 
