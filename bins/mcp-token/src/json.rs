@@ -144,7 +144,8 @@ fn record(token: &Token) -> Map<String, Value> {
     object
 }
 
-fn stamp(instant: OffsetDateTime) -> String {
+/// Writes an instant as programs read it.
+pub(crate) fn stamp(instant: OffsetDateTime) -> String {
     instant
         .format(&Rfc3339)
         .expect("a token's times are UTC and in the years 0 to 9999")

@@ -12,10 +12,9 @@ use std::{
 
 use postgres_protocol::password::scram_sha_256;
 use server_config::{Config, Database};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use token_store::{Access, Draft, PasswordSource, Policy, Role, RoleName, Secret, Token};
 
-use crate::{failure::Failure, interrupted::Deferred, text};
+use crate::{failure::Failure, interrupted::Deferred, json::stamp, text};
 
 /// The schema that a token without a list of schemas gets.
 const USUAL_SCHEMA: &str = "public";
@@ -280,12 +279,6 @@ fn create(
 
 fn valid_until(token: &Token) -> String {
     token.expires_at.map_or("infinity".into(), stamp)
-}
-
-fn stamp(instant: OffsetDateTime) -> String {
-    instant
-        .format(&Rfc3339)
-        .expect("a token's times are UTC and in the years 0 to 9999")
 }
 
 fn grants(policy: &Policy, role: &str, database: &Database) -> String {
