@@ -1,5 +1,6 @@
 //! Serves PostgreSQL to AI agents over MCP, each token in a world of its own.
 
+mod allowance;
 mod announce;
 mod audit;
 mod beside;
@@ -21,7 +22,6 @@ mod latest;
 mod listen;
 mod metrics;
 mod models;
-mod pace;
 mod parts;
 mod password;
 mod record;
