@@ -260,6 +260,27 @@ async fn a_spill_and_a_wrong_guess_are_found() {
 }
 
 #[tokio::test]
+async fn a_scan_that_was_stopped_before_its_end_is_no_wrong_guess() {
+    let caller = reader();
+    for stopped in [
+        "SELECT * FROM page_views LIMIT 3",
+        "SELECT * FROM page_views ORDER BY id LIMIT 3",
+        "SELECT EXISTS (SELECT FROM page_views)",
+        "SELECT count(*) FROM (SELECT FROM page_views LIMIT 3) few",
+    ] {
+        let (texts, _) = caller
+            .done("execute_explain", json!({ "query": stopped }))
+            .await;
+        assert!(texts[1].contains("none"), "{}", texts.join("\n"));
+    }
+    // A sort reads to the end whoever asks it for how little.
+    let whole =
+        json!({"query": "SELECT * FROM page_views WHERE id % 1 <> 0 ORDER BY path LIMIT 3"});
+    let (texts, _) = caller.done("execute_explain", whole).await;
+    assert!(texts[1].contains("and gave 0"), "{}", texts.join("\n"));
+}
+
+#[tokio::test]
 async fn a_join_that_wastes_its_pairs_or_is_guessed_wrongly_is_found() {
     let caller = reader();
     let wasted = json!({"query": "SELECT count(*) FROM users a JOIN users b ON a.id + b.id < 20"});

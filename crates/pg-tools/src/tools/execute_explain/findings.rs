@@ -71,7 +71,9 @@ fn wrong_guess(node: &Node<'_>) -> Option<(f64, f64)> {
     let (small, large) = (guess.min(actual).max(1.0), guess.max(actual));
     // A guess that no input was left to prove is no mistake.
     let misleads = large >= FEW_ROWS / 10.0 && large / small >= WRONG_FACTOR && node.loops() > 0.0;
-    misleads.then_some((guess, actual))
+    // Nobody knows how many rows more there were.
+    let is_known = actual > guess || !node.may_be_stopped;
+    (misleads && is_known).then_some((guess, actual))
 }
 
 fn unselective_scan(node: &Node<'_>) -> Option<Finding> {

@@ -12,6 +12,8 @@ pub(super) struct Plan<'a> {
 pub(super) struct Node<'a> {
     fields: &'a Value,
     pub(super) inputs: Vec<Node<'a>>,
+    /// Whether what reads it may have stopped before its end, as a limit does.
+    pub(super) may_be_stopped: bool,
 }
 
 /// What a node's line is followed by, where it has them.
@@ -31,7 +33,7 @@ const DETAILS: [&str; 10] = [
 impl<'a> Plan<'a> {
     pub(super) fn read(explained: &'a Value) -> Self {
         static NOTHING: Value = Value::Null;
-        let root = Node::read(explained.get("Plan").unwrap_or(&NOTHING));
+        let root = Node::read(explained.get("Plan").unwrap_or(&NOTHING), false);
         Plan { explained, root }
     }
 
@@ -53,15 +55,39 @@ impl<'a> Plan<'a> {
 }
 
 impl<'a> Node<'a> {
-    fn read(fields: &'a Value) -> Self {
+    fn read(fields: &'a Value, may_be_stopped: bool) -> Self {
+        let mut node = Node {
+            fields,
+            inputs: Vec::new(),
+            may_be_stopped,
+        };
         let inputs = fields
             .get("Plans")
             .and_then(Value::as_array)
             .into_iter()
             .flatten();
-        Node {
-            fields,
-            inputs: inputs.map(Node::read).collect(),
+        node.inputs = inputs
+            .map(|input| Node::read(input, node.may_stop(input)))
+            .collect();
+        node
+    }
+
+    /// Says whether the node may stop reading an input before its end.
+    fn may_stop(&self, input: &Value) -> bool {
+        let relationship = input.get("Parent Relationship").and_then(Value::as_str);
+        // EXISTS and IN need not see all rows; a CTE is read as far as its readers ask.
+        if matches!(relationship, Some("SubPlan" | "InitPlan")) {
+            return true;
+        }
+        let needs_one = matches!(self.text("Join Type"), Some("Semi" | "Anti"))
+            || self.fields.get("Inner Unique") == Some(&Value::Bool(true));
+        match self.kind() {
+            "Limit" | "Merge Join" => true,
+            "Nested Loop" if relationship == Some("Inner") && needs_one => true,
+            // These read all of it before they give the first row.
+            "Sort" | "Hash" | "Bitmap Heap Scan" => false,
+            "Aggregate" if self.text("Strategy") != Some("Sorted") => false,
+            _ => self.may_be_stopped,
         }
     }
 
