@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 use super::*;
 use crate::{
     QueryLimits, Settings,
-    bench::{counting_cluster, superuser},
+    bench::{counting_cluster, superuser, vector_cluster},
     tools::trial::Trial,
 };
 
@@ -261,6 +261,51 @@ async fn what_is_well_is_not_found() {
         .collect();
     // In the order of the checks: wraparound, transactions, sequences, duplicates, bloat.
     assert_eq!(outcomes, ["fine", "fine", "findings", "findings", "fine"]);
+}
+
+#[tokio::test]
+async fn an_index_is_not_bloated_where_widths_are_not_known_or_space_was_asked_for() {
+    ill().await;
+    let admin = superuser(counting_cluster()).await;
+    for sql in [
+        "CREATE TABLE ward.unmeasured (line text) WITH (autovacuum_enabled = off);
+         INSERT INTO ward.unmeasured SELECT repeat(md5(i::text), 6) FROM generate_series(1, 10000) i;
+         CREATE INDEX unmeasured_line ON ward.unmeasured (line);
+         CREATE TABLE ward.spacious (id int);
+         INSERT INTO ward.spacious SELECT generate_series(1, 30000);
+         CREATE INDEX spacious_id ON ward.spacious (id) WITH (fillfactor = 20)",
+        "VACUUM (ANALYZE) ward.spacious",
+    ] {
+        admin.batch_execute(sql).await.unwrap();
+    }
+    let (_, structured) = findings("watcher", 0.01, &["index_bloat"]).await;
+    for subject in ["unmeasured_line", "spacious_id"] {
+        assert_eq!(about(&structured, subject), [""; 0], "{subject}");
+    }
+}
+
+#[tokio::test]
+async fn a_constraint_that_is_not_enforced_is_not_said_to_be_unchecked() {
+    let cluster = vector_cluster();
+    let admin = superuser(cluster).await;
+    let version = admin.query_one("SHOW server_version_num", &[]).await;
+    let version: String = version.unwrap().get(0);
+    // PostgreSQL 18 is the first that knows such constraints.
+    if version.parse::<u32>().unwrap() < 180_000 {
+        return;
+    }
+    let sql = "CREATE ROLE inspector LOGIN; GRANT CONNECT ON DATABASE postgres TO inspector; CREATE TABLE declared (a int);
+        ALTER TABLE declared ADD CONSTRAINT told CHECK (a > 0) NOT ENFORCED;
+        ALTER TABLE declared ADD CONSTRAINT unchecked CHECK (a > 0) NOT VALID";
+    admin.batch_execute(sql).await.unwrap();
+    let reader = Arc::new(Reader::new(Arc::default(), QueryLimits::default()));
+    let tool: Arc<dyn Tool> = Arc::new(AnalyzeHealth::new(reader));
+    let given = json!({ "checks": ["invalid_constraints"] });
+    let (_, structured) = Trial::of(cluster, "inspector", tool)
+        .done("analyze_health", given)
+        .await;
+    assert_eq!(about(&structured, "told on"), [""; 0]);
+    assert_eq!(about(&structured, "unchecked on").len(), 1);
 }
 
 #[tokio::test]
