@@ -442,7 +442,8 @@ impl Stake {
         self.arriving() > 0
     }
 
-    fn take_idle(&self) -> Option<Box<Connection>> {
+    /// Takes an idle connection out of the pool.
+    pub(crate) fn take_idle(&self) -> Option<Box<Connection>> {
         let mut is_taken = false;
         let taken = self
             .pool()?

@@ -120,7 +120,7 @@ impl managed::Manager for Connector {
         match timeout_at(until, self.stake.grant()).await {
             Ok(Some(Grant::Connection(connection))) => Ok(connection),
             // Seldom, and large: a lease should not have to hold the state of a login.
-            Ok(Some(Grant::Place(place))) => Box::pin(self.open(place, until)).await.map(Box::new),
+            Ok(Some(Grant::Place(place))) => Box::pin(self.open(place, until)).await,
             Ok(None) | Err(_) => Err(ConnectError::Full),
         }
     }
@@ -140,40 +140,34 @@ impl managed::Manager for Connector {
 impl Connector {
     /// Opens a connection on a place. A server that has none to spare, since other programs hold
     /// them or one that was just closed is still ending, is asked again while there is time.
-    async fn open(&self, place: Place, until: Instant) -> Result<Connection, ConnectError> {
-        let opened = self.open_in_time(place, until).await;
-        let opened = opened.map_err(|error| match error {
-            ConnectError::Refused(refusal) if is_full(&refusal) => ConnectError::Full,
-            other => other,
-        });
+    async fn open(&self, place: Place, until: Instant) -> Result<Box<Connection>, ConnectError> {
+        let place = Arc::new(place);
+        let mut pause = FULL_PAUSE;
+        let opened = loop {
+            let error = match self.find(&place).await {
+                Err(ConnectError::Refused(error)) if is_full(&error) => error,
+                found => break found,
+            };
+            self.reachability.note_full(&error, Instant::now());
+            self.stake.budget().doubt();
+            // What another caller of the session has given back is as good, and all that it may ever get.
+            let own = self.stake.take_idle();
+            if let Some(own) = own.filter(|own| !own.client.is_closed()) {
+                return Ok(own);
+            }
+            self.stake.budget().reclaim();
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break Err(ConnectError::Full);
+            }
+            sleep(pause.min(left)).await;
+            pause = (pause * 2).min(LONGEST_FULL_PAUSE);
+        };
         if self.reachability.note(&opened) {
             // It may have been restarted with other settings.
             self.stake.budget().doubt();
         }
-        opened
-    }
-
-    async fn open_in_time(&self, place: Place, until: Instant) -> Result<Connection, ConnectError> {
-        let place = Arc::new(place);
-        let mut pause = FULL_PAUSE;
-        loop {
-            let error = match self.find(&place).await {
-                Err(ConnectError::Refused(error)) => error,
-                found => return found,
-            };
-            if !is_full(&error) {
-                return Err(error.into());
-            }
-            self.reachability.note_full(&error, Instant::now());
-            self.stake.budget().doubt();
-            self.stake.budget().reclaim();
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(error.into());
-            }
-            sleep(pause.min(left)).await;
-            pause = (pause * 2).min(LONGEST_FULL_PAUSE);
-        }
+        opened.map(Box::new)
     }
 
     /// Connects to the first host that will do; to such as were silent of late only when no other one does.

@@ -367,6 +367,27 @@ async fn a_role_is_asked_for_no_more_connections_than_it_may_have() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_the_server_refuses_takes_what_its_session_gives_back() {
+    let (_alone, observer) = alone().await;
+    let login = limited(&observer).await;
+    let fewer = "ALTER ROLE limited CONNECTION LIMIT 1";
+    observer.batch_execute(fewer).await.unwrap();
+    let limits = Limits {
+        max_connections_total: Some(3),
+        ..Limits::default()
+    };
+    let sessions = Sessions::new([login], limits);
+    let session = sessions.open("alone", None);
+    let first = session.lease("main").await.unwrap();
+    let second = tokio::spawn(async move { call(&session).await });
+    while sessions.census().budgets[0].taken < 2 {
+        tokio::task::yield_now().await;
+    }
+    first.scrub().await.unwrap();
+    second.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_waits_for_a_full_server_as_long_as_it_may() {
     let (_alone, observer) = alone().await;
     let login = limited(&observer).await;
