@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use token_store::{Changes, Token, TokenId};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{allowance::Allowance, announce, databases::Differences};
+use crate::{announce, databases::Differences, throttle::Throttle};
 
 /// Tokens that one line names.
 const MOST_IDS: usize = 100;
@@ -34,7 +34,7 @@ pub(crate) struct Audit {
     log: AuditLog,
     terms: Terms,
     /// Locked for a computation, and only when a token is refused.
-    refusals: Mutex<Allowance>,
+    refusals: Mutex<Throttle>,
 }
 
 /// Serves with the audit log that is configured, if there is one; when `serve` has ended, all that was
@@ -197,7 +197,7 @@ impl Audit {
         self.log.write(entry);
     }
 
-    fn refusals(&self) -> std::sync::MutexGuard<'_, Allowance> {
+    fn refusals(&self) -> std::sync::MutexGuard<'_, Throttle> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

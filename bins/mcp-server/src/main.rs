@@ -1,6 +1,5 @@
 //! Serves PostgreSQL to AI agents over MCP, each token in a world of its own.
 
-mod allowance;
 mod announce;
 mod audit;
 mod beside;
@@ -29,6 +28,7 @@ mod refusals;
 mod reload;
 mod serve;
 mod signals;
+mod throttle;
 mod tls;
 mod validity;
 

@@ -12,7 +12,7 @@ use std::{
 use mcp_protocol::Refusal;
 use token_store::TokenId;
 
-use crate::{allowance::Allowance, audit::Audit};
+use crate::{audit::Audit, throttle::Throttle};
 
 /// The most lines of the server's log about refused tokens.
 const REFUSALS_A_MINUTE: u32 = 10;
@@ -23,7 +23,7 @@ pub(crate) struct Refusals {
     /// In the order of [`REASONS`].
     counts: [AtomicU64; REASONS.len()],
     /// Locked for a computation, and only when a token is refused.
-    told: Mutex<Allowance>,
+    told: Mutex<Throttle>,
 }
 
 impl Refusals {

@@ -6,14 +6,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// What was said of late.
 #[derive(Debug, Default)]
-pub(crate) struct Allowance {
+pub(crate) struct Throttle {
     /// When the allowance will be whole again.
     whole_at: Option<Instant>,
     /// Refusals without a line since then.
     untold: u64,
 }
 
-impl Allowance {
+impl Throttle {
     /// Says how many refusals had no line before this one, if it may have one.
     pub(crate) fn pass(&mut self, per_minute: u32, now: Instant) -> Option<u64> {
         let each = MINUTE / per_minute.max(1);
@@ -40,15 +40,15 @@ mod tests {
 
     #[test]
     fn lines_about_refused_tokens_are_so_many_a_minute_and_the_rest_is_counted() {
-        let (mut allowance, start) = (Allowance::default(), Instant::now());
+        let (mut throttle, start) = (Throttle::default(), Instant::now());
         for _ in 0..60 {
-            assert_eq!(allowance.pass(60, start), Some(0));
+            assert_eq!(throttle.pass(60, start), Some(0));
         }
         for _ in 0..7 {
-            assert_eq!(allowance.pass(60, start), None);
+            assert_eq!(throttle.pass(60, start), None);
         }
-        assert_eq!(allowance.pass(60, start + Duration::from_secs(1)), Some(7));
-        assert_eq!(allowance.pass(60, start + Duration::from_secs(1)), None);
-        assert_eq!(allowance.pass(60, start + MINUTE), Some(1));
+        assert_eq!(throttle.pass(60, start + Duration::from_secs(1)), Some(7));
+        assert_eq!(throttle.pass(60, start + Duration::from_secs(1)), None);
+        assert_eq!(throttle.pass(60, start + MINUTE), Some(1));
     }
 }
