@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-/// How many changes a slow follower may be behind before it is told that everything changed.
+/// How many changes a slow follower may be behind before it is told that everything it follows changed.
 const CAPACITY: usize = 256;
 
 /// Tells the clients that follow it what changed; cloned freely.
@@ -82,14 +82,20 @@ pub(crate) struct Follower {
 
 impl Follower {
     /// Waits for the next change; never ends while the service lives. May be broken off.
-    pub(crate) async fn next(&mut self) -> Change {
+    ///
+    /// `followed` gives the resources of which the follower is told.
+    pub(crate) async fn next(&mut self, followed: impl Fn() -> Vec<String>) -> Change {
         if let Some(change) = self.missed.pop() {
             return change;
         }
         match self.receiver.recv().await {
             Ok(change) => change,
             Err(broadcast::error::RecvError::Lagged(_)) => {
-                self.missed = vec![Change::Resources, Change::Prompts];
+                let resources = followed()
+                    .into_iter()
+                    .map(|uri| Change::Resource(uri.into()));
+                self.missed = resources.collect();
+                self.missed.extend([Change::Resources, Change::Prompts]);
                 Change::Tools
             }
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,

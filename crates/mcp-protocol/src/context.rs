@@ -202,7 +202,7 @@ impl<P> Context<P> {
             total,
             message,
         };
-        self.call.outbox.send(jsonrpc::write_notification(
+        self.call.outbox.tell(jsonrpc::write_notification(
             "notifications/progress",
             &params,
         ));
@@ -230,7 +230,7 @@ impl<P> Context<P> {
                 logger,
                 data,
             };
-            self.call.outbox.send(jsonrpc::write_notification(
+            self.call.outbox.tell(jsonrpc::write_notification(
                 "notifications/message",
                 &params,
             ));

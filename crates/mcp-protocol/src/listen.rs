@@ -99,22 +99,25 @@ impl<H: Handler> Service<H> {
         let mut follower = self.changes.follow();
         let (filter, followed) = self.begin_to_follow(asking, wanted).await?;
         let acknowledged = json!({ "_meta": subscription(id), "notifications": &filter });
-        asking.outbox.send(jsonrpc::write_notification(
-            "notifications/subscriptions/acknowledged",
-            &acknowledged,
-        ));
+        let acknowledged =
+            jsonrpc::write_notification("notifications/subscriptions/acknowledged", &acknowledged);
+        asking.outbox.send(acknowledged).await;
+        let stream = Stream {
+            outbox: &asking.outbox,
+            id: Some(id),
+        };
         let tell_changes = async {
             loop {
-                let change = follower.next().await;
+                let change = follower.next(|| followed.uris()).await;
                 if filter.passes(&change) {
-                    tell(&asking.outbox, &change, Some(id));
+                    stream.tell(&change).await;
                 }
             }
         };
         let look = self.look(
             &asking.scope.principal,
             || Some(Arc::clone(&followed)),
-            |change| tell(&asking.outbox, change, Some(id)),
+            &stream,
         );
         tokio::select! {
             () = tell_changes => {}
@@ -123,18 +126,17 @@ impl<H: Handler> Service<H> {
         }
         if let Channel::Stdio(_) = arrival.channel {
             // Where streams share one pipe, the end of one is told (2026-07-28, notifications/cancelled).
-            asking.outbox.send(jsonrpc::write_notification(
-                "notifications/cancelled",
-                &json!({ "requestId": id }),
-            ));
+            let end = json!({ "requestId": id });
+            let end = jsonrpc::write_notification("notifications/cancelled", &end);
+            asking.outbox.send(end).await;
         }
         let mut reply = self.reply(&crate::model::Empty, asking.scope.revision, None);
         reply.subscription = Some(id);
         Ok(jsonrpc::write_result(id, |out| reply.write(out)))
     }
 
-    /// Takes the first look at what a stream is to follow. What there is not is left out of the filter,
-    /// and the handler is told.
+    /// Takes the first look at what a stream is to follow, within the time of one request. What there is
+    /// not is left out of the filter, and the handler is told; what is not reached in time is left out, too.
     async fn begin_to_follow(
         &self,
         asking: &Asking<'_, H::Principal>,
@@ -152,12 +154,16 @@ impl<H: Handler> Service<H> {
             asking.origin(),
         );
         let followed = Followed::default();
-        for uri in &filter.resource_subscriptions {
-            let following = self.handler.follow_resource(uri, context.clone());
-            if let Ok(Ok(version)) = self.limited(Box::pin(following)).await {
-                followed.add(uri.clone(), version);
+        let looking = async {
+            for uri in &filter.resource_subscriptions {
+                let following = Box::pin(self.handler.follow_resource(uri, context.clone()));
+                if let Ok(version) = following.await {
+                    followed.add(uri.clone(), version);
+                }
             }
-        }
+            Ok(())
+        };
+        let _in_time = self.limited(Box::pin(looking)).await;
         filter
             .resource_subscriptions
             .retain(|uri| followed.contains(uri));
@@ -193,17 +199,16 @@ impl<H: Handler> Service<H> {
         let service = Arc::clone(self);
         let answer = Box::pin(async move {
             let _place = place;
+            let stream = Stream::unsolicited(&sender);
             let tell_changes = async {
                 loop {
-                    let change = follower.next().await;
-                    tell_session(&sender, &session, &offered, &change);
+                    let change = follower.next(|| session.followed.uris()).await;
+                    if wants(&session, &offered, &change) {
+                        stream.tell(&change).await;
+                    }
                 }
             };
-            let look = service.look(
-                &principal,
-                || Some(Arc::clone(&session.followed)),
-                |change| tell(&sender, change, None),
-            );
+            let look = service.look(&principal, || Some(Arc::clone(&session.followed)), &stream);
             tokio::select! {
                 () = tell_changes => {}
                 () = look => {}
@@ -231,19 +236,20 @@ impl<H: Handler> Service<H> {
         let offered = self.handler.capabilities();
         let service = Arc::clone(self);
         let answer = Box::pin(async move {
+            let stream = Stream::unsolicited(&sender);
+            let followed = || Some(Arc::clone(&conversation.session()?.followed));
+            let uris = || followed().map_or_else(Vec::new, |followed| followed.uris());
             let tell_changes = async {
                 loop {
-                    let change = follower.next().await;
-                    if let Some(session) = conversation.session() {
-                        tell_session(&sender, &session, &offered, &change);
+                    let change = follower.next(uris).await;
+                    if let Some(session) = conversation.session()
+                        && wants(&session, &offered, &change)
+                    {
+                        stream.tell(&change).await;
                     }
                 }
             };
-            let look = service.look(
-                &principal,
-                || Some(Arc::clone(&conversation.session()?.followed)),
-                |change| tell(&sender, change, None),
-            );
+            let look = service.look(&principal, followed, &stream);
             tokio::select! {
                 answer = tell_changes => answer,
                 answer = look => answer,
@@ -257,7 +263,7 @@ impl<H: Handler> Service<H> {
         &self,
         principal: &H::Principal,
         followed: impl Fn() -> Option<Arc<Followed>>,
-        tell: impl Fn(&Change),
+        stream: &Stream<'_>,
     ) -> T {
         loop {
             tokio::time::sleep(self.options.follow_interval).await;
@@ -268,7 +274,7 @@ impl<H: Handler> Service<H> {
                 if let Some(version) = self.version(&uri, principal).await
                     && followed.has_changed(&uri, version)
                 {
-                    tell(&Change::Resource(uri.into()));
+                    stream.tell(&Change::Resource(uri.into())).await;
                 }
             }
         }
@@ -284,28 +290,40 @@ impl<H: Handler> Service<H> {
     }
 }
 
-fn tell_session(outbox: &Outbox, session: &Session, offered: &Capabilities, change: &Change) {
-    let wanted = match change {
+/// Where changes are told.
+struct Stream<'a> {
+    outbox: &'a Outbox,
+    /// What changes are tagged with, where the revision has such.
+    id: Option<&'a Id>,
+}
+
+impl<'a> Stream<'a> {
+    fn unsolicited(outbox: &'a Outbox) -> Self {
+        Self { outbox, id: None }
+    }
+
+    /// Tells a change, when a slow reader has left room for it.
+    async fn tell(&self, change: &Change) {
+        let mut params = Object::new();
+        if let Some(id) = self.id {
+            params.insert("_meta".to_owned(), subscription(id));
+        }
+        if let Change::Resource(uri) = change {
+            params.insert("uri".to_owned(), Value::from(&**uri));
+        }
+        let told = jsonrpc::write_notification(change.method(), &params);
+        self.outbox.send(told).await;
+    }
+}
+
+/// Says whether a session is to be told of a change.
+fn wants(session: &Session, offered: &Capabilities, change: &Change) -> bool {
+    match change {
         Change::Tools => offered.tools && offered.list_changed,
         Change::Prompts => offered.prompts && offered.list_changed,
         Change::Resources => offered.resources && offered.list_changed,
         Change::Resource(uri) => session.followed.contains(uri),
-    };
-    if wanted {
-        tell(outbox, change, None);
     }
-}
-
-/// Sends a change, tagged with the stream that it belongs to where the revision has such.
-fn tell(outbox: &Outbox, change: &Change, stream: Option<&Id>) {
-    let mut params = Object::new();
-    if let Some(id) = stream {
-        params.insert("_meta".to_owned(), subscription(id));
-    }
-    if let Change::Resource(uri) = change {
-        params.insert("uri".to_owned(), Value::from(&**uri));
-    }
-    outbox.send(jsonrpc::write_notification(change.method(), &params));
 }
 
 fn subscription(id: &Id) -> Value {

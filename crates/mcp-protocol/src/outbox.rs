@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
-/// How many messages wait for a slow reader before further ones are left out: progress and logs
-/// are news, not results.
+/// How many messages wait for a slow reader before news is left out, and everything else waits, too.
 const CAPACITY: usize = 256;
 
 /// A queue from a handler to whoever polls it. No task stands between the two.
@@ -15,6 +15,8 @@ const CAPACITY: usize = 256;
 pub(crate) struct Outbox {
     // Held for a push or a pop.
     state: Mutex<State>,
+    /// Told when there may be room again.
+    room: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -27,34 +29,66 @@ struct State {
 }
 
 impl Outbox {
-    /// Queues a message, unless nobody will read it or too many wait already.
-    pub(crate) fn send(&self, message: impl Into<Bytes>) {
-        let waker = {
-            let mut state = self.lock();
-            if state.closed || state.waiting.len() >= CAPACITY {
+    /// Queues news, such as progress, unless too many messages wait already.
+    pub(crate) fn tell(&self, news: impl Into<Bytes>) {
+        // What is left out is no loss: later news or the answer says more.
+        let _told = self.push(&news.into());
+    }
+
+    /// Queues a message that must not be lost, when there is room for it.
+    pub(crate) async fn send(&self, message: impl Into<Bytes>) {
+        let message = message.into();
+        loop {
+            // It is told of room from here on.
+            let room = self.room.notified();
+            if self.push(&message) {
                 return;
             }
-            state.waiting.push_back(message.into());
+            room.await;
+        }
+    }
+
+    /// Queues a message if there is room for it. One that nobody will read needs none.
+    fn push(&self, message: &Bytes) -> bool {
+        let waker = {
+            let mut state = self.lock();
+            if state.closed {
+                return true;
+            }
+            if state.waiting.len() >= CAPACITY {
+                return false;
+            }
+            state.waiting.push_back(message.clone());
             state.waker.take()
         };
         if let Some(waker) = waker {
             waker.wake();
         }
+        true
     }
 
     /// Takes the next message, or has the task woken at the next one.
     pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Option<Bytes> {
-        let mut state = self.lock();
-        let message = state.waiting.pop_front();
-        if message.is_none() {
-            state.waker = Some(context.waker().clone());
-        }
-        message
+        self.take(|state| state.waker = Some(context.waker().clone()))
     }
 
     /// Takes the next message.
     pub(crate) fn next(&self) -> Option<Bytes> {
-        self.lock().waiting.pop_front()
+        self.take(|_| ())
+    }
+
+    fn take(&self, if_none: impl FnOnce(&mut State)) -> Option<Bytes> {
+        let mut state = self.lock();
+        let was_full = state.waiting.len() >= CAPACITY;
+        let message = state.waiting.pop_front();
+        if message.is_none() {
+            if_none(&mut state);
+        }
+        drop(state);
+        if was_full {
+            self.room.notify_waiters();
+        }
+        message
     }
 
     /// Notes how far the request is; `false` if that is no further than before.
@@ -72,6 +106,8 @@ impl Outbox {
         let mut state = self.lock();
         state.closed = true;
         state.waiting.clear();
+        drop(state);
+        self.room.notify_waiters();
     }
 
     /// Tells whether nobody reads the messages.

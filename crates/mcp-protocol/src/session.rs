@@ -159,12 +159,12 @@ impl Session {
             id
         };
         let _asked = Asked { session: self, id };
-        outbox.send(jsonrpc::write_request(
-            &Id::Number(id.into()),
-            method,
-            params,
-        ));
-        within(limit, answered).await?.ok()
+        let request = jsonrpc::write_request(&Id::Number(id.into()), method, params);
+        let exchange = async {
+            outbox.send(request).await;
+            answered.await
+        };
+        within(limit, exchange).await?.ok()
     }
 
     /// Takes the client's answer to a request; tells whether one was waiting for it.

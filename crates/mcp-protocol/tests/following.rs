@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -64,7 +64,8 @@ impl Handler for Versioned {
         let mut seen = self.seen.lock().unwrap();
         let (looks, version) = seen.entry(principal.name().to_owned()).or_default();
         *looks += 1;
-        (uri == "test://versioned").then(|| version.to_string())
+        uri.starts_with("test://versioned")
+            .then(|| version.to_string())
     }
 
     fn may_follow(&self, uri: &str, _: &Holder) -> bool {
@@ -79,6 +80,9 @@ impl Handler for Versioned {
         self.tell("follows", uri, &context);
         if uri == "test://hidden" {
             return Err(CallError::NotFound(uri.to_owned()));
+        }
+        if uri.starts_with("test://stuck") {
+            std::future::pending::<()>().await;
         }
         Ok(self.resource_version(uri, context.principal()).await)
     }
@@ -213,5 +217,69 @@ async fn the_handler_is_told_who_follows_what_and_may_refuse_it() {
             "bob follows test://hidden",
             "bob follows test://versioned",
         ]
+    );
+}
+
+#[tokio::test]
+async fn a_stream_is_told_of_everything_that_changes_at_once() {
+    let seen = Seen::default();
+    let handler = Versioned {
+        info: ServerInfo::default(),
+        seen: seen.clone(),
+        told: Told::default(),
+    };
+    let options = ServiceOptions {
+        follow_interval: Duration::from_millis(5),
+        ..ServiceOptions::default()
+    };
+    let server = start_handler(handler, Options::default(), options).await;
+    let uris: BTreeSet<_> = (0..1000)
+        .map(|number| format!("test://versioned/{number}"))
+        .collect();
+    let mut alice = Client::new(&server, "2026-07-28");
+    let params = json!({ "notifications": { "resourceSubscriptions": uris } });
+    let request = alice.request("subscriptions/listen", params);
+    let mut stream = alice.stream(&alice.http("POST", "", Some(&request))).await;
+    stream.next().await.expect("it is acknowledged");
+
+    let find_by_looking = || change(&seen, "alice");
+    let hear_from_the_handler = || uris.iter().for_each(|uri| server.changes.resource(uri));
+    let ways: [&dyn Fn(); 2] = [&find_by_looking, &hear_from_the_handler];
+    for tell in ways {
+        tell();
+        let mut missing = uris.clone();
+        while !missing.is_empty() {
+            let told = stream.next().await.unwrap();
+            assert_eq!(told["method"], "notifications/resources/updated");
+            missing.remove(told["params"]["uri"].as_str().unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_begins_in_time_whatever_its_resources_take() {
+    let handler = Versioned {
+        info: ServerInfo::default(),
+        seen: Seen::default(),
+        told: Told::default(),
+    };
+    let options = ServiceOptions {
+        request_timeout: Duration::from_millis(200),
+        ..ServiceOptions::default()
+    };
+    let server = start_handler(handler, Options::default(), options).await;
+    let uris: Vec<_> = (0..1000)
+        .map(|number| format!("test://stuck/{number}"))
+        .collect();
+    let mut alice = Client::new(&server, "2026-07-28");
+    let params =
+        json!({ "notifications": { "resourceSubscriptions": uris, "toolsListChanged": true } });
+    let request = alice.request("subscriptions/listen", params);
+    let mut stream = alice.stream(&alice.http("POST", "", Some(&request))).await;
+    let acknowledged = stream.next().await.unwrap();
+    let accepted = &acknowledged["params"]["notifications"];
+    assert!(
+        accepted.get("resourceSubscriptions").is_none(),
+        "{accepted}"
     );
 }

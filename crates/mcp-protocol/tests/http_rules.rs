@@ -348,7 +348,7 @@ async fn health_needs_no_token() {
         .await;
     assert_eq!(
         (reply.status, reply.json()),
-        (200, json!({ "status": "ok", "tools": 7 }))
+        (200, json!({ "status": "ok", "tools": 8 }))
     );
 }
 

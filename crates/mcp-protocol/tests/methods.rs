@@ -170,7 +170,7 @@ async fn lists_come_in_pages() {
         .call("", "tools/list", json!({ "cursor": cursor }))
         .await
         .json();
-    assert_eq!(names(&second), ["steps", "keep", "flood"]);
+    assert_eq!(names(&second), ["steps", "chat", "keep", "flood"]);
     assert_eq!(second["result"].get("nextCursor"), None);
 }
 

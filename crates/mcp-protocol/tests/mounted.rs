@@ -66,7 +66,7 @@ async fn a_mounted_server_answers_beside_others_and_keeps_to_its_rules() {
     let own = ask("GET /own HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!((own.status, own.body.as_str()), (200, "own"));
     let health = ask("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
-    assert_eq!((health.status, &health.json()["tools"]), (200, &json!(7)));
+    assert_eq!((health.status, &health.json()["tools"]), (200, &json!(8)));
     let call = |name: &str| {
         let params = json!({ "name": name, "arguments": { "text": "hello" } });
         let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });

@@ -482,6 +482,33 @@ async fn a_handler_asks_over_the_pipe() {
 }
 
 #[tokio::test]
+async fn a_question_is_asked_however_much_was_told_before() {
+    let mut pipe = start(Options::default());
+    let capabilities = json!({ "elicitation": {} });
+    let params = json!({ "protocolVersion": "2025-11-25", "capabilities": capabilities });
+    pipe.call(0, "initialize", params).await;
+    pipe.next().await.unwrap();
+    pipe.call(1, "tools/call", json!({ "name": "chat" })).await;
+    let asked = loop {
+        let message = pipe.next().await.unwrap();
+        if message["method"] != "notifications/message" {
+            break message;
+        }
+    };
+    assert_eq!(asked["method"], "elicitation/create");
+    let result = json!({ "action": "accept", "content": { "name": "Ada" } });
+    let answer = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": result });
+    pipe.send(&answer.to_string()).await;
+    let answer = loop {
+        let message = pipe.next().await.unwrap();
+        if message["method"] != "notifications/message" {
+            break message;
+        }
+    };
+    assert_eq!(answer["result"]["content"][0]["text"], "Ada");
+}
+
+#[tokio::test]
 async fn a_session_over_the_pipe_is_told_of_changes() {
     let fixtures = fixtures::Fixtures::new(Default::default()).unwrap();
     let mut pipe = start_handler(fixtures, Options::default());

@@ -11,8 +11,8 @@ use std::time::Duration;
 use mcp_protocol::http::{Options, Server};
 use mcp_protocol::{
     AsTask, Authenticate, CallError, Capabilities, Changes, Context, Credentials, Handler, Health,
-    LogLevel, Principal, Refusal, Schema, ServerInfo, Service, ServiceOptions, Tool, ToolCall,
-    ToolResult,
+    InputRequest, InputResponse, LogLevel, Principal, Refusal, Schema, ServerInfo, Service,
+    ServiceOptions, Tool, ToolCall, ToolResult,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -123,6 +123,7 @@ impl Fixture {
                 any(),
             ),
             Tool::new("steps", "Tells its progress and logs.", any()),
+            Tool::new("chat", "Logs a lot, then asks for a name.", any()),
             Tool::new("keep", "Keeps something for its session.", any()),
             Tool::new("flood", "Returns more than any socket buffers.", any()),
         ];
@@ -190,6 +191,20 @@ impl Handler for Fixture {
                 let _ = self.events.send(Event::Started);
                 context.progress(1.0, None, None);
                 std::future::pending().await
+            }
+            "chat" => {
+                for line in 0..1000 {
+                    context.log(LogLevel::Info, None, &json!(line));
+                }
+                let schema = r#"{"type":"object","properties":{"name":{"type":"string"}}}"#;
+                let name = InputRequest::Form {
+                    message: "Your name?".to_owned(),
+                    schema: Schema::input(schema).unwrap(),
+                };
+                let InputResponse::Elicited { content, .. } = context.ask("name", name)? else {
+                    return Ok(ToolResult::error("this is no form"));
+                };
+                Ok(ToolResult::text(content["name"].as_str().unwrap()))
             }
             "keep" => Ok(ToolResult::text(match context.session() {
                 Some(session) => {
