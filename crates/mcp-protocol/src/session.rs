@@ -50,7 +50,10 @@ type Attached = Box<dyn Any + Send + Sync>;
 #[derive(Debug)]
 struct State {
     log_level: LogLevel,
-    running: HashMap<Id, oneshot::Sender<()>>,
+    /// Each with what tells it from an earlier one of the same identifier, which clients must not give
+    /// twice (2025-11-25, basic, Requests) and some do.
+    running: HashMap<Id, (u64, oneshot::Sender<()>)>,
+    last_begun: u64,
     asked: HashMap<u64, oneshot::Sender<Outcome>>,
     last_asked: u64,
     has_stream: bool,
@@ -100,6 +103,7 @@ impl Session {
             state: Mutex::new(State {
                 log_level: LogLevel::Info,
                 running: HashMap::new(),
+                last_begun: 0,
                 asked: HashMap::new(),
                 last_asked: 0,
                 has_stream: false,
@@ -123,11 +127,18 @@ impl Session {
     /// Enters a running request, so that it can be cancelled until the guard is dropped.
     pub(crate) fn begin(self: &Arc<Self>, id: &Id) -> (Running, oneshot::Receiver<()>) {
         let (cancel, cancelled) = oneshot::channel();
-        self.lock().running.insert(id.clone(), cancel);
+        let number = {
+            let mut state = self.lock();
+            state.last_begun += 1;
+            let number = state.last_begun;
+            let _earlier = state.running.insert(id.clone(), (number, cancel));
+            number
+        };
         (
             Running {
                 session: Arc::clone(self),
                 id: id.clone(),
+                number,
             },
             cancelled,
         )
@@ -136,7 +147,7 @@ impl Session {
     /// Cancels a running request; one that is not running is ignored.
     pub(crate) fn cancel(&self, id: &Id) {
         let cancel = self.lock().running.remove(id);
-        if let Some(cancel) = cancel {
+        if let Some((_, cancel)) = cancel {
             // It may have ended just now.
             let _sent = cancel.send(());
         }
@@ -246,11 +257,16 @@ impl Session {
 pub(crate) struct Running {
     session: Arc<Session>,
     id: Id,
+    number: u64,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.session.lock().running.remove(&self.id);
+        let mut state = self.session.lock();
+        let entry = state.running.get(&self.id);
+        if entry.is_some_and(|(number, _)| *number == self.number) {
+            state.running.remove(&self.id);
+        }
     }
 }
 

@@ -115,8 +115,11 @@ struct Peer<H: Handler> {
 /// What runs for the other side.
 enum Running {
     One(Id, Exchange),
-    /// A batch, and the answers that it has so far.
-    Batch(Pin<Box<dyn Future<Output = Vec<Option<Bytes>>> + Send>>),
+    /// A batch of so many requests, and the answers that it has so far.
+    Batch(
+        usize,
+        Pin<Box<dyn Future<Output = Vec<Option<Bytes>>> + Send>>,
+    ),
 }
 
 impl<H: Handler> Peer<H> {
@@ -166,9 +169,8 @@ impl<H: Handler> Peer<H> {
     }
 
     fn start<W>(&mut self, request: Request, output: &mut Output<W>) {
-        if self.running.len() >= self.options.max_requests {
-            let failure = Failure::new(jsonrpc::INTERNAL_ERROR, "too many requests run at once");
-            output.push(&jsonrpc::write_failure(Some(&request.id), &failure));
+        if self.has_no_room_for(1) {
+            output.push(&too_many(&request.id));
             return;
         }
         let id = request.id.clone();
@@ -184,9 +186,14 @@ impl<H: Handler> Peer<H> {
             return;
         }
         let mut answers = Vec::new();
+        let mut requests = 0;
         for entry in entries {
             answers.push(match entry {
+                Ok(Message::Request(request)) if self.has_no_room_for(requests + 1) => {
+                    std::future::ready(Some(too_many(&request.id).into())).boxed()
+                }
                 Ok(Message::Request(request)) => {
+                    requests += 1;
                     let (service, arrival) = (Arc::clone(&self.service), self.arrival());
                     let principal = self.principal.clone();
                     async move { service.answer_in_batch(request, principal, arrival).await }
@@ -200,7 +207,13 @@ impl<H: Handler> Peer<H> {
                 Err(rejected) => std::future::ready(Some(rejected.write().into())).boxed(),
             });
         }
-        self.running.push(Running::Batch(join_all(answers).boxed()));
+        self.running
+            .push(Running::Batch(requests, join_all(answers).boxed()));
+    }
+
+    fn has_no_room_for(&self, requests: usize) -> bool {
+        let running: usize = self.running.iter().map(Running::requests).sum();
+        running + requests > self.options.max_requests
     }
 
     fn arrival(&self) -> Arrival {
@@ -217,6 +230,10 @@ impl<H: Handler> Peer<H> {
                 if let Some(id) = service::cancelled(&note) {
                     self.running
                         .retain(|one| !matches!(one, Running::One(other, _) if *other == id));
+                    if let Some(session) = self.conversation.session() {
+                        // It may be one of a batch, which goes on.
+                        session.cancel(&id);
+                    }
                 }
                 Ok(())
             }
@@ -263,18 +280,33 @@ enum Said {
 }
 
 impl Running {
+    fn requests(&self) -> usize {
+        match self {
+            Self::One(..) => 1,
+            Self::Batch(requests, _) => *requests,
+        }
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Said> {
         match self {
             Self::One(_, exchange) => exchange.poll_step(context).map(|step| match step {
                 Step::Sent(message) => Said::Message(message.into()),
                 Step::Done(answer) => Said::Last(answer.message.map(Into::into)),
             }),
-            Self::Batch(answers) => answers
+            Self::Batch(_, answers) => answers
                 .as_mut()
                 .poll(context)
                 .map(|answers| Said::Last(jsonrpc::join(answers.iter().flatten()))),
         }
     }
+}
+
+fn too_many(id: &Id) -> Vec<u8> {
+    let failure = Failure::new(
+        jsonrpc::INTERNAL_ERROR,
+        "too many requests run at once; wait for one to end",
+    );
+    jsonrpc::write_failure(Some(id), &failure)
 }
 
 /// The one writer. Writing may be broken off and taken up again.

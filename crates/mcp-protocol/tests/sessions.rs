@@ -244,6 +244,35 @@ async fn a_cancelled_request_is_dropped_and_answered_with_an_empty_stream() {
 }
 
 #[tokio::test]
+async fn a_request_can_be_cancelled_after_an_earlier_one_of_its_identifier_has_ended() {
+    let mut server = common::start(Options::default()).await;
+    let (session, call) = {
+        let mut client = Client::open(&server, "2025-11-25").await;
+        let call = client.request("tools/call", json!({ "name": "wait" }));
+        (client.session.clone().unwrap(), call)
+    };
+    let headers = format!("Accept: text/event-stream\r\nMcp-Session-Id: {session}\r\n");
+    let request = common::post(&headers, &call.to_string());
+    let mut sockets = Vec::new();
+    for _ in 0..2 {
+        let mut socket = server.connect().await;
+        tokio::io::AsyncWriteExt::write_all(&mut socket, request.as_bytes())
+            .await
+            .unwrap();
+        assert_eq!(server.event().await, Event::Started);
+        sockets.push(socket);
+    }
+    drop(sockets.remove(0));
+    assert_eq!(server.event().await, Event::Dropped);
+    let note = json!({
+        "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": call["id"] }
+    });
+    let headers = format!("Mcp-Session-Id: {session}\r\n");
+    assert_eq!(server.post(&headers, &note.to_string()).await.status, 202);
+    assert_eq!(server.event().await, Event::Dropped);
+}
+
+#[tokio::test]
 async fn the_level_of_a_session_filters_its_log() {
     let server = start().await;
     let mut client = Client::open(&server, "2025-06-18").await;

@@ -240,6 +240,64 @@ async fn too_many_requests_are_refused_one_by_one() {
     );
 }
 
+#[tokio::test]
+async fn requests_of_a_batch_count_one_by_one() {
+    let mut pipe = start(Options {
+        max_requests: 3,
+        ..Options::default()
+    });
+    pipe.call(0, "initialize", json!({ "protocolVersion": "2025-03-26" }))
+        .await;
+    pipe.next().await.unwrap();
+    let wait = json!({ "name": "wait" });
+    let call =
+        |id: u32| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": wait });
+    pipe.send(&json!([call(1), call(2)]).to_string()).await;
+    pipe.send(&json!([call(3), call(4), call(5)]).to_string())
+        .await;
+    pipe.send(&call(6).to_string()).await;
+    assert_eq!(
+        pipe.next().await.unwrap()["id"],
+        6,
+        "the batches are not yet answered"
+    );
+    for id in 1..=3 {
+        let params = json!({ "requestId": id });
+        let note =
+            json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params });
+        pipe.send(&note.to_string()).await;
+    }
+    let answers = pipe.next().await.unwrap();
+    let refused: Vec<_> = answers
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (&one["id"], &one["error"]["code"]))
+        .collect();
+    assert_eq!(
+        refused,
+        [(&json!(4), &json!(-32603)), (&json!(5), &json!(-32603))]
+    );
+}
+
+#[tokio::test]
+async fn a_request_of_a_batch_is_cancelled_alone() {
+    let mut pipe = start(Options::default());
+    pipe.call(0, "initialize", json!({ "protocolVersion": "2025-03-26" }))
+        .await;
+    pipe.next().await.unwrap();
+    pipe.send(r#"[{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}},{"jsonrpc":"2.0","id":2,"method":"ping"}]"#)
+        .await;
+    assert_eq!(within(pipe.events.recv()).await, Some(Event::Started));
+    pipe.send(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#)
+        .await;
+    assert_eq!(within(pipe.events.recv()).await, Some(Event::Dropped));
+    assert_eq!(
+        pipe.next().await.unwrap(),
+        json!([{ "jsonrpc": "2.0", "id": 2, "result": {} }])
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_not_heard_for_ever() {
     let mut pipe = start(Options::default());
