@@ -1,9 +1,9 @@
 //! What was understood, in words.
 
 use crate::dates::{Span, unit_name};
-use crate::query::{Ask, By, Children, ColumnRef, Filter, Group, Limit, Literal, Query};
+use crate::query::{Ask, By, Children, ColumnRef, Filter, Group, Limit, Literal, Place, Query};
 use crate::schema::{Schema, Table};
-use crate::sql::{function, sign};
+use crate::sql::{sign, word};
 
 /// Says what the query asks for, a part at a time.
 pub(crate) fn query(query: &Query, schema: &Schema) -> Vec<String> {
@@ -67,9 +67,10 @@ impl Teller<'_> {
                     self.column(*column)
                 )
             }
-            Ask::Measure(aggregate, column) => {
-                let (_, word) = function(*aggregate);
-                format!("the {word} {} of {table}", self.column(*column))
+            Ask::Measure(aggregates, column) => {
+                let words: Vec<_> = aggregates.iter().map(|one| word(*one)).collect();
+                let column = self.column(*column);
+                format!("the {} {column} of {table}", words.join(" and "))
             }
         }
     }
@@ -88,6 +89,17 @@ impl Teller<'_> {
             Filter::OneOf(column, values, is) => {
                 let is = if *is { "is" } else { "is not" };
                 format!("{} {is} {}", self.column(*column), values.join(" or "))
+            }
+            Filter::Holds(column, place, part, is) => {
+                let verb = match (place, is) {
+                    (Place::Beginning, true) => "begins with",
+                    (Place::Beginning, false) => "does not begin with",
+                    (Place::Anywhere, true) => "holds",
+                    (Place::Anywhere, false) => "does not hold",
+                    (Place::End, true) => "ends with",
+                    (Place::End, false) => "does not end with",
+                };
+                format!("{} {verb} '{part}'", self.column(*column))
             }
             Filter::Is(column, is) => {
                 let is = if *is { "is" } else { "is not" };

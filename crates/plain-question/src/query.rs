@@ -29,12 +29,14 @@ pub(crate) enum Ask {
     Distinct(ColumnRef),
     Count,
     CountDistinct(ColumnRef),
-    Measure(Aggregate, ColumnRef),
+    /// One or more numbers of one column.
+    Measure(Vec<Aggregate>, ColumnRef),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Aggregate {
     Average,
+    Median,
     Sum,
     Least,
     Greatest,
@@ -64,6 +66,8 @@ pub(crate) enum Filter {
     Between(ColumnRef, String, String),
     /// One of several texts, or none of them.
     OneOf(ColumnRef, Vec<String>, bool),
+    /// A text is part of the value, or it is not, in any case.
+    Holds(ColumnRef, Place, String, bool),
     /// A boolean is true, or it is not.
     Is(ColumnRef, bool),
     /// There is a value, or there is none.
@@ -71,6 +75,14 @@ pub(crate) enum Filter {
     Within(ColumnRef, Span),
     /// How many rows of a table refer to this one.
     Children(Children, Comparison, u64),
+}
+
+/// Where in a value a text is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    Beginning,
+    Anywhere,
+    End,
 }
 
 /// The rows of another table that refer to a row.
@@ -116,7 +128,7 @@ pub(crate) enum By {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Limit {
     Rows(u64),
-    /// The first row, and all that are its equals.
+    /// The first row, and all that are its equals; where there are groups, of each.
     First,
 }
 
@@ -127,6 +139,7 @@ impl Filter {
             Filter::Compare(column, ..)
             | Filter::Between(column, ..)
             | Filter::OneOf(column, ..)
+            | Filter::Holds(column, ..)
             | Filter::Is(column, _)
             | Filter::Present(column, _)
             | Filter::Within(column, _) => Some(*column),

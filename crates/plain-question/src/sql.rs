@@ -2,7 +2,8 @@
 
 use crate::dates::{Span, unit_name};
 use crate::query::{
-    Aggregate, Ask, By, Children, ColumnRef, Comparison, Filter, Group, Limit, Literal, Query,
+    Aggregate, Ask, By, Children, ColumnRef, Comparison, Filter, Group, Limit, Literal, Place,
+    Query,
 };
 use crate::schema::{ForeignKey, Kind, Schema, Table};
 
@@ -70,9 +71,8 @@ impl<'a> Writer<'a> {
         if !conditions.is_empty() {
             sql += &format!("\nWHERE {}", conditions.join("\n  AND "));
         }
-        let groups: Vec<_> = self.groups().into_iter().map(|(sql, _)| sql).collect();
-        if !groups.is_empty() {
-            sql += &format!("\nGROUP BY {}", groups.join(", "));
+        if !self.query.groups.is_empty() && !self.asks_for_rows() {
+            sql += &format!("\nGROUP BY {}", self.groups().join(", "));
         }
         let order = self.order();
         if !order.is_empty() {
@@ -86,11 +86,7 @@ impl<'a> Writer<'a> {
     }
 
     fn outputs(&self) -> Vec<String> {
-        let named = |(sql, name): (String, Option<String>)| match name {
-            Some(name) => format!("{sql} AS {}", identifier(&name)),
-            None => sql,
-        };
-        let mut outputs: Vec<_> = self.groups().into_iter().map(named).collect();
+        let mut outputs = self.group_outputs();
         match &self.query.ask {
             Ask::Rows => outputs.push("t.*".into()),
             Ask::Columns(columns) => outputs.extend(columns.iter().map(|at| self.column(*at))),
@@ -102,11 +98,12 @@ impl<'a> Writer<'a> {
                     self.column(*column)
                 ));
             }
-            Ask::Measure(aggregate, column) => {
-                let (function, word) = function(*aggregate);
-                let name = format!("{word}_{}", self.name(*column));
-                let call = format!("{function}({})", self.column(*column));
-                outputs.push(format!("{call} AS {}", identifier(&name)));
+            Ask::Measure(aggregates, column) => {
+                outputs.extend(aggregates.iter().map(|aggregate| {
+                    let name = format!("{}_{}", word(*aggregate), self.name(*column));
+                    let call = call(*aggregate, &self.column(*column));
+                    format!("{call} AS {}", identifier(&name))
+                }));
             }
         }
         outputs.extend(self.query.order.iter().filter_map(|order| match &order.by {
@@ -119,26 +116,49 @@ impl<'a> Writer<'a> {
         outputs
     }
 
-    /// What groups are formed by, and what that is called where it has no name of its own.
-    fn groups(&self) -> Vec<(String, Option<String>)> {
-        let mut groups = Vec::new();
-        for group in &self.query.groups {
-            match group {
-                Group::Column(column) => groups.push((self.column(*column), None)),
-                Group::Period(column, unit) => {
-                    let unit = unit_name(*unit);
-                    let sql = format!("date_trunc('{unit}', {})", self.column(*column));
-                    groups.push((sql, Some(unit.to_owned())));
-                }
-                Group::Parent(via) => {
-                    let (key, parent) = self.parent(*via);
-                    let columns = key.targets.iter().chain(label(parent));
-                    groups
-                        .extend(columns.map(|name| (format!("p{via}.{}", identifier(name)), None)));
-                }
+    fn asks_for_rows(&self) -> bool {
+        matches!(self.query.ask, Ask::Rows | Ask::Columns(_))
+    }
+
+    /// What groups are formed by.
+    fn groups(&self) -> Vec<String> {
+        let groups = self.query.groups.iter().flat_map(|group| self.group(group));
+        groups.map(|(sql, _)| sql).collect()
+    }
+
+    /// What groups are formed by, as it is shown. Whole rows show what is their own.
+    fn group_outputs(&self) -> Vec<String> {
+        let is_own = |group: &&Group| {
+            self.query.ask == Ask::Rows
+                && matches!(group, Group::Column(column) if column.via.is_none())
+        };
+        let shown = self.query.groups.iter().filter(|group| !is_own(group));
+        let named = |(sql, name): (String, Option<String>)| match name {
+            Some(name) => format!("{sql} AS {}", identifier(&name)),
+            None => sql,
+        };
+        shown
+            .flat_map(|group| self.group(group))
+            .map(named)
+            .collect()
+    }
+
+    /// What a group is formed by, and what that is called where it has no name of its own.
+    fn group(&self, group: &Group) -> Vec<(String, Option<String>)> {
+        match group {
+            Group::Column(column) => vec![(self.column(*column), None)],
+            Group::Period(column, unit) => {
+                let unit = unit_name(*unit);
+                let sql = format!("date_trunc('{unit}', {})", self.column(*column));
+                vec![(sql, Some(unit.to_owned()))]
+            }
+            Group::Parent(via) => {
+                let (key, parent) = self.parent(*via);
+                let columns = key.targets.iter().chain(label(parent));
+                let columns = columns.map(|name| format!("p{via}.{}", identifier(name)));
+                columns.map(|sql| (sql, None)).collect()
             }
         }
-        groups
     }
 
     fn order(&self) -> Vec<String> {
@@ -159,8 +179,13 @@ impl<'a> Writer<'a> {
                 by + direction
             })
             .collect();
-        if !self.query.groups.is_empty() {
-            order.extend((1..=self.groups().len()).map(|place| place.to_string()));
+        let groups = self.groups();
+        if !groups.is_empty() && self.asks_for_rows() {
+            // The first of each group are equals, so that the ties of one are all of them.
+            let (groups, by) = (groups.join(", "), order.join(", "));
+            order = vec![format!("rank() OVER (PARTITION BY {groups} ORDER BY {by})")];
+        } else if !groups.is_empty() {
+            order.extend((1..=groups.len()).map(|place| place.to_string()));
         } else if matches!(self.query.ask, Ask::Distinct(_)) {
             order.push("1".into());
         } else if self.wants_stable_pages() {
@@ -175,7 +200,7 @@ impl<'a> Writer<'a> {
     fn wants_stable_pages(&self) -> bool {
         let is_limited = matches!(self.query.limit, Some(Limit::Rows(_)));
         let is_ranked = !self.query.order.is_empty() && self.query.limit.is_none();
-        matches!(self.query.ask, Ask::Rows | Ask::Columns(_)) && (is_limited || is_ranked)
+        self.asks_for_rows() && (is_limited || is_ranked)
     }
 
     /// The foreign keys whose tables take part.
@@ -287,6 +312,7 @@ impl<'a> Writer<'a> {
                 format!("{} BETWEEN {least} AND {greatest}", self.column(*column))
             }
             Filter::OneOf(column, values, is) => self.one_of(*column, values, *is),
+            Filter::Holds(column, place, part, is) => self.holds(*column, *place, part, *is),
             Filter::Is(column, true) => self.column(*column),
             Filter::Is(column, false) => self.untrue(*column),
             Filter::Present(column, true) => format!("{} IS NOT NULL", self.column(*column)),
@@ -314,6 +340,27 @@ impl<'a> Writer<'a> {
             ([one], false) => format!("{name} <> {one}"),
             (list, true) => format!("{name} IN ({})", list.join(", ")),
             (list, false) => format!("{name} NOT IN ({})", list.join(", ")),
+        }
+    }
+
+    fn holds(&self, column: ColumnRef, place: Place, part: &str, is: bool) -> String {
+        let name = self.column(column);
+        let literal = part
+            .replace('\\', r"\\")
+            .replace('%', r"\%")
+            .replace('_', r"\_");
+        let pattern = text(&match place {
+            Place::Beginning => format!("{literal}%"),
+            Place::Anywhere => format!("%{literal}%"),
+            Place::End => format!("%{literal}"),
+        });
+        match is {
+            true => format!("{name} ILIKE {pattern}"),
+            // What is unknown holds nothing.
+            false if self.source(column).is_nullable => {
+                format!("({name} ILIKE {pattern}) IS NOT TRUE")
+            }
+            false => format!("{name} NOT ILIKE {pattern}"),
         }
     }
 
@@ -362,12 +409,23 @@ pub(crate) fn sign(comparison: Comparison) -> &'static str {
     }
 }
 
-/// An aggregate's function, and the word for it.
-pub(crate) fn function(aggregate: Aggregate) -> (&'static str, &'static str) {
+fn call(aggregate: Aggregate, column: &str) -> String {
     match aggregate {
-        Aggregate::Average => ("avg", "average"),
-        Aggregate::Sum => ("sum", "total"),
-        Aggregate::Least => ("min", "minimum"),
-        Aggregate::Greatest => ("max", "maximum"),
+        Aggregate::Average => format!("avg({column})"),
+        Aggregate::Median => format!("percentile_cont(0.5) WITHIN GROUP (ORDER BY {column})"),
+        Aggregate::Sum => format!("sum({column})"),
+        Aggregate::Least => format!("min({column})"),
+        Aggregate::Greatest => format!("max({column})"),
+    }
+}
+
+/// The word for an aggregate.
+pub(crate) fn word(aggregate: Aggregate) -> &'static str {
+    match aggregate {
+        Aggregate::Average => "average",
+        Aggregate::Median => "median",
+        Aggregate::Sum => "total",
+        Aggregate::Least => "minimum",
+        Aggregate::Greatest => "maximum",
     }
 }

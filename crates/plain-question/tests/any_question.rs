@@ -63,7 +63,7 @@ fn schema() -> Schema {
 }
 
 /// Words that the grammar and the schema know, so that many sentences mean something.
-const WORDS: [&str; 60] = [
+const WORDS: [&str; 66] = [
     "show",
     "me",
     "all",
@@ -124,6 +124,12 @@ const WORDS: [&str; 60] = [
     "different",
     "except",
     "named",
+    "starts with",
+    "not containing",
+    "median",
+    "minimum and maximum",
+    "in each",
+    "limit 3",
 ];
 
 /// Parts in an order that often makes sense.
@@ -133,6 +139,8 @@ const PARTS: [&[&str]; 4] = [
         "list",
         "how many",
         "average price of",
+        "median and highest price of",
+        "the newest",
         "names of",
         "the 5 newest",
         "top 3",
@@ -167,6 +175,11 @@ const PARTS: [&[&str]; 4] = [
         "sorted by price descending",
         "that are not shipped",
         "with a\"b",
+        "whose name does not contain 'it''s 100%_\\'",
+        "with a name starting with \"back\\slash';--\"",
+        "in each country",
+        "of each user",
+        "limit 3",
     ],
 ];
 
@@ -195,7 +208,7 @@ fn words() -> impl Strategy<Value = String> {
 /// What may stand outside of quotes.
 const SQL_WORDS: &str = "SELECT DISTINCT AS FROM JOIN LEFT ON WHERE AND IN NOT IS NULL TRUE BETWEEN EXISTS GROUP BY ORDER DESC \
     NULLS LAST LIMIT FETCH FIRST ROWS WITH TIES CASE WHEN THEN ELSE END DATE E t c p0 p1 count avg sum min max date_trunc \
-    make_date extract year month current_date now interval int";
+    make_date extract year month current_date now interval int ILIKE percentile_cont WITHIN OVER PARTITION rank";
 
 /// Leaves out quoted names and texts; `None` where a quote has no end.
 fn without_quoted(sql: &str) -> Option<String> {

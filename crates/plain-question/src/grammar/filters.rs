@@ -1,7 +1,7 @@
 //! What narrows the rows down, after the noun.
 
 use super::head::{described, times};
-use super::phrases::{AMOUNTS, BOUNDS, COMPARISONS, PREPOSITIONS, TELLING};
+use super::phrases::{AMOUNTS, BOUNDS, COMPARISONS, HOLDING, PREPOSITIONS, TELLING};
 use super::{Draft, Move, Rule};
 use crate::dates;
 use crate::lexicon::{Lexicon, State};
@@ -118,7 +118,32 @@ fn conditions(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Vec<(usize
         }
     }
     found.extend(between(lexicon, at, column));
+    found.extend(holding(lexicon, at, column));
     found
+}
+
+/// "starts with A", "does not contain 'shell jacket'"
+fn holding(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Option<(usize, Filter)> {
+    if lexicon.column(column).kind != Kind::Text {
+        return None;
+    }
+    let at = lexicon.any(at, &["that", "which"]).unwrap_or(at);
+    let found = HOLDING.iter();
+    let mut found =
+        found.filter_map(|(phrase, place, is)| Some((lexicon.says(at, phrase)?, *place, *is)));
+    let (end, place, is) = found.next()?;
+    let end = lexicon
+        .any(end, &["the letter", "the word", "the text"])
+        .unwrap_or(end);
+    let word = lexicon.words.get(end)?;
+    let is_last = lexicon.words.len() == end + 1 || lexicon.any(end + 1, &["and", ","]).is_some();
+    let is_text = match word.kind {
+        words::Kind::Quoted => !word.text.is_empty(),
+        // A bare word may be the first of several.
+        words::Kind::Plain | words::Kind::Number | words::Kind::Code => is_last,
+        words::Kind::Day | words::Kind::Sign => false,
+    };
+    is_text.then(|| (end + 1, Filter::Holds(column, place, word.text.clone(), is)))
 }
 
 /// A text is compared as one of several, so that one form says it.
@@ -399,10 +424,27 @@ fn excepting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mo
         }
     }
     for start in led(lexicon, at) {
+        if let Some(end) = lexicon.any(start, &["not in the", "not in", "not of the", "not of"]) {
+            negate(called(lexicon, end), 1);
+        }
+    }
+    for start in led(lexicon, at) {
         if let Some(end) = lexicon.says(start, "neither") {
             negate(neither(lexicon, end), 2);
         }
     }
+}
+
+/// "category tents": a column's name and its value
+fn called(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Filter)> {
+    let columns = lexicon.own_columns(at).into_iter();
+    let found = columns.filter_map(|column| {
+        let end = at + column.took;
+        let (took, value) = lexicon.value_of(end, column.what)?;
+        let values = vec![value.to_owned()];
+        Some((end + took, Filter::OneOf(column.what, values, true)))
+    });
+    found.collect()
 }
 
 /// "low nor medium", as the values of one column

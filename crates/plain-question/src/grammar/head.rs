@@ -73,31 +73,53 @@ fn measuring(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mo
     if draft.ask.is_some() || draft.is_begun {
         return;
     }
-    for (phrase, aggregate) in AGGREGATES {
-        let Some(end) = lexicon.says(at, phrase) else {
-            continue;
-        };
+    for (end, aggregates) in aggregates(lexicon, at, Vec::new()) {
         let end = lexicon.any(end, &["the", "all"]).unwrap_or(end);
-        measured(lexicon, end, draft, *aggregate, moves);
+        measured(lexicon, end, draft, &aggregates, moves);
         for noun in lexicon.subjects(end) {
             let mut next = draft.clone().paying(noun.cost);
             next.subject = Some(Number::Many);
-            measured(lexicon, end + noun.took, &next, *aggregate, moves);
+            measured(lexicon, end + noun.took, &next, &aggregates, moves);
         }
     }
+}
+
+/// "minimum and maximum": each end of the list at a place, and what it holds till there.
+fn aggregates(
+    lexicon: &Lexicon<'_>,
+    at: usize,
+    before: Vec<Aggregate>,
+) -> Vec<(usize, Vec<Aggregate>)> {
+    let mut found = Vec::new();
+    for (phrase, aggregate) in AGGREGATES {
+        let Some(end) = lexicon
+            .says(at, phrase)
+            .filter(|_| !before.contains(aggregate))
+        else {
+            continue;
+        };
+        let mut list = before.clone();
+        list.push(*aggregate);
+        if let Some(next) = lexicon.any(end, &[", and the", ", and", "and the", "and", ","]) {
+            found.extend(aggregates(lexicon, next, list.clone()));
+        }
+        found.push((end, list));
+    }
+    found
 }
 
 fn measured(
     lexicon: &Lexicon<'_>,
     at: usize,
     draft: &Draft,
-    aggregate: Aggregate,
+    aggregates: &[Aggregate],
     moves: &mut Vec<Move>,
 ) {
     for column in lexicon.own_columns(at) {
-        if can_measure(lexicon, aggregate, column.what) {
+        let mut all = aggregates.iter();
+        if all.all(|aggregate| can_measure(lexicon, *aggregate, column.what)) {
             let mut next = draft.clone().begun().paying(column.cost).at(Phase::Link);
-            next.ask = Some(Ask::Measure(aggregate, column.what));
+            next.ask = Some(Ask::Measure(aggregates.to_vec(), column.what));
             moves.push((at + column.took, next));
         }
     }

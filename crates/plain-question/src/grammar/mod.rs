@@ -114,6 +114,13 @@ impl Draft {
         self.subject.is_some() || !self.filters.is_empty()
     }
 
+    /// Whether the first rows are wanted, which may be those of each group.
+    fn is_one_ranked(&self) -> bool {
+        let is_ranked = matches!(self.rank, Rank::Loose | Rank::Strict);
+        let are_whole = matches!(self.ask, None | Some(Ask::Rows | Ask::Columns(_)));
+        is_ranked && are_whole && self.limit.is_none() && self.groups.is_empty()
+    }
+
     fn asks_for_rows(&self) -> bool {
         matches!(
             self.ask,
@@ -207,11 +214,12 @@ impl Draft {
         if self.is_contradictory() || self.leaves_a_mention() {
             return None;
         }
-        let limit = self.rows()?;
         let is_grouped = !self.groups.is_empty();
-        if is_grouped && self.asks_for_rows() {
-            return None;
-        }
+        let limit = if is_grouped && self.asks_for_rows() {
+            Some(Limit::First)
+        } else {
+            self.rows()?
+        };
         // One number has neither order nor limit.
         if !self.asks_for_rows() && !is_grouped && (limit.is_some() || !self.order.is_empty()) {
             return None;

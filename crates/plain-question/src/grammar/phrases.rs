@@ -1,6 +1,6 @@
 //! The phrases of English that the grammar knows, as tables.
 
-use crate::query::{Aggregate, Comparison};
+use crate::query::{Aggregate, Comparison, Place};
 
 /// How a request begins that does not say how its answer is arranged.
 pub(super) const SHOW: &[&str] = &[
@@ -71,6 +71,12 @@ pub(super) const ENDINGS: &[&str] = &[
     "are there",
     "is there",
     "there are",
+    "were there",
+    "was there",
+    "have there been",
+    "there were",
+    "did we have",
+    "did we get",
     "are in the database",
     "in the database",
     "in the system",
@@ -110,6 +116,7 @@ pub(super) const AGGREGATES: &[(&str, Aggregate)] = &[
     ("average", Aggregate::Average),
     ("avg", Aggregate::Average),
     ("mean", Aggregate::Average),
+    ("median", Aggregate::Median),
     ("sum of", Aggregate::Sum),
     ("sum", Aggregate::Sum),
     ("total of", Aggregate::Sum),
@@ -152,6 +159,8 @@ pub(super) const SUPERLATIVES: &[(&str, &[&str], bool)] = &[
     ("lowest rated", &["rating"], false),
     ("longest", &["duration", "length"], true),
     ("shortest", &["duration", "length"], false),
+    ("slowest", &["duration", "latency", "millisecond"], true),
+    ("fastest", &["duration", "latency", "millisecond"], false),
     ("heaviest", &["weight"], true),
     ("lightest", &["weight"], false),
     ("tallest", &["height"], true),
@@ -242,6 +251,49 @@ pub(super) const COMPARISONS: &[(&str, Comparison)] = &[
     ("<", Comparison::Less),
     ("=", Comparison::Equal),
 ];
+
+/// What looks for a text in a column, where in it, and whether it must be there.
+pub(super) const HOLDING: &[(&str, Place, bool)] = &[
+    ("starts with", Place::Beginning, true),
+    ("start with", Place::Beginning, true),
+    ("starting with", Place::Beginning, true),
+    ("begins with", Place::Beginning, true),
+    ("begin with", Place::Beginning, true),
+    ("beginning with", Place::Beginning, true),
+    ("does not start with", Place::Beginning, false),
+    ("do not start with", Place::Beginning, false),
+    ("not starting with", Place::Beginning, false),
+    ("does not begin with", Place::Beginning, false),
+    ("do not begin with", Place::Beginning, false),
+    ("not beginning with", Place::Beginning, false),
+    ("contains", Place::Anywhere, true),
+    ("contain", Place::Anywhere, true),
+    ("containing", Place::Anywhere, true),
+    ("includes", Place::Anywhere, true),
+    ("include", Place::Anywhere, true),
+    ("including", Place::Anywhere, true),
+    ("does not contain", Place::Anywhere, false),
+    ("do not contain", Place::Anywhere, false),
+    ("not containing", Place::Anywhere, false),
+    ("does not include", Place::Anywhere, false),
+    ("do not include", Place::Anywhere, false),
+    ("not including", Place::Anywhere, false),
+    ("ends with", Place::End, true),
+    ("ends in", Place::End, true),
+    ("end with", Place::End, true),
+    ("end in", Place::End, true),
+    ("ending with", Place::End, true),
+    ("ending in", Place::End, true),
+    ("does not end with", Place::End, false),
+    ("does not end in", Place::End, false),
+    ("do not end with", Place::End, false),
+    ("do not end in", Place::End, false),
+    ("not ending with", Place::End, false),
+    ("not ending in", Place::End, false),
+];
+
+/// What says how many rows are wanted, before the number.
+pub(super) const LIMITS: &[&str] = &["limited to", "limit to", "limit"];
 
 /// What turns the number before it into a bound.
 pub(super) const BOUNDS: &[(&str, Comparison)] = &[

@@ -2,7 +2,7 @@
 
 use super::filters::{before_having, is_quantity, led};
 use super::head::{ranked, recencies, superlatives, times};
-use super::phrases::{DIRECTIONS, ENDINGS, FIRST, PER, RANKS, SORTED};
+use super::phrases::{DIRECTIONS, ENDINGS, FIRST, LIMITS, PER, RANKS, SORTED};
 use super::{Draft, Move, Opening, Phase, Rank, Rule, too_many};
 use crate::dates;
 use crate::lexicon::Lexicon;
@@ -20,6 +20,7 @@ pub(super) const RULES: &[Rule] = &[
     being_first,
     having_most,
     numbered,
+    limited,
 ];
 
 /// "are there"
@@ -90,6 +91,11 @@ fn by(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
 }
 
 fn group(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    if draft.is_one_ranked() {
+        // "The cheapest product of each category".
+        divide(lexicon, at, draft, moves);
+        return;
+    }
     let is_free = draft.order.is_empty() && draft.limit.is_none();
     let mut draft = draft.clone().at(Phase::Tail);
     let is_implied = draft.ask.is_none();
@@ -103,8 +109,7 @@ fn group(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
     for column in lexicon.columns(at, &draft.mentioned) {
         // "Products by price" are more likely to be in order than counted.
         let is_order = is_implied && is_quantity(lexicon, column.what);
-        let is_divided = lexicon.column(column.what).kind != Kind::Other;
-        if is_divided && !is_order {
+        if is_divisor(lexicon, column.what) && !is_order {
             let next = grouped(
                 &draft.clone().paying(column.cost),
                 Group::Column(column.what),
@@ -131,6 +136,26 @@ fn group(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
     for time in times(lexicon, at) {
         let draft = draft.clone().paying(time.cost);
         period(lexicon, at + time.took, &draft, time.what, moves);
+    }
+}
+
+fn is_divisor(lexicon: &Lexicon<'_>, column: ColumnRef) -> bool {
+    lexicon.column(column).kind != Kind::Other
+}
+
+/// The groups of which the first rows are wanted.
+fn divide(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for column in lexicon.columns(at, &draft.mentioned) {
+        if is_divisor(lexicon, column.what) && !is_quantity(lexicon, column.what) {
+            let draft = draft.clone().paying(column.cost).at(Phase::Tail);
+            let next = grouped(&draft, Group::Column(column.what));
+            moves.push((at + column.took, next));
+        }
+    }
+    for parent in lexicon.parents(at) {
+        let draft = draft.clone().paying(parent.cost).at(Phase::Tail);
+        let next = grouped(&draft, Group::Parent(parent.what));
+        moves.push((at + parent.took, next));
     }
 }
 
@@ -311,5 +336,23 @@ fn numbered(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mov
         let literal = Literal::Number(number.lower.clone());
         let filter = Filter::Compare(column, Comparison::Equal, literal);
         moves.push((start + 1, draft.clone().filtered(filter)));
+    }
+}
+
+/// "limit 3"
+fn limited(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    let at = lexicon.any(at, &[","]).unwrap_or(at);
+    let Some(end) = lexicon.any(at, LIMITS) else {
+        return;
+    };
+    let is_number = |word: &&words::Word| word.kind == words::Kind::Number;
+    let number = lexicon.words.get(end).filter(is_number);
+    let is_free = draft.limit.is_none() && draft.groups.is_empty() && draft.asks_for_rows();
+    if let Some(number) = number.filter(|_| is_free)
+        && let Ok(limit) = number.lower.parse()
+    {
+        let mut next = draft.clone();
+        next.limit = Some(limit);
+        moves.push((end + 1, next));
     }
 }
