@@ -7,12 +7,15 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use crate::jsonrpc::{self, Failure, INTERNAL_ERROR, Id};
 use crate::outbox::Outbox;
 use crate::session::Session;
 
 /// A running request. Whoever polls it runs the handler; dropping it cancels the handler.
 pub(crate) struct Exchange {
     outbox: Arc<Outbox>,
+    /// What is answered; of a stream that nobody asked for nothing is.
+    id: Option<Id>,
     state: State,
 }
 
@@ -46,9 +49,10 @@ pub(crate) enum Step {
 }
 
 impl Exchange {
-    pub(crate) fn new(outbox: Arc<Outbox>, answer: Running) -> Self {
+    pub(crate) fn new(outbox: Arc<Outbox>, id: Option<Id>, answer: Running) -> Self {
         Self {
             outbox,
+            id,
             state: State::Running(answer),
         }
     }
@@ -56,6 +60,19 @@ impl Exchange {
     /// Leaves out all messages before the answer, for clients that take nothing else.
     pub(crate) fn answer_only(&self) {
         self.outbox.close();
+    }
+
+    /// Drops the handler if it still runs: the request is answered that the server stops.
+    pub(crate) fn stop(&mut self) {
+        if let State::Running(_) = self.state {
+            let failure = stopped();
+            let message = |id| jsonrpc::write_failure(Some(id), &failure).into();
+            self.state = State::Answered(Answer {
+                message: self.id.as_ref().map(message),
+                status: failure.status,
+                session: None,
+            });
+        }
     }
 
     /// Runs the request until its next step.
@@ -84,8 +101,28 @@ impl Exchange {
         }
     }
 
+    /// Waits for the next step, or until `stop` completes and the request is stopped.
+    pub(crate) async fn step_or_stop(&mut self, stop: impl Future<Output = ()>) -> Step {
+        tokio::select! {
+            biased;
+            step = self.step() => return step,
+            () = stop => {}
+        }
+        self.stop();
+        self.step().await
+    }
+
     /// Waits for the next step.
     pub(crate) async fn step(&mut self) -> Step {
         std::future::poll_fn(|context| self.poll_step(context)).await
     }
+}
+
+/// What is said of a request that has no more time when the server stops.
+fn stopped() -> Failure {
+    Failure::new(
+        INTERNAL_ERROR,
+        "the server stops, and this was not done in time; send it again, and look first where it may have changed something",
+    )
+    .status(503)
 }

@@ -221,7 +221,7 @@ impl<H: Handler> Service<H> {
                 session: None,
             }
         });
-        Exchange::new(outbox, answer)
+        Exchange::new(outbox, None, answer)
     }
 
     /// Tells a conversation over stdio what its session subscribed to, once it has one.
@@ -255,7 +255,7 @@ impl<H: Handler> Service<H> {
                 answer = look => answer,
             }
         });
-        Exchange::new(outbox, answer)
+        Exchange::new(outbox, None, answer)
     }
 
     /// Looks every so often at what somebody follows, and tells what has changed. Never ends.

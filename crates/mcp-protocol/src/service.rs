@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -240,6 +241,7 @@ impl<H: Handler> Service<H> {
         let outbox = Arc::new(Outbox::default());
         let service = Arc::clone(self);
         let sender = Arc::clone(&outbox);
+        let id = Some(request.id.clone());
         let answer = Box::pin(async move {
             let performed = service.perform(&request, principal, arrival, sender);
             match caught(performed, &request.method).await {
@@ -255,7 +257,7 @@ impl<H: Handler> Service<H> {
                 },
             }
         });
-        Exchange::new(outbox, answer)
+        Exchange::new(outbox, id, answer)
     }
 
     /// Refuses a batch that the revision does not have, or that is empty or too long.
@@ -278,12 +280,13 @@ impl<H: Handler> Service<H> {
         Ok(())
     }
 
-    /// Runs a request of a batch to its answer; it can send nothing else.
+    /// Runs a request of a batch to its answer, or until it is stopped; it can send nothing else.
     pub(crate) async fn answer_in_batch(
         self: &Arc<Self>,
         request: Request,
         principal: H::Principal,
         arrival: Arrival,
+        stop: impl Future<Output = ()> + Send,
     ) -> Option<Bytes> {
         if request.method == "initialize" {
             let failure = Failure::malformed("`initialize` does not belong in a batch");
@@ -291,8 +294,9 @@ impl<H: Handler> Service<H> {
         }
         let mut exchange = self.start(request, principal, arrival);
         exchange.answer_only();
+        let mut stop = pin!(stop);
         loop {
-            if let Step::Done(answer) = exchange.step().await {
+            if let Step::Done(answer) = exchange.step_or_stop(stop.as_mut()).await {
                 return answer.message;
             }
         }

@@ -196,8 +196,13 @@ impl<H: Handler> Peer<H> {
                     requests += 1;
                     let (service, arrival) = (Arc::clone(&self.service), self.arrival());
                     let principal = self.principal.clone();
-                    async move { service.answer_in_batch(request, principal, arrival).await }
-                        .boxed()
+                    let never = std::future::pending();
+                    async move {
+                        service
+                            .answer_in_batch(request, principal, arrival, never)
+                            .await
+                    }
+                    .boxed()
                 }
                 Ok(message) => {
                     let refused = self.take_silently(message).err();

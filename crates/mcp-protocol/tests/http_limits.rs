@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use mcp_protocol::ServiceOptions;
 use mcp_protocol::http::{ForwardedHeader, Options, Proxies};
 use networks::Networks;
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinHandle;
 
@@ -344,16 +345,81 @@ async fn connections_beyond_the_cap_wait_for_a_free_place() {
 }
 
 #[tokio::test]
-async fn what_does_not_end_is_closed_after_the_drain_time() {
+async fn what_does_not_end_is_told_so_after_the_drain_time() {
+    let mut server = start(short()).await;
+    let batch = format!(r#"[{{"jsonrpc":"2.0","id":2,"method":"ping"}},{WAIT}]"#);
+    let mut connections = Vec::new();
+    for (headers, body) in [
+        ("", WAIT),
+        ("Accept: application/json, text/event-stream\r\n", WAIT),
+        ("MCP-Protocol-Version: 2025-03-26\r\n", batch.as_str()),
+    ] {
+        let mut stream = server.connect().await;
+        let request = post(headers, body);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        assert_eq!(server.event().await, Event::Started);
+        connections.push(stream);
+    }
+    server.stop.send_replace(true);
+    let [object, events, array] = &mut connections[..] else {
+        panic!("three connections");
+    };
+    let stopped = json!(-32603);
+    let reply = read_reply(object).await;
+    assert_eq!((reply.status, &reply.json()["id"]), (503, &json!(1)));
+    assert_eq!(reply.json()["error"]["code"], stopped);
+    let reply = read_reply(events).await;
+    assert_eq!((reply.status, reply.events().len()), (503, 0), "{reply:?}");
+    assert_eq!(reply.json()["error"]["code"], stopped);
+    let reply = read_reply(array).await;
+    let answers = reply.json();
+    assert_eq!(
+        (reply.status, answers[0].get("result")),
+        (200, Some(&json!({})))
+    );
+    assert_eq!(answers[1]["error"]["code"], stopped);
+    within(server.serving).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(within(server.events.recv()).await, Some(Event::Dropped));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_end_is_told_so_after_the_drain_time() {
     let mut server = start(short()).await;
     let mut stream = server.connect().await;
-    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}"#;
-    stream.write_all(post("", call).as_bytes()).await.unwrap();
+    let call = r#"{"jsonrpc":"2.0","id":"s","method":"tools/call","params":{"name":"wait","_meta":{"progressToken":1}}}"#;
+    let headers = "Accept: application/json, text/event-stream\r\n";
+    stream
+        .write_all(post(headers, call).as_bytes())
+        .await
+        .unwrap();
     assert_eq!(server.event().await, Event::Started);
     server.stop.send_replace(true);
-    within(server.serving).await.unwrap();
+    let events = read_reply(&mut stream).await.events();
+    assert_eq!(events[0]["method"], "notifications/progress");
     assert_eq!(
-        common::within(server.events.recv()).await,
-        Some(Event::Dropped)
+        (&events[1]["id"], &events[1]["error"]["code"]),
+        (&json!("s"), &json!(-32603))
     );
+    assert_eq!(events.len(), 2);
+    within(server.serving).await.unwrap();
+    assert_eq!(within(server.events.recv()).await, Some(Event::Dropped));
+}
+
+#[tokio::test]
+async fn who_does_not_read_what_did_not_end_does_not_hold_the_server_up() {
+    let server = start(Options {
+        write_timeout: Duration::from_secs(600),
+        ..short()
+    })
+    .await;
+    let mut stream = server.connect().await;
+    stream.write_all(post("", FLOOD).as_bytes()).await.unwrap();
+    let mut first = [0; 1];
+    within(tokio::io::AsyncReadExt::read_exact(&mut stream, &mut first))
+        .await
+        .unwrap();
+    server.stop.send_replace(true);
+    within(server.serving).await.unwrap();
 }

@@ -90,7 +90,7 @@ pub const SERVER_KEYS: &[Key] = &[
     key("http.body_timeout", Kind::Span, "10s", None, "time for a request's whole body"),
     key("http.write_timeout", Kind::Span, "30s", None, "how long a client may refuse to read its answer"),
     key("http.idle_timeout", Kind::Span, "60s", None, "how long a client's connection stays open without a request"),
-    key("http.drain_timeout", Kind::Span, "10s", None, "how long running requests may go on once the server is told to stop"),
+    key("http.drain_timeout", Kind::Span, "10s", None, "how long running requests may go on once the server is told to stop; then they are answered with 503"),
     key("http.session_idle_timeout", Kind::Span, "30m", None, "after how long without a request an MCP session (`Mcp-Session-Id`) ends"),
     key("http.max_sessions_per_token", Kind::Count(1, 100_000), "64", None, "MCP sessions of one token; one more ends its longest unused one"),
     key("limits.statement_timeout", Kind::Span, "30s", None, "time for one statement; it is cancelled after that"),

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::at_once::AtOnce;
 use super::clients::Peer;
+use super::closing::{Close, Closing};
 use super::counts::Counts;
 use super::endpoint::Endpoint;
 use super::options::Options;
@@ -38,6 +39,9 @@ use crate::service::Service;
 
 /// How long to wait before accepting again when the system has no descriptors or memory left.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
+
+/// How long a connection may take to send what was not done in time.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// An HTTP server. Its connection limits hold over all listeners that it serves.
 pub struct Server<H, A> {
@@ -97,11 +101,12 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
     }
 
     /// Takes connections until `shutdown` completes; then lets running requests end, for as long as
-    /// the options say. Errors of accepting never end it. May be called for several listeners.
+    /// the options say, and answers the others with 503. Errors of accepting never end it. May be called
+    /// for several listeners.
     ///
     /// Dropping the future closes all of its connections at once.
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
-        let (drain, draining) = watch::channel(false);
+        let (close, closing) = Close::new();
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         loop {
@@ -115,22 +120,15 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
                 }
                 (stream, slot) = self.shared.accept(&listener) => {
                     let shared = Arc::clone(&self.shared);
-                    let draining = draining.clone();
-                    connections.spawn(async move { shared.connection(stream, slot, draining).await });
+                    let closing = closing.clone();
+                    connections.spawn(async move { shared.connection(stream, slot, closing).await });
                 }
             }
         }
         drop(listener);
-        drain.send_replace(true);
-        let all_ended = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.shared.endpoint.options.drain_timeout, all_ended)
-            .await
-            .is_err()
         {
-            tracing::warn!(
-                connections = connections.len(),
-                "closing connections that did not end"
-            );
+            let all_ended = pin!(async { while connections.join_next().await.is_some() {} });
+            self.shared.end(&close, all_ended).await;
         }
         connections.shutdown().await;
     }
@@ -149,17 +147,16 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (drain, draining) = watch::channel(false);
+        let (close, closing) = Close::new();
         let peer = self.shared.endpoint.clients.peer(peer);
         // What it is, is not known here, so that nobody can say what becomes of its other end.
-        let mut served = pin!(Arc::clone(&self.shared).drive(stream, |_| false, peer, draining));
+        let mut served = pin!(Arc::clone(&self.shared).drive(stream, |_| false, peer, closing));
         tokio::select! {
             () = &mut served => return,
             () = shutdown => {}
         }
-        drain.send_replace(true);
         // What has not ended by then is dropped with this future.
-        let _ended = tokio::time::timeout(self.shared.endpoint.options.drain_timeout, served).await;
+        self.shared.end(&close, served).await;
     }
 }
 
@@ -171,7 +168,8 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
     /// whether `peer` is a trusted proxy is asked, as for all others.
     ///
     /// The request runs while this future or, if its answer is a stream, the reply's body is polled;
-    /// dropping either cancels it. Streams end when `closing` becomes true. What concerns the
+    /// dropping either cancels it. Streams end when `closing` becomes true; how long other requests go on
+    /// from then is up to the caller. What concerns the
     /// connection is up to whoever serves it: TLS, how many there may be, how long a head may take
     /// and a client may refuse to read, and to notice one that has hung up.
     ///
@@ -203,6 +201,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
     {
         let endpoint = &self.shared.endpoint;
         let peer = endpoint.clients.peer(peer);
+        let closing = Closing::of_streams(closing);
         let reply = endpoint.respond(request, &peer, &closing).await;
         self.shared.counts.reply(reply.status().as_u16());
         reply
@@ -210,6 +209,21 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
 }
 
 impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
+    /// Has connections end, `ended` being their end: those on which nothing runs at once, others when
+    /// their requests are answered or have no more time.
+    async fn end(&self, close: &Close, mut ended: Pin<&mut (impl Future<Output = ()> + Send)>) {
+        close.drain();
+        let limit = self.endpoint.options.drain_timeout;
+        if tokio::time::timeout(limit, ended.as_mut()).await.is_ok() {
+            return;
+        }
+        tracing::warn!(limit = ?limit, "requests that did not end in time are answered with 503");
+        close.end();
+        if tokio::time::timeout(LAST_WORDS, ended).await.is_err() {
+            tracing::warn!("closing connections that did not end");
+        }
+    }
+
     /// Waits for a free slot, then for a connection to fill it.
     async fn accept(&self, listener: &TcpListener) -> (TcpStream, Slot) {
         let total = Arc::clone(&self.slots).acquire_owned().await;
@@ -246,18 +260,13 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
         }
     }
 
-    async fn connection(
-        self: Arc<Self>,
-        stream: TcpStream,
-        slot: Slot,
-        draining: watch::Receiver<bool>,
-    ) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, slot: Slot, closing: Closing) {
         let peer = slot.peer;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
         match &self.endpoint.options.tls {
-            None => self.drive(stream, has_left, peer, draining).await,
+            None => self.drive(stream, has_left, peer, closing).await,
             Some(config) => {
                 let handshake = async {
                     if plain::begins(&stream).await? {
@@ -270,7 +279,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
                 match tokio::time::timeout(limit, handshake).await {
                     Ok(Ok(Some(stream))) => {
                         let has_left = |stream: &TlsStream<_>| has_left(stream.get_ref().0);
-                        self.drive(stream, has_left, peer, draining).await;
+                        self.drive(stream, has_left, peer, closing).await;
                     }
                     Ok(Ok(None)) => {
                         tracing::debug!(peer = %peer.address, "plain HTTP came where TLS is spoken");
@@ -291,18 +300,19 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
         stream: S,
         has_left: fn(&S) -> bool,
         peer: Peer,
-        mut draining: watch::Receiver<bool>,
+        closing: Closing,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let _open = self.counts.open();
         let activity = Activity::new(&self.endpoint.options);
+        let mut draining = closing.streams();
         let stream = TokioIo::new(Watched::new(stream, has_left, Arc::clone(&activity)));
         // One for the connection, so that its requests count nothing that all others count, too.
         let caller = Arc::new(Caller {
             server: Arc::clone(&self),
             peer,
-            closing: draining.clone(),
+            closing,
         });
         let respond = service_fn(|request| {
             let busy = activity.begin(request.version() == hyper::Version::HTTP_2);
@@ -340,7 +350,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
 struct Caller<H, A> {
     server: Arc<Shared<H, A>>,
     peer: Peer,
-    closing: watch::Receiver<bool>,
+    closing: Closing,
 }
 
 impl<H: Handler, A: Authenticate<Principal = H::Principal>> Caller<H, A> {

@@ -10,15 +10,15 @@ use hyper::body::Body;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
-use tokio::sync::watch;
 
 use super::body;
 use super::clients::{Client, Clients, Peer};
+use super::closing::Closing;
 use super::cors;
 use super::gate::{self, Source};
 use super::head::{self, Accepted};
 use super::options::Options;
-use super::reply::{self, Reply};
+use super::reply::{self, Ends, Reply};
 use super::seldom::Seldom;
 use crate::auth::{Authenticate, Principal, Refusal};
 use crate::era;
@@ -28,9 +28,6 @@ use crate::jsonrpc::{self, Failure, Message, Payload, Rejected};
 use crate::methods::LISTEN;
 use crate::service::{Arrival, Channel, Service};
 use crate::within::within;
-
-/// Becomes true when streams shall end.
-pub(super) type Closing = watch::Receiver<bool>;
 
 /// What the endpoint serves; the others exist for sessions and for browsers.
 const POST_ONLY: &str = "POST";
@@ -64,7 +61,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         }
     }
 
-    /// Answers a request; `closing` becomes true when streams shall end.
+    /// Answers a request; `closing` tells when streams, and when all requests shall end.
     pub(super) async fn respond<B: Body<Data = Bytes, Error: Display>>(
         &self,
         request: Request<B>,
@@ -219,8 +216,8 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         };
         let exchange = self
             .service
-            .stream(session, place, principal.clone(), closing.clone());
-        self.events(None, exchange, principal.clone())
+            .stream(session, place, principal.clone(), closing.streams());
+        self.events(None, exchange, principal.clone(), closing)
     }
 
     /// Ends a session.
@@ -272,7 +269,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                 return reply::json(rejected.failure.status, text);
             }
             Ok(Payload::Batch(entries)) => {
-                return self.batch(entries, headers, principal).await;
+                return self.batch(entries, headers, principal, closing).await;
             }
             Err(failure) => return reply::failure(&failure),
         };
@@ -282,14 +279,14 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                 let streams = accepted.streams || accepted.anything && request.method == LISTEN;
                 let arrival = Arrival {
                     // Nothing else goes on until the server stops.
-                    closing: (request.method == LISTEN).then(|| closing.clone()),
+                    closing: (request.method == LISTEN).then(|| closing.streams()),
                     channel: Channel::Http(std::mem::take(headers)),
                 };
                 let exchange = self.service.start(request, principal.clone(), arrival);
                 if !streams {
                     exchange.answer_only();
                 }
-                self.answer(exchange, principal, accepted).await
+                self.answer(exchange, principal, accepted, closing).await
             }
             other => match self.take_silently(other, headers, principal) {
                 Ok(()) => reply::empty(StatusCode::ACCEPTED),
@@ -330,24 +327,38 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         mut exchange: Exchange,
         principal: &H::Principal,
         accepted: Accepted,
+        closing: &Closing,
     ) -> Reply {
         let patience = self.options.keep_alive_interval;
+        let first = exchange.step_or_stop(closing.out_of_time());
         let first = if accepted.streams {
-            within(patience, exchange.step()).await
+            within(patience, first).await
         } else {
-            Some(exchange.step().await)
+            Some(first.await)
         };
         match first {
             Some(Step::Done(answer)) => finished(answer),
-            Some(Step::Sent(first)) => self.events(Some(first), exchange, principal.clone()),
+            Some(Step::Sent(first)) => {
+                self.events(Some(first), exchange, principal.clone(), closing)
+            }
             // It runs for long: a stream shows whoever stands between that it lives.
-            None => self.events(None, exchange, principal.clone()),
+            None => self.events(None, exchange, principal.clone(), closing),
         }
     }
 
-    fn events(&self, said: Option<Bytes>, exchange: Exchange, principal: H::Principal) -> Reply {
-        let revoked = async move { principal.revoked().await };
-        reply::events(said, exchange, revoked, self.options.keep_alive_interval)
+    fn events(
+        &self,
+        said: Option<Bytes>,
+        exchange: Exchange,
+        principal: H::Principal,
+        closing: &Closing,
+    ) -> Reply {
+        let closing = closing.clone();
+        let ends = Ends {
+            revoked: Box::pin(async move { principal.revoked().await }),
+            out_of_time: Box::pin(async move { closing.out_of_time().await }),
+        };
+        reply::events(said, exchange, ends, self.options.keep_alive_interval)
     }
 
     /// Answers a batch, which two early revisions have: all its requests at once, in one array.
@@ -356,6 +367,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         entries: Vec<Result<Message, Rejected>>,
         headers: &HeaderMap,
         principal: &H::Principal,
+        closing: &Closing,
     ) -> Reply {
         let revision = match self.service.session(headers, principal) {
             Ok(Some(session)) => Some(session.revision),
@@ -376,7 +388,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                             closing: None,
                         };
                         self.service
-                            .answer_in_batch(request, principal, arrival)
+                            .answer_in_batch(request, principal, arrival, closing.out_of_time())
                             .await
                     }
                     Ok(other) => {

@@ -8,6 +8,7 @@ mod accept;
 mod at_once;
 mod body;
 mod clients;
+mod closing;
 mod cors;
 mod counts;
 mod endpoint;

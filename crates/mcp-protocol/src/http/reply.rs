@@ -116,18 +116,34 @@ struct Events {
     exchange: Option<Exchange>,
     /// What comes before all that the request sends.
     first: Option<Bytes>,
-    revoked: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ends: Option<Ends>,
     keep_alive: Interval,
+}
+
+/// What ends a stream before its request is answered.
+pub(super) struct Ends {
+    pub(super) revoked: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// The request has no more time, which is its answer.
+    pub(super) out_of_time: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Events {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if self.exchange.is_some() && self.revoked.as_mut().poll(context).is_ready() {
+        if let Some(ends) = &mut self.ends
+            && ends.revoked.as_mut().poll(context).is_ready()
+        {
             self.exchange = None;
+            self.ends = None;
         }
         let Some(exchange) = &mut self.exchange else {
             return Poll::Ready(None);
         };
+        if let Some(ends) = &mut self.ends
+            && ends.out_of_time.as_mut().poll(context).is_ready()
+        {
+            exchange.stop();
+            self.ends = None;
+        }
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(first));
         }
@@ -159,7 +175,7 @@ fn event(message: &Bytes) -> Bytes {
 pub(super) fn events(
     said: Option<Bytes>,
     exchange: Exchange,
-    revoked: impl Future<Output = ()> + Send + 'static,
+    ends: Ends,
     keep_alive: Duration,
 ) -> Reply {
     // A stream that has nothing to say yet opens with a comment, which gets its head sent.
@@ -170,7 +186,7 @@ pub(super) fn events(
     let events = Events {
         exchange: Some(exchange),
         first: Some(first),
-        revoked: Box::pin(revoked),
+        ends: Some(ends),
         keep_alive,
     };
     let mut reply = Response::new(ReplyBody::new(Kind::Events(Box::new(events))));

@@ -1,0 +1,67 @@
+//! When a server stops: first its streams of changes end, then what still runs.
+
+use tokio::sync::watch;
+
+/// What tells that a server stops.
+#[derive(Clone, Debug)]
+pub(super) struct Closing {
+    /// Becomes true when streams that would go on for ever shall end.
+    streams: watch::Receiver<bool>,
+    /// Becomes true when requests have no more time.
+    requests: Option<watch::Receiver<bool>>,
+}
+
+/// What stops a server.
+#[derive(Debug)]
+pub(super) struct Close {
+    streams: watch::Sender<bool>,
+    requests: watch::Sender<bool>,
+}
+
+impl Close {
+    pub(super) fn new() -> (Self, Closing) {
+        let (streams, streams_told) = watch::channel(false);
+        let (requests, requests_told) = watch::channel(false);
+        let closing = Closing {
+            streams: streams_told,
+            requests: Some(requests_told),
+        };
+        (Self { streams, requests }, closing)
+    }
+
+    /// Ends streams that would go on for ever, and connections on which nothing runs.
+    pub(super) fn drain(&self) {
+        self.streams.send_replace(true);
+    }
+
+    /// Has what still runs answered that there is no more time.
+    pub(super) fn end(&self) {
+        self.requests.send_replace(true);
+    }
+}
+
+impl Closing {
+    /// Knows of streams only: how long requests may go on is up to somebody else.
+    pub(super) fn of_streams(streams: watch::Receiver<bool>) -> Self {
+        Self {
+            streams,
+            requests: None,
+        }
+    }
+
+    /// Gives what becomes true when streams shall end.
+    pub(super) fn streams(&self) -> watch::Receiver<bool> {
+        self.streams.clone()
+    }
+
+    /// Completes when requests have no more time; never where nobody says so.
+    pub(super) async fn out_of_time(&self) {
+        if let Some(mut requests) = self.requests.clone()
+            && requests.wait_for(|is_over| *is_over).await.is_ok()
+        {
+            return;
+        }
+        // Whoever could have said so is gone, and has dropped what runs.
+        std::future::pending().await
+    }
+}
