@@ -4,12 +4,16 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::jsonrpc::{self, Failure, INTERNAL_ERROR, Id};
 use crate::outbox::Outbox;
 use crate::session::Session;
+
+/// How long it may take to send the answers of requests that were stopped.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A running request. Whoever polls it runs the handler; dropping it cancels the handler.
 pub(crate) struct Exchange {

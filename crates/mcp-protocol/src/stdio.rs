@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 
 use crate::auth::Principal;
-use crate::exchange::{Exchange, Step};
+use crate::exchange::{Exchange, LAST_WORDS, Step};
 use crate::handler::Handler;
 use crate::jsonrpc::{self, Failure, Id, Message, Payload, Rejected, Request};
 use crate::lines::{Line, Lines};
@@ -27,7 +27,8 @@ pub struct Options {
     pub max_line_bytes: usize,
     /// How many requests run at once; further ones are answered with an error.
     pub max_requests: usize,
-    /// How long running requests may go on after the end of the input.
+    /// How long running requests may go on after the end of the input; then they are answered with an
+    /// error.
     pub drain_timeout: Duration,
 }
 
@@ -78,25 +79,36 @@ pub async fn serve<H: Handler>(
         }
         let drain_timeout = peer.options.drain_timeout;
         peer.close();
-        let finish = async {
-            while !peer.running.is_empty() || output.is_waiting() {
-                let may_say = !peer.running.is_empty() && !output.is_full();
-                tokio::select! {
-                    written = output.write(), if output.is_waiting() => written?,
-                    said = peer.step(), if may_say => output.push_all(said),
-                }
+        match tokio::time::timeout(drain_timeout, finish(&mut peer, &mut output)).await {
+            Ok(finished) => finished,
+            Err(_) => {
+                tracing::warn!(limit = ?drain_timeout, "requests that did not end in time are answered with an error");
+                peer.stop();
+                let last_words = tokio::time::timeout(LAST_WORDS, finish(&mut peer, &mut output));
+                last_words.await.unwrap_or(Ok(()))
             }
-            Ok(())
-        };
-        tokio::time::timeout(drain_timeout, finish)
-            .await
-            .unwrap_or(Ok(()))
+        }
     };
     tokio::select! {
         biased;
         () = revoked.revoked() => Ok(()),
         ended = converse => ended,
     }
+}
+
+/// Says and writes everything to the end.
+async fn finish<H: Handler, W: AsyncWrite + Unpin>(
+    peer: &mut Peer<H>,
+    output: &mut Output<W>,
+) -> io::Result<()> {
+    while !peer.running.is_empty() || output.is_waiting() {
+        let may_say = !peer.running.is_empty() && !output.is_full();
+        tokio::select! {
+            written = output.write(), if output.is_waiting() => written?,
+            said = peer.step(), if may_say => output.push_all(said),
+        }
+    }
+    Ok(())
 }
 
 /// The other side, and what runs for it.
@@ -110,6 +122,8 @@ struct Peer<H: Handler> {
     /// In the order of their arrival, so that `initialize` comes before what relies on it.
     running: Vec<Running>,
     closing: watch::Sender<bool>,
+    /// Told when what runs in batches has no more time.
+    stopping: watch::Sender<bool>,
 }
 
 /// What runs for the other side.
@@ -126,7 +140,7 @@ impl<H: Handler> Peer<H> {
     fn new(service: Arc<Service<H>>, principal: H::Principal, options: Options) -> Self {
         let conversation = Conversation::default();
         let unsolicited = service.unsolicited(conversation.clone(), principal.clone());
-        let closing = watch::channel(false).0;
+        let (closing, stopping) = (watch::channel(false).0, watch::channel(false).0);
         Self {
             service,
             principal,
@@ -135,6 +149,7 @@ impl<H: Handler> Peer<H> {
             unsolicited,
             running: Vec::new(),
             closing,
+            stopping,
         }
     }
 
@@ -196,10 +211,14 @@ impl<H: Handler> Peer<H> {
                     requests += 1;
                     let (service, arrival) = (Arc::clone(&self.service), self.arrival());
                     let principal = self.principal.clone();
-                    let never = std::future::pending();
+                    let mut stopping = self.stopping.subscribe();
+                    let stop = async move {
+                        // Where nobody can say so any more, nobody polls this either.
+                        let _told = stopping.wait_for(|is_stopping| *is_stopping).await;
+                    };
                     async move {
                         service
-                            .answer_in_batch(request, principal, arrival, never)
+                            .answer_in_batch(request, principal, arrival, stop)
                             .await
                     }
                     .boxed()
@@ -252,6 +271,16 @@ impl<H: Handler> Peer<H> {
     /// Ends what would go on for ever.
     fn close(&mut self) {
         self.closing.send_replace(true);
+    }
+
+    /// Drops what still runs: it is answered that there is no more time.
+    fn stop(&mut self) {
+        for running in &mut self.running {
+            if let Running::One(_, exchange) = running {
+                exchange.stop();
+            }
+        }
+        self.stopping.send_replace(true);
     }
 
     /// Runs everything until something is said, or has ended silently.

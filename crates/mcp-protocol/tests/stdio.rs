@@ -377,7 +377,34 @@ async fn the_end_of_the_input_does_not_wait_for_ever() {
         drain_timeout,
         ..Options::default()
     });
-    pipe.call(1, "tools/call", json!({ "name": "wait" })).await;
+    pipe.call(0, "initialize", json!({ "protocolVersion": "2025-03-26" }))
+        .await;
+    pipe.next().await.unwrap();
+    let call = |id: u32| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "wait" } });
+    pipe.send(&call(1).to_string()).await;
+    pipe.send(&json!([call(2), { "jsonrpc": "2.0", "id": 3, "method": "ping" }]).to_string())
+        .await;
+    pipe.close().await;
+    let mut answers = [pipe.next().await.unwrap(), pipe.next().await.unwrap()];
+    answers.sort_by_key(Value::is_array);
+    for (answer, id) in [(&answers[0], 1), (&answers[1][0], 2)] {
+        assert_eq!(
+            (&answer["id"], &answer["error"]["code"]),
+            (&json!(id), &json!(-32603))
+        );
+    }
+    assert_eq!(answers[1][1]["id"], 3);
+    assert_eq!(pipe.next().await, None);
+    within(pipe.serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_does_not_read_does_not_hold_the_end_up() {
+    let mut pipe = start(Options {
+        drain_timeout: std::time::Duration::from_millis(50),
+        ..Options::default()
+    });
+    pipe.call(1, "tools/call", json!({ "name": "flood" })).await;
     pipe.close().await;
     within(pipe.serving).await.unwrap().unwrap();
 }

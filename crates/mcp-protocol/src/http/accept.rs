@@ -33,15 +33,13 @@ use super::reply::Reply;
 use super::seldom::Seldom;
 use super::watched::{Activity, Watched};
 use crate::auth::Authenticate;
+use crate::exchange::LAST_WORDS;
 use crate::handler::Handler;
 use crate::places::Place;
 use crate::service::Service;
 
 /// How long to wait before accepting again when the system has no descriptors or memory left.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
-
-/// How long a connection may take to send what was not done in time.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// An HTTP server. Its connection limits hold over all listeners that it serves.
 pub struct Server<H, A> {
