@@ -210,6 +210,31 @@ impl<'a> Lexicon<'a> {
         found.collect()
     }
 
+    /// Rows that refer to these, by the verb of their noun: "ordered", "reviewed".
+    pub(crate) fn done(&self, at: usize) -> Vec<Hit<Children>> {
+        let Some(word) = self.words.get(at) else {
+            return Vec::new();
+        };
+        let is_verb_of = |term: &[String]| match term {
+            [noun] => {
+                word.lower == format!("{noun}{}", if noun.ends_with('e') { "d" } else { "ed" })
+            }
+            _ => false,
+        };
+        let found = self.children.iter().flat_map(|(children, terms)| {
+            let may_be_read = self.asked.effort.spend(terms.len());
+            let terms = terms.iter().filter(move |_| may_be_read);
+            terms
+                .filter(|(term, _)| is_verb_of(term))
+                .map(|(_, cost)| Hit {
+                    took: 1,
+                    what: children.clone(),
+                    cost: *cost,
+                })
+        });
+        found.collect()
+    }
+
     /// Columns of the table itself.
     pub(crate) fn own_columns(&self, at: usize) -> Vec<Hit<ColumnRef>> {
         self.columns(at, &[])

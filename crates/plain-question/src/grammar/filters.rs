@@ -6,14 +6,17 @@ use super::{Draft, Move, Rule};
 use crate::dates;
 use crate::lexicon::{Lexicon, State};
 use crate::names::{cost, is_participle};
-use crate::query::{Children, ColumnRef, Comparison, Filter, Literal};
+use crate::query::{ColumnRef, Comparison, Filter, Literal};
 use crate::schema::Kind;
 use crate::words::{self, Word};
 
 pub(super) const RULES: &[Rule] = &[
     stated, always, compared, counted, told, amounting, ranging, dated, valued, referring,
-    mentioning, excepting, named, present, related,
+    mentioning, excepting, named, present,
 ];
+
+/// What can be said of rows right after their noun, in a question about others.
+pub(super) const SAYING: &[Rule] = &[stated, compared, counted, amounting, dated, valued];
 
 /// The places after what may lead to a condition: "and", "who", "are".
 pub(super) fn led(lexicon: &Lexicon<'_>, at: usize) -> Vec<usize> {
@@ -59,7 +62,7 @@ fn led_to_column(lexicon: &Lexicon<'_>, at: usize) -> Vec<usize> {
     places
 }
 
-fn add(draft: &Draft, end: usize, cost: u32, filter: Filter, moves: &mut Vec<Move>) {
+pub(super) fn add(draft: &Draft, end: usize, cost: u32, filter: Filter, moves: &mut Vec<Move>) {
     moves.push((end, draft.clone().paying(cost).filtered(filter)));
 }
 
@@ -250,7 +253,7 @@ fn past_unit(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> usize {
 }
 
 /// A comparison and its number: where they end, and both.
-fn quantity(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Comparison, Literal)> {
+pub(super) fn quantity(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Comparison, Literal)> {
     let mut found = Vec::new();
     let comparisons = COMPARISONS
         .iter()
@@ -315,6 +318,9 @@ fn told(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) 
 
 /// "over 300", where the table has one amount
 fn amounting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    if draft.speaks_of_children() {
+        return;
+    }
     let mut amounts = lexicon.columns_about(AMOUNTS);
     amounts.retain(|column| is_number(lexicon, *column));
     for column in amounts {
@@ -354,7 +360,7 @@ fn dated(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
         if let Some((took, span)) = span(start) {
             let usual = lexicon
                 .usual_time()
-                .filter(|_| !happened_then(lexicon, start));
+                .filter(|_| !happened_then(lexicon, start) && !draft.speaks_of_children());
             if let Some(time) = usual {
                 let filter = Filter::Within(time, span);
                 add(draft, start + took, cost::IMPLIED, filter, moves);
@@ -607,69 +613,4 @@ pub(super) fn before_having(lexicon: &Lexicon<'_>, at: usize) -> Vec<usize> {
         places.extend(lexicon.any(last, phrases));
     }
     places
-}
-
-/// "without reviews", "with more than 5 orders"
-fn related(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
-    for start in before_having(lexicon, at) {
-        let none = [
-            "without any",
-            "without",
-            "with no",
-            "have no",
-            "has no",
-            "having no",
-        ];
-        if let Some(end) = lexicon.any(start, &none) {
-            relate(lexicon, end, draft, (Comparison::Equal, 0), moves);
-        }
-        if let Some(end) = lexicon.any(start, &["with", "having", "have", "has"]) {
-            let mut named = children(lexicon, end).into_iter();
-            if named.any(|(end, ..)| lexicon.words[end - 1].is_plural()) {
-                relate(lexicon, end, draft, (Comparison::AtLeast, 1), moves);
-            }
-            for (place, comparison, number) in quantity(lexicon, end) {
-                if let Literal::Number(digits) = number
-                    && let Ok(count) = digits.parse()
-                {
-                    relate(lexicon, place, draft, (comparison, count), moves);
-                }
-            }
-        }
-    }
-}
-
-fn relate(
-    lexicon: &Lexicon<'_>,
-    at: usize,
-    draft: &Draft,
-    (comparison, count): (Comparison, u64),
-    moves: &mut Vec<Move>,
-) {
-    for (end, children, cost) in children(lexicon, at) {
-        let filter = Filter::Children(children, comparison, count);
-        add(draft, end, cost, filter, moves);
-    }
-}
-
-/// Rows that refer to these at a place, perhaps with their state: "returned orders". Where they end,
-/// which they are, and the cost.
-fn children(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Children, u32)> {
-    let mut found: Vec<_> = lexicon
-        .children(at)
-        .into_iter()
-        .map(|hit| (at + hit.took, hit.what, hit.cost))
-        .collect();
-    for (all, own) in lexicon.all_children() {
-        for (end, state) in described(own, at, None, true) {
-            for noun in own.subjects(end) {
-                let children = Children {
-                    states: vec![state.clone()],
-                    ..all.clone()
-                };
-                found.push((end + noun.took, children, noun.cost));
-            }
-        }
-    }
-    found
 }

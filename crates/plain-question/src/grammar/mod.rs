@@ -6,6 +6,7 @@
 //! not answered. Nor is one with two different readings of which none is more natural (see
 //! [`cost`](crate::names::cost)).
 
+mod children;
 mod filters;
 mod head;
 mod phrases;
@@ -15,7 +16,7 @@ use std::collections::HashSet;
 
 use crate::lexicon::{Asked, Lexicon};
 use crate::names::cost;
-use crate::query::{Ask, Comparison, Filter, Group, Limit, Literal, Order, Query};
+use crate::query::{Ask, By, Comparison, Filter, Group, Limit, Literal, Order, Query};
 
 /// How many drafts are looked at, for all tables together, before a question is given up as too tangled.
 pub(crate) const MOST_DRAFTS: usize = 20_000;
@@ -121,6 +122,13 @@ impl Draft {
         is_ranked && are_whole && self.limit.is_none() && self.groups.is_empty()
     }
 
+    /// Whether rows that refer to these were spoken of last, so that a time or an amount is said of them.
+    fn speaks_of_children(&self) -> bool {
+        let of_children = matches!(self.filters.last(), Some(Filter::Children(..)));
+        let by_children = |order: &Order| matches!(order.by, By::Children(_));
+        of_children || self.order.last().is_some_and(by_children)
+    }
+
     fn asks_for_rows(&self) -> bool {
         matches!(
             self.ask,
@@ -191,8 +199,8 @@ fn rules(phase: Phase) -> &'static [&'static [Rule]] {
     match phase {
         Phase::Head => &[head::ASKING, head::NAMING],
         Phase::Noun => &[head::NAMING],
-        Phase::Link => &[head::LINKING, filters::RULES, tail::RULES],
-        Phase::Tail => &[filters::RULES, tail::RULES],
+        Phase::Link => &[head::LINKING, filters::RULES, children::RULES, tail::RULES],
+        Phase::Tail => &[filters::RULES, children::RULES, tail::RULES],
     }
 }
 

@@ -292,6 +292,46 @@ pub(super) const HOLDING: &[(&str, Place, bool)] = &[
     ("not ending in", Place::End, false),
 ];
 
+/// What says that something was not done.
+pub(super) const DENYING: &[&str] = &[
+    "have not yet",
+    "has not yet",
+    "had not yet",
+    "have never",
+    "has never",
+    "had never",
+    "have not",
+    "has not",
+    "had not",
+    "did not",
+    "never",
+];
+
+/// What people do to make a row that refers to them; of which none is turned round ("received").
+pub(super) const DEEDS: &[&str] = &[
+    "placed",
+    "place",
+    "made",
+    "make",
+    "written",
+    "wrote",
+    "write",
+    "posted",
+    "post",
+    "submitted",
+    "submit",
+    "booked",
+    "book",
+    "opened",
+    "open",
+    "raised",
+    "raise",
+    "filed",
+    "file",
+    "created",
+    "create",
+];
+
 /// What says how many rows are wanted, before the number.
 pub(super) const LIMITS: &[&str] = &["limited to", "limit to", "limit"];
 

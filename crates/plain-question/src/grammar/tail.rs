@@ -1,5 +1,6 @@
 //! What arranges the rows, after the noun: groups, order, the first ones.
 
+use super::children::children;
 use super::filters::{before_having, is_quantity, led};
 use super::head::{ranked, recencies, superlatives, times};
 use super::phrases::{DIRECTIONS, ENDINGS, FIRST, LIMITS, PER, RANKS, SORTED};
@@ -10,6 +11,9 @@ use crate::names::cost;
 use crate::query::{Ask, By, ColumnRef, Group, Order};
 use crate::schema::Kind;
 use crate::words;
+
+/// A table has a name of at most so many words.
+const LONGEST_NOUN: usize = 4;
 
 pub(super) const RULES: &[Rule] = &[
     ending,
@@ -221,14 +225,13 @@ fn sort(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) 
     }
     if is_wanted {
         let start = lexicon.any(start, &["number of"]).unwrap_or(start);
-        for child in lexicon.children(start) {
-            let mut next = draft.clone().paying(child.cost).at(Phase::Tail);
+        for (end, child, cost) in children(lexicon, start) {
+            let mut next = draft.clone().paying(cost).at(Phase::Tail);
             next.order.push(Order {
-                by: By::Children(child.what),
+                by: By::Children(child),
                 descending: true,
             });
             next.rank = Rank::Strict;
-            let end = start + child.took;
             let end = lexicon.any(end, &["count"]).unwrap_or(end);
             moves.push((end, next));
         }
@@ -297,15 +300,15 @@ fn most(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, descending: bool, moves
         let next = next.filter(|_| is_ranked);
         moves.extend(next.map(|next| (at + column.took, next.paying(column.cost))));
     }
-    for child in lexicon.children(at) {
+    for (end, child, cost) in children(lexicon, at) {
         if draft.order.is_empty() && draft.asks_for_rows() {
-            let mut next = draft.clone().paying(child.cost);
+            let mut next = draft.clone().paying(cost);
             next.order.push(Order {
-                by: By::Children(child.what),
+                by: By::Children(child),
                 descending,
             });
             next.rank = Rank::Strict;
-            moves.push((at + child.took, next));
+            moves.push((end, next));
         }
     }
 }
@@ -318,7 +321,14 @@ fn numbered(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mov
         return;
     };
     // Right after the noun, and not after a plural.
-    let is_after_noun = at > 0 && !lexicon.words[at - 1].is_plural();
+    let is_noun = |back: usize| {
+        lexicon
+            .subjects(at - back)
+            .iter()
+            .any(|hit| hit.took == back)
+    };
+    let is_after_noun =
+        (1..=at.min(LONGEST_NOUN)).any(is_noun) && !lexicon.words[at - 1].is_plural();
     let start = lexicon
         .any(at, &["with id", "number", "id", "#"])
         .unwrap_or(at);

@@ -1,0 +1,163 @@
+//! What is said of the rows by those that refer to them: a user's orders.
+
+use super::filters::{SAYING, add, before_having, quantity};
+use super::head::described;
+use super::phrases::{DEEDS, DENYING};
+use super::{Draft, Move, Rule};
+use crate::dates;
+use crate::lexicon::Lexicon;
+use crate::query::{Ask, Children, Comparison, Filter, Literal};
+
+pub(super) const RULES: &[Rule] = &[related, doing];
+
+/// Where the words for rows that refer to these end, which they are, and the cost.
+type They = (usize, Children, u32);
+
+/// "without reviews", "with more than 5 orders"
+fn related(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for start in before_having(lexicon, at) {
+        let none = [
+            "without any",
+            "without",
+            "with no",
+            "have no",
+            "has no",
+            "having no",
+        ];
+        if let Some(end) = lexicon.any(start, &none) {
+            relate(children(lexicon, end), draft, (Comparison::Equal, 0), moves);
+        }
+        if let Some(end) = lexicon.any(start, &["with", "having", "have", "has"]) {
+            let found = children(lexicon, end);
+            let is_plural = |(end, ..): &They| lexicon.words[end - 1].is_plural();
+            if found.iter().any(is_plural) {
+                relate(found, draft, (Comparison::AtLeast, 1), moves);
+            }
+            relate_so_many(lexicon, end, draft, moves);
+        }
+    }
+}
+
+/// "who placed more than 5 orders", "who have never ordered anything"
+fn doing(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    let start = lexicon.any(at, &[", and", "and", ",", "but"]).unwrap_or(at);
+    let who = lexicon.any(start, &["who", "that", "which"]);
+    // "How many users placed an order?"
+    let Some(start) = who.or((draft.ask == Some(Ask::Count)).then_some(start)) else {
+        return;
+    };
+    let denied = lexicon.any(start, DENYING);
+    let end = denied
+        .or_else(|| lexicon.any(start, &["have", "has", "had"]))
+        .unwrap_or(start);
+    let amount = match denied {
+        Some(_) => (Comparison::Equal, 0),
+        None => (Comparison::AtLeast, 1),
+    };
+    for done in lexicon.done(end) {
+        let end = end + done.took;
+        let end = lexicon.any(end, &["anything", "something"]).unwrap_or(end);
+        let them = (end, done.what, done.cost);
+        let then = said_of(lexicon, &them)
+            .into_iter()
+            .chain(done_then(lexicon, &them));
+        let all: Vec<_> = then.chain([them]).collect();
+        relate(all, draft, amount, moves);
+    }
+    if let Some(end) = lexicon.any(end, DEEDS) {
+        if denied.is_none() {
+            relate_so_many(lexicon, end, draft, moves);
+        }
+        let end = lexicon.any(end, &["any", "an", "a"]).unwrap_or(end);
+        relate(children(lexicon, end), draft, amount, moves);
+    }
+}
+
+/// "ordered in 2024": the usual time of what was done
+fn done_then(lexicon: &Lexicon<'_>, (end, children, cost): &They) -> Option<They> {
+    let own = of_children(lexicon, children)?;
+    let (took, span) = dates::span(lexicon.words.get(*end..)?)?;
+    let mut children = children.clone();
+    children
+        .states
+        .push(Filter::Within(own.usual_time()?, span));
+    Some((end + took, children, *cost))
+}
+
+/// "more than 5 orders"
+fn relate_so_many(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for (end, comparison, number) in quantity(lexicon, at) {
+        if let Literal::Number(digits) = number
+            && let Ok(count) = digits.parse()
+        {
+            relate(children(lexicon, end), draft, (comparison, count), moves);
+        }
+    }
+}
+
+fn relate(
+    them: Vec<They>,
+    draft: &Draft,
+    (comparison, count): (Comparison, u64),
+    moves: &mut Vec<Move>,
+) {
+    for (end, children, cost) in them {
+        let filter = Filter::Children(children, comparison, count);
+        add(draft, end, cost, filter, moves);
+    }
+}
+
+/// Rows that refer to these at a place, perhaps with what is said of them: "returned orders", "orders in
+/// 2024".
+pub(super) fn children(lexicon: &Lexicon<'_>, at: usize) -> Vec<They> {
+    let mut found: Vec<_> = lexicon
+        .children(at)
+        .into_iter()
+        .map(|hit| (at + hit.took, hit.what, hit.cost))
+        .collect();
+    for (all, own) in lexicon.all_children() {
+        for (end, state) in described(own, at, None, true) {
+            for noun in own.subjects(end) {
+                let children = Children {
+                    states: vec![state.clone()],
+                    ..all.clone()
+                };
+                found.push((end + noun.took, children, noun.cost));
+            }
+        }
+    }
+    let said = found.iter().flat_map(|them| said_of(lexicon, them));
+    let said: Vec<_> = said.collect();
+    found.extend(said);
+    found
+}
+
+/// What is said of rows that refer to these, right after them.
+fn said_of(lexicon: &Lexicon<'_>, (end, children, cost): &They) -> Vec<They> {
+    // "With orders and from NO" goes on with what was asked for.
+    let is_over = lexicon.any(*end, &[", and", "and", ",", "but"]).is_some();
+    let Some(own) = of_children(lexicon, children).filter(|_| !is_over) else {
+        return Vec::new();
+    };
+    let mut moves = Vec::new();
+    for rule in SAYING {
+        rule(own, *end, &Draft::default(), &mut moves);
+    }
+    let found = moves.into_iter().filter_map(|(end, said)| {
+        let [state] = &said.filters[..] else {
+            return None;
+        };
+        let is_own = state.column().is_some_and(|column| column.via.is_none());
+        let mut children = children.clone();
+        children.states.push(state.clone());
+        is_own.then_some((end, children, cost + said.cost))
+    });
+    found.collect()
+}
+
+/// The same question as one about the rows that refer to these.
+fn of_children<'l, 'a>(lexicon: &'l Lexicon<'a>, children: &Children) -> Option<&'l Lexicon<'a>> {
+    let is_them = |of: &Children| (of.table, of.key) == (children.table, children.key);
+    let mut all = lexicon.all_children();
+    all.find_map(|(of, own)| is_them(of).then_some(own))
+}
