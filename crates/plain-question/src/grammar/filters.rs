@@ -4,7 +4,7 @@ use super::head::{described, times};
 use super::phrases::{AMOUNTS, BOUNDS, COMPARISONS, HOLDING, PREPOSITIONS, TELLING};
 use super::{Draft, Move, Rule};
 use crate::dates;
-use crate::lexicon::{Lexicon, State};
+use crate::lexicon::{Hit, Lexicon, State};
 use crate::names::{cost, is_participle};
 use crate::query::{ColumnRef, Comparison, Filter, Literal};
 use crate::schema::Kind;
@@ -380,10 +380,15 @@ fn dated(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
 }
 
 /// Whether a time is that of what the word before it tells: "returned last week" is not when the order
-/// was placed. What is scheduled for a time is no such case.
+/// was placed, nor "inactive since 2024" when the user joined. What is scheduled for a time is no such
+/// case.
 fn happened_then(lexicon: &Lexicon<'_>, at: usize) -> bool {
-    let before = at.checked_sub(1).and_then(|at| lexicon.words.get(at));
-    before.is_some_and(|word| is_participle(&word.lower)) && lexicon.says(at, "for").is_none()
+    let Some(before) = at.checked_sub(1) else {
+        return false;
+    };
+    let is_boolean = |hit: &Hit<State>| hit.took == 1 && matches!(hit.what, State::Boolean(..));
+    let is_state = lexicon.states(before, None).iter().any(is_boolean);
+    (is_state || is_participle(&lexicon.words[before].lower)) && lexicon.says(at, "for").is_none()
 }
 
 /// "in Oslo", "not from SE", "on the pro plan"

@@ -1,7 +1,8 @@
 //! What stands before the noun and is the noun: what is asked, of what, and which of them.
 
 use super::phrases::{
-    AGGREGATES, AMOUNTS, ARTICLES, COUNT, DISTINCT, LIST, PEOPLE, RECENCY, SHOW, SUPERLATIVES,
+    AGGREGATES, AMOUNTS, ARTICLES, COUNT, DISTINCT, LIST, PEOPLE, QUANTITIES, RECENCY, SHOW,
+    SUPERLATIVES,
 };
 use super::{Draft, Move, Number, Opening, Phase, Rank, Rule, filters, too_many};
 use crate::lexicon::{Hit, Lexicon, State};
@@ -63,7 +64,8 @@ fn counting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mov
     }
     // "Total users" is a count, unless there is something to be summed up.
     let end = lexicon.says(at, "total");
-    if let Some(end) = end.filter(|_| lexicon.columns_about(AMOUNTS).is_empty()) {
+    let is_summed = |words| !lexicon.columns_about(words).is_empty();
+    if let Some(end) = end.filter(|_| !is_summed(AMOUNTS) && !is_summed(QUANTITIES)) {
         count(end, cost::IMPLIED_TABLE);
     }
 }

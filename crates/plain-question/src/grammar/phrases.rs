@@ -379,6 +379,12 @@ pub(super) const TELLING: &[(&str, Option<Comparison>, &[&str])] = &[
 /// Columns of which "over 300" speaks when a table has just one of them.
 pub(super) const AMOUNTS: &[&str] = &["price", "cost", "amount", "total", "salary", "fee"];
 
+/// Columns that "total" adds up besides.
+pub(super) const QUANTITIES: &[&str] = &[
+    "quantity", "qty", "stock", "balance", "value", "unit", "volume", "score", "point", "hour",
+    "minute", "duration",
+];
+
 /// What leads to a row that is referred to, or to a value.
 pub(super) const PREPOSITIONS: &[&str] = &["from", "in", "at", "on", "of", "for", "by", "with"];
 
