@@ -546,6 +546,7 @@ async fn revocation_ends_a_running_request_with_401() {
             .unwrap()
             .contains("invalid_token")
     );
+    assert!(reply.message().contains("may be done or not"), "{reply:?}");
 }
 
 #[tokio::test]
@@ -555,6 +556,7 @@ async fn an_answer_that_is_ready_when_the_rights_end_is_not_sent() {
         .call("", "tools/call", json!({ "name": "resign" }))
         .await;
     assert_eq!(reply.status, 401, "{reply:?}");
+    assert!(reply.message().contains("may be done or not"), "{reply:?}");
 }
 
 #[tokio::test]

@@ -174,7 +174,10 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         // The rights may have ended while the reply was made, which then tells of nothing but that.
         match reply {
             Some(reply) if !principal.is_revoked() => reply,
-            _ => self.unauthorized(&self.authenticator.lost(principal, client)),
+            _ => {
+                let lost = self.authenticator.lost(principal, client);
+                reply::cut_short(&lost, self.realm())
+            }
         }
     }
 
@@ -194,7 +197,11 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     }
 
     fn unauthorized(&self, refusal: &Refusal) -> Reply {
-        reply::unauthorized(refusal, &self.service.handler.server().name)
+        reply::unauthorized(refusal, self.realm())
+    }
+
+    fn realm(&self) -> &str {
+        &self.service.handler.server().name
     }
 
     /// Opens the stream for unsolicited messages of a session.

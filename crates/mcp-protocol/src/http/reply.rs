@@ -255,7 +255,25 @@ pub(super) fn method_not_allowed(allowed: &'static str) -> Reply {
 
 /// Refuses credentials, in the form of RFC 6750, section 3.
 pub(super) fn unauthorized(refusal: &Refusal, realm: &str) -> Reply {
-    let mut reply = refuse(refusal.status(), refusal.message());
+    denied(refusal, realm, refusal.message().into())
+}
+
+/// Tells that rights ended while a request was served.
+pub(super) fn cut_short(refusal: &Refusal, realm: &str) -> Reply {
+    let message = match refusal {
+        // It says so itself.
+        Refusal::Unavailable(reason) => (*reason).into(),
+        _ => format!(
+            "{}; this came while the request was served: if it was to change something, that may be done or not",
+            refusal.message()
+        )
+        .into(),
+    };
+    denied(refusal, realm, message)
+}
+
+fn denied(refusal: &Refusal, realm: &str, message: Cow<'static, str>) -> Reply {
+    let mut reply = refuse(refusal.status(), message);
     let headers = reply.headers_mut();
     match refusal {
         Refusal::TooManyFailures { retry_after } => {
