@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::client::Client;
-use common::{Holder, start_handler};
+use common::{Holder, Running, start_handler};
 use mcp_protocol::http::Options;
 use mcp_protocol::{
     CallError, CallRefusal, Called, Capabilities, Context, Handler, Origin, Principal, ServerInfo,
@@ -30,6 +30,14 @@ struct Versioned {
 type Told = Arc<Mutex<Vec<String>>>;
 
 impl Versioned {
+    fn new(seen: &Seen, told: &Told) -> Self {
+        Self {
+            info: ServerInfo::default(),
+            seen: Arc::clone(seen),
+            told: Arc::clone(told),
+        }
+    }
+
     fn tell(&self, what: &str, uri: &str, context: &Context<Holder>) {
         let told = format!("{} {what} {uri}", context.principal().name());
         self.told.lock().unwrap().push(told);
@@ -97,6 +105,16 @@ impl Handler for Versioned {
     }
 }
 
+/// Starts a server that looks at what is followed all the time.
+async fn start_looking(seen: &Seen) -> Running {
+    let options = ServiceOptions {
+        follow_interval: Duration::from_millis(5),
+        ..ServiceOptions::default()
+    };
+    let handler = Versioned::new(seen, &Told::default());
+    start_handler(handler, Options::default(), options).await
+}
+
 fn change(seen: &Seen, name: &str) {
     seen.lock().unwrap().entry(name.to_owned()).or_default().1 += 1;
 }
@@ -104,16 +122,7 @@ fn change(seen: &Seen, name: &str) {
 #[tokio::test]
 async fn each_principal_is_told_of_its_own_changes_while_it_follows() {
     let seen = Seen::default();
-    let handler = Versioned {
-        info: ServerInfo::default(),
-        seen: seen.clone(),
-        told: Told::default(),
-    };
-    let options = ServiceOptions {
-        follow_interval: Duration::from_millis(5),
-        ..ServiceOptions::default()
-    };
-    let server = start_handler(handler, Options::default(), options).await;
+    let server = start_looking(&seen).await;
     let mut alice = Client::open(&server, "2025-11-25").await;
     let mut bob = Client::new(&server, "2025-11-25");
     bob.token = "bob-token";
@@ -163,11 +172,7 @@ async fn each_principal_is_told_of_its_own_changes_while_it_follows() {
 #[tokio::test]
 async fn the_handler_is_told_who_follows_what_and_may_refuse_it() {
     let told = Told::default();
-    let handler = Versioned {
-        info: ServerInfo::default(),
-        seen: Seen::default(),
-        told: told.clone(),
-    };
+    let handler = Versioned::new(&Seen::default(), &told);
     let server = start_handler(handler, Options::default(), ServiceOptions::default()).await;
     let mut alice = Client::open(&server, "2025-11-25").await;
     let of = |uri: &str| json!({ "uri": uri });
@@ -223,16 +228,7 @@ async fn the_handler_is_told_who_follows_what_and_may_refuse_it() {
 #[tokio::test]
 async fn a_stream_is_told_of_everything_that_changes_at_once() {
     let seen = Seen::default();
-    let handler = Versioned {
-        info: ServerInfo::default(),
-        seen: seen.clone(),
-        told: Told::default(),
-    };
-    let options = ServiceOptions {
-        follow_interval: Duration::from_millis(5),
-        ..ServiceOptions::default()
-    };
-    let server = start_handler(handler, Options::default(), options).await;
+    let server = start_looking(&seen).await;
     let uris: BTreeSet<_> = (0..1000)
         .map(|number| format!("test://versioned/{number}"))
         .collect();
@@ -258,11 +254,7 @@ async fn a_stream_is_told_of_everything_that_changes_at_once() {
 
 #[tokio::test]
 async fn a_stream_begins_in_time_whatever_its_resources_take() {
-    let handler = Versioned {
-        info: ServerInfo::default(),
-        seen: Seen::default(),
-        told: Told::default(),
-    };
+    let handler = Versioned::new(&Seen::default(), &Told::default());
     let options = ServiceOptions {
         request_timeout: Duration::from_millis(200),
         ..ServiceOptions::default()
