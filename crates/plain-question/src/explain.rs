@@ -130,6 +130,7 @@ impl Teller<'_> {
         match by {
             By::Column(column) => self.column(*column),
             By::Children(children) => format!("the number of {}", self.child(children)),
+            By::Count => "their number".to_owned(),
         }
     }
 

@@ -123,6 +123,8 @@ pub(crate) struct Order {
 pub(crate) enum By {
     Column(ColumnRef),
     Children(Children),
+    /// How many rows a group has.
+    Count,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

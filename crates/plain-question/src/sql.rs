@@ -111,7 +111,7 @@ impl<'a> Writer<'a> {
                 let name = format!("number_of_{}", self.schema.tables[children.table].name);
                 Some(format!("{} AS {}", self.count(children), identifier(&name)))
             }
-            By::Column(_) => None,
+            By::Column(_) | By::Count => None,
         }));
         outputs
     }
@@ -170,6 +170,7 @@ impl<'a> Writer<'a> {
                 let by = match &order.by {
                     By::Column(column) => self.column(*column),
                     By::Children(children) => self.count(children),
+                    By::Count => "count(*)".to_owned(),
                 };
                 let direction = if order.descending {
                     " DESC NULLS LAST"
@@ -184,6 +185,8 @@ impl<'a> Writer<'a> {
             // The first of each group are equals, so that the ties of one are all of them.
             let (groups, by) = (groups.join(", "), order.join(", "));
             order = vec![format!("rank() OVER (PARTITION BY {groups} ORDER BY {by})")];
+        } else if !groups.is_empty() && self.query.limit == Some(Limit::First) {
+            // Equals of the first are those with as many.
         } else if !groups.is_empty() {
             order.extend((1..=groups.len()).map(|place| place.to_string()));
         } else if matches!(self.query.ask, Ask::Distinct(_)) {

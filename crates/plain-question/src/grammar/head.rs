@@ -1,13 +1,13 @@
 //! What stands before the noun and is the noun: what is asked, of what, and which of them.
 
 use super::phrases::{
-    AGGREGATES, AMOUNTS, ARTICLES, COUNT, DISTINCT, LIST, PEOPLE, QUANTITIES, RECENCY, SHOW,
+    AGGREGATES, AMOUNTS, ARTICLES, COUNT, DISTINCT, LIST, PEOPLE, QUANTITIES, RANKS, RECENCY, SHOW,
     SUPERLATIVES,
 };
 use super::{Draft, Move, Number, Opening, Phase, Rank, Rule, filters, too_many};
 use crate::lexicon::{Hit, Lexicon, State};
 use crate::names::cost;
-use crate::query::{Aggregate, Ask, By, ColumnRef, Comparison, Filter, Literal, Order};
+use crate::query::{Aggregate, Ask, By, ColumnRef, Comparison, Filter, Group, Literal, Order};
 use crate::schema::Kind;
 use crate::words;
 
@@ -28,7 +28,7 @@ pub(super) const NAMING: &[Rule] = &[
 ];
 
 /// What leads from a column to its noun.
-pub(super) const LINKING: &[Rule] = &[linking];
+pub(super) const LINKING: &[Rule] = &[linking, dividing];
 
 fn opening(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     if draft.is_begun || draft.opening != Opening::None {
@@ -136,9 +136,11 @@ fn can_measure(lexicon: &Lexicon<'_>, aggregate: Aggregate, column: ColumnRef) -
     }
 }
 
-/// "names and emails of", "user emails"
+/// "names and emails of", "user emails", "top 3 countries"
 fn projecting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
-    if draft.ask.is_some() || draft.is_begun {
+    let only_says_how_many =
+        draft.limit.is_some() && draft.filters.is_empty() && draft.order.is_empty();
+    if draft.ask.is_some() || (draft.is_begun && !only_says_how_many) {
         return;
     }
     project(lexicon, at, draft, moves);
@@ -206,6 +208,47 @@ fn linking(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
         if let Some(end) = lexicon.says(at, phrase) {
             moves.push((end, draft.clone().at(Phase::Noun)));
         }
+    }
+}
+
+/// "country with the most" users, "countries by number of" users: what is counted comes after it
+fn dividing(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    let Some(Ask::Columns(columns)) = &draft.ask else {
+        return;
+    };
+    let is_free = draft.subject.is_none() && draft.order.is_empty() && draft.filters.is_empty();
+    let &[column] = &columns[..] else { return };
+    // The most stock is the largest quantity, not the most rows.
+    let is_counted = lexicon.columns_about(QUANTITIES).is_empty();
+    if !is_free || !is_counted || lexicon.column(column).kind == Kind::Other {
+        return;
+    }
+    let mut divide = |end: usize, descending: bool| {
+        let mut next = draft.clone().at(Phase::Noun);
+        next.ask = Some(Ask::Count);
+        next.groups.push(Group::Column(column));
+        next.order.push(Order {
+            by: By::Count,
+            descending,
+        });
+        next.rank = Rank::Strict;
+        moves.push((end, next));
+    };
+    let is_one = !lexicon.words[at - 1].is_plural();
+    let most = lexicon.any(
+        at,
+        &["with the", "has the", "with", "has", "have the", "have"],
+    );
+    for (phrase, descending) in RANKS {
+        let end = most.and_then(|at| lexicon.says(at, phrase));
+        // Of several it must be said how many.
+        if let Some(end) = end.filter(|_| is_one || draft.limit.is_some()) {
+            divide(end, *descending);
+        }
+    }
+    let by = ["by the number of", "by number of"];
+    if let Some(end) = lexicon.any(at, &by).filter(|_| draft.limit.is_some()) {
+        divide(end, true);
     }
 }
 

@@ -219,12 +219,15 @@ impl Draft {
             }
             cost += cost::IMPLIED_TABLE;
         }
-        if self.is_contradictory() || self.leaves_a_mention() {
+        if self.is_contradictory() || self.leaves_a_mention() || self.limit == Some(0) {
             return None;
         }
         let is_grouped = !self.groups.is_empty();
+        let ranks_groups = matches!(self.order[..], [Order { by: By::Count, .. }]);
         let limit = if is_grouped && self.asks_for_rows() {
             Some(Limit::First)
+        } else if ranks_groups {
+            Some(self.limit.map_or(Limit::First, Limit::Rows))
         } else {
             self.rows()?
         };
@@ -249,7 +252,6 @@ impl Draft {
     fn rows(&self) -> Option<Option<Limit>> {
         match (self.rank, self.limit, self.subject) {
             (Rank::Wanted, ..) => None,
-            (_, Some(0), _) => None,
             (_, Some(count), _) => Some(Some(Limit::Rows(count))),
             (Rank::None, None, _) => Some(None),
             (_, None, Some(Number::One)) => Some(Some(Limit::First)),
