@@ -2,9 +2,13 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::StartError;
+
+/// Where Linux tells of its processes.
+const PROCESSES: &str = "/proc";
 
 /// How long a server that was left behind gets for each way of stopping it.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -17,6 +21,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 ///
 /// The caller holds the folder's lock. Without `/proc` nothing is done here and PostgreSQL's own refusal stands.
 pub(crate) fn settle(data: &Path) -> Result<(), StartError> {
+    if !tells_of_processes(Path::new(PROCESSES)) {
+        return Ok(());
+    }
     if let Some(pid) = postmaster(data) {
         tracing::warn!(pid = number(pid), folder = %data.display(), "stopping a PostgreSQL that an earlier run left behind");
         stop(pid, data)?;
@@ -30,13 +37,29 @@ pub(crate) fn settle(data: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Tells whether a program of PostgreSQL still runs on any data folder inside `folder`.
+/// Tells whether a program of PostgreSQL still runs on any data folder inside `folder`, or may do so.
 pub(crate) fn any_alive(folder: &Path) -> bool {
-    fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|entry| postmaster(&entry.path()).is_some() || !working_on(&entry.path()).is_empty())
+    let is_told = tells_of_processes(Path::new(PROCESSES));
+    let is_alive = |data: &Path| match is_told {
+        true => postmaster(data).is_some() || !working_on(data).is_empty(),
+        false => may_be_alive(data),
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .any(|data| is_alive(&data))
+}
+
+/// Tells whether the system says here what each process is and does.
+fn tells_of_processes(folder: &Path) -> bool {
+    fs::symlink_metadata(folder.join("self/cwd")).is_ok()
+}
+
+/// Tells whether `data`'s pid file names a living process, which may be some other program.
+fn may_be_alive(data: &Path) -> bool {
+    let named = pid_in(&data.join("postmaster.pid"));
+    // One of another user may be signalled by nobody, and lives.
+    named.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
 /// The process that `data`'s pid file names, if it really is a postgres on `data`.
@@ -93,7 +116,7 @@ fn wait_for_others(data: &Path) -> Result<(), StartError> {
 
 /// All processes that work on `data`: PostgreSQL's do so from inside of it, `initdb` is given its name.
 fn working_on(data: &Path) -> Vec<u32> {
-    fs::read_dir("/proc")
+    fs::read_dir(PROCESSES)
         .into_iter()
         .flatten()
         .flatten()
@@ -126,6 +149,7 @@ fn wait_until(limit: Duration, done: impl Fn() -> bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn read(pid_file: &str) -> Option<u32> {
@@ -142,6 +166,29 @@ mod tests {
     fn what_is_no_number_of_a_process_is_none() {
         for pid_file in ["", "\n42", "ready", "0", "-0", "-2147483648", "4294967296"] {
             assert_eq!(read(pid_file), None, "{pid_file:?}");
+        }
+    }
+
+    #[test]
+    fn a_system_that_tells_nothing_of_processes_is_known_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!tells_of_processes(folder.path()));
+        #[cfg(target_os = "linux")]
+        assert!(tells_of_processes(Path::new(PROCESSES)));
+    }
+
+    #[test]
+    fn where_nothing_is_told_of_processes_a_living_one_may_be_a_server() {
+        let data = tempfile::tempdir().unwrap();
+        assert!(!may_be_alive(data.path()));
+        // Nobody's, ours, and that of the first process.
+        for (pid, expected) in [
+            (i32::MAX, false),
+            (std::process::id().cast_signed(), true),
+            (1, true),
+        ] {
+            fs::write(data.path().join("postmaster.pid"), pid.to_string()).unwrap();
+            assert_eq!(may_be_alive(data.path()), expected, "{pid}");
         }
     }
 }
