@@ -1,5 +1,5 @@
-use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -35,12 +35,12 @@ impl Account {
         }
     }
 
-    /// Hands a file or folder that this process has just made to the account.
-    pub(crate) fn give(&self, path: &Path) -> Result<(), StartError> {
+    /// Hands a file or folder of this name, which this process has open, to the account.
+    pub(crate) fn give(&self, file: &File, path: &Path) -> Result<(), StartError> {
         let Self::StandIn { uid, gid, .. } = self else {
             return Ok(());
         };
-        chown(path, Some(*uid), Some(*gid)).map_err(StartError::file("change the owner of", path))
+        fchown(file, Some(*uid), Some(*gid)).map_err(StartError::file("change the owner of", path))
     }
 
     /// Checks that the account can walk down to `path`, so that the refusal names the folder that stops it.

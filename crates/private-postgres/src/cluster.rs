@@ -230,7 +230,7 @@ impl Cluster {
         self.halt();
         orphan::settle(&self.folder.data(self.options.programs.major()))?;
         let log_path = self.folder.log();
-        let log = File::create(&log_path).map_err(StartError::file("create", &log_path))?;
+        let log = self.folder.create(&log_path)?;
         let postgres = self.options.programs.program("postgres");
         let mut server = Supervised::start(&postgres, self.arguments()?, &self.account, &log)?;
         self.await_ready(&mut server)?;
@@ -294,8 +294,8 @@ impl Cluster {
             (&files.certificate, &identity.certificate),
             (&files.key, &identity.key),
         ] {
-            write_private(path, text).map_err(StartError::file("write", path))?;
-            self.account.give(path)?;
+            let file = write_private(path, text).map_err(StartError::file("write", path))?;
+            self.account.give(&file, path)?;
         }
         Ok(Some(files))
     }
@@ -323,12 +323,13 @@ fn choose_port(network: Network) -> Result<u16, StartError> {
     }
 }
 
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+fn write_private(path: &Path, text: &str) -> std::io::Result<File> {
     let _ = fs::remove_file(path);
     let mut file = File::options()
         .create_new(true)
         .write(true)
         .mode(0o600)
         .open(path)?;
-    file.write_all(text.as_bytes())
+    file.write_all(text.as_bytes())?;
+    Ok(file)
 }

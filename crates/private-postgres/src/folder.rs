@@ -2,9 +2,11 @@ use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::fs::OFlags;
 
 use crate::StartError;
 use crate::account::Account;
@@ -29,15 +31,11 @@ impl Folder {
     pub(crate) fn hold(path: &Path, account: &Account) -> Result<Self, StartError> {
         let path = std::path::absolute(path).map_err(StartError::file("find", path))?;
         make_private(&path, account)?;
+        // By this name the system tells who works in it, whatever links led here.
+        let path = fs::canonicalize(&path).map_err(StartError::file("find", &path))?;
         account.check_reach(&path.join("data"))?;
         let lock_path = path.join(LOCK_NAME);
-        let mut lock = File::options()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .open(&lock_path)
-            .map_err(StartError::file("open", &lock_path))?;
+        let mut lock = open_unlinked(&lock_path).map_err(StartError::file("open", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -68,6 +66,13 @@ impl Folder {
     /// A file that says that the data folder was made to its end.
     pub(crate) fn made_marker(&self, major: u32) -> PathBuf {
         self.path.join(format!("data-{major}.made"))
+    }
+
+    /// Makes a file of the folder empty, or anew.
+    pub(crate) fn create(&self, path: &Path) -> Result<File, StartError> {
+        open_unlinked(path)
+            .and_then(|file| file.set_len(0).map(|()| file))
+            .map_err(StartError::file("create", path))
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -125,6 +130,18 @@ fn owner_of(lock: &mut File) -> String {
     }
 }
 
+/// Opens a file to read and write, and makes it where it is missing; never through a link. The folder is the
+/// account's, and a link that it left there would have root write elsewhere.
+fn open_unlinked(path: &Path) -> std::io::Result<File> {
+    File::options()
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(false)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)
+}
+
 /// Makes a folder that only the account may enter. One that is there must be a real folder of ours:
 /// somebody else's folder, or a link of theirs, would be given away by the change of owner that follows.
 fn make_private(path: &Path, account: &Account) -> Result<(), StartError> {
@@ -132,18 +149,31 @@ fn make_private(path: &Path, account: &Account) -> Result<(), StartError> {
         fs::create_dir_all(parent).map_err(StartError::file("create", parent))?;
     }
     match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            check_ours(path, account)?
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(StartError::file("create", path)(error));
         }
-        made => made.map_err(StartError::file("create", path))?,
+        _ => {}
     }
-    fs::set_permissions(path, Permissions::from_mode(0o700))
+    // What is looked at is what is changed, whatever is put in its place meanwhile.
+    let looked_at = fs::symlink_metadata(path).map_err(StartError::file("look at", path))?;
+    check_ours(path, &looked_at, account)?;
+    let flags = OFlags::NOFOLLOW | OFlags::DIRECTORY;
+    let folder = File::options()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+        .map_err(StartError::file("open", path))?;
+    let opened = folder
+        .metadata()
+        .map_err(StartError::file("look at", path))?;
+    check_ours(path, &opened, account)?;
+    folder
+        .set_permissions(Permissions::from_mode(0o700))
         .map_err(StartError::file("change the mode of", path))?;
-    account.give(path)
+    account.give(&folder, path)
 }
 
-fn check_ours(path: &Path, account: &Account) -> Result<(), StartError> {
-    let metadata = fs::symlink_metadata(path).map_err(StartError::file("look at", path))?;
+fn check_ours(path: &Path, metadata: &fs::Metadata, account: &Account) -> Result<(), StartError> {
     let own = rustix::process::geteuid().as_raw();
     let stand_in = match account {
         Account::Own => own,
@@ -239,6 +269,34 @@ mod tests {
         let error = Folder::hold(&link, &Account::Own).unwrap_err();
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains("not a folder of this user's"), "{cause}");
+    }
+
+    #[test]
+    fn the_folder_is_known_by_its_own_name_whatever_link_led_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let parent = folder.path().canonicalize().unwrap();
+        fs::create_dir(parent.join("real")).unwrap();
+        std::os::unix::fs::symlink("real", parent.join("link")).unwrap();
+        let held = Folder::hold(&parent.join("link/cluster"), &Account::Own).unwrap();
+        assert_eq!(held.path(), parent.join("real/cluster"));
+    }
+
+    #[test]
+    fn what_is_written_goes_through_no_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = folder.path().join("elsewhere");
+        fs::write(&elsewhere, "kept").unwrap();
+        let path = folder.path().join("cluster");
+        let held = Folder::hold(&path, &Account::Own).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, held.log()).unwrap();
+        let error = held.create(&held.log()).unwrap_err().to_string();
+        assert!(error.contains("failed to create"), "{error}");
+        fs::remove_file(path.join(LOCK_NAME)).unwrap();
+        drop(held);
+        std::os::unix::fs::symlink(&elsewhere, path.join(LOCK_NAME)).unwrap();
+        let error = Folder::hold(&path, &Account::Own).unwrap_err().to_string();
+        assert!(error.contains("failed to open"), "{error}");
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept");
     }
 
     #[test]

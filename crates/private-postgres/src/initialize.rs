@@ -1,5 +1,5 @@
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub(crate) fn initialize(
         fs::remove_dir_all(&data).map_err(StartError::file("remove", &data))?;
     }
     run_initdb(folder, &data, options, account)?;
-    File::create(&marker).map_err(StartError::file("create", &marker))?;
+    folder.create(&marker)?;
     Ok(())
 }
 
@@ -51,7 +51,7 @@ fn run_initdb(
     account: &Account,
 ) -> Result<(), StartError> {
     let log_path = folder.file("initdb.log");
-    let log = File::create(&log_path).map_err(StartError::file("create", &log_path))?;
+    let log = folder.create(&log_path)?;
     let initdb = options.programs.program("initdb");
     let mut run = Supervised::start(&initdb, arguments(data, options), account, &log)?;
     let status = run.wait(LIMIT);
