@@ -6,7 +6,12 @@ use crate::SetUpError;
 
 /// An address without a query, a fragment or a user in it, and without a slash at its end.
 #[derive(Clone, Debug)]
-pub(crate) struct Base(String);
+pub(crate) struct Base {
+    /// Scheme, host and port.
+    site: String,
+    /// What stands behind them.
+    path: String,
+}
 
 impl Base {
     /// Reads an address.
@@ -26,7 +31,15 @@ impl Base {
         if uri.query().is_some() || text.contains('#') {
             return Err(wrong("it has a query or a fragment; leave these out"));
         }
-        Ok(Base(text.trim_end_matches('/').to_owned()))
+        // The host may be called as a part of a path is: http://api
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or_else(|| wrong("it is not a URL"))?;
+        let (site, path) = rest.split_at(authority.as_str().len());
+        Ok(Base {
+            site: format!("{scheme}://{site}"),
+            path: path.trim_end_matches('/').to_owned(),
+        })
     }
 
     /// Adds a path, which may be there in part: people copy addresses with and without `/v1`.
@@ -36,9 +49,9 @@ impl Base {
             .map(|(at, _)| at)
             .chain([path.len()])
             .rev()
-            .find_map(|at| self.0.strip_suffix(&path[..at]))
-            .unwrap_or(&self.0);
-        format!("{before}{path}")
+            .find_map(|at| self.path.strip_suffix(&path[..at]))
+            .unwrap_or(&self.path);
+        format!("{}{before}{path}", self.site)
             .parse()
             .map_err(|_| SetUpError::Url {
                 reason: "it is not a URL",
@@ -84,6 +97,9 @@ mod tests {
                 "/api/embed",
                 "http://a.example/api/embed",
             ),
+            ("http://api", "/api/embed", "http://api/api/embed"),
+            ("http://api/api", "/api/embed", "http://api/api/embed"),
+            ("http://v1/", "/v1/messages", "http://v1/v1/messages"),
             (
                 "https://a.example/x/v1",
                 "/embeddings",

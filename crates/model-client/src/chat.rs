@@ -236,7 +236,9 @@ struct Message {
 
 impl Choice {
     fn parts(self) -> (String, String) {
-        let ended = match self.message.refusal {
+        // Some servers fill all that the interface has.
+        let refusal = self.message.refusal.filter(|why| !why.is_empty());
+        let ended = match refusal {
             Some(_) => "refusal".to_owned(),
             None => self.finish_reason.unwrap_or_default(),
         };

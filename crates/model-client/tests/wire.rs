@@ -227,6 +227,11 @@ async fn a_model_that_declines_or_says_nothing_is_told_apart() {
             json!({"choices": [{"message": {"content": null, "refusal": "no"}, "finish_reason": "stop"}]}),
             true,
         ),
+        (
+            Chats::OpenAi,
+            json!({"choices": [{"message": {"content": "", "refusal": ""}, "finish_reason": "stop"}]}),
+            false,
+        ),
         (Chats::OpenAi, openai("", "length"), false),
         (Chats::OpenAi, json!({"choices": []}), false),
         (Chats::Ollama, ollama("", "stop"), false),
