@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// More than any token has, in bytes.
-const MOST: u64 = 4_096;
+const MOST: usize = 4_096;
 
 const PROMPT: &str = "Type or paste the token, which is not shown, and press Return: ";
 
@@ -58,8 +58,10 @@ fn read(world: &mut World<'_>) -> Result<Secret, Failure> {
     if unseen.is_some() {
         world.ask(PROMPT).map_err(Failure::Input)?;
     }
-    let mut text = String::new();
-    let mut input = (&mut world.stdin).take(MOST);
+    // With room for all that is read, and for the reader to see that there is no more: text that moved to
+    // a larger place would not be wiped where it was.
+    let mut text = String::with_capacity(2 * MOST);
+    let mut input = (&mut world.stdin).take(MOST as u64);
     let read = match &unseen {
         Some(_) => input.read_line(&mut text),
         None => input.read_to_string(&mut text),
