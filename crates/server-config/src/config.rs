@@ -560,7 +560,8 @@ fn fill_passwords(
     databases: &mut [Database],
     environment: &BTreeMap<String, String>,
 ) -> Vec<String> {
-    let path = match (environment.get("PGPASSFILE"), environment.get("HOME")) {
+    let set = |variable| environment.get(variable).filter(|text| !text.is_empty());
+    let path = match (set("PGPASSFILE"), set("HOME")) {
         (Some(file), _) => PathBuf::from(file),
         (None, Some(home)) => Path::new(home).join(".pgpass"),
         (None, None) => return Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
-use serde_json::{Map, Value as Tree};
+use serde_json::Value as Tree;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -222,64 +222,66 @@ pub(crate) fn from_environment(
     environment: &BTreeMap<String, String>,
     problems: &mut Problems,
 ) -> Option<Database> {
-    if let Some(text) = environment
-        .get("DATABASE_URL")
-        .filter(|text| !text.is_empty())
-    {
+    let set = |variable| environment.get(variable).filter(|text| !text.is_empty());
+    if let Some(text) = set("DATABASE_URL") {
         return Database::from_url("default", text)
             .map_err(|message| problems.add("DATABASE_URL", message))
             .ok();
     }
-    const STANDARD: [(&str, &str); 9] = [
-        ("PGHOST", "host"),
-        ("PGPORT", "port"),
-        ("PGDATABASE", "database"),
-        ("PGUSER", "user"),
-        ("PGPASSWORD", "password"),
-        ("PGSSLMODE", "sslmode"),
-        ("PGSSLROOTCERT", "sslrootcert"),
-        ("PGCHANNELBINDING", "channel_binding"),
-        ("PGTARGETSESSIONATTRS", "target_session_attrs"),
+    const DESCRIBING: [&str; 6] = [
+        "PGHOST",
+        "PGDATABASE",
+        "PGUSER",
+        "PGEDGE_DB_HOST",
+        "PGEDGE_DB_NAME",
+        "PGEDGE_DB_USER",
     ];
-    let mut map = Map::new();
-    for (variable, path) in STANDARD {
-        if let Some(text) = environment.get(variable).filter(|text| !text.is_empty()) {
-            map.insert(path.to_owned(), Tree::String(text.clone()));
-        }
-    }
-    let named = ["PGHOST", "PGDATABASE", "PGUSER"]
-        .iter()
-        .any(|variable| environment.contains_key(*variable));
-    let own = ["PGEDGE_DB_HOST", "PGEDGE_DB_NAME", "PGEDGE_DB_USER"]
-        .iter()
-        .any(|v| environment.contains_key(*v));
-    if !named && !own {
+    if !DESCRIBING.iter().any(|variable| set(variable).is_some()) {
         return None;
     }
-    map.insert("name".into(), Tree::String("default".into()));
-    let place = Place {
-        file: "the environment",
-        inside: "",
-    };
     let mut settings = Settings::new(DATABASE_KEYS);
-    settings.lay_tree(&map, &place, problems);
+    settings.set("name", Value::Text("default".into()));
+    settings.lay_variables(|key| standard_variable(key.path), environment, problems);
     settings.lay_environment(environment, problems);
     if settings.text("user").is_none()
-        && let Some(user) = environment.get("USER").filter(|user| !user.is_empty())
+        && let Some(user) = set("USER")
     {
         settings.set("user", Value::Text(user.clone()));
     }
-    build(&settings, &|path| variable_of(path).to_owned(), problems)
+    build(&settings, &|path| variable_of(path, environment), problems)
 }
 
-/// Names the variable that sets a key, for messages about the environment.
-fn variable_of(path: &str) -> &str {
-    match path {
-        "user" => "PGUSER",
-        "host" => "PGHOST",
-        "port" => "PGPORT",
-        other => other,
-    }
+/// libpq's variables, and the keys that they set.
+const STANDARD: [(&str, &str); 9] = [
+    ("PGHOST", "host"),
+    ("PGPORT", "port"),
+    ("PGDATABASE", "database"),
+    ("PGUSER", "user"),
+    ("PGPASSWORD", "password"),
+    ("PGSSLMODE", "sslmode"),
+    ("PGSSLROOTCERT", "sslrootcert"),
+    ("PGCHANNELBINDING", "channel_binding"),
+    ("PGTARGETSESSIONATTRS", "target_session_attrs"),
+];
+
+/// Names the variable that sets a key, for messages about the environment: ours where it is set, else
+/// libpq's.
+fn variable_of(path: &str, environment: &BTreeMap<String, String>) -> String {
+    let own = DATABASE_KEYS.iter().find(|key| key.path == path);
+    let own = own.and_then(|key| key.variable);
+    let is_set = |variable: &&str| {
+        environment
+            .get(*variable)
+            .is_some_and(|text| !text.is_empty())
+    };
+    let standard = standard_variable(path);
+    let named = own.filter(is_set).or(standard).or(own);
+    named.unwrap_or(path).to_owned()
+}
+
+fn standard_variable(path: &str) -> Option<&'static str> {
+    let found = STANDARD.iter().find(|(_, key)| *key == path);
+    found.map(|(variable, _)| *variable)
 }
 
 fn build(

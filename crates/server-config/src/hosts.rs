@@ -68,7 +68,16 @@ pub(crate) fn read(text: &str, port: u16) -> Result<Vec<Host>, String> {
 
 fn host(text: &str, default: u16) -> Result<Host, String> {
     let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, port)) => (address, port.strip_prefix(':')),
+        Some((address, "")) => (address, None),
+        Some((address, port)) => {
+            let port = port.strip_prefix(':').ok_or_else(|| {
+                format!(
+                    "has something else than a port behind [{}]; write it as [::1]:5433",
+                    address.escape_debug()
+                )
+            })?;
+            (address, Some(port))
+        }
         None if text.matches(':').count() == 1 => {
             let (name, port) = text.split_once(':').unwrap_or((text, ""));
             (name, Some(port))
@@ -119,7 +128,18 @@ mod tests {
 
     #[test]
     fn what_names_no_host_is_refused() {
-        for text in ["a,,b", "a:0,b", "a:x,b", "a:,b", "/tmp,b", ",", "a:70000,b"] {
+        for text in [
+            "a,,b",
+            "a:0,b",
+            "a:x,b",
+            "a:,b",
+            "/tmp,b",
+            ",",
+            "a:70000,b",
+            "[::1]5433",
+            "[::1]:",
+            "a,[::1] :5433",
+        ] {
             assert!(read(text, 5432).is_err(), "{text}");
         }
     }

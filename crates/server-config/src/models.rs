@@ -1,6 +1,6 @@
 //! The models that may be asked: one for texts (`llm:`), one for vectors (`embedding:`).
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use zeroize::Zeroizing;
 
@@ -124,20 +124,27 @@ impl Model {
 
     /// Says what should be mended although it works.
     fn warning(&self) -> Option<String> {
-        let rest = self.url.as_deref()?.strip_prefix("http://")?;
-        let host = rest.split('/').next().unwrap_or_default();
-        let is_local = host == "localhost"
-            || ["localhost:", "127.", "[::1]"]
-                .iter()
-                .any(|local| host.starts_with(local));
+        let (scheme, rest) = self.url.as_deref()?.split_once("://")?;
+        let site = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let is_plain = scheme.eq_ignore_ascii_case("http");
         let sends_key = !matches!(self.key, KeySource::None);
-        (sends_key && !is_local).then(|| {
+        (sends_key && is_plain && !is_here(site)).then(|| {
             format!(
                 "{}.url: the key and what is asked travel unencrypted; use https://",
                 self.section
             )
         })
     }
+}
+
+/// Tells whether a host, with its port where it has one, is this machine.
+fn is_here(site: &str) -> bool {
+    let host = match site.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => site.split_once(':').map_or(site, |(host, _)| host),
+    };
+    let address = host.parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// What is read of a section that both kinds of model have.

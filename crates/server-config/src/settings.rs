@@ -127,16 +127,25 @@ impl Settings {
         environment: &BTreeMap<String, String>,
         problems: &mut Problems,
     ) {
+        self.lay_variables(|key| key.variable, environment, problems);
+    }
+
+    /// Lays the variables over what is there that `variable` names for keys. An empty one is none.
+    pub(crate) fn lay_variables(
+        &mut self,
+        variable: impl Fn(&Key) -> Option<&'static str>,
+        environment: &BTreeMap<String, String>,
+        problems: &mut Problems,
+    ) {
         for key in self.keys {
-            let Some((variable, text)) = key
-                .variable
+            let Some((variable, text)) = variable(key)
                 .and_then(|variable| Some((variable, environment.get(variable)?)))
+                .filter(|(_, text)| !text.is_empty())
             else {
                 continue;
             };
             match key.kind.read_text(text) {
                 Some(value) => _ = self.values.insert(key.path, value),
-                None if text.is_empty() => {}
                 None => problems.add(variable, wrong(key, text)),
             }
         }

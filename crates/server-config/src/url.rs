@@ -53,7 +53,13 @@ fn split_server(server: &str) -> Result<(&str, &str), String> {
             let (host, port) = rest
                 .split_once(']')
                 .ok_or_else(|| format!("lacks a `]` after the address; {FORM}"))?;
-            Ok((host, port.strip_prefix(':').unwrap_or(port)))
+            match (port, port.strip_prefix(':')) {
+                ("", _) => Ok((host, "")),
+                (_, Some(port)) => Ok((host, port)),
+                _ => Err(format!(
+                    "has something else than a port after the address; {FORM}"
+                )),
+            }
         }
         None => Ok(server.split_once(':').unwrap_or((server, ""))),
     }
@@ -165,6 +171,7 @@ mod tests {
             ("postgres://ann:hunter2@h/d?sslmode=hunter2", "sslmode"),
             ("postgres://ann:hunter2%zz@h/d", "password"),
             ("postgres://:hunter2@h/d", "user"),
+            ("postgres://ann:hunter2@[::1]5433/d", "than a port"),
             ("postgres://ann:hunter2@h1,/d", "empty place"),
             ("postgres://ann:hunter2@h1,h2:0/d", "port"),
         ] {

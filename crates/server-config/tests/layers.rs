@@ -278,6 +278,29 @@ fn a_broken_variable_is_named() {
             .unwrap_err();
         assert_eq!(problems.0[0].place, variable);
     }
+    let standard = ("PGHOST", "a,,b");
+    for (variables, place) in [
+        (vec![standard, ("USER", "ann")], "PGHOST"),
+        (
+            vec![standard, ("PGEDGE_DB_HOST", "a,,b"), ("USER", "ann")],
+            "PGEDGE_DB_HOST",
+        ),
+        (
+            vec![("PGUSER", "ann"), ("PGDATABASE", "postgres://h/d")],
+            "PGDATABASE",
+        ),
+        (
+            vec![("PGUSER", "ann"), ("PGSSLMODE", "perhaps")],
+            "PGSSLMODE",
+        ),
+    ] {
+        let bench = Bench::new("").with(&variables);
+        let problems = match bench.load() {
+            Ok(config) => panic!("{variables:?} are no problem: {:?}", config.warnings),
+            Err(problems) => problems,
+        };
+        assert_eq!(problems.0[0].place, place, "{problems}");
+    }
 }
 
 #[test]
@@ -501,6 +524,11 @@ fn an_empty_variable_is_no_variable() {
     let empty: BTreeMap<String, String> = [
         ("DATABASE_URL", ""),
         ("PGEDGE_HTTP_ENABLED", ""),
+        ("PGEDGE_TOOLS", ""),
+        ("PGEDGE_DB_NAME", ""),
+        ("PGHOST", ""),
+        ("PGUSER", ""),
+        ("PGDATABASE", ""),
         ("PGPORT", ""),
     ]
     .map(|(k, v)| (k.to_owned(), v.to_owned()))
@@ -638,6 +666,11 @@ fn a_key_that_travels_in_the_clear_is_warned_of() {
         ("http://models.example.com/v1", "", false),
         ("https://models.example.com/v1", ", key_env: K", false),
         ("http://localhost:9/v1", ", key_env: K", false),
+        ("http://127.0.0.2/v1", ", key_env: K", false),
+        ("http://[::1]:9/v1", ", key_env: K", false),
+        ("HTTP://models.example.com/v1", ", key_env: K", true),
+        ("http://127.models.example.com", ", key_env: K", true),
+        ("http://localhost.example.com", ", key_env: K", true),
     ] {
         let yaml = format!("embedding: {{provider: openai, model: m, url: \"{url}\"{key}}}\n");
         let warnings = Bench::new(&yaml).load().unwrap().warnings.join("\n");
