@@ -274,16 +274,7 @@ impl Config {
         lay_flags(&mut settings, sources);
         refuse_idle_flags(&settings, sources, &mut problems);
 
-        let mut databases = match &list {
-            Some(list) => database::read_list(list, &named, &sources.environment, &mut problems),
-            None => Vec::new(),
-        };
-        if matches!(list, None | Some(Tree::Null)) {
-            databases.extend(database::from_environment(
-                &sources.environment,
-                &mut problems,
-            ));
-        }
+        let mut databases = databases(list.as_ref(), &named, sources, &mut problems);
         let mut warnings = fill_passwords(&mut databases, &sources.environment);
         let http = http(&settings, &mut problems);
         let llm = models::llm(&settings, &sources.environment, &mut problems);
@@ -302,28 +293,7 @@ impl Config {
                 PathBuf::from,
             ),
             databases,
-            limits: Limits {
-                statement_timeout: settings.span("limits.statement_timeout"),
-                result_bytes: size(settings.count("limits.result_bytes")),
-                running_calls: size(settings.count("limits.running_calls")),
-                calls_per_minute: u32::try_from(settings.count("limits.calls_per_minute"))
-                    .ok()
-                    .filter(|calls| *calls > 0),
-                waiting_calls: size(settings.count("limits.waiting_calls")),
-                connection_wait: settings.span("limits.connection_wait"),
-                held_bytes: size(settings.count("limits.held_bytes")),
-                schema_bytes: size(settings.count("limits.schema_bytes")),
-                held_time: settings.span("limits.held_time"),
-                written_rows: settings.count("limits.written_rows"),
-                follow_interval: settings.span("limits.follow_interval"),
-                max_connections_total: match settings.count("limits.max_connections_total") {
-                    0 => None,
-                    most => Some(size(most)),
-                },
-                prepared_statements: size(settings.count("limits.prepared_statements")),
-                kept_connections: size(settings.count("limits.kept_connections")),
-                kept_idle_time: settings.span("limits.kept_idle_time"),
-            },
+            limits: limits(&settings),
             tools: Tools {
                 enabled: settings.texts("tools.enabled"),
                 file: settings.text("tools.file").map(PathBuf::from),
@@ -361,6 +331,47 @@ fn read_file(sources: &Sources, problems: &mut Problems) -> (Option<PathBuf>, Ma
         Map::new()
     });
     (Some(path), tree)
+}
+
+/// Reads `databases:`; where there are none the environment may describe one.
+fn databases(
+    list: Option<&Tree>,
+    file: &str,
+    sources: &Sources,
+    problems: &mut Problems,
+) -> Vec<Database> {
+    let environment = &sources.environment;
+    match list {
+        None | Some(Tree::Null) => database::from_environment(environment, problems)
+            .into_iter()
+            .collect(),
+        Some(list) => database::read_list(list, file, environment, problems),
+    }
+}
+
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        statement_timeout: settings.span("limits.statement_timeout"),
+        result_bytes: size(settings.count("limits.result_bytes")),
+        running_calls: size(settings.count("limits.running_calls")),
+        calls_per_minute: u32::try_from(settings.count("limits.calls_per_minute"))
+            .ok()
+            .filter(|calls| *calls > 0),
+        waiting_calls: size(settings.count("limits.waiting_calls")),
+        connection_wait: settings.span("limits.connection_wait"),
+        held_bytes: size(settings.count("limits.held_bytes")),
+        schema_bytes: size(settings.count("limits.schema_bytes")),
+        held_time: settings.span("limits.held_time"),
+        written_rows: settings.count("limits.written_rows"),
+        follow_interval: settings.span("limits.follow_interval"),
+        max_connections_total: match settings.count("limits.max_connections_total") {
+            0 => None,
+            most => Some(size(most)),
+        },
+        prepared_statements: size(settings.count("limits.prepared_statements")),
+        kept_connections: size(settings.count("limits.kept_connections")),
+        kept_idle_time: settings.span("limits.kept_idle_time"),
+    }
 }
 
 fn lay_flags(settings: &mut Settings, sources: &Sources) {
