@@ -423,3 +423,26 @@ async fn who_does_not_read_what_did_not_end_does_not_hold_the_server_up() {
     server.stop.send_replace(true);
     within(server.serving).await.unwrap();
 }
+
+#[tokio::test]
+async fn streams_of_one_connection_that_do_not_end_are_told_so_after_the_drain_time() {
+    let mut server = start(Options {
+        http2: true,
+        ..short()
+    })
+    .await;
+    let (mut client, connection) = streams(&server).await;
+    let mut first = client.clone();
+    let (waiting, running) = tokio::join!(send(&mut first, "192.0.2.1", WAIT), async {
+        assert_eq!(server.event().await, Event::Started);
+        let running = send(&mut client, "192.0.2.1", PING).await;
+        server.stop.send_replace(true);
+        running
+    });
+    assert_eq!(
+        (waiting.status().as_u16(), running.status().as_u16()),
+        (503, 200)
+    );
+    within(server.serving).await.unwrap();
+    drop(within(connection).await);
+}
