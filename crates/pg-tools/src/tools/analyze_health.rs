@@ -4,12 +4,18 @@
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fmt::Write as _,
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 use tokio_postgres::{Row, types::Type};
 
-use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, keep_first};
+use super::{
+    Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, allotted::Allotted, keep_first,
+};
 use crate::{
     Agent,
     read_only::{ReadError, Reader},
@@ -19,14 +25,14 @@ const DEFINITION: Definition<'_> = Definition {
     name: "analyze_health",
     title: "Check the database's health",
     description: "Looks for what harms a database: index bloat and duplicates, unused and invalid indexes, cache hits, long transactions, vacuum, wraparound, replication, sequences near their end, constraints never validated. Each finding has a next step.",
-    input_schema: r#"{"type":"object","properties":{"checks":{"type":"array","items":{"type":"string","enum":["wraparound","long_transactions","replication","sequences","vacuum","cache_hit","invalid_indexes","duplicate_indexes","index_bloat","unused_indexes","invalid_constraints"]},"description":"Default: all"},"database":{"type":"string"}},"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"findings":{"type":"array","items":{"type":"object","properties":{"check":{"type":"string"},"severity":{"type":"string","enum":["critical","warning","info"]},"subject":{"type":"string"},"finding":{"type":"string"},"next_step":{"type":"string"}},"required":["check","severity","subject","finding","next_step"]}},"checks":{"type":"array","items":{"type":"object","properties":{"check":{"type":"string"},"outcome":{"type":"string","enum":["fine","findings","not_done"]},"note":{"type":["string","null"]}},"required":["check","outcome","note"]}}},"required":["findings","checks"]}"#,
+    input_schema: r#"{"type":"object","properties":{"checks":{"type":"array","items":{"type":"string","enum":["wraparound","long_transactions","replication","sequences","vacuum","cache_hit","invalid_indexes","duplicate_indexes","index_bloat","unused_indexes","invalid_constraints"]},"description":"Default: all"},"limit":{"type":"integer","minimum":1,"maximum":1000,"default":20,"description":"Findings of one check at most"},"database":{"type":"string"}},"additionalProperties":false}"#,
+    output_schema: r#"{"type":"object","properties":{"findings":{"type":"array","items":{"type":"object","properties":{"check":{"type":"string"},"severity":{"type":"string","enum":["critical","warning","info"]},"subject":{"type":"string"},"finding":{"type":"string"},"next_step":{"type":"string"}},"required":["check","severity","subject","finding","next_step"]}},"checks":{"type":"array","items":{"type":"object","properties":{"check":{"type":"string"},"outcome":{"type":"string","enum":["fine","findings","not_done"]},"found":{"type":"integer","description":"How many findings there are, with those past limit"},"note":{"type":["string","null"]}},"required":["check","outcome","found","note"]}}},"required":["findings","checks"]}"#,
     effect: Effect::Reads,
     offer: Offer::OptIn,
 };
 
-/// Every check, the most urgent first. Each statement gives severity, subject, finding and next step;
-/// `$1` multiplies what it tolerates.
+/// Every check, the most urgent first. Each statement gives severity, subject, finding and next step, the
+/// worst first; `$1` multiplies what it tolerates.
 #[rustfmt::skip]
 const CHECKS: [(&str, &str); 11] = [
     ("wraparound", include_str!("analyze_health/wraparound.sql")),
@@ -41,6 +47,9 @@ const CHECKS: [(&str, &str); 11] = [
     ("unused_indexes", include_str!("analyze_health/unused_indexes.sql")),
     ("invalid_constraints", include_str!("analyze_health/invalid_constraints.sql")),
 ];
+
+/// The findings of one check that are shown when the call says nothing of it.
+const USUAL_LIMIT: u64 = 20;
 
 const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
 
@@ -74,6 +83,8 @@ impl Tool for AnalyzeHealth {
 struct Checked {
     name: &'static str,
     findings: Vec<Finding>,
+    /// How many there are, with those that are not among the first.
+    total: i64,
     /// Why it was not done, or what it could not see.
     note: Option<String>,
     is_done: bool,
@@ -113,47 +124,126 @@ impl AnalyzeHealth {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
         let agent = &call.on_database()?;
         let wanted = call.arguments.optional_texts("checks")?;
+        let limit = call.arguments.number("limit", 1..=1_000, USUAL_LIMIT)?;
         call.arguments.finish()?;
         let wanted: Option<BTreeSet<String>> = wanted.map(|names| names.into_iter().collect());
+        let allotted = Allotted::begin(agent, &self.reader);
         let sees_all = self.reader.ask(agent, SEES_ALL, &[]).await?;
         let sees_all = sees_all.first().and_then(|row| row.try_get(0).ok());
+        let mut wanted: VecDeque<_> = CHECKS
+            .iter()
+            .filter(|(name, _)| wanted.as_ref().is_none_or(|wanted| wanted.contains(*name)))
+            .collect();
+        let is_alone = wanted.len() == 1;
         let mut all = Vec::new();
-        for (name, sql) in CHECKS {
-            if wanted.as_ref().is_none_or(|wanted| wanted.contains(name)) {
-                let is_partial = NEED_ALL_STATS.contains(&name) && sees_all != Some(true);
-                all.push(self.check(agent, name, sql, is_partial).await?);
-            }
+        while let Some(&(name, sql)) = wanted.pop_front() {
+            let check = Check {
+                name,
+                sql,
+                limit: limit as i64,
+                is_partial: NEED_ALL_STATS.contains(&name) && sees_all != Some(true),
+                is_last: wanted.is_empty(),
+                is_alone,
+            };
+            all.push(self.check(agent, check, &allotted).await?);
         }
         Ok(found(&all, agent.limits(self.reader.limits).result_bytes))
     }
 
     /// Does one check. What the role may not look at is told; a lost connection ends everything.
+    ///
+    /// No check but the last takes more than half of what is left, so that one which waits for a lock leaves the
+    /// others time.
     async fn check(
         &self,
         agent: &Agent,
-        name: &'static str,
-        sql: &str,
-        is_partial: bool,
+        check: Check,
+        allotted: &Allotted,
     ) -> Result<Checked, Failure> {
-        let parameters = [(&self.tolerance as _, Type::FLOAT8)];
-        let asked = self.reader.ask(agent, sql, &parameters);
-        let note = is_partial.then(|| SEES_OWN_ONLY.to_owned());
-        let (findings, note, is_done) = match asked.await {
-            Ok(rows) => {
-                let findings = rows.iter().map(Finding::read);
-                (findings.collect::<Result<_, _>>()?, note, true)
-            }
-            Err(error @ (ReadError::Database(..) | ReadError::Unanswered(_))) => {
-                (Vec::new(), Some(error.explain()), false)
-            }
-            Err(error) => return Err(error.into()),
+        let Check { name, limit, .. } = check;
+        let Some(left) = allotted.left() else {
+            let time = allotted.in_words();
+            return Ok(Checked::not_done(
+                name,
+                format!(
+                    "the {time} of the call were up before it; call again with checks [\"{name}\"]"
+                ),
+            ));
         };
+        let part = if check.is_last { left } else { left / 2 };
+        let settings = [("statement_timeout", part.as_millis().max(1).to_string())];
+        let parameters = [
+            (&self.tolerance as _, Type::FLOAT8),
+            (&limit as _, Type::INT8),
+        ];
+        let sql = format!("{FIRST_OF}{}{COUNTED}", check.sql);
+        let asked = self.reader.ask_with(agent, &settings, &sql, &parameters);
+        match allotted.wait(part, asked).await {
+            Ok(rows) => Checked::read(&check, &rows).map_err(Failure::from),
+            Err(error) if error.is_timeout() || matches!(error, ReadError::Unanswered(_)) => {
+                let next_step = if check.is_alone {
+                    "call again later".to_owned()
+                } else {
+                    format!("call again with checks [\"{name}\"], which gives it more")
+                };
+                let had = part.as_secs_f64();
+                Ok(Checked::not_done(
+                    name,
+                    format!(
+                        "it took longer than the {had:.1} s that it had, or waited for a lock that another holds; {next_step}"
+                    ),
+                ))
+            }
+            Err(error @ ReadError::Database(..)) => Ok(Checked::not_done(name, error.explain())),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// What one check is to do.
+struct Check {
+    name: &'static str,
+    sql: &'static str,
+    /// How many findings are shown at most.
+    limit: i64,
+    /// Whether the role sees a part only.
+    is_partial: bool,
+    /// Whether no other follows.
+    is_last: bool,
+    /// Whether it is the only one.
+    is_alone: bool,
+}
+
+/// Stand around the statement of a check, and give the first `$2` of its findings with the number of all. It goes
+/// on in the order of the statement, as nothing else is asked for.
+const FIRST_OF: &str = "SELECT found.*, pg_catalog.count(*) OVER () AS total FROM (\n";
+const COUNTED: &str = ") found LIMIT $2";
+
+impl Checked {
+    fn read(check: &Check, rows: &[Row]) -> Result<Self, ReadError> {
+        let total = rows.first().map_or(Ok(0), |row| row.try_get("total"));
         Ok(Checked {
-            name,
-            findings,
-            note,
-            is_done,
+            name: check.name,
+            findings: rows.iter().map(Finding::read).collect::<Result<_, _>>()?,
+            total: total.map_err(|_| ReadError::Unreadable)?,
+            note: check.is_partial.then(|| SEES_OWN_ONLY.to_owned()),
+            is_done: true,
         })
+    }
+
+    fn not_done(name: &'static str, why: String) -> Self {
+        Checked {
+            name,
+            findings: Vec::new(),
+            total: 0,
+            note: Some(why),
+            is_done: false,
+        }
+    }
+
+    /// How many findings there are beside those that are shown.
+    fn further(&self) -> i64 {
+        self.total - self.findings.len() as i64
     }
 }
 
@@ -194,6 +284,7 @@ fn found(all: &[Checked], most_bytes: usize) -> Found {
         "checks": all.iter().map(|checked| json!({
             "check": checked.name,
             "outcome": outcome(checked),
+            "found": checked.total,
             "note": checked.note,
         })).collect::<Vec<_>>(),
     });
@@ -236,6 +327,15 @@ fn summary(all: &[Checked], findings: &[(&str, &Finding)]) -> String {
         lines.push(format!("Nothing found by: {}", fine.join(", ")));
     }
     for checked in all {
+        if checked.further() > 0 {
+            lines.push(format!(
+                "{} found {}, of which the first {} are shown; call again with checks [\"{}\"] and a larger limit",
+                checked.name,
+                checked.total,
+                checked.findings.len(),
+                checked.name
+            ));
+        }
         if let Some(note) = &checked.note {
             let what = if checked.is_done {
                 "in part"

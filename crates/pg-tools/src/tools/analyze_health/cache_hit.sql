@@ -14,4 +14,4 @@ SELECT CASE WHEN hit < 0.8 * (hit + read) AND place = 0 THEN 'warning' ELSE 'inf
                   ELSE 'look for scans that read it as a whole, with top_queries and execute_explain' END AS next_step
 FROM blocks
 WHERE read > 100000 * $1::pg_catalog.float8 AND hit < 0.95 * (hit + read)
-ORDER BY place, read DESC LIMIT 10
+ORDER BY place, read DESC

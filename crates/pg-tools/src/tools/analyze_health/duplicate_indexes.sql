@@ -32,4 +32,4 @@ WHERE NOT a.indisunique AND NOT a.is_constraint AND $1::pg_catalog.float8 IS NOT
            AND pg_catalog.starts_with(b.keys, a.keys) AND pg_catalog.starts_with(b.classes, a.classes)
            AND pg_catalog.starts_with(b.collations, a.collations) AND pg_catalog.starts_with(b.options, a.options)
            AND a.indnkeyatts = a.indnatts AND a.indnkeyatts <= b.indnkeyatts)
-ORDER BY pg_catalog.pg_relation_size(a.indexrelid) DESC, a.relname LIMIT 20
+ORDER BY pg_catalog.pg_relation_size(a.indexrelid) DESC, a.relname

@@ -33,4 +33,4 @@ SELECT CASE WHEN (relpages - needed) * block > 1073741824 THEN 'warning' ELSE 'i
        pg_catalog.format('REINDEX INDEX CONCURRENTLY %I.%I', nspname, relname) AS next_step
 FROM guessed
 WHERE relpages > 2 * needed AND (relpages - needed) * block > 16777216 * $1::pg_catalog.float8
-ORDER BY relpages - needed DESC LIMIT 20
+ORDER BY relpages - needed DESC

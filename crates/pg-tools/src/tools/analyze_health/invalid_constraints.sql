@@ -13,4 +13,4 @@ SELECT 'info' AS severity,
                          pg_catalog.left(pg_catalog.pg_get_constraintdef(oid), 200)) AS finding,
        pg_catalog.format('ALTER %s %s VALIDATE CONSTRAINT %I', kind, owner, conname) AS next_step
 FROM named
-ORDER BY 2 LIMIT 20
+ORDER BY 2

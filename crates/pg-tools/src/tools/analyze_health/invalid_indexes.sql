@@ -11,4 +11,4 @@ FROM pg_catalog.pg_index x
 JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = i.relnamespace
 WHERE NOT x.indisvalid AND i.relkind IN ('i', 'I') AND $1::pg_catalog.float8 IS NOT NULL
-ORDER BY 2 LIMIT 20
+ORDER BY 2

@@ -22,4 +22,4 @@ SELECT CASE WHEN pg_catalog.now() - began > interval '1 hour' THEN 'critical' EL
 FROM open
 WHERE began < pg_catalog.now() - interval '5 minutes' * $1::pg_catalog.float8
    OR state LIKE 'idle in transaction%' AND state_change < pg_catalog.now() - interval '1 minute' * $1::pg_catalog.float8
-ORDER BY began LIMIT 20
+ORDER BY began

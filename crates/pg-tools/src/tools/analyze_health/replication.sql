@@ -28,4 +28,4 @@ SELECT 'critical', 'WAL archive', pg_catalog.format('archive_command fails: %s t
        'read the server''s log for what archive_command says; WAL piles up until it works'
 FROM pg_catalog.pg_stat_archiver a
 WHERE a.last_failed_time > COALESCE(a.last_archived_time, '-infinity')
-ORDER BY 1, 2 LIMIT 20
+ORDER BY 1, 2

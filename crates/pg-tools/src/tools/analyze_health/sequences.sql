@@ -40,4 +40,4 @@ WHERE n.nspname !~ '^pg_'
   -- Asked of anything else, the function fails.
   AND CASE WHEN c.relkind = 'S' THEN NOT pg_catalog.has_sequence_privilege(c.oid, 'USAGE, SELECT') END
 HAVING pg_catalog.count(*) > 0
-ORDER BY 1, 2 LIMIT 20
+ORDER BY 1, 2

@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 use super::*;
 use crate::{
     QueryLimits, Settings,
-    bench::{counting_cluster, superuser, vector_cluster},
+    bench::{apart, counting_cluster, superuser, vector_cluster},
     tools::trial::Trial,
 };
 
@@ -240,10 +240,10 @@ async fn every_illness_is_found_with_what_to_do() {
         };
         assert!(found.iter().any(fits), "{check}: {found:#?}\n{text}");
         assert!(text.contains("next step: "), "{text}");
-        assert_eq!(
-            structured["checks"],
-            json!([{"check": check, "outcome": "findings", "note": null}])
-        );
+        let checked = &structured["checks"];
+        assert_eq!(checked[0]["check"], check);
+        assert_eq!(checked[0]["outcome"], "findings");
+        assert_eq!(checked[0]["note"], Value::Null);
     }
 }
 
@@ -401,6 +401,75 @@ async fn the_least_urgent_findings_are_left_out_where_a_result_may_have_few_byte
     assert!(!cut.is_empty() && cut.len() < whole.len());
     assert_eq!(cut[0]["severity"], whole[0]["severity"]);
     assert!(Value::from(cut).to_string().len() < 2_000);
+}
+
+#[tokio::test]
+async fn findings_past_the_limit_are_counted_and_can_be_had() {
+    let cluster = apart();
+    let admin = superuser(&cluster).await;
+    let sql = "CREATE TABLE many (a int); DO $$ BEGIN FOR i IN 1..31 LOOP
+        EXECUTE format('ALTER TABLE many ADD CONSTRAINT rule_%s CHECK (a <> %s) NOT VALID', i, i);
+        END LOOP; END $$";
+    admin.batch_execute(sql).await.unwrap();
+    let tool = Arc::new(AnalyzeHealth::new(Arc::new(Reader::new(
+        Arc::default(),
+        QueryLimits::default(),
+    ))));
+    let trial = Trial::of(&cluster, "shop_reader", tool);
+    for (given, shown) in [
+        (json!({ "checks": ["invalid_constraints"] }), 20),
+        (
+            json!({ "checks": ["invalid_constraints"], "limit": 30 }),
+            30,
+        ),
+        (
+            json!({ "checks": ["invalid_constraints"], "limit": 31 }),
+            31,
+        ),
+    ] {
+        let (text, structured) = trial.done("analyze_health", given).await;
+        assert_eq!(structured["findings"].as_array().unwrap().len(), shown);
+        assert_eq!(structured["checks"][0]["found"], 31);
+        let told = format!(
+            "invalid_constraints found 31, of which the first {shown} are shown; call again with checks [\"invalid_constraints\"] and a larger limit"
+        );
+        assert_eq!(text.contains(&told), shown < 31, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn checks_that_wait_for_a_lock_leave_the_others_time_within_that_of_the_call() {
+    let cluster = apart();
+    let admin = superuser(&cluster).await;
+    let made = "CREATE TABLE held (a int, b int); CREATE INDEX held_a ON held (a); CREATE INDEX held_ab ON held (a, b)";
+    for sql in [made, "BEGIN; REINDEX INDEX held_a"] {
+        admin.batch_execute(sql).await.unwrap();
+    }
+    let limits = QueryLimits {
+        statement_timeout: std::time::Duration::from_secs(2),
+        ..QueryLimits::default()
+    };
+    let tool = Arc::new(AnalyzeHealth::new(Arc::new(Reader::new(
+        Arc::default(),
+        limits,
+    ))));
+    let trial = Trial::of(&cluster, "shop_reader", tool);
+    let began = std::time::Instant::now();
+    let (text, structured) = trial.done("analyze_health", json!({})).await;
+    let took = began.elapsed();
+    let of = |name: &str| {
+        let checks = structured["checks"].as_array().unwrap().iter();
+        let mut named = checks.filter(|check| check["check"] == name);
+        named.next().unwrap().clone()
+    };
+    for name in ["duplicate_indexes", "unused_indexes"] {
+        assert_eq!(of(name)["outcome"], "not_done", "{text}");
+        let note = of(name)["note"].to_string();
+        assert!(note.contains("waited for a lock"), "{note}");
+        assert!(note.contains(name), "{note}");
+    }
+    assert_ne!(of("invalid_constraints")["outcome"], "not_done", "{text}");
+    assert!(took < 2 * limits.statement_timeout, "{took:?}");
 }
 
 #[tokio::test]

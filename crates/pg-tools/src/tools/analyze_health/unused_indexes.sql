@@ -11,4 +11,4 @@ JOIN pg_catalog.pg_stat_database d ON d.datname = pg_catalog.current_database()
 WHERE u.idx_scan = 0 AND NOT x.indisunique AND x.indisvalid AND NOT i.relispartition
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = x.indexrelid)
   AND pg_catalog.pg_relation_size(u.indexrelid) > 1048576 * $1::pg_catalog.float8
-ORDER BY pg_catalog.pg_relation_size(u.indexrelid) DESC LIMIT 20
+ORDER BY pg_catalog.pg_relation_size(u.indexrelid) DESC

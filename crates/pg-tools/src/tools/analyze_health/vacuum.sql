@@ -29,4 +29,4 @@ WHERE n_mod_since_analyze > 10000 * $1::pg_catalog.float8 AND n_mod_since_analyz
 UNION ALL
 SELECT 'warning', 'autovacuum', 'is off for the whole server', 'set autovacuum = on and reload'
 WHERE pg_catalog.current_setting('autovacuum') = 'off'
-ORDER BY 1 DESC, 2 LIMIT 20
+ORDER BY 1 DESC, 2

@@ -22,4 +22,4 @@ SELECT CASE WHEN used > 1500000000 THEN 'critical' ELSE 'warning' END AS severit
 FROM ages
 -- Autovacuum freezes by itself from there on; far beyond it, something keeps it from that.
 WHERE used > 1.5 * autovacuum * $1::pg_catalog.float8
-ORDER BY place, used DESC LIMIT 20
+ORDER BY place, used DESC
