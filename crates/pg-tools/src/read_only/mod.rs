@@ -267,6 +267,7 @@ impl Reader {
         self.leased(agent, Some(statement), |lease, guard| async move {
             exchange::what_if(lease, &guard, statement, imagine, agent.limits(self.limits)).await
         })
+        .or_else(|error| self.name_nearest(agent, text, error).map(Err))
         .await
     }
 

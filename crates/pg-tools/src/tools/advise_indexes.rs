@@ -8,27 +8,27 @@ mod tests;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tokio_postgres::types::Type;
+use tokio_postgres::{error::SqlState, types::Type};
 
-use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, allotted::Allotted};
 use crate::{
     Agent,
     read_only::{Imagined, ReadError, Reader},
 };
-use candidates::Candidate;
+use candidates::{Candidate, MOST_TOGETHER, Together};
 
 const DEFINITION: Definition<'_> = Definition {
     name: "advise_indexes",
     title: "Advise indexes for a query",
     description: "Says which indexes would make a query cheaper. With the extension hypopg each is tried without being built; without it they are guessed from the plan.",
     input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query"},"database":{"type":"string"}},"required":["query"],"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"method":{"type":"string","enum":["hypopg","plan"],"description":"plan: a guess, no cost was computed"},"cost":{"type":"number","description":"The planner's, now"},"advice":{"type":"array","items":{"type":"object","properties":{"statement":{"type":"string"},"cost_after":{"type":["number","null"],"description":"With this index and those before it"},"saved_percent":{"type":["number","null"]},"size_bytes":{"type":["integer","null"]}},"required":["statement","cost_after","saved_percent","size_bytes"]}}},"required":["method","cost","advice"]}"#,
+    output_schema: r#"{"type":"object","properties":{"method":{"type":"string","enum":["hypopg","plan"],"description":"plan: a guess, no cost was computed"},"cost":{"type":"number","description":"The planner's, now"},"advice":{"type":"array","items":{"type":"object","properties":{"statement":{"type":"string"},"cost_after":{"type":["number","null"],"description":"With this index and those before it"},"saved_percent":{"type":["number","null"]},"size_bytes":{"type":["integer","null"]},"together_with":{"type":"array","items":{"type":"string"},"description":"It helps only with these; the cost and what is saved are of all of them"}},"required":["statement","cost_after","saved_percent","size_bytes","together_with"]}},"complete":{"type":"boolean","description":"false: the time was up before all that was thought of was tried"}},"required":["method","cost","advice","complete"]}"#,
     effect: Effect::Reads,
     offer: Offer::OptIn,
 };
 
 /// Indexes that are advised for one query; each costs every write.
-const MOST_ADVICE: usize = 3;
+const MOST_ADVICE: usize = MOST_TOGETHER;
 
 /// An index that saves less than this share of the cost is not worth its writes.
 const LEAST_SAVED: f64 = 0.1;
@@ -75,12 +75,44 @@ struct Planned {
     imagined: Vec<Imagined>,
 }
 
-/// An index that is advised.
+/// Indexes that are advised: one, or some that help only together.
 struct Advice {
-    index: Candidate,
-    /// The cost with it and those before it, the share that it saves, and its size in bytes; none
-    /// where it is a guess.
-    tried: Option<(f64, f64, i64)>,
+    indexes: Together,
+    tried: Option<Tried>,
+}
+
+/// What indexes that were tried come to.
+struct Tried {
+    /// The cost with them and those before them.
+    cost: f64,
+    /// The share of the cost that they save.
+    saved: f64,
+    /// The size of each.
+    bytes: Vec<i64>,
+}
+
+/// All that is advised.
+struct Advised {
+    advice: Vec<Advice>,
+    /// Whether there was time for all that was thought of.
+    is_complete: bool,
+}
+
+impl Advised {
+    /// Ends where the time was up, with what is known by then. What is not known is no answer.
+    fn cut(advice: Vec<Advice>, why: Failure) -> Result<Self, Failure> {
+        if advice.is_empty() {
+            return Err(why);
+        }
+        Ok(Advised {
+            advice,
+            is_complete: false,
+        })
+    }
+
+    fn indexes(advice: &[Advice]) -> impl Iterator<Item = &Candidate> {
+        advice.iter().flat_map(|advice| &advice.indexes)
+    }
 }
 
 impl AdviseIndexes {
@@ -88,18 +120,24 @@ impl AdviseIndexes {
         let agent = &call.on_database()?;
         let query = call.arguments.text("query")?;
         call.arguments.finish()?;
+        let allotted = &Allotted::begin(agent, &self.0);
         let now = self.plan(agent, &query, None, &[]).await?;
         let candidates = candidates::of(&now.plan);
         let rows = self.0.ask(agent, INSTALLED, &[]).await?;
         let hypopg: Option<String> = rows.first().and_then(|row| row.try_get(0).ok());
-        let advice = match &hypopg {
+        let advised = match &hypopg {
             Some(schema) => {
-                self.tried(agent, &query, schema, now.cost, candidates)
-                    .await?
+                let trial = Trial {
+                    agent,
+                    query: &query,
+                    hypopg: schema,
+                    allotted,
+                };
+                self.tried(&trial, now.cost, candidates).await?
             }
-            None => self.guessed(agent, &now.plan, candidates).await?,
+            None => self.guessed(agent, allotted, &now.plan, candidates).await?,
         };
-        Ok(found(hypopg.is_some(), now.cost, &advice))
+        Ok(found(hypopg.is_some(), now.cost, &advised, allotted))
     }
 
     /// Has the query planned as if these indexes were there.
@@ -122,82 +160,158 @@ impl AdviseIndexes {
         })
     }
 
-    /// Takes the index that saves most, then the one that saves most beside it, and so on.
+    /// Takes the indexes that save most, then those that save most beside them, and so on.
     async fn tried(
         &self,
-        agent: &Agent,
-        query: &str,
-        hypopg: &str,
+        trial: &Trial<'_>,
         cost: f64,
-        mut left: Vec<Candidate>,
-    ) -> Result<Vec<Advice>, Failure> {
+        mut left: Vec<Together>,
+    ) -> Result<Advised, Failure> {
         let mut advice: Vec<Advice> = Vec::new();
         let mut reached = cost;
-        while advice.len() < MOST_ADVICE {
-            let mut best: Option<(usize, f64, i64)> = None;
-            for (place, candidate) in left.iter().enumerate() {
-                let mut indexes: Vec<_> = advice.iter().map(|advice| &advice.index).collect();
-                indexes.push(candidate);
-                let planned = match self.plan(agent, query, Some(hypopg), &indexes).await {
+        loop {
+            let count = Advised::indexes(&advice).count();
+            left.retain(|together| count + together.len() <= MOST_ADVICE);
+            let mut best: Option<(usize, f64, Vec<i64>)> = None;
+            for (place, together) in left.iter().enumerate() {
+                let indexes: Vec<_> = Advised::indexes(&advice).chain(together).collect();
+                let Some(time) = trial.allotted.left() else {
+                    return Advised::cut(advice, time_is_up(trial.allotted));
+                };
+                let planned = self.plan(trial.agent, trial.query, Some(trial.hypopg), &indexes);
+                let planned = match trial.allotted.wait(time, planned).await {
                     Ok(planned) => planned,
                     // As of a type that no B-tree orders.
-                    Err(error @ ReadError::Database(..)) if !error.is_cancelled() => continue,
+                    Err(ReadError::Database(db, _)) if *db.code() != SqlState::QUERY_CANCELED => {
+                        continue;
+                    }
+                    Err(error) if error.is_cancelled() => {
+                        return Advised::cut(advice, error.into());
+                    }
                     Err(error) => return Err(error.into()),
                 };
-                let Some(new) = planned.imagined.last() else {
-                    continue;
-                };
-                let is_best = best.is_none_or(|(_, cost, _)| planned.cost < cost);
-                if is_best && uses(&planned.plan, &new.name) {
-                    best = Some((place, planned.cost, new.size_bytes));
+                let new = planned.imagined.get(count..).unwrap_or_default();
+                let is_best = best
+                    .as_ref()
+                    .is_none_or(|(_, cost, _)| planned.cost < *cost);
+                if is_best
+                    && new.len() == together.len()
+                    && new.iter().all(|index| uses(&planned.plan, &index.name))
+                {
+                    let bytes = new.iter().map(|index| index.size_bytes).collect();
+                    best = Some((place, planned.cost, bytes));
                 }
             }
             let saved = |after: f64| (reached - after) / cost;
             match best {
-                Some((place, after, size)) if saved(after) >= LEAST_SAVED => {
+                Some((place, after, bytes)) if saved(after) >= LEAST_SAVED => {
                     advice.push(Advice {
-                        index: left.remove(place),
-                        tried: Some((after, saved(after), size)),
+                        indexes: left.remove(place),
+                        tried: Some(Tried {
+                            cost: after,
+                            saved: saved(after),
+                            bytes,
+                        }),
                     });
                     reached = after;
                 }
                 _ => break,
             }
         }
-        Ok(advice)
+        Ok(Advised {
+            advice,
+            is_complete: true,
+        })
     }
 
     /// Takes the indexes that scans of large tables ask for, where none like them is there.
     async fn guessed(
         &self,
         agent: &Agent,
+        allotted: &Allotted,
         plan: &Value,
-        candidates: Vec<Candidate>,
-    ) -> Result<Vec<Advice>, Failure> {
+        candidates: Vec<Together>,
+    ) -> Result<Advised, Failure> {
         let mut advice: Vec<Advice> = Vec::new();
-        for index in candidates {
-            let is_known = advice.iter().any(|advice| {
-                (&advice.index.schema, &advice.index.table) == (&index.schema, &index.table)
+        for together in candidates {
+            let is_known = Advised::indexes(&advice).any(|known| {
+                let of = |index: &Candidate| {
+                    (&index.schema, &index.table) == (&known.schema, &known.table)
+                };
+                together.iter().any(of)
             });
-            if is_known || advice.len() == MOST_ADVICE {
+            let count = Advised::indexes(&advice).count();
+            if is_known || count + together.len() > MOST_ADVICE {
                 continue;
             }
-            let parameters = [
-                (&index.schema as _, Type::TEXT),
-                (&index.table as _, Type::TEXT),
-                (&index.columns as _, Type::TEXT_ARRAY),
-            ];
-            let rows = self.0.ask(agent, TABLE, &parameters).await?;
-            let unreadable = |_| ReadError::Unreadable;
-            let Some(row) = rows.first() else { continue };
-            let count: f64 = row.try_get(0).map_err(unreadable)?;
-            let is_indexed: bool = row.try_get(1).map_err(unreadable)?;
-            if !is_indexed && count >= FEW_ROWS && scans_for_few(plan, &index, count) {
-                advice.push(Advice { index, tried: None });
+            let mut missing = Vec::new();
+            for index in together {
+                let Some(time) = allotted.left() else {
+                    return Advised::cut(advice, time_is_up(allotted));
+                };
+                let is_missing = {
+                    let asked = self.is_missing(agent, plan, &index);
+                    allotted.wait(time, asked).await
+                };
+                match is_missing {
+                    Ok(true) => missing.push(index),
+                    Ok(false) => {}
+                    Err(error) if error.is_cancelled() => {
+                        return Advised::cut(advice, error.into());
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if !missing.is_empty() {
+                advice.push(Advice {
+                    indexes: missing,
+                    tried: None,
+                });
             }
         }
-        Ok(advice)
+        Ok(Advised {
+            advice,
+            is_complete: true,
+        })
     }
+
+    /// Says whether a scan of a large table asks for an index, and there is none like it.
+    async fn is_missing(
+        &self,
+        agent: &Agent,
+        plan: &Value,
+        index: &Candidate,
+    ) -> Result<bool, ReadError> {
+        let parameters = [
+            (&index.schema as _, Type::TEXT),
+            (&index.table as _, Type::TEXT),
+            (&index.columns as _, Type::TEXT_ARRAY),
+        ];
+        let rows = self.0.ask(agent, TABLE, &parameters).await?;
+        let unreadable = |_| ReadError::Unreadable;
+        let Some(row) = rows.first() else {
+            return Ok(false);
+        };
+        let count: f64 = row.try_get(0).map_err(unreadable)?;
+        let is_indexed: bool = row.try_get(1).map_err(unreadable)?;
+        Ok(!is_indexed && count >= FEW_ROWS && scans_for_few(plan, index, count))
+    }
+}
+
+fn time_is_up(allotted: &Allotted) -> Failure {
+    Failure::told(format!(
+        "the {} of the call were up before an index was found that helps; take a part of the query, or have the operator raise limits.statement_timeout",
+        allotted.in_words()
+    ))
+}
+
+/// What is tried out, for whom, and in which time.
+struct Trial<'a> {
+    agent: &'a Agent,
+    query: &'a str,
+    /// The schema of hypopg, quoted.
+    hypopg: &'a str,
+    allotted: &'a Allotted,
 }
 
 /// Says whether a plan reads a table as a whole to keep a few of its rows.
@@ -216,19 +330,16 @@ fn uses(node: &Value, index: &str) -> bool {
     node["Index Name"] == index || below().any(|node| uses(node, index))
 }
 
-fn found(is_tried: bool, cost: f64, advice: &[Advice]) -> Found {
-    let listed = advice.iter().map(|advice| {
-        json!({
-            "statement": advice.index.statement(" CONCURRENTLY"),
-            "cost_after": advice.tried.map(|(after, ..)| after),
-            "saved_percent": advice.tried.map(|(_, saved, _)| (1_000.0 * saved).round() / 10.0),
-            "size_bytes": advice.tried.map(|(.., size)| size),
-        })
-    });
+fn found(is_tried: bool, cost: f64, advised: &Advised, allotted: &Allotted) -> Found {
+    let Advised {
+        advice,
+        is_complete,
+    } = advised;
     let structured = json!({
         "method": if is_tried { "hypopg" } else { "plan" },
         "cost": cost,
-        "advice": listed.collect::<Vec<_>>(),
+        "advice": advice.iter().flat_map(Advice::structured).collect::<Vec<_>>(),
+        "complete": is_complete,
     });
     let mut said = vec![match (is_tried, advice.is_empty()) {
         (true, true) => format!("No index that was tried saves a tenth of the cost ({cost:.0}) or more."),
@@ -236,19 +347,56 @@ fn found(is_tried: bool, cost: f64, advice: &[Advice]) -> Found {
         (false, true) => "Nothing in the plan asks for an index. This is a guess: hypopg is not installed, so no index was tried.".into(),
         (false, false) => "Guessed from the plan: hypopg is not installed, so no cost was computed. The operator can install it (CREATE EXTENSION hypopg).".into(),
     }];
-    for Advice { index, tried } in advice {
-        said.push(match tried {
-            Some((after, saved, size)) => format!(
-                "- {}; cost {after:.0}, saves {:.1} %, about {} kB",
-                index.statement(" CONCURRENTLY"),
-                100.0 * saved,
-                size / 1024
-            ),
-            None => format!("- {};", index.statement(" CONCURRENTLY")),
-        });
+    said.extend(advice.iter().map(Advice::line));
+    if !is_complete {
+        said.push(format!(
+            "The {} of the call were up before everything that was thought of was tried: there may be better ones.",
+            allotted.in_words()
+        ));
     }
     if !advice.is_empty() {
         said.push("Every index costs each write to its table. Compare with execute_explain before and after.".into());
     }
     Found::new(&structured).said(said.join("\n"))
+}
+
+impl Advice {
+    fn statements(&self) -> Vec<String> {
+        let indexes = self.indexes.iter();
+        indexes
+            .map(|index| index.statement(" CONCURRENTLY"))
+            .collect()
+    }
+
+    fn structured(&self) -> Vec<Value> {
+        let statements = self.statements();
+        let each = statements.iter().enumerate().map(|(place, statement)| {
+            let others = statements.iter().filter(|other| *other != statement);
+            let tried = self.tried.as_ref();
+            json!({
+                "statement": statement,
+                "cost_after": tried.map(|tried| tried.cost),
+                "saved_percent": tried.map(|tried| (1_000.0 * tried.saved).round() / 10.0),
+                "size_bytes": tried.and_then(|tried| tried.bytes.get(place)),
+                "together_with": others.collect::<Vec<_>>(),
+            })
+        });
+        each.collect()
+    }
+
+    fn line(&self) -> String {
+        let statements = self.statements().join("; ");
+        let together = match self.indexes.len() {
+            1 => "",
+            _ => " each serves one side of an OR and none helps alone;",
+        };
+        match &self.tried {
+            Some(Tried { cost, saved, bytes }) => format!(
+                "- {statements};{together} cost {cost:.0}, saves {:.1} %, about {} kB",
+                100.0 * saved,
+                bytes.iter().sum::<i64>() / 1024
+            ),
+            None => format!("- {statements};{together}"),
+        }
+    }
 }

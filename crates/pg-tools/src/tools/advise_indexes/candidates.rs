@@ -36,6 +36,12 @@ impl Candidate {
     }
 }
 
+/// Indexes that help together: one, or one for each side of an `OR`, none of which serves it alone.
+pub(super) type Together = Vec<Candidate>;
+
+/// How many indexes are thought of together at most.
+pub(super) const MOST_TOGETHER: usize = 3;
+
 /// What a query does with the columns of one table.
 #[derive(Debug, Default)]
 struct Uses {
@@ -47,6 +53,8 @@ struct Uses {
     range: Vec<String>,
     /// Sorted or grouped by.
     order: Vec<String>,
+    /// For each `OR` of which every side compares columns: what an index for each side begins with.
+    sides: Vec<Vec<Vec<String>>>,
 }
 
 /// How a column is used in a condition.
@@ -54,7 +62,6 @@ struct Uses {
 enum Use {
     Equal,
     Range,
-    Order,
 }
 
 /// Where conditions and orders stand in a plan.
@@ -68,22 +75,23 @@ const CONDITIONS: [&str; 6] = [
 ];
 const ORDERS: [&str; 2] = ["Sort Key", "Group Key"];
 
-/// Thinks of indexes: of single columns, of those that are compared for equality together and then
-/// one that is not, and of those followed by an order.
-pub(super) fn of(plan: &Value) -> Vec<Candidate> {
+/// Thinks of indexes: of those that are compared for equality together and then one that is not, of those for the
+/// sides of an `OR`, of the first followed by an order, and of single columns.
+pub(super) fn of(plan: &Value) -> Vec<Together> {
     let mut tables = BTreeMap::new();
     find_tables(plan, &mut tables);
     find_uses(plan, &mut tables);
     let mut found = Vec::new();
     for uses in tables.values() {
-        for columns in lists(uses) {
-            let candidate = Candidate {
-                schema: uses.schema.clone(),
-                table: uses.table.clone(),
-                columns,
-            };
-            if !found.contains(&candidate) {
-                found.push(candidate);
+        let of_table = |columns: Vec<String>| Candidate {
+            schema: uses.schema.clone(),
+            table: uses.table.clone(),
+            columns,
+        };
+        for lists in lists(uses) {
+            let together: Together = lists.into_iter().map(of_table).collect();
+            if !found.contains(&together) {
+                found.push(together);
             }
         }
     }
@@ -91,27 +99,32 @@ pub(super) fn of(plan: &Value) -> Vec<Candidate> {
     found
 }
 
-fn lists(uses: &Uses) -> Vec<Vec<String>> {
-    let followed_by = |more: &[String]| {
-        let mut columns = uses.equal.clone();
-        columns.extend(
-            more.iter()
-                .filter(|name| !uses.equal.contains(name))
-                .cloned(),
-        );
-        columns.truncate(MOST_COLUMNS);
-        columns
-    };
+fn lists(uses: &Uses) -> Vec<Vec<Vec<String>>> {
     let mut lists = Vec::new();
     if !uses.equal.is_empty() || !uses.range.is_empty() {
-        lists.push(followed_by(&uses.range[..uses.range.len().min(1)]));
+        lists.push(vec![followed_by(&uses.equal, first(&uses.range))]);
     }
+    lists.extend(uses.sides.iter().cloned());
     if !uses.order.is_empty() {
-        lists.push(followed_by(&uses.order));
+        lists.push(vec![followed_by(&uses.equal, &uses.order)]);
     }
     let single = uses.equal.iter().chain(&uses.range);
-    lists.extend(single.map(|name| vec![name.clone()]));
+    lists.extend(single.map(|name| vec![vec![name.clone()]]));
     lists
+}
+
+fn first(names: &[String]) -> &[String] {
+    &names[..names.len().min(1)]
+}
+
+/// The columns of an index: some, and more of them that are not among those.
+fn followed_by(some: &[String], more: &[String]) -> Vec<String> {
+    let more = more.iter().filter(|name| !some.contains(name));
+    some.iter()
+        .chain(more)
+        .take(MOST_COLUMNS)
+        .cloned()
+        .collect()
 }
 
 fn visit<'a>(node: &'a Value, see: &mut impl FnMut(&'a Value)) {
@@ -139,24 +152,9 @@ fn find_tables(plan: &Value, tables: &mut BTreeMap<String, Uses>) {
 }
 
 fn find_uses(plan: &Value, tables: &mut BTreeMap<String, Uses>) {
-    let mut note = |alias: &str, column: &str, used: Use| {
-        let Some(uses) = tables.get_mut(alias) else {
-            return;
-        };
-        let list = match used {
-            Use::Equal => &mut uses.equal,
-            Use::Range => &mut uses.range,
-            Use::Order => &mut uses.order,
-        };
-        if !list.iter().any(|known| known == column) {
-            list.push(column.to_owned());
-        }
-    };
     visit(plan, &mut |node| {
         for field in CONDITIONS {
-            for (alias, column, used) in in_condition(node[field].as_str().unwrap_or_default()) {
-                note(&alias, &column, used);
-            }
+            note(&condition(node[field].as_str().unwrap_or_default()), tables);
         }
         for field in ORDERS {
             for key in node[field].as_array().into_iter().flatten() {
@@ -167,12 +165,103 @@ fn find_uses(plan: &Value, tables: &mut BTreeMap<String, Uses>) {
                     Token::Name(column),
                     ..,
                 ] = &tokens[..]
+                    && let Some(uses) = tables.get_mut(alias)
                 {
-                    note(alias, column, Use::Order);
+                    add(&mut uses.order, column);
                 }
             }
         }
     });
+}
+
+/// Notes what a condition does with the columns of each table.
+fn note(condition: &Condition, tables: &mut BTreeMap<String, Uses>) {
+    match condition {
+        Condition::All(parts) => parts.iter().for_each(|part| note(part, tables)),
+        Condition::Compares(columns) => {
+            for (alias, column, used) in columns {
+                if let Some(uses) = tables.get_mut(alias) {
+                    uses.compared(column, *used);
+                }
+            }
+        }
+        Condition::Any(sides) => {
+            for (alias, uses) in tables {
+                note_sides(sides, alias, uses);
+            }
+        }
+    }
+}
+
+/// Notes an `OR`, if each of its sides compares columns of the table. One whose sides compare one and the same
+/// column is as good as a list of values.
+fn note_sides(sides: &[Condition], alias: &str, uses: &mut Uses) {
+    let of_sides: Vec<Side> = sides.iter().map(|side| Side::of(side, alias)).collect();
+    let mut indexes: Vec<Vec<String>> = of_sides
+        .iter()
+        .map(|side| followed_by(&side.equal, first(&side.range)))
+        .collect();
+    if indexes.iter().any(Vec::is_empty) {
+        return;
+    }
+    indexes.sort();
+    indexes.dedup();
+    if let [index] = &indexes[..]
+        && let [column] = &index[..]
+    {
+        let is_equal = of_sides.iter().all(|side| side.range.is_empty());
+        uses.compared(column, if is_equal { Use::Equal } else { Use::Range });
+    } else if indexes.len() <= MOST_TOGETHER && !uses.sides.contains(&indexes) {
+        uses.sides.push(indexes);
+    }
+}
+
+/// The columns of a table that one side of an `OR` compares.
+#[derive(Default)]
+struct Side {
+    equal: Vec<String>,
+    range: Vec<String>,
+}
+
+impl Side {
+    fn of(condition: &Condition, alias: &str) -> Self {
+        let mut side = Side::default();
+        side.take(condition, alias);
+        side
+    }
+
+    fn take(&mut self, condition: &Condition, alias: &str) {
+        match condition {
+            Condition::All(parts) => parts.iter().for_each(|part| self.take(part, alias)),
+            // An `OR` within a side has no part in its index.
+            Condition::Any(_) => {}
+            Condition::Compares(columns) => {
+                for (_, column, used) in columns.iter().filter(|(of, ..)| of == alias) {
+                    let list = match used {
+                        Use::Equal => &mut self.equal,
+                        Use::Range => &mut self.range,
+                    };
+                    add(list, column);
+                }
+            }
+        }
+    }
+}
+
+impl Uses {
+    fn compared(&mut self, column: &str, used: Use) {
+        let list = match used {
+            Use::Equal => &mut self.equal,
+            Use::Range => &mut self.range,
+        };
+        add(list, column);
+    }
+}
+
+fn add(list: &mut Vec<String>, name: &str) {
+    if !list.iter().any(|known| known == name) {
+        list.push(name.to_owned());
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,9 +274,97 @@ enum Token<'a> {
     Other(&'a str),
 }
 
-/// Finds columns with the operator beside them, on either side.
-fn in_condition(text: &str) -> Vec<(String, String, Use)> {
-    let tokens = tokens(text);
+/// A condition, as far as it is understood.
+#[derive(Debug, PartialEq, Eq)]
+enum Condition {
+    /// Parts that `AND` joins.
+    All(Vec<Condition>),
+    /// Sides that `OR` joins.
+    Any(Vec<Condition>),
+    /// A comparison of columns; of none where it is not understood.
+    Compares(Vec<Compared>),
+}
+
+/// A column with its table's alias, and what it is compared for.
+type Compared = (String, String, Use);
+
+/// Deeper than this, a condition is not looked into.
+const MOST_DEPTH: usize = 32;
+
+fn condition(text: &str) -> Condition {
+    parse(&tokens(text), 0)
+}
+
+/// Reads a condition, in which PostgreSQL puts parentheses around everything that it joins.
+fn parse(tokens: &[Token<'_>], depth: usize) -> Condition {
+    if depth == MOST_DEPTH {
+        return Condition::Compares(Vec::new());
+    }
+    for (word, join) in [
+        ("OR", Condition::Any as fn(_) -> _),
+        ("AND", Condition::All as fn(_) -> _),
+    ] {
+        let parts = split(tokens, word);
+        if parts.len() > 1 {
+            let parts = parts.into_iter().map(|part| parse(part, depth + 1));
+            return join(parts.collect());
+        }
+    }
+    match within(tokens) {
+        Some(inner) => parse(inner, depth + 1),
+        None => Condition::Compares(in_comparison(tokens)),
+    }
+}
+
+/// Splits at a word that stands in no parentheses.
+fn split<'t, 'a>(tokens: &'t [Token<'a>], word: &str) -> Vec<&'t [Token<'a>]> {
+    let mut open = 0_usize;
+    tokens
+        .split(|token| {
+            match token {
+                Token::Other("(") => open += 1,
+                Token::Other(")") => open = open.saturating_sub(1),
+                _ => {}
+            }
+            open == 0 && *token == Token::Other(word)
+        })
+        .collect()
+}
+
+/// What is within parentheses that hold all of it.
+fn within<'t, 'a>(tokens: &'t [Token<'a>]) -> Option<&'t [Token<'a>]> {
+    let [Token::Other("("), inner @ .., Token::Other(")")] = tokens else {
+        return None;
+    };
+    let mut open = 0_usize;
+    for token in inner {
+        match token {
+            Token::Other("(") => open += 1,
+            Token::Other(")") => open = open.checked_sub(1)?,
+            _ => {}
+        }
+    }
+    Some(inner)
+}
+
+/// Finds columns with the operator beside them, on either side of one comparison. Two columns of one table serve no
+/// index when they are compared to each other.
+fn in_comparison(tokens: &[Token<'_>]) -> Vec<Compared> {
+    if tokens.first() == Some(&Token::Other("NOT")) {
+        return Vec::new();
+    }
+    let found = beside_operators(tokens);
+    let mentions = |alias: &str| {
+        let names = tokens.windows(3).filter(|three| {
+            matches!(three, [Token::Name(of), Token::Other("."), Token::Name(_)] if of == alias)
+        });
+        names.count()
+    };
+    let once = found.into_iter().filter(|(alias, ..)| mentions(alias) == 1);
+    once.collect()
+}
+
+fn beside_operators(tokens: &[Token<'_>]) -> Vec<Compared> {
     let mut found = Vec::new();
     for at in 0..tokens.len() {
         let [Token::Name(alias), Token::Other("."), Token::Name(column)] =
@@ -344,17 +521,70 @@ mod tests {
                 vec![("u", "name", Equal)],
             ),
             ("(NOT u.active)", vec![]),
+            ("(NOT (u.id = 5))", vec![]),
+            ("(u.a = u.b)", vec![]),
+            ("((u.a + u.b) = 5)", vec![]),
             ("(u.deleted IS NULL)", vec![]),
             ("'", vec![]),
             ("\"", vec![]),
         ] {
-            let found = in_condition(condition);
+            let mut found = Vec::new();
+            flatten(&super::condition(condition), &mut found);
             let found: Vec<_> = found
                 .iter()
                 .map(|(a, c, u)| (a.as_str(), c.as_str(), *u))
                 .collect();
             assert_eq!(found, expected, "{condition}");
         }
+    }
+
+    fn flatten(condition: &Condition, found: &mut Vec<Compared>) {
+        match condition {
+            Condition::All(parts) | Condition::Any(parts) => {
+                parts.iter().for_each(|part| flatten(part, found));
+            }
+            Condition::Compares(columns) => found.extend(columns.iter().cloned()),
+        }
+    }
+
+    #[test]
+    fn an_or_has_an_index_for_each_side_or_none() {
+        for (filter, expected) in [
+            ("((o.a = 5) OR (o.b = 3))", vec!["a & b"]),
+            ("((o.a = 5) OR (o.b > 3) OR (o.a = 7))", vec!["a & b"]),
+            ("((o.a = 5) OR ((o.b = 3) AND (o.c = 1)))", vec!["a & b,c"]),
+            ("((o.a = 5) OR (o.a = 6))", vec!["a"]),
+            ("((o.a < 5) OR (o.a > 6))", vec!["a"]),
+            (
+                "(((o.a = 5) OR (o.b = 3)) AND (o.c = 'x'::text))",
+                vec!["c", "a & b"],
+            ),
+            (
+                "((o.c = 1) AND ((o.a = 5) OR (o.a = 6)))",
+                vec!["c,a", "c", "a"],
+            ),
+            // One side that no index serves has all rows read.
+            ("((o.a = 5) OR (lower(o.b) = 'x'::text))", vec![]),
+            ("((o.a = 5) OR (o.b ~~ '%x%'::text))", vec![]),
+            ("((o.a = 1) OR (o.b = 1) OR (o.c = 1) OR (o.d = 1))", vec![]),
+        ] {
+            let plan = json!({
+                "Node Type": "Seq Scan", "Schema": "shop", "Relation Name": "orders", "Alias": "o", "Filter": filter
+            });
+            let columns: Vec<String> = of(&plan).iter().map(shown).collect();
+            assert_eq!(columns, expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_deep_condition_is_read_as_far_as_it_goes() {
+        let deep = format!("{}o.a = 1{}", "(".repeat(100_000), ")".repeat(100_000));
+        assert_eq!(condition(&deep), Condition::Compares(vec![]));
+    }
+
+    fn shown(together: &Together) -> String {
+        let each = together.iter().map(|index| index.columns.join(","));
+        each.collect::<Vec<_>>().join(" & ")
     }
 
     #[test]
@@ -366,16 +596,13 @@ mod tests {
                 "Filter": "((o.total > 5) AND (o.status = 'paid'::text))"
             }]
         });
-        let columns: Vec<_> = of(&plan)
-            .into_iter()
-            .map(|candidate| candidate.columns.join(","))
-            .collect();
+        let columns: Vec<String> = of(&plan).iter().map(shown).collect();
         assert_eq!(
             columns,
             ["status,total", "status,placed", "status", "total"]
         );
         assert_eq!(
-            of(&plan)[0].statement(" CONCURRENTLY"),
+            of(&plan)[0][0].statement(" CONCURRENTLY"),
             "CREATE INDEX CONCURRENTLY ON \"shop\".\"orders\" (\"status\", \"total\")"
         );
     }
@@ -383,7 +610,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_condition_breaks_the_reading(text in "[a'\".=<:() 1é]{0,60}") {
-            let _ = in_condition(&text);
+            let _ = condition(&text);
         }
     }
 }

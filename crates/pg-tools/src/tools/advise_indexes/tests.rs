@@ -103,6 +103,74 @@ async fn a_join_gets_the_index_that_helps_it() {
     }
 }
 
+const EITHER: &str = "SELECT * FROM page_views WHERE path = '/product/7' OR user_id = 7";
+
+#[tokio::test]
+async fn an_or_gets_an_index_for_each_of_its_sides_or_none() {
+    let each = ["path", "user_id"]
+        .map(|name| format!("CREATE INDEX CONCURRENTLY ON \"shop\".\"page_views\" (\"{name}\")"));
+    for cluster in [imaginative().await, cluster()] {
+        let trial = trial(cluster);
+        let given = json!({ "query": EITHER });
+        let (text, structured) = trial.done("advise_indexes", given).await;
+        let advice = structured["advice"].as_array().unwrap();
+        assert_eq!(advice.len(), 2, "{text}");
+        for (index, other) in [(0, 1), (1, 0)] {
+            assert_eq!(advice[index]["statement"], each[index], "{text}");
+            assert_eq!(
+                advice[index]["together_with"],
+                json!([each[other]]),
+                "{text}"
+            );
+        }
+        assert!(text.contains("none helps alone"), "{text}");
+        // No index serves a pattern that begins with anything, nor columns that are compared to each other.
+        for query in [
+            "SELECT * FROM page_views WHERE user_id = 7 OR path LIKE '%x'",
+            "SELECT * FROM page_views WHERE user_id = id",
+        ] {
+            let given = json!({ "query": query });
+            let (text, structured) = trial.done("advise_indexes", given).await;
+            assert_eq!(structured["advice"], json!([]), "{query}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_there_is_told_with_the_nearest() {
+    let trial = trial(cluster());
+    let given = json!({ "query": "SELECT * FROM page_view WHERE id = 7" });
+    let failure = trial.failed("advise_indexes", given).await;
+    assert!(failure.contains("NEAREST: page_views"), "{failure}");
+}
+
+#[tokio::test]
+async fn all_trials_together_have_the_time_of_one_statement() {
+    let admin = superuser(imaginative().await).await;
+    let slow = "CREATE FUNCTION imagined.slower() RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN \
+         PERFORM pg_sleep(0.4); RETURN 'x'; END $$";
+    admin.batch_execute(slow).await.unwrap();
+    let limit = std::time::Duration::from_millis(1_200);
+    let policy = Policy {
+        statement_timeout: Some(limit),
+        ..Policy::default()
+    };
+    let trial = trial(counting_cluster()).with_policy(policy);
+    let query =
+        "SELECT count(*) FROM page_views WHERE path = imagined.slower() AND user_id = 7 AND id > 5";
+    let began = std::time::Instant::now();
+    let outcome = trial
+        .call("advise_indexes", json!({ "query": query }))
+        .await;
+    let took = began.elapsed();
+    assert!(took < 2 * limit, "{took:?}: {outcome:?}");
+    let failure = outcome.unwrap_err();
+    assert!(
+        failure.contains("the 1.2 s of the call were up"),
+        "{failure}"
+    );
+}
+
 #[tokio::test]
 async fn no_time_for_a_trial_is_told_and_taken_for_no_answer() {
     let admin = superuser(imaginative().await).await;
@@ -190,7 +258,7 @@ async fn without_hypopg_the_plan_is_read_and_that_is_said() {
     assert_eq!(structured["method"], "plan");
     let expected = json!([{
         "statement": "CREATE INDEX CONCURRENTLY ON \"shop\".\"page_views\" (\"path\")",
-        "cost_after": null, "saved_percent": null, "size_bytes": null,
+        "cost_after": null, "saved_percent": null, "size_bytes": null, "together_with": [],
     }]);
     assert_eq!(structured["advice"], expected, "{text}");
     assert!(text.contains("hypopg is not installed"), "{text}");
