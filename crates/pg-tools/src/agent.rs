@@ -8,8 +8,9 @@ use crate::{
     Access, Bounds, Doing, Outcome, Policy, QueryLimits, Role,
     account::Notes,
     meter::{Meter, Running, TooFast},
+    quoting::identifier,
     read_only::ReadError,
-    tools::{Definition, Effect, identifier},
+    tools::{Definition, Effect},
 };
 
 /// The tool that stands for reading resources in any way.

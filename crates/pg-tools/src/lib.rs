@@ -61,6 +61,7 @@ mod nearest;
 mod policy;
 mod prompts;
 mod questions;
+mod quoting;
 mod read_only;
 mod render;
 mod resources;

@@ -2,7 +2,7 @@
 
 use plain_question::{Column, Kind, Schema, Table};
 
-use crate::tools::identifier;
+use crate::quoting::identifier;
 
 /// What a model is to be.
 pub(super) const SYSTEM: &str = "You write one PostgreSQL query for a question about a database. \

@@ -241,7 +241,8 @@ pub(super) async fn explain(
 ) -> Result<String, ReadError> {
     // Without ANALYZE, PostgreSQL counts the blocks of planning only.
     let buffers = buffers && analyze;
-    let before = format!("EXPLAIN (FORMAT JSON, ANALYZE {analyze}, BUFFERS {buffers})\n");
+    // Nothing else says which schema a table is of.
+    let before = format!("EXPLAIN (FORMAT JSON, VERBOSE, ANALYZE {analyze}, BUFFERS {buffers})\n");
     // A plan is not rows of a result; its tools shorten it, or read a number from it.
     let limits = QueryLimits {
         result_bytes: LARGEST_PLAN,

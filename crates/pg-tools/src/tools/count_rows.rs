@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, identifier};
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
 use crate::{
     Agent,
     arguments::Arguments,
+    quoting::identifier,
     read_only::{Explain, Page, Reader},
 };
 

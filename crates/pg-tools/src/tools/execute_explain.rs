@@ -17,7 +17,7 @@ const DEFINITION: Definition<'_> = Definition {
     title: "Explain a query",
     description: "Shows the plan of a query and what makes it slow, with a next step for each finding. analyze runs the query (read-only) and measures it.",
     input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query, without EXPLAIN"},"analyze":{"type":"boolean","default":true},"buffers":{"type":"boolean","default":true},"format":{"type":"string","enum":["text","json"],"default":"text"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["query"],"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"plan":{"type":"object","description":"As EXPLAIN (FORMAT JSON) gives it; empty where it is too large"},"findings":{"type":"array","items":{"type":"object","properties":{"finding":{"type":"string"},"next_step":{"type":"string"}},"required":["finding","next_step"]}}},"required":["plan","findings"]}"#,
+    output_schema: r#"{"type":"object","properties":{"plan":{"type":"object","description":"As EXPLAIN (VERBOSE, FORMAT JSON) gives it, without what each node puts out; empty where it is too large"},"findings":{"type":"array","items":{"type":"object","properties":{"finding":{"type":"string"},"next_step":{"type":"string"}},"required":["finding","next_step"]}}},"required":["plan","findings"]}"#,
     effect: Effect::Reads,
     offer: Offer::Usual,
 };
@@ -55,6 +55,7 @@ impl ExecuteExplain {
         let unreadable = |_| Failure::told("the plan is too deep to be read");
         let mut whole: Value = serde_json::from_str(&text).map_err(unreadable)?;
         let mut explained = whole.get_mut(0).map(Value::take).unwrap_or_default();
+        leave_out(&mut explained);
         shorten(&mut explained);
         let plan = Plan::read(&explained);
         let most_bytes = agent.limits(self.0.limits).result_bytes;
@@ -95,6 +96,20 @@ impl ExecuteExplain {
             ));
         }
         Ok(found)
+    }
+}
+
+/// What `VERBOSE` adds to each node of a plan and nobody asked for: it is the schemas of tables that are wanted.
+const UNASKED: [&str; 2] = ["Output", "Workers"];
+
+fn leave_out(plan: &mut Value) {
+    match plan {
+        Value::Array(items) => items.iter_mut().for_each(leave_out),
+        Value::Object(fields) => {
+            fields.retain(|name, _| !UNASKED.contains(&name.as_str()));
+            fields.values_mut().for_each(leave_out);
+        }
+        _ => {}
     }
 }
 

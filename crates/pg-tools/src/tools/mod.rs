@@ -317,8 +317,3 @@ pub(crate) fn keep_first<T>(
     });
     count - items.len()
 }
-
-/// Quotes a name as an SQL identifier.
-pub(crate) fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}

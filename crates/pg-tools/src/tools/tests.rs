@@ -190,18 +190,22 @@ async fn an_explained_query_is_planned_measured_and_judged() {
     let caller = reader();
     let slow = json!({"query": "WITH v AS (SELECT * FROM page_views WHERE path = '/product/7') SELECT count(*) FROM v;"});
     let (texts, structured) = caller.done("execute_explain", slow).await;
-    assert!(texts[0].contains("Seq Scan on page_views"), "{}", texts[0]);
+    assert!(
+        texts[0].contains("Seq Scan on shop.page_views"),
+        "{}",
+        texts[0]
+    );
     assert!(texts[0].contains("Execution time"), "{}", texts[0]);
     let finding = structured["findings"][0]["finding"].as_str().unwrap();
     assert!(
-        finding.contains("sequential scan of page_views"),
+        finding.contains("sequential scan of shop.page_views"),
         "{structured:#}"
     );
     assert!(
         structured["findings"][0]["next_step"]
             .as_str()
             .unwrap()
-            .contains("CREATE INDEX")
+            .contains("CREATE INDEX ON shop.page_views")
     );
 
     let planned = json!({"query": "VALUES (1)", "analyze": false, "format": "json"});
@@ -211,6 +215,28 @@ async fn an_explained_query_is_planned_measured_and_judged() {
         "{texts:?}"
     );
     assert!(structured["plan"].get("Execution Time").is_none());
+}
+
+#[tokio::test]
+async fn a_plan_names_tables_as_sql_would_and_leaves_out_what_nodes_put_out() {
+    let admin = superuser(cluster()).await;
+    let sql = "CREATE SCHEMA \"Cold Cellar\"; CREATE TABLE \"Cold Cellar\".\"Vat\" AS SELECT i FROM generate_series(1, 5000) i;
+        ANALYZE \"Cold Cellar\".\"Vat\"; GRANT USAGE ON SCHEMA \"Cold Cellar\" TO shop_reader;
+        GRANT SELECT ON \"Cold Cellar\".\"Vat\" TO shop_reader";
+    admin.batch_execute(sql).await.unwrap();
+    let caller = reader();
+    let query = json!({"query": "SELECT * FROM \"Cold Cellar\".\"Vat\" WHERE i = 7"});
+    let (texts, structured) = caller.done("execute_explain", query).await;
+    let name = "\"Cold Cellar\".\"Vat\"";
+    assert!(
+        texts[0].contains(&format!("Seq Scan on {name}")),
+        "{texts:?}"
+    );
+    let step = structured["findings"][0]["next_step"].to_string();
+    let step = step.replace("\\\"", "\"");
+    assert!(step.contains(&format!("CREATE INDEX ON {name}")), "{step}");
+    assert_eq!(structured["plan"]["Plan"]["Schema"], "Cold Cellar");
+    assert_eq!(structured["plan"]["Plan"]["Output"], Value::Null);
 }
 
 #[tokio::test]

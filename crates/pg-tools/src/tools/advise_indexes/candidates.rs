@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::tools::identifier;
+use crate::quoting::identifier;
 
 /// The longest index that is thought of, in columns.
 const MOST_COLUMNS: usize = 4;

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::quoting::written;
+
 /// A plan.
 pub(super) struct Plan<'a> {
     explained: &'a Value,
@@ -103,12 +105,12 @@ impl<'a> Node<'a> {
         self.fields.get(field)?.as_f64()
     }
 
-    /// Names the relation that the node reads, if it reads one.
+    /// Names the relation that the node reads, if it reads one, as SQL would.
     pub(super) fn relation(&self) -> Option<String> {
         let name = self.text("Relation Name")?;
         Some(match self.text("Schema") {
-            Some(schema) => format!("{schema}.{name}"),
-            None => name.to_owned(),
+            Some(schema) => format!("{}.{}", written(schema), written(name)),
+            None => written(name),
         })
     }
 
@@ -140,7 +142,7 @@ impl<'a> Node<'a> {
         let indent = "  ".repeat(depth);
         let mut line = format!("{indent}{}", self.kind());
         if let Some(index) = self.text("Index Name") {
-            line.push_str(&format!(" using {index}"));
+            line.push_str(&format!(" using {}", written(index)));
         }
         if let Some(relation) = self.relation() {
             line.push_str(&format!(" on {relation}"));
