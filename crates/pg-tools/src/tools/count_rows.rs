@@ -1,8 +1,9 @@
 //! `count_rows`: how many rows a table has.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio_postgres::types::Type;
 
 use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
 use crate::{
@@ -17,7 +18,7 @@ const DEFINITION: Definition<'_> = Definition {
     title: "Count rows",
     description: "Counts the rows of a table, optionally those that a condition selects. estimate takes the planner's guess instead, at once.",
     input_schema: r#"{"type":"object","properties":{"table":{"type":"string"},"schema":{"type":"string","description":"Default: the search path"},"where":{"type":"string","description":"An SQL condition, without WHERE"},"estimate":{"type":"boolean","default":false},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["table"],"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"count":{"type":"integer"},"estimated":{"type":"boolean"}},"required":["count","estimated"]}"#,
+    output_schema: r#"{"type":"object","properties":{"count":{"type":"integer"},"estimated":{"type":"boolean"},"unmeasured":{"type":"array","items":{"type":"string"},"description":"Tables that were never analyzed, of which the estimate takes rows of a usual width for the size of the file, or a default"}},"required":["count","estimated","unmeasured"]}"#,
     effect: Effect::Reads,
     offer: Offer::Usual,
 };
@@ -27,6 +28,16 @@ const ONE_ROW: Page = Page {
     offset: 0,
     is_shown: false,
 };
+
+/// The tables among some that neither `ANALYZE` nor `VACUUM` has seen.
+const UNMEASURED: &str = "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) \
+     FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) read(schema, name) \
+     JOIN pg_catalog.pg_namespace n ON n.nspname = read.schema \
+     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = read.name \
+     WHERE c.reltuples < 0 ORDER BY 1";
+
+/// How many of them are named in the text.
+const MOST_NAMED: usize = 5;
 
 /// The tool.
 pub(crate) struct CountRows(pub(crate) Arc<Reader>);
@@ -78,14 +89,35 @@ impl CountRows {
         let arguments = call.arguments;
         let request = Request::read(arguments)?;
         self.keep_in_place(agent, &request).await?;
-        let count = if request.estimate {
+        let (count, unmeasured) = if request.estimate {
             self.estimate(agent, &request).await?
         } else {
-            self.count(agent, &request).await?
+            (self.count(agent, &request).await?, Vec::new())
         };
         let about = if request.estimate { "about " } else { "" };
-        let counted = json!({ "count": count, "estimated": request.estimate });
-        Ok(Found::new(&counted).said(format!("{about}{}", crate::render::row_count(count))))
+        let counted = json!({
+            "count": count,
+            "estimated": request.estimate,
+            "unmeasured": unmeasured,
+        });
+        let found =
+            Found::new(&counted).said(format!("{about}{}", crate::render::row_count(count)));
+        if unmeasured.is_empty() {
+            return Ok(found);
+        }
+        let names: Vec<&str> = unmeasured
+            .iter()
+            .take(MOST_NAMED)
+            .map(|name| &**name)
+            .collect();
+        let further = if unmeasured.len() > MOST_NAMED {
+            ", .."
+        } else {
+            ""
+        };
+        Ok(found
+            .said("That is a guess with nothing behind it but the size of the file or a default: PostgreSQL has no statistics of the following, until the operator runs ANALYZE. Call again without estimate to count.")
+            .data(format!("{}{further}", names.join(", "))))
     }
 
     /// Makes sure that a condition does not close the parenthesis that it stands in: what makes sense
@@ -114,7 +146,12 @@ impl CountRows {
         count.ok_or_else(|| Failure::told("PostgreSQL gave no count"))
     }
 
-    async fn estimate(&self, agent: &Agent, request: &Request) -> Result<u64, Failure> {
+    /// Gives the planner's guess, and the tables that it knows nothing of.
+    async fn estimate(
+        &self,
+        agent: &Agent,
+        request: &Request,
+    ) -> Result<(u64, Vec<String>), Failure> {
         let sql = format!("SELECT FROM {}{}", request.table, request.filter());
         let plan = self
             .0
@@ -132,7 +169,44 @@ impl CountRows {
             .pointer("/0/Plan/Plan Rows")
             .and_then(serde_json::Value::as_f64);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a planner's guess
-        rows.map(|rows| rows.max(0.0) as u64)
-            .ok_or_else(|| Failure::told("PostgreSQL gave no estimate"))
+        let rows = rows
+            .map(|rows| rows.max(0.0) as u64)
+            .ok_or_else(|| Failure::told("PostgreSQL gave no estimate"))?;
+        let mut read = BTreeSet::new();
+        if let Some(root) = plan.pointer("/0/Plan") {
+            add_tables(root, &mut read);
+        }
+        Ok((rows, self.unmeasured(agent, &read).await?))
+    }
+
+    async fn unmeasured(
+        &self,
+        agent: &Agent,
+        tables: &BTreeSet<(String, String)>,
+    ) -> Result<Vec<String>, Failure> {
+        if tables.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (schemas, names): (Vec<&str>, Vec<&str>) = tables
+            .iter()
+            .map(|(schema, name)| (schema.as_str(), name.as_str()))
+            .unzip();
+        let parameters = [
+            (&schemas as _, Type::TEXT_ARRAY),
+            (&names as _, Type::TEXT_ARRAY),
+        ];
+        let rows = self.0.ask(agent, UNMEASURED, &parameters).await?;
+        Ok(rows.iter().filter_map(|row| row.try_get(0).ok()).collect())
+    }
+}
+
+/// Adds the tables that a plan reads, each with its schema.
+fn add_tables(node: &Value, tables: &mut BTreeSet<(String, String)>) {
+    let text = |field: &str| node[field].as_str().map(str::to_owned);
+    if let (Some(schema), Some(name)) = (text("Schema"), text("Relation Name")) {
+        tables.insert((schema, name));
+    }
+    for below in node["Plans"].as_array().into_iter().flatten() {
+        add_tables(below, tables);
     }
 }

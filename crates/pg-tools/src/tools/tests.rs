@@ -143,7 +143,7 @@ async fn count_rows_counts_estimates_and_filters() {
         let (_, structured) = caller.done("count_rows", arguments.clone()).await;
         assert_eq!(
             structured,
-            json!({"count": count, "estimated": false}),
+            json!({"count": count, "estimated": false, "unmeasured": []}),
             "{arguments}"
         );
     }
@@ -151,6 +151,7 @@ async fn count_rows_counts_estimates_and_filters() {
         .done("count_rows", json!({"table": "users", "estimate": true}))
         .await;
     assert_eq!(structured["estimated"], true);
+    assert_eq!(structured["unmeasured"], json!([]));
     assert!(texts[0].starts_with("about "), "{texts:?}");
     assert!(
         (900..=1100).contains(&structured["count"].as_i64().unwrap()),
@@ -183,6 +184,36 @@ async fn a_condition_cannot_leave_its_place() {
         .failed("count_rows", json!({"table": "users\" --"}))
         .await;
     assert!(failure.contains("does not exist"), "{failure}");
+}
+
+#[tokio::test]
+async fn an_estimate_without_statistics_is_told_to_be_a_guess() {
+    let admin = superuser(cluster()).await;
+    let sql = "CREATE TABLE shop.unheard (id int) PARTITION BY LIST (id);
+        CREATE TABLE shop.\"Unheard 1\" PARTITION OF shop.unheard FOR VALUES IN (1) WITH (autovacuum_enabled = off);
+        CREATE TABLE shop.unheard_2 PARTITION OF shop.unheard FOR VALUES IN (2) WITH (autovacuum_enabled = off);
+        GRANT SELECT ON shop.unheard TO shop_reader";
+    admin.batch_execute(sql).await.unwrap();
+    let caller = reader();
+    let given = json!({"table": "unheard", "estimate": true});
+    let (texts, structured) = caller.done("count_rows", given.clone()).await;
+    let both = json!(["shop.\"Unheard 1\"", "shop.unheard_2"]);
+    assert_eq!(structured["unmeasured"], both);
+    let text = texts.join("\n");
+    assert!(text.contains("a guess with nothing behind it"), "{text}");
+    assert!(
+        text.contains("shop.\"Unheard 1\", shop.unheard_2"),
+        "{text}"
+    );
+
+    admin.batch_execute("ANALYZE shop.unheard").await.unwrap();
+    let (texts, structured) = caller.done("count_rows", given).await;
+    assert_eq!(structured["unmeasured"], json!([]));
+    assert!(!texts.join("\n").contains("guess"), "{texts:?}");
+    admin
+        .batch_execute("DROP TABLE shop.unheard")
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
