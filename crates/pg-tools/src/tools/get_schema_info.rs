@@ -225,6 +225,8 @@ fn table(row: &Row) -> Result<Value, Error> {
         "row_estimate": row.try_get::<_, Option<i64>>("row_estimate")?,
         "size_bytes": row.try_get::<_, Option<i64>>("size_bytes")?,
         "partitions": row.try_get::<_, Option<i64>>("partitions")?,
+        "partitioned_by": parts("partitioned_by")?,
+        "partition_of": parts("partition_of")?,
         "columns": columns,
         "constraints": read(parts("constraints")?).unwrap_or(Value::Null),
         "indexes": read(parts("indexes")?).unwrap_or(Value::Null),

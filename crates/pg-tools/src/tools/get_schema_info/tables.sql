@@ -3,7 +3,7 @@
 -- $5 whether somebody chose, $6 of how many relations the parts are shown where nobody did,
 -- $7 about how many columns are shown where somebody did, $8 how many relations are shown at most
 WITH relation AS (
-    SELECT c.oid, n.nspname, c.relname, c.relkind, c.reltuples, c.relnatts, s.description AS comment,
+    SELECT c.oid, n.nspname, c.relname, c.relkind, c.reltuples, c.relnatts, c.relispartition, c.relpartbound, s.description AS comment,
            pg_catalog.has_table_privilege(c.oid, 'SELECT') AS is_whole
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -11,7 +11,8 @@ WITH relation AS (
            ON s.objoid = c.oid AND s.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objsubid = 0
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
       AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true)
-      AND NOT c.relispartition
+      -- A partition is told of by whoever names it, which a table of hundreds of them need not be.
+      AND (NOT c.relispartition OR $2::text IS NOT NULL)
       AND n.nspname <> 'information_schema'
       AND n.nspname !~ '^pg_'
       AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
@@ -92,7 +93,8 @@ WITH relation AS (
     GROUP BY k.conrelid
 ), indexes AS (
     SELECT x.indrelid, pg_catalog.json_agg(pg_catalog.json_build_object(
-               'name', i.relname, 'definition', pg_catalog.pg_get_indexdef(x.indexrelid)) ORDER BY i.relname)::text AS list
+               'name', i.relname, 'definition', pg_catalog.pg_get_indexdef(x.indexrelid),
+               'invalid', CASE WHEN NOT x.indisvalid THEN true END) ORDER BY i.relname)::text AS list
     FROM shown f
     JOIN pg_catalog.pg_index x ON x.indrelid = f.oid AND NOT x.indisprimary
     JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
@@ -124,6 +126,14 @@ SELECT f.nspname::text AS schema,
                                        FROM pg_catalog.pg_partition_tree(f.oid) p)
        END AS size_bytes,
        CASE WHEN f.relkind = 'p' THEN (SELECT pg_catalog.count(*) FROM pg_catalog.pg_partition_tree(f.oid) p WHERE p.isleaf) END AS partitions,
+       -- Both name columns, which the role may have to read.
+       CASE WHEN s.oid IS NOT NULL AND f.is_whole AND f.relkind = 'p' THEN pg_catalog.pg_get_partkeydef(f.oid) END AS partitioned_by,
+       CASE WHEN s.oid IS NOT NULL AND f.is_whole AND f.relispartition THEN (
+           SELECT pg_catalog.format('%I.%I %s', n.nspname, c.relname, pg_catalog.pg_get_expr(f.relpartbound, f.oid))
+           FROM pg_catalog.pg_inherits i
+           JOIN pg_catalog.pg_class c ON c.oid = i.inhparent
+           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+           WHERE i.inhrelid = f.oid) END AS partition_of,
        CASE WHEN s.oid IS NOT NULL THEN COALESCE(c.list, '[]') END AS columns,
        CASE WHEN s.oid IS NOT NULL THEN (
            SELECT pg_catalog.json_object_agg(o.objsubid, o.description)::text FROM pg_catalog.pg_description o

@@ -103,6 +103,14 @@ fn heading(table: &Value) -> String {
     if let Some(count) = table.get("partitions").and_then(Value::as_i64) {
         facts.push(format!("{count} partitions"));
     }
+    for (field, before) in [
+        ("partitioned_by", "partitioned by"),
+        ("partition_of", "partition of"),
+    ] {
+        if let Some(value) = text(table, field) {
+            facts.push(format!("{before} {value}"));
+        }
+    }
     let comment = text(table, "comment").map_or_else(String::new, |comment| format!(": {comment}"));
     format!("{} ({}){comment}", full_name(table), facts.join(", "))
 }
@@ -138,10 +146,17 @@ fn push_table(out: &mut String, table: &Value) {
         push_line(out, 1, &constraint_line(constraint));
     }
     for index in items(table, "indexes") {
+        let invalid = match index.get("invalid") {
+            Some(_) => " (invalid, which no query uses)",
+            None => "",
+        };
         push_line(
             out,
             1,
-            &format!("index: {}", text(index, "definition").unwrap_or("?")),
+            &format!(
+                "index{invalid}: {}",
+                text(index, "definition").unwrap_or("?")
+            ),
         );
     }
     out.push('\n');

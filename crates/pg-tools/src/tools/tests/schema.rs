@@ -3,6 +3,47 @@
 use super::*;
 
 #[tokio::test]
+async fn a_partition_is_there_for_whoever_names_it_and_a_partitioned_table_tells_its_key() {
+    let owner = superuser(cluster()).await;
+    let sql = "CREATE SCHEMA cut; CREATE TABLE cut.cake (id int, taste text) PARTITION BY LIST (taste);
+        CREATE TABLE cut.cake_sweet PARTITION OF cut.cake FOR VALUES IN ('sweet') PARTITION BY RANGE (id);
+        CREATE TABLE cut.cake_first PARTITION OF cut.cake_sweet FOR VALUES FROM (0) TO (9);
+        CREATE INDEX cake_partly ON ONLY cut.cake (id);
+        GRANT USAGE ON SCHEMA cut TO shop_reader; GRANT SELECT ON ALL TABLES IN SCHEMA cut TO shop_reader";
+    owner.batch_execute(sql).await.unwrap();
+    let caller = reader();
+    for (name, told) in [
+        ("cake", "1 partitions, partitioned by LIST (taste)"),
+        (
+            "cake",
+            "index (invalid, which no query uses): CREATE INDEX cake_partly",
+        ),
+        (
+            "cake_sweet",
+            "partitioned by RANGE (id), partition of cut.cake FOR VALUES IN ('sweet')",
+        ),
+        (
+            "cake_first",
+            "partition of cut.cake_sweet FOR VALUES FROM (0) TO (9)",
+        ),
+    ] {
+        let given = json!({ "table_name": name });
+        let (texts, _) = caller.done("get_schema_info", given).await;
+        assert!(texts[0].contains(told), "{}", texts[0]);
+    }
+    let (_, listed) = caller
+        .done("get_schema_info", json!({"schema_name": "cut"}))
+        .await;
+    assert_eq!(listed["table_count"], 1);
+    let uri = json!({"uri": "pg://schema/cut/cake_first"});
+    caller.done("read_resource", uri).await;
+    owner
+        .batch_execute("DROP SCHEMA cut CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn ten_thousand_columns_are_shown_by_one_fast_query() {
     let caller = Caller::new(cluster().superuser());
     let owner = superuser(cluster()).await;
