@@ -2,9 +2,23 @@
 -- $1 schema, $2 table, $3 only tables with vector columns, $4 text to look for,
 -- $5 whether somebody chose, $6 of how many relations the parts are shown where nobody did,
 -- $7 about how many columns are shown where somebody did, $8 how many relations are shown at most
-WITH relation AS (
+WITH locked AS MATERIALIZED (
+    -- What others have locked against everybody, or are waiting to: sizes and expressions of it would be waited for.
+    SELECT DISTINCT l.relation AS oid FROM pg_catalog.pg_locks l
+    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_catalog.pg_backend_pid()
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+), busy AS MATERIALIZED (
+    SELECT l.oid FROM locked l
+    UNION SELECT x.indrelid FROM locked l JOIN pg_catalog.pg_index x ON x.indexrelid = l.oid
+    UNION SELECT c.oid FROM locked l JOIN pg_catalog.pg_class c ON c.reltoastrelid = l.oid
+), held AS MATERIALIZED (
+    -- A partitioned table is as large as its partitions are.
+    SELECT b.oid FROM busy b
+    UNION SELECT a.relid FROM busy b CROSS JOIN LATERAL pg_catalog.pg_partition_ancestors(b.oid) a(relid)
+), relation AS (
     SELECT c.oid, n.nspname, c.relname, c.relkind, c.reltuples, c.relnatts, c.relispartition, c.relpartbound, s.description AS comment,
-           pg_catalog.has_table_privilege(c.oid, 'SELECT') AS is_whole
+           pg_catalog.has_table_privilege(c.oid, 'SELECT') AS is_whole,
+           EXISTS (SELECT FROM held h WHERE h.oid = c.oid) AS is_held
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_description s
@@ -40,7 +54,7 @@ WITH relation AS (
     ORDER BY r.nspname, r.relname
     LIMIT $8::pg_catalog.int8
 ), shown AS (
-    SELECT f.oid, f.is_whole FROM found f
+    SELECT f.oid, f.is_whole, f.is_held FROM found f
     WHERE f.total <= $6::pg_catalog.int8 OR $5::boolean AND f.columns_before < $7::pg_catalog.int8
 ), columns AS (
     -- As arrays without names or order, which would take half of the time; the reader knows the places.
@@ -49,7 +63,7 @@ WITH relation AS (
                a.attname::text,
                pg_catalog.format_type(a.atttypid, a.atttypmod),
                CASE WHEN a.attnotnull THEN 'not null' END,
-               CASE WHEN a.atthasdef THEN (
+               CASE WHEN a.atthasdef AND NOT f.is_held THEN (
                    SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid)
                    FROM pg_catalog.pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END,
                CASE WHEN a.attgenerated <> '' THEN 'generated' WHEN a.attidentity = 'a' THEN 'always'
@@ -78,7 +92,7 @@ WITH relation AS (
                    'columns', (SELECT pg_catalog.json_agg((
                                SELECT a.attname FROM pg_catalog.pg_attribute a WHERE a.attrelid = k.confrelid AND a.attnum = p.attnum) ORDER BY p.place)
                            FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY p(attnum, place))) END,
-               'definition', CASE WHEN k.contype IN ('c', 'x') THEN pg_catalog.pg_get_constraintdef(k.oid) END
+               'definition', CASE WHEN k.contype IN ('c', 'x') AND NOT f.is_held THEN pg_catalog.pg_get_constraintdef(k.oid) END
              ) ORDER BY k.contype, k.conname)::text AS list
     FROM shown f
     JOIN pg_catalog.pg_constraint k ON k.conrelid = f.oid AND k.contype IN ('p', 'u', 'f', 'c', 'x')
@@ -93,7 +107,7 @@ WITH relation AS (
     GROUP BY k.conrelid
 ), indexes AS (
     SELECT x.indrelid, pg_catalog.json_agg(pg_catalog.json_build_object(
-               'name', i.relname, 'definition', pg_catalog.pg_get_indexdef(x.indexrelid),
+               'name', i.relname, 'definition', CASE WHEN NOT f.is_held THEN pg_catalog.pg_get_indexdef(x.indexrelid) END,
                'invalid', CASE WHEN NOT x.indisvalid THEN true END) ORDER BY i.relname)::text AS list
     FROM shown f
     JOIN pg_catalog.pg_index x ON x.indrelid = f.oid AND NOT x.indisprimary
@@ -115,20 +129,22 @@ SELECT f.nspname::text AS schema,
                       WHEN 'm' THEN 'materialized view' ELSE 'foreign table' END AS kind,
        f.comment,
        f.total,
+       f.is_held,
        CASE WHEN f.relkind IN ('r', 'm', 'p', 'f') AND f.reltuples >= 0 THEN f.reltuples::pg_catalog.int8
-            WHEN f.relkind = 'p' THEN (SELECT pg_catalog.sum(l.reltuples)::pg_catalog.int8
+            WHEN f.relkind = 'p' AND NOT f.is_held THEN (SELECT pg_catalog.sum(l.reltuples)::pg_catalog.int8
                                        FROM pg_catalog.pg_partition_tree(f.oid) p
                                        JOIN pg_catalog.pg_class l ON l.oid = p.relid
                                        WHERE p.isleaf AND l.reltuples >= 0)
        END AS row_estimate,
-       CASE WHEN f.relkind IN ('r', 'm') THEN pg_catalog.pg_total_relation_size(f.oid)
+       CASE WHEN f.is_held THEN NULL
+            WHEN f.relkind IN ('r', 'm') THEN pg_catalog.pg_total_relation_size(f.oid)
             WHEN f.relkind = 'p' THEN (SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(p.relid))::pg_catalog.int8
                                        FROM pg_catalog.pg_partition_tree(f.oid) p)
        END AS size_bytes,
-       CASE WHEN f.relkind = 'p' THEN (SELECT pg_catalog.count(*) FROM pg_catalog.pg_partition_tree(f.oid) p WHERE p.isleaf) END AS partitions,
+       CASE WHEN f.relkind = 'p' AND NOT f.is_held THEN (SELECT pg_catalog.count(*) FROM pg_catalog.pg_partition_tree(f.oid) p WHERE p.isleaf) END AS partitions,
        -- Both name columns, which the role may have to read.
-       CASE WHEN s.oid IS NOT NULL AND f.is_whole AND f.relkind = 'p' THEN pg_catalog.pg_get_partkeydef(f.oid) END AS partitioned_by,
-       CASE WHEN s.oid IS NOT NULL AND f.is_whole AND f.relispartition THEN (
+       CASE WHEN s.oid IS NOT NULL AND f.is_whole AND NOT f.is_held AND f.relkind = 'p' THEN pg_catalog.pg_get_partkeydef(f.oid) END AS partitioned_by,
+       CASE WHEN s.oid IS NOT NULL AND f.is_whole AND NOT f.is_held AND f.relispartition THEN (
            SELECT pg_catalog.format('%I.%I %s', n.nspname, c.relname, pg_catalog.pg_get_expr(f.relpartbound, f.oid))
            FROM pg_catalog.pg_inherits i
            JOIN pg_catalog.pg_class c ON c.oid = i.inhparent

@@ -100,6 +100,9 @@ fn heading(table: &Value) -> String {
     if let Some(bytes) = table.get("size_bytes").and_then(Value::as_i64) {
         facts.push(size(bytes));
     }
+    if table.get("locked").is_some() {
+        facts.push("locked by another session, so that queries wait, and sizes and expressions are not told".to_owned());
+    }
     if let Some(count) = table.get("partitions").and_then(Value::as_i64) {
         facts.push(format!("{count} partitions"));
     }
@@ -150,14 +153,9 @@ fn push_table(out: &mut String, table: &Value) {
             Some(_) => " (invalid, which no query uses)",
             None => "",
         };
-        push_line(
-            out,
-            1,
-            &format!(
-                "index{invalid}: {}",
-                text(index, "definition").unwrap_or("?")
-            ),
-        );
+        let definition = text(index, "definition").or(text(index, "name"));
+        let definition = definition.unwrap_or("?");
+        push_line(out, 1, &format!("index{invalid}: {definition}"));
     }
     out.push('\n');
 }

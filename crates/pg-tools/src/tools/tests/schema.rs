@@ -1,6 +1,7 @@
 //! What the schema looks like.
 
 use super::*;
+use crate::bench::{agent_of, apart};
 
 #[tokio::test]
 async fn a_partition_is_there_for_whoever_names_it_and_a_partitioned_table_tells_its_key() {
@@ -41,6 +42,56 @@ async fn a_partition_is_there_for_whoever_names_it_and_a_partitioned_table_tells
         .batch_execute("DROP SCHEMA cut CASCADE")
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_table_that_another_session_has_locked_holds_up_nothing() {
+    let cluster = apart();
+    let owner = superuser(&cluster).await;
+    let sql = "CREATE SCHEMA held; CREATE TABLE held.parent (id int) PARTITION BY LIST (id);
+        CREATE TABLE held.one PARTITION OF held.parent FOR VALUES IN (1); CREATE INDEX parent_id ON held.parent (id);
+        CREATE TABLE held.alone (id int DEFAULT 1 + 1 CHECK (id > 0), line text); CREATE INDEX alone_id ON held.alone ((id + 1));
+        CREATE TABLE held.rebuilt (id int PRIMARY KEY);
+        GRANT USAGE ON SCHEMA held TO shop_reader; GRANT SELECT ON ALL TABLES IN SCHEMA held TO shop_reader";
+    let locks = "BEGIN; LOCK TABLE held.one, held.alone IN ACCESS EXCLUSIVE MODE; REINDEX INDEX held.rebuilt_pkey";
+    for sql in [sql, locks] {
+        owner.batch_execute(sql).await.unwrap();
+    }
+    let (sessions, agent) = agent_of(&cluster, "shop_reader");
+    let caller = Caller {
+        sessions,
+        agent,
+        shelf: Arc::new(Shelf::new(everything()).unwrap()),
+    };
+    for given in [
+        json!({}),
+        json!({"schema_name": "held"}),
+        json!({"schema_name": "held", "table_name": "alone"}),
+        json!({"schema_name": "held", "table_name": "parent"}),
+        json!({"schema_name": "held", "table_name": "one"}),
+    ] {
+        let began = std::time::Instant::now();
+        let (texts, structured) = caller.done("get_schema_info", given.clone()).await;
+        let took = began.elapsed();
+        assert!(
+            took < std::time::Duration::from_secs(5),
+            "{given}: {took:?}"
+        );
+        assert!(texts[0].contains("locked by another session"), "{texts:?}");
+        for table in structured["tables"].as_array().unwrap() {
+            let is_held = table["schema"] == "held";
+            assert_eq!(table["locked"] == true, is_held, "{table}");
+            let is_sized = table.get("size_bytes").is_some();
+            assert_eq!(is_sized, !is_held && table["kind"] != "view", "{table}");
+        }
+    }
+    owner.batch_execute("ROLLBACK").await.unwrap();
+    let given = json!({"schema_name": "held"});
+    let (texts, _) = caller.done("get_schema_info", given).await;
+    assert!(
+        !texts[0].contains("locked") && texts[0].contains("default (1 + 1)"),
+        "{texts:?}"
+    );
 }
 
 #[tokio::test]
