@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use session_pool::Complaint;
-use tokio_postgres::{error::SqlState, types::Type};
+use tokio_postgres::{Row, error::SqlState, types::Type};
 
 use super::{ReadError, Reader, failure::position, statement::Statement};
 use crate::{Agent, nearest::nearest_few};
@@ -12,8 +12,8 @@ use crate::{Agent, nearest::nearest_few};
 const MOST_TOLD: usize = 3;
 
 /// The relations that the role may read, named as it would have to.
-const RELATIONS: &str = "SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN c.relname::text \
-       ELSE n.nspname::text || '.' || c.relname::text END, c.relname::text \
+const RELATIONS: &str = "SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN pg_catalog.quote_ident(c.relname) \
+       ELSE pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) END, c.relname::text \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
        AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT') \
@@ -21,7 +21,7 @@ const RELATIONS: &str = "SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) 
      ORDER BY 1 LIMIT 5000";
 
 /// The columns that the role may read of the relations that a query names.
-const COLUMNS: &str = "SELECT DISTINCT c.relname::text || '.' || a.attname::text, a.attname::text \
+const COLUMNS: &str = "SELECT DISTINCT pg_catalog.quote_ident(c.relname) || '.' || pg_catalog.quote_ident(a.attname), a.attname::text \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped \
@@ -46,21 +46,17 @@ impl Reader {
         let Some(wrong) = wrong_name(db, *prefix, text) else {
             return error;
         };
-        let known = if *db.code() == SqlState::UNDEFINED_TABLE {
-            self.ask(agent, RELATIONS, &[]).await
+        let nearest = if *db.code() == SqlState::UNDEFINED_TABLE {
+            self.nearest_relations(agent, &wrong).await
         } else {
             let Ok(statement) = Statement::check(text) else {
                 return error;
             };
             let words: Vec<String> = statement.words().map(Cow::into_owned).collect();
-            self.ask(agent, COLUMNS, &[(&words, Type::TEXT_ARRAY)])
-                .await
+            let parameters = [(&words as _, Type::TEXT_ARRAY)];
+            let known = self.ask(agent, COLUMNS, &parameters).await;
+            nearest_of(&wrong, &known.unwrap_or_default())
         };
-        let rows = known.unwrap_or_default();
-        let names = rows
-            .iter()
-            .filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?)));
-        let nearest = nearest_few(&wrong, names, MOST_TOLD);
         if nearest.is_empty() {
             return error;
         }
@@ -69,6 +65,21 @@ impl Reader {
             nearest,
         }
     }
+}
+
+impl Reader {
+    /// The relations whose names come nearest to one that is not there, as SQL would name them.
+    pub(crate) async fn nearest_relations(&self, agent: &Agent, wrong: &str) -> Vec<String> {
+        let known = self.ask(agent, RELATIONS, &[]).await;
+        nearest_of(wrong, &known.unwrap_or_default())
+    }
+}
+
+fn nearest_of(wrong: &str, known: &[Row]) -> Vec<String> {
+    let names = known
+        .iter()
+        .filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?)));
+    nearest_few(wrong, names, MOST_TOLD)
 }
 
 /// Reads the name that PostgreSQL points at: the last part of `a.b."C"`.

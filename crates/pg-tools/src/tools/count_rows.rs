@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde_json::{Value, json};
 use tokio_postgres::types::Type;
 
-use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, named::Named};
 use crate::{
     Agent,
     arguments::Arguments,
@@ -17,7 +17,7 @@ const DEFINITION: Definition<'_> = Definition {
     name: "count_rows",
     title: "Count rows",
     description: "Counts the rows of a table, optionally those that a condition selects. estimate takes the planner's guess instead, at once.",
-    input_schema: r#"{"type":"object","properties":{"table":{"type":"string"},"schema":{"type":"string","description":"Default: the search path"},"where":{"type":"string","description":"An SQL condition, without WHERE"},"estimate":{"type":"boolean","default":false},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["table"],"additionalProperties":false}"#,
+    input_schema: r#"{"type":"object","properties":{"table":{"type":"string","description":"table or schema.table"},"schema":{"type":"string","description":"Default: the search path"},"where":{"type":"string","description":"An SQL condition, without WHERE"},"estimate":{"type":"boolean","default":false},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["table"],"additionalProperties":false}"#,
     output_schema: r#"{"type":"object","properties":{"count":{"type":"integer"},"estimated":{"type":"boolean"},"unmeasured":{"type":"array","items":{"type":"string"},"description":"Tables that were never analyzed, of which the estimate takes rows of a usual width for the size of the file, or a default"}},"required":["count","estimated","unmeasured"]}"#,
     effect: Effect::Reads,
     offer: Offer::Usual,
@@ -53,24 +53,33 @@ impl Tool for CountRows {
 }
 
 struct Request {
+    /// The table, as SQL.
     table: String,
     condition: Option<String>,
     estimate: bool,
 }
 
 impl Request {
-    fn read(mut arguments: Arguments) -> Result<Self, String> {
-        let table = identifier(&arguments.text("table")?);
+    async fn read(
+        mut arguments: Arguments,
+        reader: &Reader,
+        agent: &Agent,
+    ) -> Result<Self, Failure> {
+        let table = arguments.text("table")?;
         let schema = arguments.optional_text("schema")?;
         let condition = arguments.optional_text("where")?;
         let estimate = arguments.switch("estimate", false)?;
         arguments.finish()?;
-        let table = match schema {
-            Some(schema) => format!("{}.{table}", identifier(&schema)),
-            None => table,
+        let named = match schema {
+            Some(_) => Named { schema, table },
+            None => Named::find(reader, agent, &table).await?,
         };
+        let table = identifier(&named.table);
         Ok(Request {
-            table,
+            table: match named.schema {
+                Some(schema) => format!("{}.{table}", identifier(&schema)),
+                None => table,
+            },
             condition,
             estimate,
         })
@@ -87,7 +96,7 @@ impl CountRows {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
         let agent = &call.in_session()?;
         let arguments = call.arguments;
-        let request = Request::read(arguments)?;
+        let request = Request::read(arguments, &self.0, agent).await?;
         self.keep_in_place(agent, &request).await?;
         let (count, unmeasured) = if request.estimate {
             self.estimate(agent, &request).await?

@@ -7,14 +7,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::{Value, json};
 use tokio_postgres::{Error, Row, types::Type};
 
-use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, named::Named};
 use crate::{Agent, arguments::Arguments, read_only::Reader};
 
 const DEFINITION: Definition<'_> = Definition {
     name: "get_schema_info",
     title: "Look at the schema",
     description: "Tables and views that this token may read, with columns, keys, indexes and comments. Many tables at once are only listed: call again with schema_name, table_name or search.",
-    input_schema: r#"{"type":"object","properties":{"schema_name":{"type":"string"},"table_name":{"type":"string"},"search":{"type":"string","description":"Part of a table's or column's name or comment"},"vector_tables_only":{"type":"boolean","default":false},"compact":{"type":"boolean","default":false,"description":"Names and types only"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"additionalProperties":false}"#,
+    input_schema: r#"{"type":"object","properties":{"schema_name":{"type":"string"},"table_name":{"type":"string","description":"table or schema.table"},"search":{"type":"string","description":"Part of a table's or column's name or comment"},"vector_tables_only":{"type":"boolean","default":false},"compact":{"type":"boolean","default":false,"description":"Names and types only"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"additionalProperties":false}"#,
     output_schema: r#"{"type":"object","properties":{"tables":{"type":"array","items":{"type":"object","properties":{"schema":{"type":"string"},"name":{"type":"string"},"kind":{"type":"string"},"locked":{"type":"boolean","description":"Another session has locked it against everybody: sizes and expressions are left out"}},"required":["schema","name","kind"]}},"summary":{"type":"boolean","description":"Some tables are only named or counted"},"table_count":{"type":"integer"}},"required":["tables","summary","table_count"]}"#,
     effect: Effect::Reads,
     offer: Offer::Usual,
@@ -95,11 +95,15 @@ impl GetSchemaInfo {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
         let agent = &call.on_database()?;
         let arguments = call.arguments;
-        let request = Request::read(arguments)?;
+        let mut request = Request::read(arguments)?;
+        if let (None, Some(given)) = (&request.schema, &request.table) {
+            let named = Named::find(&self.0, agent, given).await?;
+            (request.schema, request.table) = (named.schema, Some(named.table));
+        }
         let mut listing = self.list(agent, &request).await?;
         listing.fit(agent.limits(self.0.limits).result_bytes, request.compact);
         if listing.tables.is_empty() {
-            return Err(Failure::told(nothing(&request)));
+            return Err(self.nothing(agent, &request).await);
         }
         let structured = json!({
             "tables": listing.tables,
@@ -111,6 +115,24 @@ impl GetSchemaInfo {
             Some(step) => found.said(step),
             None => found,
         })
+    }
+
+    /// Says that nothing fits, with what was probably meant.
+    async fn nothing(&self, agent: &Agent, request: &Request) -> Failure {
+        if !request.chooses() {
+            return Failure::told("there is no table that this token may read");
+        }
+        let nothing = "no table that this token may read fits";
+        let nearest = match &request.table {
+            Some(table) => self.0.nearest_relations(agent, table).await,
+            None => Vec::new(),
+        };
+        let failure = if nearest.is_empty() {
+            Failure::told(nothing)
+        } else {
+            Failure::Quoted(format!("ERROR: {nothing}\nNEAREST: {}", nearest.join(", ")))
+        };
+        failure.hint("call get_schema_info without arguments to see them all")
     }
 
     async fn list(&self, agent: &Agent, request: &Request) -> Result<Listing, Failure> {
@@ -192,14 +214,6 @@ fn leave_parts_out(table: &mut Value) {
         for part in ["columns", "constraints", "indexes"] {
             fields.remove(part);
         }
-    }
-}
-
-fn nothing(request: &Request) -> String {
-    if request.chooses() {
-        "no table that this token may read fits\nHINT: call get_schema_info without arguments to see them all".into()
-    } else {
-        "there is no table that this token may read".into()
     }
 }
 

@@ -12,6 +12,7 @@ mod execute_write;
 mod generate_embedding;
 mod get_schema_info;
 mod list_databases;
+mod named;
 mod query_database;
 mod read_resource;
 mod sessions;

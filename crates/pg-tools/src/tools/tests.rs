@@ -187,6 +187,52 @@ async fn a_condition_cannot_leave_its_place() {
 }
 
 #[tokio::test]
+async fn a_table_is_found_by_any_way_to_write_its_name() {
+    let admin = superuser(cluster()).await;
+    let sql = "CREATE SCHEMA \"Deep Attic\"; CREATE TABLE \"Deep Attic\".\"Old \"\"Box\" (\"Id\" int PRIMARY KEY);
+        CREATE TABLE shop.\"attic.box\" (id int);
+        GRANT USAGE ON SCHEMA \"Deep Attic\" TO shop_reader; GRANT SELECT ON \"Deep Attic\".\"Old \"\"Box\", shop.\"attic.box\" TO shop_reader";
+    admin.batch_execute(sql).await.unwrap();
+    let caller = reader();
+    let quoted = "\"Deep Attic\".\"Old \"\"Box\"";
+    for name in [
+        quoted,
+        "Deep Attic.Old \"Box",
+        "shop.users",
+        "\"users\"",
+        "attic.box",
+        "shop.attic.box",
+    ] {
+        caller.done("count_rows", json!({ "table": name })).await;
+        let given = json!({ "table_name": name });
+        let (_, structured) = caller.done("get_schema_info", given).await;
+        assert_eq!(structured["table_count"], 1, "{name}: {structured}");
+    }
+    let given = json!({ "schema_name": "Deep Attic" });
+    let (texts, _) = caller.done("get_schema_info", given).await;
+    assert!(texts[0].starts_with(quoted), "{texts:?}");
+    assert!(
+        texts[0].contains("\n  \"Id\" integer not null"),
+        "{texts:?}"
+    );
+    assert!(texts[0].contains("primary key (\"Id\")"), "{texts:?}");
+
+    // What is told as the nearest name can be used as it stands.
+    let failure = caller
+        .failed("query_database", json!({"query": "SELECT * FROM old_box"}))
+        .await;
+    assert!(failure.contains(&format!("NEAREST: {quoted}")), "{failure}");
+    let failure = caller
+        .failed("get_schema_info", json!({"table_name": "shop.userz"}))
+        .await;
+    assert!(failure.contains("NEAREST: users"), "{failure}");
+    admin
+        .batch_execute("DROP SCHEMA \"Deep Attic\" CASCADE; DROP TABLE shop.\"attic.box\"")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn an_estimate_without_statistics_is_told_to_be_a_guess() {
     let admin = superuser(cluster()).await;
     let sql = "CREATE TABLE shop.unheard (id int) PARTITION BY LIST (id);

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::{Listing, has_parts};
+use crate::quoting::written;
 
 /// Writes tables, those whose parts are there with them.
 pub(super) fn of(tables: &[Value], compact: bool) -> String {
@@ -85,11 +86,18 @@ fn names(value: &Value, field: &str) -> String {
 }
 
 fn full_name(table: &Value) -> String {
-    format!(
-        "{}.{}",
-        text(table, "schema").unwrap_or("?"),
-        text(table, "name").unwrap_or("?")
-    )
+    let name = |field: &str| text(table, field).map_or_else(|| "?".to_owned(), written);
+    format!("{}.{}", name("schema"), name("name"))
+}
+
+/// The name of a column, as SQL would write it.
+fn column_name(column: &Value) -> String {
+    text(column, "name").map_or_else(|| "?".to_owned(), written)
+}
+
+fn column_names(value: &Value, field: &str) -> String {
+    let names = items(value, field).filter_map(Value::as_str).map(written);
+    names.collect::<Vec<_>>().join(", ")
 }
 
 fn heading(table: &Value) -> String {
@@ -132,7 +140,7 @@ fn one_line(table: &Value) -> String {
         .map(|column| {
             format!(
                 "{} {}",
-                text(column, "name").unwrap_or("?"),
+                column_name(column),
                 text(column, "type").unwrap_or("?")
             )
         })
@@ -163,7 +171,7 @@ fn push_table(out: &mut String, table: &Value) {
 fn column_line(column: &Value) -> String {
     let mut line = format!(
         "{} {}",
-        text(column, "name").unwrap_or("?"),
+        column_name(column),
         text(column, "type").unwrap_or("?")
     );
     if column.get("nullable") == Some(&Value::Bool(false)) {
@@ -193,13 +201,13 @@ fn constraint_line(constraint: &Value) -> String {
     if let Some(definition) = text(constraint, "definition") {
         return definition.to_owned();
     }
-    let columns = names(constraint, "columns");
+    let columns = column_names(constraint, "columns");
     match constraint.get("references") {
         Some(target) => format!(
             "{kind} ({columns}) -> {}.{}({})",
-            text(target, "schema").unwrap_or("?"),
-            text(target, "table").unwrap_or("?"),
-            names(target, "columns")
+            text(target, "schema").map_or_else(|| "?".to_owned(), written),
+            text(target, "table").map_or_else(|| "?".to_owned(), written),
+            column_names(target, "columns")
         ),
         None => format!("{kind} ({columns})"),
     }

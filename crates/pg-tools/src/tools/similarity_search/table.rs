@@ -7,7 +7,7 @@ use crate::{
     Agent,
     nearest::nearest,
     read_only::{ReadError, Reader},
-    tools::Failure,
+    tools::{Failure, named::Named},
 };
 
 const TABLE: &str = include_str!("table.sql");
@@ -131,14 +131,9 @@ impl Index {
 impl Table {
     /// Asks PostgreSQL about a table, given as `table` or `schema.table`.
     pub(super) async fn find(reader: &Reader, agent: &Agent, given: &str) -> Result<Self, Failure> {
-        // A name may have a dot in it, though few have.
-        let (schema, name) = match given.split_once('.') {
-            Some((schema, name)) => (Some(schema), name),
-            None => (None, given),
-        };
-        for (schema, name) in [(schema, name), (None, given)] {
+        for Named { schema, table } in Named::readings(given) {
             let rows = reader
-                .ask(agent, TABLE, &[(&schema, Type::TEXT), (&name, Type::TEXT)])
+                .ask(agent, TABLE, &[(&schema, Type::TEXT), (&table, Type::TEXT)])
                 .await?;
             if let Some(row) = rows.first() {
                 return Ok(Table::read(row)?);
