@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use time::OffsetDateTime;
 
 use crate::{
@@ -47,12 +50,33 @@ pub enum OpenError {
     /// Another process has it.
     #[error("another server writes the audit log {}; give each a file of its own", .0.display())]
     Locked(PathBuf),
+    /// The system does not lock it.
+    #[error("the audit log {} cannot be locked, without which two servers could write it at once: {error}; name a file on a file system that has locks", .path.display())]
+    Unlocked {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
     /// Its end is no line of such a log.
     #[error("the file {} does not end as an audit log does, so that it cannot go on there: check it with `mcp-token audit verify`, and move it away", .0.display())]
     NotALog(PathBuf),
     /// A log that goes on begins a file of its own.
     #[error("the file {} is not empty; the audit log goes on where it was: move that file away, and send SIGHUP again", .0.display())]
     NotEmpty(PathBuf),
+}
+
+/// Tells a lock that another process has from one that cannot be had at all.
+fn of_lock(path: &Path, error: Errno) -> OpenError {
+    let path = path.to_owned();
+    match error {
+        Errno::WOULDBLOCK => OpenError::Locked(path),
+        error => OpenError::Unlocked {
+            path,
+            error: error.into(),
+        },
+    }
 }
 
 /// The file.
@@ -133,7 +157,7 @@ impl LogFile {
             let _kept = file.set_permissions(Permissions::from_mode(0o600));
         }
         flock(&file, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| OpenError::Locked(path.to_owned()))?;
+            .map_err(|error| of_lock(path, error))?;
         let mut log = LogFile {
             file,
             path: path.to_owned(),
@@ -308,4 +332,24 @@ fn write_all(file: &mut File, bytes: &[u8]) -> (usize, io::Result<()>) {
         }
     }
     (written, Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_cannot_be_had_is_not_taken_for_another_servers() {
+        let path = Path::new("audit.log");
+        for (error, told) in [
+            (Errno::WOULDBLOCK, "another server writes"),
+            (Errno::NOLCK, "cannot be locked"),
+            (Errno::NOTSUP, "cannot be locked"),
+            (Errno::IO, "cannot be locked"),
+        ] {
+            let message = of_lock(path, error).to_string();
+            assert!(message.contains(told), "{error:?}: {message}");
+            assert!(message.contains("audit.log"), "{message}");
+        }
+    }
 }
