@@ -1,6 +1,10 @@
 //! The file of custom tools, followed while the server runs.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use mcp_protocol::Service;
 use pg_tools::{CustomParameter, CustomTool, CustomToolError, CustomTools, Toolbox};
@@ -104,8 +108,7 @@ impl ToolFile {
     }
 
     async fn load(&mut self) -> Result<usize, Failure> {
-        let tools = Configured::read_file(&self.path);
-        let tools = tools.map_err(|problems| Failure::Wrong(problems.to_string()))?;
+        let tools = configured(&self.path).await?;
         let count = tools.len();
         let tools = tools.into_iter().map(|tool| self.described(tool)).collect();
         match self.tools.replace(tools, &self.session).await {
@@ -152,6 +155,14 @@ impl ToolFile {
     }
 }
 
+/// Reads a file beside the runtime's threads, which others are served by.
+async fn configured(path: &Path) -> Result<Vec<Configured>, Failure> {
+    let path = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || Configured::read_file(&path)).await;
+    let tools = read.map_err(|stopped| Failure::Wrong(stopped.to_string()))?;
+    tools.map_err(|problems| Failure::Wrong(problems.to_string()))
+}
+
 /// Follows a file, if there is one, until the other future ends.
 pub(crate) async fn beside<T>(
     file: Option<ToolFile>,
@@ -168,5 +179,36 @@ pub(crate) async fn beside<T>(
     tokio::select! {
         served = serving => served,
         never = following => never,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{sync::mpsc, task::Poll};
+
+    use super::*;
+
+    #[test]
+    fn a_slow_disk_holds_up_no_thread_of_the_runtime() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tools.yaml");
+        let tools = "tools: [{name: one, description: One, sql: SELECT 1}]";
+        std::fs::write(&path, tools).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            // Whatever is to be read waits for this.
+            let (go_on, waits) = mpsc::channel::<()>();
+            let disk = tokio::task::spawn_blocking(move || waits.recv());
+            let mut reading = std::pin::pin!(configured(&path));
+            let first = std::future::poll_fn(|context| Poll::Ready(reading.as_mut().poll(context)));
+            assert!(first.await.is_pending());
+            go_on.send(()).unwrap();
+            disk.await.unwrap().unwrap();
+            assert_eq!(reading.await.ok().unwrap().len(), 1);
+        });
     }
 }
