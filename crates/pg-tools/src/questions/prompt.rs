@@ -21,12 +21,18 @@ const CANNOT: &str = "-- cannot";
 pub(super) fn first(question: &str, schema: &Schema, most_bytes: usize) -> String {
     let mut tables = String::new();
     for index in plain_question::nearest_first(question, schema) {
-        let table = describe(&schema.tables[index]);
-        if tables.len() + table.len() > most_bytes {
-            tables.push_str("-- There are more tables.\n");
-            break;
+        let table = &schema.tables[index];
+        let described = describe(table);
+        if tables.len() + described.len() <= most_bytes {
+            tables.push_str(&described);
+            continue;
         }
-        tables.push_str(&table);
+        // Of no table at all nothing could be asked.
+        if tables.is_empty() {
+            tables.push_str(&describe_in_part(table, question, most_bytes));
+        }
+        tables.push_str("-- There are more tables.\n");
+        break;
     }
     format!("The tables:\n\n{tables}\nThe question:\n\n{question}")
 }
@@ -62,6 +68,53 @@ fn fenced(reply: &str) -> Option<&str> {
     let (inside, _) = rest.split_once("```").unwrap_or((rest, ""));
     // The rest of the fence's line names the language.
     Some(inside.split_once('\n').map_or(inside, |(_, code)| code))
+}
+
+/// Describes a table that takes more than so many bytes: without comments and labels and, where it is still too
+/// large, by some of its columns, those first that keys or the question name.
+fn describe_in_part(table: &Table, question: &str, most_bytes: usize) -> String {
+    let mut part = table.clone();
+    part.comment = None;
+    for column in &mut part.columns {
+        column.comment = None;
+        column.kind = Kind::Other;
+    }
+    let whole = describe(&part);
+    if whole.len() <= most_bytes {
+        return whole;
+    }
+    let columns = std::mem::take(&mut part.columns);
+    let more = "-- It has more columns.\n";
+    let mut left = most_bytes.saturating_sub(describe(&part).len() + more.len());
+    let question = question.to_lowercase();
+    let mut ranked: Vec<(bool, usize)> = columns
+        .iter()
+        .enumerate()
+        .map(|(place, column)| (!is_likely(&column.name, table, &question), place))
+        .collect();
+    ranked.sort_unstable();
+    let fits = |(_, place): &(bool, usize)| {
+        let bytes = self::column(&columns[*place]).len() + 2;
+        let after = left.checked_sub(bytes);
+        left = after.unwrap_or(0);
+        after.map(|_| *place)
+    };
+    let mut kept: Vec<usize> = ranked.iter().map_while(fits).collect();
+    kept.sort_unstable();
+    part.columns = kept
+        .into_iter()
+        .map(|place| columns[place].clone())
+        .collect();
+    format!("{more}{}", describe(&part))
+}
+
+/// Says whether a key of the table or a question in small letters names a column, if only with one of its words.
+fn is_likely(name: &str, table: &Table, question: &str) -> bool {
+    let keys = table.foreign_keys.iter().flat_map(|key| &key.columns);
+    let mut keys = table.primary_key.iter().chain(keys);
+    let lower = name.to_lowercase();
+    let mut words = lower.split(|c: char| !c.is_alphanumeric());
+    keys.any(|key| key == name) || words.any(|word| word.len() > 2 && question.contains(word))
 }
 
 fn describe(table: &Table) -> String {
@@ -176,5 +229,55 @@ mod tests {
         let short = first(question, &schema(), users.len());
         assert!(!short.contains("\"orders\""), "{short}");
         assert!(short.contains("There are more tables"), "{short}");
+    }
+
+    #[test]
+    fn a_table_that_is_larger_than_the_limit_is_told_in_part() {
+        let mut schema = schema();
+        let column = |name: &str| Column {
+            name: name.into(),
+            type_name: "integer".into(),
+            is_nullable: true,
+            comment: Some("what nobody asks for ".repeat(20)),
+            ..Column::default()
+        };
+        let users = &mut schema.tables[1];
+        users.columns = (0..500)
+            .map(|number| column(&format!("c{number}")))
+            .collect();
+        users.columns.push(column("shoe_size"));
+        users.columns.push(column("id"));
+        users.primary_key = vec!["id".into()];
+        let question = "how many users have a shoe of size 44";
+        let tables = |most_bytes| {
+            let whole = first(question, &schema, most_bytes);
+            let (tables, _) = whole.split_once("\nThe question:").unwrap();
+            tables.replace("The tables:\n\n", "")
+        };
+        let without_comments = tables(20_000);
+        assert!(
+            without_comments.contains("\"c499\" integer,\n"),
+            "{without_comments}"
+        );
+        assert!(
+            !without_comments.contains("more columns"),
+            "{without_comments}"
+        );
+        let part = tables(400);
+        assert!(
+            part.len() <= 400 + "-- There are more tables.\n".len(),
+            "{part}"
+        );
+        for told in [
+            "\"users\"",
+            "\"shoe_size\"",
+            "\"id\"",
+            "more columns",
+            "\"c0\"",
+            "more tables",
+        ] {
+            assert!(part.contains(told), "{told}: {part}");
+        }
+        assert!(!part.contains("nobody asks"), "{part}");
     }
 }
