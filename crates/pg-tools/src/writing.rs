@@ -119,12 +119,6 @@ async fn end(lease: Lease, error: Option<&ReadError>) {
     }
 }
 
-fn too_many(most_rows: u64) -> ReadError {
-    ReadError::refused(format!(
-        "the statement changes more than {most_rows} rows, so nothing was changed; narrow it, or allow more with max_rows, as far as the operator does"
-    ))
-}
-
 async fn transact(
     lease: &Lease,
     guard: &Guard,
@@ -164,7 +158,7 @@ async fn transact(
         }
     };
     if written.affected > most_rows {
-        return Err(too_many(most_rows));
+        return Err(ReadError::TooManyRows(most_rows));
     }
     Ok(written)
 }

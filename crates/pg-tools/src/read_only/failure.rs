@@ -8,6 +8,8 @@ use tokio_postgres::{
     error::{ErrorPosition, SqlState},
 };
 
+use crate::render::row_count;
+
 /// The longest part of PostgreSQL's answer that is passed on, in bytes; it may quote its input.
 const LONGEST: usize = 2_000;
 
@@ -48,6 +50,9 @@ pub(crate) enum ReadError {
     /// The query may not be run; the text says what to write instead.
     #[error("{0}")]
     Refused(String),
+    /// It changes more rows than it may.
+    #[error("the statement changes more than {}, so nothing was changed", row_count(*.0))]
+    TooManyRows(u64),
     /// There is no connection to run it on.
     #[error(transparent)]
     NoConnection(#[from] LeaseError),
@@ -208,7 +213,10 @@ impl ReadError {
     /// Says whether another query may do better, so that its writer can mend it.
     pub(crate) fn is_about_the_query(&self) -> bool {
         match self {
-            ReadError::Refused(_) | ReadError::NotAQuery(_) | ReadError::RowTooLarge { .. } => true,
+            ReadError::Refused(_)
+            | ReadError::NotAQuery(_)
+            | ReadError::RowTooLarge { .. }
+            | ReadError::TooManyRows(_) => true,
             ReadError::Database(db, _) => {
                 let code = db.code().code();
                 !ABOUT_OTHERS.iter().any(|class| code.starts_with(class))
@@ -316,6 +324,9 @@ impl ReadError {
             ReadError::NeverBegan(cause) | ReadError::Lost(cause) => {
                 format!("ERROR: {self}: {cause}")
             }
+            ReadError::TooManyRows(_) => format!(
+                "ERROR: {self}; narrow it, or allow more with max_rows, as far as the operator does"
+            ),
             other => format!("ERROR: {other}"),
         }
     }

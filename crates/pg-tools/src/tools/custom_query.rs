@@ -114,7 +114,14 @@ impl CustomQuery {
         let written = self
             .writer
             .write(agent, &self.described.sql, &parameters, most_rows)
-            .await?;
+            .await;
+        let written = written.map_err(|error| match error {
+            // It is the operator who gave the tool its number.
+            ReadError::TooManyRows(_) => Failure::told(format!(
+                "{error}; give arguments that fit fewer, or have the operator raise max_rows of the tool"
+            )),
+            error => error.into(),
+        })?;
         Ok(execute_write::found(&written))
     }
 

@@ -9,7 +9,7 @@ use session_pool::{Answer, Complaint, Exchange, Lease, Row, Step};
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::types::Type;
 
-use super::{NO_SESSION, Writer, Written, commit::commit, end, too_many};
+use super::{NO_SESSION, Writer, Written, commit::commit, end};
 use crate::{
     Agent, QueryLimits,
     read_only::{
@@ -201,7 +201,7 @@ impl Leave<'_> {
         let is_read = self.stateful == Stateful::Execute && done.starts_with("SELECT");
         let affected = number.filter(|_| !is_read).unwrap_or(0);
         if affected > self.most_rows {
-            return Err(too_many(self.most_rows));
+            return Err(ReadError::TooManyRows(self.most_rows));
         }
         let rows = match ran.columns {
             Some(_) => Some(ran.rows.finish(ran.cut)?),

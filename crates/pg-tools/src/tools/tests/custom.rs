@@ -206,6 +206,8 @@ async fn a_custom_tool_that_writes_is_for_who_may() {
         .failed("note", json!({"note": "newer", "most": 4}))
         .await;
     assert!(failure.contains("more than 3 rows"), "{failure}");
+    let fix = "give arguments that fit fewer, or have the operator raise max_rows of the tool";
+    assert!(failure.contains(fix), "{failure}");
     let changed: i64 = owner
         .query_one("SELECT count(*) FROM custom.t WHERE note LIKE 'new%'", &[])
         .await
