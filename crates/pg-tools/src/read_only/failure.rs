@@ -23,7 +23,8 @@ const ABOUT_OTHERS: [&str; 2] = ["40", "57"];
 const STANDBY: [&str; 2] = ["0A000", "25006"];
 
 /// What to do about errors that say nothing of that, by how their codes begin.
-const REMEDIES: [(&str, &str); 4] = [
+const REMEDIES: [(&str, &str); 5] = [
+    ("22021", ENCODING),
     ("40001", AGAIN),
     ("40P01", AGAIN),
     ("57014", LESS),
@@ -34,6 +35,10 @@ const REMEDIES: [(&str, &str); 4] = [
 ];
 
 const AGAIN: &str = "what others did at the same time stood in the way, and nothing was changed: run the same again, and ask for less if it happens again";
+
+/// What to do about bytes that are no text, as a database of the encoding SQL_ASCII takes them.
+const ENCODING: &str = "these bytes are no text in UTF-8; where the database has the encoding SQL_ASCII, convert_to(column, 'SQL_ASCII') gives them as they are, \
+    and convert_from(convert(convert_to(column, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'UTF8') as text, if they are in LATIN1";
 
 /// What to do about a query that takes too long.
 const LESS: &str = "ask for less: filter earlier, aggregate, or use an index; if it waited for a lock that another held, try again later";

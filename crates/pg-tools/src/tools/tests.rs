@@ -233,6 +233,19 @@ async fn a_table_is_found_by_any_way_to_write_its_name() {
 }
 
 #[tokio::test]
+async fn bytes_that_are_no_text_are_told_with_a_way_to_read_them() {
+    let query = "SELECT convert_from('\\xff', 'UTF8')";
+    let failure = reader()
+        .failed("query_database", json!({ "query": query }))
+        .await;
+    assert!(failure.contains("SQLSTATE: 22021"), "{failure}");
+    assert!(
+        failure.contains("HINT: these bytes are no text in UTF-8"),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
 async fn an_estimate_without_statistics_is_told_to_be_a_guess() {
     let admin = superuser(cluster()).await;
     let sql = "CREATE TABLE shop.unheard (id int) PARTITION BY LIST (id);
