@@ -81,6 +81,14 @@ pub(crate) enum ReadError {
         /// The names that come nearest to the wrong one.
         nearest: Vec<String>,
     },
+    /// PostgreSQL ended it for its time, and others have locked something.
+    #[error("{source}")]
+    Locked {
+        /// What PostgreSQL said.
+        source: Box<ReadError>,
+        /// The tables that nobody else can read.
+        locked: Vec<String>,
+    },
     /// PostgreSQL took it alone, but not as a query inside another.
     #[error("the statement is not a plain query")]
     NotAQuery(Box<Complaint>),
@@ -236,6 +244,7 @@ impl ReadError {
         match self {
             ReadError::Database(..)
             | ReadError::Misnamed { .. }
+            | ReadError::Locked { .. }
             | ReadError::NeverBegan(_)
             | ReadError::Lost(_) => true,
             ReadError::NoConnection(cause) => matches!(cause, LeaseError::Unreachable { .. }),
@@ -267,7 +276,9 @@ impl ReadError {
             ReadError::Database(db, _) | ReadError::NotAQuery(db) => {
                 db.code().code().as_bytes().try_into().ok()
             }
-            ReadError::Misnamed { source, .. } => source.sqlstate(),
+            ReadError::Misnamed { source, .. } | ReadError::Locked { source, .. } => {
+                source.sqlstate()
+            }
             _ => None,
         }
     }
@@ -275,7 +286,7 @@ impl ReadError {
     /// Says whether the query was cancelled, by a limit of time or by somebody, or is being cancelled.
     pub(crate) fn is_cancelled(&self) -> bool {
         match self {
-            ReadError::Unanswered(_) => true,
+            ReadError::Unanswered(_) | ReadError::Locked { .. } => true,
             ReadError::Database(db, _) => *db.code() == SqlState::QUERY_CANCELED,
             _ => false,
         }
@@ -287,6 +298,7 @@ impl ReadError {
             ReadError::Database(db, _) => {
                 *db.code() == SqlState::QUERY_CANCELED && !is_cancelled_by_somebody(db)
             }
+            ReadError::Locked { .. } => true,
             _ => false,
         }
     }
@@ -298,6 +310,11 @@ impl ReadError {
             ReadError::Misnamed { source, nearest } => {
                 format!("{}\nNEAREST: {}", source.explain(), nearest.join(", "))
             }
+            ReadError::Locked { source, locked } => format!(
+                "{}\nLOCKED: {}\nHINT: other sessions have locked these tables against everybody, and whatever reads them waits: try again later, or ask the operator who holds the locks (pg_locks, pg_stat_activity)",
+                source.explain(),
+                locked.join(", ")
+            ),
             ReadError::NotAQuery(db) => format!(
                 "ERROR: only one plain query is run here: SELECT, VALUES, TABLE, or WITH ending in one of them\n\
                  SQLSTATE: {}\n\

@@ -197,6 +197,14 @@ impl Guards {
             .map(|one| one.guard.clone())
     }
 
+    /// The guard that was last made, however long ago: for statements of ours, which need no more of it than how
+    /// transactions begin.
+    pub(super) fn latest(&self, database: &str, generation: u64) -> Option<Arc<Guard>> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = loaded.get(database)?;
+        (one.generation == generation).then(|| one.guard.clone())
+    }
+
     /// Judges the roles that an agent's statements run with: the one that its connections log in as,
     /// and the one that its transactions become. PostgreSQL has until `limit`, and a moment more, to tell
     /// of each.

@@ -18,6 +18,7 @@ mod failure;
 mod gathered;
 mod guard;
 mod keyed;
+mod locks;
 mod masked;
 mod misnamed;
 mod opening;
@@ -346,6 +347,10 @@ impl Reader {
                 Err(ReadError::NeverBegan(_)) if attempts < 2 => {}
                 result => break result,
             }
+        };
+        let result = match result {
+            Err(error) if error.is_timeout() => Err(self.name_locks(agent, error).await),
+            result => result,
         };
         let result = result.map_err(|error| match error {
             // A connection that was cut off because the database was taken away looks lost.

@@ -10,7 +10,7 @@ use crate::{
     Agent,
     arguments::Arguments,
     quoting::identifier,
-    read_only::{Explain, Page, Reader},
+    read_only::{Explain, Page, ReadError, Reader},
 };
 
 const DEFINITION: Definition<'_> = Definition {
@@ -143,7 +143,7 @@ impl CountRows {
     async fn count(&self, agent: &Agent, request: &Request) -> Result<u64, Failure> {
         let sql = format!("SELECT count(*) FROM {}{}", request.table, request.filter());
         let rows = self.0.query(agent, &sql, ONE_ROW).await.map_err(|error| {
-            let is_timeout = error.is_timeout();
+            let is_timeout = error.is_timeout() && !matches!(error, ReadError::Locked { .. });
             let failure = Failure::from(error);
             if is_timeout {
                 failure.hint("the table is large: call again with estimate true")

@@ -246,6 +246,47 @@ async fn bytes_that_are_no_text_are_told_with_a_way_to_read_them() {
 }
 
 #[tokio::test]
+async fn a_query_that_waited_for_a_lock_is_told_of_it() {
+    let (mut caller, owner) = writing::writer("waited").await;
+    let policy = crate::Policy {
+        access: crate::Access::Write,
+        statement_timeout: Some(std::time::Duration::from_millis(300)),
+        ..crate::Policy::default()
+    };
+    caller.agent = caller.agent.clone().with_policy(policy);
+    let lock = "BEGIN; LOCK TABLE waited.t IN ACCESS EXCLUSIVE MODE";
+    owner.batch_execute(lock).await.unwrap();
+    for (tool, given) in [
+        ("query_database", json!({"query": "SELECT * FROM waited.t"})),
+        (
+            "execute_explain",
+            json!({"query": "SELECT * FROM waited.t"}),
+        ),
+        ("advise_indexes", json!({"query": "SELECT * FROM waited.t"})),
+        ("count_rows", json!({"table": "t", "schema": "waited"})),
+        ("execute_write", json!({"query": "DELETE FROM waited.t"})),
+    ] {
+        let failure = caller.failed(tool, given).await;
+        assert!(failure.contains("SQLSTATE: 57014"), "{tool}: {failure}");
+        assert!(
+            failure.contains("LOCKED: ") && failure.contains("waited.t"),
+            "{tool}: {failure}"
+        );
+        assert!(!failure.contains("the table is large"), "{tool}: {failure}");
+    }
+    owner
+        .batch_execute("ROLLBACK; DROP SCHEMA waited CASCADE")
+        .await
+        .unwrap();
+    let slow = json!({"query": "SELECT pg_sleep(9)"});
+    let failure = caller.failed("query_database", slow).await;
+    assert!(
+        failure.contains("57014") && !failure.contains("waited.t"),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
 async fn an_estimate_without_statistics_is_told_to_be_a_guess() {
     let admin = superuser(cluster()).await;
     let sql = "CREATE TABLE shop.unheard (id int) PARTITION BY LIST (id);
