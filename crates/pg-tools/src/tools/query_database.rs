@@ -144,6 +144,11 @@ impl QueryDatabase {
             },
             Some(cursor) => Box::pin(self.go_on(agent, &request, cursor)).await?,
         };
+        if request.cursor.is_none() {
+            // What is held is of an older run than this first page, whatever the last row of that says.
+            self.held
+                .forget(agent.name(), &agent.scope(), &request.query);
+        }
         agent.count_rows(rows.count());
         let next = next(&rows, &request, agent);
         let is_vague = next.as_ref().is_some_and(Cursor::is_vague);

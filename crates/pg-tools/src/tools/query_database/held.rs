@@ -112,6 +112,14 @@ impl Held {
         }
     }
 
+    /// Lets go of what is held of a query, which has been run anew from the beginning.
+    pub(super) fn forget(&self, agent: &str, database: &str, query: &str) {
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = batches.get_mut(agent) {
+            own.retain(|batch| (&*batch.key.database, &*batch.key.query) != (database, query));
+        }
+    }
+
     fn forget_old(&self, batches: &mut HashMap<String, VecDeque<Batch>>, now: Instant) {
         batches.retain(|_, own| {
             own.retain(|batch| now.saturating_duration_since(batch.since) < self.limits.held_time);

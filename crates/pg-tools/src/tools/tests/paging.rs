@@ -53,6 +53,37 @@ fn page(structured: &Value) -> (Vec<String>, Option<String>) {
 }
 
 #[tokio::test]
+async fn a_query_that_is_begun_anew_gives_no_rows_of_the_run_before() {
+    let owner = superuser(cluster()).await;
+    let sql =
+        "CREATE TABLE shop.turned AS SELECT i AS id, 'old' AS state FROM generate_series(1, 50) i;
+        GRANT SELECT ON shop.turned TO shop_reader";
+    owner.batch_execute(sql).await.unwrap();
+    let caller = reader();
+    let pages = async || {
+        let mut given =
+            json!({"query": "SELECT state, id FROM shop.turned ORDER BY id", "limit": 10});
+        let (mut seen, mut count) = (Vec::new(), 0);
+        while count < 3 {
+            let (_, structured) = caller.done("query_database", given.clone()).await;
+            let (states, next) = page(&structured);
+            seen.extend(states);
+            given["cursor"] = next.unwrap().into();
+            count += 1;
+        }
+        seen
+    };
+    assert_eq!(pages().await, ["old"; 30]);
+    // The last row of the first page stays as it is.
+    let change = "UPDATE shop.turned SET state = 'new' WHERE id > 10";
+    owner.batch_execute(change).await.unwrap();
+    let seen = pages().await;
+    assert_eq!(seen[..10], ["old"; 10]);
+    assert_eq!(seen[10..], ["new"; 20]);
+    owner.batch_execute("DROP TABLE shop.turned").await.unwrap();
+}
+
+#[tokio::test]
 async fn pages_follow_each_other_by_cursor_to_the_last_row() {
     let caller = reader();
     let query = "SELECT id, path FROM page_views WHERE id <= 25000 ORDER BY id";
