@@ -5,7 +5,7 @@ use std::{pin::Pin, time::Duration};
 use super::{QueryLimits, ReadError, Reader, exchange};
 use crate::Agent;
 
-/// What others have locked so that nobody reads it.
+/// What others have locked so that nobody reads it, of what the role and the agent's list of schemas let it read.
 const LOCKED: &str = "SELECT DISTINCT pg_catalog.format('%I.%I', n.nspname, c.relname) \
      FROM pg_catalog.pg_locks l \
      LEFT JOIN pg_catalog.pg_index x ON x.indexrelid = l.relation \
@@ -14,6 +14,8 @@ const LOCKED: &str = "SELECT DISTINCT pg_catalog.format('%I.%I', n.nspname, c.re
      WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted AND l.pid <> pg_catalog.pg_backend_pid() \
        AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) \
        AND c.relkind IN ('r', 'p', 'v', 'm', 'f') \
+       AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT') \
+       AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true) \
      ORDER BY 1 LIMIT 6";
 
 /// How many of them are told; there may be a partition for each day.

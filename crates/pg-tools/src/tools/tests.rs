@@ -287,6 +287,39 @@ async fn a_query_that_waited_for_a_lock_is_told_of_it() {
 }
 
 #[tokio::test]
+async fn of_what_is_locked_nobody_is_told_more_than_he_may_read() {
+    let owner = superuser(cluster()).await;
+    for sql in [
+        "CREATE SCHEMA shown CREATE TABLE open (id int) CREATE TABLE closed (id int)",
+        "CREATE SCHEMA hidden CREATE TABLE open (id int)",
+        "GRANT USAGE ON SCHEMA shown, hidden TO shop_reader",
+        "GRANT SELECT ON shown.open, hidden.open TO shop_reader",
+        "BEGIN",
+        "LOCK TABLE shown.open, shown.closed, hidden.open IN ACCESS EXCLUSIVE MODE",
+    ] {
+        owner.batch_execute(sql).await.unwrap();
+    }
+    for (schemas, is_bound) in [(None, false), (Some(["shown".to_owned()].into()), true)] {
+        let mut caller = reader();
+        let policy = crate::Policy {
+            statement_timeout: Some(std::time::Duration::from_millis(300)),
+            schemas,
+            ..crate::Policy::default()
+        };
+        caller.agent = caller.agent.clone().with_policy(policy);
+        let query = json!({"query": "SELECT * FROM shown.open"});
+        let failure = caller.failed("query_database", query).await;
+        assert!(failure.contains("shown.open"), "{failure}");
+        assert!(!failure.contains("shown.closed"), "{failure}");
+        assert_eq!(!failure.contains("hidden.open"), is_bound, "{failure}");
+    }
+    owner
+        .batch_execute("ROLLBACK; DROP SCHEMA shown, hidden CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn an_estimate_without_statistics_is_told_to_be_a_guess() {
     let admin = superuser(cluster()).await;
     let sql = "CREATE TABLE shop.unheard (id int) PARTITION BY LIST (id);
