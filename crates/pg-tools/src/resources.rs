@@ -71,12 +71,18 @@ const SYSTEM: &str = "SELECT pg_catalog.json_build_object( \
       'extensions', (SELECT pg_catalog.json_object_agg(e.extname, e.extversion ORDER BY e.extname) FROM pg_catalog.pg_extension e) \
     )::text";
 
-const SETTINGS: &str = "SELECT pg_catalog.json_build_object( \
+/// What is set within the session is ours; what it would be without that is the database's.
+const SETTINGS: &str = "WITH s AS ( \
+      SELECT name, unit, boot_val, \
+             CASE source WHEN 'session' THEN reset_val ELSE setting END AS value, NULLIF(source, 'session') AS source \
+      FROM pg_catalog.pg_settings WHERE source <> 'client' \
+    ), told AS (SELECT s.*, s.value IS DISTINCT FROM s.boot_val AND s.source IS DISTINCT FROM 'default' AS is_changed FROM s) \
+    SELECT pg_catalog.json_build_object( \
       'changed', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object( \
-                      'name', s.name, 'value', s.setting, 'unit', s.unit, 'default', s.boot_val, 'source', s.source) ORDER BY s.name) \
-                  FROM pg_catalog.pg_settings s WHERE s.setting IS DISTINCT FROM s.boot_val AND s.source <> 'client'), \
-      'default', (SELECT pg_catalog.json_object_agg(s.name, s.setting || COALESCE(' ' || s.unit, '') ORDER BY s.name) \
-                  FROM pg_catalog.pg_settings s WHERE s.setting IS NOT DISTINCT FROM s.boot_val) \
+                      'name', t.name, 'value', t.value, 'unit', t.unit, 'default', t.boot_val, 'source', t.source) ORDER BY t.name) \
+                  FROM told t WHERE t.is_changed), \
+      'default', (SELECT pg_catalog.json_object_agg(t.name, t.value || COALESCE(' ' || t.unit, '') ORDER BY t.name) \
+                  FROM told t WHERE NOT t.is_changed) \
     )::text";
 
 /// A number for all that the catalogue says of relations ($1 their schema, $2 their name), which is

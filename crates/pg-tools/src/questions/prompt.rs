@@ -251,7 +251,9 @@ mod tests {
         let question = "how many users have a shoe of size 44";
         let tables = |most_bytes| {
             let whole = first(question, &schema, most_bytes);
-            let (tables, _) = whole.split_once("\nThe question:").unwrap();
+            let (tables, _) = whole
+                .split_once("\nThe question:")
+                .expect("the question follows");
             tables.replace("The tables:\n\n", "")
         };
         let without_comments = tables(20_000);

@@ -3,6 +3,30 @@
 use super::*;
 
 #[tokio::test]
+async fn settings_are_those_of_the_database_and_not_of_this_servers_sessions() {
+    let admin = superuser(cluster()).await;
+    let sql = "CREATE ROLE patient LOGIN; GRANT CONNECT ON DATABASE postgres TO patient; ALTER ROLE patient SET statement_timeout = '77s'";
+    admin.batch_execute(sql).await.unwrap();
+    let caller = Caller::new("patient");
+    let given = json!({"uri": "pg://settings"});
+    let (_, structured) = caller.done("read_resource", given).await;
+    let settings = &structured["content"];
+    let changed = settings["changed"].as_array().unwrap();
+    let named = |name: &str| changed.iter().find(|setting| setting["name"] == name);
+    assert_eq!(named("statement_timeout").unwrap()["value"], "77000");
+    for (ours, usual) in [
+        ("client_min_messages", "notice"),
+        ("default_transaction_read_only", "off"),
+    ] {
+        assert!(named(ours).is_none(), "{ours}");
+        assert_eq!(settings["default"][ours], usual, "{ours}");
+    }
+    let is_told =
+        |setting: &Value| setting["source"] != "default" && setting["source"] != "session";
+    assert!(changed.iter().all(is_told), "{changed:?}");
+}
+
+#[tokio::test]
 async fn resources_are_listed_and_read() {
     let caller = reader();
     let (texts, structured) = caller.done("read_resource", json!({"list": true})).await;
