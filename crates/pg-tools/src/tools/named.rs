@@ -18,7 +18,8 @@ pub(crate) struct Named {
 const FIRST: &str = "SELECT read.place FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) \
        WITH ORDINALITY read(schema, name, place) \
      WHERE EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-       WHERE c.relname = read.name AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname = COALESCE(read.schema, n.nspname)) \
+       WHERE c.relname = read.name AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname = COALESCE(read.schema, n.nspname) \
+       AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true)) \
      ORDER BY read.place LIMIT 1";
 
 impl Named {

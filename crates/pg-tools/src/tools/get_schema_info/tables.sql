@@ -149,7 +149,8 @@ SELECT f.nspname::text AS schema,
            FROM pg_catalog.pg_inherits i
            JOIN pg_catalog.pg_class c ON c.oid = i.inhparent
            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-           WHERE i.inhrelid = f.oid) END AS partition_of,
+           WHERE i.inhrelid = f.oid
+             AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true)) END AS partition_of,
        CASE WHEN s.oid IS NOT NULL THEN COALESCE(c.list, '[]') END AS columns,
        CASE WHEN s.oid IS NOT NULL THEN (
            SELECT pg_catalog.json_object_agg(o.objsubid, o.description)::text FROM pg_catalog.pg_description o
