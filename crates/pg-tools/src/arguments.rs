@@ -143,7 +143,7 @@ impl Arguments {
             None => Ok(()),
             Some(name) => Err(format!(
                 "unknown argument \"{}\"; known are {}",
-                name.escape_debug(),
+                crate::quoting::repeated(name),
                 self.known.join(", ")
             )),
         }

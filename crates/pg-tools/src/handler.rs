@@ -184,7 +184,7 @@ impl Handler for Toolbox {
                 .begin(CallKind::Tool, &call.name, None, &context)
                 .map_err(of_no_account)?;
             account.end(Outcome::Unknown);
-            let name = call.name.escape_debug();
+            let name = crate::quoting::repeated(&call.name);
             return Err(CallError::InvalidParams(format!("unknown tool \"{name}\"")));
         };
         let begun = self

@@ -34,11 +34,29 @@ pub(crate) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// The longest part of a wrong name that is told back, in characters.
+const LONGEST: usize = 100;
+
+/// Writes what somebody gave into a message: on one line, and no more of it than tells which it was.
+pub(crate) fn repeated(given: &str) -> String {
+    match given.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}..", given[..end].escape_debug()),
+        None => given.escape_debug().to_string(),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::bench::{cluster, superuser, vector_cluster};
+
+    #[test]
+    fn what_was_given_is_repeated_shortly() {
+        assert_eq!(repeated("a\nb"), "a\\nb");
+        assert_eq!(repeated(&"é".repeat(100)), "é".repeat(100));
+        assert_eq!(repeated(&"é".repeat(101)), format!("{}..", "é".repeat(100)));
+    }
 
     #[tokio::test]
     async fn names_are_written_as_postgresql_writes_them() {

@@ -73,7 +73,10 @@ fn unknown(name: &str, known: Option<&Map<String, Value>>) -> String {
         [] => "none are taken".to_owned(),
         known => format!("known are {}", known.join(", ")),
     };
-    format!("unknown argument \"{}\"; {known}", name.escape_debug())
+    format!(
+        "unknown argument \"{}\"; {known}",
+        crate::quoting::repeated(name)
+    )
 }
 
 fn check_value(name: &str, schema: &Value, value: &Value) -> Result<(), String> {

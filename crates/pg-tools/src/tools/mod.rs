@@ -190,7 +190,7 @@ impl Call<'_> {
             let known: Vec<&str> = self.agent.databases().collect();
             Failure::told(format!(
                 "this token may not use a database \"{}\"; it may use {}",
-                name.escape_debug(),
+                crate::quoting::repeated(&name),
                 known.join(", ")
             ))
         })

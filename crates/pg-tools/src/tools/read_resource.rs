@@ -41,7 +41,7 @@ impl ReadResource {
             Some(uri) if !list => {
                 let content = self.0.read(agent, &uri).await?;
                 let content = content.ok_or_else(|| {
-                    let uri = uri.escape_debug();
+                    let uri = crate::quoting::repeated(&uri);
                     Failure::told(format!(
                         "there is no resource \"{uri}\"; {}",
                         all().join(", ")

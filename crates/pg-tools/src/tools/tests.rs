@@ -233,6 +233,28 @@ async fn a_table_is_found_by_any_way_to_write_its_name() {
 }
 
 #[tokio::test]
+async fn a_long_name_that_is_wrong_is_not_repeated_as_a_whole() {
+    let caller = reader();
+    let long = "x".repeat(50_000);
+    for (tool, given) in [
+        ("count_rows", json!({"table": "users", "database": long})),
+        ("read_resource", json!({ "uri": long })),
+        (
+            "similarity_search",
+            json!({"table_name": long, "query_vector": [1]}),
+        ),
+        (
+            "query_database",
+            json!({"query": "SELECT 1", long.as_str(): 1}),
+        ),
+    ] {
+        let failure = caller.failed(tool, given).await;
+        assert!(failure.len() < 1_000, "{tool}: {} bytes", failure.len());
+        assert!(failure.contains("xxx.."), "{tool}: {failure}");
+    }
+}
+
+#[tokio::test]
 async fn bytes_that_are_no_text_are_told_with_a_way_to_read_them() {
     let query = "SELECT convert_from('\\xff', 'UTF8')";
     let failure = reader()

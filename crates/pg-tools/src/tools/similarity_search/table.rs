@@ -6,6 +6,7 @@ use tokio_postgres::{Error, Row, types::Type};
 use crate::{
     Agent,
     nearest::nearest,
+    quoting::repeated,
     read_only::{ReadError, Reader},
     tools::{Failure, named::Named},
 };
@@ -190,7 +191,7 @@ impl Table {
             Failure::told(format!(
                 "{} has no column \"{}\"; {hint}",
                 self.name,
-                name.escape_debug()
+                repeated(name)
             ))
         })
     }
@@ -206,7 +207,7 @@ async fn missing(reader: &Reader, agent: &Agent, given: &str) -> Result<Failure,
     };
     Ok(Failure::told(format!(
         "there is no table \"{}\" that this token may read; {hint}",
-        given.escape_debug()
+        repeated(given)
     )))
 }
 
