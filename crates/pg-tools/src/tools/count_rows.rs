@@ -18,7 +18,7 @@ const DEFINITION: Definition<'_> = Definition {
     title: "Count rows",
     description: "Counts the rows of a table, optionally those that a condition selects. estimate takes the planner's guess instead, at once.",
     input_schema: r#"{"type":"object","properties":{"table":{"type":"string","description":"table or schema.table"},"schema":{"type":"string","description":"Default: the search path"},"where":{"type":"string","description":"An SQL condition, without WHERE"},"estimate":{"type":"boolean","default":false},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["table"],"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"count":{"type":"integer"},"estimated":{"type":"boolean"},"unmeasured":{"type":"array","items":{"type":"string"},"description":"Tables that were never analyzed, of which the estimate takes rows of a usual width for the size of the file, or a default"}},"required":["count","estimated","unmeasured"]}"#,
+    output_schema: r#"{"type":"object","properties":{"count":{"type":"integer"},"estimated":{"type":"boolean"},"unmeasured":{"type":"array","items":{"type":"string"},"description":"Tables without statistics: a guess"}},"required":["count","estimated","unmeasured"]}"#,
     effect: Effect::Reads,
     offer: Offer::Usual,
 };

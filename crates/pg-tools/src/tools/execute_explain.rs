@@ -17,7 +17,7 @@ const DEFINITION: Definition<'_> = Definition {
     title: "Explain a query",
     description: "Shows the plan of a query and what makes it slow, with a next step for each finding. analyze runs the query (read-only) and measures it.",
     input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query, without EXPLAIN"},"analyze":{"type":"boolean","default":true},"buffers":{"type":"boolean","default":true},"format":{"type":"string","enum":["text","json"],"default":"text"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["query"],"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"plan":{"type":"object","description":"As EXPLAIN (VERBOSE, FORMAT JSON) gives it, without what each node puts out; empty where it is too large"},"findings":{"type":"array","items":{"type":"object","properties":{"finding":{"type":"string"},"next_step":{"type":"string"}},"required":["finding","next_step"]}}},"required":["plan","findings"]}"#,
+    output_schema: r#"{"type":"object","properties":{"plan":{"type":"object","description":"As EXPLAIN (VERBOSE, FORMAT JSON) gives it, without Output; empty where it is too large"},"findings":{"type":"array","items":{"type":"object","properties":{"finding":{"type":"string"},"next_step":{"type":"string"}},"required":["finding","next_step"]}}},"required":["plan","findings"]}"#,
     effect: Effect::Reads,
     offer: Offer::Usual,
 };

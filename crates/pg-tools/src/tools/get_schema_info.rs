@@ -15,7 +15,7 @@ const DEFINITION: Definition<'_> = Definition {
     title: "Look at the schema",
     description: "Tables and views that this token may read, with columns, keys, indexes and comments. Many tables at once are only listed: call again with schema_name, table_name or search.",
     input_schema: r#"{"type":"object","properties":{"schema_name":{"type":"string"},"table_name":{"type":"string","description":"table or schema.table"},"search":{"type":"string","description":"Part of a table's or column's name or comment"},"vector_tables_only":{"type":"boolean","default":false},"compact":{"type":"boolean","default":false,"description":"Names and types only"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"tables":{"type":"array","items":{"type":"object","properties":{"schema":{"type":"string"},"name":{"type":"string"},"kind":{"type":"string"},"locked":{"type":"boolean","description":"Another session has locked it against everybody: sizes and expressions are left out"}},"required":["schema","name","kind"]}},"summary":{"type":"boolean","description":"Some tables are only named or counted"},"table_count":{"type":"integer"}},"required":["tables","summary","table_count"]}"#,
+    output_schema: r#"{"type":"object","properties":{"tables":{"type":"array","items":{"type":"object","properties":{"schema":{"type":"string"},"name":{"type":"string"},"kind":{"type":"string"}},"required":["schema","name","kind"]}},"summary":{"type":"boolean","description":"Some tables are only named or counted"},"table_count":{"type":"integer"}},"required":["tables","summary","table_count"]}"#,
     effect: Effect::Reads,
     offer: Offer::Usual,
 };
@@ -236,6 +236,8 @@ fn table(row: &Row) -> Result<Value, Error> {
         "name": row.try_get::<_, &str>("name")?,
         "kind": row.try_get::<_, &str>("kind")?,
         "comment": row.try_get::<_, Option<&str>>("comment")?,
+        "unpopulated": row.try_get::<_, Option<bool>>("is_unpopulated")?.filter(|is| *is),
+        "row_security": row.try_get::<_, Option<bool>>("has_policies")?.filter(|has| *has),
         "locked": row.try_get::<_, bool>("is_held")?.then_some(true),
         "row_estimate": row.try_get::<_, Option<i64>>("row_estimate")?,
         "size_bytes": row.try_get::<_, Option<i64>>("size_bytes")?,

@@ -16,7 +16,7 @@ WITH locked AS MATERIALIZED (
     SELECT b.oid FROM busy b
     UNION SELECT a.relid FROM busy b CROSS JOIN LATERAL pg_catalog.pg_partition_ancestors(b.oid) a(relid)
 ), relation AS (
-    SELECT c.oid, n.nspname, c.relname, c.relkind, c.reltuples, c.relnatts, c.relispartition, c.relpartbound, s.description AS comment,
+    SELECT c.oid, n.nspname, c.relname, c.relkind, c.reltuples, c.relnatts, c.relispartition, c.relpartbound, c.relispopulated, s.description AS comment,
            pg_catalog.has_table_privilege(c.oid, 'SELECT') AS is_whole,
            EXISTS (SELECT FROM held h WHERE h.oid = c.oid) AS is_held
     FROM pg_catalog.pg_class c
@@ -130,6 +130,9 @@ SELECT f.nspname::text AS schema,
        f.comment,
        f.total,
        f.is_held,
+       CASE WHEN f.relkind = 'm' THEN NOT f.relispopulated END AS is_unpopulated,
+       -- Without policies for the role there are no rows for it at all.
+       CASE WHEN f.relkind IN ('r', 'p') THEN pg_catalog.row_security_active(f.oid) END AS has_policies,
        CASE WHEN f.relkind IN ('r', 'm', 'p', 'f') AND f.reltuples >= 0 THEN f.reltuples::pg_catalog.int8
             WHEN f.relkind = 'p' AND NOT f.is_held THEN (SELECT pg_catalog.sum(l.reltuples)::pg_catalog.int8
                                        FROM pg_catalog.pg_partition_tree(f.oid) p

@@ -108,6 +108,12 @@ fn heading(table: &Value) -> String {
     if let Some(bytes) = table.get("size_bytes").and_then(Value::as_i64) {
         facts.push(size(bytes));
     }
+    if table.get("unpopulated").is_some() {
+        facts.push("not populated: it cannot be read until REFRESH MATERIALIZED VIEW".to_owned());
+    }
+    if table.get("row_security").is_some() {
+        facts.push("row security: this role sees some of the rows".to_owned());
+    }
     if table.get("locked").is_some() {
         facts.push("locked by another session, so that queries wait, and sizes and expressions are not told".to_owned());
     }

@@ -45,6 +45,34 @@ async fn a_partition_is_there_for_whoever_names_it_and_a_partitioned_table_tells
 }
 
 #[tokio::test]
+async fn what_shows_not_all_rows_or_none_is_told_of() {
+    let owner = superuser(cluster()).await;
+    let sql = "CREATE SCHEMA veiled; CREATE TABLE veiled.own (id int); ALTER TABLE veiled.own ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY few ON veiled.own USING (id > 1); CREATE TABLE veiled.open (id int);
+        CREATE MATERIALIZED VIEW veiled.empty AS SELECT 1 AS one WITH NO DATA;
+        GRANT USAGE ON SCHEMA veiled TO shop_reader; GRANT SELECT ON ALL TABLES IN SCHEMA veiled TO shop_reader";
+    owner.batch_execute(sql).await.unwrap();
+    let given = json!({"schema_name": "veiled"});
+    let (texts, structured) = reader().done("get_schema_info", given.clone()).await;
+    let own = "veiled.own (table, 0 bytes, row security: this role sees some of the rows)";
+    for told in [own, "not populated", "veiled.open (table, 0 bytes)\n"] {
+        assert!(texts[0].contains(told), "{told}: {}", texts[0]);
+    }
+    assert_eq!(
+        structured["tables"][2]["row_security"], true,
+        "{structured}"
+    );
+    // Policies do not hold for whoever passes them by.
+    let all = Caller::new(cluster().superuser());
+    let (texts, _) = all.done("get_schema_info", given).await;
+    assert!(!texts[0].contains("row security"), "{}", texts[0]);
+    owner
+        .batch_execute("DROP SCHEMA veiled CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_table_that_another_session_has_locked_holds_up_nothing() {
     let cluster = apart();
     let owner = superuser(&cluster).await;
