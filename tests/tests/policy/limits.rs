@@ -223,7 +223,7 @@ fn bytes_are_bounded_whatever_a_result_is_of() {
             assert!(told < 5_000 && programs < 5_000, "{told}, {programs}");
             let is_cut = answer.text.contains("a result may have 2048 bytes");
             assert_eq!(is_cut, !is_whole, "{query:.60}: {}", answer.text);
-            assert!(answer.text.contains(" on users") || format == "json");
+            assert!(answer.text.contains(" on shop.users") || format == "json");
         }
     }
     let uri = json!({ "uri": "pg://settings" });
