@@ -106,6 +106,18 @@ pub enum StartError {
         /// Its process.
         pid: u32,
     },
+    /// The pid file of an earlier server names a living process, of which the system does not tell what it is.
+    #[error(
+        "{file} names the process {pid}, which lives, and the system does not tell whether it is a PostgreSQL of an \
+         earlier run: if it is, end it with `kill -INT {pid}`, else remove that file",
+        file = file.display()
+    )]
+    MayRun {
+        /// The process.
+        pid: u32,
+        /// The file that names it.
+        file: PathBuf,
+    },
     /// No free TCP port was found.
     #[error("failed to find a free TCP port on 127.0.0.1")]
     NoPort {

@@ -10,8 +10,21 @@ use crate::StartError;
 /// Where Linux tells of its processes.
 const PROCESSES: &str = "/proc";
 
+const PID_FILE: &str = "postmaster.pid";
+
 /// How long a server that was left behind gets for each way of stopping it.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// What runs under the number in a pid file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runs {
+    /// A postgres on the file's folder.
+    Server,
+    /// Some other program that has got the number since.
+    Another,
+    /// Something that lives; the system does not say what it is.
+    Untold,
+}
 
 /// Clears the way for a start on `data`: stops a server that a killed owner left behind, and removes a pid file
 /// that would keep PostgreSQL from starting although its number has gone to some other program.
@@ -19,59 +32,71 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Everything else is left to PostgreSQL, which also checks the shared memory that the file names: removing the file of
 /// a dead postmaster whose backends still write would let two servers loose on one folder.
 ///
-/// The caller holds the folder's lock. Without `/proc` nothing is done here and PostgreSQL's own refusal stands.
+/// The caller holds the folder's lock. Where the system does not tell what the file's process is (without `/proc`, or
+/// with one that hides it), a living one is taken for a server, and it is for the operator to look.
 pub(crate) fn settle(data: &Path) -> Result<(), StartError> {
-    if !tells_of_processes(Path::new(PROCESSES)) {
-        return Ok(());
-    }
-    if let Some(pid) = postmaster(data) {
+    settle_among(Path::new(PROCESSES), data)
+}
+
+fn settle_among(processes: &Path, data: &Path) -> Result<(), StartError> {
+    if let Some(pid) = postmaster(processes, data) {
         tracing::warn!(pid = number(pid), folder = %data.display(), "stopping a PostgreSQL that an earlier run left behind");
-        stop(pid, data)?;
+        stop(processes, pid, data)?;
     }
-    wait_for_others(data)?;
-    let pid_file = data.join("postmaster.pid");
-    if pid_in(&pid_file).is_some_and(is_alive) {
-        tracing::warn!(file = %pid_file.display(), "removing a stale pid file whose number another program has now");
-        fs::remove_file(&pid_file).map_err(StartError::file("remove", &pid_file))?;
+    wait_for_others(processes, data)?;
+    let pid_file = data.join(PID_FILE);
+    let Some(pid) = pid_in(&pid_file).filter(|pid| is_alive(*pid)) else {
+        return Ok(());
+    };
+    if running(processes, pid, data) != Runs::Another {
+        return Err(StartError::MayRun {
+            pid: number(pid),
+            file: pid_file,
+        });
     }
-    Ok(())
+    tracing::warn!(file = %pid_file.display(), "removing a stale pid file whose number another program has now");
+    fs::remove_file(&pid_file).map_err(StartError::file("remove", &pid_file))
 }
 
 /// Tells whether a program of PostgreSQL still runs on any data folder inside `folder`, or may do so.
 pub(crate) fn any_alive(folder: &Path) -> bool {
-    let is_told = tells_of_processes(Path::new(PROCESSES));
-    let is_alive = |data: &Path| match is_told {
-        true => postmaster(data).is_some() || !working_on(data).is_empty(),
-        false => may_be_alive(data),
-    };
+    let processes = Path::new(PROCESSES);
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries
         .map(|entry| entry.path())
-        .any(|data| is_alive(&data))
+        .any(|data| may_be_alive(processes, &data) || !working_on(processes, &data).is_empty())
 }
 
-/// Tells whether the system says here what each process is and does.
-fn tells_of_processes(folder: &Path) -> bool {
-    fs::symlink_metadata(folder.join("self/cwd")).is_ok()
-}
-
-/// Tells whether `data`'s pid file names a living process, which may be some other program.
-fn may_be_alive(data: &Path) -> bool {
-    let named = pid_in(&data.join("postmaster.pid"));
+/// Tells whether the process that `data`'s pid file names lives and may be a server.
+fn may_be_alive(processes: &Path, data: &Path) -> bool {
     // One of another user may be signalled by nobody, and lives.
-    named.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
+    pid_in(&data.join(PID_FILE))
+        .filter(|pid| test_kill_process(*pid) != Err(Errno::SRCH))
+        .is_some_and(|pid| running(processes, pid, data) != Runs::Another)
 }
 
 /// The process that `data`'s pid file names, if it really is a postgres on `data`.
-fn postmaster(data: &Path) -> Option<Pid> {
-    let pid = pid_in(&data.join("postmaster.pid"))?;
-    let command_line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+fn postmaster(processes: &Path, data: &Path) -> Option<Pid> {
+    pid_in(&data.join(PID_FILE)).filter(|pid| running(processes, *pid, data) == Runs::Server)
+}
+
+fn running(processes: &Path, pid: Pid, data: &Path) -> Runs {
+    if pid == rustix::process::getpid() {
+        return Runs::Another;
+    }
+    let Ok(command_line) = fs::read(processes.join(format!("{pid}/cmdline"))) else {
+        return Runs::Untold;
+    };
     let arguments: Vec<&[u8]> = command_line.split(|byte| *byte == 0).collect();
     let is_server = arguments
         .first()
         .is_some_and(|program| program.ends_with(b"postgres"));
     let on_data = arguments.contains(&data.as_os_str().as_encoded_bytes());
-    (is_server && on_data).then_some(pid)
+    if is_server && on_data {
+        Runs::Server
+    } else {
+        Runs::Another
+    }
 }
 
 fn pid_in(file: &Path) -> Option<Pid> {
@@ -93,10 +118,10 @@ fn is_alive(pid: Pid) -> bool {
     test_kill_process(pid).is_ok()
 }
 
-fn stop(pid: Pid, data: &Path) -> Result<(), StartError> {
+fn stop(processes: &Path, pid: Pid, data: &Path) -> Result<(), StartError> {
     for signal in [Signal::INT, Signal::QUIT] {
         let _ = kill_process(pid, signal);
-        if wait_until(STOP_LIMIT, || postmaster(data) != Some(pid)) {
+        if wait_until(STOP_LIMIT, || postmaster(processes, data) != Some(pid)) {
             return Ok(());
         }
     }
@@ -104,33 +129,33 @@ fn stop(pid: Pid, data: &Path) -> Result<(), StartError> {
 }
 
 /// Backends outlive a killed postmaster until their statement ends, and an interrupted `initdb` removes what it made.
-fn wait_for_others(data: &Path) -> Result<(), StartError> {
-    if wait_until(STOP_LIMIT, || working_on(data).is_empty()) {
+fn wait_for_others(processes: &Path, data: &Path) -> Result<(), StartError> {
+    if wait_until(STOP_LIMIT, || working_on(processes, data).is_empty()) {
         return Ok(());
     }
-    match working_on(data).first() {
+    match working_on(processes, data).first() {
         Some(&pid) => Err(StartError::OrphanStays { pid }),
         None => Ok(()),
     }
 }
 
 /// All processes that work on `data`: PostgreSQL's do so from inside of it, `initdb` is given its name.
-fn working_on(data: &Path) -> Vec<u32> {
-    fs::read_dir(PROCESSES)
+fn working_on(processes: &Path, data: &Path) -> Vec<u32> {
+    fs::read_dir(processes)
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| is_inside(*pid, data) || is_making(*pid, data))
+        .filter(|pid| is_inside(processes, *pid, data) || is_making(processes, *pid, data))
         .collect()
 }
 
-fn is_inside(pid: u32, data: &Path) -> bool {
-    fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == data)
+fn is_inside(processes: &Path, pid: u32, data: &Path) -> bool {
+    fs::read_link(processes.join(format!("{pid}/cwd"))).is_ok_and(|folder| folder == data)
 }
 
-fn is_making(pid: u32, data: &Path) -> bool {
-    let command_line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+fn is_making(processes: &Path, pid: u32, data: &Path) -> bool {
+    let command_line = fs::read(processes.join(format!("{pid}/cmdline"))).unwrap_or_default();
     let arguments = || command_line.split(|byte| *byte == 0);
     arguments().any(|argument| argument.ends_with(b"/initdb"))
         && arguments().any(|argument| argument == data.as_os_str().as_encoded_bytes())
@@ -169,26 +194,61 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_system_that_tells_nothing_of_processes_is_known_as_such() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(!tells_of_processes(folder.path()));
-        #[cfg(target_os = "linux")]
-        assert!(tells_of_processes(Path::new(PROCESSES)));
+    /// A process that lives until it is dropped.
+    struct Living(std::process::Child);
+
+    impl Living {
+        fn begin() -> Self {
+            let mut command = std::process::Command::new("cat");
+            command.stdin(std::process::Stdio::piped());
+            Self(command.spawn().unwrap())
+        }
+
+        fn pid(&self) -> u32 {
+            self.0.id()
+        }
+    }
+
+    impl Drop for Living {
+        fn drop(&mut self) {
+            drop(self.0.stdin.take());
+            let _ = self.0.wait();
+        }
     }
 
     #[test]
-    fn where_nothing_is_told_of_processes_a_living_one_may_be_a_server() {
-        let data = tempfile::tempdir().unwrap();
-        assert!(!may_be_alive(data.path()));
-        // Nobody's, ours, and that of the first process.
-        for (pid, expected) in [
-            (i32::MAX, false),
-            (std::process::id().cast_signed(), true),
-            (1, true),
-        ] {
-            fs::write(data.path().join("postmaster.pid"), pid.to_string()).unwrap();
-            assert_eq!(may_be_alive(data.path()), expected, "{pid}");
+    fn a_living_process_of_which_nothing_is_told_is_taken_for_a_server() {
+        let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (processes, data) = (folder.path(), data.path());
+        let pid_file = data.join(PID_FILE);
+        let living = Living::begin();
+        fs::write(&pid_file, living.pid().to_string()).unwrap();
+        let error = settle_among(processes, data).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("kill -INT {}", living.pid())),
+            "{error}"
+        );
+        assert!(error.contains("postmaster.pid"), "{error}");
+        assert!(pid_file.exists() && may_be_alive(processes, data));
+
+        // Once the system tells that it is something else, its number means nothing.
+        fs::create_dir(processes.join(living.pid().to_string())).unwrap();
+        let command_line = processes.join(format!("{}/cmdline", living.pid()));
+        fs::write(command_line, "cat\0").unwrap();
+        assert!(!may_be_alive(processes, data));
+        settle_among(processes, data).unwrap();
+        assert!(!pid_file.exists());
+    }
+
+    #[test]
+    fn what_has_ended_and_this_process_are_no_servers_wherever_nothing_is_told() {
+        let (processes, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for pid in [i32::MAX.unsigned_abs(), std::process::id()] {
+            fs::write(data.path().join(PID_FILE), pid.to_string()).unwrap();
+            assert!(!may_be_alive(processes.path(), data.path()), "{pid}");
+            settle_among(processes.path(), data.path()).unwrap();
         }
+        fs::remove_dir_all(data.path()).unwrap();
+        settle_among(processes.path(), data.path()).unwrap();
     }
 }
