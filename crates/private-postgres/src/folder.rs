@@ -189,7 +189,8 @@ fn check_ours(path: &Path, metadata: &fs::Metadata, account: &Account) -> Result
 /// Removes what killed owners have left: every folder in `parent` whose name begins with `prefix`, that was
 /// made by this crate and that nobody holds. A folder that cannot be removed stays for the next sweep.
 pub fn sweep(parent: &Path, prefix: &str) {
-    let Ok(entries) = fs::read_dir(parent) else {
+    // By this name the system tells who works in it, as in `hold`.
+    let Ok(entries) = fs::canonicalize(parent).and_then(fs::read_dir) else {
         return;
     };
     for entry in entries.flatten() {
@@ -322,6 +323,34 @@ mod tests {
         let left = ["t-held", "t-abandoned", "t-young", "t-foreign", "other"]
             .map(|name| folder(name).exists());
         assert_eq!(left, [true, false, true, true, true]);
+    }
+
+    #[test]
+    fn a_sweep_through_a_link_leaves_what_a_server_still_works_in() {
+        let parent = tempfile::tempdir().unwrap();
+        let (real, link) = (parent.path().join("real"), parent.path().join("link"));
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let held = Folder::hold(&link.join("t-ending"), &Account::Own).unwrap();
+        let data = held.data(15);
+        fs::create_dir(&data).unwrap();
+        let long_ago = std::time::SystemTime::now() - 2 * SETTLED;
+        held._lock.set_modified(long_ago).unwrap();
+        // Before the program starts, which would have a part in the lock for a moment.
+        drop(held);
+        let mut inside = std::process::Command::new("cat")
+            .current_dir(&data)
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+
+        sweep(&link, "t-");
+        let was_left = data.exists();
+        drop(inside.stdin.take());
+        inside.wait().unwrap();
+        sweep(&link, "t-");
+
+        assert_eq!((was_left, data.exists()), (true, false));
     }
 
     #[test]
