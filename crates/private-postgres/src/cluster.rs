@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::account::Account;
 use crate::connection::Connection;
-use crate::error::{hint, last_lines};
+use crate::error::hint;
 use crate::folder::{Folder, sweep};
 use crate::initialize::initialize;
 use crate::programs::Programs;
@@ -265,7 +265,7 @@ impl Cluster {
     }
 
     fn end_of_log(&self) -> String {
-        last_lines(&fs::read_to_string(self.folder.log()).unwrap_or_default())
+        self.folder.end_of(&self.folder.log())
     }
 
     fn arguments(&self) -> Result<Vec<OsString>, StartError> {

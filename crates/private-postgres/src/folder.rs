@@ -1,20 +1,25 @@
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::StartError;
 use crate::account::Account;
+use crate::error::last_lines;
 
 /// The longest socket path that the system takes, in bytes (`sun_path` less its closing zero).
 pub(crate) const SOCKET_PATH_LIMIT: usize = 107;
 
 const LOCK_NAME: &str = "owner.lock";
+
+/// How much of a log's end is looked at, in bytes.
+const SHOWN_BYTES: u64 = 64 << 10;
 
 /// The age from which a lock that nobody holds means that its folder was left behind.
 const SETTLED: Duration = Duration::from_secs(60);
@@ -75,6 +80,11 @@ impl Folder {
             .map_err(StartError::file("create", path))
     }
 
+    /// The last lines of a log in the folder; nothing where it cannot be read.
+    pub(crate) fn end_of(&self, log: &Path) -> String {
+        last_lines(&end_of_unlinked(log).unwrap_or_default())
+    }
+
     pub(crate) fn log(&self) -> PathBuf {
         self.path.join("server.log")
     }
@@ -132,14 +142,38 @@ fn owner_of(lock: &mut File) -> String {
 
 /// Opens a file to read and write, and makes it where it is missing; never through a link. The folder is the
 /// account's, and a link that it left there would have root write elsewhere.
-fn open_unlinked(path: &Path) -> std::io::Result<File> {
-    File::options()
-        .create(true)
-        .read(true)
-        .write(true)
-        .truncate(false)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-        .open(path)
+fn open_unlinked(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.create(true).read(true).write(true).truncate(false);
+    only_plain(&mut options, path)
+}
+
+/// Reads the end of a log that is no link either: it is shown to root's user, and the account may not read all
+/// that root may.
+fn end_of_unlinked(path: &Path) -> io::Result<String> {
+    let mut file = only_plain(File::options().read(true), path)?;
+    let begin = file.metadata()?.len().saturating_sub(SHOWN_BYTES);
+    file.seek(SeekFrom::Start(begin))?;
+    let mut bytes = Vec::new();
+    file.take(SHOWN_BYTES).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Opens a regular file that has this one name. Whatever is in its place is not waited for, as a pipe would have to be.
+fn only_plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let odd = || io::Error::other("it is a link, or no file: remove it");
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
+    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => odd(),
+        _ => error,
+    })?;
+    let found = file.metadata()?;
+    if found.is_file() && found.nlink() <= 1 {
+        Ok(file)
+    } else {
+        Err(odd())
+    }
 }
 
 /// Makes a folder that only the account may enter. One that is there must be a real folder of ours:
@@ -149,7 +183,7 @@ fn make_private(path: &Path, account: &Account) -> Result<(), StartError> {
         fs::create_dir_all(parent).map_err(StartError::file("create", parent))?;
     }
     match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(StartError::file("create", path)(error));
         }
         _ => {}
@@ -182,7 +216,7 @@ fn check_ours(path: &Path, metadata: &fs::Metadata, account: &Account) -> Result
     if metadata.is_dir() && [own, stand_in].contains(&metadata.uid()) {
         return Ok(());
     }
-    let refusal = std::io::Error::other("it is not a folder of this user's: choose another one");
+    let refusal = io::Error::other("it is not a folder of this user's: choose another one");
     Err(StartError::file("use", path)(refusal))
 }
 
@@ -205,11 +239,8 @@ fn is_abandoned(folder: &Path, name: &OsStr, prefix: &str) -> bool {
     if !name.as_bytes().starts_with(prefix.as_bytes()) {
         return false;
     }
-    let Ok(lock) = File::options()
-        .read(true)
-        .write(true)
-        .open(folder.join(LOCK_NAME))
-    else {
+    let lock_path = folder.join(LOCK_NAME);
+    let Ok(lock) = only_plain(File::options().read(true).write(true), &lock_path) else {
         return false;
     };
     // A young lock may belong to somebody who has made it and not yet taken it.
@@ -282,6 +313,15 @@ mod tests {
         assert_eq!(held.path(), parent.join("real/cluster"));
     }
 
+    fn cause_of(error: StartError) -> String {
+        std::error::Error::source(&error).unwrap().to_string()
+    }
+
+    fn make_pipe(path: &Path) {
+        let made = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(made.unwrap().success());
+    }
+
     #[test]
     fn what_is_written_goes_through_no_link() {
         let folder = tempfile::tempdir().unwrap();
@@ -289,15 +329,61 @@ mod tests {
         fs::write(&elsewhere, "kept").unwrap();
         let path = folder.path().join("cluster");
         let held = Folder::hold(&path, &Account::Own).unwrap();
-        std::os::unix::fs::symlink(&elsewhere, held.log()).unwrap();
-        let error = held.create(&held.log()).unwrap_err().to_string();
-        assert!(error.contains("failed to create"), "{error}");
+        let log = held.log();
+        for (what, put) in [
+            (
+                "symlink",
+                &(|at: &Path| std::os::unix::fs::symlink(&elsewhere, at).unwrap())
+                    as &dyn Fn(&Path),
+            ),
+            ("hard link", &|at| fs::hard_link(&elsewhere, at).unwrap()),
+            ("pipe", &make_pipe),
+            ("folder", &|at| fs::create_dir(at).unwrap()),
+        ] {
+            put(&log);
+            let error = held.create(&log).unwrap_err();
+            assert!(error.to_string().contains("failed to create"), "{error}");
+            let cause = cause_of(error);
+            assert!(cause.contains("remove it"), "{what}: {cause}");
+            fs::remove_file(&log)
+                .or_else(|_| fs::remove_dir(&log))
+                .unwrap();
+        }
         fs::remove_file(path.join(LOCK_NAME)).unwrap();
         drop(held);
         std::os::unix::fs::symlink(&elsewhere, path.join(LOCK_NAME)).unwrap();
-        let error = Folder::hold(&path, &Account::Own).unwrap_err().to_string();
-        assert!(error.contains("failed to open"), "{error}");
+        let error = Folder::hold(&path, &Account::Own).unwrap_err();
+        assert!(error.to_string().contains("failed to open"), "{error}");
+        assert!(cause_of(error).contains("remove it"));
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept");
+    }
+
+    #[test]
+    fn what_is_shown_of_a_log_is_its_own_end_whatever_bytes_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = Folder::hold(&folder.path().join("cluster"), &Account::Own).unwrap();
+        let log = held.log();
+        let long = [
+            &b"filling\n".repeat(20_000)[..],
+            b"FATAL: \xff\xfe in the way\n",
+        ]
+        .concat();
+        fs::write(&log, long).unwrap();
+        let shown = held.end_of(&log);
+        assert!(
+            shown.ends_with("FATAL: \u{fffd}\u{fffd} in the way"),
+            "{shown}"
+        );
+        fs::remove_file(&log).unwrap();
+        assert_eq!(held.end_of(&log), "");
+
+        let secret = folder.path().join("secret");
+        fs::write(&secret, "canary").unwrap();
+        std::os::unix::fs::symlink(&secret, &log).unwrap();
+        assert_eq!(held.end_of(&log), "");
+        fs::remove_file(&log).unwrap();
+        make_pipe(&log);
+        assert_eq!(held.end_of(&log), "");
     }
 
     #[test]

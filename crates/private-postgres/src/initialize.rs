@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::account::Account;
 use crate::cluster::{Options, Storage};
-use crate::error::{hint, last_lines};
+use crate::error::hint;
 use crate::folder::Folder;
 use crate::supervised::Supervised;
 use crate::{StartError, orphan};
@@ -58,8 +58,7 @@ fn run_initdb(
     if status.is_some_and(|status| status.success()) {
         return Ok(());
     }
-    let output = fs::read_to_string(&log_path).unwrap_or_default();
-    let output = last_lines(&output);
+    let output = folder.end_of(&log_path);
     match status {
         Some(status) => Err(StartError::Initialize {
             status,
