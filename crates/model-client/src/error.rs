@@ -51,8 +51,10 @@ pub enum ModelError {
         provider: &'static str,
         /// Host and port.
         host: String,
-        /// Why.
+        /// Why, without a host.
         reason: String,
+        /// What was found, with the hosts that a certificate is for.
+        cause: String,
     },
     /// All attempts together took too long.
     #[error("{provider} did not answer within {} ms", .after.as_millis())]

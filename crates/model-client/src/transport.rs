@@ -1,6 +1,6 @@
 //! One POST of JSON and its answer, within limits.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -13,6 +13,7 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
+use rustls::CertificateError;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -264,15 +265,31 @@ impl Transport {
             innermost = source;
         }
         let host = self.address.authority().map_or("", |host| host.as_str());
+        let cause = self.clean(&innermost.to_string());
         Failure {
             error: ModelError::Unreachable {
                 provider: self.provider,
                 host: host.to_owned(),
-                reason: self.clean(&innermost.to_string()),
+                reason: without_hosts(innermost).map_or_else(|| cause.clone(), str::to_owned),
+                cause,
             },
             is_passing: true,
             asked_wait: None,
         }
+    }
+}
+
+/// Says in other words what rustls says with the hosts in it: the one that was called and those of the certificate.
+fn without_hosts(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    // tokio-rustls puts it into one of these, which shows it as its own text.
+    let inside = error.downcast_ref::<io::Error>()?.get_ref()?;
+    match inside.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => Some(
+            "its certificate is for another host; the operator must configure a URL with a host that it is for",
+        ),
+        _ => None,
     }
 }
 

@@ -65,13 +65,24 @@ async fn only_a_trusted_certificate_for_the_host_is_taken() {
     };
     assert_eq!(ask(trusting("localhost")).await.unwrap(), [[1.0]]);
     for (endpoint, needle) in [
-        (trusting("127.0.0.1"), "not valid for name"),
+        (trusting("127.0.0.1"), "certificate is for another host"),
         (endpoint("localhost", port), "certificate"),
     ] {
         let error = ask(endpoint).await.unwrap_err();
         assert!(matches!(error, ModelError::Unreachable { .. }), "{error}");
-        assert!(error.to_string().contains(needle), "{error}");
+        let shown = error.to_string();
+        assert!(shown.contains(needle), "{shown}");
+        for host in ["localhost", "127.0.0.1"] {
+            assert!(!shown.contains(host), "{shown}");
+        }
     }
+    // The operator's log has both hosts.
+    let error = ask(trusting("127.0.0.1")).await.unwrap_err();
+    let logged = format!("{error:?}");
+    assert!(
+        logged.contains("127.0.0.1") && logged.contains("localhost"),
+        "{logged}"
+    );
 }
 
 #[test]
