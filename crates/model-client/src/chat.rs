@@ -87,10 +87,12 @@ impl Chat {
             return Err(SetUpError::NoKey { provider });
         }
         let address: Uri = Base::new(endpoint.url.as_deref().unwrap_or(url))?.join(path)?;
+        let host = address.host().unwrap_or_default();
+        let is_openai = host.eq_ignore_ascii_case("api.openai.com");
         let headers = kind.headers(endpoint.key.as_ref());
         Ok(Chat {
             kind,
-            is_openai_itself: address.host() == Some("api.openai.com"),
+            is_openai_itself: is_openai,
             transport: Transport::new(provider, address, headers, endpoint)?,
         })
     }
@@ -262,7 +264,20 @@ impl Ollama {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn openai_itself_is_known_however_its_host_is_written() {
+        for (url, limit) in [
+            ("http://api.openai.com/v1", "max_completion_tokens"),
+            ("http://API.OpenAI.com/v1", "max_completion_tokens"),
+            ("http://api.openai.com.example/v1", "max_tokens"),
+        ] {
+            let chat = Chat::new(Chats::OpenAi, Endpoint::new("m").with_url(url)).unwrap();
+            assert_eq!(chat.request("s", "u", 5)[limit], 5, "{url}");
+        }
+    }
 
     #[test]
     fn the_window_holds_the_prompt_and_the_answer() {
