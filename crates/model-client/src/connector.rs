@@ -1,6 +1,7 @@
 //! Opens connections, with TLS where the address asks for it.
 
 use std::{
+    fs,
     future::Future,
     io,
     path::Path,
@@ -92,6 +93,13 @@ fn trusted(authorities: Option<&Path>) -> Result<RootCertStore, SetUpError> {
                 path: path.display().to_string(),
                 reason: reason(&error),
             };
+            // Another kind may never end, nor begin.
+            if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+                return Err(SetUpError::Authorities {
+                    path: path.display().to_string(),
+                    reason: "it is not a regular file; name one".to_owned(),
+                });
+            }
             for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
                 store.add(certificate.map_err(unreadable)?)?;
             }

@@ -104,3 +104,24 @@ fn a_file_without_certificates_is_named() {
     assert!(!told.contains("89, 50, 70"), "{told}");
     assert!(told.contains("must be PEM"), "{told}");
 }
+
+#[test]
+fn a_pipe_or_an_endless_file_is_no_file_of_certificates() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for path in [pipe.as_path(), "/dev/zero".as_ref(), folder.path()] {
+        let endpoint = endpoint("localhost", 1).with_authorities(path);
+        let (tell, told) = std::sync::mpsc::channel();
+        // What waits for a pipe goes on doing so when the test has failed.
+        std::thread::spawn(move || {
+            let made = Embedder::new(Embeddings::Ollama, endpoint, None).map(|_| ());
+            let _ = tell.send(made.unwrap_err().to_string());
+        });
+        let told = told.recv_timeout(std::time::Duration::from_secs(20));
+        let told = told.unwrap_or_else(|_| panic!("{} is waited for", path.display()));
+        assert!(told.contains("not a regular file"), "{told}");
+        assert!(told.contains(&path.display().to_string()), "{told}");
+    }
+}
