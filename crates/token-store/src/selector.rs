@@ -8,7 +8,7 @@ use crate::token::{Token, TokenId};
 const MIN_DIGITS: usize = 8;
 const MAX_DIGITS: usize = 64;
 
-/// A whole token id, or 8 to 64 first digits of a hash in either case; the hash of a secret that was replaced counts, too.
+/// A whole token id, or 8 to 64 first digits of a hash in either case, unless they are a whole id; the hash of a secret that was replaced counts, too.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Selector {
     text: String,
@@ -47,6 +47,10 @@ impl Selector {
     ) -> Result<Arc<Token>, SelectError> {
         let fits = |token: &&Arc<Token>| self.is_id_of(token) || self.begins_hash_of(token);
         let mut found: Vec<_> = tokens.filter(fits).cloned().collect();
+        // Whoever gives a whole id means it. Were the hash that begins so as good, no id would tell them apart.
+        if found.iter().any(|token| self.is_id_of(token)) {
+            found.retain(|token| self.is_id_of(token));
+        }
         match (found.len(), found.pop()) {
             (1, Some(token)) => Ok(token),
             (0, _) | (_, None) => Err(self.unknown()),
