@@ -1,5 +1,7 @@
 //! Several hosts in one text, as `db1,db2:5433,[::1]:5434`.
 
+use std::net::Ipv6Addr;
+
 /// A host and its port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
@@ -63,19 +65,24 @@ pub(crate) fn read(text: &str, port: u16) -> Result<Vec<Host>, String> {
             port,
         }]);
     }
-    text.split(',').map(|one| host(one.trim(), port)).collect()
+    let count = text.split(',').count();
+    let hosts = text.split(',').enumerate().map(|(index, one)| {
+        // It is not quoted: a URL whose password has a `/` has part of the password here.
+        host(one.trim(), port).map_err(|message| match count {
+            1 => message.to_owned(),
+            _ => format!("{message} (host {} of {count})", index + 1),
+        })
+    });
+    hosts.collect()
 }
 
-fn host(text: &str, default: u16) -> Result<Host, String> {
+fn host(text: &str, default: u16) -> Result<Host, &'static str> {
     let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, "")) => (address, None),
         Some((address, port)) => {
-            let port = port.strip_prefix(':').ok_or_else(|| {
-                format!(
-                    "has something else than a port behind [{}]; write it as [::1]:5433",
-                    address.escape_debug()
-                )
-            })?;
+            let port = port.strip_prefix(':').ok_or(
+                "has something else than a port behind an address; write it as [::1]:5433",
+            )?;
             (address, Some(port))
         }
         None if text.matches(':').count() == 1 => {
@@ -85,10 +92,13 @@ fn host(text: &str, default: u16) -> Result<Host, String> {
         None => (text, None),
     };
     if name.is_empty() {
-        return Err("has an empty place among its hosts".into());
+        return Err("has an empty place among its hosts");
     }
     if name.starts_with('/') {
-        return Err("names the folder of a socket beside other hosts; it stands alone".into());
+        return Err("names the folder of a socket beside other hosts; it stands alone");
+    }
+    if name.contains(['[', ']', ':']) && !is_version_6(name) {
+        return Err("has something that is no host; write db1:5433, or [::1]:5433");
     }
     let port = match port {
         None => default,
@@ -96,12 +106,18 @@ fn host(text: &str, default: u16) -> Result<Host, String> {
             .parse()
             .ok()
             .filter(|port| *port > 0)
-            .ok_or_else(|| format!("has a wrong port for {}", name.escape_debug()))?,
+            .ok_or("has a wrong port; it is a number from 1 to 65535")?,
     };
     Ok(Host {
         name: name.to_owned(),
         port,
     })
+}
+
+/// Tells whether a name is an address of IPv6, which may have a zone (RFC 4007, section 11).
+fn is_version_6(name: &str) -> bool {
+    let (address, zone) = name.split_once('%').unwrap_or((name, "any"));
+    address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty()
 }
 
 #[cfg(test)]
@@ -123,6 +139,8 @@ mod tests {
         );
         assert_eq!(read("db1:5433", 1).expect("valid")[0].port, 5433);
         assert_eq!(read("::1", 5433).expect("valid")[0].port, 5433);
+        assert_eq!(read("[fe80::1%eth0]:9", 1).expect("valid")[0].port, 9);
+        assert_eq!(read("[db1]:9", 1).expect("valid")[0].name, "db1");
         assert_eq!(read("/var/run", 1).expect("valid")[0].name, "/var/run");
     }
 
@@ -139,6 +157,13 @@ mod tests {
             "[::1]5433",
             "[::1]:",
             "a,[::1] :5433",
+            "[::1",
+            "::1]:5433",
+            "[::1:5433",
+            "db]",
+            "db1:5433:5434",
+            "[db1:x]",
+            "[::1%]",
         ] {
             assert!(read(text, 5432).is_err(), "{text}");
         }

@@ -173,6 +173,10 @@ mod tests {
             ("postgres://:hunter2@h/d", "user"),
             ("postgres://ann:hunter2@[::1]5433/d", "than a port"),
             ("postgres://ann:hunter2@h1,/d", "empty place"),
+            // A password with a slash, which stands for what it is only as %2F.
+            ("postgres://ann:x,hunter2:y/z@h/d?user=ann", "port"),
+            ("postgres://ann:x:hunter2,y/z@h/d?user=ann", "no host"),
+            ("postgres://ann:1,[hunter2]x/z@h/d?user=ann", "port"),
             ("postgres://ann:hunter2@h1,h2:0/d", "port"),
         ] {
             let message = Database::from_url("default", text).expect_err(text);
