@@ -103,10 +103,15 @@ impl Model {
             KeySource::Variable {
                 value: Some(value), ..
             } => Ok(Some(value.clone())),
-            KeySource::Variable { name, value: None } => Err(format!(
-                "{section}.key_env: the variable {name} is not set or empty; set it to the provider's key, \
-                 or name a file that holds the key with {section}.key_file"
-            )),
+            KeySource::Variable { name, value: None } => {
+                // A key can pass for a variable's name, but has lower-case letters, which those have seldom.
+                let may_be_key = name.contains(|character: char| character.is_ascii_lowercase());
+                let which = if may_be_key { "that it names" } else { name };
+                Err(format!(
+                    "{section}.key_env: the variable {which} is not set or empty; set it to the provider's key, \
+                     or name a file that holds the key with {section}.key_file"
+                ))
+            }
             KeySource::File(path) => {
                 let place = format!("{section}.key_file: {}", path.display());
                 let unreadable = |error| format!("{place} cannot be read: {error}");

@@ -600,6 +600,11 @@ fn a_missing_key_is_told_when_it_is_asked_for() {
             ", key_env: OTHER",
             Err("llm.key_env: the variable OTHER is not set"),
         ),
+        (
+            // It has the characters of a variable's name, and may be the key.
+            ", key_env: gsk_canary1",
+            Err("llm.key_env: the variable that it names is not set"),
+        ),
         (", url: \"http://localhost:9\"", Ok(None)),
         (
             ", key_file: /nowhere/at/all",
@@ -615,7 +620,8 @@ fn a_missing_key_is_told_when_it_is_asked_for() {
         let key = bench.load().unwrap().llm.unwrap().model.key();
         match (key, expected) {
             (Err(message), Err(needle)) => {
-                assert!(message.contains(needle), "{further}: {message}")
+                assert!(message.contains(needle), "{further}: {message}");
+                assert!(!message.contains("canary"), "{message}");
             }
             (Ok(key), Ok(wanted)) => {
                 assert_eq!(key.as_ref().map(|key| key.expose()), wanted, "{further}")
