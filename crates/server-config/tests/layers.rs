@@ -502,7 +502,7 @@ fn the_password_file_fills_in_what_is_missing() {
     let home = bench.folder.path().to_str().unwrap().to_owned();
     let pgpass = bench.folder.path().join(".pgpass");
     fs::write(&pgpass, "localhost:5432:ann:ann:secret\n").unwrap();
-    let bench = bench.with(&[("HOME", &home)]);
+    let bench = bench.with(&[("HOME", &home), ("PGPASSFILE", "")]);
     assert_eq!(
         bench.load().unwrap().warnings.len(),
         1,
@@ -524,7 +524,7 @@ fn an_empty_variable_is_no_variable() {
     let empty: BTreeMap<String, String> = [
         ("DATABASE_URL", ""),
         ("PGEDGE_HTTP_ENABLED", ""),
-        ("PGEDGE_TOOLS", ""),
+        ("PGEDGE_TOOLS_ENABLED", ""),
         ("PGEDGE_DB_NAME", ""),
         ("PGHOST", ""),
         ("PGUSER", ""),
@@ -533,9 +533,11 @@ fn an_empty_variable_is_no_variable() {
     ]
     .map(|(k, v)| (k.to_owned(), v.to_owned()))
     .into();
-    let mut bench = Bench::new("");
+    let mut bench = Bench::new("tools: {enabled: [execute_write]}\n");
     bench.sources.environment = empty;
-    assert!(bench.load().unwrap().databases.is_empty());
+    let config = bench.load().unwrap();
+    assert!(config.databases.is_empty());
+    assert_eq!(config.tools.enabled, ["execute_write"]);
 }
 
 #[test]
