@@ -146,7 +146,7 @@ impl Settings {
             };
             match key.kind.read_text(text) {
                 Some(value) => _ = self.values.insert(key.path, value),
-                None => problems.add(variable, wrong(key, text)),
+                None => problems.add(variable, wrong(key, &shown_text(text))),
             }
         }
     }
@@ -239,10 +239,12 @@ fn shown(tree: &Tree) -> String {
         Tree::Array(_) => "a list".into(),
         Tree::Object(_) => "a map".into(),
         Tree::Null => "nothing".into(),
-        Tree::String(text) => format!(
-            "\"{}\"",
-            text.chars().take(60).collect::<String>().escape_debug()
-        ),
+        Tree::String(text) => shown_text(text),
         other => other.to_string(),
     }
+}
+
+fn shown_text(text: &str) -> String {
+    let start: String = text.chars().take(60).collect();
+    format!("\"{}\"", start.escape_debug())
 }

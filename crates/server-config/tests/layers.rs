@@ -231,6 +231,19 @@ fn authorities_that_are_named_are_asked_or_it_is_told() {
 }
 
 #[test]
+fn a_wrong_variable_is_shown_on_one_line_and_not_whole() {
+    let long = format!("1\n\u{1b}[2J{}", "9".repeat(1_000));
+    let problems = Bench::new("")
+        .with(&[("PGEDGE_AUTH_ENABLED", &long)])
+        .load();
+    let told = problems.unwrap_err().to_string();
+    assert!(
+        !told.contains(['\n', '\u{1b}']) && told.len() < 200,
+        "{told}"
+    );
+}
+
+#[test]
 fn the_standard_variables_make_a_default_database_only_when_none_is_listed() {
     let variables = [
         ("PGHOST", "db"),
