@@ -199,7 +199,9 @@ pub(crate) fn read_list(
             );
         }
         names.push(name);
-        databases.extend(build(&settings, &|path| place.of(path), problems));
+        let own = |path: &str| own_variable(path, environment).filter(|_| index == 0);
+        let told = |path: &str| own(path).map_or_else(|| place.of(path), str::to_owned);
+        databases.extend(build(&settings, &told, problems));
     }
     databases
 }
@@ -267,16 +269,17 @@ const STANDARD: [(&str, &str); 9] = [
 /// Names the variable that sets a key, for messages about the environment: ours where it is set, else
 /// libpq's.
 fn variable_of(path: &str, environment: &BTreeMap<String, String>) -> String {
-    let own = DATABASE_KEYS.iter().find(|key| key.path == path);
-    let own = own.and_then(|key| key.variable);
-    let is_set = |variable: &&str| {
-        environment
-            .get(*variable)
-            .is_some_and(|text| !text.is_empty())
-    };
-    let standard = standard_variable(path);
-    let named = own.filter(is_set).or(standard).or(own);
+    let named = own_variable(path, environment).or(standard_variable(path));
     named.unwrap_or(path).to_owned()
+}
+
+/// Our variable for a key, where it is set.
+fn own_variable(path: &str, environment: &BTreeMap<String, String>) -> Option<&'static str> {
+    let key = DATABASE_KEYS.iter().find(|key| key.path == path)?;
+    key.variable.filter(|variable| {
+        let text = environment.get(*variable);
+        text.is_some_and(|text| !text.is_empty())
+    })
 }
 
 fn standard_variable(path: &str) -> Option<&'static str> {

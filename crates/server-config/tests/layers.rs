@@ -231,6 +231,26 @@ fn authorities_that_are_named_are_asked_or_it_is_told() {
 }
 
 #[test]
+fn what_is_wrong_with_the_first_entry_is_told_where_it_stands() {
+    let load = |name, value| {
+        let bench = Bench::new(DATABASE).with(&[(name, value)]);
+        bench.load().unwrap_err().0.remove(0)
+    };
+    for (variable, value) in [
+        ("PGEDGE_DB_HOST", "a,,b"),
+        ("PGEDGE_DB_NAME", "postgres://h/d"),
+        ("PGEDGE_DB_PORT", "x"),
+    ] {
+        assert_eq!(load(variable, value).place, variable);
+    }
+    // Not by a variable that another entry's value does not come from.
+    let both = format!("{DATABASE}  - {{name: b, user: u, host: \"a,,b\"}}\n");
+    let bench = Bench::new(&both).with(&[("PGEDGE_DB_HOST", "db")]);
+    let place = bench.load().unwrap_err().0.remove(0).place;
+    assert!(place.ends_with("databases[1] (b).host"), "{place}");
+}
+
+#[test]
 fn a_wrong_variable_is_shown_on_one_line_and_not_whole() {
     let long = format!("1\n\u{1b}[2J{}", "9".repeat(1_000));
     let problems = Bench::new("")
