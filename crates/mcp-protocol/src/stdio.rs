@@ -1,5 +1,6 @@
 //! One JSON message a line, over a pair of streams.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -65,14 +66,13 @@ pub async fn serve<H: Handler>(
     let mut peer = Peer::new(service, principal, options);
     let converse = async {
         loop {
+            peer.hear(&mut output);
             // No branch loses anything when another one is taken.
             tokio::select! {
                 written = output.write(), if output.is_waiting() => written?,
                 said = peer.step(), if !output.is_full() => output.push_all(said),
-                // What is refused is answered as well, so a client that does not read is not heard.
-                line = lines.next(), if !output.is_full() => match line? {
-                    Some(Line::Whole(line)) => peer.take(&line, &mut output),
-                    Some(Line::TooLong(id)) => peer.refuse_too_long(id, &mut output),
+                line = lines.next(), if peer.unheard.has_room() => match line? {
+                    Some(line) => peer.unheard.push(line),
                     None => break,
                 }
             }
@@ -101,14 +101,17 @@ async fn finish<H: Handler, W: AsyncWrite + Unpin>(
     peer: &mut Peer<H>,
     output: &mut Output<W>,
 ) -> io::Result<()> {
-    while !peer.running.is_empty() || output.is_waiting() {
+    loop {
+        peer.hear(output);
+        if peer.running.is_empty() && !output.is_waiting() {
+            return Ok(());
+        }
         let may_say = !peer.running.is_empty() && !output.is_full();
         tokio::select! {
             written = output.write(), if output.is_waiting() => written?,
             said = peer.step(), if may_say => output.push_all(said),
         }
     }
-    Ok(())
 }
 
 /// The other side, and what runs for it.
@@ -119,6 +122,7 @@ struct Peer<H: Handler> {
     conversation: Conversation,
     /// The changes that a session is told of without asking each time.
     unsolicited: Exchange,
+    unheard: Unheard,
     /// In the order of their arrival, so that `initialize` comes before what relies on it.
     running: Vec<Running>,
     closing: watch::Sender<bool>,
@@ -147,9 +151,23 @@ impl<H: Handler> Peer<H> {
             options,
             conversation,
             unsolicited,
+            unheard: Unheard::default(),
             running: Vec::new(),
             closing,
             stopping,
+        }
+    }
+
+    /// Takes the lines that came, as long as there is room for what they are answered: what is refused is
+    /// answered as well, so a client that does not read is not heard.
+    fn hear<W>(&mut self, output: &mut Output<W>) {
+        while !output.is_full()
+            && let Some(line) = self.unheard.pop()
+        {
+            match line {
+                Line::Whole(line) => self.take(&line, output),
+                Line::TooLong(id) => self.refuse_too_long(id, output),
+            }
         }
     }
 
@@ -304,6 +322,43 @@ impl<H: Handler> Peer<H> {
         })
         .await
     }
+}
+
+/// Lines that came while there was no room for what they are answered. They are read nevertheless, as the end
+/// of the input stands behind them.
+#[derive(Default)]
+struct Unheard {
+    lines: VecDeque<Line>,
+    bytes: usize,
+}
+
+/// How many bytes of them are read ahead, at least a line.
+const MAX_UNHEARD_BYTES: usize = 1024 * 1024;
+
+impl Unheard {
+    fn has_room(&self) -> bool {
+        self.bytes < MAX_UNHEARD_BYTES
+    }
+
+    fn push(&mut self, line: Line) {
+        self.bytes += weight(&line);
+        self.lines.push_back(line);
+    }
+
+    fn pop(&mut self) -> Option<Line> {
+        let line = self.lines.pop_front()?;
+        self.bytes -= weight(&line);
+        Some(line)
+    }
+}
+
+/// What a line takes in memory, about.
+fn weight(line: &Line) -> usize {
+    let text = match line {
+        Line::Whole(text) => text.len(),
+        Line::TooLong(_) => 0,
+    };
+    size_of::<Line>() + text
 }
 
 /// What something that runs says.

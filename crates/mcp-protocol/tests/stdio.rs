@@ -405,6 +405,15 @@ async fn who_does_not_read_does_not_hold_the_end_up() {
         ..Options::default()
     });
     pipe.call(1, "tools/call", json!({ "name": "flood" })).await;
+    // From here on there is no room for another answer, and the end of the input stands behind a request.
+    let mut first = [0; 1];
+    within(tokio::io::AsyncReadExt::read_exact(
+        pipe.output.get_mut(),
+        &mut first,
+    ))
+    .await
+    .unwrap();
+    pipe.call(2, "ping", json!({})).await;
     pipe.close().await;
     within(pipe.serving).await.unwrap().unwrap();
 }
