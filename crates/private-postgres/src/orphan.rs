@@ -49,10 +49,14 @@ fn settle_among(processes: &Path, data: &Path) -> Result<(), StartError> {
         return Ok(());
     };
     if running(processes, pid, data) != Runs::Another {
-        return Err(StartError::MayRun {
-            pid: number(pid),
-            file: pid_file,
-        });
+        // Of one that has ended meanwhile nothing is told either.
+        return match is_alive(pid) {
+            false => Ok(()),
+            true => Err(StartError::MayRun {
+                pid: number(pid),
+                file: pid_file,
+            }),
+        };
     }
     tracing::warn!(file = %pid_file.display(), "removing a stale pid file whose number another program has now");
     fs::remove_file(&pid_file).map_err(StartError::file("remove", &pid_file))
