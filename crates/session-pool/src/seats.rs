@@ -66,10 +66,6 @@ impl Seats {
         count.owed == 0 && self.free.available_permits() == count.most
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.free.available_permits() == 0
-    }
-
     /// Counts somebody who wants a connection, until that is there.
     pub(crate) fn arrive(&self) -> Arrival<'_> {
         self.arriving.fetch_add(1, Ordering::SeqCst);
@@ -79,6 +75,12 @@ impl Seats {
     /// Counts those who want a connection.
     pub(crate) fn arriving(&self) -> usize {
         self.arriving.load(Ordering::SeqCst)
+    }
+
+    /// Takes a seat if one is free that nobody else waits for.
+    pub(crate) fn try_take(self: &Arc<Self>) -> Option<Seat> {
+        self.free.try_acquire().ok()?.forget();
+        Some(Seat(self.clone()))
     }
 
     /// Waits for a seat. Dropping the future gives up the turn.
@@ -133,11 +135,11 @@ mod tests {
         for most in [1, 4, 1, 3, 1, 4, 1] {
             seats.resize(most);
         }
-        assert!(seats.is_full());
+        assert!(seats.try_take().is_none());
         let [first, second] = taken;
         assert!(first.is_owed(), "one of two, and there is one seat");
         drop(first);
-        assert!(seats.is_full() && !second.is_owed());
+        assert!(seats.try_take().is_none() && !second.is_owed());
         assert!(!seats.are_free());
         drop(second);
         assert_eq!(seats.free.available_permits(), 1);

@@ -84,10 +84,18 @@ struct DatabasePool {
 }
 
 impl DatabasePool {
-    /// Takes a seat, if one comes free in time, and a connection.
-    async fn get(&self, until: Instant) -> Result<(Object<Connector>, Seat), PoolError> {
-        let seat = timeout_at(until, self.seats.take()).await;
-        let seat = seat.map_err(|_| PoolError::Timeout(TimeoutType::Wait))?;
+    /// Takes a connection, and a seat before it if there is none yet and one comes free in time.
+    async fn get(
+        &self,
+        seat: Option<Seat>,
+        until: Instant,
+    ) -> Result<(Object<Connector>, Seat), PoolError> {
+        let seat = match seat {
+            Some(seat) => seat,
+            None => timeout_at(until, self.seats.take())
+                .await
+                .map_err(|_| PoolError::Timeout(TimeoutType::Wait))?,
+        };
         Ok((self.pool.get().await?, seat))
     }
 
@@ -312,18 +320,19 @@ impl Session {
             stake,
             ..
         } = from;
-        let _queued = match seats.is_full() {
-            true => Some(self.0.enqueue()?),
-            false => None,
+        let _arrival = seats.arrive();
+        let seat = seats.try_take();
+        let _queued = match seat {
+            Some(_) => None,
+            None => Some(self.0.enqueue()?),
         };
         let _watch = stake.watch();
-        let _arrival = seats.arrive();
         let begun = Instant::now();
         let until = after(begun, self.0.limits.wait);
         tokio::select! {
             biased;
             () = self.out_of_service(pool) => Ok(None),
-            taken = PATIENCE.scope(until, from.get(until)) => match taken {
+            taken = PATIENCE.scope(until, from.get(seat, until)) => match taken {
                 // Whatever came of it, such as a connection that was cut while it was being opened.
                 _ if pool.is_closed() => Ok(None),
                 Ok((object, seat)) => {

@@ -305,6 +305,42 @@ async fn waiting_has_a_limit_in_time_and_in_number() {
     assert_eq!(count(|error| matches!(error, LeaseError::Busy { .. })), 2);
 }
 
+/// Who comes while another takes the last connection waits as well, and counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_is_counted_however_close_he_comes_behind_another() {
+    let mut only = database(socket_config());
+    only.max_connections = 1;
+    let sessions = Sessions::new([only], Limits::default());
+    let session = sessions.open("counted", None);
+    for round in 0..200 {
+        let arrived = Arc::new(AtomicU64::new(0));
+        let go_on = tokio::sync::watch::Sender::new(false);
+        let mut leases = tokio::task::JoinSet::new();
+        for _ in 0..2 {
+            let (session, arrived) = (session.clone(), Arc::clone(&arrived));
+            let mut may_go_on = go_on.subscribe();
+            leases.spawn(async move {
+                // Both threads are to come at one moment, for which a wake-up is too late.
+                arrived.fetch_add(1, Ordering::SeqCst);
+                while arrived.load(Ordering::SeqCst) < 2 {
+                    std::hint::spin_loop();
+                }
+                let lease = session.lease("main").await.unwrap();
+                may_go_on.wait_for(|may| *may).await.unwrap();
+                lease.give_back();
+            });
+        }
+        let begun = Instant::now();
+        while sessions.census().waiting < 1 {
+            let patience = begun.elapsed() < Duration::from_secs(2);
+            assert!(patience, "nobody waits in round {round}");
+            tokio::task::yield_now().await;
+        }
+        go_on.send_replace(true);
+        leases.join_all().await;
+    }
+}
+
 #[tokio::test]
 async fn limits_without_measure_are_as_good_as_none() {
     for max_connections in [0, 1, usize::MAX] {
