@@ -1,8 +1,8 @@
 //! What stands before the noun and is the noun: what is asked, of what, and which of them.
 
 use super::phrases::{
-    AGGREGATES, AMOUNTS, ARTICLES, COUNT, DISTINCT, LIST, PEOPLE, QUANTITIES, RANKS, RECENCY, SHOW,
-    SUPERLATIVES,
+    AGGREGATES, AMOUNTS, ARTICLES, COUNT, COUNTING_RANKS, DISTINCT, LIST, PEOPLE, QUANTITIES,
+    RANKS, RECENCY, SHOW, SUPERLATIVES,
 };
 use super::{Draft, Move, Number, Opening, Phase, Rank, Rule, filters, too_many};
 use crate::lexicon::{Hit, Lexicon, State};
@@ -28,7 +28,7 @@ pub(super) const NAMING: &[Rule] = &[
 ];
 
 /// What leads from a column to its noun.
-pub(super) const LINKING: &[Rule] = &[linking, dividing];
+pub(super) const LINKING: &[Rule] = &[linking, largest_groups];
 
 fn opening(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     if draft.is_begun || draft.opening != Opening::None {
@@ -212,7 +212,7 @@ fn linking(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
 }
 
 /// "country with the most" users, "countries by number of" users: what is counted comes after it
-fn dividing(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+fn largest_groups(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     let Some(Ask::Columns(columns)) = &draft.ask else {
         return;
     };
@@ -239,7 +239,10 @@ fn dividing(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mov
         at,
         &["with the", "has the", "with", "has", "have the", "have"],
     );
-    for (phrase, descending) in RANKS {
+    let counting = RANKS
+        .iter()
+        .filter(|(phrase, _)| COUNTING_RANKS.contains(phrase));
+    for (phrase, descending) in counting {
         let end = most.and_then(|at| lexicon.says(at, phrase));
         // Of several it must be said how many.
         if let Some(end) = end.filter(|_| is_one || draft.limit.is_some()) {

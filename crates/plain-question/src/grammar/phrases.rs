@@ -147,6 +147,9 @@ pub(super) const RANKS: &[(&str, bool)] = &[
     ("least", false),
 ];
 
+/// Those of them that speak of a number of rows: the largest orders are not the most.
+pub(super) const COUNTING_RANKS: &[&str] = &["most", "fewest", "least"];
+
 /// What ranks rows by itself: the words of the column that is meant, and whether the greatest comes first.
 pub(super) const SUPERLATIVES: &[(&str, &[&str], bool)] = &[
     ("most expensive", &["price", "cost"], true),

@@ -3,7 +3,7 @@
 use super::children::children;
 use super::filters::{before_having, is_quantity, led};
 use super::head::{ranked, recencies, superlatives, times};
-use super::phrases::{DIRECTIONS, ENDINGS, FIRST, LIMITS, PER, RANKS, SORTED};
+use super::phrases::{COUNTING_RANKS, DIRECTIONS, ENDINGS, FIRST, LIMITS, PER, RANKS, SORTED};
 use super::{Draft, Move, Opening, Phase, Rank, Rule, too_many};
 use crate::dates;
 use crate::lexicon::Lexicon;
@@ -97,7 +97,7 @@ fn by(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
 fn group(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     if draft.is_one_ranked() {
         // "The cheapest product of each category".
-        divide(lexicon, at, draft, moves);
+        first_of_each(lexicon, at, draft, moves);
         return;
     }
     let is_free = draft.order.is_empty() && draft.limit.is_none();
@@ -148,7 +148,7 @@ fn is_divisor(lexicon: &Lexicon<'_>, column: ColumnRef) -> bool {
 }
 
 /// The groups of which the first rows are wanted.
-fn divide(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+fn first_of_each(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     for column in lexicon.columns(at, &draft.mentioned) {
         if is_divisor(lexicon, column.what) && !is_quantity(lexicon, column.what) {
             let draft = draft.clone().paying(column.cost).at(Phase::Tail);
@@ -288,19 +288,27 @@ fn having_most(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<
             let Some(end) = lexicon.says(end, phrase) else {
                 continue;
             };
-            most(lexicon, end, draft, *descending, moves);
+            let is_counting = COUNTING_RANKS.contains(phrase);
+            most(lexicon, end, draft, (*descending, is_counting), moves);
         }
     }
 }
 
-fn most(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, descending: bool, moves: &mut Vec<Move>) {
+fn most(
+    lexicon: &Lexicon<'_>,
+    at: usize,
+    draft: &Draft,
+    (descending, is_counting): (bool, bool),
+    moves: &mut Vec<Move>,
+) {
     for column in lexicon.own_columns(at) {
         let is_ranked = matches!(lexicon.column(column.what).kind, Kind::Number | Kind::Date);
         let next = ranked(draft, column.what, descending, Rank::Strict);
         let next = next.filter(|_| is_ranked);
         moves.extend(next.map(|next| (at + column.took, next.paying(column.cost))));
     }
-    for (end, child, cost) in children(lexicon, at) {
+    let children = is_counting.then(|| children(lexicon, at));
+    for (end, child, cost) in children.into_iter().flatten() {
         if draft.order.is_empty() && draft.asks_for_rows() {
             let mut next = draft.clone().paying(cost);
             next.order.push(Order {
