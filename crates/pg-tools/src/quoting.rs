@@ -1,4 +1,4 @@
-//! Names as SQL writes them.
+//! Names: as SQL writes them, and as messages repeat what somebody gave for one.
 
 /// Words that are no names unless they are quoted, in order (PostgreSQL's `pg_get_keywords()`, categories R and T).
 #[rustfmt::skip]

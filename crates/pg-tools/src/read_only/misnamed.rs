@@ -65,9 +65,7 @@ impl Reader {
             nearest,
         }
     }
-}
 
-impl Reader {
     /// The relations whose names come nearest to one that is not there, as SQL would name them.
     pub(crate) async fn nearest_relations(&self, agent: &Agent, wrong: &str) -> Vec<String> {
         let known = self.ask(agent, RELATIONS, &[]).await;

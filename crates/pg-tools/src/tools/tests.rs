@@ -4,6 +4,7 @@ mod bounds;
 mod custom;
 mod in_doubt;
 mod met;
+mod names;
 mod paging;
 mod piped;
 mod resources;
@@ -187,74 +188,6 @@ async fn a_condition_cannot_leave_its_place() {
 }
 
 #[tokio::test]
-async fn a_table_is_found_by_any_way_to_write_its_name() {
-    let admin = superuser(cluster()).await;
-    let sql = "CREATE SCHEMA \"Deep Attic\"; CREATE TABLE \"Deep Attic\".\"Old \"\"Box\" (\"Id\" int PRIMARY KEY);
-        CREATE TABLE shop.\"attic.box\" (id int);
-        GRANT USAGE ON SCHEMA \"Deep Attic\" TO shop_reader; GRANT SELECT ON \"Deep Attic\".\"Old \"\"Box\", shop.\"attic.box\" TO shop_reader";
-    admin.batch_execute(sql).await.unwrap();
-    let caller = reader();
-    let quoted = "\"Deep Attic\".\"Old \"\"Box\"";
-    for name in [
-        quoted,
-        "Deep Attic.Old \"Box",
-        "shop.users",
-        "\"users\"",
-        "attic.box",
-        "shop.attic.box",
-    ] {
-        caller.done("count_rows", json!({ "table": name })).await;
-        let given = json!({ "table_name": name });
-        let (_, structured) = caller.done("get_schema_info", given).await;
-        assert_eq!(structured["table_count"], 1, "{name}: {structured}");
-    }
-    let given = json!({ "schema_name": "Deep Attic" });
-    let (texts, _) = caller.done("get_schema_info", given).await;
-    assert!(texts[0].starts_with(quoted), "{texts:?}");
-    assert!(
-        texts[0].contains("\n  \"Id\" integer not null"),
-        "{texts:?}"
-    );
-    assert!(texts[0].contains("primary key (\"Id\")"), "{texts:?}");
-
-    // What is told as the nearest name can be used as it stands.
-    let failure = caller
-        .failed("query_database", json!({"query": "SELECT * FROM old_box"}))
-        .await;
-    assert!(failure.contains(&format!("NEAREST: {quoted}")), "{failure}");
-    let failure = caller
-        .failed("get_schema_info", json!({"table_name": "shop.userz"}))
-        .await;
-    assert!(failure.contains("NEAREST: users"), "{failure}");
-    admin
-        .batch_execute("DROP SCHEMA \"Deep Attic\" CASCADE; DROP TABLE shop.\"attic.box\"")
-        .await
-        .unwrap();
-}
-
-#[tokio::test]
-async fn a_long_name_that_is_wrong_is_not_repeated_as_a_whole() {
-    let caller = reader();
-    let long = "x".repeat(50_000);
-    for (tool, given) in [
-        ("count_rows", json!({"table": "users", "database": long})),
-        ("read_resource", json!({ "uri": long })),
-        (
-            "similarity_search",
-            json!({"table_name": long, "query_vector": [1]}),
-        ),
-        (
-            "query_database",
-            json!({"query": "SELECT 1", long.as_str(): 1}),
-        ),
-    ] {
-        let failure = caller.failed(tool, given).await;
-        assert!(failure.len() < 1_000, "{tool}: {} bytes", failure.len());
-        assert!(failure.contains("xxx.."), "{tool}: {failure}");
-    }
-}
-
-#[tokio::test]
 async fn bytes_that_are_no_text_are_told_with_a_way_to_read_them() {
     let query = "SELECT convert_from('\\xff', 'UTF8')";
     let failure = reader()
@@ -265,80 +198,6 @@ async fn bytes_that_are_no_text_are_told_with_a_way_to_read_them() {
         failure.contains("HINT: these bytes are no text in UTF-8"),
         "{failure}"
     );
-}
-
-#[tokio::test]
-async fn a_query_that_waited_for_a_lock_is_told_of_it() {
-    let (mut caller, owner) = writing::writer("waited").await;
-    let policy = crate::Policy {
-        access: crate::Access::Write,
-        statement_timeout: Some(std::time::Duration::from_millis(300)),
-        ..crate::Policy::default()
-    };
-    caller.agent = caller.agent.clone().with_policy(policy);
-    let lock = "BEGIN; LOCK TABLE waited.t IN ACCESS EXCLUSIVE MODE";
-    owner.batch_execute(lock).await.unwrap();
-    for (tool, given) in [
-        ("query_database", json!({"query": "SELECT * FROM waited.t"})),
-        (
-            "execute_explain",
-            json!({"query": "SELECT * FROM waited.t"}),
-        ),
-        ("advise_indexes", json!({"query": "SELECT * FROM waited.t"})),
-        ("count_rows", json!({"table": "t", "schema": "waited"})),
-        ("execute_write", json!({"query": "DELETE FROM waited.t"})),
-    ] {
-        let failure = caller.failed(tool, given).await;
-        assert!(failure.contains("SQLSTATE: 57014"), "{tool}: {failure}");
-        assert!(
-            failure.contains("LOCKED: ") && failure.contains("waited.t"),
-            "{tool}: {failure}"
-        );
-        assert!(!failure.contains("the table is large"), "{tool}: {failure}");
-    }
-    owner
-        .batch_execute("ROLLBACK; DROP SCHEMA waited CASCADE")
-        .await
-        .unwrap();
-    let slow = json!({"query": "SELECT pg_sleep(9)"});
-    let failure = caller.failed("query_database", slow).await;
-    assert!(
-        failure.contains("57014") && !failure.contains("waited.t"),
-        "{failure}"
-    );
-}
-
-#[tokio::test]
-async fn of_what_is_locked_nobody_is_told_more_than_he_may_read() {
-    let owner = superuser(cluster()).await;
-    for sql in [
-        "CREATE SCHEMA shown CREATE TABLE open (id int) CREATE TABLE closed (id int)",
-        "CREATE SCHEMA hidden CREATE TABLE open (id int)",
-        "GRANT USAGE ON SCHEMA shown, hidden TO shop_reader",
-        "GRANT SELECT ON shown.open, hidden.open TO shop_reader",
-        "BEGIN",
-        "LOCK TABLE shown.open, shown.closed, hidden.open IN ACCESS EXCLUSIVE MODE",
-    ] {
-        owner.batch_execute(sql).await.unwrap();
-    }
-    for (schemas, is_bound) in [(None, false), (Some(["shown".to_owned()].into()), true)] {
-        let mut caller = reader();
-        let policy = crate::Policy {
-            statement_timeout: Some(std::time::Duration::from_millis(300)),
-            schemas,
-            ..crate::Policy::default()
-        };
-        caller.agent = caller.agent.clone().with_policy(policy);
-        let query = json!({"query": "SELECT * FROM shown.open"});
-        let failure = caller.failed("query_database", query).await;
-        assert!(failure.contains("shown.open"), "{failure}");
-        assert!(!failure.contains("shown.closed"), "{failure}");
-        assert_eq!(!failure.contains("hidden.open"), is_bound, "{failure}");
-    }
-    owner
-        .batch_execute("ROLLBACK; DROP SCHEMA shown, hidden CASCADE")
-        .await
-        .unwrap();
 }
 
 #[tokio::test]
@@ -707,39 +566,6 @@ async fn wrong_arguments_are_named() {
         let failure = caller.failed(tool, arguments.clone()).await;
         assert!(failure.contains(part), "{tool} {arguments}: {failure}");
     }
-}
-
-#[tokio::test]
-async fn the_nearest_names_are_told_for_one_that_is_not_there() {
-    let caller = reader();
-    for (query, nearest) in [
-        ("SELECT * FROM userz", "NEAREST: users"),
-        (" SELECT * FROM shop.order_item", "NEAREST: order_items"),
-        ("SELECT nam, 'é' FROM users", "NEAREST: users.name"),
-        (
-            "SELECT 'é', u.emial FROM shop.users u",
-            "NEAREST: users.email",
-        ),
-        (
-            "SELECT quantty FROM order_items JOIN products p ON p.id = product_id",
-            "NEAREST: order_items.quantity",
-        ),
-    ] {
-        let failure = caller
-            .failed("query_database", json!({"query": query}))
-            .await;
-        assert!(failure.contains(nearest), "{query}: {failure}");
-        let failure = caller
-            .failed("execute_explain", json!({"query": query}))
-            .await;
-        assert!(failure.contains(nearest), "{query}: {failure}");
-    }
-    let failure = caller
-        .failed("query_database", json!({"query": "SELECT * FROM xqzwv"}))
-        .await;
-    assert!(!failure.contains("NEAREST"), "{failure}");
-    let failure = caller.failed("count_rows", json!({"table": "userz"})).await;
-    assert!(failure.contains("NEAREST: users"), "{failure}");
 }
 
 /// Goes through a schema and all schemas in it.

@@ -127,3 +127,77 @@ async fn a_change_on_a_standby_is_told_what_the_operator_can_do() {
         "{failure}"
     );
 }
+
+#[tokio::test]
+async fn a_query_that_waited_for_a_lock_is_told_of_it() {
+    let (mut caller, owner) = writing::writer("waited").await;
+    let policy = crate::Policy {
+        access: crate::Access::Write,
+        statement_timeout: Some(std::time::Duration::from_millis(300)),
+        ..crate::Policy::default()
+    };
+    caller.agent = caller.agent.clone().with_policy(policy);
+    let lock = "BEGIN; LOCK TABLE waited.t IN ACCESS EXCLUSIVE MODE";
+    owner.batch_execute(lock).await.unwrap();
+    for (tool, given) in [
+        ("query_database", json!({"query": "SELECT * FROM waited.t"})),
+        (
+            "execute_explain",
+            json!({"query": "SELECT * FROM waited.t"}),
+        ),
+        ("advise_indexes", json!({"query": "SELECT * FROM waited.t"})),
+        ("count_rows", json!({"table": "t", "schema": "waited"})),
+        ("execute_write", json!({"query": "DELETE FROM waited.t"})),
+    ] {
+        let failure = caller.failed(tool, given).await;
+        assert!(failure.contains("SQLSTATE: 57014"), "{tool}: {failure}");
+        assert!(
+            failure.contains("LOCKED: ") && failure.contains("waited.t"),
+            "{tool}: {failure}"
+        );
+        assert!(!failure.contains("the table is large"), "{tool}: {failure}");
+    }
+    owner
+        .batch_execute("ROLLBACK; DROP SCHEMA waited CASCADE")
+        .await
+        .unwrap();
+    let slow = json!({"query": "SELECT pg_sleep(9)"});
+    let failure = caller.failed("query_database", slow).await;
+    assert!(
+        failure.contains("57014") && !failure.contains("waited.t"),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn of_what_is_locked_nobody_is_told_more_than_he_may_read() {
+    let owner = superuser(cluster()).await;
+    for sql in [
+        "CREATE SCHEMA shown CREATE TABLE open (id int) CREATE TABLE closed (id int)",
+        "CREATE SCHEMA hidden CREATE TABLE open (id int)",
+        "GRANT USAGE ON SCHEMA shown, hidden TO shop_reader",
+        "GRANT SELECT ON shown.open, hidden.open TO shop_reader",
+        "BEGIN",
+        "LOCK TABLE shown.open, shown.closed, hidden.open IN ACCESS EXCLUSIVE MODE",
+    ] {
+        owner.batch_execute(sql).await.unwrap();
+    }
+    for (schemas, is_bound) in [(None, false), (Some(["shown".to_owned()].into()), true)] {
+        let mut caller = reader();
+        let policy = crate::Policy {
+            statement_timeout: Some(std::time::Duration::from_millis(300)),
+            schemas,
+            ..crate::Policy::default()
+        };
+        caller.agent = caller.agent.clone().with_policy(policy);
+        let query = json!({"query": "SELECT * FROM shown.open"});
+        let failure = caller.failed("query_database", query).await;
+        assert!(failure.contains("shown.open"), "{failure}");
+        assert!(!failure.contains("shown.closed"), "{failure}");
+        assert_eq!(!failure.contains("hidden.open"), is_bound, "{failure}");
+    }
+    owner
+        .batch_execute("ROLLBACK; DROP SCHEMA shown, hidden CASCADE")
+        .await
+        .unwrap();
+}

@@ -1,0 +1,104 @@
+//! Names of tables and columns: right ones however they are written, and wrong ones.
+
+use super::*;
+
+#[tokio::test]
+async fn a_table_is_found_by_any_way_to_write_its_name() {
+    let admin = superuser(cluster()).await;
+    let sql = "CREATE SCHEMA \"Deep Attic\"; CREATE TABLE \"Deep Attic\".\"Old \"\"Box\" (\"Id\" int PRIMARY KEY);
+        CREATE TABLE shop.\"attic.box\" (id int);
+        GRANT USAGE ON SCHEMA \"Deep Attic\" TO shop_reader; GRANT SELECT ON \"Deep Attic\".\"Old \"\"Box\", shop.\"attic.box\" TO shop_reader";
+    admin.batch_execute(sql).await.unwrap();
+    let caller = reader();
+    let quoted = "\"Deep Attic\".\"Old \"\"Box\"";
+    for name in [
+        quoted,
+        "Deep Attic.Old \"Box",
+        "shop.users",
+        "\"users\"",
+        "attic.box",
+        "shop.attic.box",
+    ] {
+        caller.done("count_rows", json!({ "table": name })).await;
+        let given = json!({ "table_name": name });
+        let (_, structured) = caller.done("get_schema_info", given).await;
+        assert_eq!(structured["table_count"], 1, "{name}: {structured}");
+    }
+    let given = json!({ "schema_name": "Deep Attic" });
+    let (texts, _) = caller.done("get_schema_info", given).await;
+    assert!(texts[0].starts_with(quoted), "{texts:?}");
+    assert!(
+        texts[0].contains("\n  \"Id\" integer not null"),
+        "{texts:?}"
+    );
+    assert!(texts[0].contains("primary key (\"Id\")"), "{texts:?}");
+
+    // What is told as the nearest name can be used as it stands.
+    let failure = caller
+        .failed("query_database", json!({"query": "SELECT * FROM old_box"}))
+        .await;
+    assert!(failure.contains(&format!("NEAREST: {quoted}")), "{failure}");
+    let failure = caller
+        .failed("get_schema_info", json!({"table_name": "shop.userz"}))
+        .await;
+    assert!(failure.contains("NEAREST: users"), "{failure}");
+    admin
+        .batch_execute("DROP SCHEMA \"Deep Attic\" CASCADE; DROP TABLE shop.\"attic.box\"")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_long_name_that_is_wrong_is_not_repeated_as_a_whole() {
+    let caller = reader();
+    let long = "x".repeat(50_000);
+    for (tool, given) in [
+        ("count_rows", json!({"table": "users", "database": long})),
+        ("read_resource", json!({ "uri": long })),
+        (
+            "similarity_search",
+            json!({"table_name": long, "query_vector": [1]}),
+        ),
+        (
+            "query_database",
+            json!({"query": "SELECT 1", long.as_str(): 1}),
+        ),
+    ] {
+        let failure = caller.failed(tool, given).await;
+        assert!(failure.len() < 1_000, "{tool}: {} bytes", failure.len());
+        assert!(failure.contains("xxx.."), "{tool}: {failure}");
+    }
+}
+
+#[tokio::test]
+async fn the_nearest_names_are_told_for_one_that_is_not_there() {
+    let caller = reader();
+    for (query, nearest) in [
+        ("SELECT * FROM userz", "NEAREST: users"),
+        (" SELECT * FROM shop.order_item", "NEAREST: order_items"),
+        ("SELECT nam, 'é' FROM users", "NEAREST: users.name"),
+        (
+            "SELECT 'é', u.emial FROM shop.users u",
+            "NEAREST: users.email",
+        ),
+        (
+            "SELECT quantty FROM order_items JOIN products p ON p.id = product_id",
+            "NEAREST: order_items.quantity",
+        ),
+    ] {
+        let failure = caller
+            .failed("query_database", json!({"query": query}))
+            .await;
+        assert!(failure.contains(nearest), "{query}: {failure}");
+        let failure = caller
+            .failed("execute_explain", json!({"query": query}))
+            .await;
+        assert!(failure.contains(nearest), "{query}: {failure}");
+    }
+    let failure = caller
+        .failed("query_database", json!({"query": "SELECT * FROM xqzwv"}))
+        .await;
+    assert!(!failure.contains("NEAREST"), "{failure}");
+    let failure = caller.failed("count_rows", json!({"table": "userz"})).await;
+    assert!(failure.contains("NEAREST: users"), "{failure}");
+}
