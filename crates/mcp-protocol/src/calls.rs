@@ -10,6 +10,9 @@ use crate::jsonrpc::{self, Failure};
 use crate::model::Prompt;
 use crate::params::{self, Params};
 
+/// How many names are told to who gives a wrong one.
+const MOST_NAMED: usize = 30;
+
 /// Takes the arguments of a call as they are: an object, or nothing, which is an empty one.
 pub(crate) fn arguments(params: &Params<'_>) -> Result<Box<RawValue>, Failure> {
     match params.arguments {
@@ -23,8 +26,10 @@ pub(crate) fn arguments(params: &Params<'_>) -> Result<Box<RawValue>, Failure> {
 pub(crate) fn prompt(params: &Params<'_>, prompts: &[Prompt]) -> Result<PromptCall, Failure> {
     let name: String = params::required("name", params.name)?;
     let prompt = prompts.iter().find(|prompt| prompt.name == name);
-    let prompt =
-        prompt.ok_or_else(|| Failure::invalid_params(format!("unknown prompt `{name}`")))?;
+    let prompt = prompt.ok_or_else(|| {
+        let known = prompts.iter().map(|prompt| &*prompt.name);
+        Failure::invalid_params(unknown("prompt", &name, known))
+    })?;
     let arguments: Option<BTreeMap<String, String>> =
         params::optional("arguments", params.arguments)?;
     let arguments = arguments.unwrap_or_default();
@@ -37,6 +42,22 @@ pub(crate) fn prompt(params: &Params<'_>, prompts: &[Prompt]) -> Result<PromptCa
         return Err(Failure::invalid_params(message));
     }
     Ok(PromptCall { name, arguments })
+}
+
+/// Says that something is not there, and what is: all of it, unless it is too much to be of use.
+pub(crate) fn unknown<'a>(
+    kind: &str,
+    name: &str,
+    known: impl ExactSizeIterator<Item = &'a str>,
+) -> String {
+    match known.len() {
+        0 => format!("unknown {kind} `{name}`; there is none"),
+        1..=MOST_NAMED => {
+            let known: Vec<&str> = known.collect();
+            format!("unknown {kind} `{name}`; known are {}", known.join(", "))
+        }
+        _ => format!("unknown {kind} `{name}`; `{kind}s/list` names those that there are"),
+    }
 }
 
 /// Reads the request for completions.

@@ -179,7 +179,8 @@ impl<H: Handler> Service<H> {
         };
         let tool = tool.ok_or_else(|| {
             refused(CallRefusal::UnknownTool);
-            Failure::invalid_params(format!("unknown tool `{name}`"))
+            let known = tools.iter().map(|tool| &*tool.name);
+            Failure::invalid_params(calls::unknown("tool", &name, known))
         })?;
         let arguments = calls::arguments(params).and_then(|arguments| {
             if let Some(headers) = headers.filter(|_| asking.scope.revision.is_modern()) {
