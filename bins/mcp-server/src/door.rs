@@ -99,13 +99,25 @@ impl Door {
             match self.look(presented, peer, now)? {
                 Look::Admitted(agent) => return Ok(agent),
                 // A password may have to be read, for which nobody else should wait.
-                Look::Unprepared(token) => self.holders.prepare(token).await?,
+                Look::Unprepared(token) => self.prepare(token).await?,
             }
         }
         Err(
             Refusal::Unavailable("the token's entry changes all the time; try again in a moment")
                 .into(),
         )
+    }
+
+    /// Makes the holder of a token. One that was removed meanwhile has been forgotten before there was anything to
+    /// forget.
+    async fn prepare(&self, token: Arc<Token>) -> Result<(), Refusal> {
+        self.holders.prepare(Arc::clone(&token)).await?;
+        let tokens = self.tokens();
+        let is_there = |token: &Token| tokens.iter().any(|other| other.id == token.id);
+        if tokens.get(&token.hash).is_none() && !is_there(&token) {
+            self.holders.forget(&token.id);
+        }
+        Ok(())
     }
 
     /// Tells of somebody who is not let in, and says how to answer: later, to who guesses.
@@ -253,4 +265,36 @@ fn has_secret_of(token: &Token, agent: &Agent, now: OffsetDateTime) -> bool {
     let mut hashes = std::iter::once(&token.hash).chain(old.map(|old| &old.hash));
     let is_its = |secret| hashes.any(|hash| hash.number() == secret);
     agent.secret().is_none_or(is_its)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use session_pool::Limits;
+
+    #[tokio::test]
+    async fn a_token_that_is_removed_while_its_holder_is_made_leaves_none_behind() {
+        let usual = Usual {
+            tools: None,
+            calls_per_minute: None,
+            proxies: None,
+            most_told_apart: 0,
+        };
+        let door = Door::new(Sessions::new([], Limits::default()), usual, None, None);
+        let made = OffsetDateTime::UNIX_EPOCH;
+        let token = |number, secret| {
+            let token = Token::new(TokenId::numbered(number), TokenHash::of(secret), made);
+            Arc::new(token)
+        };
+        let (there, gone) = (token(1, "there"), token(2, "gone"));
+        let tokens = TokenSet::new(vec![Token::clone(&there)]).unwrap();
+        let changes = tokens.changes_since(&TokenSet::default());
+        door.replace(Arc::new(tokens), &changes);
+        for token in [&there, &gone] {
+            door.prepare(Arc::clone(token)).await.unwrap();
+        }
+        assert!(door.holders.of(&there).is_some());
+        assert!(door.holders.of(&gone).is_none());
+    }
 }
