@@ -329,6 +329,41 @@ async fn a_constraint_that_is_not_enforced_is_not_said_to_be_unchecked() {
 }
 
 #[tokio::test]
+async fn a_table_is_as_old_as_its_long_values() {
+    let cluster = apart();
+    let admin = superuser(&cluster).await;
+    let sql = "CREATE ROLE watcher LOGIN; GRANT CONNECT ON DATABASE postgres TO watcher;
+        CREATE TABLE outgrown (line text); CREATE TABLE frozen (line text)";
+    admin.batch_execute(sql).await.unwrap();
+    for _ in 0..100 {
+        let transaction = "SELECT pg_current_xact_id()";
+        admin.batch_execute(transaction).await.unwrap();
+    }
+    for vacuum in [
+        "VACUUM (FREEZE, PROCESS_TOAST off) outgrown",
+        "VACUUM (FREEZE) frozen",
+    ] {
+        admin.batch_execute(vacuum).await.unwrap();
+    }
+    let reader = Arc::new(Reader::new(Arc::default(), QueryLimits::default()));
+    let tool: Arc<dyn Tool> = Arc::new(AnalyzeHealth {
+        reader,
+        tolerance: 0.0,
+    });
+    let given = json!({ "checks": ["wraparound"], "limit": 1000 });
+    let (_, structured) = Trial::of(&cluster, "watcher", tool)
+        .done("analyze_health", given)
+        .await;
+    let age = |table: &str| -> u32 {
+        let found = about(&structured, table).remove(0);
+        let (_, used) = found.split_once("transaction ids (").unwrap();
+        used.split_once(')').unwrap().0.parse().unwrap()
+    };
+    assert!(age("public.outgrown") >= 100, "{structured}");
+    assert!(age("public.frozen") < 100, "{structured}");
+}
+
+#[tokio::test]
 async fn a_role_that_sees_its_own_sessions_only_is_told_so() {
     let (text, structured) = findings("shop_reader", 0.0, &["long_transactions"]).await;
     assert_eq!(about(&structured, "forgetful"), [""; 0]);

@@ -8,11 +8,14 @@ WITH ages AS (
            pg_catalog.current_setting('autovacuum_multixact_freeze_max_age')::pg_catalog.int8, 0, 'VACUUM (FREEZE) in that database'
     FROM pg_catalog.pg_database d WHERE d.datallowconn
     UNION ALL
-    SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), pg_catalog.age(c.relfrozenxid), 'transaction ids',
+    -- What is kept apart of a table's long values is as old as it was last frozen itself.
+    SELECT pg_catalog.format('%I.%I', n.nspname, c.relname),
+           GREATEST(pg_catalog.age(c.relfrozenxid), pg_catalog.age(long.relfrozenxid)), 'transaction ids',
            pg_catalog.current_setting('autovacuum_freeze_max_age')::pg_catalog.int8, 1,
            pg_catalog.format('VACUUM (FREEZE, VERBOSE) %I.%I', n.nspname, c.relname)
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_catalog.pg_class long ON long.oid = c.reltoastrelid
     WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_'
 )
 SELECT CASE WHEN used > 1500000000 THEN 'critical' ELSE 'warning' END AS severity,
