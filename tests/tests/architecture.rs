@@ -8,11 +8,12 @@ use end_to_end::binaries::repository;
 use serde_json::Value;
 
 /// Who may use whom, of our own crates. Whoever is not named on the left stands alone.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     (
         "mcp-server",
         &[
             "audit-log",
+            "authorities",
             "mcp-protocol",
             "mcp-token",
             "model-client",
@@ -25,7 +26,9 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ),
     ("mcp-token", &["audit-log", "server-config", "token-store"]),
     ("mcp-protocol", &["networks"]),
+    ("model-client", &["authorities"]),
     ("server-config", &["networks"]),
+    ("session-pool", &["authorities"]),
     ("token-store", &["networks"]),
     (
         "pg-tools",

@@ -11,10 +11,7 @@ use anyhow::{Context, anyhow, bail};
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{
-        CertificateDer, PrivateKeyDer,
-        pem::{self, PemObject},
-    },
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -163,8 +160,8 @@ fn read(files: &Tls, provider: &CryptoProvider) -> anyhow::Result<CertifiedKey> 
     let pem = bytes(&files.key_file)?;
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
         anyhow!(
-            "cannot read a private key from {path}; it must be PEM: {}",
-            reason(&error)
+            "cannot read a private key from {path}: {}",
+            authorities::reason(&error)
         )
     })?;
     CertifiedKey::from_der(chain, key, provider).with_context(|| {
@@ -187,24 +184,14 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
         .collect::<Result<_, _>>()
         .map_err(|error| {
             anyhow!(
-                "cannot read certificates from {shown}; it must be PEM: {}",
-                reason(&error)
+                "cannot read certificates from {shown}: {}",
+                authorities::reason(&error)
             )
         })?;
     if chain.is_empty() {
         bail!("there is no certificate in {shown}; it must be PEM with BEGIN CERTIFICATE lines");
     }
     Ok(chain)
-}
-
-/// Says what is wrong with a PEM file without a word of what is in it, for that may be a key: the error's
-/// own text holds whole lines.
-fn reason(error: &pem::Error) -> String {
-    match error {
-        pem::Error::Io(error) => error.to_string(),
-        pem::Error::NoItemsFound => "there is none".to_owned(),
-        _ => "Base64 stands between BEGIN and END, which have lines of their own".to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -233,7 +220,9 @@ mod tests {
         ] {
             fs::write(&path, &text).unwrap();
             let as_key = PrivateKeyDer::from_pem_file(&path).map(|_| ());
-            let as_key = as_key.map_err(|error| reason(&error)).unwrap_err();
+            let as_key = as_key
+                .map_err(|error| authorities::reason(&error))
+                .unwrap_err();
             let as_certificate = format!("{:#}", read(&files, &provider).unwrap_err());
             for told in [as_key, as_certificate] {
                 // "Y2Fu", as it is and as a list of bytes.

@@ -1,7 +1,6 @@
 //! Opens connections, with TLS where the address asks for it.
 
 use std::{
-    fs,
     future::Future,
     io,
     path::Path,
@@ -16,14 +15,7 @@ use hyper_util::{
     client::legacy::connect::{Connected, Connection, HttpConnector},
     rt::TokioIo,
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::aws_lc_rs,
-    pki_types::{
-        CertificateDer, ServerName,
-        pem::{self, PemObject},
-    },
-};
+use rustls::{ClientConfig, crypto::aws_lc_rs, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -81,52 +73,8 @@ fn client_config(authorities: Option<&Path>) -> Result<ClientConfig, SetUpError>
     let provider = Arc::new(aws_lc_rs::default_provider());
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(trusted(authorities)?)
+        .with_root_certificates(authorities::trusted(authorities)?)
         .with_no_client_auth())
-}
-
-fn trusted(authorities: Option<&Path>) -> Result<RootCertStore, SetUpError> {
-    let mut store = RootCertStore::empty();
-    let from = match authorities {
-        Some(path) => {
-            let unreadable = |error: pem::Error| SetUpError::Authorities {
-                path: path.display().to_string(),
-                reason: reason(&error),
-            };
-            // Another kind may never end, nor begin.
-            if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-                return Err(SetUpError::Authorities {
-                    path: path.display().to_string(),
-                    reason: "it is not a regular file; name one".to_owned(),
-                });
-            }
-            for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-                store.add(certificate.map_err(unreadable)?)?;
-            }
-            path.display().to_string()
-        }
-        None => {
-            // A system's store may hold a certificate that rustls does not take; the others count.
-            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            "the system's store".to_owned()
-        }
-    };
-    if store.is_empty() {
-        return Err(SetUpError::NoAuthorities(from));
-    }
-    Ok(store)
-}
-
-/// Says what is wrong with a PEM file without a word of what is in it, for that may be a key: the error's
-/// own text holds whole lines.
-fn reason(error: &pem::Error) -> String {
-    match error {
-        pem::Error::Io(error) => error.to_string(),
-        pem::Error::NoItemsFound => "there is none; it must be PEM".to_owned(),
-        _ => {
-            "it must be PEM: Base64 between BEGIN and END, which have lines of their own".to_owned()
-        }
-    }
 }
 
 impl Service<Uri> for Connector {

@@ -22,17 +22,9 @@ pub enum SetUpError {
     /// The key is none.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The file of trusted certificates cannot be read.
-    #[error("cannot read certificates from {path}: {reason}")]
-    Authorities {
-        /// The file.
-        path: String,
-        /// Why.
-        reason: String,
-    },
     /// There is nothing to trust.
-    #[error("no trusted certificates in {0}; name a PEM file that has some")]
-    NoAuthorities(String),
+    #[error(transparent)]
+    Untrusted(#[from] authorities::Untrusted),
     /// rustls refused the settings.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),

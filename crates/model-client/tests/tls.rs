@@ -93,7 +93,7 @@ fn a_file_without_certificates_is_named() {
         Embedder::new(Embeddings::Ollama, endpoint, None).map(|_| ())
     };
     let error = made(empty.path()).unwrap_err();
-    assert!(matches!(error, SetUpError::NoAuthorities(_)), "{error}");
+    assert!(matches!(error, SetUpError::Untrusted(_)), "{error}");
     let error = made("/nowhere.pem".as_ref()).unwrap_err();
     assert!(error.to_string().contains("/nowhere.pem"), "{error}");
     // It may be a key that was put there by mistake, and has lost its line breaks.

@@ -1,18 +1,16 @@
 //! How the wire to PostgreSQL is protected: libpq's `sslmode`, in rustls's terms.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
+use authorities::Untrusted;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{
-        CertificateDer, ServerName, UnixTime,
-        pem::{self, PemObject},
-    },
+    pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -32,17 +30,9 @@ pub enum Verification {
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file of trusted certificates cannot be read.
-    #[error("cannot read certificates from {path}: {reason}")]
-    Unreadable {
-        /// The file.
-        path: String,
-        /// Why.
-        reason: String,
-    },
     /// There is nothing to trust.
-    #[error("no trusted certificates in {0}; name a PEM file that has some")]
-    Empty(String),
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
     /// rustls refused the settings.
     #[error("TLS cannot be set up")]
     Refused(#[from] rustls::Error),
@@ -80,8 +70,8 @@ impl Tls {
         };
         let verifier: Arc<dyn ServerCertVerifier> = match verification {
             Verification::Opportunistic | Verification::Encrypted => Arc::new(lenient(None)),
-            Verification::Authority => Arc::new(lenient(Some(trusted(roots, &provider)?))),
-            Verification::Host => trusted(roots, &provider)?,
+            Verification::Authority => Arc::new(lenient(Some(authority(roots, &provider)?))),
+            Verification::Host => authority(roots, &provider)?,
         };
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -95,53 +85,14 @@ impl Tls {
     }
 }
 
-fn trusted(
+fn authority(
     roots: Option<&Path>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
-    let mut store = RootCertStore::empty();
-    let from = match roots {
-        Some(path) => {
-            let unreadable = |error: pem::Error| TlsError::Unreadable {
-                path: path.display().to_string(),
-                reason: reason(&error),
-            };
-            // Another kind may never end, nor begin.
-            if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-                return Err(TlsError::Unreadable {
-                    path: path.display().to_string(),
-                    reason: "it is not a regular file".into(),
-                });
-            }
-            for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-                store.add(certificate.map_err(unreadable)?)?;
-            }
-            path.display().to_string()
-        }
-        None => {
-            // A system's store may hold a certificate that rustls does not take; the others count.
-            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            "the system's store".to_owned()
-        }
-    };
-    if store.is_empty() {
-        return Err(TlsError::Empty(from));
-    }
-    WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone())
+    let roots = Arc::new(authorities::trusted(roots)?);
+    WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
         .build()
         .map_err(|error| TlsError::Verifier(error.to_string()))
-}
-
-/// Says what is wrong with a PEM file without a word of what is in it, for that may be a key: the error's
-/// own text holds whole lines.
-fn reason(error: &pem::Error) -> String {
-    match error {
-        pem::Error::Io(error) => error.to_string(),
-        pem::Error::NoItemsFound => "there is none; it must be PEM".to_owned(),
-        _ => {
-            "it must be PEM: Base64 between BEGIN and END, which have lines of their own".to_owned()
-        }
-    }
 }
 
 /// Asks less of a certificate than that it is for this host; the server must prove in any case that
@@ -199,25 +150,5 @@ impl ServerCertVerifier for Lenient {
         self.provider
             .signature_verification_algorithms
             .supported_schemes()
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_that_is_no_pem_is_told_without_what_is_in_it() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let one_line = "-----BEGIN PRIVATE KEY-----Y2FuYXJ5-----END PRIVATE KEY-----";
-        std::fs::write(file.path(), one_line).unwrap();
-        let error = trusted(Some(file.path()), &Arc::new(aws_lc_rs::default_provider()));
-        let told = error.unwrap_err().to_string();
-        // "Y2F", as a list of bytes.
-        assert!(
-            !told.contains("89, 50, 70") && told.contains("must be PEM"),
-            "{told}"
-        );
     }
 }
