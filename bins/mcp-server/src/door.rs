@@ -270,8 +270,12 @@ fn has_secret_of(token: &Token, agent: &Agent, now: OffsetDateTime) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
+    use std::path::Path;
+
     use session_pool::Limits;
+    use token_store::watch::Update;
+
+    use super::*;
 
     #[tokio::test]
     async fn a_token_that_is_removed_while_its_holder_is_made_leaves_none_behind() {
@@ -288,9 +292,13 @@ mod tests {
             Arc::new(token)
         };
         let (there, gone) = (token(1, "there"), token(2, "gone"));
-        let tokens = TokenSet::new(vec![Token::clone(&there)]).unwrap();
-        let changes = tokens.changes_since(&TokenSet::default());
-        door.replace(Arc::new(tokens), &changes);
+        let set = Arc::new(TokenSet::new(vec![Token::clone(&there)]).unwrap());
+        let update = Update::Loaded {
+            changes: set.changes_since(&TokenSet::default()),
+            set,
+            warnings: Vec::new(),
+        };
+        door.publish(update, Path::new("tokens.yaml"), true);
         for token in [&there, &gone] {
             door.prepare(Arc::clone(token)).await.unwrap();
         }
