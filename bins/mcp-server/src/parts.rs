@@ -70,6 +70,7 @@ fn toolbox(
     };
     settings.paging = Paging {
         held_bytes: config.limits.held_bytes,
+        held_bytes_total: config.limits.held_bytes_total,
         held_time: config.limits.held_time,
     };
     settings.questions.schema_bytes = config.limits.schema_bytes;

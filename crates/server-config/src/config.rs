@@ -229,6 +229,8 @@ pub struct Limits {
     pub connection_wait: Duration,
     /// Bytes of rows read ahead for one token.
     pub held_bytes: usize,
+    /// Bytes of rows read ahead for all tokens together.
+    pub held_bytes_total: usize,
     /// Bytes of the tables' description that a model gets with a question.
     pub schema_bytes: usize,
     /// How long such rows are good.
@@ -360,6 +362,7 @@ fn limits(settings: &Settings) -> Limits {
         waiting_calls: size(settings.count("limits.waiting_calls")),
         connection_wait: settings.span("limits.connection_wait"),
         held_bytes: size(settings.count("limits.held_bytes")),
+        held_bytes_total: size(settings.count("limits.held_bytes_total")),
         schema_bytes: size(settings.count("limits.schema_bytes")),
         held_time: settings.span("limits.held_time"),
         written_rows: settings.count("limits.written_rows"),

@@ -100,6 +100,7 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.waiting_calls", Kind::Count(1, 100_000), "256", None, "calls of one token that may wait for one of its connections"),
     key("limits.connection_wait", Kind::Span, "5s", None, "how long a call waits for a connection"),
     key("limits.held_bytes", Kind::Count(0, 1 << 30), "4194304", None, "rows read ahead for a token that pages through a result, in bytes; 0 keeps none"),
+    key("limits.held_bytes_total", Kind::Count(0, 1 << 36), "67108864", None, "rows read ahead for all tokens together, in bytes; the oldest make room"),
     key("limits.held_time", Kind::Span, "60s", None, "how long those rows are good"),
     key("limits.written_rows", Kind::Count(1, 1_000_000_000), "1000", None, "rows that one statement of a tool that writes may change"),
     key("limits.follow_interval", Kind::Span, "5s", None, "how often it is looked, on the token's own connection, whether a table that a client follows has changed"),

@@ -175,6 +175,12 @@ impl Rows {
         }
     }
 
+    /// Gives back the room that was made for more.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.text.shrink_to_fit();
+        self.values.shrink_to_fit();
+    }
+
     /// Gives about how much memory the values take.
     pub(crate) fn bytes(&self) -> usize {
         self.text.len() + self.values.len() * size_of::<ValueEnd>()

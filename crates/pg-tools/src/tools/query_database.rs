@@ -3,7 +3,7 @@
 mod cursor;
 mod held;
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use mcp_protocol::Json;
 use serde_json::Value;
@@ -44,7 +44,7 @@ const DEFINITION: Definition<'_> = Definition {
 /// The tool.
 pub(crate) struct QueryDatabase {
     reader: Arc<Reader>,
-    held: Held,
+    held: Arc<Held>,
     questions: Questions,
 }
 
@@ -52,7 +52,7 @@ impl QueryDatabase {
     pub(crate) fn new(reader: Arc<Reader>, paging: Paging, questions: Questions) -> Self {
         QueryDatabase {
             reader,
-            held: Held::new(paging),
+            held: Arc::new(Held::new(paging)),
             questions,
         }
     }
@@ -202,8 +202,7 @@ impl QueryDatabase {
             query: request.query.clone(),
         };
         let limit = request.page.limit as usize;
-        let now = Instant::now();
-        if let Some(rows) = self.held.page(agent.name(), &key, place, limit, now) {
+        if let Some(rows) = self.held.page(agent.name(), &key, place, limit) {
             return Ok((rows, true));
         }
         let following = self
@@ -212,8 +211,7 @@ impl QueryDatabase {
         let Following { rows, is_sure } = following.await?;
         let page = rows.part(0, limit);
         if rows.count() > limit {
-            self.held
-                .hold(agent.name(), key, place, Arc::new(rows), Instant::now());
+            self.held.hold(agent.name(), key, place, rows);
         }
         Ok((page, is_sure))
     }

@@ -1,30 +1,38 @@
 //! Rows that were read ahead for whoever pages through a result.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
+
+use tokio::{task::AbortHandle, time::Instant};
 
 use crate::{
     Policy,
     read_only::{Place, Rows, fingerprint_of},
 };
 
-/// How much is held for an agent that pages through a result.
+/// Of how many results an agent's rows are held.
+const MOST_RESULTS: usize = 64;
+
+/// How much is held for those who page through results.
 #[derive(Clone, Copy, Debug)]
 pub struct Paging {
-    /// Bytes of an agent's rows; the oldest make room.
+    /// Bytes of an agent's rows; its oldest make room.
     pub held_bytes: usize,
+    /// Bytes of the rows of all agents; the oldest make room, whosever they are.
+    pub held_bytes_total: usize,
     /// For how long they are good.
     pub held_time: Duration,
 }
 
 impl Default for Paging {
-    /// 4 MiB and one minute.
+    /// 4 MiB, 64 MiB and one minute.
     fn default() -> Self {
         Paging {
             held_bytes: 4 << 20,
+            held_bytes_total: 64 << 20,
             held_time: Duration::from_secs(60),
         }
     }
@@ -33,12 +41,26 @@ impl Default for Paging {
 /// The rows that are held, for each agent its own.
 pub(super) struct Held {
     limits: Paging,
-    /// By the agents' names. Locked for a look-up or a pass over the table, never while waiting.
-    batches: Mutex<HashMap<String, VecDeque<Batch>>>,
+    /// Locked for a few steps, however much is held: all agents share it.
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    /// By their numbers, so that the oldest come first.
+    batches: BTreeMap<u64, Batch>,
+    /// The numbers of each agent's batches, by the agents' names.
+    by_agent: HashMap<Arc<str>, Vec<u64>>,
+    /// What all of them take.
+    bytes: usize,
+    last: u64,
+    /// What lets go of them when nobody comes any more.
+    sweeper: Option<AbortHandle>,
 }
 
 /// What was read of a result.
 struct Batch {
+    agent: Arc<str>,
     key: Key,
     /// The place that the rows follow.
     offset: u64,
@@ -64,67 +86,160 @@ impl Held {
     pub(super) fn new(limits: Paging) -> Self {
         Held {
             limits,
-            batches: Mutex::default(),
+            table: Mutex::default(),
         }
     }
 
     /// Gives at most `limit` rows of a result behind a place, if the first of them is held and the row
     /// before is the place's.
-    pub(super) fn page(
-        &self,
-        agent: &str,
-        key: &Key,
-        place: &Place,
-        limit: usize,
-        now: Instant,
-    ) -> Option<Rows> {
+    pub(super) fn page(&self, agent: &str, key: &Key, place: &Place, limit: usize) -> Option<Rows> {
         let (rows, start);
         {
-            let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
-            self.forget_old(&mut batches, now);
-            let batch = batches.get(agent)?.iter().find(|batch| batch.key == *key)?;
+            let mut table = self.lock();
+            table.forget_old(self.limits.held_time);
+            let mut own = table.own(agent).map(|number| &table.batches[number]);
+            let batch = own.find(|batch| batch.key == *key)?;
             start = batch.start(place)?;
-            rows = batch.rows.clone();
+            rows = Arc::clone(&batch.rows);
         }
         Some(rows.part(start, limit))
     }
 
     /// Holds rows of a result, which follow a place.
-    pub(super) fn hold(&self, agent: &str, key: Key, place: &Place, rows: Arc<Rows>, now: Instant) {
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with a timer.
+    pub(super) fn hold(self: &Arc<Self>, agent: &str, key: Key, place: &Place, mut rows: Rows) {
+        rows.shrink_to_fit();
         let bytes = rows.bytes() + key.query.len();
-        if bytes > self.limits.held_bytes {
+        if bytes > self.limits.held_bytes.min(self.limits.held_bytes_total) {
             return;
         }
-        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
-        self.forget_old(&mut batches, now);
-        let own = batches.entry(agent.to_owned()).or_default();
-        own.retain(|batch| batch.key != key);
-        own.push_back(Batch {
+        let mut table = self.lock();
+        table.forget_old(self.limits.held_time);
+        table.forget(agent, |batch| batch.key == key);
+        table.add(Batch {
+            agent: agent.into(),
             key,
             offset: place.offset,
             last_row: place.last_row,
-            rows,
+            rows: Arc::new(rows),
             bytes,
-            since: now,
+            since: Instant::now(),
         });
-        while own.iter().map(|batch| batch.bytes).sum::<usize>() > self.limits.held_bytes {
-            own.pop_front();
+        table.make_room(agent, &self.limits);
+        if table.sweeper.as_ref().is_none_or(AbortHandle::is_finished) {
+            table.sweeper = Some(self.sweep());
         }
     }
 
     /// Lets go of what is held of a query, which has been run anew from the beginning.
     pub(super) fn forget(&self, agent: &str, database: &str, query: &str) {
-        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = batches.get_mut(agent) {
-            own.retain(|batch| (&*batch.key.database, &*batch.key.query) != (database, query));
+        self.lock().forget(agent, |batch| {
+            (&*batch.key.database, &*batch.key.query) == (database, query)
+        });
+    }
+
+    /// Lets go of rows when they are old, until none are left.
+    fn sweep(self: &Arc<Self>) -> AbortHandle {
+        let held = Arc::downgrade(self);
+        let time = self.limits.held_time;
+        let mut end = Instant::now() + time;
+        let sweeping = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep_until(end).await;
+                let Some(held) = held.upgrade() else { return };
+                let mut table = held.lock();
+                table.forget_old(time);
+                let Some((_, oldest)) = table.batches.first_key_value() else {
+                    // Under the lock, so that whoever holds rows next sees that nobody looks after them.
+                    table.sweeper = None;
+                    return;
+                };
+                end = oldest.since + time;
+            }
+        });
+        sweeping.abort_handle()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(sweeper) = self.lock().sweeper.take() {
+            sweeper.abort();
+        }
+    }
+}
+
+impl Table {
+    /// The numbers of an agent's batches, the oldest first.
+    fn own(&self, agent: &str) -> impl Iterator<Item = &u64> {
+        self.by_agent.get(agent).into_iter().flatten()
+    }
+
+    fn add(&mut self, batch: Batch) {
+        self.last += 1;
+        self.bytes += batch.bytes;
+        let own = self.by_agent.entry(Arc::clone(&batch.agent)).or_default();
+        own.push(self.last);
+        self.batches.insert(self.last, batch);
+    }
+
+    fn remove(&mut self, number: u64) {
+        let Some(batch) = self.batches.remove(&number) else {
+            return;
+        };
+        self.bytes -= batch.bytes;
+        if let Some(own) = self.by_agent.get_mut(&batch.agent) {
+            own.retain(|other| *other != number);
+            if own.is_empty() {
+                self.by_agent.remove(&batch.agent);
+            }
         }
     }
 
-    fn forget_old(&self, batches: &mut HashMap<String, VecDeque<Batch>>, now: Instant) {
-        batches.retain(|_, own| {
-            own.retain(|batch| now.saturating_duration_since(batch.since) < self.limits.held_time);
-            !own.is_empty()
-        });
+    /// Lets go of those of an agent that are meant.
+    fn forget(&mut self, agent: &str, is_meant: impl Fn(&Batch) -> bool) {
+        let own = self.own(agent).copied();
+        let meant: Vec<u64> = own
+            .filter(|number| is_meant(&self.batches[number]))
+            .collect();
+        for number in meant {
+            self.remove(number);
+        }
+    }
+
+    fn forget_old(&mut self, time: Duration) {
+        let now = Instant::now();
+        while let Some((number, oldest)) = self.batches.first_key_value()
+            && now.saturating_duration_since(oldest.since) >= time
+        {
+            self.remove(*number);
+        }
+    }
+
+    /// Lets go of the oldest: of an agent that has too much, and of all if they have too much together.
+    fn make_room(&mut self, agent: &str, limits: &Paging) {
+        while let Some(oldest) = self.one_too_many(agent, limits) {
+            self.remove(oldest);
+        }
+    }
+
+    fn one_too_many(&self, agent: &str, limits: &Paging) -> Option<u64> {
+        let own = self.own(agent).map(|number| self.batches[number].bytes);
+        let (count, bytes) = own.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+        let oldest = if count > MOST_RESULTS || bytes > limits.held_bytes {
+            self.own(agent).next()
+        } else if self.bytes > limits.held_bytes_total {
+            self.batches.keys().next()
+        } else {
+            None
+        };
+        oldest.copied()
     }
 }
 
@@ -148,6 +263,7 @@ mod tests {
 
     const LIMITS: Paging = Paging {
         held_bytes: 1_000,
+        held_bytes_total: 1_500,
         held_time: Duration::from_secs(60),
     };
 
@@ -169,12 +285,12 @@ mod tests {
         }
     }
 
-    fn rows(count: usize) -> Arc<Rows> {
+    fn rows(count: usize) -> Rows {
         let mut gathered = Gathered::default();
         for value in (0..count).map(|n| format!("{n:16}")) {
             gathered.push_values([Some(&*value)]);
         }
-        Arc::new(gathered.finish(None).expect("it is UTF-8"))
+        gathered.finish(None).expect("it is UTF-8")
     }
 
     fn values(page: Option<Rows>) -> Option<Vec<String>> {
@@ -184,14 +300,22 @@ mod tests {
         })
     }
 
-    #[test]
-    fn an_agent_finds_its_own_rows_as_often_as_it_likes_while_they_are_good() {
-        let (held, now) = (Held::new(LIMITS), Instant::now());
-        held.hold("a", key("q"), &place(100, 9), rows(5), now);
+    fn held() -> Arc<Held> {
+        Arc::new(Held::new(LIMITS))
+    }
+
+    fn holds(held: &Held, agent: &str, query: &str) -> bool {
+        held.page(agent, &key(query), &place(1, 0), 1).is_some()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_finds_its_own_rows_as_often_as_it_likes_while_they_are_good() {
+        let held = held();
+        held.hold("a", key("q"), &place(100, 9), rows(5));
         for _ in 0..2 {
-            let page = held.page("a", &key("q"), &place(102, 1), 2, now);
+            let page = held.page("a", &key("q"), &place(102, 1), 2);
             assert_eq!(values(page).unwrap_or_default(), ["2", "3"]);
-            let page = held.page("a", &key("q"), &place(100, 9), 1, now);
+            let page = held.page("a", &key("q"), &place(100, 9), 1);
             assert_eq!(values(page).unwrap_or_default(), ["0"]);
         }
         for (agent, query, offset, before, seconds) in [
@@ -203,26 +327,70 @@ mod tests {
             ("a", "q", 105, 4, 0),
             ("a", "q", 102, 1, 60),
         ] {
-            let then = now + Duration::from_secs(seconds);
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            let page = held.page(agent, &key(query), &place(offset, before), 2);
             assert!(
-                held.page(agent, &key(query), &place(offset, before), 2, then)
-                    .is_none(),
+                page.is_none(),
                 "{agent} {query} {offset} {before} {seconds}"
             );
         }
     }
 
-    #[test]
-    fn the_oldest_rows_make_room_and_too_many_are_not_held() {
-        let (held, now) = (Held::new(LIMITS), Instant::now());
+    #[tokio::test]
+    async fn the_oldest_rows_make_room_and_too_many_are_not_held() {
+        let held = held();
         for query in ["first", "second", "third"] {
-            held.hold("a", key(query), &place(1, 0), rows(16), now);
+            held.hold("a", key(query), &place(1, 0), rows(16));
         }
-        held.hold("a", key("huge"), &place(1, 0), rows(1_000), now);
-        let is_held = |query| held.page("a", &key(query), &place(1, 0), 1, now).is_some();
+        held.hold("a", key("huge"), &place(1, 0), rows(1_000));
+        let is_held = |query| holds(&held, "a", query);
         assert_eq!(
             ["first", "second", "third", "huge"].map(is_held),
             [false, true, true, false]
         );
+    }
+
+    #[tokio::test]
+    async fn all_agents_together_hold_no_more_than_they_may() {
+        let held = held();
+        let agents = ["a", "b", "c", "d", "e", "f"];
+        for agent in agents {
+            held.hold(agent, key("q"), &place(1, 0), rows(20));
+        }
+        let is_held = agents.map(|agent| holds(&held, agent, "q"));
+        assert_eq!(is_held, [false, false, false, true, true, true]);
+        let table = held.lock();
+        assert!(table.bytes <= LIMITS.held_bytes_total, "{}", table.bytes);
+        assert_eq!(table.by_agent.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_agent_holds_rows_of_so_many_results_only() {
+        let held = Arc::new(Held::new(Paging::default()));
+        for number in 0..=MOST_RESULTS {
+            held.hold("a", key(&number.to_string()), &place(1, 0), rows(1));
+        }
+        let last = MOST_RESULTS.to_string();
+        let is_held = ["0", "1", &last].map(|query| holds(&held, "a", query));
+        assert_eq!(is_held, [false, true, true]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn old_rows_go_although_nobody_comes_any_more() {
+        let held = held();
+        for query in ["first", "second"] {
+            held.hold("a", key(query), &place(1, 0), rows(1));
+            tokio::time::advance(LIMITS.held_time / 2).await;
+        }
+        let count = || held.lock().batches.len();
+        for left in [1, 0] {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(count(), left);
+            tokio::time::advance(LIMITS.held_time / 2).await;
+        }
+        assert!(held.lock().sweeper.is_none());
+        held.hold("a", key("third"), &place(1, 0), rows(1));
+        tokio::time::sleep(LIMITS.held_time * 2).await;
+        assert_eq!(count(), 0, "as long as there are any they are looked after");
     }
 }
