@@ -124,8 +124,27 @@ pub struct Guards {
     /// Held for a look-up only; whoever finds no fresh list loads one for itself, so that nobody
     /// waits for another's slow database.
     loaded: Mutex<foldhash::HashMap<String, Loaded>>,
-    /// When which role was judged, on which generation of which database.
-    judged: Mutex<foldhash::HashMap<(String, u64, u8, String), Instant>>,
+    /// Held for a look-up, or now and then for a pass over all.
+    judged: Mutex<Judged>,
+}
+
+/// When which role was judged, on which generation of which database.
+#[derive(Default)]
+struct Judged {
+    at: foldhash::HashMap<(String, u64, u8, String), Instant>,
+    /// When it was last looked for those of long ago.
+    swept: Option<Instant>,
+}
+
+impl Judged {
+    /// Forgets what is of no use any more, once in a while: each token may have a role of its own.
+    fn forget_old(&mut self, now: Instant) {
+        let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < FRESH;
+        if !self.swept.as_ref().is_some_and(is_fresh) {
+            self.at.retain(|_, at| is_fresh(at));
+            self.swept = Some(now);
+        }
+    }
 }
 
 /// What the operator allows, by database and generation.
@@ -239,10 +258,10 @@ impl Guards {
         let key = (database.to_owned(), generation, kind, name.to_owned());
         {
             let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
-            if judged.get(&key).is_some_and(|at| at.elapsed() < FRESH) {
+            if judged.at.get(&key).is_some_and(|at| at.elapsed() < FRESH) {
                 return Ok(());
             }
-            judged.retain(|_, at| at.elapsed() < FRESH);
+            judged.forget_old(Instant::now());
         }
         let named = matches!(role, Role::Set(_)).then_some(name);
         // In a box, for every call would have room for it.
@@ -257,7 +276,7 @@ impl Guards {
         let allowance = self.allowances().of(database, generation);
         judge(database, &posture, &allowance.dangerous)?;
         let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
-        judged.insert(key, Instant::now());
+        judged.at.insert(key, Instant::now());
         Ok(())
     }
 
@@ -403,6 +422,23 @@ impl Guard {
                 "the name {name} may not appear in a query of a token that is bound to schemas: \
                  it tells of what lies outside of them; the operator can allow it with allow_functions"
             ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_that_were_judged_long_ago_are_forgotten_once_in_a_while() {
+        let (mut judged, start) = (Judged::default(), Instant::now());
+        let role = |number: u64| ("shop".to_owned(), number, 0, String::new());
+        for (number, left) in [(0, 1), (1, 2), (2, 3), (3, 3), (4, 4)] {
+            let now = start + FRESH * number / 3;
+            judged.forget_old(now);
+            judged.at.insert(role(number.into()), now);
+            assert_eq!(judged.at.len(), left, "the role that came {number}th");
         }
     }
 }
