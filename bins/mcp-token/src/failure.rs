@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Load(#[from] LoadError),
     #[error(transparent)]
     Edit(#[from] EditError),
+    #[error("the disk is full, so that {} could not be written without the entry of {id}; the token is refused from now on all the same, as its hash was written over with another one. Make room, and run `mcp-token remove {id}` again", text::printable(&.path.display().to_string()))]
+    NoRoom { path: PathBuf, id: TokenId },
     #[error(transparent)]
     Random(#[from] RandomError),
     #[error(transparent)]

@@ -1,7 +1,7 @@
 //! Removing a token.
 
 use server_config::Sources;
-use token_store::Selector;
+use token_store::{EditError, Selector, TokenFile};
 
 use crate::{failure::Failure, json, load, role, text, token_file, world::World};
 
@@ -18,6 +18,10 @@ pub(crate) fn run(
         let token = selector.find(draft.iter())?;
         draft.remove(&token.id);
         Ok::<_, Failure>(token)
+    });
+    let removed = removed.map_err(|failure| match failure {
+        Failure::Edit(error) if error.is_out_of_room() => without_room(&file, selector, error),
+        other => other,
     })?;
     world.warn(&removed.warnings);
     if let Some(left) = role::left_behind(&removed.value, file.path()) {
@@ -29,4 +33,58 @@ pub(crate) fn run(
         text::removed(&removed.value)
     };
     world.print(&text).map_err(Failure::Output)
+}
+
+/// Has the token refused, whose entry a full disk leaves no room to take out.
+fn without_room(file: &TokenFile, selector: &Selector, error: EditError) -> Failure {
+    let spoiled = || {
+        let token = selector.find(file.load()?.set.iter())?;
+        file.spoil(&token)?;
+        Ok::<_, Failure>(token.id.clone())
+    };
+    match spoiled() {
+        Ok(id) => Failure::NoRoom {
+            path: file.path().to_owned(),
+            id,
+        },
+        Err(_) => error.into(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io;
+
+    use time::OffsetDateTime;
+    use token_store::{NewToken, Secret};
+
+    use super::*;
+
+    #[test]
+    fn on_a_full_disk_the_token_is_refused_and_its_entry_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = TokenFile::new(folder.path().join("tokens.yaml"));
+        let secret = Secret::generate().unwrap();
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let made = file.edit(|draft| {
+            Ok::<_, EditError>(draft.create(&secret, NewToken::default(), now).unwrap())
+        });
+        let id = made.unwrap().value.id.clone();
+        let full = EditError::System {
+            step: "write",
+            path: file.path().to_owned(),
+            source: io::ErrorKind::StorageFull.into(),
+        };
+        let failure = without_room(&file, &Selector::from(&id), full);
+        assert!(matches!(&failure, Failure::NoRoom { id: told, .. } if *told == id));
+        let told = failure.to_string();
+        assert!(
+            told.contains(&format!("run `mcp-token remove {id}` again")),
+            "{told}"
+        );
+        let set = file.load().unwrap().set;
+        assert!(set.authenticate(secret.expose(), now).is_err());
+        assert_eq!(set.iter().next().map(|token| &token.id), Some(&id));
+    }
 }

@@ -5,6 +5,7 @@ mod identity;
 mod lock;
 mod read;
 mod save;
+mod spoil;
 mod warning;
 
 use std::{
