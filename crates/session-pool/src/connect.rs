@@ -2,6 +2,7 @@
 
 use std::{
     hash::RandomState,
+    pin::pin,
     str::FromStr,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -358,8 +359,10 @@ impl Connector {
         let pending = canceller.cancels.tasks.token();
         let task = tokio::spawn(async move {
             let _pending = pending;
+            // Its end would close the line, and so it must not end before the line was taken from it.
+            let mut connection = pin!(connection);
             tokio::select! {
-                ended = connection => {
+                ended = &mut connection => {
                     if let Err(error) = ended {
                         tracing::debug!(reason = %brief(&error), "a connection to PostgreSQL ended");
                     }

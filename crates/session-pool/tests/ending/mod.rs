@@ -72,6 +72,50 @@ fn ticks(pid: i32) -> u64 {
     fields.split_whitespace().nth(11).unwrap().parse().unwrap()
 }
 
+/// Waits until a process is at work on [`UNINTERRUPTIBLE`]; before that it might still find a cancel request.
+async fn working(pid: i32) {
+    let works = async {
+        while ticks(pid) < 10 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), works)
+        .await
+        .unwrap();
+}
+
+/// Makes sure that a process has its place in the budget until it has ended, which it does by itself, and that so many
+/// sessions are known meanwhile.
+async fn has_its_place_until_it_has_ended(
+    pid: i32,
+    observer: &Client,
+    sessions: &Sessions,
+    known: usize,
+) {
+    let begin = Instant::now();
+    loop {
+        let census = sessions.census();
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1";
+        let there = observer.query_one(sql, &[&pid]).await.unwrap();
+        if there.get::<_, i64>(0) == 0 {
+            break;
+        }
+        assert_eq!(census.budgets[0].taken, 1, "it counts among those of all");
+        assert_eq!(census.sessions, known);
+    }
+    let took = begin.elapsed();
+    assert!(
+        took > Duration::from_millis(1_200),
+        "{took:?} is too short to tell"
+    );
+    let freed = async {
+        while sessions.census().budgets[0].taken > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(AT_ONCE, freed).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_cannot_be_interrupted_takes_up_its_own_share_until_it_has_ended() {
     let observer = observer().await;
@@ -84,47 +128,31 @@ async fn what_cannot_be_interrupted_takes_up_its_own_share_until_it_has_ended() 
         connections: Some(1),
         ..Terms::default()
     };
-    let (id, taken) = ("stubborn", || sessions.census().budgets[0].taken);
-    let session = sessions.open_on(id, None, &terms);
+    let session = sessions.open_on("stubborn", None, &terms);
     let lease = session.lease("main").await.unwrap();
     let pid = pid(&lease).await;
     let statement = tokio::spawn(async move { lease.batch_execute(UNINTERRUPTIBLE).await });
-    let works = async {
-        // Before that it might still find the request.
-        while ticks(pid) < 10 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), works)
-        .await
-        .unwrap();
+    working(pid).await;
     statement.abort();
     assert!(statement.await.unwrap_err().is_cancelled());
     let next = session.lease("main").await;
     assert!(matches!(next, Err(LeaseError::Busy { .. })), "its only one");
     drop(session);
-    let begin = Instant::now();
-    loop {
-        let census = sessions.census();
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%ltrim(repeat%' AND pid <> pg_backend_pid()";
-        let is_over = observer.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0;
-        if is_over {
-            break;
-        }
-        assert_eq!(census.budgets[0].taken, 1, "it counts among those of all");
-        assert_eq!(census.sessions, 1, "its session is not forgotten");
-    }
-    let took = begin.elapsed();
-    assert!(
-        took > Duration::from_millis(1_200),
-        "{took:?} is too short to tell"
-    );
-    let freed = async {
-        while taken() > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(AT_ONCE, freed).await.unwrap();
+    // It is not forgotten, for it would come back with all of its share.
+    has_its_place_until_it_has_ended(pid, &observer, &sessions, 1).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_interrupted_has_its_place_although_its_session_is_closed() {
+    let observer = observer().await;
+    let sessions = sessions();
+    let lease = sessions.open("outlived", None).lease("main").await.unwrap();
+    let pid = pid(&lease).await;
+    let statement = tokio::spawn(async move { lease.batch_execute(UNINTERRUPTIBLE).await });
+    working(pid).await;
+    sessions.close("outlived");
+    assert!(statement.await.unwrap().is_err(), "nobody waits for it");
+    has_its_place_until_it_has_ended(pid, &observer, &sessions, 0).await;
 }
 
 #[tokio::test]
