@@ -28,9 +28,12 @@ use crate::{
 /// How long a cancel request may take; the connection is closed afterwards in any case.
 const CANCEL_TIME: Duration = Duration::from_secs(1);
 
-/// How soon it is looked whether PostgreSQL has ended a statement and nobody said so; later and later after that.
-const FIRST_LOOK: Duration = Duration::from_secs(2);
+/// How soon a request is repeated while PostgreSQL has not hung up; later and later after that.
+const FIRST_REPEAT: Duration = Duration::from_millis(16);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How soon it is looked whether PostgreSQL has ended a statement and nobody said so.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// How long such a look may take.
 const LOOK_TIME: Duration = Duration::from_secs(5);
@@ -75,7 +78,9 @@ impl Canceller {
             async move {
                 match timeout(CANCEL_TIME, canceller.send(&token)).await {
                     // Apart from the cancel requests, for which the end of the program waits.
-                    Ok(Ok(())) => _ = tokio::spawn(async move { remains.end(&canceller).await }),
+                    Ok(Ok(())) => {
+                        tokio::spawn(async move { remains.end(&canceller, &token).await });
+                    }
                     _ => tracing::debug!(
                         "a cancel request could not be sent; its connection is closed all the same"
                     ),
@@ -171,7 +176,7 @@ impl Remains {
 
     /// Closes the connection and waits until PostgreSQL has hung up, so that a statement which nothing interrupts takes
     /// up its session's share and nobody else's.
-    async fn end(mut self, canceller: &Canceller) {
+    async fn end(mut self, canceller: &Canceller, token: &CancelToken) {
         let Some(stream) = &mut self.stream else {
             return;
         };
@@ -179,13 +184,16 @@ impl Remains {
         _ = timeout(CANCEL_TIME, stream.shutdown()).await;
         let mut nowhere = tokio::io::sink();
         let mut rest = pin!(tokio::io::copy(stream, &mut nowhere));
-        let (begun, mut pause) = (Instant::now(), FIRST_LOOK);
+        let (begun, mut pause) = (Instant::now(), FIRST_REPEAT);
         while begun.elapsed() < LONGEST_END {
             if timeout(pause, &mut rest).await.is_ok() {
                 return;
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
-            let Some(process) = self.process else {
+            // A process that gets the request before it has read the statement forgets it, and runs that. To ask again
+            // ends nothing of anybody else: the request is for this connection, which nobody else gets.
+            _ = timeout(CANCEL_TIME, canceller.send(token)).await;
+            let Some(process) = self.process.filter(|_| begun.elapsed() >= FIRST_LOOK) else {
                 continue;
             };
             if let Ok(Ok(true)) = timeout(LOOK_TIME, canceller.is_over(process)).await {

@@ -155,6 +155,59 @@ async fn what_cannot_be_interrupted_has_its_place_although_its_session_is_closed
     has_its_place_until_it_has_ended(pid, &observer, &sessions, 0).await;
 }
 
+/// Sends a process a signal.
+fn signal(pid: i32, name: &str) {
+    let mut kill = std::process::Command::new("kill");
+    let sent = kill.args(["-s", name, &pid.to_string()]).status().unwrap();
+    assert!(sent.success(), "{name} to {pid}");
+}
+
+/// Waits until a process that is stopped was sent a cancel request (proc(5): ShdPnd, of which bit 1 is SIGINT).
+async fn asked(pid: i32) {
+    let was_asked = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+        u64::from_str_radix(pending.unwrap().trim(), 16).unwrap() & 2 != 0
+    };
+    while !was_asked() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_comes_after_its_cancel_request_is_cancelled_as_well() {
+    for closes in [true, false] {
+        let observer = observer().await;
+        let sessions = sessions();
+        let lease = sessions.open("late", None).lease("main").await.unwrap();
+        let pid = pid(&lease).await;
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'ClientRead'";
+        while observer
+            .query_one(waits, &[&pid])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+            == 0
+        {}
+        signal(pid, "STOP");
+        let statement =
+            tokio::spawn(async move { lease.batch_execute("SELECT pg_sleep(60)").await });
+        // The statement is on its way by the time that another one has been answered.
+        observer.batch_execute("SELECT 1").await.unwrap();
+        if closes {
+            sessions.close("late");
+        } else {
+            statement.abort();
+        }
+        let was_asked = tokio::time::timeout(Duration::from_secs(20), asked(pid)).await;
+        signal(pid, "CONT");
+        was_asked.unwrap();
+        let took = gone(&observer, "late").await;
+        assert!(took < AT_ONCE, "took {took:?}");
+    }
+}
+
 #[tokio::test]
 async fn finishing_waits_until_what_others_run_is_cancelled() {
     let observer = observer().await;
