@@ -2,7 +2,7 @@
 
 use std::{error::Error, sync::Arc};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 
 use super::{
@@ -15,6 +15,9 @@ use crate::{
     render::{self, Rendered},
     writing::Writer,
 };
+
+/// Up to 2^53 every whole number is exact.
+const MOST_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// The tool.
 pub(crate) struct CustomQuery {
@@ -87,7 +90,12 @@ impl CustomQuery {
         let mut values = Vec::new();
         for parameter in &self.tool.parameters {
             let name = &parameter.name;
-            let value = call.arguments.value(name).as_ref().and_then(text);
+            let value = match call.arguments.value(name) {
+                Some(Value::Number(number)) if parameter.kind == "integer" => {
+                    Some(whole(&number).ok_or_else(|| too_long(name))?)
+                }
+                value => value.as_ref().and_then(text),
+            };
             if value.as_ref().is_some_and(|value| value.contains('\0')) {
                 return Err(Failure::told(format!(
                     "{name} has a NUL character, which no text in PostgreSQL can have; leave it out"
@@ -195,6 +203,22 @@ fn input_schema(tool: &CustomTool) -> Value {
         "required": required,
         "additionalProperties": false,
     })
+}
+
+/// Writes a whole number, also `2.0`, as PostgreSQL reads it. One that may not be what the client wrote is none: what is
+/// larger than 64 bits was rounded when it was read.
+fn whole(number: &Number) -> Option<String> {
+    if !number.is_f64() {
+        return Some(number.to_string());
+    }
+    let number = number.as_f64()?;
+    (number.abs() <= MOST_EXACT).then(|| format!("{number:.0}"))
+}
+
+fn too_long(name: &str) -> Failure {
+    Failure::told(format!(
+        "{name} is a number of too many digits, which would be rounded"
+    ))
 }
 
 /// Writes a JSON value as PostgreSQL reads it; `None` is NULL.

@@ -71,6 +71,11 @@ async fn a_custom_tool_binds_what_it_is_given() {
     );
     assert!(texts[1].contains("there are more"), "{texts:?}");
 
+    for most in [json!(2.0), json!(2e0), json!(2)] {
+        let (_, structured) = caller.done("of_status", json!({"most": most})).await;
+        assert_eq!(structured["row_count"], 2, "{most}");
+    }
+
     let hostile = "'; DROP TABLE users; --";
     let arguments = json!({
         "text": hostile, "number": 1.5, "switch": true, "list": [1, null, 3], "texts": ["a,b", "c\"d\\e", "NULL", null]
@@ -110,8 +115,13 @@ async fn a_custom_tool_binds_what_it_is_given() {
         ),
         (
             "of_status",
+            json!({"most": 9_223_372_036_854_775_807_i64}),
+            "22003",
+        ),
+        (
+            "of_status",
             json!({"most": 99_999_999_999_999_999_999.0}),
-            "22",
+            "most is a number of too many digits",
         ),
     ] {
         let failure = caller.failed(tool, arguments.clone()).await;
