@@ -111,6 +111,12 @@ pub(crate) struct Explain {
     pub(crate) buffers: bool,
 }
 
+/// The setting for queries about the catalogue. Where there are thousands of tables PostgreSQL takes these for
+/// dear, and would compile for seconds what it answers in milliseconds.
+pub(crate) fn not_compiled() -> (&'static str, String) {
+    ("jit", "off".to_owned())
+}
+
 impl Reader {
     pub(crate) fn new(guards: Arc<Guards>, limits: QueryLimits) -> Self {
         Reader {
@@ -272,18 +278,15 @@ impl Reader {
         .await
     }
 
-    /// Runs a query of ours, which may take parameters.
+    /// Runs a query of ours about the catalogue, which may take parameters.
     pub(crate) async fn ask(
         &self,
         agent: &Agent,
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, ReadError> {
-        self.leased(agent, None, |lease, guard| async move {
-            let (begin, limits) = (guard.opening.reading(), agent.limits(self.limits));
-            exchange::ask(lease, &begin, sql, parameters, limits).await
-        })
-        .await
+        self.ask_with(agent, &[not_compiled()], sql, parameters)
+            .await
     }
 
     /// Runs a query of ours after setting things for its transaction alone.

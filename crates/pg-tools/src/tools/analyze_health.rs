@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Agent,
-    read_only::{ReadError, Reader},
+    read_only::{ReadError, Reader, not_compiled},
 };
 
 const DEFINITION: Definition<'_> = Definition {
@@ -171,7 +171,8 @@ impl AnalyzeHealth {
             ));
         };
         let part = if check.is_last { left } else { left / 2 };
-        let settings = [("statement_timeout", part.as_millis().max(1).to_string())];
+        let time = part.as_millis().max(1).to_string();
+        let settings = [not_compiled(), ("statement_timeout", time)];
         let parameters = [
             (&self.tolerance as _, Type::FLOAT8),
             (&limit as _, Type::INT8),

@@ -136,7 +136,8 @@ impl CustomQuery {
     async fn read(&self, agent: &Agent, parameters: &[Parameter<'_>]) -> Result<Rows, Failure> {
         let most_bytes = agent.limits(self.reader.limits).result_bytes;
         let most_rows = agent.most_rows(self.tool.max_rows.into());
-        let found = self.reader.ask(agent, &self.wrapped, parameters).await?;
+        let asked = self.reader.ask_with(agent, &[], &self.wrapped, parameters);
+        let found = asked.await?;
         let (mut rows, mut bytes, mut cut) = (Gathered::default(), 0, None);
         let columns = self.described.columns.clone();
         for row in &found {

@@ -231,3 +231,28 @@ async fn a_custom_tool_that_writes_is_for_who_may() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn what_only_asks_the_catalogue_is_never_compiled_and_what_others_wrote_may_be() {
+    let admin = superuser(cluster()).await;
+    let sql = "CREATE ROLE compiling LOGIN IN ROLE shop_reader; ALTER ROLE compiling SET jit = on";
+    admin.batch_execute(sql).await.unwrap();
+    let caller = Caller::new("compiling");
+    let sql = "SELECT pg_catalog.current_setting('jit')";
+    let reader = crate::read_only::Reader::new(Arc::default(), crate::QueryLimits::default());
+    let asked = reader.ask(&caller.agent, sql, &[]).await.unwrap();
+    assert_eq!(asked[0].get::<_, &str>(0), "off");
+    let tools = crate::CustomTools(caller.shelf.clone());
+    let tool = custom("compiles", sql, &[]);
+    tools
+        .replace(vec![tool], caller.agent.session())
+        .await
+        .unwrap();
+    for (name, arguments) in [
+        ("compiles", json!({})),
+        ("query_database", json!({"query": sql})),
+    ] {
+        let (_, structured) = caller.done(name, arguments).await;
+        assert_eq!(structured["rows"], json!([["on"]]), "{name}");
+    }
+}
