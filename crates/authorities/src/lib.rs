@@ -1,8 +1,8 @@
 //! The certificate authorities that a TLS client trusts: those of a PEM file, or the system's.
 //!
 //! ```
-//! let trusted = authorities::trusted(None);
-//! # _ = trusted;
+//! let missing = authorities::trusted(Some("/no/such.pem".as_ref())).unwrap_err();
+//! assert!(missing.to_string().starts_with("cannot read certificates from /no/such.pem"));
 //! ```
 
 use std::{fs, path::Path};
