@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc};
 use anyhow::Context;
 use pg_tools::{Allowance, DangerousRoles};
 use server_config::{
-    ChannelBinding, Config, Database as Configured, SslMode, TargetSession as Wanted, read_regular,
+    ChannelBinding, Config, Database as Configured, Host, SslMode, TargetSession as Wanted,
+    read_regular,
 };
 use session_pool::{Database, Limits, TargetSession, Tls, Verification};
 use tokio_postgres::config::ChannelBinding as Binding;
@@ -161,13 +162,13 @@ impl fmt::Display for Differences {
 
 fn describe(configured: &Configured) -> anyhow::Result<Database> {
     let tls = tls(configured)?;
-    let login = login(configured, &configured.host, configured.port);
-    let mut database = Database::new(&configured.name, login, tls);
-    database.fallbacks = configured
-        .other_hosts
-        .iter()
-        .map(|host| self::login(configured, &host.name, host.port))
-        .collect();
+    let mut database = Database::new(
+        &configured.name,
+        login(configured, &configured.first_host()),
+        tls,
+    );
+    let others = configured.other_hosts.iter();
+    database.fallbacks = others.map(|host| login(configured, host)).collect();
     database.target = match configured.target_session_attrs {
         Wanted::Any => TargetSession::Any,
         Wanted::ReadWrite => TargetSession::ReadWrite,
@@ -183,11 +184,11 @@ fn describe(configured: &Configured) -> anyhow::Result<Database> {
     Ok(database)
 }
 
-fn login(configured: &Configured, host: &str, port: u16) -> tokio_postgres::Config {
+fn login(configured: &Configured, host: &Host) -> tokio_postgres::Config {
     let mut login = tokio_postgres::Config::new();
     login
-        .host(host)
-        .port(port)
+        .host(&host.name)
+        .port(host.port)
         .user(&configured.user)
         .dbname(&configured.database)
         .channel_binding(match configured.channel_binding {
@@ -197,7 +198,7 @@ fn login(configured: &Configured, host: &str, port: u16) -> tokio_postgres::Conf
         })
         .keepalives_idle(std::time::Duration::from_secs(30))
         .tcp_user_timeout(std::time::Duration::from_secs(30));
-    if let Some(password) = &configured.password {
+    if let Some(password) = &host.password {
         login.password(password.expose());
     }
     login

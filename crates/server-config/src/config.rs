@@ -585,9 +585,8 @@ fn fill_passwords(
         .iter_mut()
         .filter(|database| database.password.is_none())
     {
-        match pgpass::find(&path, database) {
-            Ok(password) => database.password = password,
-            Err(message) => warnings.push(format!("{}: {message}", path.display())),
+        if let Err(message) = pgpass::fill(&path, database) {
+            warnings.push(format!("{}: {message}", path.display()));
         }
     }
     warnings.dedup();

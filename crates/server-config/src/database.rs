@@ -110,7 +110,7 @@ pub struct Database {
     pub database: String,
     /// The role to log in as.
     pub user: String,
-    /// Its password, where one is known.
+    /// The password on `host`, where one is known.
     pub password: Option<Password>,
     /// How far TLS is asked for.
     pub sslmode: SslMode,
@@ -133,6 +133,16 @@ pub struct Database {
 }
 
 impl Database {
+    /// The host that is tried first.
+    #[must_use]
+    pub fn first_host(&self) -> Host {
+        Host {
+            name: self.host.clone(),
+            port: self.port,
+            password: self.password.clone(),
+        }
+    }
+
     /// Makes a database of a connection URL (`postgres://user:password@host:port/name?sslmode=..`).
     ///
     /// # Errors
@@ -325,20 +335,25 @@ fn build(
         .ok()?
         .into_iter();
     let first = hosts.next()?;
+    let password = settings.text("password");
+    let password = password.map(|text| Password::new(text.to_owned()));
     Some(Database {
         name,
         host: first.name,
         port: first.port,
-        other_hosts: hosts.collect(),
+        other_hosts: hosts
+            .map(|host| Host {
+                password: password.clone(),
+                ..host
+            })
+            .collect(),
         target_session_attrs: settings
             .text("target_session_attrs")
             .and_then(TargetSession::from_word)
             .unwrap_or_default(),
         database: settings.text("database").unwrap_or(&user).to_owned(),
         user,
-        password: settings
-            .text("password")
-            .map(|text| Password::new(text.to_owned())),
+        password,
         sslmode,
         sslrootcert,
         channel_binding: settings

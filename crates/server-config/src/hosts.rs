@@ -2,6 +2,8 @@
 
 use std::net::Ipv6Addr;
 
+use crate::Password;
+
 /// A host and its port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
@@ -9,6 +11,8 @@ pub struct Host {
     pub name: String,
     /// Port.
     pub port: u16,
+    /// The password there, where one is known.
+    pub password: Option<Password>,
 }
 
 /// Which server of several is wanted, as libpq's `target_session_attrs`.
@@ -63,6 +67,7 @@ pub(crate) fn read(text: &str, port: u16) -> Result<Vec<Host>, String> {
         return Ok(vec![Host {
             name: text.to_owned(),
             port,
+            password: None,
         }]);
     }
     let count = text.split(',').count();
@@ -111,6 +116,7 @@ fn host(text: &str, default: u16) -> Result<Host, &'static str> {
     Ok(Host {
         name: name.to_owned(),
         port,
+        password: None,
     })
 }
 

@@ -7,13 +7,13 @@ use crate::{Database, Password, read_regular};
 /// A line for each of some ten thousand databases.
 const LARGEST: u64 = 1 << 20;
 
-/// Finds the password for a database in a password file.
+/// Gives each host of a database its password in a password file, if it has one there.
 ///
 /// # Errors
 /// A sentence, when the file is there and may not be used.
-pub(crate) fn find(path: &Path, database: &Database) -> Result<Option<Password>, String> {
+pub(crate) fn fill(path: &Path, database: &mut Database) -> Result<(), String> {
     let Ok(metadata) = fs::metadata(path) else {
-        return Ok(None);
+        return Ok(());
     };
     if !metadata.is_file() {
         return Err("is not a regular file and is not used".into());
@@ -23,26 +23,37 @@ pub(crate) fn find(path: &Path, database: &Database) -> Result<Option<Password>,
     }
     let bytes = read_regular(path, LARGEST).map_err(|error| format!("cannot be read: {error}"))?;
     let text = String::from_utf8_lossy(&bytes);
-    Ok(text.lines().find_map(|line| password_in(line, database)))
+    let of = |host: &str, port| {
+        let mut lines = text.lines();
+        lines.find_map(|line| password_in(line, host, port, database))
+    };
+    let first = of(&database.host, database.port);
+    let others = database.other_hosts.iter();
+    let others: Vec<_> = others.map(|host| of(&host.name, host.port)).collect();
+    database.password = first;
+    for (host, password) in database.other_hosts.iter_mut().zip(others) {
+        host.password = password;
+    }
+    Ok(())
 }
 
-fn password_in(line: &str, database: &Database) -> Option<Password> {
+fn password_in(line: &str, host: &str, port: u16, database: &Database) -> Option<Password> {
     if line.starts_with('#') {
         return None;
     }
     let fields = fields(line);
-    let [host, port, name, user, password] = fields.as_slice() else {
+    let [its_host, its_port, name, user, password] = fields.as_slice() else {
         return None;
     };
     let fits = |field: &str, value: &str| field == "*" || field == value;
     // libpq looks for `localhost` when the connection goes through a socket's folder.
-    let own_host = if database.host.starts_with('/') {
+    let known_as = if host.starts_with('/') {
         "localhost"
     } else {
-        &database.host
+        host
     };
-    let fits = (fits(host, own_host) || *host == database.host)
-        && fits(port, &database.port.to_string())
+    let fits = (fits(its_host, known_as) || its_host == host)
+        && fits(its_port, &port.to_string())
         && fits(name, &database.database)
         && fits(user, &database.user);
     fits.then(|| Password::new(password.clone()))
@@ -74,6 +85,12 @@ mod tests {
         Database::from_url("d", "postgres://ann@db:5433/shop").unwrap()
     }
 
+    fn file(lines: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), lines).unwrap();
+        file
+    }
+
     #[test]
     fn the_first_line_that_fits_gives_the_password() {
         for (line, password) in [
@@ -86,25 +103,34 @@ mod tests {
             ("db:5433:shop", None),
             ("", None),
         ] {
-            let found = password_in(line, &database());
+            let found = password_in(line, "db", 5433, &database());
             assert_eq!(found.as_ref().map(Password::expose), password, "{line}");
         }
     }
 
     #[test]
+    fn each_host_has_its_own_password_and_none_has_another_ones() {
+        let hosts = "postgres://ann@db1,db2:5433,db3/shop";
+        let mut database = Database::from_url("d", hosts).unwrap();
+        let file = file("db1:5432:*:ann:first\ndb2:5432:*:ann:wrong port\ndb2:*:*:ann:second\n");
+        fill(file.path(), &mut database).unwrap();
+        let others = database.other_hosts.iter().map(|host| &host.password);
+        let found: Vec<_> = std::iter::once(&database.password)
+            .chain(others)
+            .map(|password| password.as_ref().map(Password::expose))
+            .collect();
+        assert_eq!(found, [Some("first"), Some("second"), None]);
+    }
+
+    #[test]
     fn a_file_that_others_can_read_is_not_used() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), "*:*:*:*:secret\n").unwrap();
+        let (file, mut database) = (file("*:*:*:*:secret\n"), database());
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(
-            find(file.path(), &database())
-                .unwrap_err()
-                .contains("chmod 0600")
-        );
+        let refused = fill(file.path(), &mut database).unwrap_err();
+        assert!(refused.contains("chmod 0600"), "{refused}");
+        assert_eq!(database.password, None);
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(
-            find(file.path(), &database()).unwrap().unwrap().expose(),
-            "secret"
-        );
+        fill(file.path(), &mut database).unwrap();
+        assert_eq!(database.password.unwrap().expose(), "secret");
     }
 }
