@@ -14,7 +14,7 @@ use std::{
 use time::OffsetDateTime;
 
 use crate::{
-    file::{self, EditError, LoadError, replace_beside},
+    file::{self, EditError, LoadError, lock_beside, replace_beside},
     format::instant,
     token::TokenId,
 };
@@ -98,6 +98,7 @@ impl UsageLog {
         path: &Path,
         is_known: impl Fn(&TokenId) -> bool,
     ) -> Result<(), EditError> {
+        let _lock = lock_beside(path)?;
         let mut log = Self::read(path).map_err(EditError::system("read", path))?;
         for (id, since) in &self.0 {
             log.add(id.clone(), since.clone());
@@ -241,6 +242,21 @@ mod tests {
         let written = UsageLog::load(&path);
         assert_eq!((written.0[&one].calls, written.0[&one].at), (36, later));
         assert_ne!(written.0[&one].client, "older");
+    }
+
+    #[test]
+    fn what_several_servers_add_at_once_is_all_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = UsageLog::path_for(&folder.path().join("tokens.yaml"));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..20).for_each(|_| log().add_to(&path, |_| true).unwrap()));
+            }
+        });
+        assert_eq!(
+            UsageLog::load(&path).0[&TokenId::numbered(1)].calls,
+            12 * 80
+        );
     }
 
     #[test]

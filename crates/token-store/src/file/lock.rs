@@ -22,7 +22,7 @@ use super::{EditError, save};
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// The right to change a token file; given back on drop, or by the system when the process dies.
-pub(super) struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 

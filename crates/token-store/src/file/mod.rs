@@ -53,7 +53,12 @@ pub struct Edited<T> {
     pub warnings: Vec<Warning>,
 }
 
-/// Replaces a file that one program alone writes.
+/// Waits for the lock of a file beside the token file, which several servers may write.
+pub(crate) fn lock_beside(path: &Path) -> Result<lock::Lock, EditError> {
+    lock::Lock::acquire(&save::resolve(path)?)
+}
+
+/// Replaces a file beside the token file.
 pub(crate) fn replace_beside(path: &Path, content: &[u8]) -> Result<(), EditError> {
     let real = save::resolve(path)?;
     save::replace(&real, content, || false).map(|_| ())
