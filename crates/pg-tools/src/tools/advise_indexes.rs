@@ -1,6 +1,7 @@
 //! `advise_indexes`: which index would make a query cheaper.
 
 mod candidates;
+mod partitions;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -43,8 +44,9 @@ const MOST_KEPT: f64 = 0.2;
 const INSTALLED: &str = "SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e \
      JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'hypopg'";
 
-/// How many rows a table has, and whether an index begins with these columns already.
-const TABLE: &str = "SELECT c.reltuples::pg_catalog.float8, EXISTS ( \
+/// How many rows a table has, in how many partitions if it has some, and whether an index begins with these columns
+/// already.
+const TABLE: &str = "SELECT COALESCE(p.rows, c.reltuples)::pg_catalog.float8, COALESCE(p.parts, 1)::pg_catalog.float8, EXISTS ( \
        SELECT FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid \
        JOIN pg_catalog.pg_am m ON m.oid = i.relam \
        WHERE x.indrelid = c.oid AND x.indisvalid AND x.indpred IS NULL AND m.amname = 'btree' \
@@ -53,6 +55,10 @@ const TABLE: &str = "SELECT c.reltuples::pg_catalog.float8, EXISTS ( \
               JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.attnum \
               WHERE k.place <= pg_catalog.cardinality($3::text[])) = $3) \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     LEFT JOIN LATERAL ( \
+       SELECT pg_catalog.sum(l.reltuples) FILTER (WHERE l.reltuples > 0), pg_catalog.count(*) \
+       FROM pg_catalog.pg_partition_tree(c.oid) t JOIN pg_catalog.pg_class l ON l.oid = t.relid WHERE t.isleaf \
+     ) p(rows, parts) ON c.relkind = 'p' \
      WHERE n.nspname = $1 AND c.relname = $2";
 
 /// The tool.
@@ -121,7 +127,8 @@ impl AdviseIndexes {
         let query = call.arguments.text("query")?;
         call.arguments.finish()?;
         let allotted = &Allotted::begin(agent, &self.0);
-        let now = self.plan(agent, &query, None, &[]).await?;
+        let mut now = self.plan(agent, &query, None, &[]).await?;
+        partitions::join(&self.0, agent, &mut now.plan).await?;
         let candidates = candidates::of(&now.plan);
         let rows = self.0.ask(agent, INSTALLED, &[]).await?;
         let hypopg: Option<String> = rows.first().and_then(|row| row.try_get(0).ok());
@@ -148,7 +155,7 @@ impl AdviseIndexes {
         hypopg: Option<&str>,
         indexes: &[&Candidate],
     ) -> Result<Planned, ReadError> {
-        let statements: Vec<String> = indexes.iter().map(|index| index.statement("")).collect();
+        let statements: Vec<String> = indexes.iter().map(|index| index.statement()).collect();
         let (imagined, text) = self.0.what_if(agent, query, hypopg, &statements).await?;
         let whole: Value = serde_json::from_str(&text).map_err(|_| ReadError::Unreadable)?;
         let plan = whole.pointer("/0/Plan").cloned().unwrap_or_default();
@@ -293,8 +300,11 @@ impl AdviseIndexes {
             return Ok(false);
         };
         let count: f64 = row.try_get(0).map_err(unreadable)?;
-        let is_indexed: bool = row.try_get(1).map_err(unreadable)?;
-        Ok(!is_indexed && count >= FEW_ROWS && scans_for_few(plan, index, count))
+        let parts: f64 = row.try_get(1).map_err(unreadable)?;
+        let is_indexed: bool = row.try_get(2).map_err(unreadable)?;
+        // Each partition is scanned by itself.
+        let of_scan = count / parts.max(1.0);
+        Ok(!is_indexed && count >= FEW_ROWS && scans_for_few(plan, index, of_scan))
     }
 }
 
@@ -354,6 +364,9 @@ fn found(is_tried: bool, cost: f64, advised: &Advised, allotted: &Allotted) -> F
             allotted.in_words()
         ));
     }
+    if Advised::indexes(advice).any(|index| index.is_partitioned) {
+        said.push("Writes to a partitioned table wait while its index is built. Where they may not, CREATE INDEX ON ONLY it, then CONCURRENTLY on each partition, and ALTER INDEX .. ATTACH PARTITION.".into());
+    }
     if !advice.is_empty() {
         said.push("Every index costs each write to its table. Compare with execute_explain before and after.".into());
     }
@@ -363,9 +376,7 @@ fn found(is_tried: bool, cost: f64, advised: &Advised, allotted: &Allotted) -> F
 impl Advice {
     fn statements(&self) -> Vec<String> {
         let indexes = self.indexes.iter();
-        indexes
-            .map(|index| index.statement(" CONCURRENTLY"))
-            .collect()
+        indexes.map(Candidate::advised).collect()
     }
 
     fn structured(&self) -> Vec<Value> {

@@ -210,7 +210,7 @@ impl CountRows {
 }
 
 /// Adds the tables that a plan reads, each with its schema.
-fn add_tables(node: &Value, tables: &mut BTreeSet<(String, String)>) {
+pub(super) fn add_tables(node: &Value, tables: &mut BTreeSet<(String, String)>) {
     let text = |field: &str| node[field].as_str().map(str::to_owned);
     if let (Some(schema), Some(name)) = (text("Schema"), text("Relation Name")) {
         tables.insert((schema, name));

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::partitions;
 use crate::quoting::identifier;
 
 /// The longest index that is thought of, in columns.
@@ -20,12 +21,27 @@ pub(super) const MOST_CANDIDATES: usize = 16;
 pub(super) struct Candidate {
     pub(super) schema: String,
     pub(super) table: String,
+    /// Whether the table is a partitioned one, for which PostgreSQL builds no index `CONCURRENTLY`.
+    pub(super) is_partitioned: bool,
     pub(super) columns: Vec<String>,
 }
 
 impl Candidate {
-    /// Writes `CREATE INDEX`, with a word after it.
-    pub(super) fn statement(&self, word: &str) -> String {
+    /// The statement that makes it.
+    pub(super) fn statement(&self) -> String {
+        self.written("")
+    }
+
+    /// The statement that makes it while others write to the table, where there is one.
+    pub(super) fn advised(&self) -> String {
+        self.written(if self.is_partitioned {
+            ""
+        } else {
+            " CONCURRENTLY"
+        })
+    }
+
+    fn written(&self, word: &str) -> String {
         let columns: Vec<_> = self.columns.iter().map(|name| identifier(name)).collect();
         format!(
             "CREATE INDEX{word} ON {}.{} ({})",
@@ -43,10 +59,11 @@ pub(super) type Together = Vec<Candidate>;
 pub(super) const MOST_TOGETHER: usize = 3;
 
 /// What a query does with the columns of one table.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Uses {
     schema: String,
     table: String,
+    is_partitioned: bool,
     /// Compared for equality.
     equal: Vec<String>,
     /// Compared as smaller or larger.
@@ -86,6 +103,7 @@ pub(super) fn of(plan: &Value) -> Vec<Together> {
         let of_table = |columns: Vec<String>| Candidate {
             schema: uses.schema.clone(),
             table: uses.table.clone(),
+            is_partitioned: uses.is_partitioned,
             columns,
         };
         for lists in lists(uses) {
@@ -144,8 +162,16 @@ fn find_tables(plan: &Value, tables: &mut BTreeMap<String, Uses>) {
             let uses = Uses {
                 schema,
                 table,
+                is_partitioned: partitions::is_of_partitioned(node),
                 ..Uses::default()
             };
+            if uses.is_partitioned
+                && let Some(whole) = partitions::alias_of_whole(&alias)
+            {
+                tables
+                    .entry(whole.to_owned())
+                    .or_insert_with(|| uses.clone());
+            }
             tables.entry(alias).or_insert(uses);
         }
     });
@@ -602,7 +628,7 @@ mod tests {
             ["status,total", "status,placed", "status", "total"]
         );
         assert_eq!(
-            of(&plan)[0][0].statement(" CONCURRENTLY"),
+            of(&plan)[0][0].advised(),
             "CREATE INDEX CONCURRENTLY ON \"shop\".\"orders\" (\"status\", \"total\")"
         );
     }

@@ -136,6 +136,63 @@ async fn an_or_gets_an_index_for_each_of_its_sides_or_none() {
     }
 }
 
+/// A table of 20 partitions, of which each is a twentieth of what a query on it costs.
+const EVENTS: &str = "CREATE SCHEMA events; GRANT USAGE ON SCHEMA events TO shop_reader; \
+    CREATE TABLE events.event (id int, day int, who int, what text) PARTITION BY RANGE (day); \
+    SELECT pg_catalog.format('CREATE TABLE events.event_%s PARTITION OF events.event FOR VALUES FROM (%s) TO (%s)', n, n, n + 1) \
+      FROM pg_catalog.generate_series(0, 19) n";
+
+async fn add_events(cluster: &private_postgres::Cluster) {
+    let admin = superuser(cluster).await;
+    let (table, partitions) = EVENTS.rsplit_once("; ").unwrap();
+    admin.batch_execute(table).await.unwrap();
+    for row in admin.query(partitions, &[]).await.unwrap() {
+        admin.batch_execute(row.get(0)).await.unwrap();
+    }
+    let fill = "INSERT INTO events.event SELECT n, n % 20, n % 5000, 'what ' || n FROM pg_catalog.generate_series(1, 40000) n; \
+         ANALYZE events.event; GRANT SELECT ON ALL TABLES IN SCHEMA events TO shop_reader";
+    admin.batch_execute(fill).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_partitioned_table_gets_one_index_and_not_one_for_each_partition() {
+    let tried = imaginative().await;
+    for cluster in [tried, cluster()] {
+        add_events(cluster).await;
+        let trial = trial(cluster);
+        let statement = async |query: &str| {
+            let given = json!({ "query": query });
+            let (text, structured) = trial.done("advise_indexes", given).await;
+            let advice = structured["advice"].as_array().unwrap().clone();
+            assert!(advice.len() <= 1, "{query}: {text}");
+            let waits = text.contains("Writes to a partitioned table wait");
+            let first = advice.first().map(|first| first["statement"].clone());
+            (first.unwrap_or_default(), waits)
+        };
+        for (query, index, is_partitioned) in [
+            (
+                "SELECT * FROM events.event WHERE who = 7",
+                "CREATE INDEX ON \"events\".\"event\" (\"who\")",
+                true,
+            ),
+            (
+                "SELECT * FROM events.event_3 WHERE who = 7",
+                "CREATE INDEX CONCURRENTLY ON \"events\".\"event_3\" (\"who\")",
+                false,
+            ),
+        ] {
+            assert_eq!(statement(query).await, (json!(index), is_partitioned));
+        }
+        let most = "SELECT * FROM events.event WHERE who > 7";
+        assert_eq!(statement(most).await, (json!(null), false));
+        if std::ptr::eq(cluster, tried) {
+            let sorted = "SELECT * FROM events.event ORDER BY id LIMIT 5";
+            let index = "CREATE INDEX ON \"events\".\"event\" (\"id\")";
+            assert_eq!(statement(sorted).await, (json!(index), true));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_name_that_is_not_there_is_told_with_the_nearest() {
     let trial = trial(cluster());
