@@ -1,7 +1,6 @@
 //! `advise_indexes`: which index would make a query cheaper.
 
 mod candidates;
-mod partitions;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -11,7 +10,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio_postgres::{error::SqlState, types::Type};
 
-use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, allotted::Allotted};
+use super::{
+    Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, allotted::Allotted,
+    partitions::Wholes,
+};
 use crate::{
     Agent,
     read_only::{Imagined, ReadError, Reader},
@@ -127,9 +129,9 @@ impl AdviseIndexes {
         let query = call.arguments.text("query")?;
         call.arguments.finish()?;
         let allotted = &Allotted::begin(agent, &self.0);
-        let mut now = self.plan(agent, &query, None, &[]).await?;
-        partitions::join(&self.0, agent, &mut now.plan).await?;
-        let candidates = candidates::of(&now.plan);
+        let now = self.plan(agent, &query, None, &[]).await?;
+        let wholes = &Wholes::of(&self.0, agent, &now.plan).await?;
+        let candidates = candidates::of(&now.plan, wholes);
         let rows = self.0.ask(agent, INSTALLED, &[]).await?;
         let hypopg: Option<String> = rows.first().and_then(|row| row.try_get(0).ok());
         let advised = match &hypopg {
@@ -142,7 +144,13 @@ impl AdviseIndexes {
                 };
                 self.tried(&trial, now.cost, candidates).await?
             }
-            None => self.guessed(agent, allotted, &now.plan, candidates).await?,
+            None => {
+                let read = &Read {
+                    plan: &now.plan,
+                    wholes,
+                };
+                self.guessed(agent, allotted, read, candidates).await?
+            }
         };
         Ok(found(hypopg.is_some(), now.cost, &advised, allotted))
     }
@@ -236,7 +244,7 @@ impl AdviseIndexes {
         &self,
         agent: &Agent,
         allotted: &Allotted,
-        plan: &Value,
+        read: &Read<'_>,
         candidates: Vec<Together>,
     ) -> Result<Advised, Failure> {
         let mut advice: Vec<Advice> = Vec::new();
@@ -257,7 +265,7 @@ impl AdviseIndexes {
                     return Advised::cut(advice, time_is_up(allotted));
                 };
                 let is_missing = {
-                    let asked = self.is_missing(agent, plan, &index);
+                    let asked = self.is_missing(agent, read, &index);
                     allotted.wait(time, asked).await
                 };
                 match is_missing {
@@ -286,7 +294,7 @@ impl AdviseIndexes {
     async fn is_missing(
         &self,
         agent: &Agent,
-        plan: &Value,
+        read: &Read<'_>,
         index: &Candidate,
     ) -> Result<bool, ReadError> {
         let parameters = [
@@ -304,7 +312,7 @@ impl AdviseIndexes {
         let is_indexed: bool = row.try_get(2).map_err(unreadable)?;
         // Each partition is scanned by itself.
         let of_scan = count / parts.max(1.0);
-        Ok(!is_indexed && count >= FEW_ROWS && scans_for_few(plan, index, of_scan))
+        Ok(!is_indexed && count >= FEW_ROWS && read.scans_for_few(read.plan, index, of_scan))
     }
 }
 
@@ -324,14 +332,29 @@ struct Trial<'a> {
     allotted: &'a Allotted,
 }
 
-/// Says whether a plan reads a table as a whole to keep a few of its rows.
-fn scans_for_few(node: &Value, index: &Candidate, count: f64) -> bool {
-    let is_scan = node["Node Type"] == "Seq Scan"
-        && node["Schema"] == index.schema.as_str()
-        && node["Relation Name"] == index.table.as_str();
-    let kept = node["Plan Rows"].as_f64().unwrap_or(count);
-    let below = || node["Plans"].as_array().into_iter().flatten();
-    is_scan && kept < MOST_KEPT * count || below().any(|node| scans_for_few(node, index, count))
+/// A plan, and the partitioned tables that it reads.
+struct Read<'a> {
+    plan: &'a Value,
+    wholes: &'a Wholes,
+}
+
+impl Read<'_> {
+    /// Says whether a part of the plan reads a table, or a partition of it, as a whole to keep a few of its rows.
+    fn scans_for_few(&self, node: &Value, index: &Candidate, count: f64) -> bool {
+        let is_scan = node["Node Type"] == "Seq Scan" && self.is_of(node, index);
+        let kept = node["Plan Rows"].as_f64().unwrap_or(count);
+        let below = || node["Plans"].as_array().into_iter().flatten();
+        is_scan && kept < MOST_KEPT * count
+            || below().any(|node| self.scans_for_few(node, index, count))
+    }
+
+    fn is_of(&self, node: &Value, index: &Candidate) -> bool {
+        let text = |field: &str| node[field].as_str().unwrap_or_default();
+        let (schema, table) = (text("Schema"), text("Relation Name"));
+        let whole = self.wholes.of_partition(schema, table);
+        let (schema, table) = whole.map_or((schema, table), |(schema, table)| (schema, table));
+        (schema, table) == (&index.schema, &index.table)
+    }
 }
 
 /// Says whether a plan uses an index.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, keep_first};
+use super::{
+    Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, keep_first, partitions::Wholes,
+};
 use crate::read_only::{Explain, Reader};
 use findings::Finding;
 use plan::Plan;
@@ -57,9 +59,14 @@ impl ExecuteExplain {
         let mut explained = whole.get_mut(0).map(Value::take).unwrap_or_default();
         leave_out(&mut explained);
         shorten(&mut explained);
+        let wholes = match analyze {
+            true => Wholes::of(&self.0, agent, &explained["Plan"]).await?,
+            // Nothing is found in a plan without measurements.
+            false => Wholes::default(),
+        };
         let plan = Plan::read(&explained);
         let most_bytes = agent.limits(self.0.limits).result_bytes;
-        let mut findings = findings::of(&plan);
+        let mut findings = findings::of(&plan, &wholes);
         let bytes = |found: &Finding| found.finding.len() + found.next_step.len();
         let mut is_cut = keep_first(&mut findings, most_bytes, bytes) > 0;
 

@@ -13,6 +13,7 @@ mod generate_embedding;
 mod get_schema_info;
 mod list_databases;
 mod named;
+mod partitions;
 mod query_database;
 mod read_resource;
 mod sessions;

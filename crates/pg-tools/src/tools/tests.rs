@@ -285,6 +285,47 @@ async fn a_plan_names_tables_as_sql_would_and_leaves_out_what_nodes_put_out() {
 }
 
 #[tokio::test]
+async fn scans_of_the_partitions_of_one_table_are_one_finding() {
+    let admin = superuser(cluster()).await;
+    let sql = "CREATE SCHEMA days; GRANT USAGE ON SCHEMA days TO shop_reader; \
+        CREATE TABLE days.day (day int, who int) PARTITION BY RANGE (day)";
+    admin.batch_execute(sql).await.unwrap();
+    for day in 0..20 {
+        let sql = format!(
+            "CREATE TABLE days.day_{day} PARTITION OF days.day FOR VALUES FROM ({day}) TO ({})",
+            day + 1
+        );
+        admin.batch_execute(&sql).await.unwrap();
+    }
+    let sql = "INSERT INTO days.day SELECT n % 20, n FROM pg_catalog.generate_series(1, 10000) n; \
+        ANALYZE days.day; GRANT SELECT ON ALL TABLES IN SCHEMA days TO shop_reader";
+    admin.batch_execute(sql).await.unwrap();
+    let caller = reader();
+    let query =
+        "SELECT a.day FROM days.day a JOIN days.day b USING (day) WHERE a.who = 7 AND b.who < 100";
+    let (_, structured) = caller
+        .done("execute_explain", json!({ "query": query }))
+        .await;
+    let findings = structured["findings"].as_array().unwrap();
+    let told: Vec<&str> = findings
+        .iter()
+        .map(|found| found["finding"].as_str().unwrap())
+        .collect();
+    let scans: Vec<_> = told
+        .iter()
+        .filter(|told| {
+            told.contains("The sequential scans of 20 partitions of days.day read 10000 rows")
+        })
+        .collect();
+    assert_eq!((scans.len(), told.len()), (2, 2), "{told:?}");
+    let step = findings[0]["next_step"].as_str().unwrap();
+    assert!(step.contains("CREATE INDEX ON days.day (...)"), "{step}");
+    let one = json!({ "query": "SELECT * FROM days.day_3 WHERE who = 7" });
+    let (_, structured) = caller.done("execute_explain", one).await;
+    assert_eq!(structured["findings"], json!([]));
+}
+
+#[tokio::test]
 async fn only_a_plain_query_is_explained() {
     let caller = Caller::new(cluster().superuser());
     for query in [

@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::partitions;
-use crate::quoting::identifier;
+use crate::{
+    quoting::identifier,
+    tools::partitions::{Wholes, alias_of_whole},
+};
 
 /// The longest index that is thought of, in columns.
 const MOST_COLUMNS: usize = 4;
@@ -94,9 +96,9 @@ const ORDERS: [&str; 2] = ["Sort Key", "Group Key"];
 
 /// Thinks of indexes: of those that are compared for equality together and then one that is not, of those for the
 /// sides of an `OR`, of the first followed by an order, and of single columns.
-pub(super) fn of(plan: &Value) -> Vec<Together> {
+pub(super) fn of(plan: &Value, wholes: &Wholes) -> Vec<Together> {
     let mut tables = BTreeMap::new();
-    find_tables(plan, &mut tables);
+    find_tables(plan, wholes, &mut tables);
     find_uses(plan, &mut tables);
     let mut found = Vec::new();
     for uses in tables.values() {
@@ -153,24 +155,24 @@ fn visit<'a>(node: &'a Value, see: &mut impl FnMut(&'a Value)) {
 }
 
 /// Finds which table each alias stands for.
-fn find_tables(plan: &Value, tables: &mut BTreeMap<String, Uses>) {
+fn find_tables(plan: &Value, wholes: &Wholes, tables: &mut BTreeMap<String, Uses>) {
     visit(plan, &mut |node| {
         let text = |field: &str| node[field].as_str().map(str::to_owned);
         if let (Some(schema), Some(table), Some(alias)) =
             (text("Schema"), text("Relation Name"), text("Alias"))
         {
+            let whole = wholes.of_partition(&schema, &table);
+            let is_partitioned = whole.is_some();
+            let (schema, table) = whole.cloned().unwrap_or((schema, table));
             let uses = Uses {
                 schema,
                 table,
-                is_partitioned: partitions::is_of_partitioned(node),
+                is_partitioned,
                 ..Uses::default()
             };
-            if uses.is_partitioned
-                && let Some(whole) = partitions::alias_of_whole(&alias)
-            {
-                tables
-                    .entry(whole.to_owned())
-                    .or_insert_with(|| uses.clone());
+            if let Some(alias) = alias_of_whole(&alias).filter(|_| is_partitioned) {
+                let alias = alias.to_owned();
+                tables.entry(alias).or_insert_with(|| uses.clone());
             }
             tables.entry(alias).or_insert(uses);
         }
@@ -597,7 +599,7 @@ mod tests {
             let plan = json!({
                 "Node Type": "Seq Scan", "Schema": "shop", "Relation Name": "orders", "Alias": "o", "Filter": filter
             });
-            let columns: Vec<String> = of(&plan).iter().map(shown).collect();
+            let columns: Vec<String> = of(&plan, &Wholes::default()).iter().map(shown).collect();
             assert_eq!(columns, expected, "{filter}");
         }
     }
@@ -622,13 +624,13 @@ mod tests {
                 "Filter": "((o.total > 5) AND (o.status = 'paid'::text))"
             }]
         });
-        let columns: Vec<String> = of(&plan).iter().map(shown).collect();
+        let columns: Vec<String> = of(&plan, &Wholes::default()).iter().map(shown).collect();
         assert_eq!(
             columns,
             ["status,total", "status,placed", "status", "total"]
         );
         assert_eq!(
-            of(&plan)[0][0].advised(),
+            of(&plan, &Wholes::default())[0][0].advised(),
             "CREATE INDEX CONCURRENTLY ON \"shop\".\"orders\" (\"status\", \"total\")"
         );
     }

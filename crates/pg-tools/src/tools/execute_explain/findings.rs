@@ -1,6 +1,12 @@
 //! What in a plan costs more than it should, each with a next step.
 
+use std::collections::BTreeMap;
+
 use super::plan::{Node, Plan};
+use crate::{
+    quoting::written,
+    tools::partitions::{Wholes, alias_of_whole},
+};
 
 /// Something to look at.
 pub(super) struct Finding {
@@ -17,14 +23,15 @@ const FEW_ROWS: f64 = 1_000.0;
 /// A filter that throws away more than this share of what was read asks for an index.
 const THROWN_AWAY: f64 = 0.9;
 
-/// Looks at every node; the findings come in the order of the plan.
-pub(super) fn of(plan: &Plan<'_>) -> Vec<Finding> {
-    let mut findings = Vec::new();
+/// Looks at every node; the findings come in the order of the plan, and those about partitioned tables at its end.
+pub(super) fn of(plan: &Plan<'_>, wholes: &Wholes) -> Vec<Finding> {
+    let (mut findings, mut partitioned) = (Vec::new(), Partitioned::new());
     plan.root.visit(&mut |node| {
+        let is_of_partitioned = is_of_partitioned(node, wholes, &mut partitioned);
         findings.extend(
             [
                 misestimate(node),
-                unselective_scan(node),
+                unselective_scan(node).filter(|_| !is_of_partitioned),
                 spill(node),
                 repeated_scan(node),
                 wasted_join(node),
@@ -33,6 +40,10 @@ pub(super) fn of(plan: &Plan<'_>) -> Vec<Finding> {
             .flatten(),
         );
     });
+    findings.extend(partitioned.iter().filter_map(|((table, _), scanned)| {
+        let what = format!("{} partitions of {table}", scanned.count);
+        scanned.unselective("scans", &what, table)
+    }));
     findings
 }
 
@@ -77,26 +88,79 @@ fn wrong_guess(node: &Node<'_>) -> Option<(f64, f64)> {
 }
 
 fn unselective_scan(node: &Node<'_>) -> Option<Finding> {
-    if node.kind() != "Seq Scan" {
-        return None;
+    let mut scanned = Scanned::default();
+    scanned.add(node);
+    let relation = node.relation()?;
+    scanned.unselective("scan", &relation, &relation)
+}
+
+/// What sequential scans with a filter have read.
+#[derive(Default)]
+struct Scanned {
+    count: usize,
+    removed: f64,
+    kept: f64,
+    filter: String,
+}
+
+impl Scanned {
+    fn add(&mut self, node: &Node<'_>) {
+        let Some(filter) = node.text("Filter").filter(|_| node.kind() == "Seq Scan") else {
+            return;
+        };
+        if self.filter.is_empty() {
+            filter.clone_into(&mut self.filter);
+        }
+        let removed = node.number("Rows Removed by Filter").unwrap_or_default();
+        self.removed += removed * node.loops();
+        self.kept += node.actual_rows().unwrap_or_default();
+        self.count += 1;
     }
-    let (relation, filter) = (node.relation()?, node.text("Filter")?);
-    let removed = node.number("Rows Removed by Filter")? * node.loops();
-    let kept = node.actual_rows()?;
-    let share = removed / (removed + kept);
-    if removed < FEW_ROWS || share < THROWN_AWAY {
-        return None;
+
+    fn unselective(&self, scan: &str, what: &str, relation: &str) -> Option<Finding> {
+        let Scanned {
+            removed,
+            kept,
+            filter,
+            ..
+        } = self;
+        let share = removed / (removed + kept);
+        if *removed < FEW_ROWS || share < THROWN_AWAY {
+            return None;
+        }
+        Some(Finding {
+            finding: format!(
+                "The sequential {scan} of {what} read {:.0} rows and threw {:.1} % of them away: {filter}",
+                removed + kept,
+                share * 100.0
+            ),
+            next_step: format!(
+                "An index on the columns of that condition lets PostgreSQL read only what it needs: CREATE INDEX ON {relation} (...)."
+            ),
+        })
     }
-    Some(Finding {
-        finding: format!(
-            "The sequential scan of {relation} read {:.0} rows and threw {:.1} % of them away: {filter}",
-            removed + kept,
-            share * 100.0
-        ),
-        next_step: format!(
-            "An index on the columns of that condition lets PostgreSQL read only what it needs: CREATE INDEX ON {relation} (...)."
-        ),
-    })
+}
+
+/// What was scanned of partitioned tables, each behind the alias that it was read by. Each partition may be too small
+/// to tell anything, and there may be thousands.
+type Partitioned = BTreeMap<(String, String), Scanned>;
+
+/// Takes a scan of a partition for one of its table; says whether it is one.
+fn is_of_partitioned(node: &Node<'_>, wholes: &Wholes, scanned: &mut Partitioned) -> bool {
+    let whole = || {
+        let (schema, table) = (node.text("Schema")?, node.text("Relation Name")?);
+        let (schema, table) = wholes.of_partition(schema, table)?;
+        let alias = alias_of_whole(node.text("Alias")?)?;
+        Some((
+            format!("{}.{}", written(schema), written(table)),
+            alias.to_owned(),
+        ))
+    };
+    let Some(whole) = whole() else {
+        return false;
+    };
+    scanned.entry(whole).or_default().add(node);
+    true
 }
 
 fn spill(node: &Node<'_>) -> Option<Finding> {
