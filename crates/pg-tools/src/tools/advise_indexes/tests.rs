@@ -328,5 +328,6 @@ async fn without_hypopg_the_plan_is_read_and_that_is_said() {
             .done("advise_indexes", json!({ "query": query }))
             .await;
         assert_eq!(structured["advice"], json!([]), "{query}: {text}");
+        assert!(text.contains("an expression such as lower(name)"), "{text}");
     }
 }
