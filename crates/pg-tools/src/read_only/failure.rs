@@ -23,8 +23,9 @@ const ABOUT_OTHERS: [&str; 2] = ["40", "57"];
 const STANDBY: [&str; 2] = ["0A000", "25006"];
 
 /// What to do about errors that say nothing of that, by how their codes begin.
-const REMEDIES: [(&str, &str); 5] = [
+const REMEDIES: [(&str, &str); 6] = [
     ("22021", ENCODING),
+    ("22P05", NO_SUCH_CHARACTER),
     ("40001", AGAIN),
     ("40P01", AGAIN),
     ("57014", LESS),
@@ -39,6 +40,11 @@ const AGAIN: &str = "what others did at the same time stood in the way, and noth
 /// What to do about bytes that are no text, as a database of the encoding SQL_ASCII takes them.
 const ENCODING: &str = "these bytes are no text in UTF-8; where the database has the encoding SQL_ASCII, convert_to(column, 'SQL_ASCII') gives them as they are, \
     and convert_from(convert(convert_to(column, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'UTF8') as text, if they are in LATIN1";
+
+/// What to do about a character that one of two encodings does not have: most often the database's, with what was
+/// sent; or UTF-8, with a value in which there are bytes that the database's encoding gives no meaning.
+const NO_SUCH_CHARACTER: &str = "an encoding does not have this character: where it is the database's, no value and no name in it has it, so leave it out; \
+    where a value that is read holds such bytes, convert_to(column, getdatabaseencoding()) gives them as they are";
 
 /// What to do about a query that takes too long.
 const LESS: &str = "ask for less: filter earlier, aggregate, or use an index; if it waited for a lock that another held, try again later";

@@ -188,16 +188,26 @@ async fn a_condition_cannot_leave_its_place() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_are_told_with_a_way_to_read_them() {
-    let query = "SELECT convert_from('\\xff', 'UTF8')";
-    let failure = reader()
-        .failed("query_database", json!({ "query": query }))
-        .await;
-    assert!(failure.contains("SQLSTATE: 22021"), "{failure}");
-    assert!(
-        failure.contains("HINT: these bytes are no text in UTF-8"),
-        "{failure}"
-    );
+async fn what_an_encoding_does_not_have_is_told_with_what_to_do() {
+    for (query, code, hint) in [
+        (
+            "SELECT convert_from('\\xff', 'UTF8')",
+            "22021",
+            "these bytes are no text in UTF-8",
+        ),
+        (
+            "SELECT convert_to('€', 'LATIN1')",
+            "22P05",
+            "an encoding does not have this character",
+        ),
+    ] {
+        let failure = reader()
+            .failed("query_database", json!({ "query": query }))
+            .await;
+        for part in [format!("SQLSTATE: {code}"), format!("HINT: {hint}")] {
+            assert!(failure.contains(&part), "{query}: {failure}");
+        }
+    }
 }
 
 #[tokio::test]
