@@ -330,6 +330,26 @@ async fn scans_of_the_partitions_of_one_table_are_one_finding() {
     assert_eq!((scans.len(), told.len()), (2, 2), "{told:?}");
     let step = findings[0]["next_step"].as_str().unwrap();
     assert!(step.contains("CREATE INDEX ON days.day (...)"), "{step}");
+    // The planner takes conditions for independent of each other.
+    let wrong = "SELECT * FROM days.day WHERE who % 2 = 0 AND who % 4 = 0 AND who >= 0";
+    let (_, structured) = caller
+        .done("execute_explain", json!({ "query": wrong }))
+        .await;
+    let found = structured["findings"][0]["finding"].as_str().unwrap();
+    assert_eq!(
+        structured["findings"].as_array().unwrap().len(),
+        1,
+        "{structured}"
+    );
+    assert!(
+        found.starts_with("The scans of 5 partitions of days.day were planned for "),
+        "{found}"
+    );
+    let step = &structured["findings"][0]["next_step"];
+    assert!(
+        step.as_str().unwrap().starts_with("Run ANALYZE days.day;"),
+        "{step}"
+    );
     let one = json!({ "query": "SELECT * FROM days.day_3 WHERE who = 7" });
     let (_, structured) = caller.done("execute_explain", one).await;
     assert_eq!(structured["findings"], json!([]));

@@ -30,7 +30,7 @@ pub(super) fn of(plan: &Plan<'_>, wholes: &Wholes) -> Vec<Finding> {
         let is_of_partitioned = is_of_partitioned(node, wholes, &mut partitioned);
         findings.extend(
             [
-                misestimate(node),
+                misestimate(node).filter(|_| !is_of_partitioned),
                 unselective_scan(node).filter(|_| !is_of_partitioned),
                 spill(node),
                 repeated_scan(node),
@@ -40,10 +40,11 @@ pub(super) fn of(plan: &Plan<'_>, wholes: &Wholes) -> Vec<Finding> {
             .flatten(),
         );
     });
-    findings.extend(partitioned.iter().filter_map(|((table, _), scanned)| {
+    for ((table, _), scanned) in &partitioned {
         let what = format!("{} partitions of {table}", scanned.count);
-        scanned.unselective("scans", &what, table)
-    }));
+        let unselective = scanned.unselective("scans", &what, table);
+        findings.extend(scanned.misjudged(table).into_iter().chain(unselective));
+    }
     findings
 }
 
@@ -55,9 +56,7 @@ fn misestimate(node: &Node<'_>) -> Option<Finding> {
             finding: format!(
                 "{kind} on {relation} was planned for {guess:.0} rows and gave {actual:.0}"
             ),
-            next_step: format!(
-                "Run ANALYZE {relation}; if the condition combines several columns, CREATE STATISTICS on them."
-            ),
+            next_step: analyze(&relation),
         });
     }
     // What a join is fed wrongly it also guesses wrongly.
@@ -69,6 +68,12 @@ fn misestimate(node: &Node<'_>) -> Option<Finding> {
         finding: format!("{kind} was planned for {guess:.0} rows and gave {actual:.0}, although its inputs were guessed well"),
         next_step: "The joined columns depend on each other in a way that PostgreSQL does not know: ANALYZE both tables, raise the statistics target of the columns, or join on fewer of them.".into(),
     })
+}
+
+fn analyze(relation: &str) -> String {
+    format!(
+        "Run ANALYZE {relation}; if the condition combines several columns, CREATE STATISTICS on them."
+    )
 }
 
 fn is_join(node: &Node<'_>) -> bool {
@@ -94,9 +99,12 @@ fn unselective_scan(node: &Node<'_>) -> Option<Finding> {
     scanned.unselective("scan", &relation, &relation)
 }
 
-/// What sequential scans with a filter have read.
+/// What sequential scans with a filter have read, and how many scans of whatever kind were guessed wrongly.
 #[derive(Default)]
 struct Scanned {
+    wrong: usize,
+    guess: f64,
+    actual: f64,
     count: usize,
     removed: f64,
     kept: f64,
@@ -115,6 +123,29 @@ impl Scanned {
         self.removed += removed * node.loops();
         self.kept += node.actual_rows().unwrap_or_default();
         self.count += 1;
+    }
+
+    fn compare(&mut self, node: &Node<'_>) {
+        if let Some((guess, actual)) = wrong_guess(node) {
+            self.wrong += 1;
+            self.guess += guess;
+            self.actual += actual;
+        }
+    }
+
+    fn misjudged(&self, table: &str) -> Option<Finding> {
+        let Scanned {
+            wrong,
+            guess,
+            actual,
+            ..
+        } = self;
+        (*wrong > 0).then(|| Finding {
+            finding: format!(
+                "The scans of {wrong} partitions of {table} were planned for {guess:.0} rows and gave {actual:.0}"
+            ),
+            next_step: analyze(table),
+        })
     }
 
     fn unselective(&self, scan: &str, what: &str, relation: &str) -> Option<Finding> {
@@ -159,7 +190,9 @@ fn is_of_partitioned(node: &Node<'_>, wholes: &Wholes, scanned: &mut Partitioned
     let Some(whole) = whole() else {
         return false;
     };
-    scanned.entry(whole).or_default().add(node);
+    let scanned = scanned.entry(whole).or_default();
+    scanned.add(node);
+    scanned.compare(node);
     true
 }
 
