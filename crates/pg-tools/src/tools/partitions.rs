@@ -15,8 +15,8 @@ use crate::{
 /// A table, behind its schema.
 type Named = (String, String);
 
-/// The partitions of which a plan ($1 schemas, $2 names) reads several, each with the table that it is of. A single
-/// one was named itself, or is all that the query needs.
+/// The partitions of which a plan ($1 schemas, $2 names) reads several, each with the table that it is of, if the
+/// agent's list of schemas lets it see that. A single one was named itself, or is all that the query needs.
 const WHOLES: &str = "SELECT w.* FROM ( \
        SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, o.nspname::pg_catalog.text, r.relname::pg_catalog.text, \
               pg_catalog.count(*) OVER (PARTITION BY r.oid) AS parts \
@@ -25,7 +25,9 @@ const WHOLES: &str = "SELECT w.* FROM ( \
        JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.name AND c.relispartition \
        JOIN pg_catalog.pg_class r ON r.oid = pg_catalog.pg_partition_root(c.oid) \
        JOIN pg_catalog.pg_namespace o ON o.oid = r.relnamespace \
-     ) w(schema, name, whole_schema, whole_name, parts) WHERE w.parts > 1";
+     ) w(schema, name, whole_schema, whole_name, parts) \
+     WHERE w.parts > 1 \
+       AND COALESCE(w.whole_schema = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true)";
 
 /// The partitioned tables of which a plan reads several partitions.
 #[derive(Default)]
