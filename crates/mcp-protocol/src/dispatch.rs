@@ -18,6 +18,7 @@ use crate::methods::{self, Method};
 use crate::model::{Discovery, Empty, Project, ReadResult, Reply};
 use crate::outbox::Outbox;
 use crate::params::{self, Params};
+use crate::places::Place;
 use crate::revision::Revision;
 use crate::rounds::{self, Asking, Outcome};
 use crate::service::{Arrival, Channel, Scope, Service, no_session};
@@ -31,6 +32,8 @@ pub(crate) struct Done {
     pub(crate) message: Option<Vec<u8>>,
     /// The session that the request opened.
     pub(crate) session: Option<Arc<Session>>,
+    /// What the request holds among those of its principal.
+    pub(crate) place: Option<Place>,
 }
 
 impl From<Vec<u8>> for Done {
@@ -38,6 +41,7 @@ impl From<Vec<u8>> for Done {
         Self {
             message: Some(message),
             session: None,
+            place: None,
         }
     }
 }
@@ -54,7 +58,7 @@ impl<H: Handler> Service<H> {
         let place = self.requests.enter(principal.name());
         let headers = arrival.channel.headers();
         let params = Params::read(request.params.as_deref())?;
-        let _place = place.ok_or_else(|| {
+        let place = place.ok_or_else(|| {
             self.tell_refused(request, &params, &principal);
             too_many_requests()
         })?;
@@ -97,14 +101,19 @@ impl<H: Handler> Service<H> {
         };
         let session = scope.session.clone();
         // Named once: it is large, and each place that names it has room for it.
-        let mut served = pin!(self.serve(request, &params, scope, &arrival, outbox));
+        let served = self.serve(request, &params, scope, &arrival, outbox);
+        let mut served = pin!(async {
+            let done = served.await?;
+            let place = Some(place);
+            Ok(Done { place, ..done })
+        });
         let Some(session) = session else {
             return served.await;
         };
         let (_running, cancelled) = session.begin(&request.id);
         tokio::select! {
             biased;
-            Ok(()) = cancelled => Ok(Done { message: None, session: None }),
+            Ok(()) = cancelled => Ok(Done { message: None, session: None, place: None }),
             () = session.ended() => Err(no_session()),
             done = &mut served => done,
         }
@@ -241,6 +250,7 @@ impl<H: Handler> Service<H> {
         Ok(Done {
             message: Some(message),
             session: Some(session),
+            place: None,
         })
     }
 
@@ -366,7 +376,7 @@ fn unknown(method: &str, revision: Revision) -> Failure {
 fn too_many_requests() -> Failure {
     Failure::new(
         INTERNAL_ERROR,
-        "too many requests run at once; wait for one to end",
+        "too many requests run at once; wait for one to end, and read its answer",
     )
     .status(429)
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::jsonrpc::{self, Failure, INTERNAL_ERROR, Id};
 use crate::outbox::Outbox;
+use crate::places::Place;
 use crate::session::Session;
 
 /// How long it may take to send the answers of requests that were stopped.
@@ -41,6 +42,9 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// The session that the request opened.
     pub(crate) session: Option<Arc<Session>>,
+    /// What the request holds among those of its principal until its answer is written, so that who does not read answers
+    /// has no room for more of them.
+    pub(crate) place: Option<Place>,
 }
 
 /// What a running request does next.
@@ -75,6 +79,7 @@ impl Exchange {
                 message: self.id.as_ref().map(message),
                 status: failure.status,
                 session: None,
+                place: None,
             });
         }
     }

@@ -219,6 +219,7 @@ impl<H: Handler> Service<H> {
                 message: None,
                 status: 200,
                 session: None,
+                place: None,
             }
         });
         Exchange::new(outbox, None, answer)

@@ -53,7 +53,10 @@ impl<K: Eq + Hash> Places<K> {
             return None;
         }
         count.fetch_add(1, Ordering::AcqRel);
-        Some(Place(Arc::clone(count)))
+        Some(Place {
+            taken: Arc::clone(count),
+            places: 1,
+        })
     }
 }
 
@@ -84,13 +87,25 @@ impl<K> Default for Table<K> {
     }
 }
 
-/// A place that is given back when this is dropped.
+/// A place, or several of one key, given back when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Place(Arc<AtomicUsize>);
+pub(crate) struct Place {
+    taken: Arc<AtomicUsize>,
+    places: usize,
+}
+
+impl Place {
+    /// Adds a place of the same key.
+    pub(crate) fn with(mut self, mut other: Self) -> Self {
+        debug_assert!(Arc::ptr_eq(&self.taken, &other.taken), "of one key");
+        self.places += std::mem::take(&mut other.places);
+        self
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.taken.fetch_sub(self.places, Ordering::AcqRel);
     }
 }
 
@@ -108,6 +123,16 @@ mod tests {
         assert!(places.enter("b").is_some());
         drop(first);
         assert!(places.enter("a").is_some());
+    }
+
+    #[test]
+    fn places_are_joined_and_given_back_together() {
+        let places = Places::<String>::new(2);
+        let both = places.enter("a").unwrap().with(places.enter("a").unwrap());
+        assert!(places.enter("a").is_none());
+        drop(both);
+        let both = [places.enter("a"), places.enter("a")];
+        assert!(both.iter().all(Option::is_some) && places.enter("a").is_none());
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::header::HeaderMap;
 use tokio::sync::watch;
@@ -79,7 +78,7 @@ pub struct ServiceOptions {
     pub session_idle_timeout: Duration,
     /// How many sessions a principal may have; one more ends its longest unused one.
     pub max_sessions_per_principal: usize,
-    /// How many requests of a principal run at once; further ones are refused.
+    /// How many requests of a principal run at once, or have an answer that is not read yet; further ones are refused.
     pub max_requests_per_principal: usize,
     /// How many streams of changes (`subscriptions/listen`) a principal may have open.
     pub max_streams_per_principal: usize,
@@ -249,11 +248,13 @@ impl<H: Handler> Service<H> {
                     message: done.message.map(Into::into),
                     status: 200,
                     session: done.session,
+                    place: done.place,
                 },
                 Err(failure) => Answer {
                     message: Some(jsonrpc::write_failure(Some(&request.id), &failure).into()),
                     status: failure.status,
                     session: None,
+                    place: None,
                 },
             }
         });
@@ -287,17 +288,22 @@ impl<H: Handler> Service<H> {
         principal: H::Principal,
         arrival: Arrival,
         stop: impl Future<Output = ()> + Send,
-    ) -> Option<Bytes> {
+    ) -> Answer {
         if request.method == "initialize" {
             let failure = Failure::malformed("`initialize` does not belong in a batch");
-            return Some(jsonrpc::write_failure(Some(&request.id), &failure).into());
+            return Answer {
+                message: Some(jsonrpc::write_failure(Some(&request.id), &failure).into()),
+                status: failure.status,
+                session: None,
+                place: None,
+            };
         }
         let mut exchange = self.start(request, principal, arrival);
         exchange.answer_only();
         let mut stop = pin!(stop);
         loop {
             if let Step::Done(answer) = exchange.step_or_stop(stop.as_mut()).await {
-                return answer.message;
+                return answer;
             }
         }
     }

@@ -238,6 +238,7 @@ impl<H: Handler> Peer<H> {
                         service
                             .answer_in_batch(request, principal, arrival, stop)
                             .await
+                            .message
                     }
                     .boxed()
                 }

@@ -307,6 +307,45 @@ async fn nor_does_one_that_does_not_read_a_stream_of_many() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_not_read_counts_among_what_its_principal_runs() {
+    let two = ServiceOptions {
+        max_requests_per_principal: 2,
+        ..ServiceOptions::default()
+    };
+    let http2 = Options {
+        http2: true,
+        ..Options::default()
+    };
+    let server = start_with(http2, two).await;
+    let mut deaf = server.connect().await;
+    let request = post("Connection: close\r\n", FLOOD);
+    deaf.write_all(request.as_bytes()).await.unwrap();
+    deaf.readable().await.unwrap();
+    let (mut client, _connection) = streams(&server).await;
+    let unread = send(&mut client, "", FLOOD).await;
+    assert_eq!(server.raw(&post("", PING)).await.status, 429);
+    within(async {
+        tokio::io::copy(&mut deaf, &mut tokio::io::sink())
+            .await
+            .unwrap();
+        while server.raw(&post("", PING)).await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let _again = send(&mut client, "", FLOOD).await;
+    assert_eq!(send(&mut client, "", PING).await.status(), 429);
+    // Whoever hangs up has no answers to read.
+    drop(unread);
+    within(async {
+        while send(&mut client, "", PING).await.status() != 200 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_one_of_its_streams_is_closed() {
     let mut server = start(Options {
         http2: true,

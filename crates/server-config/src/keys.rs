@@ -95,7 +95,7 @@ pub const SERVER_KEYS: &[Key] = &[
     key("http.max_sessions_per_token", Kind::Count(1, 100_000), "64", None, "MCP sessions of one token; one more ends its longest unused one"),
     key("limits.statement_timeout", Kind::Span, "30s", None, "time for one statement; it is cancelled after that"),
     key("limits.result_bytes", Kind::Count(1_024, 1 << 30), "1048576", None, "the largest result; rows past it are cut off and `truncated` is set"),
-    key("limits.running_calls", Kind::Count(1, 100_000), "256", None, "requests of one token that run at once"),
+    key("limits.running_calls", Kind::Count(1, 100_000), "256", None, "requests of one token at once that run, or whose answer is not read yet"),
     key("limits.calls_per_minute", Kind::Count(0, 4_294_967_295), "0", None, "calls of tools of one token a minute, as far as its entry says nothing; 0 is any number"),
     key("limits.waiting_calls", Kind::Count(1, 100_000), "256", None, "calls of one token that may wait for one of its connections"),
     key("limits.connection_wait", Kind::Span, "5s", None, "how long a call waits for a connection"),

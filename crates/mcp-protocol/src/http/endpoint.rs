@@ -26,6 +26,7 @@ use crate::exchange::{Answer, Exchange, Step};
 use crate::handler::Handler;
 use crate::jsonrpc::{self, Failure, Message, Payload, Rejected};
 use crate::methods::LISTEN;
+use crate::places::Place;
 use crate::service::{Arrival, Channel, Service};
 use crate::within::within;
 
@@ -394,23 +395,32 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                             channel,
                             closing: None,
                         };
-                        self.service
+                        let answer = self
+                            .service
                             .answer_in_batch(request, principal, arrival, closing.out_of_time())
-                            .await
+                            .await;
+                        (answer.message, answer.place)
                     }
                     Ok(other) => {
-                        let refused = self.take_silently(other, &headers, &principal).err()?;
-                        Some(jsonrpc::write_failure(None, &refused).into())
+                        let refused = self.take_silently(other, &headers, &principal).err();
+                        let told = |refused| jsonrpc::write_failure(None, &refused).into();
+                        (refused.map(told), None)
                     }
-                    Err(rejected) => Some(rejected.write().into()),
+                    Err(rejected) => (Some(rejected.write().into()), None),
                 }
             }
         });
         let answers = futures_util::future::join_all(answers).await;
-        match jsonrpc::join(answers.iter().flatten()) {
+        let (messages, places): (Vec<Option<Bytes>>, Vec<Option<Place>>) =
+            answers.into_iter().unzip();
+        let mut reply = match jsonrpc::join(messages.iter().flatten()) {
             Some(array) => reply::json(200, array),
             None => reply::empty(StatusCode::ACCEPTED),
+        };
+        if let Some(places) = places.into_iter().flatten().reduce(Place::with) {
+            reply.body_mut().hold_request(places);
         }
+        reply
     }
 }
 
@@ -421,6 +431,9 @@ fn finished(answer: Answer) -> Reply {
         return reply::no_events();
     };
     let mut reply = reply::json(answer.status, message);
+    if let Some(place) = answer.place {
+        reply.body_mut().hold_request(place);
+    }
     if let Some(session) = answer.session {
         let id = HeaderValue::from_str(session.id.as_str()).expect("the identifier is hexadecimal");
         reply.headers_mut().insert(era::SESSION_ID, id);

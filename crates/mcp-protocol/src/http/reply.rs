@@ -34,6 +34,8 @@ pub(super) struct ReplyBody {
     kind: Kind,
     busy: Option<Busy>,
     place: Option<Place>,
+    /// What the request holds among those of its principal.
+    request: Option<Place>,
     /// HTTP/2 takes a piece of a body, sends it when the client has room for it, and asks for another
     /// one only then. That shows whether the client reads.
     in_pieces: bool,
@@ -50,6 +52,7 @@ impl ReplyBody {
             kind,
             busy: None,
             place: None,
+            request: None,
             in_pieces: false,
         }
     }
@@ -62,6 +65,9 @@ impl ReplyBody {
         if let Some(place) = self.place.take() {
             busy.hold(place);
         }
+        if let Some(place) = self.request.take() {
+            busy.hold_request(place);
+        }
         self.in_pieces = busy.is_multiplexed();
         busy.waits_for_room(true);
         self.busy = Some(busy);
@@ -71,6 +77,10 @@ impl ReplyBody {
     pub(super) fn hold_place(&mut self, place: Place) {
         self.place = Some(place);
     }
+
+    pub(super) fn hold_request(&mut self, place: Place) {
+        self.request = Some(place);
+    }
 }
 
 impl Body for ReplyBody {
@@ -78,11 +88,12 @@ impl Body for ReplyBody {
     type Error = Infallible;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let in_pieces = self.in_pieces;
-        let bytes = match &mut self.kind {
+        let body = self.get_mut();
+        let in_pieces = body.in_pieces;
+        let bytes = match &mut body.kind {
             Kind::Whole(Some(bytes)) if in_pieces && bytes.len() > LAST_PIECE => {
                 let piece = PIECE.min(bytes.len() - LAST_PIECE);
                 Poll::Ready(Some(bytes.split_to(piece)))
@@ -90,7 +101,12 @@ impl Body for ReplyBody {
             Kind::Whole(bytes) => Poll::Ready(bytes.take()),
             Kind::Events(events) => events.poll_next(context),
         };
-        if let Some(busy) = &self.busy {
+        if let Some(busy) = &mut body.busy {
+            if let Kind::Events(events) = &mut body.kind
+                && let Some(place) = events.answered.take()
+            {
+                busy.hold_request(place);
+            }
             busy.waits_for_room(bytes.is_ready());
         }
         bytes.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
@@ -116,6 +132,8 @@ struct Events {
     exchange: Option<Exchange>,
     /// What comes before all that the request sends.
     first: Option<Bytes>,
+    /// What the request holds until its answer, which was just told, is written.
+    answered: Option<Place>,
     ends: Option<Ends>,
     keep_alive: Interval,
 }
@@ -151,6 +169,7 @@ impl Events {
             Poll::Ready(Step::Sent(message)) => Poll::Ready(Some(event(&message))),
             Poll::Ready(Step::Done(answer)) => {
                 self.exchange = None;
+                self.answered = answer.place;
                 Poll::Ready(answer.message.as_ref().map(event))
             }
             Poll::Pending => self
@@ -186,6 +205,7 @@ pub(super) fn events(
     let events = Events {
         exchange: Some(exchange),
         first: Some(first),
+        answered: None,
         ends: Some(ends),
         keep_alive,
     };

@@ -86,6 +86,7 @@ impl Activity {
             number: state.last,
             multiplexed,
             place: None,
+            request: None,
         }
     }
 
@@ -147,11 +148,8 @@ impl Activity {
     /// Gives back the places of requests whose replies are written by now; says whether to look for the client.
     fn flushed(&self) -> bool {
         let mut state = self.lock();
-        let written = std::mem::take(&mut state.unwritten);
-        let probe_due = std::mem::take(&mut state.probe_due);
-        drop(state);
-        drop(written);
-        probe_due
+        state.unwritten.clear();
+        std::mem::take(&mut state.probe_due)
     }
 
     /// Begins to wait for the client to close; tells whether there is time for that.
@@ -174,6 +172,8 @@ pub(super) struct Busy {
     number: u64,
     multiplexed: bool,
     place: Option<Place>,
+    /// What the request holds among those of its principal.
+    request: Option<Place>,
 }
 
 impl Busy {
@@ -181,6 +181,11 @@ impl Busy {
     /// does not read has no room for further requests.
     pub(super) fn hold(&mut self, place: Place) {
         self.place = Some(place);
+    }
+
+    /// The same with what the request holds among those of its principal.
+    pub(super) fn hold_request(&mut self, place: Place) {
+        self.request = Some(place);
     }
 
     /// Says whether others may be on the same connection.
@@ -211,7 +216,8 @@ impl Drop for Busy {
         if self.multiplexed {
             state.full.remove(&self.number);
         } else {
-            state.unwritten.extend(self.place.take());
+            let places = [self.place.take(), self.request.take()];
+            state.unwritten.extend(places.into_iter().flatten());
         }
         state.requests -= 1;
         if state.requests == 0 {
