@@ -38,8 +38,8 @@ const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// How long such a look may take.
 const LOOK_TIME: Duration = Duration::from_secs(5);
 
-/// How long PostgreSQL may take to end a statement that was cancelled. Few of its functions cannot be interrupted, and a
-/// server that is no longer there never hangs up.
+/// How long a statement that was cancelled is waited for since PostgreSQL last said that it runs. Few of its functions
+/// cannot be interrupted, and a server that is no longer there never hangs up.
 const LONGEST_END: Duration = Duration::from_secs(600);
 
 /// Cancels statements on one host of a database.
@@ -185,7 +185,8 @@ impl Remains {
         let mut nowhere = tokio::io::sink();
         let mut rest = pin!(tokio::io::copy(stream, &mut nowhere));
         let (begun, mut pause) = (Instant::now(), FIRST_REPEAT);
-        while begun.elapsed() < LONGEST_END {
+        let mut seen = begun;
+        while seen.elapsed() < LONGEST_END {
             if timeout(pause, &mut rest).await.is_ok() {
                 return;
             }
@@ -196,16 +197,19 @@ impl Remains {
             let Some(process) = self.process.filter(|_| begun.elapsed() >= FIRST_LOOK) else {
                 continue;
             };
-            if let Ok(Ok(true)) = timeout(LOOK_TIME, canceller.is_over(process)).await {
-                tracing::warn!(
-                    "a connection to PostgreSQL was dead, and nothing said so; those that are idle are closed, as what stands between may have lost them, too"
-                );
-                self.place.close_idle();
-                return;
+            match timeout(LOOK_TIME, canceller.is_over(process)).await {
+                Ok(Ok(true)) => {
+                    tracing::warn!(
+                        "a connection to PostgreSQL was dead, and nothing said so; those that are idle are closed, as what stands between may have lost them, too"
+                    );
+                    return self.place.close_idle();
+                }
+                Ok(Ok(false)) => seen = Instant::now(),
+                _ => {}
             }
         }
         tracing::warn!(
-            "a statement that was cancelled has not ended for {} s; it is waited for no more",
+            "nothing was heard for {} s of a statement that was cancelled; it is waited for no more",
             LONGEST_END.as_secs()
         );
     }
