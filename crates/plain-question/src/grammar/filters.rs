@@ -1,7 +1,7 @@
 //! What narrows the rows down, after the noun.
 
 use super::head::{described, times};
-use super::phrases::{AMOUNTS, BOUNDS, COMPARISONS, HOLDING, PREPOSITIONS, TELLING};
+use super::phrases::{AMOUNTS, BOUNDS, COMPARISONS, DEEDS, HOLDING, PREPOSITIONS, TELLING};
 use super::{Draft, Move, Rule};
 use crate::dates;
 use crate::lexicon::{Hit, Lexicon, State};
@@ -12,7 +12,7 @@ use crate::words::{self, Word};
 
 pub(super) const RULES: &[Rule] = &[
     stated, always, compared, counted, told, amounting, ranging, dated, valued, referring,
-    mentioning, excepting, named, present,
+    being_of, mentioning, excepting, named, present,
 ];
 
 /// What can be said of rows right after their noun, in a question about others.
@@ -507,22 +507,50 @@ fn referring(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mo
         let Some(end) = lexicon.any(start, PREPOSITIONS) else {
             continue;
         };
-        let end = lexicon.any(end, &["the"]).unwrap_or(end);
-        for parent in lexicon.parents(end) {
-            let place = end + parent.took;
-            let place = lexicon
-                .any(place, &["with id", "number", "id", "#"])
-                .unwrap_or(place);
-            let Some(number) = number(lexicon, place) else {
-                continue;
-            };
-            let column = referring_column(lexicon, parent.what);
-            if let Some(column) = column.filter(|column| is_number(lexicon, *column)) {
-                let filter = Filter::Compare(column, Comparison::Equal, number);
-                add(draft, place + 1, parent.cost, filter, moves);
-            }
+        for (end, filter, cost) in numbered_parent(lexicon, end) {
+            add(draft, end, cost, filter, moves);
         }
     }
+}
+
+/// "does user 7 have", "did user 7 place", after the rows that are asked for
+fn being_of(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    let Some(start) = lexicon.any(at, &["does", "did", "has", "had"]) else {
+        return;
+    };
+    for (end, filter, cost) in numbered_parent(lexicon, start) {
+        let having = lexicon.any(end, &["have", "had"]);
+        let Some(end) = having.or_else(|| lexicon.any(end, DEEDS)) else {
+            continue;
+        };
+        add(draft, end, cost, filter.clone(), moves);
+        // "Has user 7 placed in 2025": to do it is what makes the row.
+        if let (true, Some((took, span)), Some(time)) = (
+            is_participle(&lexicon.words[end - 1].lower),
+            dates::span(lexicon.words.get(end..).unwrap_or_default()),
+            lexicon.usual_time(),
+        ) {
+            let draft = draft.clone().filtered(filter);
+            let done = Filter::Within(time, span);
+            add(&draft, end + took, cost + cost::IMPLIED, done, moves);
+        }
+    }
+}
+
+/// The number of a row that these refer to, which says that they are of that: "user 7". Each comes with where its
+/// words end, and its cost.
+fn numbered_parent(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Filter, u32)> {
+    let at = lexicon.any(at, &["the"]).unwrap_or(at);
+    let of = |parent: &Hit<usize>| {
+        let place = at + parent.took;
+        let number_words = ["with id", "number", "id", "#"];
+        let place = lexicon.any(place, &number_words).unwrap_or(place);
+        let number = number(lexicon, place)?;
+        let column = referring_column(lexicon, parent.what)?;
+        let filter = Filter::Compare(column, Comparison::Equal, number);
+        is_number(lexicon, column).then_some((place + 1, filter, parent.cost))
+    };
+    lexicon.parents(at).iter().filter_map(of).collect()
 }
 
 /// The table's own column that refers.
