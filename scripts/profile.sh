@@ -26,4 +26,5 @@ bench/run --server "$target/release/mcp-server" --rounds 1 --rows 1 --connection
 # Functions that were never called are left out: these are compiled as usual, not as what nobody needs. So is one that
 # the compiler would warn of, which is only called where something is dropped half way.
 "$tool" merge --sparse --no-function=dying_next --output bench/mcp-server.profdata "$counts"/*.profraw
+scripts/made-with.sh >bench/mcp-server.profdata.made-with
 "$tool" show bench/mcp-server.profdata
