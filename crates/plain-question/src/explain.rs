@@ -67,6 +67,11 @@ impl Teller<'_> {
                     self.column(*column)
                 )
             }
+            Ask::Percentage(such) => {
+                let such = such.as_deref().map(|filter| self.filter(filter));
+                let such = such.unwrap_or_else(|| "something".to_owned());
+                format!("how many of a hundred rows of {table} are such that {such}")
+            }
             Ask::Measure(aggregates, column) => {
                 let words: Vec<_> = aggregates.iter().map(|one| word(*one)).collect();
                 let column = self.column(*column);

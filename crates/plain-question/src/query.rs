@@ -29,6 +29,8 @@ pub(crate) enum Ask {
     Distinct(ColumnRef),
     Count,
     CountDistinct(ColumnRef),
+    /// How many of a hundred rows are such; a question must say so.
+    Percentage(Option<Box<Filter>>),
     /// One or more numbers of one column.
     Measure(Vec<Aggregate>, ColumnRef),
 }

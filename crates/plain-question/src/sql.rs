@@ -98,6 +98,13 @@ impl<'a> Writer<'a> {
                     self.column(*column)
                 ));
             }
+            Ask::Percentage(such) => {
+                let such = such.as_deref().map(|filter| self.condition(filter));
+                outputs.push(format!(
+                    "round(100.0 * count(*) FILTER (WHERE {}) / nullif(count(*), 0), 2) AS \"percentage\"",
+                    such.unwrap_or_else(|| "true".to_owned())
+                ));
+            }
             Ask::Measure(aggregates, column) => {
                 outputs.extend(aggregates.iter().map(|aggregate| {
                     let name = format!("{}_{}", word(*aggregate), self.name(*column));

@@ -2,17 +2,17 @@
 
 use super::head::{described, times};
 use super::phrases::{AMOUNTS, BOUNDS, COMPARISONS, DEEDS, HOLDING, PREPOSITIONS, TELLING};
-use super::{Draft, Move, Rule};
+use super::{Draft, Move, Rule, children};
 use crate::dates;
 use crate::lexicon::{Hit, Lexicon, State};
 use crate::names::{cost, is_participle};
-use crate::query::{ColumnRef, Comparison, Filter, Literal};
+use crate::query::{Ask, ColumnRef, Comparison, Filter, Literal};
 use crate::schema::Kind;
 use crate::words::{self, Word};
 
 pub(super) const RULES: &[Rule] = &[
     stated, always, compared, counted, told, amounting, ranging, dated, valued, referring,
-    being_of, mentioning, excepting, named, present,
+    being_of, mentioning, excepting, named, present, sharing,
 ];
 
 /// What can be said of rows right after their noun, in a question about others.
@@ -597,6 +597,36 @@ fn mention(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
             moves.push((end, next.clone().filtered(filter)));
         }
         moves.push((end, next));
+    }
+}
+
+/// "are active", "have no orders": of which rows the percentage is asked for
+fn sharing(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    const SAYING: &[&str] = &[
+        "are", "is", "were", "was", "have", "has", "had", "who", "that", "which",
+    ];
+    let says = lexicon.any(at, SAYING).or_else(|| lexicon.any(at, DEEDS));
+    if draft.ask != Some(Ask::Percentage(None)) || says.is_none() {
+        return;
+    }
+    let alone = Draft {
+        ask: Some(Ask::Count),
+        ..Draft::default()
+    };
+    let mut said = Vec::new();
+    for rule in RULES.iter().chain(children::RULES) {
+        rule(lexicon, at, &alone, &mut said);
+    }
+    for (end, said) in said {
+        let [such] = &said.filters[..] else {
+            continue;
+        };
+        let is_own = such.column().is_none_or(|column| column.via.is_none());
+        if is_own && said.mentioned.is_empty() {
+            let mut next = draft.clone().paying(said.cost);
+            next.ask = Some(Ask::Percentage(Some(Box::new(such.clone()))));
+            moves.push((end, next));
+        }
     }
 }
 

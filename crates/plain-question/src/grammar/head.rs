@@ -1,8 +1,8 @@
 //! What stands before the noun and is the noun: what is asked, of what, and which of them.
 
 use super::phrases::{
-    AGGREGATES, AMOUNTS, ARTICLES, COUNT, COUNTING_RANKS, DISTINCT, LIST, PEOPLE, QUANTITIES,
-    RANKS, RECENCY, SHOW, SUPERLATIVES,
+    AGGREGATES, AMOUNTS, ARTICLES, COUNT, COUNTING_RANKS, DISTINCT, LIST, PEOPLE, PERCENTAGE,
+    QUANTITIES, RANKS, RECENCY, SHOW, SUPERLATIVES,
 };
 use super::{Draft, Move, Number, Opening, Phase, Rank, Rule, filters, too_many};
 use crate::lexicon::{Hit, Lexicon, State};
@@ -49,24 +49,27 @@ fn article(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
     }
 }
 
-/// "how many"
+/// "how many", "what percentage of"
 fn counting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     if draft.ask.is_some() || draft.is_begun {
         return;
     }
-    let mut count = |end: usize, cost: u32| {
+    let mut ask = |end: usize, what: Ask, cost: u32| {
         let mut next = draft.clone().begun().at(Phase::Noun).paying(cost);
-        next.ask = Some(Ask::Count);
+        next.ask = Some(what);
         moves.push((end, next));
     };
     if let Some(end) = lexicon.any(at, COUNT) {
-        count(end, 0);
+        ask(end, Ask::Count, 0);
+    }
+    if let Some(end) = lexicon.any(at, PERCENTAGE) {
+        ask(end, Ask::Percentage(None), 0);
     }
     // "Total users" is a count, unless there is something to be summed up.
     let end = lexicon.says(at, "total");
     let is_summed = |words| !lexicon.columns_about(words).is_empty();
     if let Some(end) = end.filter(|_| !is_summed(AMOUNTS) && !is_summed(QUANTITIES)) {
-        count(end, cost::IMPLIED_TABLE);
+        ask(end, Ask::Count, cost::IMPLIED_TABLE);
     }
 }
 

@@ -178,7 +178,7 @@ pub(crate) fn read(asked: Asked<'_>, table: usize, most_drafts: usize) -> Read {
         if at == asked.words.len() {
             read.readings.extend(draft.clone().finish(&lexicon));
         }
-        for rule in rules(draft.phase).iter().copied().flatten() {
+        for rule in draft.rules().iter().copied().flatten() {
             rule(&lexicon, at, &draft, &mut open);
         }
         let is_further =
@@ -195,16 +195,19 @@ fn too_many(moves: &[Move]) -> bool {
     moves.len() > MOST_DRAFTS
 }
 
-fn rules(phase: Phase) -> &'static [&'static [Rule]] {
-    match phase {
-        Phase::Head => &[head::ASKING, head::NAMING],
-        Phase::Noun => &[head::NAMING],
-        Phase::Link => &[head::LINKING, filters::RULES, children::RULES, tail::RULES],
-        Phase::Tail => &[filters::RULES, children::RULES, tail::RULES],
-    }
-}
-
 impl Draft {
+    /// The rules that may go on.
+    fn rules(&self) -> &'static [&'static [Rule]] {
+        match self.phase {
+            // What follows may belong to what was said of the rows, or to which rows are meant.
+            _ if matches!(self.ask, Some(Ask::Percentage(Some(_)))) => &[tail::RULES],
+            Phase::Head => &[head::ASKING, head::NAMING],
+            Phase::Noun => &[head::NAMING],
+            Phase::Link => &[head::LINKING, filters::RULES, children::RULES, tail::RULES],
+            Phase::Tail => &[filters::RULES, children::RULES, tail::RULES],
+        }
+    }
+
     /// Makes a query of a draft that explains all words, if it makes sense as a whole.
     fn finish(self, lexicon: &Lexicon<'_>) -> Option<Reading> {
         let mut cost = self.cost;
@@ -219,7 +222,9 @@ impl Draft {
             }
             cost += cost::IMPLIED_TABLE;
         }
-        if self.is_contradictory() || self.leaves_a_mention() || self.limit == Some(0) {
+        let is_open = self.ask == Some(Ask::Percentage(None));
+        let is_contradictory = self.is_contradictory() || self.leaves_a_mention();
+        if is_open || is_contradictory || self.limit == Some(0) {
             return None;
         }
         let is_grouped = !self.groups.is_empty();

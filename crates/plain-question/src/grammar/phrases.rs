@@ -110,6 +110,18 @@ pub(super) const COUNT: &[&str] = &[
     "count",
 ];
 
+/// What asks for how many of a hundred rows are such as is then said.
+pub(super) const PERCENTAGE: &[&str] = &[
+    "what percentage of",
+    "which percentage of",
+    "what percent of",
+    "what share of",
+    "what proportion of",
+    "the percentage of",
+    "the share of",
+    "percentage of",
+];
+
 pub(super) const DISTINCT: &[&str] = &["different", "distinct", "unique"];
 
 pub(super) const AGGREGATES: &[(&str, Aggregate)] = &[
