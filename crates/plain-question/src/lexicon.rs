@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, OnceCell};
 
-use crate::names::{Names, TableNames, Terms, UNIT_MARKS, cost, truth};
+use crate::names::{Names, TableNames, Terms, UNIT_MARKS, cost, is_participle, truth};
 use crate::query::{Children, ColumnRef};
 use crate::schema::{Column, Kind, Schema, Table};
 use crate::words::{self, Word, parts};
@@ -243,6 +243,21 @@ impl<'a> Lexicon<'a> {
             .collect()
     }
 
+    /// The table's own columns that are named at a place, where the word is not the name of a table as well:
+    /// the grades of a student may be rows of their own.
+    pub(crate) fn sole_columns(
+        &self,
+        at: usize,
+        is_meant: fn(&Word) -> bool,
+    ) -> Vec<Hit<ColumnRef>> {
+        let mut found = self.own_columns(at);
+        found.retain(|hit| {
+            let names = &self.scope(None).names.columns[hit.what.column];
+            !names.is_a_table || !is_meant(&self.words[at + hit.took - 1])
+        });
+        found
+    }
+
     /// Columns of the table, and of those that it refers to; the mentioned ones cost nothing extra.
     pub(crate) fn columns(&self, at: usize, mentioned: &[usize]) -> Vec<Hit<ColumnRef>> {
         let mut found: Vec<Hit<ColumnRef>> = Vec::new();
@@ -366,11 +381,31 @@ impl<'a> Lexicon<'a> {
     }
 
     /// The time that is meant when none is named: the only one that every row has, or the only one.
-    /// When a row was changed or ends is not it.
+    /// When a row was changed or ends is not it, nor is the last or next time of something.
     pub(crate) fn usual_time(&self) -> Option<ColumnRef> {
-        const OTHERS: [&str; 12] = [
-            "updated", "modified", "changed", "deleted", "expires", "expired", "birth", "born",
-            "dob", "due", "end", "until",
+        const OTHERS: [&str; 22] = [
+            "updated",
+            "modified",
+            "changed",
+            "deleted",
+            "expire",
+            "expired",
+            "expiry",
+            "expiration",
+            "birth",
+            "born",
+            "birthday",
+            "dob",
+            "due",
+            "deadline",
+            "end",
+            "until",
+            "last",
+            "next",
+            "planned",
+            "expected",
+            "estimated",
+            "renewal",
         ];
         let is_usual = |column: &Column| {
             let name = parts(&column.name);
@@ -391,6 +426,18 @@ impl<'a> Lexicon<'a> {
             _ => return None,
         };
         Some(ColumnRef { via: None, column })
+    }
+
+    /// Whether the table has a time of what a participle tells: `graduation_date` of "graduated".
+    pub(crate) fn has_time_of(&self, participle: &str) -> bool {
+        let lower = participle.to_lowercase();
+        let stem = lower.strip_suffix("ed").unwrap_or(&lower);
+        let stem = stem.trim_end_matches('e');
+        let is_its = |name: &[String]| name.iter().any(|part| part.starts_with(stem));
+        let mut columns = self.table.columns.iter();
+        is_participle(&lower)
+            && self.cut(columns.len())
+            && columns.any(|column| column.kind == Kind::Date && is_its(&parts(&column.name)))
     }
 
     /// The columns that the first of these words tells that any column is named by.
@@ -419,12 +466,13 @@ impl<'a> Lexicon<'a> {
             .collect()
     }
 
-    /// How people say the unit that the column's name ends with.
-    pub(crate) fn unit_word(&self, column: ColumnRef) -> Option<&'static str> {
+    /// Whether a word is the unit that the column's name ends with, as it stands there or as people say it.
+    pub(crate) fn is_unit(&self, column: ColumnRef, word: &Word) -> bool {
         let name = parts(&self.column(column).name);
-        let last = name.last()?;
-        let found = UNIT_MARKS.iter().find(|(mark, _)| mark == last)?;
-        Some(found.1)
+        let mut marks = UNIT_MARKS
+            .iter()
+            .filter(|(mark, _)| name.last().is_some_and(|last| last == mark));
+        marks.any(|(mark, spoken)| word.stem == *mark || word.stem == *spoken)
     }
 }
 

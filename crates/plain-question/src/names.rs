@@ -1,5 +1,7 @@
 //! What the things of a schema are called.
 
+use std::collections::HashSet;
+
 use crate::schema::{Column, Kind, Schema, Table};
 use crate::words::{Word, parts};
 
@@ -37,6 +39,8 @@ pub(crate) struct ColumnNames {
     pub(crate) state: Option<Vec<String>>,
     /// Its values, each as stems; none of one that the question cannot mean.
     pub(crate) values: Vec<Vec<String>>,
+    /// Whether another table has the same name, so that its rows may be meant.
+    pub(crate) is_a_table: bool,
 }
 
 impl Names {
@@ -47,10 +51,11 @@ impl Names {
             .iter()
             .filter_map(|word| initial(&word.lower))
             .collect();
+        let nouns: HashSet<_> = schema.tables.iter().map(own_noun).collect();
         let tables = schema.tables.iter();
         Names(
             tables
-                .map(|table| TableNames::of(table, &initials))
+                .map(|table| TableNames::of(table, &initials, &nouns))
                 .collect(),
         )
     }
@@ -61,7 +66,7 @@ impl Names {
 }
 
 impl TableNames {
-    fn of(table: &Table, initials: &[char]) -> Self {
+    fn of(table: &Table, initials: &[char], nouns: &HashSet<Vec<String>>) -> Self {
         let value = |value: &String| {
             let may_be_meant = initial(value).is_some_and(|first| initials.contains(&first));
             if may_be_meant {
@@ -70,11 +75,16 @@ impl TableNames {
                 Vec::new()
             }
         };
+        let own = own_noun(table);
+        // A view's column of that name is most likely their number.
+        let has_rows = !table.primary_key.is_empty();
+        let is_a_table = |name: &Vec<String>| has_rows && *name != own && nouns.contains(name);
         let columns = table.columns.iter().enumerate();
         let columns = columns.map(|(index, column)| ColumnNames {
-            terms: column_terms(table, index),
+            terms: column_terms(table, index, nouns),
             state: state_name(column),
             values: column.values.iter().map(value).collect(),
+            is_a_table: is_a_table(&parts(&column.name)),
         });
         TableNames {
             noun: table_terms(table),
@@ -96,13 +106,16 @@ const BOOLEAN_MARKS: [&str; 4] = ["is", "was", "has", "are"];
 const TIME_MARKS: [&str; 8] = ["at", "on", "date", "time", "ts", "day", "utc", "timestamp"];
 
 /// Endings that tell a unit, and how people say it.
-pub(crate) const UNIT_MARKS: [(&str, &str); 16] = [
+pub(crate) const UNIT_MARKS: [(&str, &str); 19] = [
     ("pct", "percent"),
     ("percent", "percent"),
     ("kg", "kilogram"),
     ("km", "kilometer"),
     ("cm", "centimeter"),
     ("mm", "millimeter"),
+    ("m2", "m2"),
+    ("m3", "m3"),
+    ("liter", "liter"),
     ("ms", "millisecond"),
     ("sec", "second"),
     ("second", "second"),
@@ -141,13 +154,19 @@ const SYNONYM_MARKS: [&str; 6] = [
     "synonyms:",
 ];
 
-/// The names that a table goes by.
-fn table_terms(table: &Table) -> Terms {
+/// A table's own name, without what only says that it is one.
+fn own_noun(table: &Table) -> Vec<String> {
     const PREFIXES: [&str; 4] = ["tbl", "t", "dim", "fact"];
     let mut name = parts(&table.name);
     if name.len() > 1 && PREFIXES.contains(&name[0].as_str()) {
         name.remove(0);
     }
+    name
+}
+
+/// The names that a table goes by.
+fn table_terms(table: &Table) -> Terms {
+    let name = own_noun(table);
     let last = name.last().cloned().filter(|_| name.len() > 1);
     let mut terms = vec![(name, 0)];
     terms.extend(last.map(|last| (vec![last], cost::LAST_WORD)));
@@ -155,13 +174,15 @@ fn table_terms(table: &Table) -> Terms {
     terms
 }
 
-/// The names that a column goes by.
-fn column_terms(table: &Table, index: usize) -> Terms {
+/// The names that a column goes by. A part of its name that is the name of a table means that table:
+/// students are no `max_students`.
+fn column_terms(table: &Table, index: usize, nouns: &HashSet<Vec<String>>) -> Terms {
     let column = &table.columns[index];
     let full = parts(&column.name);
     let mut terms = vec![(full.clone(), 0)];
     let mut add = |term: &[String], cost: u32| {
-        if !term.is_empty() && !terms.iter().any(|(known, _)| known == term) {
+        let is_known = terms.iter().any(|(known, _)| known == term);
+        if !term.is_empty() && !is_known && !nouns.contains(term) {
             terms.push((term.to_vec(), cost));
         }
     };

@@ -285,6 +285,109 @@ fn no_word_is_passed_over() {
     }
 }
 
+/// Refers to the first table.
+fn refers(mut table: Table, column: &str, to: &Table) -> Table {
+    table.foreign_keys.push(ForeignKey {
+        columns: vec![column.into()],
+        schema: to.schema.clone(),
+        table: to.name.clone(),
+        targets: to.primary_key.clone(),
+    });
+    table
+}
+
+/// Words that mean one thing by their column and another to people: a limit of students, the year at school beside the
+/// marks, a truck's next service, the capacities of trucks and of those who own them.
+fn collisions() -> Schema {
+    let table = |name: &str, columns: Vec<Column>| schema(name, columns).tables.remove(0);
+    let students = table(
+        "students",
+        vec![
+            holding(column("status", Kind::Text), &["active", "graduated"]),
+            column("grade", Kind::Number),
+            column("enrolled_on", Kind::Date),
+            maybe(column("graduation_date", Kind::Date)),
+        ],
+    );
+    let grades = table("grades", vec![column("score", Kind::Number)]);
+    let courses = table("courses", vec![column("max_students", Kind::Number)]);
+    let depots = table(
+        "depots",
+        vec![
+            column("is_open", Kind::Boolean),
+            column("capacity_pallets", Kind::Number),
+        ],
+    );
+    let trucks = table(
+        "trucks",
+        vec![
+            column("depot_id", Kind::Number),
+            column("capacity_kg", Kind::Number),
+            column("next_service_date", Kind::Date),
+        ],
+    );
+    let trucks = refers(trucks, "depot_id", &depots);
+    let employees = table(
+        "employees",
+        vec![
+            column("depot_id", Kind::Number),
+            column("salary", Kind::Number),
+            column("birth_date", Kind::Date),
+            column("hired_on", Kind::Date),
+            maybe(column("terminated_on", Kind::Date)),
+        ],
+    );
+    let employees = refers(employees, "depot_id", &depots);
+    let tokens = table("tokens", vec![column("expires_at", Kind::Date)]);
+    Schema {
+        tables: vec![students, grades, courses, depots, trucks, employees, tokens],
+    }
+}
+
+#[test]
+fn what_people_mean_by_another_name_is_not_guessed() {
+    let schema = collisions();
+    for question in [
+        "students in course 3",
+        "courses with more than 20 students",
+        "course 3 students",
+        "list the grades of student 5",
+        "average grade of students",
+        "total capacity of open depots",
+        "oldest truck",
+        "trucks last week",
+        "tokens last week",
+        "graduated students in 2024",
+        "terminated employees in 2023",
+        "depots with terminated employees in 2023",
+        "employees over 50",
+        "employees between 30 and 40",
+        "employees older than 50 years",
+    ] {
+        let found = translate(question, &schema);
+        assert!(found.is_err(), "{question}: {found:?}");
+    }
+    for (question, expected) in [
+        ("students in grade 9", "t.\"grade\" = 9"),
+        (
+            "courses with max students over 20",
+            "t.\"max_students\" > 20",
+        ),
+        (
+            "trucks with capacity over 900 kg",
+            "t.\"capacity_kg\" > 900",
+        ),
+        ("employees over 50000", "t.\"salary\" > 50000"),
+        (
+            "employees hired in 2023",
+            "t.\"hired_on\" >= DATE '2023-01-01' AND t.\"hired_on\" < DATE '2024-01-01'",
+        ),
+    ] {
+        let found = condition(question, &schema);
+        assert_eq!(found.as_deref(), Some(expected), "{question}");
+    }
+}
+
 #[test]
 fn two_tables_of_one_name_are_not_told_apart() {
     let mut twice = schema("users", vec![]);

@@ -139,18 +139,26 @@ fn said_of(lexicon: &Lexicon<'_>, (end, children, cost): &They) -> Vec<They> {
     let Some(own) = of_children(lexicon, children).filter(|_| !is_over) else {
         return Vec::new();
     };
+    let before = Draft {
+        filters: children.states.clone(),
+        ..Draft::default()
+    };
     let mut moves = Vec::new();
     for rule in SAYING {
-        rule(own, *end, &Draft::default(), &mut moves);
+        rule(own, *end, &before, &mut moves);
     }
     let found = moves.into_iter().filter_map(|(end, said)| {
-        let [state] = &said.filters[..] else {
+        let [.., state] = &said.filters[..] else {
             return None;
         };
         let is_own = state.column().is_some_and(|column| column.via.is_none());
-        let mut children = children.clone();
-        children.states.push(state.clone());
-        is_own.then_some((end, children, cost + said.cost))
+        let is_one_more = said.filters.len() == before.filters.len() + 1;
+        let states = said.filters.clone();
+        let children = Children {
+            states,
+            ..children.clone()
+        };
+        (is_own && is_one_more).then_some((end, children, cost + said.cost))
     });
     found.collect()
 }

@@ -1,7 +1,7 @@
 //! What narrows the rows down, after the noun.
 
 use super::head::{described, times};
-use super::phrases::{AMOUNTS, BOUNDS, COMPARISONS, DEEDS, HOLDING, PREPOSITIONS, TELLING};
+use super::phrases::{AMOUNTS, BOUNDS, COMPARISONS, DEEDS, HOLDING, PEOPLE, PREPOSITIONS, TELLING};
 use super::{Draft, Move, Rule, children};
 use crate::dates;
 use crate::lexicon::{Hit, Lexicon, State};
@@ -244,11 +244,7 @@ fn number(lexicon: &Lexicon<'_>, at: usize) -> Option<Literal> {
 
 /// Goes past the unit that the column's name tells: "45 minutes".
 fn past_unit(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> usize {
-    let is_unit = |word: &&Word| {
-        lexicon
-            .unit_word(column)
-            .is_some_and(|unit| word.stem == unit)
-    };
+    let is_unit = |word: &&Word| lexicon.is_unit(column, word);
     at + usize::from(lexicon.words.get(at).filter(is_unit).is_some())
 }
 
@@ -326,16 +322,29 @@ fn amounting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mo
     for column in amounts {
         for start in led(lexicon, at) {
             for (end, comparison, number) in quantity(lexicon, start) {
-                if comparison != Comparison::Equal {
+                let is_clear = comparison != Comparison::Equal && !may_be_age(lexicon, &number);
+                if is_clear {
                     let filter = Filter::Compare(column, comparison, number);
                     add(draft, end, cost::IMPLIED, filter, moves);
                 }
             }
-            if let Some((end, filter)) = between(lexicon, start, column) {
+            if let Some((end, filter)) = between(lexicon, start, column)
+                && !lexicon.is_called(PEOPLE)
+            {
                 add(draft, end, cost::IMPLIED, filter, moves);
             }
         }
     }
+}
+
+/// Whether people of whom there is a salary may be "over 50" years instead.
+fn may_be_age(lexicon: &Lexicon<'_>, number: &Literal) -> bool {
+    const OLDEST: f64 = 130.0;
+    let is_low = match number {
+        Literal::Number(digits) => digits.parse::<f64>().is_ok_and(|number| number < OLDEST),
+        Literal::Text(_) => false,
+    };
+    is_low && lexicon.is_called(PEOPLE)
 }
 
 /// "between 100 and 200" with the column before it is a condition; here the column comes after.
@@ -358,10 +367,11 @@ fn dated(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
     let span = |at: usize| dates::span(lexicon.words.get(at..).unwrap_or_default());
     for start in led(lexicon, at) {
         if let Some((took, span)) = span(start) {
-            let usual = lexicon
-                .usual_time()
-                .filter(|_| !happened_then(lexicon, start) && !draft.speaks_of_children());
-            if let Some(time) = usual {
+            let is_other = happened_then(lexicon, start)
+                || tells_an_event(lexicon, draft)
+                || tells_an_age(lexicon, start)
+                || draft.speaks_of_children();
+            if let Some(time) = lexicon.usual_time().filter(|_| !is_other) {
                 let filter = Filter::Within(time, span);
                 add(draft, start + took, cost::IMPLIED, filter, moves);
             }
@@ -389,6 +399,21 @@ fn happened_then(lexicon: &Lexicon<'_>, at: usize) -> bool {
     let is_boolean = |hit: &Hit<State>| hit.took == 1 && matches!(hit.what, State::Boolean(..));
     let is_state = lexicon.states(before, None).iter().any(is_boolean);
     (is_state || is_participle(&lexicon.words[before].lower)) && lexicon.says(at, "for").is_none()
+}
+
+/// Whether something was told that happened at a time of its own, which may be meant: "terminated employees in
+/// 2023" where there is a `terminated_on`, or a `termination_date`.
+fn tells_an_event(lexicon: &Lexicon<'_>, draft: &Draft) -> bool {
+    draft.filters.iter().any(|filter| match filter {
+        Filter::Present(column, true) => lexicon.column(*column).kind == Kind::Date,
+        Filter::OneOf(_, values, true) => values.iter().any(|value| lexicon.has_time_of(value)),
+        _ => false,
+    })
+}
+
+/// Whether people are said to be "older than" something: that is no time of their rows.
+fn tells_an_age(lexicon: &Lexicon<'_>, at: usize) -> bool {
+    lexicon.is_called(PEOPLE) && lexicon.says(at, "older than").is_some()
 }
 
 /// "in Oslo", "not from SE", "on the pro plan"

@@ -9,7 +9,7 @@ use crate::lexicon::{Hit, Lexicon, State};
 use crate::names::cost;
 use crate::query::{Aggregate, Ask, By, ColumnRef, Comparison, Filter, Group, Literal, Order};
 use crate::schema::Kind;
-use crate::words;
+use crate::words::{self, Word};
 
 /// What is asked.
 pub(super) const ASKING: &[Rule] = &[opening, counting, measuring, projecting];
@@ -120,7 +120,8 @@ fn measured(
     aggregates: &[Aggregate],
     moves: &mut Vec<Move>,
 ) {
-    for column in lexicon.own_columns(at) {
+    // A measured row is an amount of it: the average payment of an invoice.
+    for column in lexicon.sole_columns(at, |_| true) {
         let mut all = aggregates.iter();
         if all.all(|aggregate| can_measure(lexicon, *aggregate, column.what)) {
             let mut next = draft.clone().begun().paying(column.cost).at(Phase::Link);
@@ -170,7 +171,7 @@ fn project(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
     {
         return;
     }
-    for column in lexicon.own_columns(at) {
+    for column in lexicon.sole_columns(at, Word::is_plural) {
         let mut next = draft.clone().paying(column.cost);
         match &mut next.ask {
             Some(Ask::Columns(columns)) => columns.push(column.what),

@@ -17,6 +17,8 @@ use std::collections::HashSet;
 use crate::lexicon::{Asked, Lexicon};
 use crate::names::cost;
 use crate::query::{Ask, By, Comparison, Filter, Group, Limit, Literal, Order, Query};
+use crate::schema::{Column, Kind};
+use crate::words::parts;
 
 /// How many drafts are looked at, for all tables together, before a question is given up as too tangled.
 pub(crate) const MOST_DRAFTS: usize = 20_000;
@@ -217,7 +219,7 @@ impl Draft {
                 self.ask,
                 Some(Ask::Measure(..) | Ask::CountDistinct(_) | Ask::Distinct(_))
             );
-            if !is_measured {
+            if !is_measured || self.is_of_a_mention(lexicon) {
                 return None;
             }
             cost += cost::IMPLIED_TABLE;
@@ -283,6 +285,26 @@ impl Draft {
             .filter_map(Filter::column)
             .collect();
         (1..columns.len()).any(|at| columns[..at].contains(&columns[at]))
+    }
+
+    /// Whether rows that the question mentions have what is measured themselves, by a longer name: the capacity of
+    /// warehouses is not that of their trucks.
+    fn is_of_a_mention(&self, lexicon: &Lexicon<'_>) -> bool {
+        let (Some(Ask::Measure(_, measured)), false) = (&self.ask, self.mentioned.is_empty())
+        else {
+            return false;
+        };
+        let measured = parts(&lexicon.column(*measured).name);
+        let shares_a_word = |column: &Column| {
+            column.kind == Kind::Number
+                && parts(&column.name)
+                    .iter()
+                    .any(|part| measured.contains(part))
+        };
+        self.mentioned.iter().any(|via| {
+            let mut columns = lexicon.scope_table(Some(*via)).columns.iter();
+            columns.any(shares_a_word)
+        })
     }
 
     /// Whether the question mentions rows that then have no part in it.
