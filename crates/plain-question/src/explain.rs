@@ -67,15 +67,24 @@ impl Teller<'_> {
                     self.column(*column)
                 )
             }
-            Ask::Percentage(such) => {
-                let such = such.as_deref().map(|filter| self.filter(filter));
-                let such = such.unwrap_or_else(|| "something".to_owned());
-                format!("how many of a hundred rows of {table} are such that {such}")
-            }
             Ask::Measure(aggregates, column) => {
                 let words: Vec<_> = aggregates.iter().map(|one| word(*one)).collect();
                 let column = self.column(*column);
                 format!("the {} {column} of {table}", words.join(" and "))
+            }
+            Ask::MeasureChildren(aggregates, children) => {
+                let words: Vec<_> = aggregates.iter().map(|one| word(*one)).collect();
+                let (words, child) = (words.join(" and "), self.child(children));
+                format!(
+                    "the {words} number of {child} for a row of {table}, zero where it has none"
+                )
+            }
+            Ask::Share(shared) => {
+                let shared: Vec<_> = shared.iter().map(|filter| self.filter(filter)).collect();
+                format!(
+                    "the percentage of rows of {table} where {}",
+                    shared.join(" and ")
+                )
             }
         }
     }

@@ -2,9 +2,10 @@
 
 use std::cell::{Cell, OnceCell};
 
-use crate::names::{Names, TableNames, Terms, UNIT_MARKS, cost, is_participle, truth};
+use crate::countries;
+use crate::names::{ColumnNames, Names, TableNames, Terms, UNIT_MARKS, cost, is_participle, truth};
 use crate::query::{Children, ColumnRef};
-use crate::schema::{Column, Kind, Schema, Table};
+use crate::schema::{Column, ForeignKey, Kind, Schema, Table};
 use crate::words::{self, Word, parts};
 
 /// A question, and what it may be about.
@@ -68,9 +69,18 @@ pub(crate) struct Lexicon<'a> {
     subject: &'a Terms,
     /// The table's own columns, and those of the tables that it refers to.
     scopes: Vec<Scope<'a>>,
-    children: Vec<(Children, &'a Terms)>,
+    referring: Vec<Referring<'a>>,
     /// One for each of the children, made when the first draft asks: many do, and there may be many.
     of_children: OnceCell<Vec<Lexicon<'a>>>,
+}
+
+/// A foreign key by which rows refer to these.
+struct Referring<'a> {
+    rows: Children,
+    /// What the rows are called.
+    noun: &'a Terms,
+    /// What it costs to mean this key when just the rows are named.
+    cost: u32,
 }
 
 struct Scope<'a> {
@@ -102,7 +112,7 @@ impl<'a> Lexicon<'a> {
             Some(Scope {
                 via: Some(at),
                 table: &schema.tables[parent],
-                noun: parent_terms(&names.table(parent).noun, &key.columns),
+                noun: parent_terms(asked, table, at, &names.table(parent).noun),
                 names: names.table(parent),
             })
         });
@@ -113,21 +123,21 @@ impl<'a> Lexicon<'a> {
             table,
             subject: &names.table(index).noun,
             scopes: std::iter::once(own).chain(parents).collect(),
-            children: children(asked, index),
+            referring: referring(asked, index),
             of_children: OnceCell::new(),
         }
     }
 
-    /// The rows that refer to these, and the same question as one about them.
-    pub(crate) fn all_children(&self) -> impl Iterator<Item = (&Children, &Self)> {
+    /// The rows that refer to these, the same question as one about them, and what it costs to mean them.
+    pub(crate) fn all_children(&self) -> impl Iterator<Item = (&Children, &Self, u32)> {
         let lexicons = self.of_children.get_or_init(|| {
-            let tables = self.children.iter().map(|(children, _)| children.table);
+            let tables = self.referring.iter().map(|them| them.rows.table);
             tables
                 .map(|table| Lexicon::new(self.asked, table))
                 .collect()
         });
-        let children = self.children.iter().map(|(children, _)| children);
-        children.zip(lexicons)
+        let them = self.referring.iter().zip(lexicons);
+        them.map(|(them, own)| (&them.rows, own, them.cost))
     }
 
     /// The column that a reference leads to.
@@ -199,12 +209,27 @@ impl<'a> Lexicon<'a> {
         found
     }
 
+    /// Rows that are referred to, after a preposition. Only "of" and "with" say nothing of what they do with these:
+    /// what is approved by an employee is not that of which they are the employee.
+    pub(crate) fn parents_after(&self, preposition: &str, at: usize) -> Vec<Hit<usize>> {
+        let mut found = self.parents(at);
+        if !["of", "with"].contains(&preposition) {
+            found.retain(|hit| !has_rival(self.asked, self.table, hit.what));
+        }
+        found
+    }
+
+    /// Whether rows that refer to these do so by several keys, of which some tell who dealt with them.
+    pub(crate) fn may_be_dealt_with(&self, rows: &Children) -> bool {
+        has_rival(self.asked, &self.asked.schema.tables[rows.table], rows.key)
+    }
+
     pub(crate) fn children(&self, at: usize) -> Vec<Hit<Children>> {
-        let found = self.children.iter().flat_map(|(children, terms)| {
-            self.hits(at, terms).map(|(took, cost)| Hit {
+        let found = self.referring.iter().flat_map(|them| {
+            self.hits(at, them.noun).map(move |(took, cost)| Hit {
                 took,
-                what: children.clone(),
-                cost,
+                what: them.rows.clone(),
+                cost: cost + them.cost,
             })
         });
         found.collect()
@@ -221,14 +246,14 @@ impl<'a> Lexicon<'a> {
             }
             _ => false,
         };
-        let found = self.children.iter().flat_map(|(children, terms)| {
-            let may_be_read = self.asked.effort.spend(terms.len());
-            let terms = terms.iter().filter(move |_| may_be_read);
+        let found = self.referring.iter().flat_map(|them| {
+            let may_be_read = self.asked.effort.spend(them.noun.len());
+            let terms = them.noun.iter().filter(move |_| may_be_read);
             terms
                 .filter(|(term, _)| is_verb_of(term))
                 .map(|(_, cost)| Hit {
                     took: 1,
-                    what: children.clone(),
+                    what: them.rows.clone(),
                     cost: *cost,
                 })
         });
@@ -253,9 +278,27 @@ impl<'a> Lexicon<'a> {
         let mut found = self.own_columns(at);
         found.retain(|hit| {
             let names = &self.scope(None).names.columns[hit.what.column];
-            !names.is_a_table || !is_meant(&self.words[at + hit.took - 1])
+            // A view's column of that name is most likely their number.
+            let is_view = self.table.primary_key.is_empty();
+            is_view || !names.is_a_table || !is_meant(&self.words[at + hit.took - 1])
         });
         found
+    }
+
+    /// The table's own times by the event that a place tells of: born, hired, starting.
+    pub(crate) fn times_of_events(&self, at: usize) -> Vec<Hit<ColumnRef>> {
+        let word = self.words.get(at);
+        let Some(word) = word.filter(|word| word.kind == words::Kind::Plain) else {
+            return Vec::new();
+        };
+        let columns = self.scope(None).names.columns.iter().enumerate();
+        let told = columns.filter(|(_, names)| names.events.contains(&word.lower.as_str()));
+        told.map(|(column, _)| Hit {
+            took: 1,
+            what: ColumnRef { via: None, column },
+            cost: 0,
+        })
+        .collect()
     }
 
     /// Columns of the table, and of those that it refers to; the mentioned ones cost nothing extra.
@@ -290,7 +333,7 @@ impl<'a> Lexicon<'a> {
                 break;
             }
             for (value, stems) in it.values.iter().zip(&names.values) {
-                if let Some(took) = value_length(self.words, at, value, stems) {
+                if let Some(took) = self.value_length(at, names, value, stems) {
                     found.push(Hit {
                         took,
                         what: (ColumnRef { via, column }, value.as_str()),
@@ -302,16 +345,61 @@ impl<'a> Lexicon<'a> {
         found
     }
 
+    /// How many words at the place are the value of a column, by itself or by the name of a country.
+    fn value_length(
+        &self,
+        at: usize,
+        of: &ColumnNames,
+        value: &str,
+        stems: &[String],
+    ) -> Option<usize> {
+        let itself = value_length(self.words, at, value, stems);
+        let rest = self.words.get(at..).unwrap_or_default();
+        itself.or_else(|| {
+            let length = || countries::length(rest, value);
+            of.holds_countries.then(length).flatten()
+        })
+    }
+
+    /// Whether the value is the name of a row elsewhere, which may be meant: patients in the Surgery ward are not those
+    /// of the doctors for surgery.
+    pub(crate) fn is_a_name(&self, value: &str, via: Option<usize>) -> bool {
+        const NAMES: [&str; 2] = ["name", "title"];
+        let is_here = |table: &Table| {
+            [None, via]
+                .iter()
+                .any(|via| std::ptr::eq(table, self.scope(*via).table))
+        };
+        let tells_apart = |column: &Column| {
+            parts(&column.name)
+                .last()
+                .is_some_and(|last| NAMES.contains(&last.as_str()))
+        };
+        let others = self
+            .asked
+            .schema
+            .tables
+            .iter()
+            .filter(|table| !is_here(table));
+        let mut columns = others.flat_map(|table| &table.columns);
+        columns.any(|column| {
+            let may_be_read = self.asked.effort.spend(1 + column.values.len());
+            let is_it = |other: &String| other.eq_ignore_ascii_case(value);
+            may_be_read && column.values.iter().any(is_it) && tells_apart(column)
+        })
+    }
+
     /// A value that this column is known to hold.
     pub(crate) fn value_of(&self, at: usize, column: ColumnRef) -> Option<(usize, &'a str)> {
-        let stems = &self.scope(column.via).names.columns[column.column].values;
-        let values = self.column(column).values.iter().zip(stems);
+        let names = &self.scope(column.via).names.columns[column.column];
+        let values = self.column(column).values.iter().zip(&names.values);
         if !self.asked.effort.spend(values.len()) {
             return None;
         }
         values
             .filter_map(|(value, stems)| {
-                Some((value_length(self.words, at, value, stems)?, value.as_str()))
+                let took = self.value_length(at, names, value, stems)?;
+                Some((took, value.as_str()))
             })
             .max_by_key(|(took, _)| *took)
     }
@@ -486,19 +574,73 @@ impl Scope<'_> {
 }
 
 /// What the rows are called that a foreign key leads to: as their table, and as the column says.
-fn parent_terms(noun: &Terms, columns: &[String]) -> Terms {
-    let mut terms = noun.clone();
-    if let [column] = columns {
-        let mut name = parts(column);
-        if name.len() > 1 && name.last().is_some_and(|last| last == "id") {
-            name.pop();
-            terms.push((name, 0));
-        }
-    }
-    terms
+fn parent_terms(asked: Asked<'_>, table: &Table, key: usize, noun: &Terms) -> Terms {
+    let extra = role_cost(asked, table, key);
+    let as_table = noun.iter().map(|(term, cost)| (term.clone(), cost + extra));
+    let as_column = role(&table.foreign_keys[key]).map(|name| (name, 0));
+    as_table.chain(as_column).collect()
 }
 
-fn children<'a>(asked: Asked<'a>, index: usize) -> Vec<(Children, &'a Terms)> {
+/// What it costs to mean a foreign key by the name of its table: a review of an employee is by `employee_id`, and
+/// not by `reviewer_id`.
+fn role_cost(asked: Asked<'_>, table: &Table, key: usize) -> u32 {
+    let is_other = is_of_a_handler(&table.foreign_keys[key]) && has_rival(asked, table, key);
+    if is_other { cost::SYNONYM } else { 0 }
+}
+
+/// Whether several foreign keys lead to the rows that this one leads to: one by the name of their table, and one to
+/// who deals with the row.
+fn has_rival(asked: Asked<'_>, table: &Table, key: usize) -> bool {
+    let this = &table.foreign_keys[key];
+    let leads_there =
+        |other: &&ForeignKey| (&other.schema, &other.table) == (&this.schema, &this.table);
+    let mut keys = table.foreign_keys.iter().filter(leads_there);
+    let Some(parent) = asked.schema.find(&this.schema, &this.table) else {
+        return false;
+    };
+    let noun = &asked.names.table(parent).noun;
+    let is_named_by_table = |other: &ForeignKey| {
+        role(other).is_some_and(|role| noun.iter().any(|(term, _)| *term == role))
+    };
+    keys.clone().any(is_of_a_handler) && keys.any(is_named_by_table)
+}
+
+/// What the foreign key's column calls the row that it refers to.
+fn role(key: &ForeignKey) -> Option<Vec<String>> {
+    let [column] = &key.columns[..] else {
+        return None;
+    };
+    let mut name = parts(column);
+    let is_id = name.len() > 1 && name.pop().is_some_and(|last| last == "id");
+    is_id.then_some(name)
+}
+
+/// Whether a foreign key leads to who deals with a row, and not to whose it is.
+fn is_of_a_handler(key: &ForeignKey) -> bool {
+    const HANDLERS: [&str; 12] = [
+        "approver",
+        "reviewer",
+        "creator",
+        "editor",
+        "updater",
+        "modifier",
+        "verifier",
+        "inspector",
+        "supervisor",
+        "auditor",
+        "moderator",
+        "by",
+    ];
+    let [column] = &key.columns[..] else {
+        return false;
+    };
+    let mut name = parts(column);
+    name.retain(|part| part != "id");
+    name.last()
+        .is_some_and(|last| HANDLERS.contains(&last.as_str()))
+}
+
+fn referring<'a>(asked: Asked<'a>, index: usize) -> Vec<Referring<'a>> {
     let parent = &asked.schema.tables[index];
     let mut found = Vec::new();
     for (table, child) in asked.schema.tables.iter().enumerate() {
@@ -508,8 +650,11 @@ fn children<'a>(asked: Asked<'a>, index: usize) -> Vec<(Children, &'a Terms)> {
         for (key, foreign) in child.foreign_keys.iter().enumerate() {
             if foreign.schema == parent.schema && foreign.table == parent.name {
                 let states = Vec::new();
-                let children = Children { table, key, states };
-                found.push((children, &asked.names.table(table).noun));
+                found.push(Referring {
+                    rows: Children { table, key, states },
+                    noun: &asked.names.table(table).noun,
+                    cost: role_cost(asked, child, key),
+                });
             }
         }
     }

@@ -21,6 +21,7 @@
 //! assert!(translate("Show me all happy users", &schema).is_err());
 //! ```
 
+mod countries;
 mod dates;
 mod explain;
 mod grammar;

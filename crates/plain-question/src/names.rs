@@ -37,8 +37,12 @@ pub(crate) struct ColumnNames {
     pub(crate) terms: Terms,
     /// The words that state what it records, of which there are several only for a boolean.
     pub(crate) state: Option<Vec<String>>,
+    /// The participles and verbs of the event whose time it is.
+    pub(crate) events: &'static [&'static str],
     /// Its values, each as stems; none of one that the question cannot mean.
     pub(crate) values: Vec<Vec<String>>,
+    /// Whether its values are codes of countries, which people call by their names.
+    pub(crate) holds_countries: bool,
     /// Whether another table has the same name, so that its rows may be meant.
     pub(crate) is_a_table: bool,
 }
@@ -55,7 +59,7 @@ impl Names {
         let tables = schema.tables.iter();
         Names(
             tables
-                .map(|table| TableNames::of(table, &initials, &nouns))
+                .map(|table| TableNames::of(schema, table, &initials, &nouns))
                 .collect(),
         )
     }
@@ -66,7 +70,7 @@ impl Names {
 }
 
 impl TableNames {
-    fn of(table: &Table, initials: &[char], nouns: &HashSet<Vec<String>>) -> Self {
+    fn of(schema: &Schema, table: &Table, initials: &[char], nouns: &HashSet<Vec<String>>) -> Self {
         let value = |value: &String| {
             let may_be_meant = initial(value).is_some_and(|first| initials.contains(&first));
             if may_be_meant {
@@ -76,18 +80,18 @@ impl TableNames {
             }
         };
         let own = own_noun(table);
-        // A view's column of that name is most likely their number.
-        let has_rows = !table.primary_key.is_empty();
-        let is_a_table = |name: &Vec<String>| has_rows && *name != own && nouns.contains(name);
+        let is_a_table = |name: &Vec<String>| *name != own && nouns.contains(name);
         let columns = table.columns.iter().enumerate();
         let columns = columns.map(|(index, column)| ColumnNames {
             terms: column_terms(table, index, nouns),
             state: state_name(column),
+            events: events(column),
             values: column.values.iter().map(value).collect(),
+            holds_countries: parts(&column.name).contains(&"country".to_owned()),
             is_a_table: is_a_table(&parts(&column.name)),
         });
         TableNames {
-            noun: table_terms(table),
+            noun: table_terms(schema, table),
             columns: columns.collect(),
         }
     }
@@ -144,6 +148,37 @@ const PARTICIPLES: [&str; 12] = [
     "paid", "sent", "sold", "built", "lost", "met", "left", "made", "read", "held", "won", "shut",
 ];
 
+/// Events as columns name them, and as people tell of them.
+const EVENTS: [(&[&str], &[&str]); 24] = [
+    (&["birth", "birthday", "birthdate", "dob"], &["born"]),
+    (&["hire", "hiring"], &["hired"]),
+    (&["start"], &["started", "starting", "starts", "start"]),
+    (&["end"], &["ended", "ending", "ends", "end"]),
+    (&["enrollment", "enrolment", "enroll"], &["enrolled"]),
+    (&["graduation"], &["graduated"]),
+    (&["termination"], &["terminated"]),
+    (&["admission"], &["admitted"]),
+    (&["discharge"], &["discharged"]),
+    (&["delivery"], &["delivered"]),
+    (&["shipment", "shipping", "ship"], &["shipped"]),
+    (&["order"], &["ordered"]),
+    (&["purchase"], &["purchased", "bought"]),
+    (&["payment"], &["paid"]),
+    (&["release"], &["released"]),
+    (&["publication", "publish"], &["published"]),
+    (&["creation", "create"], &["created"]),
+    (&["registration"], &["registered"]),
+    (
+        &["expiry", "expiration"],
+        &["expiring", "expires", "expire"],
+    ),
+    (&["issue"], &["issued"]),
+    (&["approval"], &["approved"]),
+    (&["completion"], &["completed"]),
+    (&["submission"], &["submitted"]),
+    (&["join", "joining"], &["joined"]),
+];
+
 /// What a comment says before further names.
 const SYNONYM_MARKS: [&str; 6] = [
     "also called:",
@@ -165,13 +200,23 @@ fn own_noun(table: &Table) -> Vec<String> {
 }
 
 /// The names that a table goes by.
-fn table_terms(table: &Table) -> Terms {
+fn table_terms(schema: &Schema, table: &Table) -> Terms {
     let name = own_noun(table);
     let last = name.last().cloned().filter(|_| name.len() > 1);
+    let last = last.filter(|last| !is_counted_elsewhere(schema, table, last));
     let mut terms = vec![(name, 0)];
     terms.extend(last.map(|last| (vec![last], cost::LAST_WORD)));
     terms.extend(synonyms(table.comment.as_deref()));
     terms
+}
+
+/// Whether what the table refers to has a number of that name: the views of a post are that rather than its
+/// `post_views`, or either.
+fn is_counted_elsewhere(schema: &Schema, table: &Table, name: &str) -> bool {
+    let is_it = |column: &Column| column.kind == Kind::Number && parts(&column.name) == [name];
+    let parents = table.foreign_keys.iter();
+    let mut parents = parents.filter_map(|key| schema.find(&key.schema, &key.table));
+    parents.any(|parent| schema.tables[parent].columns.iter().any(is_it))
 }
 
 /// The names that a column goes by. A part of its name that is the name of a table means that table:
@@ -196,6 +241,11 @@ fn column_terms(table: &Table, index: usize, nouns: &HashSet<Vec<String>>) -> Te
         add(&bare[bare.len() - 1..], cost::LAST_WORD);
     }
     let is_id = |term: &[String]| term.len() > 1 && term.last().is_some_and(|last| last == "id");
+    let is_code =
+        |term: &[String]| term.len() > 1 && term.last().is_some_and(|last| last == "code");
+    if column.kind == Kind::Text && is_code(&full) {
+        add(&full[..full.len() - 1], cost::SYNONYM);
+    }
     let refers = table
         .foreign_keys
         .iter()
@@ -231,6 +281,22 @@ fn state_name(column: &Column) -> Option<Vec<String>> {
         _ => false,
     };
     states.then(|| words.to_vec())
+}
+
+/// The words for the event whose time a column is, where its name has another form of them: hired on a
+/// `hire_date`.
+fn events(column: &Column) -> &'static [&'static str] {
+    if column.kind != Kind::Date {
+        return &[];
+    }
+    let name = parts(&column.name);
+    let of = |word: &str| EVENTS.iter().find(|(nouns, _)| nouns.contains(&word));
+    let found = match without_marks(column, &name) {
+        [word] => of(word),
+        [date, of_what, word] if date == "date" && of_what == "of" => of(word),
+        _ => None,
+    };
+    found.map_or(&[], |(_, words)| *words)
 }
 
 /// Whether the word tells what has happened to something.

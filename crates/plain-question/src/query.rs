@@ -29,10 +29,12 @@ pub(crate) enum Ask {
     Distinct(ColumnRef),
     Count,
     CountDistinct(ColumnRef),
-    /// How many of a hundred rows are such; a question must say so.
-    Percentage(Option<Box<Filter>>),
     /// One or more numbers of one column.
     Measure(Vec<Aggregate>, ColumnRef),
+    /// One or more numbers of how many rows refer to each of these; where none do, that is zero.
+    MeasureChildren(Vec<Aggregate>, Children),
+    /// Of how many in a hundred this is so as well.
+    Share(Vec<Filter>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

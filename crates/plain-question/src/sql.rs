@@ -98,13 +98,6 @@ impl<'a> Writer<'a> {
                     self.column(*column)
                 ));
             }
-            Ask::Percentage(such) => {
-                let such = such.as_deref().map(|filter| self.condition(filter));
-                outputs.push(format!(
-                    "round(100.0 * count(*) FILTER (WHERE {}) / nullif(count(*), 0), 2) AS \"percentage\"",
-                    such.unwrap_or_else(|| "true".to_owned())
-                ));
-            }
             Ask::Measure(aggregates, column) => {
                 outputs.extend(aggregates.iter().map(|aggregate| {
                     let name = format!("{}_{}", word(*aggregate), self.name(*column));
@@ -112,10 +105,24 @@ impl<'a> Writer<'a> {
                     format!("{call} AS {}", identifier(&name))
                 }));
             }
+            Ask::MeasureChildren(aggregates, children) => {
+                outputs.extend(aggregates.iter().map(|aggregate| {
+                    let name = format!("{}_{}", word(*aggregate), self.number_name(children));
+                    let call = call(*aggregate, &self.count(children));
+                    format!("{call} AS {}", identifier(&name))
+                }));
+            }
+            Ask::Share(shared) => {
+                let conditions: Vec<_> = shared.iter().map(|f| self.condition(f)).collect();
+                let conditions = conditions.join(" AND ");
+                outputs.push(format!(
+                    "100.0 * count(*) FILTER (WHERE {conditions}) / nullif(count(*), 0) AS \"percentage\""
+                ));
+            }
         }
         outputs.extend(self.query.order.iter().filter_map(|order| match &order.by {
             By::Children(children) => {
-                let name = format!("number_of_{}", self.schema.tables[children.table].name);
+                let name = self.number_name(children);
                 Some(format!("{} AS {}", self.count(children), identifier(&name)))
             }
             By::Column(_) | By::Count => None,
@@ -215,7 +222,12 @@ impl<'a> Writer<'a> {
 
     /// The foreign keys whose tables take part.
     fn joined(&self) -> Vec<usize> {
-        let filtered = self.query.filters.iter().filter_map(Filter::column);
+        let shared = match &self.query.ask {
+            Ask::Share(shared) => &shared[..],
+            _ => &[],
+        };
+        let filtered = self.query.filters.iter().chain(shared);
+        let filtered = filtered.filter_map(Filter::column);
         let grouped = self.query.groups.iter().map(|group| match group {
             Group::Column(column) | Group::Period(column, _) => column.via,
             Group::Parent(via) => Some(*via),
@@ -274,6 +286,10 @@ impl<'a> Writer<'a> {
             .via
             .map_or(self.alias.to_owned(), |via| format!("p{via}"));
         format!("{alias}.{}", identifier(self.name(at)))
+    }
+
+    fn number_name(&self, children: &Children) -> String {
+        format!("number_of_{}", self.schema.tables[children.table].name)
     }
 
     fn count(&self, children: &Children) -> String {

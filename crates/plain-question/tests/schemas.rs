@@ -270,6 +270,11 @@ fn no_word_is_passed_over() {
         "which product is the cheapest",
         "tickets of assignee 7 opened last week",
         "different departments of employees",
+        "what percentage of tickets are new",
+        "percentage of tickets opened in 2024 that are new",
+        "average number of tickets per employee in Sales",
+        "how many tickets does employee 7 have",
+        "employees with a new ticket",
     ] {
         assert!(translate(question, &schema).is_ok(), "{question}");
         let words: Vec<&str> = question.split(' ').collect();
@@ -339,8 +344,27 @@ fn collisions() -> Schema {
     );
     let employees = refers(employees, "depot_id", &depots);
     let tokens = table("tokens", vec![column("expires_at", Kind::Date)]);
+    let wards = table(
+        "wards",
+        vec![holding(column("name", Kind::Text), &["Surgery"])],
+    );
+    let doctors = table(
+        "doctors",
+        vec![
+            holding(column("specialty", Kind::Text), &["surgery", "cardiology"]),
+            column("joined_on", Kind::Date),
+        ],
+    );
+    let patients = table("patients", vec![column("doctor_id", Kind::Number)]);
+    let patients = refers(patients, "doctor_id", &doctors);
+    let posts = table("posts", vec![column("views", Kind::Number)]);
+    let post_views = table("post_views", vec![column("post_id", Kind::Number)]);
+    let post_views = refers(post_views, "post_id", &posts);
     Schema {
-        tables: vec![students, grades, courses, depots, trucks, employees, tokens],
+        tables: vec![
+            students, grades, courses, depots, trucks, employees, tokens, wards, doctors, patients,
+            posts, post_views,
+        ],
     }
 }
 
@@ -363,6 +387,10 @@ fn what_people_mean_by_another_name_is_not_guessed() {
         "employees over 50",
         "employees between 30 and 40",
         "employees older than 50 years",
+        "oldest doctor",
+        "patients in surgery",
+        "number of views of post 5",
+        "how many views does post 5 have",
     ] {
         let found = translate(question, &schema);
         assert!(found.is_err(), "{question}: {found:?}");
@@ -378,6 +406,9 @@ fn what_people_mean_by_another_name_is_not_guessed() {
             "t.\"capacity_kg\" > 900",
         ),
         ("employees over 50000", "t.\"salary\" > 50000"),
+        ("patients in cardiology", "p0.\"specialty\" = 'cardiology'"),
+        ("doctors in surgery", "t.\"specialty\" = 'surgery'"),
+        ("how many post views does post 5 have", "t.\"post_id\" = 5"),
         (
             "employees hired in 2023",
             "t.\"hired_on\" >= DATE '2023-01-01' AND t.\"hired_on\" < DATE '2024-01-01'",
@@ -386,6 +417,159 @@ fn what_people_mean_by_another_name_is_not_guessed() {
         let found = condition(question, &schema);
         assert_eq!(found.as_deref(), Some(expected), "{question}");
     }
+}
+
+/// Reviews of employees, by employees, and countries as codes.
+fn reviews() -> Schema {
+    let table = |name: &str, columns: Vec<Column>| schema(name, columns).tables.remove(0);
+    let employees = table(
+        "employees",
+        vec![
+            holding(column("country_code", Kind::Text), &["NO", "SE"]),
+            column("is_remote", Kind::Boolean),
+            column("has_car", Kind::Boolean),
+            column("hire_date", Kind::Date),
+            column("date_of_birth", Kind::Date),
+        ],
+    );
+    let reviews = table(
+        "reviews",
+        vec![
+            column("employee_id", Kind::Number),
+            column("reviewer_id", Kind::Number),
+            column("stars", Kind::Number),
+            holding(column("status", Kind::Text), &["approved", "draft"]),
+        ],
+    );
+    let reviews = refers(reviews, "employee_id", &employees);
+    let reviews = refers(reviews, "reviewer_id", &employees);
+    Schema {
+        tables: vec![employees, reviews],
+    }
+}
+
+#[test]
+fn whose_rows_are_is_told_from_who_dealt_with_them() {
+    let schema = reviews();
+    for (question, expected) in [
+        ("reviews of employee 5", "t.\"employee_id\" = 5"),
+        ("reviews of reviewer 5", "t.\"reviewer_id\" = 5"),
+        (
+            "how many reviews does employee 5 have",
+            "t.\"employee_id\" = 5",
+        ),
+        (
+            "employees without a draft review",
+            "NOT EXISTS (SELECT FROM \"app\".\"reviews\" AS c WHERE c.\"employee_id\" = t.\"id\" AND c.\"status\" = 'draft')",
+        ),
+    ] {
+        let found = condition(question, &schema);
+        assert_eq!(found.as_deref(), Some(expected), "{question}");
+    }
+    for question in [
+        "reviews by employee 5",
+        "reviews approved by employee 5",
+        "reviews for employee 5",
+        "how many reviews did employee 5 write",
+        "employees who wrote a review",
+        "employees who wrote more than 3 reviews",
+    ] {
+        let found = translate(question, &schema);
+        assert!(found.is_err(), "{question}: {found:?}");
+    }
+}
+
+#[test]
+fn a_share_is_of_what_is_said_before_it() {
+    let schema = reviews();
+    for (question, share, of) in [
+        ("percentage of remote employees", "t.\"is_remote\"", None),
+        (
+            "what percentage of employees are remote",
+            "t.\"is_remote\"",
+            None,
+        ),
+        (
+            "what percentage of employees in Norway are not remote",
+            "NOT t.\"is_remote\"",
+            Some("t.\"country_code\" = 'NO'"),
+        ),
+        (
+            "percentage of remote employees who have a car",
+            "t.\"has_car\"",
+            Some("t.\"is_remote\""),
+        ),
+    ] {
+        let sql = translate(question, &schema).unwrap().sql;
+        let (found, rest) = sql
+            .split_once("FILTER (WHERE ")
+            .and_then(|(_, rest)| rest.split_once(") / "))
+            .unwrap();
+        assert_eq!(found, share, "{question}");
+        let found = rest.split_once("WHERE ").map(|(_, condition)| condition);
+        assert_eq!(found, of, "{question}");
+    }
+    for question in [
+        "percentage of employees",
+        "percentage of employees per country",
+        "percentage of remote employees in Norway",
+        "percentage of employees in Norway and remote",
+        "percentage of remote employees without a car",
+        "percentage of employees who are in Norway and remote",
+        "percentage of the newest employees who are remote",
+    ] {
+        let found = translate(question, &schema);
+        assert!(found.is_err(), "{question}: {found:?}");
+    }
+}
+
+#[test]
+fn a_number_of_others_is_measured_with_those_that_have_none() {
+    let schema = reviews();
+    let sql = translate("average number of draft reviews per employee", &schema)
+        .unwrap()
+        .sql;
+    let count = "(SELECT count(*) FROM \"app\".\"reviews\" AS c WHERE c.\"employee_id\" = t.\"id\" AND c.\"status\" = 'draft')";
+    assert_eq!(
+        sql,
+        format!(
+            "SELECT avg({count}) AS \"average_number_of_reviews\"\nFROM \"app\".\"employees\" AS t"
+        )
+    );
+    for question in [
+        "average number of reviews per employee per month",
+        "average number of reviews per employee in 2024",
+        "average number of reviews",
+    ] {
+        let found = translate(question, &schema);
+        assert!(found.is_err(), "{question}: {found:?}");
+    }
+}
+
+#[test]
+fn events_and_countries_go_by_the_words_that_people_use() {
+    let schema = reviews();
+    for (question, expected) in [
+        ("employees from Norway", "t.\"country_code\" = 'NO'"),
+        (
+            "employees from Norway or Sweden",
+            "t.\"country_code\" IN ('NO', 'SE')",
+        ),
+        (
+            "employees hired before 2020",
+            "t.\"hire_date\" < DATE '2020-01-01'",
+        ),
+        (
+            "employees born before 1970",
+            "t.\"date_of_birth\" < DATE '1970-01-01'",
+        ),
+        ("employees with a car", "t.\"has_car\""),
+        ("reviews with stars 4 or 5", "t.\"stars\" IN ('4', '5')"),
+    ] {
+        let found = condition(question, &schema);
+        assert_eq!(found.as_deref(), Some(expected), "{question}");
+    }
+    assert!(translate("employees from Denmark", &schema).is_err());
 }
 
 #[test]

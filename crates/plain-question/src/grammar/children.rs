@@ -25,9 +25,18 @@ fn related(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
             "having no",
         ];
         if let Some(end) = lexicon.any(start, &none) {
+            let end = lexicon.any(end, &["an", "a"]).unwrap_or(end);
             relate(children(lexicon, end), draft, (Comparison::Equal, 0), moves);
         }
         if let Some(end) = lexicon.any(start, &["with", "having", "have", "has"]) {
+            if let Some(end) = lexicon.any(end, &["an", "a"]) {
+                relate(
+                    children(lexicon, end),
+                    draft,
+                    (Comparison::AtLeast, 1),
+                    moves,
+                );
+            }
             let found = children(lexicon, end);
             let is_plural = |(end, ..): &They| lexicon.words[end - 1].is_plural();
             if found.iter().any(is_plural) {
@@ -65,11 +74,18 @@ fn doing(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
         relate(all, draft, amount, moves);
     }
     if let Some(end) = lexicon.any(end, DEEDS) {
+        let mut found = Vec::new();
         if denied.is_none() {
-            relate_so_many(lexicon, end, draft, moves);
+            relate_so_many(lexicon, end, draft, &mut found);
         }
         let end = lexicon.any(end, &["any", "an", "a"]).unwrap_or(end);
-        relate(children(lexicon, end), draft, amount, moves);
+        relate(children(lexicon, end), draft, amount, &mut found);
+        // Who wrote a review is not whose review it is.
+        let is_clear = |of: &Children| !lexicon.may_be_dealt_with(of);
+        found.retain(|(_, next)| {
+            matches!(next.filters.last(), Some(Filter::Children(of, ..)) if is_clear(of))
+        });
+        moves.append(&mut found);
     }
 }
 
@@ -115,14 +131,14 @@ pub(super) fn children(lexicon: &Lexicon<'_>, at: usize) -> Vec<They> {
         .into_iter()
         .map(|hit| (at + hit.took, hit.what, hit.cost))
         .collect();
-    for (all, own) in lexicon.all_children() {
+    for (all, own, extra) in lexicon.all_children() {
         for (end, state) in described(own, at, None, true) {
             for noun in own.subjects(end) {
                 let children = Children {
                     states: vec![state.clone()],
                     ..all.clone()
                 };
-                found.push((end + noun.took, children, noun.cost));
+                found.push((end + noun.took, children, noun.cost + extra));
             }
         }
     }
@@ -167,5 +183,5 @@ fn said_of(lexicon: &Lexicon<'_>, (end, children, cost): &They) -> Vec<They> {
 fn of_children<'l, 'a>(lexicon: &'l Lexicon<'a>, children: &Children) -> Option<&'l Lexicon<'a>> {
     let is_them = |of: &Children| (of.table, of.key) == (children.table, children.key);
     let mut all = lexicon.all_children();
-    all.find_map(|(of, own)| is_them(of).then_some(own))
+    all.find_map(|(of, own, _)| is_them(of).then_some(own))
 }

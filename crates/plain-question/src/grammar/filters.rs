@@ -2,17 +2,17 @@
 
 use super::head::{described, times};
 use super::phrases::{AMOUNTS, BOUNDS, COMPARISONS, DEEDS, HOLDING, PEOPLE, PREPOSITIONS, TELLING};
-use super::{Draft, Move, Rule, children};
+use super::{Draft, Move, Rule};
 use crate::dates;
 use crate::lexicon::{Hit, Lexicon, State};
 use crate::names::{cost, is_participle};
 use crate::query::{Ask, ColumnRef, Comparison, Filter, Literal};
 use crate::schema::Kind;
-use crate::words::{self, Word};
+use crate::words::{self, Word, parts};
 
 pub(super) const RULES: &[Rule] = &[
-    stated, always, compared, counted, told, amounting, ranging, dated, valued, referring,
-    being_of, mentioning, excepting, named, present, sharing,
+    stated, always, compared, counted, told, amounting, ranging, dated, valued, referring, owned,
+    mentioning, excepting, named, present, shared,
 ];
 
 /// What can be said of rows right after their noun, in a question about others.
@@ -117,6 +117,7 @@ fn conditions(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Vec<(usize
         }
         if comparison == Comparison::Equal {
             found.extend(several(lexicon, start, column));
+            found.extend(either(lexicon, start, column));
             found.extend(bounded(lexicon, start, column));
         }
     }
@@ -165,6 +166,28 @@ fn several(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Vec<(usize, F
             matches!(filter, Filter::OneOf(other, values, true) if *other == column && values.len() > 1)
         })
         .collect()
+}
+
+/// "'OAK-1' or 'OAK-2'", "10 or 11": values that are known to nobody, of which a column can be one.
+fn either(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Option<(usize, Filter)> {
+    let is_quoted = |word: &&Word| word.kind == words::Kind::Quoted;
+    let one = |at: usize| {
+        let word = lexicon.words.get(at)?;
+        let is_it = match lexicon.column(column).kind {
+            Kind::Text => is_quoted(&word) || word.kind == words::Kind::Code,
+            // It is written as a text, of which PostgreSQL makes a number of the column's type.
+            Kind::Number => word.kind == words::Kind::Number && !word.lower.contains('.'),
+            _ => false,
+        };
+        is_it.then(|| word.text.clone())
+    };
+    let mut values = vec![one(at)?];
+    let mut end = at + 1;
+    while let Some(next) = lexicon.any(end, &[", or", "or"]) {
+        values.push(one(next)?);
+        end = next + 1;
+    }
+    (values.len() > 1).then_some((end, Filter::OneOf(column, values, true)))
 }
 
 /// "4 or more"
@@ -416,6 +439,20 @@ fn tells_an_age(lexicon: &Lexicon<'_>, at: usize) -> bool {
     lexicon.is_called(PEOPLE) && lexicon.says(at, "older than").is_some()
 }
 
+/// "percentage of orders in 2024 that were returned": what follows tells the share
+fn shared(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    const TELLING_OF_ALL: &[&str] = &[
+        "that", "which", "who", "whose", "where", "are", "is", "were", "was", "have", "has", "had",
+    ];
+    let asks_for_share = matches!(draft.ask, Some(Ask::Share(_)));
+    let is_told = lexicon.any(at, TELLING_OF_ALL).is_some();
+    if asks_for_share && draft.share_from.is_none() && is_told {
+        let mut next = draft.clone();
+        next.share_from = Some(draft.filters.len());
+        moves.push((at, next));
+    }
+}
+
 /// "in Oslo", "not from SE", "on the pro plan"
 fn valued(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     for start in led(lexicon, at) {
@@ -432,9 +469,12 @@ fn valued(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>
                 let extra = if is_mentioned { 0 } else { cost::OTHER_TABLE };
                 for (end, filter) in described(lexicon, end, via, false) {
                     if let Filter::OneOf(column, values, true) = filter {
-                        let end = past_parent(lexicon, end, via);
-                        let filter = Filter::OneOf(column, values, negated.is_none());
-                        add(draft, end, extra, filter, moves);
+                        let past = past_parent(lexicon, end, via);
+                        let is_said = is_mentioned || past > end;
+                        if is_said || !values.iter().any(|value| lexicon.is_a_name(value, via)) {
+                            let filter = Filter::OneOf(column, values, negated.is_none());
+                            add(draft, past, extra, filter, moves);
+                        }
                     }
                 }
             }
@@ -514,6 +554,9 @@ fn named(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
             if lexicon.column(column).kind == Kind::Text {
                 let filter = Filter::OneOf(column, vec![word.text.clone()], true);
                 add(draft, end + 1, 0, filter, moves);
+                if let Some((end, filter)) = either(lexicon, end, column) {
+                    add(draft, end, 0, filter, moves);
+                }
             }
         }
     }
@@ -532,50 +575,71 @@ fn referring(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mo
         let Some(end) = lexicon.any(start, PREPOSITIONS) else {
             continue;
         };
-        for (end, filter, cost) in numbered_parent(lexicon, end) {
+        let preposition = &lexicon.words[end - 1].lower;
+        let end = lexicon.any(end, &["the"]).unwrap_or(end);
+        let parents = lexicon.parents_after(preposition, end);
+        for (end, cost, filter) in numbered(lexicon, end, parents) {
             add(draft, end, cost, filter, moves);
         }
     }
 }
 
-/// "does user 7 have", "did user 7 place", after the rows that are asked for
-fn being_of(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
-    let Some(start) = lexicon.any(at, &["does", "did", "has", "had"]) else {
+/// "does user 7 have", "did the Radiology department make"
+fn owned(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    let Some(start) = lexicon.any(at, &["does", "did", "do", "has", "have", "had"]) else {
         return;
     };
-    for (end, filter, cost) in numbered_parent(lexicon, start) {
-        let having = lexicon.any(end, &["have", "had"]);
-        let Some(end) = having.or_else(|| lexicon.any(end, DEEDS)) else {
-            continue;
-        };
-        add(draft, end, cost, filter.clone(), moves);
-        // "Has user 7 placed in 2025": to do it is what makes the row.
-        if let (true, Some((took, span)), Some(time)) = (
-            is_participle(&lexicon.words[end - 1].lower),
-            dates::span(lexicon.words.get(end..).unwrap_or_default()),
-            lexicon.usual_time(),
-        ) {
-            let draft = draft.clone().filtered(filter);
-            let done = Filter::Within(time, span);
-            add(&draft, end + took, cost + cost::IMPLIED, done, moves);
+    let start = lexicon.any(start, &["the"]).unwrap_or(start);
+    let having = |at| lexicon.any(at, &["have", "had"]);
+    let past = |at| having(at).or_else(|| lexicon.any(at, DEEDS));
+    let owners = numbered(lexicon, start, lexicon.parents(start)).into_iter();
+    let owners = owners.filter_map(|(end, cost, filter)| Some((having(end)?, cost, filter)));
+    let doers = numbered(lexicon, start, lexicon.parents_after("by", start)).into_iter();
+    let doers = doers.filter_map(|(end, cost, filter)| Some((past(end)?, cost, filter)));
+    for (end, cost, filter) in owners.chain(doers) {
+        let owned = draft.clone().paying(cost).filtered(filter);
+        moves.extend(done_then(lexicon, end, &owned));
+        moves.push((end, owned));
+    }
+    for via in 0..lexicon.table.foreign_keys.len() {
+        for (end, filter) in described(lexicon, start, Some(via), false) {
+            let is_one = matches!(&filter, Filter::OneOf(_, values, true) if values.len() == 1);
+            if let Some(end) = past(past_parent(lexicon, end, Some(via))).filter(|_| is_one) {
+                add(draft, end, cost::OTHER_TABLE, filter, moves);
+            }
         }
     }
 }
 
-/// The number of a row that these refer to, which says that they are of that: "user 7". Each comes with where its
-/// words end, and its cost.
-fn numbered_parent(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Filter, u32)> {
-    let at = lexicon.any(at, &["the"]).unwrap_or(at);
-    let of = |parent: &Hit<usize>| {
+/// "has user 7 placed in 2025": to do it is what makes the row.
+fn done_then(lexicon: &Lexicon<'_>, at: usize, draft: &Draft) -> Option<Move> {
+    let is_done = is_participle(&lexicon.words[at - 1].lower);
+    let time = lexicon.usual_time().filter(|_| is_done)?;
+    let (took, span) = dates::span(lexicon.words.get(at..)?)?;
+    let then = draft.clone().paying(cost::IMPLIED);
+    Some((at + took, then.filtered(Filter::Within(time, span))))
+}
+
+/// "user 7", by the column that refers: where it ends, what it costs, and what it says.
+fn numbered(
+    lexicon: &Lexicon<'_>,
+    at: usize,
+    parents: Vec<Hit<usize>>,
+) -> Vec<(usize, u32, Filter)> {
+    let mut found = Vec::new();
+    for parent in parents {
         let place = at + parent.took;
-        let number_words = ["with id", "number", "id", "#"];
-        let place = lexicon.any(place, &number_words).unwrap_or(place);
-        let number = number(lexicon, place)?;
-        let column = referring_column(lexicon, parent.what)?;
-        let filter = Filter::Compare(column, Comparison::Equal, number);
-        is_number(lexicon, column).then_some((place + 1, filter, parent.cost))
-    };
-    lexicon.parents(at).iter().filter_map(of).collect()
+        let place = lexicon
+            .any(place, &["with id", "number", "id", "#"])
+            .unwrap_or(place);
+        let column = referring_column(lexicon, parent.what);
+        let column = column.filter(|column| is_number(lexicon, *column));
+        if let (Some(number), Some(column)) = (number(lexicon, place), column) {
+            let filter = Filter::Compare(column, Comparison::Equal, number);
+            found.push((place + 1, parent.cost, filter));
+        }
+    }
+    found
 }
 
 /// The table's own column that refers.
@@ -596,12 +660,14 @@ fn mentioning(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<M
         let Some(end) = lexicon.any(start, PREPOSITIONS) else {
             continue;
         };
+        let preposition = &lexicon.words[end - 1].lower;
         let end = lexicon.any(end, &["all", "the"]).unwrap_or(end);
-        mention(lexicon, end, draft, moves);
+        mention(lexicon, end, preposition, draft, moves);
         for via in 0..lexicon.table.foreign_keys.len() {
             for (end, filter) in described(lexicon, end, Some(via), true) {
                 let mut found = Vec::new();
-                mention(lexicon, end, &draft.clone().filtered(filter), &mut found);
+                let next = draft.clone().filtered(filter);
+                mention(lexicon, end, preposition, &next, &mut found);
                 moves.extend(
                     found
                         .into_iter()
@@ -612,8 +678,14 @@ fn mentioning(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<M
     }
 }
 
-fn mention(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
-    for parent in lexicon.parents(at) {
+fn mention(
+    lexicon: &Lexicon<'_>,
+    at: usize,
+    preposition: &str,
+    draft: &Draft,
+    moves: &mut Vec<Move>,
+) {
+    for parent in lexicon.parents_after(preposition, at) {
         let mut next = draft.clone().paying(parent.cost);
         next.mentioned.push(parent.what);
         let end = at + parent.took;
@@ -622,36 +694,6 @@ fn mention(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
             moves.push((end, next.clone().filtered(filter)));
         }
         moves.push((end, next));
-    }
-}
-
-/// "are active", "have no orders": of which rows the percentage is asked for
-fn sharing(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
-    const SAYING: &[&str] = &[
-        "are", "is", "were", "was", "have", "has", "had", "who", "that", "which",
-    ];
-    let says = lexicon.any(at, SAYING).or_else(|| lexicon.any(at, DEEDS));
-    if draft.ask != Some(Ask::Percentage(None)) || says.is_none() {
-        return;
-    }
-    let alone = Draft {
-        ask: Some(Ask::Count),
-        ..Draft::default()
-    };
-    let mut said = Vec::new();
-    for rule in RULES.iter().chain(children::RULES) {
-        rule(lexicon, at, &alone, &mut said);
-    }
-    for (end, said) in said {
-        let [such] = &said.filters[..] else {
-            continue;
-        };
-        let is_own = such.column().is_none_or(|column| column.via.is_none());
-        if is_own && said.mentioned.is_empty() {
-            let mut next = draft.clone().paying(said.cost);
-            next.ask = Some(Ask::Percentage(Some(Box::new(such.clone()))));
-            moves.push((end, next));
-        }
     }
 }
 
@@ -682,6 +724,10 @@ fn present(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
             }
             for column in lexicon.own_columns(end) {
                 let it = lexicon.column(column.what);
+                if it.kind == Kind::Boolean && parts(&it.name)[0] == "has" {
+                    let filter = Filter::Is(column.what, *is_present);
+                    add(draft, end + column.took, column.cost, filter, moves);
+                }
                 // No quantity may be none or zero.
                 let is_clear = matches!(it.kind, Kind::Text | Kind::Enum | Kind::Date);
                 if it.is_nullable && is_clear {

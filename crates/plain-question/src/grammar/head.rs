@@ -1,8 +1,9 @@
 //! What stands before the noun and is the noun: what is asked, of what, and which of them.
 
+use super::children::children;
 use super::phrases::{
-    AGGREGATES, AMOUNTS, ARTICLES, COUNT, COUNTING_RANKS, DISTINCT, LIST, PEOPLE, PERCENTAGE,
-    QUANTITIES, RANKS, RECENCY, SHOW, SUPERLATIVES,
+    AGGREGATES, AMOUNTS, ARTICLES, COUNT, COUNTING_RANKS, DISTINCT, LIST, PEOPLE, PER, QUANTITIES,
+    RANKS, RECENCY, SHARE, SHOW, SUPERLATIVES,
 };
 use super::{Draft, Move, Number, Opening, Phase, Rank, Rule, filters, too_many};
 use crate::lexicon::{Hit, Lexicon, State};
@@ -12,7 +13,14 @@ use crate::schema::Kind;
 use crate::words::{self, Word};
 
 /// What is asked.
-pub(super) const ASKING: &[Rule] = &[opening, counting, measuring, projecting];
+pub(super) const ASKING: &[Rule] = &[
+    opening,
+    counting,
+    sharing,
+    measuring,
+    measuring_children,
+    projecting,
+];
 
 /// Of what, and which of them.
 pub(super) const NAMING: &[Rule] = &[
@@ -49,27 +57,58 @@ fn article(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
     }
 }
 
-/// "how many", "what percentage of"
+/// "how many"
 fn counting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     if draft.ask.is_some() || draft.is_begun {
         return;
     }
-    let mut ask = |end: usize, what: Ask, cost: u32| {
+    let mut count = |end: usize, cost: u32| {
         let mut next = draft.clone().begun().at(Phase::Noun).paying(cost);
-        next.ask = Some(what);
+        next.ask = Some(Ask::Count);
         moves.push((end, next));
     };
     if let Some(end) = lexicon.any(at, COUNT) {
-        ask(end, Ask::Count, 0);
-    }
-    if let Some(end) = lexicon.any(at, PERCENTAGE) {
-        ask(end, Ask::Percentage(None), 0);
+        count(end, 0);
     }
     // "Total users" is a count, unless there is something to be summed up.
     let end = lexicon.says(at, "total");
     let is_summed = |words| !lexicon.columns_about(words).is_empty();
     if let Some(end) = end.filter(|_| !is_summed(AMOUNTS) && !is_summed(QUANTITIES)) {
-        ask(end, Ask::Count, cost::IMPLIED_TABLE);
+        count(end, cost::IMPLIED_TABLE);
+    }
+}
+
+/// "what percentage of"
+fn sharing(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    if draft.ask.is_some() || draft.is_begun {
+        return;
+    }
+    if let Some(end) = lexicon.any(at, SHARE) {
+        let mut next = draft.clone().begun().at(Phase::Noun);
+        next.ask = Some(Ask::Share(Vec::new()));
+        moves.push((end, next));
+    }
+}
+
+/// "average number of orders per user"
+fn measuring_children(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    if draft.ask.is_some() || draft.is_begun {
+        return;
+    }
+    for (end, aggregates) in aggregates(lexicon, at, Vec::new()) {
+        // The total number of each user's orders is one for each of them, or one for all.
+        let is_clear = !aggregates.contains(&Aggregate::Sum);
+        let end = lexicon.any(end, &["number of", "count of"]);
+        let Some(end) = end.filter(|_| is_clear) else {
+            continue;
+        };
+        for (end, them, cost) in children(lexicon, end) {
+            if let Some(end) = lexicon.any(end, PER) {
+                let mut next = draft.clone().begun().paying(cost).at(Phase::Noun);
+                next.ask = Some(Ask::MeasureChildren(aggregates.clone(), them));
+                moves.push((end, next));
+            }
+        }
     }
 }
 
@@ -358,6 +397,11 @@ pub(super) fn recencies(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, ColumnR
 pub(super) fn times(lexicon: &Lexicon<'_>, at: usize) -> Vec<Hit<ColumnRef>> {
     let mut columns = lexicon.own_columns(at);
     columns.retain(|hit| lexicon.column(hit.what).kind == Kind::Date);
+    for event in lexicon.times_of_events(at) {
+        if !columns.iter().any(|hit| hit.what == event.what) {
+            columns.push(event);
+        }
+    }
     columns
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Draft {
     limit: Option<u64>,
     /// Foreign keys to the rows that the question mentions.
     mentioned: Vec<usize>,
+    /// The first of the filters that tell a share; those before it tell of what.
+    share_from: Option<usize>,
     cost: u32,
 }
 
@@ -128,7 +130,8 @@ impl Draft {
     fn speaks_of_children(&self) -> bool {
         let of_children = matches!(self.filters.last(), Some(Filter::Children(..)));
         let by_children = |order: &Order| matches!(order.by, By::Children(_));
-        of_children || self.order.last().is_some_and(by_children)
+        let asks_for_them = matches!(self.ask, Some(Ask::MeasureChildren(..)));
+        of_children || asks_for_them || self.order.last().is_some_and(by_children)
     }
 
     fn asks_for_rows(&self) -> bool {
@@ -180,7 +183,7 @@ pub(crate) fn read(asked: Asked<'_>, table: usize, most_drafts: usize) -> Read {
         if at == asked.words.len() {
             read.readings.extend(draft.clone().finish(&lexicon));
         }
-        for rule in draft.rules().iter().copied().flatten() {
+        for rule in rules(draft.phase).iter().copied().flatten() {
             rule(&lexicon, at, &draft, &mut open);
         }
         let is_further =
@@ -197,21 +200,18 @@ fn too_many(moves: &[Move]) -> bool {
     moves.len() > MOST_DRAFTS
 }
 
-impl Draft {
-    /// The rules that may go on.
-    fn rules(&self) -> &'static [&'static [Rule]] {
-        match self.phase {
-            // What follows may belong to what was said of the rows, or to which rows are meant.
-            _ if matches!(self.ask, Some(Ask::Percentage(Some(_)))) => &[tail::RULES],
-            Phase::Head => &[head::ASKING, head::NAMING],
-            Phase::Noun => &[head::NAMING],
-            Phase::Link => &[head::LINKING, filters::RULES, children::RULES, tail::RULES],
-            Phase::Tail => &[filters::RULES, children::RULES, tail::RULES],
-        }
+fn rules(phase: Phase) -> &'static [&'static [Rule]] {
+    match phase {
+        Phase::Head => &[head::ASKING, head::NAMING],
+        Phase::Noun => &[head::NAMING],
+        Phase::Link => &[head::LINKING, filters::RULES, children::RULES, tail::RULES],
+        Phase::Tail => &[filters::RULES, children::RULES, tail::RULES],
     }
+}
 
+impl Draft {
     /// Makes a query of a draft that explains all words, if it makes sense as a whole.
-    fn finish(self, lexicon: &Lexicon<'_>) -> Option<Reading> {
+    fn finish(mut self, lexicon: &Lexicon<'_>) -> Option<Reading> {
         let mut cost = self.cost;
         if self.subject.is_none() {
             // A column can stand for its table where it is measured, not where rows are wanted.
@@ -224,9 +224,7 @@ impl Draft {
             }
             cost += cost::IMPLIED_TABLE;
         }
-        let is_open = self.ask == Some(Ask::Percentage(None));
-        let is_contradictory = self.is_contradictory() || self.leaves_a_mention();
-        if is_open || is_contradictory || self.limit == Some(0) {
+        if self.is_contradictory() || self.leaves_a_mention() || self.limit == Some(0) {
             return None;
         }
         let is_grouped = !self.groups.is_empty();
@@ -238,6 +236,9 @@ impl Draft {
         } else {
             self.rows()?
         };
+        if matches!(self.ask, Some(Ask::Share(_))) {
+            self.ask = Some(Ask::Share(self.shared()?));
+        }
         // One number has neither order nor limit.
         if !self.asks_for_rows() && !is_grouped && (limit.is_some() || !self.order.is_empty()) {
             return None;
@@ -265,6 +266,12 @@ impl Draft {
             (Rank::Loose, None, _) => Some(None),
             (Rank::Strict, None, _) => None,
         }
+    }
+
+    /// Takes what tells the share. "Female nurses in Oslo" may be a share of nurses, of women, of those in Oslo.
+    fn shared(&mut self) -> Option<Vec<Filter>> {
+        let shared = self.filters.split_off(self.share_from.unwrap_or(0));
+        (shared.len() == 1).then_some(shared)
     }
 
     /// Whether a column is said to be two things at once.

@@ -37,7 +37,14 @@ pub(super) const SHOW: &[&str] = &[
 ];
 
 /// How a request begins for a list, in which "by" is the order.
-pub(super) const LIST: &[&str] = &["list out", "list me", "list"];
+pub(super) const LIST: &[&str] = &[
+    "can you list",
+    "could you list",
+    "please list",
+    "list out",
+    "list me",
+    "list",
+];
 
 /// Words that add nothing before a noun.
 pub(super) const ARTICLES: &[&str] = &[
@@ -110,16 +117,17 @@ pub(super) const COUNT: &[&str] = &[
     "count",
 ];
 
-/// What asks for how many of a hundred rows are such as is then said.
-pub(super) const PERCENTAGE: &[&str] = &[
+/// What asks for a share, in percent.
+pub(super) const SHARE: &[&str] = &[
     "what percentage of",
-    "which percentage of",
+    "the percentage of",
+    "percentage of",
     "what percent of",
+    "percent of",
+    "what % of",
+    "% of",
     "what share of",
     "what proportion of",
-    "the percentage of",
-    "the share of",
-    "percentage of",
 ];
 
 pub(super) const DISTINCT: &[&str] = &["different", "distinct", "unique"];
@@ -162,6 +170,9 @@ pub(super) const RANKS: &[(&str, bool)] = &[
 /// Those of them that speak of a number of rows: the largest orders are not the most.
 pub(super) const COUNTING_RANKS: &[&str] = &["most", "fewest", "least"];
 
+/// The columns by which rows are large or small.
+const TOTALS: &[&str] = &["total", "amount", "principal"];
+
 /// What ranks rows by itself: the words of the column that is meant, and whether the greatest comes first.
 pub(super) const SUPERLATIVES: &[(&str, &[&str], bool)] = &[
     ("most expensive", &["price", "cost"], true),
@@ -172,6 +183,9 @@ pub(super) const SUPERLATIVES: &[(&str, &[&str], bool)] = &[
     ("lowest paid", &["salary", "wage"], false),
     ("highest rated", &["rating"], true),
     ("lowest rated", &["rating"], false),
+    ("largest", TOTALS, true),
+    ("biggest", TOTALS, true),
+    ("smallest", TOTALS, false),
     ("longest", &["duration", "length"], true),
     ("shortest", &["duration", "length"], false),
     ("slowest", &["duration", "latency", "millisecond"], true),
@@ -207,9 +221,56 @@ pub(super) const RECENCY: &[(&str, bool)] = &[
 
 /// Those whose age is meant when they are the oldest.
 pub(super) const PEOPLE: &[&str] = &[
-    "user", "customer", "client", "person", "employee", "patient", "member", "student", "teacher",
-    "worker", "player", "staff", "contact", "child", "author", "guest", "citizen", "resident",
-    "owner", "driver",
+    "user",
+    "customer",
+    "client",
+    "person",
+    "employee",
+    "patient",
+    "member",
+    "student",
+    "teacher",
+    "worker",
+    "player",
+    "staff",
+    "contact",
+    "child",
+    "author",
+    "guest",
+    "citizen",
+    "resident",
+    "owner",
+    "driver",
+    "doctor",
+    "nurse",
+    "physician",
+    "manager",
+    "agent",
+    "seller",
+    "buyer",
+    "subscriber",
+    "visitor",
+    "passenger",
+    "tenant",
+    "applicant",
+    "candidate",
+    "participant",
+    "attendee",
+    "volunteer",
+    "donor",
+    "artist",
+    "actor",
+    "athlete",
+    "coach",
+    "instructor",
+    "professor",
+    "lecturer",
+    "pilot",
+    "lawyer",
+    "technician",
+    "engineer",
+    "parent",
+    "voter",
 ];
 
 /// Comparisons with what follows them. Longer phrases come first.

@@ -128,7 +128,7 @@ fn group(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
         );
         further(lexicon, at + parent.took, &next, moves);
     }
-    if let Some(time) = lexicon.usual_time() {
+    if let Some(time) = lexicon.usual_time().filter(|_| !draft.speaks_of_children()) {
         period(
             lexicon,
             at,
