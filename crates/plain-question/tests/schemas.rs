@@ -573,6 +573,61 @@ fn events_and_countries_go_by_the_words_that_people_use() {
 }
 
 #[test]
+fn what_is_in_stock_is_told_by_a_column_or_by_rows_that_count_it() {
+    let products = |columns: Vec<Column>| schema("products", columns);
+    let stocks = |columns: Vec<Column>| {
+        let mut schema = products(vec![]);
+        let id = vec![column("product_id", Kind::Number)];
+        let stock = self::schema("stock", id.into_iter().chain(columns).collect());
+        let stock = refers(stock.tables[0].clone(), "product_id", &schema.tables[0]);
+        schema.tables.push(stock);
+        schema
+    };
+    let number = |name: &str| column(name, Kind::Number);
+    let some = "EXISTS (SELECT FROM \"app\".\"stock\" AS c WHERE c.\"product_id\" = t.\"id\" AND c.\"quantity\" > 0)";
+    for (schema, is_in, is_out) in [
+        (
+            products(vec![column("in_stock", Kind::Boolean)]),
+            "t.\"in_stock\"".to_owned(),
+            "NOT t.\"in_stock\"".to_owned(),
+        ),
+        (
+            products(vec![number("units_in_stock"), number("min_stock")]),
+            "t.\"units_in_stock\" > 0".to_owned(),
+            "t.\"units_in_stock\" <= 0".to_owned(),
+        ),
+        (
+            stocks(vec![number("quantity"), number("unit_price")]),
+            some.to_owned(),
+            format!("NOT {some}"),
+        ),
+    ] {
+        for (question, expected) in [
+            ("products in stock", &is_in),
+            ("which products are out of stock", &is_out),
+            ("products that are not in stock", &is_out),
+        ] {
+            let found = condition(question, &schema);
+            assert_eq!(found.as_ref(), Some(expected), "{question}");
+        }
+    }
+    for schema in [
+        products(vec![]),
+        products(vec![number("shop_stock"), number("depot_stock")]),
+        stocks(vec![number("quantity"), number("ordered_quantity")]),
+    ] {
+        let found = translate("products in stock", &schema);
+        assert!(found.is_err(), "{found:?}");
+    }
+    // Pieces, or kinds of them.
+    let found = translate(
+        "how many products are in stock",
+        &stocks(vec![number("quantity")]),
+    );
+    assert!(found.is_err(), "{found:?}");
+}
+
+#[test]
 fn two_tables_of_one_name_are_not_told_apart() {
     let mut twice = schema("users", vec![]);
     let mut other = twice.tables[0].clone();

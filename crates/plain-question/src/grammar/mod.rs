@@ -10,6 +10,7 @@ mod children;
 mod filters;
 mod head;
 mod phrases;
+mod stock;
 mod tail;
 
 use std::collections::HashSet;
@@ -204,8 +205,14 @@ fn rules(phase: Phase) -> &'static [&'static [Rule]] {
     match phase {
         Phase::Head => &[head::ASKING, head::NAMING],
         Phase::Noun => &[head::NAMING],
-        Phase::Link => &[head::LINKING, filters::RULES, children::RULES, tail::RULES],
-        Phase::Tail => &[filters::RULES, children::RULES, tail::RULES],
+        Phase::Link => &[
+            head::LINKING,
+            filters::RULES,
+            children::RULES,
+            stock::RULES,
+            tail::RULES,
+        ],
+        Phase::Tail => &[filters::RULES, children::RULES, stock::RULES, tail::RULES],
     }
 }
 
