@@ -268,21 +268,17 @@ impl<'a> Lexicon<'a> {
             .collect()
     }
 
-    /// The table's own columns that are named at a place, where the word is not the name of a table as well:
-    /// the grades of a student may be rows of their own.
-    pub(crate) fn sole_columns(
-        &self,
-        at: usize,
-        is_meant: fn(&Word) -> bool,
-    ) -> Vec<Hit<ColumnRef>> {
+    /// The table's own columns that are named at a place, where the word is not the name of a table as well: the
+    /// grades of a student may be rows of their own.
+    pub(crate) fn sole_columns(&self, at: usize) -> Vec<Hit<ColumnRef>> {
         let mut found = self.own_columns(at);
-        found.retain(|hit| {
-            let names = &self.scope(None).names.columns[hit.what.column];
-            // A view's column of that name is most likely their number.
-            let is_view = self.table.primary_key.is_empty();
-            is_view || !names.is_a_table || !is_meant(&self.words[at + hit.took - 1])
-        });
+        found.retain(|hit| !self.is_a_table(hit.what));
         found
+    }
+
+    /// Whether a table has the name of the table's own column.
+    pub(crate) fn is_a_table(&self, column: ColumnRef) -> bool {
+        self.scope(None).names.columns[column.column].is_a_table
     }
 
     /// The table's own times by the event that a place tells of: born, hired, starting.

@@ -360,10 +360,12 @@ fn collisions() -> Schema {
     let posts = table("posts", vec![column("views", Kind::Number)]);
     let post_views = table("post_views", vec![column("post_id", Kind::Number)]);
     let post_views = refers(post_views, "post_id", &posts);
+    let mut days = table("days", vec![column("trucks", Kind::Number)]);
+    days.primary_key.clear();
     Schema {
         tables: vec![
             students, grades, courses, depots, trucks, employees, tokens, wards, doctors, patients,
-            posts, post_views,
+            posts, post_views, days,
         ],
     }
 }
@@ -388,6 +390,9 @@ fn what_people_mean_by_another_name_is_not_guessed() {
         "employees between 30 and 40",
         "employees older than 50 years",
         "oldest doctor",
+        "largest truck",
+        "average trucks",
+        "total trucks",
         "patients in surgery",
         "number of views of post 5",
         "how many views does post 5 have",

@@ -10,7 +10,7 @@ use crate::lexicon::{Hit, Lexicon, State};
 use crate::names::cost;
 use crate::query::{Aggregate, Ask, By, ColumnRef, Comparison, Filter, Group, Literal, Order};
 use crate::schema::Kind;
-use crate::words::{self, Word};
+use crate::words;
 
 /// What is asked.
 pub(super) const ASKING: &[Rule] = &[
@@ -159,8 +159,14 @@ fn measured(
     aggregates: &[Aggregate],
     moves: &mut Vec<Move>,
 ) {
-    // A measured row is an amount of it: the average payment of an invoice.
-    for column in lexicon.sole_columns(at, |_| true) {
+    // The largest order is no order's number. Only a view may have counted them, to be summed up.
+    let is_view = lexicon.table.primary_key.is_empty();
+    let columns = if is_view && *aggregates == [Aggregate::Sum] {
+        lexicon.own_columns(at)
+    } else {
+        lexicon.sole_columns(at)
+    };
+    for column in columns {
         let mut all = aggregates.iter();
         if all.all(|aggregate| can_measure(lexicon, *aggregate, column.what)) {
             let mut next = draft.clone().begun().paying(column.cost).at(Phase::Link);
@@ -210,7 +216,12 @@ fn project(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
     {
         return;
     }
-    for column in lexicon.sole_columns(at, Word::is_plural) {
+    for column in lexicon.own_columns(at) {
+        // The grades of a student are rows, and the grade is a column.
+        let is_plural = lexicon.words[at + column.took - 1].is_plural();
+        if is_plural && lexicon.is_a_table(column.what) {
+            continue;
+        }
         let mut next = draft.clone().paying(column.cost);
         match &mut next.ask {
             Some(Ask::Columns(columns)) => columns.push(column.what),
