@@ -485,6 +485,28 @@ fn whose_rows_are_is_told_from_who_dealt_with_them() {
 }
 
 #[test]
+fn the_highest_number_of_them_is_the_most() {
+    let schema = reviews();
+    for (number, most) in [
+        (
+            "which employee has the highest number of reviews",
+            "which employee has the most reviews",
+        ),
+        (
+            "employee with the lowest number of draft reviews",
+            "employee with the fewest draft reviews",
+        ),
+        (
+            "which country code has the largest number of employees",
+            "which country code has the most employees",
+        ),
+    ] {
+        let [number, most] = [number, most].map(|question| translate(question, &schema));
+        assert_eq!(number.unwrap().sql, most.unwrap().sql);
+    }
+}
+
+#[test]
 fn a_share_is_of_what_is_said_before_it() {
     let schema = reviews();
     for (question, share, of) in [

@@ -154,6 +154,11 @@ pub(super) const AGGREGATES: &[(&str, Aggregate)] = &[
 
 /// What ranks rows by a column that is named after it, and whether the greatest comes first.
 pub(super) const RANKS: &[(&str, bool)] = &[
+    ("highest number of", true),
+    ("largest number of", true),
+    ("greatest number of", true),
+    ("lowest number of", false),
+    ("smallest number of", false),
     ("highest", true),
     ("largest", true),
     ("biggest", true),
@@ -168,7 +173,16 @@ pub(super) const RANKS: &[(&str, bool)] = &[
 ];
 
 /// Those of them that speak of a number of rows: the largest orders are not the most.
-pub(super) const COUNTING_RANKS: &[&str] = &["most", "fewest", "least"];
+pub(super) const COUNTING_RANKS: &[&str] = &[
+    "most",
+    "fewest",
+    "least",
+    "highest number of",
+    "largest number of",
+    "greatest number of",
+    "lowest number of",
+    "smallest number of",
+];
 
 /// The columns by which rows are large or small.
 const TOTALS: &[&str] = &["total", "amount", "principal"];
