@@ -386,6 +386,8 @@ fn what_people_mean_by_another_name_is_not_guessed() {
         "graduated students in 2024",
         "terminated employees in 2023",
         "depots with terminated employees in 2023",
+        "terminated employees per year",
+        "graduated students per month",
         "employees over 50",
         "employees between 30 and 40",
         "employees older than 50 years",
@@ -411,6 +413,10 @@ fn what_people_mean_by_another_name_is_not_guessed() {
             "t.\"capacity_kg\" > 900",
         ),
         ("employees over 50000", "t.\"salary\" > 50000"),
+        (
+            "most recently terminated employees",
+            "t.\"terminated_on\" IS NOT NULL\nORDER BY t.\"terminated_on\" DESC NULLS LAST, t.\"id\"",
+        ),
         ("patients in cardiology", "p0.\"specialty\" = 'cardiology'"),
         ("doctors in surgery", "t.\"specialty\" = 'surgery'"),
         ("how many post views does post 5 have", "t.\"post_id\" = 5"),
@@ -451,6 +457,21 @@ fn reviews() -> Schema {
     Schema {
         tables: vec![employees, reviews],
     }
+}
+
+#[test]
+fn what_did_not_happen_is_in_no_period() {
+    let schema = collisions();
+    let sql = translate("employees terminated per year", &schema)
+        .unwrap()
+        .sql;
+    let expected = "SELECT date_trunc('year', t.\"terminated_on\") AS \"year\", count(*) AS \"count\"\n\
+        FROM \"app\".\"employees\" AS t\n\
+        WHERE t.\"terminated_on\" IS NOT NULL\n\
+        GROUP BY date_trunc('year', t.\"terminated_on\")\nORDER BY 1";
+    assert_eq!(sql, expected);
+    let found = translate("percentage of employees terminated per year", &schema);
+    assert!(found.is_err(), "{found:?}");
 }
 
 #[test]

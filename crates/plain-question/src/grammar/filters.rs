@@ -426,7 +426,7 @@ fn happened_then(lexicon: &Lexicon<'_>, at: usize) -> bool {
 
 /// Whether something was told that happened at a time of its own, which may be meant: "terminated employees in
 /// 2023" where there is a `terminated_on`, or a `termination_date`.
-fn tells_an_event(lexicon: &Lexicon<'_>, draft: &Draft) -> bool {
+pub(super) fn tells_an_event(lexicon: &Lexicon<'_>, draft: &Draft) -> bool {
     draft.filters.iter().any(|filter| match filter {
         Filter::Present(column, true) => lexicon.column(*column).kind == Kind::Date,
         Filter::OneOf(_, values, true) => values.iter().any(|value| lexicon.has_time_of(value)),

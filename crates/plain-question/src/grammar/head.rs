@@ -379,8 +379,17 @@ pub(super) fn ranked(draft: &Draft, by: ColumnRef, descending: bool, rank: Rank)
 /// "latest", "most recently raised"
 fn recency(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     for (end, by, descending, cost) in recencies(lexicon, at) {
-        let next = ranked(draft, by, descending, Rank::Loose);
-        moves.extend(next.map(|next| (end, next.begun().paying(cost))));
+        let Some(next) = ranked(draft, by, descending, Rank::Loose) else {
+            continue;
+        };
+        // The most recently closed accounts are no open ones.
+        let is_event = lexicon.column(by).is_nullable && lexicon.usual_time() != Some(by);
+        let next = if is_event {
+            next.filtered(Filter::Present(by, true))
+        } else {
+            next
+        };
+        moves.push((end, next.begun().paying(cost)));
     }
 }
 

@@ -1,14 +1,14 @@
 //! What arranges the rows, after the noun: groups, order, the first ones.
 
 use super::children::children;
-use super::filters::{before_having, is_quantity, led};
+use super::filters::{before_having, is_quantity, led, tells_an_event};
 use super::head::{ranked, recencies, superlatives, times};
 use super::phrases::{COUNTING_RANKS, DIRECTIONS, ENDINGS, FIRST, LIMITS, PER, RANKS, SORTED};
 use super::{Draft, Move, Opening, Phase, Rank, Rule, too_many};
 use crate::dates;
 use crate::lexicon::Lexicon;
 use crate::names::cost;
-use crate::query::{Ask, By, ColumnRef, Group, Order};
+use crate::query::{Ask, By, ColumnRef, Filter, Group, Order};
 use crate::schema::Kind;
 use crate::words;
 
@@ -65,16 +65,23 @@ fn grouping(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mov
                 &["per", "by", "for each", "in each", "each", "every"],
             );
             if let Some(end) = end {
-                period(
-                    lexicon,
-                    end,
-                    &draft.clone().paying(time.cost),
-                    time.what,
-                    moves,
-                );
+                let happened = happened(lexicon, draft, time.what);
+                let next = happened.map(|next| next.paying(time.cost));
+                if let Some(next) = next {
+                    period(lexicon, end, &next, time.what, moves);
+                }
             }
         }
     }
+}
+
+/// "Closed per year" leaves out what was not closed; that is no share of all.
+fn happened(lexicon: &Lexicon<'_>, draft: &Draft, time: ColumnRef) -> Option<Draft> {
+    if !lexicon.column(time).is_nullable {
+        return Some(draft.clone());
+    }
+    let is_share = matches!(draft.ask, Some(Ask::Share(_)));
+    (!is_share).then(|| draft.clone().filtered(Filter::Present(time, true)))
 }
 
 /// "by country": groups, or the order of a list
@@ -128,7 +135,8 @@ fn group(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
         );
         further(lexicon, at + parent.took, &next, moves);
     }
-    if let Some(time) = lexicon.usual_time().filter(|_| !draft.speaks_of_children()) {
+    let is_other = draft.speaks_of_children() || tells_an_event(lexicon, &draft);
+    if let Some(time) = lexicon.usual_time().filter(|_| !is_other) {
         period(
             lexicon,
             at,
@@ -323,7 +331,7 @@ fn most(
 
 /// "user 7", "order #17"
 fn numbered(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
-    use crate::query::{Comparison, Filter, Literal};
+    use crate::query::{Comparison, Literal};
     let is_bare = draft.filters.is_empty() && draft.order.is_empty() && draft.groups.is_empty();
     let Some(key) = lexicon.table.key().filter(|_| is_bare) else {
         return;
