@@ -1,10 +1,9 @@
 //! What is said of the rows by those that refer to them: a user's orders.
 
-use super::filters::{SAYING, add, before_having, quantity};
+use super::filters::{SAYING, add, before_having, quantity, usual_then};
 use super::head::described;
 use super::phrases::{DEEDS, DENYING};
 use super::{Draft, Move, Rule};
-use crate::dates;
 use crate::lexicon::Lexicon;
 use crate::query::{Ask, Children, Comparison, Filter, Literal};
 
@@ -92,12 +91,10 @@ fn doing(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
 /// "ordered in 2024": the usual time of what was done
 fn done_then(lexicon: &Lexicon<'_>, (end, children, cost): &They) -> Option<They> {
     let own = of_children(lexicon, children)?;
-    let (took, span) = dates::span(lexicon.words.get(*end..)?)?;
+    let (end, then) = usual_then(own, *end)?;
     let mut children = children.clone();
-    children
-        .states
-        .push(Filter::Within(own.usual_time()?, span));
-    Some((end + took, children, *cost))
+    children.states.push(then);
+    Some((end, children, *cost))
 }
 
 /// "more than 5 orders"

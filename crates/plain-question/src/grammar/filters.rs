@@ -1,7 +1,8 @@
 //! What narrows the rows down, after the noun.
 
 use super::head::{described, times};
-use super::phrases::{AMOUNTS, BOUNDS, COMPARISONS, DEEDS, HOLDING, PEOPLE, PREPOSITIONS, TELLING};
+use super::parents::{past_parent, referring_column};
+use super::phrases::{AMOUNTS, BOUNDS, COMPARISONS, HOLDING, PEOPLE, PREPOSITIONS, TELLING};
 use super::{Draft, Move, Rule};
 use crate::dates;
 use crate::lexicon::{Hit, Lexicon, State};
@@ -11,8 +12,8 @@ use crate::schema::Kind;
 use crate::words::{self, Word, parts};
 
 pub(super) const RULES: &[Rule] = &[
-    stated, always, compared, counted, told, amounting, ranging, dated, valued, referring, owned,
-    mentioning, excepting, named, present, shared,
+    stated, always, compared, counted, told, amounting, ranging, dated, valued, excepting, named,
+    present, shared,
 ];
 
 /// What can be said of rows right after their noun, in a question about others.
@@ -250,7 +251,7 @@ fn literals(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Vec<(usize, 
     found
 }
 
-fn is_number(lexicon: &Lexicon<'_>, column: ColumnRef) -> bool {
+pub(super) fn is_number(lexicon: &Lexicon<'_>, column: ColumnRef) -> bool {
     lexicon.column(column).kind == Kind::Number
 }
 
@@ -259,7 +260,7 @@ pub(super) fn is_quantity(lexicon: &Lexicon<'_>, column: ColumnRef) -> bool {
     is_number(lexicon, column) && !lexicon.scope_table(column.via).is_key(column.column)
 }
 
-fn number(lexicon: &Lexicon<'_>, at: usize) -> Option<Literal> {
+pub(super) fn number(lexicon: &Lexicon<'_>, at: usize) -> Option<Literal> {
     let is_number = |word: &&Word| word.kind == words::Kind::Number;
     let word = lexicon.words.get(at).filter(is_number)?;
     Some(Literal::Number(word.lower.clone()))
@@ -412,6 +413,12 @@ fn dated(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
     }
 }
 
+/// The usual time of rows, as a place says it: "in 2024".
+pub(super) fn usual_then(of: &Lexicon<'_>, at: usize) -> Option<(usize, Filter)> {
+    let (took, span) = dates::span(of.words.get(at..)?)?;
+    Some((at + took, Filter::Within(of.usual_time()?, span)))
+}
+
 /// Whether a time is that of what the word before it tells: "returned last week" is not when the order
 /// was placed, nor "inactive since 2024" when the user joined. What is scheduled for a time is no such
 /// case.
@@ -562,141 +569,6 @@ fn named(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
     }
 }
 
-/// Goes past the noun after a value of what is referred to: "in the Radiology department".
-fn past_parent(lexicon: &Lexicon<'_>, at: usize, via: Option<usize>) -> usize {
-    let nouns = lexicon.parents(at);
-    let own = nouns.iter().filter(|hit| Some(hit.what) == via);
-    at + own.map(|hit| hit.took).max().unwrap_or(0)
-}
-
-/// "of user 7"
-fn referring(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
-    for start in led(lexicon, at) {
-        let Some(end) = lexicon.any(start, PREPOSITIONS) else {
-            continue;
-        };
-        let preposition = &lexicon.words[end - 1].lower;
-        let end = lexicon.any(end, &["the"]).unwrap_or(end);
-        let parents = lexicon.parents_after(preposition, end);
-        for (end, cost, filter) in numbered(lexicon, end, parents) {
-            add(draft, end, cost, filter, moves);
-        }
-    }
-}
-
-/// "does user 7 have", "did the Radiology department make"
-fn owned(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
-    let Some(start) = lexicon.any(at, &["does", "did", "do", "has", "have", "had"]) else {
-        return;
-    };
-    let start = lexicon.any(start, &["the"]).unwrap_or(start);
-    let having = |at| lexicon.any(at, &["have", "had"]);
-    let past = |at| having(at).or_else(|| lexicon.any(at, DEEDS));
-    let owners = numbered(lexicon, start, lexicon.parents(start)).into_iter();
-    let owners = owners.filter_map(|(end, cost, filter)| Some((having(end)?, cost, filter)));
-    let doers = numbered(lexicon, start, lexicon.parents_after("by", start)).into_iter();
-    let doers = doers.filter_map(|(end, cost, filter)| Some((past(end)?, cost, filter)));
-    for (end, cost, filter) in owners.chain(doers) {
-        let owned = draft.clone().paying(cost).filtered(filter);
-        moves.extend(done_then(lexicon, end, &owned));
-        moves.push((end, owned));
-    }
-    for via in 0..lexicon.table.foreign_keys.len() {
-        for (end, filter) in described(lexicon, start, Some(via), false) {
-            let is_one = matches!(&filter, Filter::OneOf(_, values, true) if values.len() == 1);
-            if let Some(end) = past(past_parent(lexicon, end, Some(via))).filter(|_| is_one) {
-                add(draft, end, cost::OTHER_TABLE, filter, moves);
-            }
-        }
-    }
-}
-
-/// "has user 7 placed in 2025": to do it is what makes the row.
-fn done_then(lexicon: &Lexicon<'_>, at: usize, draft: &Draft) -> Option<Move> {
-    let is_done = is_participle(&lexicon.words[at - 1].lower);
-    let time = lexicon.usual_time().filter(|_| is_done)?;
-    let (took, span) = dates::span(lexicon.words.get(at..)?)?;
-    let then = draft.clone().paying(cost::IMPLIED);
-    Some((at + took, then.filtered(Filter::Within(time, span))))
-}
-
-/// "user 7", by the column that refers: where it ends, what it costs, and what it says.
-fn numbered(
-    lexicon: &Lexicon<'_>,
-    at: usize,
-    parents: Vec<Hit<usize>>,
-) -> Vec<(usize, u32, Filter)> {
-    let mut found = Vec::new();
-    for parent in parents {
-        let place = at + parent.took;
-        let place = lexicon
-            .any(place, &["with id", "number", "id", "#"])
-            .unwrap_or(place);
-        let column = referring_column(lexicon, parent.what);
-        let column = column.filter(|column| is_number(lexicon, *column));
-        if let (Some(number), Some(column)) = (number(lexicon, place), column) {
-            let filter = Filter::Compare(column, Comparison::Equal, number);
-            found.push((place + 1, parent.cost, filter));
-        }
-    }
-    found
-}
-
-/// The table's own column that refers.
-fn referring_column(lexicon: &Lexicon<'_>, via: usize) -> Option<ColumnRef> {
-    let [name] = &lexicon.table.foreign_keys[via].columns[..] else {
-        return None;
-    };
-    let column = ColumnRef {
-        via: None,
-        column: lexicon.table.column(name)?,
-    };
-    Some(column)
-}
-
-/// "from active users": the rows that are referred to, of which more is said.
-fn mentioning(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
-    for start in led(lexicon, at) {
-        let Some(end) = lexicon.any(start, PREPOSITIONS) else {
-            continue;
-        };
-        let preposition = &lexicon.words[end - 1].lower;
-        let end = lexicon.any(end, &["all", "the"]).unwrap_or(end);
-        mention(lexicon, end, preposition, draft, moves);
-        for via in 0..lexicon.table.foreign_keys.len() {
-            for (end, filter) in described(lexicon, end, Some(via), true) {
-                let mut found = Vec::new();
-                let next = draft.clone().filtered(filter);
-                mention(lexicon, end, preposition, &next, &mut found);
-                moves.extend(
-                    found
-                        .into_iter()
-                        .filter(|(_, next)| next.mentioned.contains(&via)),
-                );
-            }
-        }
-    }
-}
-
-fn mention(
-    lexicon: &Lexicon<'_>,
-    at: usize,
-    preposition: &str,
-    draft: &Draft,
-    moves: &mut Vec<Move>,
-) {
-    for parent in lexicon.parents_after(preposition, at) {
-        let mut next = draft.clone().paying(parent.cost);
-        next.mentioned.push(parent.what);
-        let end = at + parent.took;
-        // "The department Cardiology".
-        for (end, filter) in described(lexicon, end, Some(parent.what), false) {
-            moves.push((end, next.clone().filtered(filter)));
-        }
-        moves.push((end, next));
-    }
-}
-
 /// "without a phone", "with a phone"
 fn present(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     const PHRASES: &[(&str, bool)] = &[
@@ -724,7 +596,9 @@ fn present(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
             }
             for column in lexicon.own_columns(end) {
                 let it = lexicon.column(column.what);
-                if it.kind == Kind::Boolean && parts(&it.name)[0] == "has" {
+                if it.kind == Kind::Boolean
+                    && parts(&it.name).first().is_some_and(|first| first == "has")
+                {
                     let filter = Filter::Is(column.what, *is_present);
                     add(draft, end + column.took, column.cost, filter, moves);
                 }

@@ -9,6 +9,7 @@
 mod children;
 mod filters;
 mod head;
+mod parents;
 mod phrases;
 mod stock;
 mod tail;
@@ -208,11 +209,18 @@ fn rules(phase: Phase) -> &'static [&'static [Rule]] {
         Phase::Link => &[
             head::LINKING,
             filters::RULES,
+            parents::RULES,
             children::RULES,
             stock::RULES,
             tail::RULES,
         ],
-        Phase::Tail => &[filters::RULES, children::RULES, stock::RULES, tail::RULES],
+        Phase::Tail => &[
+            filters::RULES,
+            parents::RULES,
+            children::RULES,
+            stock::RULES,
+            tail::RULES,
+        ],
     }
 }
 
