@@ -276,7 +276,7 @@ fn state_name(column: &Column) -> Option<Vec<String>> {
     let name = parts(&column.name);
     let words = without_marks(column, &name);
     let states = match (column.kind, words) {
-        (Kind::Boolean, _) => true,
+        (Kind::Boolean, words) => !words.is_empty(),
         (Kind::Date, [word]) => is_participle(word),
         _ => false,
     };

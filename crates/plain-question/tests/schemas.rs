@@ -753,3 +753,15 @@ fn what_is_too_long_or_about_nothing_is_told() {
         assert_eq!(translate(&question, schema).unwrap_err().reason, reason);
     }
 }
+
+#[test]
+fn a_column_whose_name_has_no_word_in_it_says_nothing_by_that() {
+    let flag = Column {
+        comment: Some("Also called: flag".into()),
+        ..column("__", Kind::Boolean)
+    };
+    let schema = schema("users", vec![flag]);
+    for question in ["users", "users with a flag"] {
+        assert_eq!(condition(question, &schema), None, "{question}");
+    }
+}
