@@ -24,14 +24,22 @@ stop() {
 }
 trap stop EXIT
 
+# What follows "$1" in the log. `read` refuses a line that is not ended: a program may write one piece by piece.
+address() { # $1: words before the address
+    while IFS= read -r line; do
+        case $line in *"$1 http"*) echo "${line##* }" && return ;; esac
+    done <"$scratch/log"
+}
+
 # Starts a server in the background and sets `url` to what follows "$1" in its log.
 start() { # $1: words before the address; then the command
     words=$1
     shift
-    "$@" >"$scratch/log" 2>&1 &
+    : >"$scratch/log" # here and not only by the server, or what the one before it wrote may be read
+    "$@" >>"$scratch/log" 2>&1 &
     server=$!
     for _ in $(seq 600); do
-        url=$(sed -n "s/^.*$words \(http[^ ]*\)$/\1/p" "$scratch/log" | head -n 1)
+        url=$(address "$words")
         [ -z "$url" ] || return 0
         kill -0 "$server" 2>/dev/null || break
         sleep 0.05
