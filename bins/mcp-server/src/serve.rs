@@ -257,6 +257,8 @@ fn service(config: &Config, toolbox: Toolbox) -> Arc<Service<Toolbox>> {
         session_idle_timeout: config.http.session_idle_timeout,
         max_sessions_per_principal: config.http.max_sessions_per_token,
         max_requests_per_principal: config.limits.running_calls,
+        max_unread_bytes_per_principal: config.limits.unread_bytes,
+        max_unread_bytes: config.limits.unread_bytes_total,
         follow_interval: config.limits.follow_interval,
         ..ServiceOptions::default()
     };

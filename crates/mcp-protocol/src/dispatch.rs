@@ -58,7 +58,7 @@ impl<H: Handler> Service<H> {
         let place = self.requests.enter(principal.name());
         let headers = arrival.channel.headers();
         let params = Params::read(request.params.as_deref())?;
-        let place = place.ok_or_else(|| {
+        let mut place = place.ok_or_else(|| {
             self.tell_refused(request, &params, &principal);
             too_many_requests()
         })?;
@@ -104,6 +104,9 @@ impl<H: Handler> Service<H> {
         let served = self.serve(request, &params, scope, &arrival, outbox);
         let mut served = pin!(async {
             let done = served.await?;
+            if !place.keep(done.message.as_ref().map_or(0, Vec::len)) {
+                return Err(too_much_unread());
+            }
             let place = Some(place);
             Ok(Done { place, ..done })
         });
@@ -377,6 +380,14 @@ fn too_many_requests() -> Failure {
     Failure::new(
         INTERNAL_ERROR,
         "too many requests run at once; wait for one to end, and read its answer",
+    )
+    .status(429)
+}
+
+fn too_much_unread() -> Failure {
+    Failure::new(
+        INTERNAL_ERROR,
+        "the request was performed, but its answer is not kept: others that you have not read yet take too much memory; read them, and ask for less at once",
     )
     .status(429)
 }

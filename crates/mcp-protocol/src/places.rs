@@ -1,4 +1,4 @@
-//! A limited number of places for each of many.
+//! A limited number of places for each of many, and limited room for what is kept in them.
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
@@ -12,26 +12,63 @@ const TABLES: usize = 64;
 /// How many keys a table has before it forgets those that hold no place.
 const FEW: usize = 16;
 
-/// How many places each key has taken.
+/// The most bytes that are kept without being counted: the number of places bounds how many there are.
+const SHORT: usize = 64 << 10;
+
+/// How many places each key has taken, and how much is kept in them.
 #[derive(Debug)]
 pub(crate) struct Places<K> {
     limit: usize,
+    room: Arc<Room>,
     hasher: RandomState,
     // Each is held for one look-up.
     tables: [Mutex<Table<K>>; TABLES],
 }
 
+/// Room for what is kept in places, in bytes.
+#[derive(Debug)]
+pub(crate) struct Room {
+    for_each: usize,
+    for_all: usize,
+    used: AtomicUsize,
+}
+
+impl Room {
+    /// Has so much room for each key, and for all of them together.
+    pub(crate) fn new(for_each: usize, for_all: usize) -> Self {
+        Self {
+            for_each,
+            for_all,
+            used: AtomicUsize::new(0),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Table<K> {
-    taken: HashMap<K, Arc<AtomicUsize>>,
+    taken: HashMap<K, Arc<Taken>>,
     /// With so many keys, those that hold no place are forgotten.
     most: usize,
 }
 
+/// What one key has taken.
+#[derive(Debug)]
+struct Taken {
+    places: AtomicUsize,
+    /// Of the room, in bytes.
+    bytes: AtomicUsize,
+    room: Arc<Room>,
+}
+
 impl<K: Eq + Hash> Places<K> {
     pub(crate) fn new(limit: usize) -> Self {
+        Self::with_room(limit, Room::new(usize::MAX, usize::MAX))
+    }
+
+    pub(crate) fn with_room(limit: usize, room: Room) -> Self {
         Self {
             limit,
+            room: Arc::new(room),
             hasher: RandomState::default(),
             tables: std::array::from_fn(|_| Mutex::default()),
         }
@@ -47,21 +84,22 @@ impl<K: Eq + Hash> Places<K> {
         let at = self.hasher.hash_one(key) as usize % TABLES;
         let table = self.tables[at].lock();
         let mut table = table.unwrap_or_else(PoisonError::into_inner);
-        let count = table.count(key);
+        let taken = table.of(key, &self.room);
         // It only becomes less without the lock.
-        if count.load(Ordering::Acquire) >= self.limit {
+        if taken.places.load(Ordering::Acquire) >= self.limit {
             return None;
         }
-        count.fetch_add(1, Ordering::AcqRel);
+        taken.places.fetch_add(1, Ordering::AcqRel);
         Some(Place {
-            taken: Arc::clone(count),
+            taken: Arc::clone(taken),
             places: 1,
+            bytes: 0,
         })
     }
 }
 
 impl<K: Eq + Hash> Table<K> {
-    fn count<Q>(&mut self, key: &Q) -> &Arc<AtomicUsize>
+    fn of<Q>(&mut self, key: &Q, room: &Arc<Room>) -> &Arc<Taken>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
@@ -69,10 +107,15 @@ impl<K: Eq + Hash> Table<K> {
         if !self.taken.contains_key(key) {
             if self.taken.len() >= self.most {
                 self.taken
-                    .retain(|_, count| count.load(Ordering::Acquire) > 0);
+                    .retain(|_, taken| taken.places.load(Ordering::Acquire) > 0);
                 self.most = FEW.max(2 * self.taken.len());
             }
-            self.taken.insert(key.to_owned(), Arc::default());
+            let taken = Taken {
+                places: AtomicUsize::new(0),
+                bytes: AtomicUsize::new(0),
+                room: Arc::clone(room),
+            };
+            self.taken.insert(key.to_owned(), Arc::new(taken));
         }
         &self.taken[key]
     }
@@ -90,22 +133,45 @@ impl<K> Default for Table<K> {
 /// A place, or several of one key, given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    taken: Arc<AtomicUsize>,
+    taken: Arc<Taken>,
     places: usize,
+    /// What is kept in it and counted.
+    bytes: usize,
 }
 
 impl Place {
+    /// Takes room for what is kept in the place from now on; says whether there is any. A key that keeps nothing yet
+    /// always has some, however much the others keep.
+    pub(crate) fn keep(&mut self, bytes: usize) -> bool {
+        if bytes <= SHORT {
+            return true;
+        }
+        let Taken {
+            bytes: own, room, ..
+        } = &*self.taken;
+        // Taken before it is compared: of several at once, each sees those before it.
+        let before = own.fetch_add(bytes, Ordering::AcqRel);
+        let all = room.used.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        self.bytes += bytes;
+        before == 0 || before + bytes <= room.for_each && all <= room.for_all
+    }
+
     /// Adds a place of the same key.
     pub(crate) fn with(mut self, mut other: Self) -> Self {
         debug_assert!(Arc::ptr_eq(&self.taken, &other.taken), "of one key");
         self.places += std::mem::take(&mut other.places);
+        self.bytes += std::mem::take(&mut other.bytes);
         self
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.taken.fetch_sub(self.places, Ordering::AcqRel);
+        if self.bytes > 0 {
+            self.taken.room.used.fetch_sub(self.bytes, Ordering::AcqRel);
+            self.taken.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        }
+        self.taken.places.fetch_sub(self.places, Ordering::AcqRel);
     }
 }
 
@@ -133,6 +199,38 @@ mod tests {
         drop(both);
         let both = [places.enter("a"), places.enter("a")];
         assert!(both.iter().all(Option::is_some) && places.enter("a").is_none());
+    }
+
+    #[test]
+    fn room_is_taken_until_the_place_is_dropped() {
+        const LONG: usize = SHORT + 1;
+        let places = Places::<String>::with_room(9, Room::new(2 * LONG, 3 * LONG));
+        let keep = |key, bytes| {
+            let mut place = places.enter(key).unwrap();
+            place.keep(bytes).then_some(place)
+        };
+        let first = keep("a", LONG).unwrap();
+        let _second = keep("a", LONG).unwrap();
+        assert!(keep("a", LONG).is_none(), "more than one key may");
+        assert!(keep("a", SHORT).is_some());
+        let _other = keep("b", LONG).unwrap();
+        assert!(keep("b", LONG).is_none(), "more than all may");
+        let third = keep("c", 5 * LONG).expect("it has nothing yet");
+        assert!(keep("c", LONG).is_none());
+        drop((first, third));
+        assert!(keep("a", LONG).is_some());
+    }
+
+    #[test]
+    fn room_of_places_that_are_joined_is_given_back_with_them() {
+        const LONG: usize = SHORT + 1;
+        let places = Places::<String>::with_room(9, Room::new(LONG, LONG));
+        let mut first = places.enter("a").unwrap();
+        assert!(first.keep(LONG));
+        let both = places.enter("a").unwrap().with(first);
+        assert!(!places.enter("a").unwrap().keep(LONG));
+        drop(both);
+        assert!(places.enter("a").unwrap().keep(LONG));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::jsonrpc::{self, Failure, Id, Notification, Request, Response};
 use crate::listed::Listed;
 use crate::outbox::Outbox;
 use crate::params::Params;
-use crate::places::Places;
+use crate::places::{Places, Room};
 use crate::revision::Revision;
 use crate::seal::Sealer;
 use crate::session::Session;
@@ -80,6 +80,11 @@ pub struct ServiceOptions {
     pub max_sessions_per_principal: usize,
     /// How many requests of a principal run at once, or have an answer that is not read yet; further ones are refused.
     pub max_requests_per_principal: usize,
+    /// How many bytes the answers of a principal take that are not read yet; in place of a further one of more than
+    /// 64 KiB comes an error. One answer may be as long as it is.
+    pub max_unread_bytes_per_principal: usize,
+    /// The same for all principals together.
+    pub max_unread_bytes: usize,
     /// How many streams of changes (`subscriptions/listen`) a principal may have open.
     pub max_streams_per_principal: usize,
     /// How often it is looked whether a resource that a client follows has changed.
@@ -103,6 +108,8 @@ impl Default for ServiceOptions {
             session_idle_timeout: Duration::from_secs(30 * 60),
             max_sessions_per_principal: 64,
             max_requests_per_principal: 256,
+            max_unread_bytes_per_principal: 64 << 20,
+            max_unread_bytes: 512 << 20,
             max_streams_per_principal: 32,
             follow_interval: Duration::from_secs(5),
             list_lifetime: Duration::from_secs(60),
@@ -202,7 +209,13 @@ impl<H: Handler> Service<H> {
             // A client that carries a state may ask its user in the meantime.
             sealer: Sealer::new(key, 2 * options.input_timeout),
             tasks: Tasks::new(options.task_lifetime, options.max_tasks_per_principal),
-            requests: Places::new(options.max_requests_per_principal),
+            requests: Places::with_room(
+                options.max_requests_per_principal,
+                Room::new(
+                    options.max_unread_bytes_per_principal,
+                    options.max_unread_bytes,
+                ),
+            ),
             listeners: Places::new(options.max_streams_per_principal),
             request_timeout: AtomicU64::new(milliseconds(options.request_timeout)),
             options,

@@ -231,9 +231,18 @@ fn two_behind_a_proxy() -> Options {
     }
 }
 
+/// Room for any number of answers that are not read.
+fn roomy() -> ServiceOptions {
+    ServiceOptions {
+        max_unread_bytes_per_principal: usize::MAX,
+        max_unread_bytes: usize::MAX,
+        ..ServiceOptions::default()
+    }
+}
+
 #[tokio::test]
 async fn a_client_behind_a_proxy_that_does_not_read_keeps_its_places() {
-    let server = start(two_behind_a_proxy()).await;
+    let server = start_with(two_behind_a_proxy(), roomy()).await;
     let from = |client: &str, body: &str| post(&format!("X-Forwarded-For: {client}\r\n"), body);
     let mut deaf = Vec::new();
     for _ in 0..2 {
@@ -284,7 +293,7 @@ async fn send(
 
 #[tokio::test]
 async fn nor_does_one_that_does_not_read_a_stream_of_many() {
-    let server = start(two_behind_a_proxy()).await;
+    let server = start_with(two_behind_a_proxy(), roomy()).await;
     let (mut proxy, _connection) = streams(&server).await;
     let mut deaf = Vec::new();
     for _ in 0..2 {
@@ -310,7 +319,7 @@ async fn nor_does_one_that_does_not_read_a_stream_of_many() {
 async fn an_answer_that_is_not_read_counts_among_what_its_principal_runs() {
     let two = ServiceOptions {
         max_requests_per_principal: 2,
-        ..ServiceOptions::default()
+        ..roomy()
     };
     let http2 = Options {
         http2: true,
@@ -341,6 +350,50 @@ async fn an_answer_that_is_not_read_counts_among_what_its_principal_runs() {
         while send(&mut client, "", PING).await.status() != 200 {
             tokio::task::yield_now().await;
         }
+    })
+    .await;
+}
+
+/// Has alice leave a long answer unread and ask for another one, which she gets only when she has read the first.
+async fn leaves_one_unread(limits: ServiceOptions) {
+    let http2 = Options {
+        http2: true,
+        ..Options::default()
+    };
+    let server = start_with(http2, limits).await;
+    let (mut client, _connection) = streams(&server).await;
+    let unread = send(&mut client, "", FLOOD).await;
+    assert_eq!(unread.status(), 200);
+    let refused = send(&mut client, "", FLOOD).await;
+    assert_eq!(refused.status(), 429);
+    let told = within(refused.into_body().collect()).await.unwrap();
+    let told = String::from_utf8(told.to_bytes().into()).unwrap();
+    assert!(told.contains("others that you have not read"), "{told}");
+    let short = send(&mut client, "", PING).await;
+    assert_eq!(short.status(), 200, "a short answer");
+    drop(unread);
+    within(async {
+        while send(&mut client, "", FLOOD).await.status() != 200 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn answers_that_are_not_read_take_no_more_memory_than_their_principal_may() {
+    leaves_one_unread(ServiceOptions {
+        max_unread_bytes_per_principal: 1,
+        ..roomy()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nor_than_all_of_them_may() {
+    leaves_one_unread(ServiceOptions {
+        max_unread_bytes: 1,
+        ..roomy()
     })
     .await;
 }

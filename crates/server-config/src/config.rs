@@ -221,6 +221,10 @@ pub struct Limits {
     pub result_bytes: usize,
     /// Requests of one token that run at once.
     pub running_calls: usize,
+    /// Bytes of one token's answers that are not read yet.
+    pub unread_bytes: usize,
+    /// The same of all tokens together.
+    pub unread_bytes_total: usize,
     /// Calls of tools of one token a minute; `None` is any number.
     pub calls_per_minute: Option<u32>,
     /// Calls of one token that may wait for a connection.
@@ -356,6 +360,8 @@ fn limits(settings: &Settings) -> Limits {
         statement_timeout: settings.span("limits.statement_timeout"),
         result_bytes: size(settings.count("limits.result_bytes")),
         running_calls: size(settings.count("limits.running_calls")),
+        unread_bytes: size(settings.count("limits.unread_bytes")),
+        unread_bytes_total: size(settings.count("limits.unread_bytes_total")),
         calls_per_minute: u32::try_from(settings.count("limits.calls_per_minute"))
             .ok()
             .filter(|calls| *calls > 0),
