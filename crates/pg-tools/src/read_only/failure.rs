@@ -51,9 +51,27 @@ const LESS: &str = "ask for less: filter earlier, aggregate, or use an index; if
 
 const CANCELLED: &str = "somebody who may do so cancelled it (pg_cancel_backend): ask the operator before you run it again";
 
+/// What may be asked for, when PostgreSQL's parser can make nothing of it.
+const QUERY: &str = "one SQL query";
+const CONDITION: &str = "one SQL condition, without WHERE";
+
 /// What is wrong with `$1` in a query.
 pub(super) const PARAMETERS: &str =
     "the query has parameters such as $1; write the values themselves";
+
+/// A part of a query, and what stands around it.
+pub(crate) struct Part<'a> {
+    pub(crate) before: &'a str,
+    pub(crate) text: &'a str,
+    pub(crate) after: &'a str,
+}
+
+impl Part<'_> {
+    /// Writes the whole query.
+    pub(crate) fn whole(&self) -> String {
+        [self.before, self.text, self.after].concat()
+    }
+}
 
 /// Why a query has no result.
 #[derive(Debug, thiserror::Error)]
@@ -312,7 +330,9 @@ impl ReadError {
     /// Says what happened and what to do, for the model that wrote the query.
     pub(crate) fn explain(&self) -> String {
         match self {
-            ReadError::Database(db, prefix) => explain_database(db, *prefix),
+            ReadError::Database(db, prefix) => {
+                explain_database(db, short(db.message()), position(db, *prefix), QUERY)
+            }
             ReadError::Misnamed { source, nearest } => {
                 format!("{}\nNEAREST: {}", source.explain(), nearest.join(", "))
             }
@@ -360,6 +380,40 @@ impl ReadError {
     }
 }
 
+impl ReadError {
+    /// Says what happened and what to do, for the model that wrote a condition, and nothing of what stands around it.
+    pub(crate) fn explain_in(&self, part: &Part<'_>) -> String {
+        match self {
+            ReadError::Misnamed { source, nearest } => {
+                format!(
+                    "{}\nNEAREST: {}",
+                    source.explain_in(part),
+                    nearest.join(", ")
+                )
+            }
+            ReadError::Database(db, prefix) => {
+                let before = u32::try_from(part.before.chars().count()).unwrap_or(u32::MAX);
+                let at = position(db, prefix.saturating_add(before));
+                let is_behind = at.is_some_and(|at| at as usize > part.text.chars().count());
+                if is_behind {
+                    return explain_database(db, "the condition ends too early", None, CONDITION);
+                }
+                let message = db.message().replace(part.after, "");
+                let told = explain_database(db, short(&message), at, CONDITION);
+                // It stands beside a boolean, and has another type.
+                let is_no_boolean = *db.code() == SqlState::DATATYPE_MISMATCH
+                    && db.routine() == Some("select_common_type");
+                if is_no_boolean {
+                    told + "\nHINT: a condition is true or false as a whole, such as price > 10"
+                } else {
+                    told
+                }
+            }
+            other => other.explain(),
+        }
+    }
+}
+
 /// Says of a session that there is none, whether there was one or not.
 pub(crate) fn not_open() -> String {
     "this session is not open: there is none by that name, or it was closed, was idle for too long, or a call in it was cancelled, ran out of time or lost the connection; then what was in it is gone\n\
@@ -390,13 +444,9 @@ fn remedy(db: &Complaint) -> Option<&'static str> {
     found.map(|(_, remedy)| *remedy)
 }
 
-fn explain_database(db: &Complaint, prefix: u32) -> String {
-    let mut text = format!(
-        "ERROR: {}\nSQLSTATE: {}",
-        short(db.message()),
-        db.code().code()
-    );
-    if let Some(at) = position(db, prefix) {
+fn explain_database(db: &Complaint, message: &str, at: Option<u32>, asked_for: &str) -> String {
+    let mut text = format!("ERROR: {message}\nSQLSTATE: {}", db.code().code());
+    if let Some(at) = at {
         _ = write!(text, "\nPOSITION: {at}");
     }
     for (label, part) in [
@@ -409,7 +459,7 @@ fn explain_database(db: &Complaint, prefix: u32) -> String {
         }
     }
     if *db.code() == SqlState::SYNTAX_ERROR && db.hint().is_none() {
-        text.push_str("\nHINT: write one SQL query");
+        _ = write!(text, "\nHINT: write {asked_for}");
     }
     if let Some(remedy) = remedy(db) {
         _ = write!(text, "\nHINT: {remedy}");

@@ -47,7 +47,7 @@ use std::{
 
 use exchange::Imagination;
 pub(crate) use exchange::{GRACE, Imagined, Parameter};
-pub(crate) use failure::{ReadError, not_open};
+pub(crate) use failure::{Part, ReadError, not_open};
 use futures_util::{FutureExt, TryFutureExt};
 pub(crate) use gathered::Gathered;
 pub use guard::{Allowance, DangerousRoles, Guards};

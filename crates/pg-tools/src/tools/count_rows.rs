@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde_json::{Value, json};
 use tokio_postgres::types::Type;
 
-use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, named::Named};
+use super::{
+    Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, condition::keep_in_place,
+    named::Named,
+};
 use crate::{
     Agent,
     arguments::Arguments,
@@ -97,7 +100,9 @@ impl CountRows {
         let agent = &call.in_session()?;
         let arguments = call.arguments;
         let request = Request::read(arguments, &self.0, agent).await?;
-        self.keep_in_place(agent, &request).await?;
+        if let Some(condition) = &request.condition {
+            keep_in_place(&self.0, agent, &request.table, condition).await?;
+        }
         let (count, unmeasured) = if request.estimate {
             self.estimate(agent, &request).await?
         } else {
@@ -127,17 +132,6 @@ impl CountRows {
         Ok(found
             .said("That is a guess with nothing behind it but the size of the file or a default: PostgreSQL has no statistics of the following, until the operator runs ANALYZE. Call again without estimate to count.")
             .data(format!("{}{further}", names.join(", "))))
-    }
-
-    /// Makes sure that a condition does not close the parenthesis that it stands in: what makes sense
-    /// between brackets as well closes neither.
-    async fn keep_in_place(&self, agent: &Agent, request: &Request) -> Result<(), Failure> {
-        if let Some(condition) = &request.condition {
-            let table = &request.table;
-            let brackets = format!("SELECT ARRAY[\n{condition}\n]::boolean[] FROM {table} LIMIT 0");
-            self.0.query(agent, &brackets, ONE_ROW).await?;
-        }
-        Ok(())
     }
 
     async fn count(&self, agent: &Agent, request: &Request) -> Result<u64, Failure> {

@@ -16,11 +16,13 @@ use model_client::{Embedder, Purpose};
 use serde_json::{Value, json};
 use tokio_postgres::{Row, types::Type};
 
-use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, quoted};
+use super::{
+    Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, condition::keep_in_place, quoted,
+};
 use crate::{
     Agent, QueryLimits,
     arguments::Arguments,
-    read_only::{Page, ReadError, Reader},
+    read_only::{ReadError, Reader},
 };
 use metric::Metric;
 use ranking::Candidate;
@@ -137,10 +139,17 @@ impl SimilaritySearch {
         let table = &Table::find(&self.reader, agent, &request.table).await?;
         let named = format!("SELECT FROM {}", table.name);
         self.reader.stay_within(agent, &named).await?;
-        self.keep_in_place(agent, table, request).await?;
+        if let Some(condition) = &request.filter {
+            keep_in_place(&self.reader, agent, &table.name, condition).await?;
+        }
         let vector = &self.vector(request).await?;
         let column = column(table, request, vector)?;
         let (metric, index) = metric_and_index(table, column, request);
+        if metric == Metric::Cosine && vector.is_zero() {
+            return Err(Failure::told(
+                "all numbers of the vector are 0: it has no direction, and no cosine distance to anything; give another one, or distance_metric l2",
+            ));
+        }
         let shown = &shown(table, request)?;
         let texts: Vec<_> = shown
             .iter()
@@ -153,6 +162,7 @@ impl SimilaritySearch {
             table,
             column,
             metric,
+            dimensions: vector.dimensions(),
             index,
             words,
             shown,
@@ -165,28 +175,6 @@ impl SimilaritySearch {
         let (found, shown) = answer(&search, request, &rows, used.as_deref())?;
         agent.count_rows(shown);
         Ok(found)
-    }
-
-    /// Makes sure that a condition does not close the parenthesis that it stands in: what makes sense
-    /// between brackets as well closes neither. It is one of the caller's own texts, so that it also
-    /// has to pass what guards these.
-    async fn keep_in_place(
-        &self,
-        agent: &Agent,
-        table: &Table,
-        request: &Request,
-    ) -> Result<(), Failure> {
-        if let Some(condition) = &request.filter {
-            let name = &table.name;
-            let brackets = format!("SELECT ARRAY[\n{condition}\n]::boolean[] FROM {name} LIMIT 0");
-            let page = Page {
-                limit: 1,
-                offset: 0,
-                is_shown: false,
-            };
-            self.reader.query(agent, &brackets, page).await?;
-        }
-        Ok(())
     }
 
     async fn vector(&self, request: &Request) -> Result<Vector, Failure> {
@@ -229,7 +217,8 @@ impl SimilaritySearch {
         let rows = self
             .reader
             .ask_with(agent, &settings, &sql, parameters)
-            .await?;
+            .await
+            .map_err(|error| of_search(error, search))?;
         let explain = format!("EXPLAIN (COSTS false)\n{sql}");
         let plan = self
             .reader
@@ -240,6 +229,27 @@ impl SimilaritySearch {
             .filter_map(|line| line.try_get(0).ok())
             .collect();
         Ok((rows, index_in(&plan)))
+    }
+}
+
+/// Adds what to do about rows whose vectors have other dimensions.
+fn of_search(error: ReadError, search: &Search<'_>) -> Failure {
+    let Column {
+        type_name,
+        quoted,
+        schema,
+        ..
+    } = search.column;
+    let is_of_dimensions =
+        error.sqlstate() == Some(*b"22000") && search.column.dimensions().is_none();
+    let failure = Failure::from(error);
+    if is_of_dimensions && type_name != "sparsevec" {
+        failure.hint(&format!(
+            "vectors of several dimensions are in this column; choose those that can be compared with filter, such as {schema}.vector_dims({quoted}) = {}",
+            search.dimensions
+        ))
+    } else {
+        failure
     }
 }
 
@@ -450,12 +460,15 @@ fn told(search: &Search<'_>, count: usize, used: Option<&str>, is_truncated: boo
         (None, None) if table.kind == "v" => {
             "The whole view was read; an index belongs on the table below it.".into()
         }
-        (None, None) => format!(
-            "No index serves this metric, so the whole table was read; next step: CREATE INDEX ON {} USING hnsw ({} {}).",
-            table.name,
-            column.quoted,
-            metric.class(&column.type_name)
-        ),
+        (None, None) => match search.index_to_make() {
+            Some(make) => format!(
+                "No index serves this metric, so the whole table was read; next step: {make}."
+            ),
+            None => format!(
+                "The whole table was read, as pgvector has no index for {} dimensions.",
+                search.dimensions
+            ),
+        },
     });
     match &search.words {
         Some(words) if !words.everywhere => said.push(

@@ -162,6 +162,39 @@ async fn count_rows_counts_estimates_and_filters() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_a_condition_is_told_in_its_own_places() {
+    let caller = reader();
+    for (condition, told) in [
+        (
+            "nmae = 'x'",
+            "ERROR: column \"nmae\" does not exist\nSQLSTATE: 42703\nPOSITION: 1\n",
+        ),
+        ("id = 1 and\n 5", "POSITION: 13"),
+        (
+            "id > ",
+            "ERROR: the condition ends too early\nSQLSTATE: 42601\nHINT: write one SQL condition, without WHERE",
+        ),
+        (
+            "name = 'x",
+            "ERROR: unterminated quoted string at or near \"'x\"\nSQLSTATE: 42601\nPOSITION: 8\n",
+        ),
+        (
+            "id = 1; SELECT 1",
+            "near \";\"\nSQLSTATE: 42601\nPOSITION: 7\n",
+        ),
+        (
+            "id",
+            "POSITION: 1\nHINT: a condition is true or false as a whole",
+        ),
+    ] {
+        let arguments = json!({"table": "users", "where": condition});
+        let failure = caller.failed("count_rows", arguments).await;
+        assert!(failure.contains(told), "{condition}: {failure}");
+        assert!(!failure.contains("ARRAY["), "{condition}: {failure}");
+    }
+}
+
+#[tokio::test]
 async fn a_condition_cannot_leave_its_place() {
     let caller = reader();
     for condition in [

@@ -11,11 +11,17 @@ use super::{
 /// A table of more rows is not read as a whole to find words in it; an index must lead there.
 const FEW_ROWS: f64 = 20_000.0;
 
+/// The most dimensions of a vector that pgvector indexes, and of one of half the precision.
+const MOST_INDEXED: usize = 2_000;
+const MOST_INDEXED_HALVES: usize = 4_000;
+
 /// What is searched, and by what.
 pub(super) struct Search<'a> {
     pub(super) table: &'a Table,
     pub(super) column: &'a Column,
     pub(super) metric: Metric,
+    /// Those of the vector that is searched with.
+    pub(super) dimensions: usize,
     /// The index that serves column and metric, if one does.
     pub(super) index: Option<&'a Index>,
     pub(super) words: Option<Words>,
@@ -170,6 +176,36 @@ impl Search<'_> {
              SELECT r.distance::pg_catalog.float8, r.weight::pg_catalog.float8, {apart} AS apart, r.cells FROM numbered r ORDER BY r.n"
         );
         sql
+    }
+
+    /// Writes the statement that makes an index for such searches, unless pgvector has none of so many dimensions.
+    pub(super) fn index_to_make(&self) -> Option<String> {
+        let (table, column, dimensions) = (self.table, self.column, self.dimensions);
+        let has_halves = table.version >= (0, 7);
+        let type_name = match &*column.type_name {
+            "vector" if dimensions > MOST_INDEXED => "halfvec",
+            named => named,
+        };
+        if type_name == "halfvec" && (dimensions > MOST_INDEXED_HALVES || !has_halves) {
+            return None;
+        }
+        let quoted = &column.quoted;
+        let is_fixed = column.dimensions().is_some() || type_name == "sparsevec";
+        let key = if is_fixed && type_name == column.type_name {
+            quoted.clone()
+        } else {
+            format!("({quoted}::{type_name}({dimensions}))")
+        };
+        let rows = if is_fixed {
+            String::new()
+        } else {
+            format!(" WHERE vector_dims({quoted}) = {dimensions}")
+        };
+        Some(format!(
+            "CREATE INDEX ON {} USING hnsw ({key} {}){rows}",
+            table.name,
+            self.metric.class(type_name)
+        ))
     }
 
     fn cells(&self) -> String {

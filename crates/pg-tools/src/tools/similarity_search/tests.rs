@@ -116,6 +116,10 @@ async fn documents() -> &'static private_postgres::Cluster {
              CREATE TABLE library.twins (kind text, embedding public.vector(3));
              INSERT INTO library.twins SELECT 'tent', format('[1,0.2,0.1%s]', i)::public.vector FROM generate_series(1, 9) i;
              INSERT INTO library.twins VALUES ('tarp', '[0.6,1,0]'), ('stove', '[0.5,0,1]');
+             CREATE TABLE library.several (id int, embedding public.vector);
+             INSERT INTO library.several VALUES (1, '[1,0,0]'), (2, '[0,1,0]'), (3, '[1,0]');
+             CREATE TABLE library.long AS SELECT 1 AS id, array_fill(1.0, ARRAY[3072])::public.vector(3072) AS embedding;
+             CREATE TABLE library.longest AS SELECT 1 AS id, array_fill(1.0, ARRAY[4001])::public.vector(4001) AS embedding;
              CREATE TABLE library.plain (id int);
              GRANT SELECT ON ALL TABLES IN SCHEMA library TO shop_reader;
              REVOKE SELECT ON library.documents FROM shop_reader;
@@ -273,6 +277,61 @@ async fn a_filter_counts_before_the_rows_do() {
         results.iter().all(|row| row["values"]["shelf"] == "57"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_vector_of_zeros_is_near_to_nothing_by_its_direction() {
+    let trial = reader().await;
+    for (table, zeros) in [
+        ("library.Odd.Name", json!([0, 0])),
+        ("library.sparse", json!("{}/64")),
+    ] {
+        let given = json!({"table_name": table, "query_vector": zeros});
+        let failure = trial.failed("similarity_search", given).await;
+        assert!(failure.contains("distance_metric l2"), "{failure}");
+    }
+    let given =
+        json!({"table_name": "library.Odd.Name", "query_vector": [0, 0], "distance_metric": "l2"});
+    let (text, _) = trial.done("similarity_search", given).await;
+    assert!(text.contains("1. distance 0.0000"), "{text}");
+}
+
+#[tokio::test]
+async fn vectors_of_other_dimensions_are_left_out_by_a_filter_that_the_error_names() {
+    let trial = reader().await;
+    let given = |filter: Option<&str>| json!({"table_name": "library.several", "query_vector": [1, 0, 0], "filter": filter});
+    let failure = trial.failed("similarity_search", given(None)).await;
+    let filter = "public.vector_dims(embedding) = 3";
+    assert!(failure.ends_with(filter), "{failure}");
+    let (text, structured) = trial.done("similarity_search", given(Some(filter))).await;
+    assert_eq!(structured["results"].as_array().unwrap().len(), 2, "{text}");
+}
+
+#[tokio::test]
+async fn the_index_that_is_advised_can_be_made() {
+    let trial = reader().await;
+    let owner = superuser(documents().await).await;
+    for (table, dimensions, filter) in [
+        ("library.bare", 64, "true"),
+        ("library.several", 3, "public.vector_dims(embedding) = 3"),
+        ("library.long", 3072, "true"),
+    ] {
+        let given =
+            json!({"table_name": table, "query_vector": vec![1; dimensions], "filter": filter});
+        let (text, _) = trial.done("similarity_search", given.clone()).await;
+        let (_, step) = text.split_once("next step: ").unwrap();
+        let (make, _) = step
+            .split_once(".\n")
+            .unwrap_or((step.trim_end_matches('.'), ""));
+        let make = format!("BEGIN; SET LOCAL search_path = public; {make}; ROLLBACK");
+        owner
+            .batch_execute(&make)
+            .await
+            .unwrap_or_else(|error| panic!("{make}: {error:?}"));
+    }
+    let given = json!({"table_name": "library.longest", "query_vector": vec![1; 4001]});
+    let (text, _) = trial.done("similarity_search", given).await;
+    assert!(text.contains("no index for 4001 dimensions"), "{text}");
 }
 
 #[tokio::test]

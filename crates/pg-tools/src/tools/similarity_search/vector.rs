@@ -44,6 +44,14 @@ impl Vector {
         }
     }
 
+    /// Says whether all of its numbers are 0.
+    pub(super) fn is_zero(&self) -> bool {
+        match self {
+            Vector::Dense(numbers) => numbers.iter().all(|number| *number == 0.0),
+            Vector::Sparse(text, _) => text[1..].trim_start().starts_with('}'),
+        }
+    }
+
     /// Writes the vector for a column of the given type.
     pub(super) fn text(&self, type_name: &str) -> String {
         match self {
