@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_postgres::{error::SqlState, types::Type};
 
 use super::{
-    Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, allotted::Allotted,
+    Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, allotted::Allotted, hypopg,
     partitions::Wholes,
 };
 use crate::{
@@ -41,10 +41,6 @@ const FEW_ROWS: f64 = 1_000.0;
 
 /// A scan that keeps more than this share of its table gains nothing by an index.
 const MOST_KEPT: f64 = 0.2;
-
-/// The schema of hypopg, where it is installed.
-const INSTALLED: &str = "SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e \
-     JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'hypopg'";
 
 /// How many rows a table has, in how many partitions if it has some, and whether an index begins with these columns
 /// already.
@@ -132,8 +128,7 @@ impl AdviseIndexes {
         let now = self.plan(agent, &query, None, &[]).await?;
         let wholes = &Wholes::of(&self.0, agent, &now.plan).await?;
         let candidates = candidates::of(&now.plan, wholes);
-        let rows = self.0.ask(agent, INSTALLED, &[]).await?;
-        let hypopg: Option<String> = rows.first().and_then(|row| row.try_get(0).ok());
+        let hypopg = hypopg::schema(&self.0, agent).await?;
         let advised = match &hypopg {
             Some(schema) => {
                 let trial = Trial {
@@ -211,7 +206,9 @@ impl AdviseIndexes {
                     .is_none_or(|(_, cost, _)| planned.cost < *cost);
                 if is_best
                     && new.len() == together.len()
-                    && new.iter().all(|index| uses(&planned.plan, &index.name))
+                    && new
+                        .iter()
+                        .all(|index| hypopg::uses(&planned.plan, &index.name))
                 {
                     let bytes = new.iter().map(|index| index.size_bytes).collect();
                     best = Some((place, planned.cost, bytes));
@@ -355,12 +352,6 @@ impl Read<'_> {
         let (schema, table) = whole.map_or((schema, table), |(schema, table)| (schema, table));
         (schema, table) == (&index.schema, &index.table)
     }
-}
-
-/// Says whether a plan uses an index.
-fn uses(node: &Value, index: &str) -> bool {
-    let below = || node["Plans"].as_array().into_iter().flatten();
-    node["Index Name"] == index || below().any(|node| uses(node, index))
 }
 
 fn found(is_tried: bool, cost: f64, advised: &Advised, allotted: &Allotted) -> Found {

@@ -1,7 +1,11 @@
 //! `execute_explain`: how PostgreSQL runs a query, and what to do about it.
 
 mod findings;
+mod hypothetical;
 mod plan;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -10,16 +14,20 @@ use serde_json::{Value, json};
 use super::{
     Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, keep_first, partitions::Wholes,
 };
-use crate::read_only::{Explain, Reader};
+use crate::{
+    arguments::Arguments,
+    read_only::{Explain, Reader},
+};
 use findings::Finding;
+use hypothetical::{Tried, Wanted};
 use plan::Plan;
 
 const DEFINITION: Definition<'_> = Definition {
     name: "execute_explain",
     title: "Explain a query",
-    description: "Shows the plan of a query and what makes it slow, with a next step for each finding. analyze runs the query (read-only) and measures it.",
-    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query, without EXPLAIN"},"analyze":{"type":"boolean","default":true},"buffers":{"type":"boolean","default":true},"format":{"type":"string","enum":["text","json"],"default":"text"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["query"],"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"plan":{"type":"object","description":"As EXPLAIN (VERBOSE, FORMAT JSON) gives it, without Output; empty where it is too large"},"findings":{"type":"array","items":{"type":"object","properties":{"finding":{"type":"string"},"next_step":{"type":"string"}},"required":["finding","next_step"]}}},"required":["plan","findings"]}"#,
+    description: "Shows the plan of a query and what makes it slow, with a next step for each finding. analyze runs the query (read-only) and measures it. hypothetical_indexes shows whether indexes would help before they are made.",
+    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query, without EXPLAIN"},"analyze":{"type":"boolean","default":true},"buffers":{"type":"boolean","default":true},"format":{"type":"string","enum":["text","json"],"default":"text"},"hypothetical_indexes":{"type":"array","maxItems":10,"description":"Plans as if these were there, by hypopg, and runs nothing","items":{"type":"object","properties":{"table":{"type":"string","description":"One that the query reads"},"columns":{"type":"array","items":{"type":"string"},"minItems":1,"maxItems":32},"using":{"type":"string","enum":["btree","hash","brin"],"default":"btree"}},"required":["table","columns"],"additionalProperties":false}},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["query"],"additionalProperties":false}"#,
+    output_schema: r#"{"type":"object","properties":{"plan":{"type":"object","description":"As EXPLAIN (VERBOSE, FORMAT JSON) gives it, without Output; empty where it is too large"},"findings":{"type":"array","items":{"type":"object","properties":{"finding":{"type":"string"},"next_step":{"type":"string"}},"required":["finding","next_step"]}},"hypothetical":{"type":"object","description":"What hypothetical_indexes come to","properties":{"cost":{"type":"number"},"cost_without":{"type":"number"},"indexes":{"type":"array","items":{"type":"object","properties":{"statement":{"type":"string"},"used":{"type":"boolean"},"size_bytes":{"type":"integer"}},"required":["statement","used","size_bytes"]}}},"required":["cost","cost_without","indexes"]}},"required":["plan","findings"]}"#,
     effect: Effect::Reads,
     offer: Offer::Usual,
 };
@@ -40,20 +48,51 @@ impl Tool for ExecuteExplain {
     }
 }
 
+struct Request {
+    query: String,
+    analyze: bool,
+    buffers: bool,
+    format: &'static str,
+    /// Indexes to plan with though they are not there.
+    wanted: Vec<Wanted>,
+}
+
+impl Request {
+    fn read(mut arguments: Arguments) -> Result<Self, String> {
+        let wanted = Wanted::read(&mut arguments)?;
+        let request = Request {
+            query: arguments.text("query")?,
+            analyze: arguments.switch("analyze", wanted.is_empty())?,
+            buffers: arguments.switch("buffers", true)?,
+            format: arguments.choice("format", &["text", "json"])?,
+            wanted,
+        };
+        arguments.finish()?;
+        if request.analyze && !request.wanted.is_empty() {
+            return Err("hypothetical_indexes cannot be measured, as no query runs with an index that is not there: leave analyze out".into());
+        }
+        Ok(request)
+    }
+}
+
 impl ExecuteExplain {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
         let agent = &call.in_session()?;
-        let mut arguments = call.arguments;
-        let query = arguments.text("query")?;
-        let analyze = arguments.switch("analyze", true)?;
-        let buffers = arguments.switch("buffers", true)?;
-        let format = arguments.choice("format", &["text", "json"])?;
-        arguments.finish()?;
+        let Request {
+            query,
+            analyze,
+            buffers,
+            format,
+            wanted,
+        } = Request::read(call.arguments)?;
 
-        let text = self
-            .0
-            .explain(agent, &query, Explain { analyze, buffers })
-            .await?;
+        let (text, tried) = if wanted.is_empty() {
+            let options = Explain { analyze, buffers };
+            (self.0.explain(agent, &query, options).await?, None)
+        } else {
+            let (text, tried) = Tried::plan(&self.0, agent, &query, &wanted).await?;
+            (text, Some(tried))
+        };
         let unreadable = |_| Failure::told("the plan is too deep to be read");
         let mut whole: Value = serde_json::from_str(&text).map_err(unreadable)?;
         let mut explained = whole.get_mut(0).map(Value::take).unwrap_or_default();
@@ -80,7 +119,10 @@ impl ExecuteExplain {
             .iter()
             .map(|found| format!("- {}\n  {}", found.finding, found.next_step));
         let told: Vec<String> = told.collect();
-        let told = if !analyze {
+        let tried = tried.map(|tried| tried.told(&explained["Plan"]));
+        let told = if let Some((told, _)) = &tried {
+            told.clone()
+        } else if !analyze {
             "Findings need measurements: call again with analyze true".into()
         } else if told.is_empty() {
             "Findings: none".into()
@@ -95,7 +137,10 @@ impl ExecuteExplain {
             is_cut = true;
             explained = json!({});
         }
-        let structured = json!({ "plan": explained, "findings": listed });
+        let mut structured = json!({ "plan": explained, "findings": listed });
+        if let Some((_, hypothetical)) = tried {
+            structured["hypothetical"] = hypothetical;
+        }
         let mut found = Found::new(&structured).data(shown).data(told);
         if is_cut {
             found = found.said(format!(

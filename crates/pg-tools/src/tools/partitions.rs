@@ -54,6 +54,11 @@ impl Wholes {
         wholes.map(Wholes).map_err(|_| ReadError::Unreadable)
     }
 
+    /// Gives the partitioned tables.
+    pub(super) fn tables(&self) -> impl Iterator<Item = &Named> {
+        self.0.values()
+    }
+
     /// Gives the table that a partition is of, if several of that table's are read.
     pub(super) fn of_partition(&self, schema: &str, table: &str) -> Option<&Named> {
         self.0.get(&(schema.to_owned(), table.to_owned()))

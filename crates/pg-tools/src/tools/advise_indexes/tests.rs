@@ -1,11 +1,10 @@
 //! Advice on a real PostgreSQL, with hypopg and without it.
 
 use serde_json::json;
-use tokio::sync::OnceCell;
 
 use crate::{
     Policy, Role, Settings,
-    bench::{cluster, counting_cluster, superuser},
+    bench::{cluster, counting_cluster, imagining_cluster, superuser},
     tools::trial::Trial,
 };
 
@@ -19,24 +18,9 @@ fn trial(cluster: &private_postgres::Cluster) -> Trial {
     Trial::new(cluster, "shop_reader", settings)
 }
 
-/// A server with hypopg. The set-up of the tests installs it; without it they fail.
-async fn imaginative() -> &'static private_postgres::Cluster {
-    static MADE: OnceCell<()> = OnceCell::const_new();
-    MADE.get_or_init(|| async {
-        let admin = superuser(counting_cluster()).await;
-        let sql = "CREATE SCHEMA imagined; CREATE EXTENSION hypopg SCHEMA imagined; GRANT USAGE ON SCHEMA imagined TO shop_reader; GRANT SELECT ON imagined.hypopg_list_indexes TO shop_reader";
-        let made = admin.batch_execute(sql).await;
-        made.unwrap_or_else(|error| {
-            panic!("PostgreSQL has no hypopg ({error:?}); `./run test` installs it, and so does: apt-get install postgresql-15-hypopg")
-        });
-    })
-    .await;
-    counting_cluster()
-}
-
 #[tokio::test]
 async fn an_index_is_tried_without_being_built() {
-    let trial = trial(imaginative().await);
+    let trial = trial(imagining_cluster().await);
     let (text, structured) = trial.done("advise_indexes", json!({"query": SLOW})).await;
     assert_eq!(structured["method"], "hypopg");
     let first = &structured["advice"][0];
@@ -81,7 +65,7 @@ async fn an_index_is_tried_without_being_built() {
 
 #[tokio::test]
 async fn a_join_gets_the_index_that_helps_it() {
-    let trial = trial(imaginative().await);
+    let trial = trial(imagining_cluster().await);
     let query = "SELECT o.id FROM users u JOIN orders o ON o.user_id = u.id WHERE u.email = (SELECT email FROM users WHERE id = 7)";
     let (text, structured) = trial
         .done("advise_indexes", json!({ "query": query }))
@@ -109,7 +93,7 @@ const EITHER: &str = "SELECT * FROM page_views WHERE path = '/product/7' OR user
 async fn an_or_gets_an_index_for_each_of_its_sides_or_none() {
     let each = ["path", "user_id"]
         .map(|name| format!("CREATE INDEX CONCURRENTLY ON \"shop\".\"page_views\" (\"{name}\")"));
-    for cluster in [imaginative().await, cluster()] {
+    for cluster in [imagining_cluster().await, cluster()] {
         let trial = trial(cluster);
         let given = json!({ "query": EITHER });
         let (text, structured) = trial.done("advise_indexes", given).await;
@@ -156,7 +140,7 @@ async fn add_events(cluster: &private_postgres::Cluster) {
 
 #[tokio::test]
 async fn a_partitioned_table_gets_one_index_and_not_one_for_each_partition() {
-    let tried = imaginative().await;
+    let tried = imagining_cluster().await;
     for cluster in [tried, cluster()] {
         add_events(cluster).await;
         let trial = trial(cluster);
@@ -203,7 +187,7 @@ async fn a_name_that_is_not_there_is_told_with_the_nearest() {
 
 #[tokio::test]
 async fn all_trials_together_have_the_time_of_one_statement() {
-    let admin = superuser(imaginative().await).await;
+    let admin = superuser(imagining_cluster().await).await;
     let slow = "CREATE FUNCTION imagined.slower() RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN \
          PERFORM pg_sleep(0.4); RETURN 'x'; END $$";
     admin.batch_execute(slow).await.unwrap();
@@ -230,7 +214,7 @@ async fn all_trials_together_have_the_time_of_one_statement() {
 
 #[tokio::test]
 async fn no_time_for_a_trial_is_told_and_taken_for_no_answer() {
-    let admin = superuser(imaginative().await).await;
+    let admin = superuser(imagining_cluster().await).await;
     let slow = "CREATE FUNCTION imagined.slow() RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN \
          PERFORM pg_sleep(60) FROM imagined.hypopg_list_indexes; RETURN 'x'; END $$";
     admin.batch_execute(slow).await.unwrap();
@@ -248,7 +232,7 @@ async fn no_time_for_a_trial_is_told_and_taken_for_no_answer() {
 
 #[tokio::test]
 async fn nothing_imagined_is_left_behind() {
-    let trial = trial(imaginative().await);
+    let trial = trial(imagining_cluster().await);
     trial.done("advise_indexes", json!({"query": SLOW})).await;
     // A failure between imagining and planning must leave nothing either.
     trial
@@ -264,7 +248,7 @@ async fn nothing_imagined_is_left_behind() {
 
 #[tokio::test]
 async fn the_query_is_guarded_as_everywhere() {
-    for cluster in [imaginative().await, cluster()] {
+    for cluster in [imagining_cluster().await, cluster()] {
         let trial = trial(cluster);
         for query in [
             "DELETE FROM users",
@@ -282,7 +266,7 @@ async fn the_query_is_guarded_as_everywhere() {
         }
     }
     // Nor may a query imagine by itself.
-    let trial = trial(imaginative().await);
+    let trial = trial(imagining_cluster().await);
     let own = json!({"query": "SELECT * FROM imagined.hypopg_create_index('CREATE INDEX ON shop.users (name)')"});
     let failure = trial.failed("query_database", own).await;
     assert!(failure.contains("hypopg_create_index"), "{failure}");
