@@ -186,6 +186,11 @@ fn wrong_arguments_are_errors_of_the_tool_that_name_them() {
             json!({ "query": "SELECT 1", "format": "xml" }),
             "format must be one of text, json",
         ),
+        (
+            "execute_explain",
+            json!({ "query": "SELECT * FROM users WHERE name = repeat('x', 9000000)" }),
+            "the plan has 900",
+        ),
     ] {
         let answer: Answer = server.call(&token, tool, arguments.clone());
         assert!(

@@ -45,7 +45,7 @@ async fn plan_as(
 /// Indexes that are thought to be there.
 pub(super) struct Imagination<'a> {
     /// The schema of hypopg, quoted.
-    pub(super) hypopg: Option<&'a str>,
+    pub(super) hypopg: &'a str,
     /// `CREATE INDEX` for each.
     pub(super) indexes: &'a [String],
 }
@@ -71,9 +71,7 @@ pub(super) async fn what_if(
     imagination: &Imagination<'_>,
     limits: QueryLimits,
 ) -> Result<(Vec<Imagined>, String), ReadError> {
-    let forget = imagination.hypopg.map_or_else(String::new, |schema| {
-        format!("; SELECT {schema}.hypopg_reset()")
-    });
+    let forget = format!("; SELECT {}.hypopg_reset()", imagination.hypopg);
     let whole = async {
         let planned = async {
             let begun = lease.batch_execute(&guard.opening.reading()).await;
@@ -133,9 +131,7 @@ async fn parse(
 }
 
 async fn imagine(lease: &Lease, imagination: &Imagination<'_>) -> Result<Vec<Imagined>, ReadError> {
-    let Some(schema) = imagination.hypopg else {
-        return Ok(Vec::new());
-    };
+    let schema = imagination.hypopg;
     let sql = format!(
         "SELECT i.indexname::pg_catalog.text, {schema}.hypopg_relation_size(i.indexrelid)::pg_catalog.int8 \
          FROM {schema}.hypopg_create_index($1) i"

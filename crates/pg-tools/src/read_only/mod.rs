@@ -111,6 +111,14 @@ pub(crate) struct Explain {
     pub(crate) buffers: bool,
 }
 
+impl Explain {
+    /// Runs nothing.
+    pub(crate) const PLANNED: Self = Explain {
+        analyze: false,
+        buffers: false,
+    };
+}
+
 /// The setting for queries about the catalogue. Where there are thousands of tables PostgreSQL takes these for
 /// dear, and would compile for seconds what it answers in milliseconds.
 pub(crate) fn not_compiled() -> (&'static str, String) {
@@ -250,8 +258,13 @@ impl Reader {
     ) -> Result<String, ReadError> {
         agent.note_statement(text);
         let statement = &Statement::check(text)?;
+        // A plan is no result: its tools shorten it, or read a number from it.
+        let limits = QueryLimits {
+            result_bytes: query::most_of_plan(self.limits.result_bytes),
+            ..agent.limits(self.limits)
+        };
         self.leased(agent, Some(statement), |lease, guard| async move {
-            query::explain(lease, &guard, statement, options, agent.limits(self.limits)).await
+            query::explain(lease, &guard, statement, options, limits).await
         })
         .or_else(|error| self.name_nearest(agent, text, error).map(Err))
         .await
@@ -260,12 +273,13 @@ impl Reader {
     /// Has PostgreSQL plan a query that somebody wrote as if indexes were there that are not; the
     /// answer is what hypopg made of them, and the text of the plan's JSON.
     ///
-    /// `hypopg` is the schema of the extension, quoted; without it no index can be imagined.
+    /// `hypopg` is the schema of the extension, quoted. A plan that is too large breaks the connection: whether it is,
+    /// [`Reader::explain`] finds out before.
     pub(crate) async fn what_if(
         &self,
         agent: &Agent,
         text: &str,
-        hypopg: Option<&str>,
+        hypopg: &str,
         indexes: &[String],
     ) -> Result<(Vec<Imagined>, String), ReadError> {
         agent.note_statement(text);

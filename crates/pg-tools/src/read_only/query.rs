@@ -21,8 +21,11 @@ use super::{
     wrapped::Wrapped,
 };
 
-/// The most bytes that a plan may have.
-const LARGEST_PLAN: usize = 64 << 20;
+/// The most bytes of a plan, where a result may have so many: fewer than a session lets through in one exchange, so
+/// that a larger one is told and does not break the connection.
+pub(super) fn most_of_plan(result_bytes: usize) -> usize {
+    result_bytes.saturating_mul(3).max(512 << 10)
+}
 
 /// What is run: a statement, and for which items of its order it has keys behind its own columns.
 #[derive(Clone, Copy)]
@@ -243,12 +246,7 @@ pub(super) async fn explain(
     let buffers = buffers && analyze;
     // Nothing else says which schema a table is of.
     let before = format!("EXPLAIN (FORMAT JSON, VERBOSE, ANALYZE {analyze}, BUFFERS {buffers})\n");
-    // A plan is not rows of a result; its tools shorten it, or read a number from it.
-    let limits = QueryLimits {
-        result_bytes: LARGEST_PLAN,
-        ..limits
-    };
-    in_time(
+    let explained = in_time(
         limits,
         pin!(async {
             let wrapped = Wrapped::explained(statement, &before);
@@ -258,7 +256,13 @@ pub(super) async fn explain(
             Ok(plan.to_owned())
         }),
     )
-    .await
+    .await;
+    explained.map_err(|error| match error {
+        ReadError::RowTooLarge { size, limit } => ReadError::refused(format!(
+            "the plan has {size} bytes, and may have {limit}: it holds every partition, and each constant that the planner computes from what is written, such as repeat('x', 9000000); explain a part of the query, or have the operator raise limits.result_bytes"
+        )),
+        other => other,
+    })
 }
 
 /// Has PostgreSQL parse a statement, and nothing else, so that the guard's bounds judge what it names.

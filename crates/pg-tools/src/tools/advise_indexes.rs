@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Agent,
-    read_only::{Imagined, ReadError, Reader},
+    read_only::{Explain, Imagined, ReadError, Reader},
 };
 use candidates::{Candidate, MOST_TOGETHER, Together};
 
@@ -79,6 +79,19 @@ struct Planned {
     imagined: Vec<Imagined>,
 }
 
+impl Planned {
+    fn read(text: &str, imagined: Vec<Imagined>) -> Result<Self, ReadError> {
+        let whole: Value = serde_json::from_str(text).map_err(|_| ReadError::Unreadable)?;
+        let plan = whole.pointer("/0/Plan").cloned().unwrap_or_default();
+        let cost = plan["Total Cost"].as_f64().ok_or(ReadError::Unreadable)?;
+        Ok(Planned {
+            plan,
+            cost,
+            imagined,
+        })
+    }
+}
+
 /// Indexes that are advised: one, or some that help only together.
 struct Advice {
     indexes: Together,
@@ -125,7 +138,7 @@ impl AdviseIndexes {
         let query = call.arguments.text("query")?;
         call.arguments.finish()?;
         let allotted = &Allotted::begin(agent, &self.0);
-        let now = self.plan(agent, &query, None, &[]).await?;
+        let now = self.plan(agent, &query).await?;
         let wholes = &Wholes::of(&self.0, agent, &now.plan).await?;
         let candidates = candidates::of(&now.plan, wholes);
         let hypopg = hypopg::schema(&self.0, agent).await?;
@@ -150,24 +163,24 @@ impl AdviseIndexes {
         Ok(found(hypopg.is_some(), now.cost, &advised, allotted))
     }
 
+    /// Has the query planned as it is.
+    async fn plan(&self, agent: &Agent, query: &str) -> Result<Planned, ReadError> {
+        let text = self.0.explain(agent, query, Explain::PLANNED).await?;
+        Planned::read(&text, Vec::new())
+    }
+
     /// Has the query planned as if these indexes were there.
-    async fn plan(
+    async fn plan_with(
         &self,
-        agent: &Agent,
-        query: &str,
-        hypopg: Option<&str>,
+        trial: &Trial<'_>,
         indexes: &[&Candidate],
     ) -> Result<Planned, ReadError> {
         let statements: Vec<String> = indexes.iter().map(|index| index.statement()).collect();
-        let (imagined, text) = self.0.what_if(agent, query, hypopg, &statements).await?;
-        let whole: Value = serde_json::from_str(&text).map_err(|_| ReadError::Unreadable)?;
-        let plan = whole.pointer("/0/Plan").cloned().unwrap_or_default();
-        let cost = plan["Total Cost"].as_f64().ok_or(ReadError::Unreadable)?;
-        Ok(Planned {
-            plan,
-            cost,
-            imagined,
-        })
+        let planned = self
+            .0
+            .what_if(trial.agent, trial.query, trial.hypopg, &statements);
+        let (imagined, text) = planned.await?;
+        Planned::read(&text, imagined)
     }
 
     /// Takes the indexes that save most, then those that save most beside them, and so on.
@@ -188,7 +201,7 @@ impl AdviseIndexes {
                 let Some(time) = trial.allotted.left() else {
                     return Advised::cut(advice, time_is_up(trial.allotted));
                 };
-                let planned = self.plan(trial.agent, trial.query, Some(trial.hypopg), &indexes);
+                let planned = self.plan_with(trial, &indexes);
                 let planned = match trial.allotted.wait(time, planned).await {
                     Ok(planned) => planned,
                     // As of a type that no B-tree orders.

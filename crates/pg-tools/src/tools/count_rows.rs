@@ -156,17 +156,7 @@ impl CountRows {
         request: &Request,
     ) -> Result<(u64, Vec<String>), Failure> {
         let sql = format!("SELECT FROM {}{}", request.table, request.filter());
-        let plan = self
-            .0
-            .explain(
-                agent,
-                &sql,
-                Explain {
-                    analyze: false,
-                    buffers: false,
-                },
-            )
-            .await?;
+        let plan = self.0.explain(agent, &sql, Explain::PLANNED).await?;
         let plan: serde_json::Value = serde_json::from_str(&plan).unwrap_or_default();
         let rows = plan
             .pointer("/0/Plan/Plan Rows")

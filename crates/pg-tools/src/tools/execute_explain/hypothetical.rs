@@ -10,7 +10,7 @@ use crate::{
     Agent,
     arguments::Arguments,
     quoting::{identifier, repeated, written},
-    read_only::{Imagined, Reader},
+    read_only::{Explain, Imagined, Reader},
 };
 
 /// Indexes that are not there, with which a query was planned.
@@ -34,7 +34,7 @@ impl Tried {
                 "hypothetical_indexes needs the extension hypopg, which is not installed in this database: the operator runs CREATE EXTENSION hypopg",
             ));
         };
-        let (_, text) = reader.what_if(agent, query, None, &[]).await?;
+        let text = reader.explain(agent, query, Explain::PLANNED).await?;
         let now: Value = serde_json::from_str(&text).unwrap_or_default();
         let plan = &now[0]["Plan"];
         let mut read = BTreeSet::new();
@@ -43,9 +43,7 @@ impl Tried {
         read.extend(wholes.tables().cloned());
         let statements = wanted.iter().map(|index| index.statement(&read));
         let statements: Vec<String> = statements.collect::<Result<_, _>>()?;
-        let (imagined, text) = reader
-            .what_if(agent, query, Some(&hypopg), &statements)
-            .await?;
+        let (imagined, text) = reader.what_if(agent, query, &hypopg, &statements).await?;
         let tried = Tried {
             cost: cost(plan),
             indexes: statements.into_iter().zip(imagined).collect(),

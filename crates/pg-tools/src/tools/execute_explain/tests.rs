@@ -102,14 +102,8 @@ async fn what_cannot_be_imagined_is_told() {
             ),
             "using must be",
         ),
-        (
-            with(SLOW, json!(["page_views"])),
-            "an object",
-        ),
-        (
-            with(SLOW, json!(vec![0; 11])),
-            "at most 10 items",
-        ),
+        (with(SLOW, json!(["page_views"])), "an object"),
+        (with(SLOW, json!(vec![0; 11])), "at most 10 items"),
         (measured, "leave analyze out"),
     ] {
         let failure = trial.failed("execute_explain", given.clone()).await;

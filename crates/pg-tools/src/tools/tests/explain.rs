@@ -201,3 +201,26 @@ async fn a_join_that_wastes_its_pairs_or_is_guessed_wrongly_is_found() {
     let (texts, _) = caller.done("execute_explain", fine).await;
     assert_eq!(texts[1], "Findings: none");
 }
+
+#[tokio::test]
+async fn a_plan_that_is_too_large_is_told() {
+    let caller = reader();
+    let query = "SELECT * FROM users WHERE name = repeat('x', 4000000)";
+    let condition = "name = repeat('x', 4000000)";
+    for (tool, given) in [
+        ("execute_explain", json!({"query": query})),
+        ("execute_explain", json!({"query": query, "analyze": false})),
+        (
+            "count_rows",
+            json!({"table": "users", "where": condition, "estimate": true}),
+        ),
+        ("advise_indexes", json!({"query": query})),
+    ] {
+        let failure = caller.failed(tool, given.clone()).await;
+        assert!(
+            failure.starts_with("ERROR: the plan has 400")
+                && failure.contains("limits.result_bytes"),
+            "{given}: {failure}"
+        );
+    }
+}
