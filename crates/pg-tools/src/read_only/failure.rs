@@ -336,11 +336,17 @@ impl ReadError {
             ReadError::Misnamed { source, nearest } => {
                 format!("{}\nNEAREST: {}", source.explain(), nearest.join(", "))
             }
-            ReadError::Locked { source, locked } => format!(
-                "{}\nLOCKED: {}\nHINT: other sessions have locked these tables against everybody, and whatever reads them waits: try again later, or ask the operator who holds the locks (pg_locks, pg_stat_activity)",
-                source.explain(),
-                locked.join(", ")
-            ),
+            ReadError::Locked { source, locked } => {
+                // Asking for less is of no use here.
+                let told = source.explain();
+                let told = told
+                    .strip_suffix(&format!("\nHINT: {LESS}"))
+                    .unwrap_or(&told);
+                format!(
+                    "{told}\nLOCKED: {}\nHINT: other sessions have locked these tables against everybody, and whatever reads them waits: try again later, or ask the operator who holds the locks (pg_locks, pg_stat_activity)",
+                    locked.join(", ")
+                )
+            }
             ReadError::NotAQuery(db) => format!(
                 "ERROR: only one plain query is run here: SELECT, VALUES, TABLE, or WITH ending in one of them\n\
                  SQLSTATE: {}\n\

@@ -15,6 +15,7 @@ use super::{
     Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, keep_first, partitions::Wholes,
 };
 use crate::{
+    Agent,
     arguments::Arguments,
     read_only::{Explain, Reader},
 };
@@ -78,27 +79,14 @@ impl Request {
 impl ExecuteExplain {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
         let agent = &call.in_session()?;
-        let Request {
-            query,
-            analyze,
-            buffers,
-            format,
-            wanted,
-        } = Request::read(call.arguments)?;
-
-        let (text, tried) = if wanted.is_empty() {
-            let options = Explain { analyze, buffers };
-            (self.0.explain(agent, &query, options).await?, None)
-        } else {
-            let (text, tried) = Tried::plan(&self.0, agent, &query, &wanted).await?;
-            (text, Some(tried))
-        };
+        let request = Request::read(call.arguments)?;
+        let (text, tried) = self.planned(agent, &request).await?;
         let unreadable = |_| Failure::told("the plan is too deep to be read");
         let mut whole: Value = serde_json::from_str(&text).map_err(unreadable)?;
         let mut explained = whole.get_mut(0).map(Value::take).unwrap_or_default();
         leave_out(&mut explained);
         shorten(&mut explained);
-        let wholes = match analyze {
+        let wholes = match request.analyze {
             true => Wholes::of(&self.0, agent, &explained["Plan"]).await?,
             // Nothing is found in a plan without measurements.
             false => Wholes::default(),
@@ -109,25 +97,19 @@ impl ExecuteExplain {
         let bytes = |found: &Finding| found.finding.len() + found.next_step.len();
         let mut is_cut = keep_first(&mut findings, most_bytes, bytes) > 0;
 
-        let mut shown = if format == "json" {
+        let mut shown = if request.format == "json" {
             format!("{explained:#}")
         } else {
             plan.text()
         };
         is_cut |= cut(&mut shown, most_bytes);
-        let told = findings
-            .iter()
-            .map(|found| format!("- {}\n  {}", found.finding, found.next_step));
-        let told: Vec<String> = told.collect();
         let tried = tried.map(|tried| tried.told(&explained["Plan"]));
-        let told = if let Some((told, _)) = &tried {
-            told.clone()
-        } else if !analyze {
-            "Findings need measurements: call again with analyze true".into()
-        } else if told.is_empty() {
-            "Findings: none".into()
-        } else {
-            format!("Findings:\n{}", told.join("\n"))
+        let told = match &tried {
+            Some((told, _)) => told.clone(),
+            None if !request.analyze => {
+                "Findings need measurements: call again with analyze true".into()
+            }
+            None => in_words(&findings),
         };
         let listed: Vec<_> = findings
             .iter()
@@ -149,6 +131,41 @@ impl ExecuteExplain {
         }
         Ok(found)
     }
+
+    /// Gives what `EXPLAIN` writes, as JSON, and the indexes that it was to think of.
+    async fn planned(
+        &self,
+        agent: &Agent,
+        request: &Request,
+    ) -> Result<(String, Option<Tried>), Failure> {
+        let Request {
+            query,
+            analyze,
+            buffers,
+            wanted,
+            ..
+        } = request;
+        if wanted.is_empty() {
+            let options = Explain {
+                analyze: *analyze,
+                buffers: *buffers,
+            };
+            return Ok((self.0.explain(agent, query, options).await?, None));
+        }
+        let (text, tried) = Tried::plan(&self.0, agent, query, wanted).await?;
+        Ok((text, Some(tried)))
+    }
+}
+
+fn in_words(findings: &[Finding]) -> String {
+    if findings.is_empty() {
+        return "Findings: none".into();
+    }
+    let told = findings
+        .iter()
+        .map(|found| format!("- {}\n  {}", found.finding, found.next_step));
+    let told: Vec<String> = told.collect();
+    format!("Findings:\n{}", told.join("\n"))
 }
 
 /// What `VERBOSE` adds to each node of a plan and nobody asked for: it is the schemas of tables that are wanted.

@@ -67,7 +67,8 @@ async fn who_has_waited_for_a_lock_is_told_of_it() {
     let query = json!({ "query": "UPDATE locked.t SET note = 'x' WHERE id = 1" });
     let failure = caller.failed("execute_write", query).await;
     assert!(failure.contains("SQLSTATE: 57014"), "{failure}");
-    assert!(failure.contains("a lock that another held"), "{failure}");
+    assert!(failure.contains("LOCKED: locked.t"), "{failure}");
+    assert_eq!(failure.matches("HINT: ").count(), 1, "{failure}");
     held.batch_execute("DROP SCHEMA locked CASCADE")
         .await
         .unwrap();
@@ -155,6 +156,7 @@ async fn a_query_that_waited_for_a_lock_is_told_of_it() {
             failure.contains("LOCKED: ") && failure.contains("waited.t"),
             "{tool}: {failure}"
         );
+        assert_eq!(failure.matches("HINT: ").count(), 1, "{failure}");
         assert!(!failure.contains("the table is large"), "{tool}: {failure}");
     }
     owner
