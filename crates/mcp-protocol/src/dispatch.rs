@@ -52,7 +52,7 @@ impl<H: Handler> Service<H> {
         self: &Arc<Self>,
         request: &Request,
         principal: H::Principal,
-        arrival: Arrival,
+        arrival: &Arrival,
         outbox: Arc<Outbox>,
     ) -> Result<Done, Failure> {
         let place = self.requests.enter(principal.name());
@@ -101,25 +101,23 @@ impl<H: Handler> Service<H> {
         };
         let session = scope.session.clone();
         // Named once: it is large, and each place that names it has room for it.
-        let served = self.serve(request, &params, scope, &arrival, outbox);
-        let mut served = pin!(async {
-            let done = served.await?;
-            if !place.keep(done.message.as_ref().map_or(0, Vec::len)) {
-                return Err(too_much_unread());
+        let mut served = pin!(self.serve(request, &params, scope, arrival, outbox));
+        let done = if let Some(session) = session {
+            let (_running, cancelled) = session.begin(&request.id);
+            tokio::select! {
+                biased;
+                Ok(()) = cancelled => return Ok(Done { message: None, session: None, place: None }),
+                () = session.ended() => Err(no_session()),
+                done = &mut served => done,
             }
-            let place = Some(place);
-            Ok(Done { place, ..done })
-        });
-        let Some(session) = session else {
-            return served.await;
-        };
-        let (_running, cancelled) = session.begin(&request.id);
-        tokio::select! {
-            biased;
-            Ok(()) = cancelled => Ok(Done { message: None, session: None, place: None }),
-            () = session.ended() => Err(no_session()),
-            done = &mut served => done,
+        } else {
+            served.await
+        }?;
+        if !place.keep(done.message.as_ref().map_or(0, Vec::len)) {
+            return Err(too_much_unread());
         }
+        let place = Some(place);
+        Ok(Done { place, ..done })
     }
 
     /// Tells the handler of a request that is refused as there are too many.
@@ -178,7 +176,8 @@ impl<H: Handler> Service<H> {
                 };
                 Ok(self.write(&asking, &discovery, Some(self.options.list_lifetime)))
             }
-            Method::Listen => self.listen(&asking, arrival).await,
+            // In a box: it is the largest of all, and what every request has room for.
+            Method::Listen => Box::pin(self.listen(&asking, arrival)).await,
             Method::ListTools => self.list_tools(&asking),
             Method::CallTool => self.call_tool(asking, arrival.channel.headers()).await,
             Method::ListResources => self.list_resources(&asking).await,

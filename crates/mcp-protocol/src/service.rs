@@ -255,7 +255,7 @@ impl<H: Handler> Service<H> {
         let sender = Arc::clone(&outbox);
         let id = Some(request.id.clone());
         let answer = Box::pin(async move {
-            let performed = service.perform(&request, principal, arrival, sender);
+            let performed = service.perform(&request, principal, &arrival, sender);
             match caught(performed, &request.method).await {
                 Ok(done) => Answer {
                     message: done.message.map(Into::into),
