@@ -399,11 +399,14 @@ impl ReadError {
             }
             ReadError::Database(db, prefix) => {
                 let before = u32::try_from(part.before.chars().count()).unwrap_or(u32::MAX);
+                let length = part.text.chars().count();
                 let at = position(db, prefix.saturating_add(before));
-                let is_behind = at.is_some_and(|at| at as usize > part.text.chars().count());
-                if is_behind {
+                let is_behind = at.is_some_and(|at| at as usize > length);
+                if is_behind && *db.code() == SqlState::SYNTAX_ERROR {
                     return explain_database(db, "the condition ends too early", None, CONDITION);
                 }
+                // What stands around it may be wrong as well, as a table that is not there.
+                let at = at.filter(|_| !is_behind);
                 let message = db.message().replace(part.after, "");
                 let told = explain_database(db, short(&message), at, CONDITION);
                 // It stands beside a boolean, and has another type.

@@ -192,6 +192,10 @@ async fn what_is_wrong_with_a_condition_is_told_in_its_own_places() {
         assert!(failure.contains(told), "{condition}: {failure}");
         assert!(!failure.contains("ARRAY["), "{condition}: {failure}");
     }
+    let nowhere = json!({"table": "usres", "where": "id = 1"});
+    let failure = caller.failed("count_rows", nowhere).await;
+    let told = "ERROR: relation \"usres\" does not exist\nSQLSTATE: 42P01\nNEAREST: users";
+    assert!(failure.starts_with(told), "{failure}");
 }
 
 #[tokio::test]
