@@ -3,12 +3,14 @@
 
 mod common;
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use common::{
     Event, Running, post, read_reply, read_to_end, read_until, start, start_with, within,
 };
+use futures_util::FutureExt;
 use http_body_util::{BodyExt, Full};
 use hyper::Response;
 use hyper::body::Incoming;
@@ -289,6 +291,30 @@ async fn send(
         .body(Full::new(Bytes::from(body)))
         .unwrap();
     within(to.send_request(request)).await.unwrap()
+}
+
+/// What a client may ask before it is told how much it may is what it usually asks.
+#[tokio::test]
+async fn a_hundred_requests_at_once_on_a_new_connection_are_all_answered() {
+    let server = start(Options {
+        http2: true,
+        ..Options::default()
+    })
+    .await;
+    let stream = TokioIo::new(server.connect().await);
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    builder.initial_max_send_streams(100);
+    let (client, connection) = builder.handshake(stream).await.unwrap();
+    let asked = (0..100).map(|_| {
+        let mut client = client.clone();
+        async move { send(&mut client, "", PING).await.status() }
+    });
+    let mut asked = pin!(futures_util::future::join_all(asked));
+    // All of them are on their way before the connection has read anything.
+    assert!(asked.as_mut().now_or_never().is_none());
+    tokio::spawn(connection);
+    let statuses = within(asked).await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
 }
 
 #[tokio::test]

@@ -76,7 +76,8 @@ impl Default for Options {
             max_connections: 1024,
             max_connections_per_peer: 256,
             proxies: None,
-            max_concurrent_streams: 32,
+            // As many as clients send before they have heard how many they may (RFC 9113, section 6.5.2).
+            max_concurrent_streams: 100,
             http2: false,
             tls: None,
         }
