@@ -108,7 +108,7 @@ impl Default for ServiceOptions {
             session_idle_timeout: Duration::from_secs(30 * 60),
             max_sessions_per_principal: 64,
             max_requests_per_principal: 256,
-            max_unread_bytes_per_principal: 64 << 20,
+            max_unread_bytes_per_principal: 256 << 20,
             max_unread_bytes: 512 << 20,
             max_streams_per_principal: 32,
             follow_interval: Duration::from_secs(5),

@@ -96,7 +96,7 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.statement_timeout", Kind::Span, "30s", None, "time for one statement; it is cancelled after that"),
     key("limits.result_bytes", Kind::Count(1_024, 1 << 30), "1048576", None, "the largest result; rows past it are cut off and `truncated` is set"),
     key("limits.running_calls", Kind::Count(1, 100_000), "256", None, "requests of one token at once that run, or whose answer is not read yet"),
-    key("limits.unread_bytes", Kind::Count(0, 1 << 36), "67108864", None, "answers of one token that are not read yet, in bytes; in place of a further one of more than 64 KiB comes an error"),
+    key("limits.unread_bytes", Kind::Count(0, 1 << 36), "268435456", None, "answers of one token that are not read yet, in bytes; in place of a further one of more than 64 KiB comes an error"),
     key("limits.unread_bytes_total", Kind::Count(0, 1 << 36), "536870912", None, "the same for all tokens together; a token that has read all of its answers gets its next one all the same"),
     key("limits.calls_per_minute", Kind::Count(0, 4_294_967_295), "0", None, "calls of tools of one token a minute, as far as its entry says nothing; 0 is any number"),
     key("limits.waiting_calls", Kind::Count(1, 100_000), "256", None, "calls of one token that may wait for one of its connections"),
