@@ -51,7 +51,9 @@ pub(crate) fn checked(errors: &[String], warnings: &[String]) -> String {
 
 fn status(token: &Token, usage: Option<&Usage>, now: OffsetDateTime) -> Map<String, Value> {
     let mut object = record(token);
-    let status = if token.is_expired(now) {
+    let status = if token.is_spoiled() {
+        "removed"
+    } else if token.is_expired(now) {
         "expired"
     } else {
         "valid"

@@ -85,6 +85,12 @@ mod tests {
         );
         let set = file.load().unwrap().set;
         assert!(set.authenticate(secret.expose(), now).is_err());
-        assert_eq!(set.iter().next().map(|token| &token.id), Some(&id));
+        let left: Vec<_> = set.iter().map(|token| (&**token, None)).collect();
+        assert_eq!(left.len(), 1);
+        let listed = text::list(&left, now);
+        assert!(
+            listed.contains("Status: Removed; remove it again"),
+            "{listed}"
+        );
     }
 }

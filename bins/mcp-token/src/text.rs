@@ -89,7 +89,9 @@ pub(crate) fn shown(token: &Token, usage: Option<&Usage>, now: OffsetDateTime) -
     let expires = token
         .expires_at
         .map_or_else(|| "Never".to_owned(), |end| stamp(end, SECOND));
-    let status = if token.is_expired(now) {
+    let status = if token.is_spoiled() {
+        "Removed; remove it again to take out its entry"
+    } else if token.is_expired(now) {
         "Expired"
     } else {
         "Valid"

@@ -71,6 +71,9 @@ impl fmt::Debug for Secret {
 #[error("failed to read the operating system's randomness: {0}")]
 pub struct RandomError(getrandom::Error);
 
+/// How many bytes of zero a hash ends with that no secret is known for.
+const NOBODYS: usize = 10;
+
 /// The SHA-256 of a token's text: what the file keeps and what a presented token is looked up by.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenHash([u8; 32]);
@@ -80,6 +83,20 @@ impl TokenHash {
     #[must_use]
     pub fn of(presented: &str) -> Self {
         Self(Sha256::digest(presented.as_bytes()).into())
+    }
+
+    /// Makes one that no secret is known for, and that shows it: what no digest is likely to end with in the life of the
+    /// universe.
+    pub(crate) fn nobodys() -> Result<Self, RandomError> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes[..32 - NOBODYS]).map_err(RandomError)?;
+        Ok(Self(bytes))
+    }
+
+    /// Says whether the hash stands in the place of one that was written over.
+    #[must_use]
+    pub fn is_nobodys(&self) -> bool {
+        self.0[32 - NOBODYS..] == [0; NOBODYS]
     }
 
     /// Reads 64 hexadecimal digits of either case.

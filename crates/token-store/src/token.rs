@@ -127,6 +127,13 @@ impl Token {
         self.expires_at.is_some_and(|end| now >= end)
     }
 
+    /// Says whether it was removed where a full disk left no room to take its entry out
+    /// ([`TokenFile::spoil`](crate::TokenFile::spoil)): it is accepted no more.
+    #[must_use]
+    pub fn is_spoiled(&self) -> bool {
+        self.hash.is_nobodys()
+    }
+
     /// Returns the name of the database that it is on; `None` is the first configured one.
     #[must_use]
     pub fn database(&self) -> Option<&str> {

@@ -50,7 +50,8 @@ impl TokenFile {
             if places.is_empty() {
                 return Err(system("find a hash in")(io::ErrorKind::NotFound.into()));
             }
-            let other = nobodys().map_err(system("make another hash for"))?;
+            let other = TokenHash::nobodys().map_err(io::Error::other);
+            let other = other.map_err(system("make another hash for"))?;
             changes.extend(places.into_iter().map(|place| (place, other.to_hex())));
         }
         let file = OpenOptions::new()
@@ -79,15 +80,6 @@ fn places_of(hash: &TokenHash, bytes: &[u8]) -> Vec<u64> {
         .filter(|(_, text)| is_it(text))
         .map(|(place, _)| place)
         .collect()
-}
-
-/// Makes a hash that no secret is known for.
-fn nobodys() -> io::Result<TokenHash> {
-    let mut random = [0; 32];
-    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-    // Hashed once more, as this was made here.
-    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(TokenHash::of(&digits))
 }
 
 #[cfg(test)]
@@ -139,6 +131,10 @@ mod tests {
             ["now", "before", "other"].map(may_come),
             [false, false, true]
         );
+        let states = set
+            .iter()
+            .map(|token| (token.id.as_str(), token.is_spoiled()));
+        assert!(states.eq([("leaked", true), ("other", false)]));
         let spoiled = set.iter().find(|token| token.id.as_str() == "leaked");
         let hashes: Vec<String> = spoiled
             .unwrap()
