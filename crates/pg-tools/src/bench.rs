@@ -34,21 +34,6 @@ pub(crate) fn counting_cluster() -> &'static Cluster {
     })
 }
 
-/// [`counting_cluster`] with hypopg. The set-up of the tests installs it; without it they fail.
-pub(crate) async fn imagining_cluster() -> &'static Cluster {
-    static MADE: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
-    MADE.get_or_init(|| async {
-        let admin = superuser(counting_cluster()).await;
-        let sql = "CREATE SCHEMA imagined; CREATE EXTENSION hypopg SCHEMA imagined; GRANT USAGE ON SCHEMA imagined TO shop_reader; GRANT SELECT ON imagined.hypopg_list_indexes TO shop_reader";
-        let made = admin.batch_execute(sql).await;
-        made.unwrap_or_else(|error| {
-            panic!("PostgreSQL has no hypopg ({error:?}); `./run test` installs it, and so does: apt-get install postgresql-15-hypopg")
-        });
-    })
-    .await;
-    counting_cluster()
-}
-
 /// As [`cluster`], with pg_stat_statements counting what one test runs, and nothing else.
 pub(crate) fn counting_apart() -> Cluster {
     start(

@@ -4,6 +4,7 @@ mod candidates;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod wanted;
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use tokio_postgres::{error::SqlState, types::Type};
 
 use super::{
-    Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, allotted::Allotted, hypopg,
+    Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, allotted::Allotted,
     partitions::Wholes,
 };
 use crate::{
@@ -19,13 +20,14 @@ use crate::{
     read_only::{Explain, Imagined, ReadError, Reader},
 };
 use candidates::{Candidate, MOST_TOGETHER, Together};
+use wanted::Wanted;
 
 const DEFINITION: Definition<'_> = Definition {
     name: "advise_indexes",
     title: "Advise indexes for a query",
     description: "Says which indexes would make a query cheaper. With the extension hypopg each is tried without being built; without it they are guessed from the plan.",
-    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query"},"database":{"type":"string"}},"required":["query"],"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"method":{"type":"string","enum":["hypopg","plan"],"description":"plan: a guess, no cost was computed"},"cost":{"type":"number","description":"The planner's, now"},"advice":{"type":"array","items":{"type":"object","properties":{"statement":{"type":"string"},"cost_after":{"type":["number","null"],"description":"With this index and those before it"},"saved_percent":{"type":["number","null"]},"size_bytes":{"type":["integer","null"]},"together_with":{"type":"array","items":{"type":"string"},"description":"It helps only with these; the cost and what is saved are of all of them"}},"required":["statement","cost_after","saved_percent","size_bytes","together_with"]}},"complete":{"type":"boolean","description":"false: the time was up before all that was thought of was tried"}},"required":["method","cost","advice","complete"]}"#,
+    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query"},"indexes":{"type":"array","maxItems":10,"description":"Tries these together instead; needs hypopg","items":{"type":"object","properties":{"table":{"type":"string","description":"One that the query reads"},"columns":{"type":"array","items":{"type":"string"},"minItems":1,"maxItems":32},"using":{"type":"string","enum":["btree","hash","brin"],"default":"btree"}},"required":["table","columns"],"additionalProperties":false}},"database":{"type":"string"}},"required":["query"],"additionalProperties":false}"#,
+    output_schema: r#"{"type":"object","properties":{"method":{"type":"string","enum":["hypopg","plan"],"description":"plan: a guess, no cost was computed"},"cost":{"type":"number","description":"The planner's, now"},"advice":{"type":"array","items":{"type":"object","properties":{"statement":{"type":"string"},"cost_after":{"type":["number","null"],"description":"With this index and those before it"},"saved_percent":{"type":["number","null"]},"size_bytes":{"type":["integer","null"]},"together_with":{"type":"array","items":{"type":"string"},"description":"It helps only with these; the cost and what is saved are of all of them"},"used":{"type":"boolean","description":"Of indexes that were given"}},"required":["statement","cost_after","saved_percent","size_bytes","together_with"]}},"complete":{"type":"boolean","description":"false: the time was up before all that was thought of was tried"}},"required":["method","cost","advice","complete"]}"#,
     effect: Effect::Reads,
     offer: Offer::OptIn,
 };
@@ -41,6 +43,10 @@ const FEW_ROWS: f64 = 1_000.0;
 
 /// A scan that keeps more than this share of its table gains nothing by an index.
 const MOST_KEPT: f64 = 0.2;
+
+/// The schema of hypopg, where it is installed.
+const INSTALLED: &str = "SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e \
+     JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'hypopg'";
 
 /// How many rows a table has, in how many partitions if it has some, and whether an index begins with these columns
 /// already.
@@ -136,12 +142,24 @@ impl AdviseIndexes {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
         let agent = &call.on_database()?;
         let query = call.arguments.text("query")?;
+        let wanted = Wanted::read(&mut call.arguments)?;
         call.arguments.finish()?;
         let allotted = &Allotted::begin(agent, &self.0);
         let now = self.plan(agent, &query).await?;
         let wholes = &Wholes::of(&self.0, agent, &now.plan).await?;
+        let rows = self.0.ask(agent, INSTALLED, &[]).await?;
+        let hypopg: Option<String> = rows.first().and_then(|row| row.try_get(0).ok());
+        if !wanted.is_empty() {
+            let hypopg = hypopg.as_deref().ok_or_else(wanted::not_installed)?;
+            let trial = Trial {
+                agent,
+                query: &query,
+                hypopg,
+                allotted,
+            };
+            return self.try_out(&trial, &now, wholes, &wanted).await;
+        }
         let candidates = candidates::of(&now.plan, wholes);
-        let hypopg = hypopg::schema(&self.0, agent).await?;
         let advised = match &hypopg {
             Some(schema) => {
                 let trial = Trial {
@@ -169,18 +187,30 @@ impl AdviseIndexes {
         Planned::read(&text, Vec::new())
     }
 
-    /// Has the query planned as if these indexes were there.
+    /// Has the query planned as if these indexes were there, of which the statements that make them are given.
     async fn plan_with(
         &self,
         trial: &Trial<'_>,
-        indexes: &[&Candidate],
+        statements: &[String],
     ) -> Result<Planned, ReadError> {
-        let statements: Vec<String> = indexes.iter().map(|index| index.statement()).collect();
         let planned = self
             .0
-            .what_if(trial.agent, trial.query, trial.hypopg, &statements);
+            .what_if(trial.agent, trial.query, trial.hypopg, statements);
         let (imagined, text) = planned.await?;
         Planned::read(&text, imagined)
+    }
+
+    /// Tries the indexes that the caller has thought of, all together.
+    async fn try_out(
+        &self,
+        trial: &Trial<'_>,
+        now: &Planned,
+        wholes: &Wholes,
+        wanted: &[Wanted],
+    ) -> Result<Found, Failure> {
+        let statements = wanted::statements(wanted, &now.plan, wholes)?;
+        let planned = self.plan_with(trial, &statements).await?;
+        Ok(wanted::found(&statements, now.cost, &planned))
     }
 
     /// Takes the indexes that save most, then those that save most beside them, and so on.
@@ -197,11 +227,12 @@ impl AdviseIndexes {
             left.retain(|together| count + together.len() <= MOST_ADVICE);
             let mut best: Option<(usize, f64, Vec<i64>)> = None;
             for (place, together) in left.iter().enumerate() {
-                let indexes: Vec<_> = Advised::indexes(&advice).chain(together).collect();
+                let indexes = Advised::indexes(&advice).chain(together);
+                let statements: Vec<String> = indexes.map(Candidate::statement).collect();
                 let Some(time) = trial.allotted.left() else {
                     return Advised::cut(advice, time_is_up(trial.allotted));
                 };
-                let planned = self.plan_with(trial, &indexes);
+                let planned = self.plan_with(trial, &statements);
                 let planned = match trial.allotted.wait(time, planned).await {
                     Ok(planned) => planned,
                     // As of a type that no B-tree orders.
@@ -219,9 +250,7 @@ impl AdviseIndexes {
                     .is_none_or(|(_, cost, _)| planned.cost < *cost);
                 if is_best
                     && new.len() == together.len()
-                    && new
-                        .iter()
-                        .all(|index| hypopg::uses(&planned.plan, &index.name))
+                    && new.iter().all(|index| uses(&planned.plan, &index.name))
                 {
                     let bytes = new.iter().map(|index| index.size_bytes).collect();
                     best = Some((place, planned.cost, bytes));
@@ -365,6 +394,12 @@ impl Read<'_> {
         let (schema, table) = whole.map_or((schema, table), |(schema, table)| (schema, table));
         (schema, table) == (&index.schema, &index.table)
     }
+}
+
+/// Says whether a plan uses an index.
+fn uses(node: &Value, index: &str) -> bool {
+    let below = || node["Plans"].as_array().into_iter().flatten();
+    node["Index Name"] == index || below().any(|node| uses(node, index))
 }
 
 fn found(is_tried: bool, cost: f64, advised: &Advised, allotted: &Allotted) -> Found {

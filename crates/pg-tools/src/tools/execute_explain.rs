@@ -1,11 +1,7 @@
 //! `execute_explain`: how PostgreSQL runs a query, and what to do about it.
 
 mod findings;
-mod hypothetical;
 mod plan;
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -14,21 +10,16 @@ use serde_json::{Value, json};
 use super::{
     Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, keep_first, partitions::Wholes,
 };
-use crate::{
-    Agent,
-    arguments::Arguments,
-    read_only::{Explain, Reader},
-};
+use crate::read_only::{Explain, Reader};
 use findings::Finding;
-use hypothetical::{Tried, Wanted};
 use plan::Plan;
 
 const DEFINITION: Definition<'_> = Definition {
     name: "execute_explain",
     title: "Explain a query",
     description: "Shows the plan of a query and what makes it slow, with a next step for each finding. analyze runs the query (read-only) and measures it.",
-    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query, without EXPLAIN"},"analyze":{"type":"boolean","default":true},"buffers":{"type":"boolean","default":true},"format":{"type":"string","enum":["text","json"],"default":"text"},"hypothetical_indexes":{"type":"array","maxItems":10,"description":"Plans as if these were there (needs hypopg)","items":{"type":"object","properties":{"table":{"type":"string","description":"One that the query reads"},"columns":{"type":"array","items":{"type":"string"},"minItems":1,"maxItems":32},"using":{"type":"string","enum":["btree","hash","brin"],"default":"btree"}},"required":["table","columns"],"additionalProperties":false}},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["query"],"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"plan":{"type":"object","description":"As EXPLAIN (VERBOSE, FORMAT JSON) gives it, without Output; empty where it is too large"},"findings":{"type":"array","items":{"type":"object","properties":{"finding":{"type":"string"},"next_step":{"type":"string"}},"required":["finding","next_step"]}},"hypothetical":{"type":"object","description":"cost, cost_without, and indexes with statement, used and size_bytes"}},"required":["plan","findings"]}"#,
+    input_schema: r#"{"type":"object","properties":{"query":{"type":"string","description":"One PostgreSQL query, without EXPLAIN"},"analyze":{"type":"boolean","default":true},"buffers":{"type":"boolean","default":true},"format":{"type":"string","enum":["text","json"],"default":"text"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"required":["query"],"additionalProperties":false}"#,
+    output_schema: r#"{"type":"object","properties":{"plan":{"type":"object","description":"As EXPLAIN (VERBOSE, FORMAT JSON) gives it, without Output; empty where it is too large"},"findings":{"type":"array","items":{"type":"object","properties":{"finding":{"type":"string"},"next_step":{"type":"string"}},"required":["finding","next_step"]}}},"required":["plan","findings"]}"#,
     effect: Effect::Reads,
     offer: Offer::Usual,
 };
@@ -49,44 +40,26 @@ impl Tool for ExecuteExplain {
     }
 }
 
-struct Request {
-    query: String,
-    analyze: bool,
-    buffers: bool,
-    format: &'static str,
-    /// Indexes to plan with though they are not there.
-    wanted: Vec<Wanted>,
-}
-
-impl Request {
-    fn read(mut arguments: Arguments) -> Result<Self, String> {
-        let wanted = Wanted::read(&mut arguments)?;
-        let request = Request {
-            query: arguments.text("query")?,
-            analyze: arguments.switch("analyze", wanted.is_empty())?,
-            buffers: arguments.switch("buffers", true)?,
-            format: arguments.choice("format", &["text", "json"])?,
-            wanted,
-        };
-        arguments.finish()?;
-        if request.analyze && !request.wanted.is_empty() {
-            return Err("hypothetical_indexes cannot be measured, as no query runs with an index that is not there: leave analyze out".into());
-        }
-        Ok(request)
-    }
-}
-
 impl ExecuteExplain {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
         let agent = &call.in_session()?;
-        let request = Request::read(call.arguments)?;
-        let (text, tried) = self.planned(agent, &request).await?;
+        let mut arguments = call.arguments;
+        let query = arguments.text("query")?;
+        let analyze = arguments.switch("analyze", true)?;
+        let buffers = arguments.switch("buffers", true)?;
+        let format = arguments.choice("format", &["text", "json"])?;
+        arguments.finish()?;
+
+        let text = self
+            .0
+            .explain(agent, &query, Explain { analyze, buffers })
+            .await?;
         let unreadable = |_| Failure::told("the plan is too deep to be read");
         let mut whole: Value = serde_json::from_str(&text).map_err(unreadable)?;
         let mut explained = whole.get_mut(0).map(Value::take).unwrap_or_default();
         leave_out(&mut explained);
         shorten(&mut explained);
-        let wholes = match request.analyze {
+        let wholes = match analyze {
             true => Wholes::of(&self.0, agent, &explained["Plan"]).await?,
             // Nothing is found in a plan without measurements.
             false => Wholes::default(),
@@ -97,19 +70,22 @@ impl ExecuteExplain {
         let bytes = |found: &Finding| found.finding.len() + found.next_step.len();
         let mut is_cut = keep_first(&mut findings, most_bytes, bytes) > 0;
 
-        let mut shown = if request.format == "json" {
+        let mut shown = if format == "json" {
             format!("{explained:#}")
         } else {
             plan.text()
         };
         is_cut |= cut(&mut shown, most_bytes);
-        let tried = tried.map(|tried| tried.told(&explained["Plan"]));
-        let told = match &tried {
-            Some((told, _)) => told.clone(),
-            None if !request.analyze => {
-                "Findings need measurements: call again with analyze true".into()
-            }
-            None => in_words(&findings),
+        let told = findings
+            .iter()
+            .map(|found| format!("- {}\n  {}", found.finding, found.next_step));
+        let told: Vec<String> = told.collect();
+        let told = if !analyze {
+            "Findings need measurements: call again with analyze true".into()
+        } else if told.is_empty() {
+            "Findings: none".into()
+        } else {
+            format!("Findings:\n{}", told.join("\n"))
         };
         let listed: Vec<_> = findings
             .iter()
@@ -119,10 +95,7 @@ impl ExecuteExplain {
             is_cut = true;
             explained = json!({});
         }
-        let mut structured = json!({ "plan": explained, "findings": listed });
-        if let Some((_, hypothetical)) = tried {
-            structured["hypothetical"] = hypothetical;
-        }
+        let structured = json!({ "plan": explained, "findings": listed });
         let mut found = Found::new(&structured).data(shown).data(told);
         if is_cut {
             found = found.said(format!(
@@ -131,41 +104,6 @@ impl ExecuteExplain {
         }
         Ok(found)
     }
-
-    /// Gives what `EXPLAIN` writes, as JSON, and the indexes that it was to think of.
-    async fn planned(
-        &self,
-        agent: &Agent,
-        request: &Request,
-    ) -> Result<(String, Option<Tried>), Failure> {
-        let Request {
-            query,
-            analyze,
-            buffers,
-            wanted,
-            ..
-        } = request;
-        if wanted.is_empty() {
-            let options = Explain {
-                analyze: *analyze,
-                buffers: *buffers,
-            };
-            return Ok((self.0.explain(agent, query, options).await?, None));
-        }
-        let (text, tried) = Tried::plan(&self.0, agent, query, wanted).await?;
-        Ok((text, Some(tried)))
-    }
-}
-
-fn in_words(findings: &[Finding]) -> String {
-    if findings.is_empty() {
-        return "Findings: none".into();
-    }
-    let told = findings
-        .iter()
-        .map(|found| format!("- {}\n  {}", found.finding, found.next_step));
-    let told: Vec<String> = told.collect();
-    format!("Findings:\n{}", told.join("\n"))
 }
 
 /// What `VERBOSE` adds to each node of a plan and nobody asked for: it is the schemas of tables that are wanted.

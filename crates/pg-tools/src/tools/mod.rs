@@ -12,7 +12,6 @@ mod execute_explain;
 mod execute_write;
 mod generate_embedding;
 mod get_schema_info;
-mod hypopg;
 mod list_databases;
 mod named;
 mod partitions;

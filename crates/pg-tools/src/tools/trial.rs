@@ -119,8 +119,6 @@ fn conforms(value: &Value, schema: &Value, place: &str) {
     for (name, inner) in value.as_object().into_iter().flatten() {
         let known = &schema["properties"][name];
         match (known, &schema["additionalProperties"]) {
-            // What is not told apart may hold anything.
-            (Value::Null, Value::Null) if schema.get("properties").is_none() => {}
             (Value::Null, Value::Null) => panic!("{place}: {name} is not in the schema"),
             (Value::Null, other) => conforms(inner, other, &format!("{place}.{name}")),
             (known, _) => conforms(inner, known, &format!("{place}.{name}")),

@@ -1,10 +1,11 @@
 //! Advice on a real PostgreSQL, with hypopg and without it.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use crate::{
     Policy, Role, Settings,
-    bench::{cluster, counting_cluster, imagining_cluster, superuser},
+    bench::{cluster, counting_cluster, superuser},
     tools::trial::Trial,
 };
 
@@ -18,9 +19,24 @@ fn trial(cluster: &private_postgres::Cluster) -> Trial {
     Trial::new(cluster, "shop_reader", settings)
 }
 
+/// A server with hypopg. The set-up of the tests installs it; without it they fail.
+async fn imaginative() -> &'static private_postgres::Cluster {
+    static MADE: OnceCell<()> = OnceCell::const_new();
+    MADE.get_or_init(|| async {
+        let admin = superuser(counting_cluster()).await;
+        let sql = "CREATE SCHEMA imagined; CREATE EXTENSION hypopg SCHEMA imagined; GRANT USAGE ON SCHEMA imagined TO shop_reader; GRANT SELECT ON imagined.hypopg_list_indexes TO shop_reader";
+        let made = admin.batch_execute(sql).await;
+        made.unwrap_or_else(|error| {
+            panic!("PostgreSQL has no hypopg ({error:?}); `./run test` installs it, and so does: apt-get install postgresql-15-hypopg")
+        });
+    })
+    .await;
+    counting_cluster()
+}
+
 #[tokio::test]
 async fn an_index_is_tried_without_being_built() {
-    let trial = trial(imagining_cluster().await);
+    let trial = trial(imaginative().await);
     let (text, structured) = trial.done("advise_indexes", json!({"query": SLOW})).await;
     assert_eq!(structured["method"], "hypopg");
     let first = &structured["advice"][0];
@@ -65,7 +81,7 @@ async fn an_index_is_tried_without_being_built() {
 
 #[tokio::test]
 async fn a_join_gets_the_index_that_helps_it() {
-    let trial = trial(imagining_cluster().await);
+    let trial = trial(imaginative().await);
     let query = "SELECT o.id FROM users u JOIN orders o ON o.user_id = u.id WHERE u.email = (SELECT email FROM users WHERE id = 7)";
     let (text, structured) = trial
         .done("advise_indexes", json!({ "query": query }))
@@ -93,7 +109,7 @@ const EITHER: &str = "SELECT * FROM page_views WHERE path = '/product/7' OR user
 async fn an_or_gets_an_index_for_each_of_its_sides_or_none() {
     let each = ["path", "user_id"]
         .map(|name| format!("CREATE INDEX CONCURRENTLY ON \"shop\".\"page_views\" (\"{name}\")"));
-    for cluster in [imagining_cluster().await, cluster()] {
+    for cluster in [imaginative().await, cluster()] {
         let trial = trial(cluster);
         let given = json!({ "query": EITHER });
         let (text, structured) = trial.done("advise_indexes", given).await;
@@ -140,7 +156,7 @@ async fn add_events(cluster: &private_postgres::Cluster) {
 
 #[tokio::test]
 async fn a_partitioned_table_gets_one_index_and_not_one_for_each_partition() {
-    let tried = imagining_cluster().await;
+    let tried = imaginative().await;
     for cluster in [tried, cluster()] {
         add_events(cluster).await;
         let trial = trial(cluster);
@@ -187,7 +203,7 @@ async fn a_name_that_is_not_there_is_told_with_the_nearest() {
 
 #[tokio::test]
 async fn all_trials_together_have_the_time_of_one_statement() {
-    let admin = superuser(imagining_cluster().await).await;
+    let admin = superuser(imaginative().await).await;
     let slow = "CREATE FUNCTION imagined.slower() RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN \
          PERFORM pg_sleep(0.4); RETURN 'x'; END $$";
     admin.batch_execute(slow).await.unwrap();
@@ -214,7 +230,7 @@ async fn all_trials_together_have_the_time_of_one_statement() {
 
 #[tokio::test]
 async fn no_time_for_a_trial_is_told_and_taken_for_no_answer() {
-    let admin = superuser(imagining_cluster().await).await;
+    let admin = superuser(imaginative().await).await;
     let slow = "CREATE FUNCTION imagined.slow() RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN \
          PERFORM pg_sleep(60) FROM imagined.hypopg_list_indexes; RETURN 'x'; END $$";
     admin.batch_execute(slow).await.unwrap();
@@ -232,7 +248,7 @@ async fn no_time_for_a_trial_is_told_and_taken_for_no_answer() {
 
 #[tokio::test]
 async fn nothing_imagined_is_left_behind() {
-    let trial = trial(imagining_cluster().await);
+    let trial = trial(imaginative().await);
     trial.done("advise_indexes", json!({"query": SLOW})).await;
     // A failure between imagining and planning must leave nothing either.
     trial
@@ -248,7 +264,7 @@ async fn nothing_imagined_is_left_behind() {
 
 #[tokio::test]
 async fn the_query_is_guarded_as_everywhere() {
-    for cluster in [imagining_cluster().await, cluster()] {
+    for cluster in [imaginative().await, cluster()] {
         let trial = trial(cluster);
         for query in [
             "DELETE FROM users",
@@ -266,7 +282,7 @@ async fn the_query_is_guarded_as_everywhere() {
         }
     }
     // Nor may a query imagine by itself.
-    let trial = trial(imagining_cluster().await);
+    let trial = trial(imaginative().await);
     let own = json!({"query": "SELECT * FROM imagined.hypopg_create_index('CREATE INDEX ON shop.users (name)')"});
     let failure = trial.failed("query_database", own).await;
     assert!(failure.contains("hypopg_create_index"), "{failure}");
@@ -314,4 +330,96 @@ async fn without_hypopg_the_plan_is_read_and_that_is_said() {
         assert_eq!(structured["advice"], json!([]), "{query}: {text}");
         assert!(text.contains("an expression such as lower(name)"), "{text}");
     }
+}
+
+fn with(query: &str, indexes: Value) -> Value {
+    json!({"query": query, "indexes": indexes})
+}
+
+#[tokio::test]
+async fn indexes_that_are_given_are_tried_together() {
+    let trial = trial(imaginative().await);
+    for method in ["btree", "hash"] {
+        let indexes = json!([
+            {"table": "page_views", "columns": ["path"], "using": method},
+            {"table": "shop.page_views", "columns": ["id", "path"]},
+        ]);
+        let (text, structured) = trial.done("advise_indexes", with(SLOW, indexes)).await;
+        let (first, second) = (&structured["advice"][0], &structured["advice"][1]);
+        assert!(
+            first["cost_after"].as_f64() < structured["cost"].as_f64(),
+            "{text}"
+        );
+        let statement =
+            format!("CREATE INDEX ON \"shop\".\"page_views\" USING {method} (\"path\")");
+        assert_eq!(first["statement"], statement, "{text}");
+        assert_eq!(
+            (&first["used"], &second["used"]),
+            (&json!(true), &json!(false)),
+            "{text}"
+        );
+        assert_eq!(second["together_with"], json!([statement]), "{text}");
+        assert!(
+            text.contains(&format!("- {statement}: used, about")),
+            "{text}"
+        );
+    }
+    let left = json!({"query": "SELECT count(*) FROM imagined.hypopg_list_indexes"});
+    let (text, _) = trial.done("query_database", left).await;
+    assert!(text.contains("\n0"), "{text}");
+}
+
+#[tokio::test]
+async fn the_partitioned_table_of_which_a_query_reads_partitions_may_be_given() {
+    let cluster = imaginative().await;
+    let sql = "CREATE SCHEMA shares; GRANT USAGE ON SCHEMA shares TO shop_reader;
+        CREATE TABLE shares.parts (id int, place int) PARTITION BY HASH (id);
+        CREATE TABLE shares.parts_0 PARTITION OF shares.parts FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+        CREATE TABLE shares.parts_1 PARTITION OF shares.parts FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+        INSERT INTO shares.parts SELECT i, i FROM generate_series(1, 20000) i; ANALYZE shares.parts;
+        GRANT SELECT ON ALL TABLES IN SCHEMA shares TO shop_reader";
+    superuser(cluster).await.batch_execute(sql).await.unwrap();
+    let query = "SELECT * FROM shares.parts WHERE place = 7";
+    let given = with(
+        query,
+        json!([{"table": "shares.parts", "columns": ["place"]}]),
+    );
+    let (text, structured) = trial(cluster).done("advise_indexes", given).await;
+    assert_eq!(structured["advice"][0]["used"], true, "{text}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_tried_is_told() {
+    let trial_with = trial(imaginative().await);
+    let joined = "SELECT count(*) FROM users u JOIN orders o ON o.user_id = u.id";
+    let columns = |columns: Value| with(SLOW, json!([{"table": "page_views", "columns": columns}]));
+    for (given, told) in [
+        (
+            with(joined, json!([{"table": "products", "columns": ["id"]}])),
+            "\"products\" must be one of the tables that the query reads: shop.orders, shop.users",
+        ),
+        (columns(json!(["nowhere"])), "nowhere"),
+        (
+            columns(json!([])),
+            "columns must be a list from 1 to 32 items",
+        ),
+        (columns(json!(["path\") WHERE (true"])), "path"),
+        (
+            with(
+                SLOW,
+                json!([{"table": "page_views", "columns": ["path"], "using": "gin"}]),
+            ),
+            "using must be",
+        ),
+        (with(SLOW, json!(["page_views"])), "an object"),
+        (with(SLOW, json!(vec![0; 11])), "at most 10 items"),
+    ] {
+        let failure = trial_with.failed("advise_indexes", given.clone()).await;
+        assert!(failure.contains(told), "{given}: {failure}");
+    }
+    let bare = trial(cluster());
+    let failure = bare
+        .failed("advise_indexes", columns(json!(["path"])))
+        .await;
+    assert!(failure.contains("CREATE EXTENSION hypopg"), "{failure}");
 }
