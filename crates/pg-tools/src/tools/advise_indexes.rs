@@ -209,7 +209,11 @@ impl AdviseIndexes {
         wanted: &[Wanted],
     ) -> Result<Found, Failure> {
         let statements = wanted::statements(wanted, &now.plan, wholes)?;
-        let planned = self.plan_with(trial, &statements).await?;
+        let Some(time) = trial.allotted.left() else {
+            return Err(time_is_up(trial.allotted));
+        };
+        let planned = self.plan_with(trial, &statements);
+        let planned = trial.allotted.wait(time, planned).await?;
         Ok(wanted::found(&statements, now.cost, &planned))
     }
 
