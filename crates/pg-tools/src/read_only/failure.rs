@@ -337,11 +337,13 @@ impl ReadError {
                 format!("{}\nNEAREST: {}", source.explain(), nearest.join(", "))
             }
             ReadError::Locked { source, locked } => {
-                // Asking for less is of no use here.
-                let told = source.explain();
-                let told = told
-                    .strip_suffix(&format!("\nHINT: {LESS}"))
-                    .unwrap_or(&told);
+                // To ask for less, which remedies other lack of time, is of no use here.
+                let told = match &**source {
+                    ReadError::Database(db, prefix) => {
+                        described(db, short(db.message()), position(db, *prefix), QUERY)
+                    }
+                    other => other.explain(),
+                };
                 format!(
                     "{told}\nLOCKED: {}\nHINT: other sessions have locked these tables against everybody, and whatever reads them waits: try again later, or ask the operator who holds the locks (pg_locks, pg_stat_activity)",
                     locked.join(", ")
@@ -384,9 +386,7 @@ impl ReadError {
             other => format!("ERROR: {other}"),
         }
     }
-}
 
-impl ReadError {
     /// Says what happened and what to do, for the model that wrote a condition, and nothing of what stands around it.
     pub(crate) fn explain_in(&self, part: &Part<'_>) -> String {
         match self {
@@ -453,7 +453,17 @@ fn remedy(db: &Complaint) -> Option<&'static str> {
     found.map(|(_, remedy)| *remedy)
 }
 
+/// Says what PostgreSQL said, and what to do about it.
 fn explain_database(db: &Complaint, message: &str, at: Option<u32>, asked_for: &str) -> String {
+    let text = described(db, message, at, asked_for);
+    match remedy(db) {
+        Some(remedy) => format!("{text}\nHINT: {remedy}"),
+        None => text,
+    }
+}
+
+/// Says what PostgreSQL said.
+fn described(db: &Complaint, message: &str, at: Option<u32>, asked_for: &str) -> String {
     let mut text = format!("ERROR: {message}\nSQLSTATE: {}", db.code().code());
     if let Some(at) = at {
         _ = write!(text, "\nPOSITION: {at}");
@@ -469,9 +479,6 @@ fn explain_database(db: &Complaint, message: &str, at: Option<u32>, asked_for: &
     }
     if *db.code() == SqlState::SYNTAX_ERROR && db.hint().is_none() {
         _ = write!(text, "\nHINT: write {asked_for}");
-    }
-    if let Some(remedy) = remedy(db) {
-        _ = write!(text, "\nHINT: {remedy}");
     }
     text
 }
