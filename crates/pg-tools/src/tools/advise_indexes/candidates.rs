@@ -44,14 +44,24 @@ impl Candidate {
     }
 
     fn written(&self, word: &str) -> String {
-        let columns: Vec<_> = self.columns.iter().map(|name| identifier(name)).collect();
-        format!(
-            "CREATE INDEX{word} ON {}.{} ({})",
-            identifier(&self.schema),
-            identifier(&self.table),
-            columns.join(", ")
-        )
+        create_index(word, (&self.schema, &self.table), "", &self.columns)
     }
+}
+
+/// Writes the statement that makes an index of a table, behind its schema; `word` follows `INDEX`, and `using` the table.
+pub(super) fn create_index(
+    word: &str,
+    (schema, table): (&str, &str),
+    using: &str,
+    columns: &[String],
+) -> String {
+    let columns: Vec<_> = columns.iter().map(|name| identifier(name)).collect();
+    format!(
+        "CREATE INDEX{word} ON {}.{}{using} ({})",
+        identifier(schema),
+        identifier(table),
+        columns.join(", ")
+    )
 }
 
 /// Indexes that help together: one, or one for each side of an `OR`, none of which serves it alone.

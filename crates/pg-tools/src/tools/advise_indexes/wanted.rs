@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Planned, uses};
+use super::{Planned, candidates::create_index, uses};
 use crate::{
     arguments::Arguments,
-    quoting::{identifier, repeated, written},
+    quoting::{repeated, written},
     tools::{Failure, Found, count_rows::add_tables, named::Named, partitions::Wholes},
 };
 
@@ -66,14 +66,8 @@ impl Wanted {
                 names(read)
             )));
         };
-        let columns: Vec<_> = self.columns.iter().map(|name| identifier(name)).collect();
-        Ok(format!(
-            "CREATE INDEX ON {}.{} USING {} ({})",
-            identifier(schema),
-            identifier(table),
-            self.using.name(),
-            columns.join(", ")
-        ))
+        let using = format!(" USING {}", self.using.name());
+        Ok(create_index("", (schema, table), &using, &self.columns))
     }
 }
 
