@@ -72,7 +72,7 @@ impl fmt::Debug for Secret {
 pub struct RandomError(getrandom::Error);
 
 /// How many bytes of zero a hash ends with that no secret is known for.
-const NOBODYS: usize = 10;
+const ZEROS: usize = 10;
 
 /// The SHA-256 of a token's text: what the file keeps and what a presented token is looked up by.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,18 +85,17 @@ impl TokenHash {
         Self(Sha256::digest(presented.as_bytes()).into())
     }
 
-    /// Makes one that no secret is known for, and that shows it: what no digest is likely to end with in the life of the
-    /// universe.
+    /// Makes one that no secret is known for, and that shows it by its end, which no digest will ever have by chance.
     pub(crate) fn nobodys() -> Result<Self, RandomError> {
         let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes[..32 - NOBODYS]).map_err(RandomError)?;
+        getrandom::fill(&mut bytes[..32 - ZEROS]).map_err(RandomError)?;
         Ok(Self(bytes))
     }
 
     /// Says whether the hash stands in the place of one that was written over.
     #[must_use]
     pub fn is_nobodys(&self) -> bool {
-        self.0[32 - NOBODYS..] == [0; NOBODYS]
+        self.0[32 - ZEROS..] == [0; ZEROS]
     }
 
     /// Reads 64 hexadecimal digits of either case.
