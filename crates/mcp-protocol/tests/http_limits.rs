@@ -293,7 +293,7 @@ async fn send(
     within(to.send_request(request)).await.unwrap()
 }
 
-/// What a client may ask before it is told how much it may is what it usually asks.
+/// Clients take a hundred for what they may, until they are told.
 #[tokio::test]
 async fn a_hundred_requests_at_once_on_a_new_connection_are_all_answered() {
     let server = start(Options {
