@@ -65,7 +65,7 @@ pub(crate) fn run(
             world.complain("warning", &problem);
         }
     }
-    for left in role::left_as_made(&before, &after, file.path()) {
+    for left in role::left_to_do(&before, &after, file.path()) {
         world.complain("warning", &left);
     }
     let usage = usage(&file);

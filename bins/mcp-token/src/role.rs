@@ -103,10 +103,19 @@ pub(crate) fn left_behind(token: &Token, token_file: &Path) -> Option<String> {
     ))
 }
 
-/// Says what is left to do when a token with a role that was made for it has another end, or other rights, than before.
-pub(crate) fn left_as_made(before: &Token, now: &Token, token_file: &Path) -> Vec<String> {
+/// Says what is left to do when a token is changed: where a role that was made for it is not its role any more, has
+/// another end, or other rights, than before, and where the role it has now needs a password of its own.
+pub(crate) fn left_to_do(before: &Token, now: &Token, token_file: &Path) -> Vec<String> {
     let Some((role, _)) = made_for(now, token_file) else {
-        return Vec::new();
+        let behind = match made_for(before, token_file) {
+            Some((role, password)) if logs_in_as(now, &role) => Some(format!(
+                "the password of {role} that was made for it is not read any more: delete {}",
+                text::printable(&password.to_string_lossy())
+            )),
+            _ => left_behind(before, token_file),
+        };
+        let needed = without_password(before, now);
+        return behind.into_iter().chain(needed).collect();
     };
     let has_other_end = before.expires_at != now.expires_at;
     let rights = |token: &Token| {
@@ -128,6 +137,26 @@ pub(crate) fn left_as_made(before: &Token, now: &Token, token_file: &Path) -> Ve
         format!("the role {role} has the rights and the connections that it was made with: grant it what the token has now, and revoke the rest")
     });
     end.into_iter().chain(granted).collect()
+}
+
+fn logs_in_as(token: &Token, role: &RoleName) -> bool {
+    matches!(token.policy.read().role, Some(Role::Login(login)) if login.user == *role)
+}
+
+/// Tells that another login than before has no password.
+fn without_password(before: &Token, now: &Token) -> Option<String> {
+    let (Some(Role::Login(former)), Some(Role::Login(login))) =
+        (before.policy.read().role, now.policy.read().role)
+    else {
+        return None;
+    };
+    let lacks = former.user != login.user && former.password.is_some() && login.password.is_none();
+    lacks.then(|| {
+        format!(
+            "the password of {} is not that of {role}: if {role} needs one, run `mcp-token edit {} --role-password-file FILE`, or `--role-password-env VARIABLE`",
+            former.user, now.id, role = login.user
+        )
+    })
 }
 
 /// A name that PostgreSQL needs no quotes for, and that nobody else has.

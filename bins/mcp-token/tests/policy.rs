@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use support::{Bench, is_in, shown_token, stderr, stdout};
 use time::{Duration, OffsetDateTime};
-use token_store::{Access, Token, TokenFile, Usage, UsageLog};
+use token_store::{Access, Role, Token, TokenFile, Usage, UsageLog};
 
 fn done(output: &Output) -> String {
     assert!(output.status.success(), "{}", stderr(output));
@@ -461,10 +461,52 @@ fn what_has_to_be_done_about_a_role_that_was_made_for_a_token_is_told() {
     let never = format!("`ALTER ROLE {role} VALID UNTIL 'infinity'`");
     assert!(edited(&["--expiry", "never"]).contains(&never));
     assert!(edited(&["--access", "write"]).contains("grant it what the token has now"));
+    let drop = format!("`DROP ROLE {role}`, and delete {}", bench.file.display());
+    let made = fs::read_to_string(&bench.file).unwrap();
+    // It stays with nobody's token, too.
+    for other in [
+        &["--role", "default"][..],
+        &["--set-role", "analyst"],
+        &["--role", "another"],
+    ] {
+        let told = edited(other);
+        assert!(told.contains(&drop), "{other:?}: {told}");
+        let needs = told.contains("if another needs one, run `mcp-token edit");
+        assert_eq!(needs, other[1] == "another", "{told}");
+        fs::write(&bench.file, &made).unwrap();
+    }
+    let told = edited(&["--role-password-env", "PG_OTHER"]);
+    assert!(told.contains(&format!("the password of {role}")), "{told}");
+    assert!(!told.contains("DROP ROLE"), "{told}");
+    fs::write(&bench.file, &made).unwrap();
     let removed = bench.run(&["remove", id]);
     done(&removed);
-    let drop = format!("`DROP ROLE {role}`, and delete {}", bench.file.display());
     assert!(stderr(&removed).contains(&drop), "{}", stderr(&removed));
+}
+
+#[test]
+fn another_role_does_not_get_the_password_of_the_one_before() {
+    let bench = Bench::new();
+    let words = ["--role", "orders", "--role-password-env", "PG_ORDERS"];
+    done(&bench.run(&[&["add", "--expiry", "1d", "--note", ""], &words[..]].concat()));
+    let id = only(&bench).id;
+    let role = |options: &[&str]| {
+        let edited = bench.run(&[&["edit", id.as_str()], options].concat());
+        done(&edited);
+        let Some(Role::Login(login)) = only(&bench).policy.read().role else {
+            panic!("it has no role");
+        };
+        (login.password.is_some(), stderr(&edited))
+    };
+    assert_eq!(role(&["--role", "orders"]), (true, String::new()));
+    let (has_password, told) = role(&["--role", "sales"]);
+    assert!(!has_password);
+    assert!(
+        told.contains("the password of orders is not that of sales"),
+        "{told}"
+    );
+    let both = ["--role", "orders", "--role-password-env", "PG_ORDERS"];
+    assert_eq!(role(&both), (true, String::new()));
 }
 
 #[test]

@@ -22,11 +22,17 @@ const SCHEMAS: &str = "SELECT n.nspname::text, pg_catalog.has_schema_privilege(n
      FROM pg_catalog.pg_namespace n WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
      ORDER BY 1 LIMIT 5000";
 
+/// Privileges allow to change rows of materialized views and of views that group; those have no rows to change. The
+/// numbers are what PostgreSQL calls INSERT, UPDATE and DELETE, as bits.
 const RELATIONS: &str = "SELECT n.nspname::text, c.relname::text, \
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT'), \
-       pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND (pg_catalog.has_any_column_privilege(c.oid, 'INSERT, UPDATE') \
-         OR pg_catalog.has_table_privilege(c.oid, 'DELETE')) \
-     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND ( \
+         takes & 8 <> 0 AND pg_catalog.has_any_column_privilege(c.oid, 'INSERT') \
+         OR takes & 4 <> 0 AND pg_catalog.has_any_column_privilege(c.oid, 'UPDATE') \
+         OR takes & 16 <> 0 AND pg_catalog.has_table_privilege(c.oid, 'DELETE')) \
+     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace, \
+       LATERAL (SELECT CASE WHEN c.relkind IN ('r', 'p') THEN 28 WHEN c.relkind = 'm' THEN 0 \
+                            ELSE pg_catalog.pg_relation_is_updatable(c.oid, true) END) updatable(takes) \
      WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition \
        AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
      ORDER BY 1, 2 LIMIT 5000";

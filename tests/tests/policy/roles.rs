@@ -74,7 +74,24 @@ fn show_effective_tells_what_a_token_can_and_can_not_do() {
     world.edit(&token, &["--schemas", "default", "--tools", "default"]);
     world.edit(&token, &["--access", "write"]);
     admin.run("drop table public.own, shop.hidden");
+    admin.run(&format!(
+        "create view shop.grouped as select count(*) from shop.orders; create view shop.plain as select * from shop.orders; \
+         create materialized view shop.kept as select 1 as a; grant all on shop.grouped, shop.plain, shop.kept to {}",
+        owner.role
+    ));
     let text = world.run(&words);
+    let changes = text
+        .lines()
+        .find(|line| line.starts_with("  It changes rows of"));
+    let changes = changes.unwrap_or_else(|| panic!("{text}"));
+    assert!(
+        changes.contains("shop.orders") && changes.contains("shop.plain"),
+        "{changes}"
+    );
+    assert!(
+        !changes.contains("shop.grouped") && !changes.contains("shop.kept"),
+        "{changes}"
+    );
     for expected in [
         "  There is no table that it can NOT read\n",
         "and not all statements of this token are read-only\n",

@@ -149,7 +149,8 @@ pub const FIELDS: [&str; 8] = [
 impl Policy {
     /// Sets a field from a text as people write it on a command line, or takes it back with `None`.
     ///
-    /// Lists are separated by commas. Where `role.user` and a password are both given, the user comes first.
+    /// Lists are separated by commas. Where `role.user` and a password are both given, the user comes first: another
+    /// user than before has no password yet.
     ///
     /// # Errors
     /// There is no such field, or it cannot hold the text; nothing is changed then.
@@ -238,11 +239,12 @@ fn role(
         ("set_role", _, Some(text)) => Ok(Some(Role::Set(name(text)?))),
         ("role.user", before, None) => Ok(before),
         ("role.user", before, Some(text)) => {
+            let user = name(text)?;
+            // Another role's password is not its own.
             let password = match before {
-                Some(Role::Login(login)) => login.password,
+                Some(Role::Login(login)) if login.user == user => login.password,
                 _ => None,
             };
-            let user = name(text)?;
             Ok(Some(Role::Login(Login { user, password })))
         }
         (_, Some(Role::Login(login)), text) => Ok(Some(Role::Login(Login {
