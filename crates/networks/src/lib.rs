@@ -1,6 +1,10 @@
-//! Networks of addresses, as `10.0.0.0/8` (RFC 4632, RFC 4291).
+//! Networks of addresses, as `10.0.0.0/8` (RFC 4632, RFC 4291), and hosts with their ports.
+
+mod authority;
 
 use std::{fmt, net::IpAddr, str::FromStr};
+
+pub use authority::Authority;
 
 /// The addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Tree};
 use crate::{
     database::{self, Database, SslMode},
     file,
-    keys::SERVER_KEYS,
+    keys::{DATABASE_KEYS, SERVER_KEYS, nearest},
     models::{self, Embedding, Llm},
     pgpass,
     problems::Problems,
@@ -287,6 +287,7 @@ impl Config {
         let embedding = models::embedding(&settings, &sources.environment, &mut problems);
         warnings.extend(databases.iter().filter_map(unused_roots));
         warnings.extend(unused_identity(&settings));
+        warnings.extend(misspelt_variables(&sources.environment));
         if sources.address.is_some() && !http.enabled {
             warnings.push("-addr has no effect without HTTP; add -http".into());
         }
@@ -409,6 +410,24 @@ fn lay_flags(settings: &mut Settings, sources: &Sources) {
             settings.set(path, Value::Text(given.to_string_lossy().into_owned()));
         }
     }
+}
+
+/// Tells of variables that are nearly called like one that is read. Others with the same beginning may be other programs'.
+fn misspelt_variables(environment: &BTreeMap<String, String>) -> Vec<String> {
+    let keys = SERVER_KEYS.iter().chain(DATABASE_KEYS);
+    let known: Vec<&str> = keys.filter_map(|key| key.variable).collect();
+    let told = |name: &String| {
+        let meant = nearest(name, known.iter().copied()).filter(|meant| meant != name)?;
+        let name = name.escape_debug();
+        Some(format!(
+            "the variable {name} is not known and has no effect; did you mean {meant}?"
+        ))
+    };
+    let names = environment.keys();
+    names
+        .filter(|name| name.starts_with("PGEDGE_"))
+        .filter_map(told)
+        .collect()
 }
 
 /// Tells of a certificate in the file that a server does not use.
@@ -587,6 +606,13 @@ fn fill_passwords(
         (None, None) => return Vec::new(),
     };
     let mut warnings = Vec::new();
+    let is_missing = set("PGPASSFILE").is_some() && matches!(path.try_exists(), Ok(false));
+    if is_missing && databases.iter().any(|database| database.password.is_none()) {
+        let path = path.display();
+        warnings.push(format!(
+            "{path}: PGPASSFILE names it, and it does not exist"
+        ));
+    }
     for database in databases
         .iter_mut()
         .filter(|database| database.password.is_none())

@@ -1,17 +1,17 @@
 //! The file of custom tools: SQL with parameters, under names of the operator's own.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use serde_json::{Map, Value as Tree};
 
 use crate::{
-    file,
+    BUILT_IN_TOOLS, file,
     keys::{PARAMETER_KEYS, TOOL_KEYS},
     problems::Problems,
     settings::{Place, Settings},
 };
 
-/// A tool as the file describes it. What its SQL is worth is for PostgreSQL to say.
+/// A tool as the file describes it, under a name that no other tool has. What its SQL is worth is for PostgreSQL to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CustomTool {
     /// The name that it is called by.
@@ -64,11 +64,40 @@ impl CustomTool {
                     tool(index, tree, &named, problems)
                 };
                 tools = each(tree, &format!("{named}: tools"), &mut problems, read);
+                check_names(&tools, &format!("{named}: tools"), &mut problems);
             } else {
                 problems.add(format!("{named}: {key}"), "unknown key; known here: tools");
             }
         }
         problems.into_result(tools)
+    }
+}
+
+/// Checks that each tool can be told from all others, and each of its parameters, too.
+fn check_names(tools: &[CustomTool], place: &str, problems: &mut Problems) {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let mut names = HashSet::from(BUILT_IN_TOOLS);
+    for tool in tools {
+        let place = format!("{place}: {}", tool.name.escape_debug());
+        if !(1..=128).contains(&tool.name.len()) || !tool.name.bytes().all(is_plain) {
+            problems.add(
+                &*place,
+                "a name has 1 to 128 letters, digits, `_`, `.` or `-`",
+            );
+        } else if !names.insert(&tool.name) {
+            let told = match BUILT_IN_TOOLS.contains(&&*tool.name) {
+                true => "the server has a tool of this name; give it another",
+                false => "an earlier tool has this name; give it another",
+            };
+            problems.add(&*place, told);
+        }
+        let mut parameters = HashSet::new();
+        for parameter in &tool.parameters {
+            if !parameters.insert(&parameter.name) {
+                let name = parameter.name.escape_debug();
+                problems.add(&*place, format!("two parameters are called `{name}`"));
+            }
+        }
     }
 }
 
@@ -112,7 +141,7 @@ fn tool(index: usize, tree: &Tree, file: &str, problems: &mut Problems) -> Optio
     };
     let mut map = map.clone();
     let parameters = map.remove("parameters").unwrap_or(Tree::Null);
-    let mut settings = Settings::new(TOOL_KEYS);
+    let mut settings = Settings::new(TOOL_KEYS).beside("parameters");
     settings.lay_tree(&map, &place, problems);
     let parameters = each(
         &parameters,

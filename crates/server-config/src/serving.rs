@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use networks::Authority;
+
 use crate::{
     BUILT_IN_TOOLS, Config, Http, Problems, Sources, config::CONFIG_FILE_NAME, keys::nearest,
 };
@@ -18,7 +20,7 @@ impl Config {
     }
 
     /// Checks that a server can start: that it has a database, knows the tools that are switched on, and lets in nobody
-    /// without a token but who is on its machine. What PostgreSQL, the files of TLS and the network say is seen at the start only.
+    /// without a token but who is on its machine, and that hosts and origins are some. What PostgreSQL, the files of TLS and the network say is seen at the start only.
     ///
     /// # Errors
     /// Every problem at once, each with its fix.
@@ -37,6 +39,9 @@ impl Config {
                 "tools.enabled",
                 "generate_embedding needs a model that makes vectors; configure one under `embedding:`, or leave the tool out",
             );
+        }
+        if self.http.enabled {
+            self.http.check_names(&mut problems);
         }
         if self.http.enabled && !self.http.auth_enabled {
             self.http.check_open(&mut problems);
@@ -62,6 +67,26 @@ impl Config {
 }
 
 impl Http {
+    /// Checks that hosts and origins are such as a request can name.
+    fn check_names(&self, problems: &mut Problems) {
+        let hosts = self.allowed_hosts.iter();
+        for host in hosts.filter(|host| Authority::parse(host).is_none()) {
+            let told = format!(
+                "\"{}\" is no host name; write `name` or `name:port`, without a scheme",
+                host.escape_debug()
+            );
+            problems.add("http.allowed_hosts", told);
+        }
+        let origins = self.allowed_origins.iter();
+        for origin in origins.filter(|origin| Authority::of_origin(origin).is_none()) {
+            let told = format!(
+                "\"{}\" is no origin; write `https://name` or `https://name:port`, without a path; there is no way to allow all",
+                origin.escape_debug()
+            );
+            problems.add("http.allowed_origins", told);
+        }
+    }
+
     /// Checks that a server without authentication is for its own machine. A name is looked up at the start only.
     fn check_open(&self, problems: &mut Problems) {
         let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Tree};
 use crate::{
     keys::{Key, nearest},
     problems::Problems,
-    value::{Kind, Value},
+    value::{Kind, Value, scalar},
 };
 
 /// The values of one table's keys, each from the highest layer that set it.
@@ -74,10 +74,10 @@ impl Settings {
                     Some(value) => _ = self.values.insert(key.path, value),
                     // A key with nothing behind it leaves the default, as YAML users expect.
                     None if tree.is_null() => {}
-                    None => problems.add(
-                        place.of(&path),
-                        wrong(key, &shown(tree)) + quoting(key, tree),
-                    ),
+                    None => {
+                        let (found, tree) = culprit(key, tree);
+                        problems.add(place.of(&path), wrong(key, &found) + quoting(key, tree));
+                    }
                 }
             } else if self
                 .keys
@@ -225,10 +225,31 @@ fn wrong(key: &Key, found: &str) -> String {
     }
 }
 
+/// Shows what is wrong about a value, and gives the part of it that is: of a list, the first entry that is none of its texts.
+fn culprit<'a>(key: &Key, tree: &'a Tree) -> (String, &'a Tree) {
+    let entries = match (key.kind, tree) {
+        (Kind::Texts, Tree::Array(entries)) => &entries[..],
+        _ => &[],
+    };
+    match entries.iter().position(|entry| scalar(entry).is_none()) {
+        Some(place) => (
+            format!(
+                "one whose entry {} is {}",
+                place + 1,
+                shown(&entries[place])
+            ),
+            &entries[place],
+        ),
+        None => (shown(tree), tree),
+    }
+}
+
 /// Says what to do about a text that YAML takes for something else.
 fn quoting(key: &Key, tree: &Tree) -> &'static str {
     match (key.kind, tree) {
-        (Kind::Text | Kind::Secret, Tree::Number(_) | Tree::Bool(_)) => "; put it in quotes",
+        (Kind::Text | Kind::Texts | Kind::Secret, Tree::Number(_) | Tree::Bool(_)) => {
+            "; put it in quotes"
+        }
         _ => "",
     }
 }

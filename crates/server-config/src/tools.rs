@@ -1,5 +1,7 @@
 //! The tools that there are, by name.
 
+use std::path::Path;
+
 use crate::{Config, CustomTool, Problems};
 
 /// The tools that the server has itself, the opt-in ones too, in the order in which clients see them.
@@ -24,15 +26,37 @@ impl Config {
     /// Names all tools that a token could have: the server's own and those of the file.
     ///
     /// # Errors
-    /// What is wrong with the file of custom tools, see [`CustomTool::read_file`].
+    /// What is wrong with the file of custom tools, see [`CustomTool::read_file`], or a tool of it is for a database that
+    /// there is not.
     pub fn tool_names(&self) -> Result<Vec<String>, Problems> {
         let custom = match &self.tools.file {
-            Some(file) => CustomTool::read_file(file)?,
+            Some(file) => self.custom_tools(file)?,
             None => Vec::new(),
         };
         let own = BUILT_IN_TOOLS.iter().map(|name| (*name).to_owned());
         Ok(own
             .chain(custom.into_iter().map(|tool| tool.name))
             .collect())
+    }
+
+    fn custom_tools(&self, file: &Path) -> Result<Vec<CustomTool>, Problems> {
+        let tools = CustomTool::read_file(file)?;
+        let mut problems = Problems::default();
+        for tool in &tools {
+            if let Some(asked) = &tool.database
+                && self.database(asked).is_none()
+            {
+                let known: Vec<&str> = self.databases.iter().map(|known| &*known.name).collect();
+                problems.add(
+                    format!("{}: tools: {}.database", file.display(), tool.name),
+                    format!(
+                        "no database named \"{}\" is configured; there are: {}",
+                        asked.escape_debug(),
+                        known.join(", ")
+                    ),
+                );
+            }
+        }
+        problems.into_result(tools)
     }
 }

@@ -74,6 +74,8 @@ fn read(name: &str, part: &str) -> Result<(&'static str, Value), String> {
         .find(|key| key.path == name && name != "name")
         .ok_or_else(|| {
             let known = DATABASE_KEYS.iter().map(|key| key.path);
+            // The name is told by the path, or there is none.
+            let known = known.filter(|known| *known != "name");
             match nearest(name, known) {
                 Some(meant) => format!("has an unknown parameter; did you mean `{meant}`?"),
                 None => "has an unknown parameter; known are those of an entry of `databases:`"

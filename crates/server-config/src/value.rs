@@ -47,7 +47,9 @@ impl Kind {
             Kind::Text | Kind::Secret => "a text that is not empty".into(),
             Kind::Count(least, u64::MAX) => format!("a whole number of at least {least}"),
             Kind::Count(least, most) => format!("a whole number from {least} to {most}"),
-            Kind::Span => "a span of time such as 500ms, 30s, 5m or 1h30m".into(),
+            Kind::Span => {
+                "a span of time above zero, in ms, s, m and h, such as 500ms, 30s or 1h30m".into()
+            }
             Kind::Choice(words) => format!("one of {}", words.join(", ")),
             Kind::Texts => "a list of texts".into(),
         }
@@ -92,7 +94,7 @@ impl Kind {
     }
 }
 
-fn scalar(tree: &Tree) -> Option<String> {
+pub(crate) fn scalar(tree: &Tree) -> Option<String> {
     match tree {
         Tree::String(text) => Some(text.clone()),
         Tree::Number(number) => Some(number.to_string()),

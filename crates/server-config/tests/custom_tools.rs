@@ -76,6 +76,26 @@ fn every_mistake_is_told_with_its_place() {
             "tools: [{name: a, description: d, sql: s, parameters: [{name: x, type: int}]}]",
             &["parameters[0].type", "one of string, integer"],
         ),
+        (
+            "tools: [{name: a, description: d, sql: s, paramters: []}]",
+            &["tools[0] (a).paramters", "`parameters`"],
+        ),
+        (
+            "tools: [{name: a b, description: d, sql: s}]",
+            &["tools: a b: a name has 1 to 128"],
+        ),
+        (
+            "tools: [{name: a, description: d, sql: s}, {name: a, description: d, sql: s}]",
+            &["tools: a: an earlier tool has this name"],
+        ),
+        (
+            "tools: [{name: execute_write, description: d, sql: s}]",
+            &["tools: execute_write: the server has a tool of this name"],
+        ),
+        (
+            "tools: [{name: a, description: d, sql: s, parameters: [{name: x}, {name: x}]}]",
+            &["tools: a: two parameters are called `x`"],
+        ),
         ("tools: [", &["YAML", "line 1"]),
     ] {
         let told = read(text).unwrap_err();

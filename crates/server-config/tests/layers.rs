@@ -89,12 +89,13 @@ fn the_token_file_is_beside_the_binary_unless_named() {
 
 #[test]
 fn every_problem_is_reported_at_once_with_its_place_and_fix() {
-    let yaml = "http:\n  adress: \":1\"\n  enabled: yes please\n  auth: [1]\ncolour: red\ntoken_file: t\ndatabses: []\n\
+    let yaml = "http:\n  adress: \":1\"\n  enabled: yes please\n  allowed_hosts: [a, yes]\n  auth: [1]\ncolour: red\ntoken_file: t\ndatabses: []\n\
                 databases:\n  - {name: a, usr: x, port: 70000}\n  - {name: a, user: x}\n  - {name: a, user: x, sslmode: on, databases: 1}\n  - nonsense\n";
     let problems = Bench::new(yaml).load().unwrap_err().to_string();
     for needle in [
         "http.adress: unknown key; did you mean `address`?",
         "http.enabled: must be true or false",
+        "http.allowed_hosts: must be a list of texts, not one whose entry 2 is true; put it in quotes",
         "http.auth: must be a map",
         "colour: unknown key; known here: http, limits, audit, metrics, tools, llm, embedding, databases",
         "token_file: unknown key here; did you mean `http.auth.token_file`?",
@@ -436,6 +437,14 @@ fn what_keeps_a_server_from_starting_is_told_with_the_fix() {
             &format!("{DATABASE}{open}\"localhost:1\", trusted_proxies: [10.0.0.0/8]}}\n"),
             Some("http.trusted_proxies: without authentication"),
         ),
+        (
+            &format!("{DATABASE}http: {{enabled: true, allowed_hosts: ['http://x', name]}}\n"),
+            Some("http.allowed_hosts: \"http://x\" is no host name"),
+        ),
+        (
+            &format!("{DATABASE}http: {{enabled: true, allowed_origins: ['*', 'https://y']}}\n"),
+            Some("http.allowed_origins: \"*\" is no origin"),
+        ),
     ] {
         let bench = Bench::new(yaml);
         let checked = bench.load().unwrap().check_serving();
@@ -549,6 +558,30 @@ fn the_password_file_fills_in_what_is_missing() {
             .unwrap()
             .expose(),
         "secret"
+    );
+}
+
+#[test]
+fn a_variable_that_is_nearly_one_is_told() {
+    let warned = |name, value| {
+        Bench::new(DATABASE)
+            .with(&[(name, value)])
+            .load()
+            .unwrap()
+            .warnings
+    };
+    let told = warned("PGEDGE_HTTP_ENABELD", "1");
+    assert_eq!(
+        told,
+        [
+            "the variable PGEDGE_HTTP_ENABELD is not known and has no effect; did you mean PGEDGE_HTTP_ENABLED?"
+        ]
+    );
+    assert_eq!(warned("PGEDGE_CLUSTER_COORDINATOR", "1"), [""; 0]);
+    let told = warned("PGPASSFILE", "/no/such/file");
+    assert_eq!(
+        told,
+        ["/no/such/file: PGPASSFILE names it, and it does not exist"]
     );
 }
 
