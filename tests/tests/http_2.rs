@@ -74,6 +74,36 @@ fn a_query_runs_over_http_2_without_tls_and_ends_with_its_client() {
 }
 
 #[test]
+fn curl_shows_what_it_is_refused_for() {
+    let database = Database::fresh();
+    let setup = Setup::new([database.entry("shop", &database.reader)]);
+    let server = setup.start();
+    let message = call("query_database", json!({ "query": "SELECT 1" })).to_string();
+    let address = format!("http://localhost:{}", server.address().port());
+    // Each of them may be fast enough by chance.
+    for _ in 0..20 {
+        for (path, status) in [("/mcp/v1", "401"), ("/nowhere", "404")] {
+            let output = Command::new("curl")
+                .args([
+                    "--silent",
+                    "--show-error",
+                    "--max-time",
+                    "60",
+                    "--http2-prior-knowledge",
+                ])
+                .args(["--write-out", "\n%{http_code}", "--data", &message])
+                .args(["--header", "Content-Type: application/json"])
+                .arg(format!("{address}{path}"))
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(said.ends_with(status), "{path}: {said} {error}");
+        }
+    }
+}
+
+#[test]
 fn a_client_and_the_server_agree_on_http_2_over_tls() {
     let database = Database::fresh();
     let pair = certificate::for_localhost();

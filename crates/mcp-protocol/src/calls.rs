@@ -60,6 +60,17 @@ pub(crate) fn unknown<'a>(
     }
 }
 
+/// Checks that what is completed is there, if it is a prompt.
+pub(crate) fn check_completed(call: &CompletionCall, prompts: &[Prompt]) -> Result<(), Failure> {
+    match &call.reference {
+        Reference::Prompt { name } if prompts.iter().all(|prompt| prompt.name != *name) => {
+            let known = prompts.iter().map(|prompt| &*prompt.name);
+            Err(Failure::invalid_params(unknown("prompt", name, known)))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Reads the request for completions.
 pub(crate) fn completion(params: &Params<'_>) -> Result<CompletionCall, Failure> {
     #[derive(Deserialize)]

@@ -14,7 +14,7 @@ use crate::era::{self, Era};
 use crate::handler::{CallError, CallRefusal, Called, Handler, Origin};
 use crate::jsonrpc::{self, Failure, INTERNAL_ERROR, METHOD_NOT_FOUND, Request};
 use crate::listen::Filter;
-use crate::methods::{self, Method};
+use crate::methods::{self, LISTEN, Method};
 use crate::model::{Discovery, Empty, Project, ReadResult, Reply};
 use crate::outbox::Outbox;
 use crate::params::{self, Params};
@@ -56,49 +56,26 @@ impl<H: Handler> Service<H> {
         outbox: Arc<Outbox>,
     ) -> Result<Done, Failure> {
         let place = self.requests.enter(principal.name());
-        let headers = arrival.channel.headers();
         let params = Params::read(request.params.as_deref())?;
-        let mut place = place.ok_or_else(|| {
-            self.tell_refused(request, &params, &principal);
+        let refused = |why| {
+            // Who the client is and in which session is looked up later.
+            let from = Origin {
+                principal: &principal,
+                client_name: None,
+                session: None,
+                request: request.id.words(),
+            };
+            self.tell_refused(request, &params, from, why);
+        };
+        let place = place.ok_or_else(|| {
+            refused(CallRefusal::TooManyRequests);
             too_many_requests()
         })?;
-        let meta = params.meta().map_err(|failure| match headers {
-            Some(headers) if era::is_modern(headers) => failure.status(400),
-            _ => failure,
-        })?;
-        let scope = match era::classify(meta.protocol_version, &request.method, headers)? {
-            Era::Modern => {
-                let claims = era::check(request, &params, &meta, headers)?;
-                Scope {
-                    principal,
-                    revision: claims.revision,
-                    client: claims.client,
-                    client_name: claims.client_name,
-                    session: None,
-                }
-            }
-            Era::Legacy(named) => {
-                let session = match &arrival.channel {
-                    _ if request.method == "initialize" => None,
-                    Channel::Http(headers) => self.session(headers, &principal)?,
-                    Channel::Stdio(conversation) => conversation.session(),
-                };
-                let revision = session.as_ref().map(|session| session.revision).or(named);
-                Scope {
-                    principal,
-                    revision: revision.unwrap_or(Revision::V2024_11_05),
-                    client: session
-                        .as_ref()
-                        .map(|session| session.client)
-                        .unwrap_or_default(),
-                    client_name: match &session {
-                        Some(session) => session.client_name.clone(),
-                        None => headers.and_then(client::program),
-                    },
-                    session,
-                }
-            }
-        };
+        // A stream of changes is open for long, and has a place among those.
+        let mut place = (request.method != LISTEN).then_some(place);
+        let scope = self.scope(request, &params, &principal, arrival);
+        let scope = scope.inspect_err(|_| refused(CallRefusal::WrongRequest))?;
+        let scope = scope.of(principal);
         let session = scope.session.clone();
         // Named once: it is large, and each place that names it has room for it.
         let mut served = pin!(self.serve(request, &params, scope, arrival, outbox));
@@ -113,24 +90,70 @@ impl<H: Handler> Service<H> {
         } else {
             served.await
         }?;
-        if !place.keep(done.message.as_ref().map_or(0, Vec::len)) {
+        let length = done.message.as_ref().map_or(0, Vec::len);
+        if place.as_mut().is_some_and(|place| !place.keep(length)) {
             return Err(too_much_unread());
         }
-        let place = Some(place);
         Ok(Done { place, ..done })
     }
 
-    /// Tells the handler of a request that is refused as there are too many.
-    fn tell_refused(&self, request: &Request, params: &Params<'_>, principal: &H::Principal) {
+    /// Finds out by which rules a request is served.
+    fn scope(
+        &self,
+        request: &Request,
+        params: &Params<'_>,
+        principal: &H::Principal,
+        arrival: &Arrival,
+    ) -> Result<Scope<()>, Failure> {
+        let headers = arrival.channel.headers();
+        let meta = params.meta().map_err(|failure| match headers {
+            Some(headers) if era::is_modern(headers) => failure.status(400),
+            _ => failure,
+        })?;
+        match era::classify(meta.protocol_version, &request.method, headers)? {
+            Era::Modern => {
+                let claims = era::check(request, params, &meta, headers)?;
+                Ok(Scope {
+                    principal: (),
+                    revision: claims.revision,
+                    client: claims.client,
+                    client_name: claims.client_name,
+                    session: None,
+                })
+            }
+            Era::Legacy(named) => {
+                let session = match &arrival.channel {
+                    _ if request.method == "initialize" => None,
+                    Channel::Http(headers) => self.session(headers, principal)?,
+                    Channel::Stdio(conversation) => conversation.session(),
+                };
+                let revision = session.as_ref().map(|session| session.revision).or(named);
+                Ok(Scope {
+                    principal: (),
+                    revision: revision.unwrap_or(Revision::V2024_11_05),
+                    client: session
+                        .as_ref()
+                        .map(|session| session.client)
+                        .unwrap_or_default(),
+                    client_name: match &session {
+                        Some(session) => session.client_name.clone(),
+                        None => headers.and_then(client::program),
+                    },
+                    session,
+                })
+            }
+        }
+    }
+
+    /// Tells the handler of a request that does not get as far as it.
+    pub(crate) fn tell_refused(
+        &self,
+        request: &Request,
+        params: &Params<'_>,
+        from: Origin<'_, H::Principal>,
+        why: CallRefusal,
+    ) {
         let text = |name, given| params::required::<String>(name, given).unwrap_or_default();
-        // Who the client is and in which session is looked up later.
-        let from = Origin {
-            principal,
-            client_name: None,
-            session: None,
-            request: request.id.words(),
-        };
-        let why = CallRefusal::TooManyRequests;
         let refused = |called: Called<'_>| self.handler.call_refused(called, why, from.clone());
         match methods::named(&request.method).map(|entry| entry.method) {
             Some(Method::CallTool) => refused(Called::Tool(&text("name", params.name))),
@@ -143,10 +166,15 @@ impl<H: Handler> Service<H> {
                         .ok()
                         .flatten();
                 let wanted = wanted.unwrap_or_default();
-                self.refuse_to_follow(wanted.uris(), why, from.clone());
+                self.refuse_to_follow(wanted.uris(), why, from);
             }
             _ => {}
         }
+    }
+
+    /// The same of one whose scope is known.
+    pub(crate) fn refuse(&self, asking: &Asking<'_, H::Principal>, why: CallRefusal) {
+        self.tell_refused(asking.request, asking.params, asking.origin(), why);
     }
 
     /// Runs the method of a request within its scope.
@@ -183,7 +211,8 @@ impl<H: Handler> Service<H> {
             Method::ListResources => self.list_resources(&asking).await,
             Method::ListTemplates => self.list_templates(&asking).await,
             Method::ReadResource => {
-                let uri: String = params::required("uri", params.uri)?;
+                let uri: String = params::required("uri", params.uri)
+                    .inspect_err(|_| self.refuse(&asking, CallRefusal::WrongArguments))?;
                 let read = |context| handler.read_resource(uri.clone(), context);
                 let outcome = self.rounds(&mut asking, read).await?;
                 self.finish(&asking, outcome.map(ReadResult), Some(Duration::ZERO))
@@ -205,8 +234,13 @@ impl<H: Handler> Service<H> {
                 self.finish(&asking, outcome, None)
             }
             Method::Complete => {
-                let call = calls::completion(params)?;
-                let context = asking.context(self)?;
+                let call = calls::completion(params)
+                    .and_then(|call| {
+                        calls::check_completed(&call, &handler.prompts(&asking.scope.principal))?;
+                        Ok(call)
+                    })
+                    .inspect_err(|_| self.refuse(&asking, CallRefusal::WrongArguments))?;
+                let context = self.context(&asking)?;
                 let completion = self
                     .call(Box::pin(handler.complete(call, context)), revision)
                     .await?;
@@ -258,14 +292,15 @@ impl<H: Handler> Service<H> {
 
     /// Has the session of a request follow a resource.
     async fn subscribe(&self, asking: &Asking<'_, H::Principal>) -> Result<(), Failure> {
-        let uri: String = params::required("uri", asking.params.uri)?;
+        let uri: String = params::required("uri", asking.params.uri)
+            .inspect_err(|_| self.refuse(asking, CallRefusal::WrongArguments))?;
         let session = asking.scope.session.as_ref().ok_or_else(session_needed)?;
         if !session.followed.has_room_for(&uri) {
             let (called, why) = (Called::Follow(&uri, 0), CallRefusal::TooManyRequests);
             self.handler.call_refused(called, why, asking.origin());
             return Err(too_many_subscriptions());
         }
-        let following = self.handler.follow_resource(&uri, asking.context(self)?);
+        let following = self.handler.follow_resource(&uri, self.context(asking)?);
         let version = self
             .call(Box::pin(following), asking.scope.revision)
             .await?;
@@ -279,7 +314,7 @@ impl<H: Handler> Service<H> {
         let uri: String = params::required("uri", asking.params.uri)?;
         let session = asking.scope.session.as_ref().ok_or_else(session_needed)?;
         session.followed.remove(&uri);
-        self.handler.unfollow_resource(&uri, asking.context(self)?);
+        self.handler.unfollow_resource(&uri, self.context(asking)?);
         Ok(())
     }
 

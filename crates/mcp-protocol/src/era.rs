@@ -55,9 +55,7 @@ pub(crate) fn classify(
         .status(400)),
         None if method == "initialize" => Ok(Era::Legacy(None)),
         None if headers.is_some_and(|headers| headers.contains_key(SESSION_ID)) => {
-            Err(Failure::malformed(format!(
-                "MCP-Protocol-Version names no known revision: `{named}`"
-            )))
+            Err(unknown_revision(&named))
         }
         None => Err(unsupported(&named)),
     }
@@ -71,6 +69,22 @@ pub(crate) fn is_modern(headers: &HeaderMap) -> bool {
     named
         .and_then(Revision::parse)
         .is_some_and(Revision::is_modern)
+}
+
+/// Refuses a revision that nobody knows, where something else than a request names it.
+pub(crate) fn check_named(headers: &HeaderMap) -> Result<(), Failure> {
+    match headers.get(PROTOCOL_VERSION) {
+        Some(header) if named(headers).is_none() => Err(unknown_revision(
+            &String::from_utf8_lossy(header.as_bytes()),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn unknown_revision(named: &str) -> Failure {
+    Failure::malformed(format!(
+        "MCP-Protocol-Version names no known revision: `{named}`"
+    ))
 }
 
 /// Gives the revision that the header names, if it is a known one.

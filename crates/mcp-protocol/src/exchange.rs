@@ -73,15 +73,26 @@ impl Exchange {
     /// Drops the handler if it still runs: the request is answered that the server stops.
     pub(crate) fn stop(&mut self) {
         if let State::Running(_) = self.state {
-            let failure = stopped();
-            let message = |id| jsonrpc::write_failure(Some(id), &failure).into();
-            self.state = State::Answered(Answer {
-                message: self.id.as_ref().map(message),
-                status: failure.status,
-                session: None,
-                place: None,
-            });
+            self.fail(&stopped());
         }
+    }
+
+    /// Drops the handler, and all that was to be told: the rights to it have ended, which is the answer.
+    pub(crate) fn revoke(&mut self, lost: &Failure) {
+        if let State::Running(_) | State::Answered(_) = self.state {
+            self.outbox.close();
+            self.fail(lost);
+        }
+    }
+
+    fn fail(&mut self, failure: &Failure) {
+        let message = |id| jsonrpc::write_failure(Some(id), failure).into();
+        self.state = State::Answered(Answer {
+            message: self.id.as_ref().map(message),
+            status: failure.status,
+            session: None,
+            place: None,
+        });
     }
 
     /// Runs the request until its next step.

@@ -54,6 +54,8 @@ pub enum CallRefusal {
     UnknownResources,
     /// The arguments are no object, or are not those that the headers name.
     WrongArguments,
+    /// What the request says beside them is wrong: of its client, its session, or a state that is not its own.
+    WrongRequest,
     /// Too many requests of the principal run, or it follows too many resources.
     TooManyRequests,
 }

@@ -142,7 +142,7 @@ impl<H: Handler> Service<H> {
         asking: &Asking<'_, H::Principal>,
         wanted: Filter,
     ) -> Result<(Filter, Arc<Followed>), Failure> {
-        let context = asking.context(self)?;
+        let context = self.context(asking)?;
         let mut filter = wanted.within(&self.handler.capabilities());
         let unknown: Vec<String> = filter
             .resource_subscriptions

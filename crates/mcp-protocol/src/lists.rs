@@ -49,7 +49,7 @@ impl<H: Handler> Service<H> {
     ) -> Result<Vec<u8>, Failure> {
         let name = "resources";
         let page = self.asked_page(asking.params, name)?;
-        let listing = self.handler.list_resources(page, asking.context(self)?);
+        let listing = self.handler.list_resources(page, self.context(asking)?);
         let page = self.call(Box::pin(listing), asking.scope.revision).await?;
         Ok(self.write_page(asking, name, &page.items, page.next))
     }
@@ -60,7 +60,7 @@ impl<H: Handler> Service<H> {
     ) -> Result<Vec<u8>, Failure> {
         let name = "resourceTemplates";
         let page = self.asked_page(asking.params, name)?;
-        let context = asking.context(self)?;
+        let context = self.context(asking)?;
         let listing = self.handler.list_resource_templates(page, context);
         let page = self.call(Box::pin(listing), asking.scope.revision).await?;
         Ok(self.write_page(asking, name, &page.items, page.next))

@@ -15,7 +15,7 @@ use crate::calls;
 use crate::client::Lacking;
 use crate::context::{Circumstances, Context};
 use crate::era;
-use crate::handler::{CallError, CallRefusal, Called, Handler, Origin, ToolCall};
+use crate::handler::{CallError, CallRefusal, Handler, Origin, ToolCall};
 use crate::input::{InputRequest, InputRequired, Inputs};
 use crate::jsonrpc::{
     Failure, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, MISSING_CAPABILITY,
@@ -104,38 +104,6 @@ impl<'a, P: Principal> Asking<'a, P> {
         }
     }
 
-    /// Makes the context of a call that cannot ask.
-    pub(crate) fn context<H: Handler<Principal = P>>(
-        &self,
-        service: &Service<H>,
-    ) -> Result<Context<P>, Failure> {
-        self.circumstances(service, Inputs::default())
-            .map(Context::new)
-    }
-
-    fn circumstances<H: Handler<Principal = P>>(
-        &self,
-        service: &Service<H>,
-        inputs: Inputs,
-    ) -> Result<Arc<Circumstances<P>>, Failure> {
-        let meta = self.params.meta()?;
-        Ok(Arc::new(Circumstances {
-            principal: self.scope.principal.clone(),
-            revision: self.scope.revision,
-            client: self.scope.client,
-            client_name: self.scope.client_name.clone(),
-            session: self.scope.session.clone(),
-            request: self.request.id.clone(),
-            progress_token: meta.progress_token()?,
-            log_level: meta.log_level()?,
-            outbox: Arc::clone(&self.outbox),
-            changes: service.changes.clone(),
-            inputs,
-            read: Mutex::default(),
-            as_task: false,
-        }))
-    }
-
     /// Says where the request comes from.
     pub(crate) fn origin(&self) -> Origin<'_, P> {
         Origin {
@@ -170,13 +138,11 @@ impl<H: Handler> Service<H> {
         headers: Option<&HeaderMap>,
     ) -> Result<Vec<u8>, Failure> {
         let params = asking.params;
-        let name: String = params::required("name", params.name)?;
+        let name: String = params::required("name", params.name)
+            .inspect_err(|_| self.refuse(&asking, CallRefusal::WrongArguments))?;
         let tools = self.handler.tools(&asking.scope.principal);
         let tool = tools.iter().find(|tool| tool.name == name);
-        let refused = |why| {
-            self.handler
-                .call_refused(Called::Tool(&name), why, asking.origin())
-        };
+        let refused = |why| self.refuse(&asking, why);
         let tool = tool.ok_or_else(|| {
             refused(CallRefusal::UnknownTool);
             let known = tools.iter().map(|tool| &*tool.name);
@@ -211,9 +177,11 @@ impl<H: Handler> Service<H> {
     where
         F: Future<Output = Result<T, CallError>> + Send,
     {
-        let mut inputs = self.inputs(asking)?;
+        let mut inputs = self
+            .inputs(asking)
+            .inspect_err(|_| self.refuse(asking, CallRefusal::WrongRequest))?;
         for _ in 0..self.options.max_rounds {
-            let circumstances = asking.circumstances(self, inputs)?;
+            let circumstances = self.circumstances(asking, inputs)?;
             let context = Context::new(Arc::clone(&circumstances));
             let required = match self.limited(Box::pin(call(context))).await? {
                 Ok(result) => return Ok(Outcome::Complete(result)),
@@ -247,6 +215,40 @@ impl<H: Handler> Service<H> {
             INTERNAL_ERROR,
             "the call asks again and again",
         ))
+    }
+
+    /// Makes the context of a call that cannot ask.
+    pub(crate) fn context(
+        &self,
+        asking: &Asking<'_, H::Principal>,
+    ) -> Result<Context<H::Principal>, Failure> {
+        self.circumstances(asking, Inputs::default())
+            .map(Context::new)
+    }
+
+    fn circumstances(
+        &self,
+        asking: &Asking<'_, H::Principal>,
+        inputs: Inputs,
+    ) -> Result<Arc<Circumstances<H::Principal>>, Failure> {
+        let wrong = |_: &Failure| self.refuse(asking, CallRefusal::WrongRequest);
+        let meta = asking.params.meta()?;
+        let scope = &asking.scope;
+        Ok(Arc::new(Circumstances {
+            principal: scope.principal.clone(),
+            revision: scope.revision,
+            client: scope.client,
+            client_name: scope.client_name.clone(),
+            session: scope.session.clone(),
+            request: asking.request.id.clone(),
+            progress_token: meta.progress_token().inspect_err(wrong)?,
+            log_level: meta.log_level().inspect_err(wrong)?,
+            outbox: Arc::clone(&asking.outbox),
+            changes: self.changes.clone(),
+            inputs,
+            read: Mutex::default(),
+            as_task: false,
+        }))
     }
 
     /// Reads the answers that a repeated request brings, and the state that it carries.

@@ -186,6 +186,19 @@ pub(crate) struct Scope<P> {
     pub(crate) session: Option<Arc<Session>>,
 }
 
+impl Scope<()> {
+    /// The same, for a principal.
+    pub(crate) fn of<P>(self, principal: P) -> Scope<P> {
+        Scope {
+            principal,
+            revision: self.revision,
+            client: self.client,
+            client_name: self.client_name,
+            session: self.session,
+        }
+    }
+}
+
 impl<H: Handler> Service<H> {
     /// Serves `handler` within the default limits.
     pub fn new(handler: H) -> Self {

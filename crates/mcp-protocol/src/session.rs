@@ -221,6 +221,11 @@ impl Session {
         self.last_used.time()
     }
 
+    /// Tells whether a request runs under it.
+    pub(crate) fn is_in_use(&self) -> bool {
+        !self.lock().running.is_empty()
+    }
+
     /// Notes a use of it.
     pub(crate) fn use_at(&self, now: Instant) {
         self.last_used.set(now);
@@ -267,6 +272,8 @@ impl Drop for Running {
         if entry.is_some_and(|(number, _)| *number == self.number) {
             state.running.remove(&self.id);
         }
+        drop(state);
+        self.session.use_at(Instant::now());
     }
 }
 

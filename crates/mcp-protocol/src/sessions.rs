@@ -47,7 +47,7 @@ impl Sessions {
         let (owner, entry) = (Arc::clone(&session), Entry::new(session));
         let outgoing = self.table.change(owner.owner(), |own| {
             let one_too_many = own.len() >= self.per_principal;
-            let outgoing = one_too_many.then(|| take_oldest(own)).flatten();
+            let outgoing = one_too_many.then(|| take_oldest(own, now)).flatten();
             own.push(entry);
             outgoing
         });
@@ -90,6 +90,7 @@ impl Sessions {
 
     fn is_fresh(&self, session: &Session, now: Instant) -> bool {
         now.saturating_duration_since(session.last_used()) < self.idle_timeout
+            || session.is_in_use()
     }
 }
 
@@ -103,11 +104,16 @@ impl Entry {
     }
 }
 
-/// Takes out the longest unused session. Only those are looked at that may be it.
-fn take_oldest(own: &mut Vec<Entry>) -> Option<Entry> {
+/// Takes out the longest unused session, which is one with a running request only where all have one. Only those are
+/// looked at that may be it.
+fn take_oldest(own: &mut Vec<Entry>, now: Instant) -> Option<Entry> {
     loop {
         let oldest = (0..own.len()).min_by_key(|at| own[*at].seen)?;
-        let used = own[oldest].session.last_used();
+        let session = &own[oldest].session;
+        let used = match session.is_in_use() {
+            true => now,
+            false => session.last_used(),
+        };
         if own[oldest].seen == used {
             return Some(own.swap_remove(oldest));
         }
@@ -120,6 +126,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::client::ClientCapabilities;
+    use crate::jsonrpc::Id;
     use crate::revision::Revision;
 
     fn session(owner: &str) -> Arc<Session> {
@@ -185,6 +192,24 @@ mod tests {
         tokio::time::advance(Duration::from_secs(40)).await;
         assert!(sessions.find(idle.id.as_str(), "alice").is_none());
         assert!(sessions.find(used.id.as_str(), "alice").is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_in_which_a_request_runs_is_not_idle() {
+        let sessions = sessions();
+        let busy = session("alice");
+        sessions.enter(Arc::clone(&busy), Instant::now());
+        let (running, _cancelled) = busy.begin(&Id::Number(1.into()));
+        tokio::time::advance(Duration::from_secs(100)).await;
+        // Two more are one too many.
+        for _ in 0..2 {
+            sessions.enter(session("alice"), Instant::now());
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        drop(running);
+        tokio::time::advance(Duration::from_secs(59)).await;
+        let found = sessions.find(busy.id.as_str(), "alice");
+        assert!(found.is_some(), "it was used until the request ended");
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{Event, post, read_reply, read_to_end, read_until, start};
+use bytes::Bytes;
+use common::{Event, post, read_reply, read_to_end, read_until, start, within};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use mcp_protocol::http::{AllowedHosts, Options};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -224,6 +227,55 @@ async fn head_is_refused_without_a_body() {
     let reply = read_to_end(&mut stream).await;
     assert!(reply.starts_with("HTTP/1.1 405 "), "{reply}");
     assert!(reply.ends_with("\r\n\r\n"), "{reply}");
+}
+
+#[tokio::test]
+async fn head_has_no_body_over_http_2_either() {
+    let server = start(Options {
+        http2: true,
+        ..Options::default()
+    })
+    .await;
+    let stream = TokioIo::new(server.connect().await);
+    let opened = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream);
+    let (mut client, connection) = opened.await.unwrap();
+    tokio::spawn(connection);
+    for (path, status) in [("health", 200), ("mcp", 405), ("nowhere", 404)] {
+        let request = hyper::Request::head(format!("http://localhost/{path}"))
+            .header("authorization", "Bearer alice-token")
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        let reply = within(client.send_request(request)).await.unwrap();
+        assert_eq!(reply.status(), status, "{path}");
+        assert!(reply.headers()["content-length"] != "0", "{path}");
+        let body = within(reply.into_body().collect())
+            .await
+            .unwrap()
+            .to_bytes();
+        assert!(body.is_empty(), "{path}: {body:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reply_is_not_sent_in_a_form_that_is_not_taken() {
+    let server = start(Options::default()).await;
+    for (accept, status) in [
+        ("application/json", 200),
+        ("application/json;q=0.1", 200),
+        ("application/json;q=0", 406),
+        ("*/*; q=0.000", 406),
+        ("text/event-stream, application/json;q=0", 200),
+    ] {
+        let reply = server.post(&format!("Accept: {accept}\r\n"), PING).await;
+        assert_eq!(reply.status, status, "{accept}");
+    }
+    let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
+    let opened = server.post("", initialize).await;
+    let session = opened.header("mcp-session-id").unwrap();
+    let get = format!(
+        "GET /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer alice-token\r\nAccept: application/json\r\nMcp-Session-Id: {session}\r\n\r\n"
+    );
+    assert_eq!(server.raw(&get).await.status, 406);
 }
 
 #[tokio::test]
@@ -598,7 +650,10 @@ async fn revocation_ends_a_stream() {
     assert_eq!(server.event().await, Event::Started);
     server.tokens.alice.send_replace(true);
     assert_eq!(server.event().await, Event::Dropped);
-    read_until(&mut stream, "0\r\n\r\n").await;
+    let rest = read_until(&mut stream, "0\r\n\r\n").await;
+    // Whoever waits for the answer has it.
+    assert!(rest.contains(r#""id":1,"error":"#), "{rest}");
+    assert!(rest.contains("may be done or not"), "{rest}");
 }
 
 #[tokio::test]

@@ -85,16 +85,43 @@ async fn a_listener_is_dismissed_with_a_result_when_the_server_stops() {
 }
 
 #[tokio::test]
-async fn a_listener_whose_rights_end_is_dropped() {
+async fn a_listener_whose_rights_end_is_told_so() {
     let server = start().await;
     let mut client = Client::open(&server, MODERN).await;
-    let (_, mut stream) = listen(&mut client, json!({})).await;
+    let (id, mut stream) = listen(&mut client, json!({})).await;
     assert_eq!(
         stream.next().await.unwrap()["params"]["notifications"],
         json!({})
     );
     server.tokens.alice.send_replace(true);
+    let last = stream.next().await.unwrap();
+    assert_eq!(last["id"], id);
+    assert!(
+        last["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("was removed"),
+        "{last}"
+    );
     assert_eq!(stream.next().await, None);
+}
+
+#[tokio::test]
+async fn listeners_take_no_place_of_a_running_request() {
+    let options = ServiceOptions {
+        max_requests_per_principal: 1,
+        ..ServiceOptions::default()
+    };
+    let server = start_with(options).await;
+    let mut client = Client::open(&server, MODERN).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let (_, mut stream) = listen(&mut client, json!({})).await;
+        stream.next().await.unwrap();
+        open.push(stream);
+    }
+    let tools = client.ask("tools/list", json!({})).await;
+    assert!(tools["result"]["tools"].is_array(), "{tools}");
 }
 
 #[tokio::test]

@@ -463,6 +463,35 @@ async fn an_idle_session_ends() {
 }
 
 #[tokio::test]
+async fn a_revision_that_nobody_knows_is_refused_whatever_names_it() {
+    let server = start().await;
+    let client = Client::open(&server, "2025-11-25").await;
+    let unknown = "MCP-Protocol-Version: 1999-01-01\r\n";
+    let note = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+    for request in [
+        client.http("POST", unknown, Some(&note)),
+        client.http("GET", unknown, None),
+        client.http("DELETE", unknown, None),
+    ] {
+        let reply = server.raw(&request).await;
+        assert_eq!(reply.status, 400, "{request}");
+        assert!(reply.message().contains("1999-01-01"), "{reply:?}");
+    }
+    assert_eq!(client.send(&note).await.status, 202);
+}
+
+#[tokio::test]
+async fn what_cannot_be_completed_is_told() {
+    let server = start().await;
+    for revision in REVISIONS {
+        let mut client = Client::open(&server, revision).await;
+        let complete = json!({ "ref": { "type": "ref/prompt", "name": "nobody" }, "argument": { "name": "a", "value": "" } });
+        let answer = client.ask("completion/complete", complete).await;
+        assert_eq!(answer["error"]["code"], -32602, "{revision}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_resource_that_is_not_there_has_the_code_of_its_era() {
     let server = start().await;
     for revision in REVISIONS {

@@ -168,6 +168,7 @@ impl From<CallRefusal> for Outcome {
         match refusal {
             CallRefusal::UnknownTool | CallRefusal::UnknownResources => Outcome::Unknown,
             CallRefusal::WrongArguments => Outcome::WrongArguments,
+            CallRefusal::WrongRequest => Outcome::Refused,
             CallRefusal::TooManyRequests => Outcome::TooFast,
         }
     }

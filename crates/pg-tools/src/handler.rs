@@ -395,10 +395,16 @@ impl Handler for Toolbox {
         call: CompletionCall,
         context: Context<Agent>,
     ) -> Result<Completion, CallError> {
-        let is_table =
-            matches!(&call.reference, Reference::Template { uri } if uri == TEMPLATE.uri);
-        if !is_table {
-            return Ok(Completion::default());
+        match &call.reference {
+            Reference::Template { uri } if uri == TEMPLATE.uri => {}
+            Reference::Template { uri } => {
+                let told = format!(
+                    "unknown resource template `{uri}`; known is {}",
+                    TEMPLATE.uri
+                );
+                return Err(CallError::InvalidParams(told));
+            }
+            _ => return Ok(Completion::default()),
         }
         let agent = &*context.principal().present();
         let begun = self

@@ -322,6 +322,76 @@ fn a_client_that_hangs_up_and_a_token_that_is_removed_are_told() {
 }
 
 #[test]
+fn calls_whose_request_is_wrong_have_their_lines_too() {
+    let world = World::new(json!({}));
+    let server = world.setup.start();
+    let token = &world.token;
+    let meta = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {} });
+    let query = json!({ "name": "query_database", "arguments": { "query": "SELECT 1" } });
+    let with = |field: &str, value: Value| {
+        let mut params = query.clone();
+        params[field] = value;
+        params
+    };
+    for (method, params) in [
+        ("tools/call", json!({ "arguments": {} })),
+        ("tools/call", json!({ "name": 5 })),
+        ("tools/call", with("_meta", json!({ "progressToken": {} }))),
+        ("resources/read", json!({})),
+        (
+            "completion/complete",
+            json!({ "ref": { "type": "ref/nothing" } }),
+        ),
+    ] {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let refused = server.post(token, &request).json();
+        assert!(refused["error"].is_object(), "{method}: {refused}");
+    }
+    let mut forged = with("requestState", json!("of somebody else"));
+    forged["_meta"] = meta;
+    let call = |params: &Value| json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+    let modern = Request::of(token, &call(&forged))
+        .header("MCP-Protocol-Version", "2026-07-28")
+        .header("Mcp-Method", "tools/call");
+    let named = modern.clone().header("Mcp-Name", "query_database");
+    let misnamed = modern.header("Mcp-Name", "count_rows");
+    let homeless = Request::of(token, &call(&query)).header("Mcp-Session-Id", "of-nobody");
+    for request in [named, misnamed, homeless] {
+        let refused = server.client().send(&request).unwrap().json();
+        assert!(refused["error"].is_object(), "{refused}");
+    }
+    stop(server);
+    let lines = world.lines();
+    let told = lines.iter().filter_map(|line| {
+        let name = line.get("tool").or(line.get("uri"))?;
+        Some((
+            line["event"].as_str()?,
+            name.as_str()?,
+            line["outcome"].as_str()?,
+        ))
+    });
+    let query = ("call", "query_database", "refused");
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            ("call", "", "wrong_arguments"),
+            ("call", "", "wrong_arguments"),
+            query,
+            ("resource", "", "wrong_arguments"),
+            (
+                "completion",
+                "pg://schema/{schema}/{table}",
+                "wrong_arguments"
+            ),
+            query,
+            query,
+            query,
+        ]
+    );
+}
+
+#[test]
 fn whatever_is_refused_as_too_much_at_once_is_told() {
     let mut world = World::new(json!({}));
     world.setup.config["limits"] = json!({ "running_calls": 1 });

@@ -1,10 +1,11 @@
 //! Bodies of requests, within their limits of size and time.
 
 use std::fmt::Display;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::future::poll_immediate;
 use http_body_util::BodyExt;
 use hyper::body::Body;
@@ -12,6 +13,11 @@ use hyper::body::Body;
 use super::options::Options;
 use crate::jsonrpc::Failure;
 use crate::within::within;
+
+/// How much of a body is read that nobody wants.
+const DISCARDED_BYTES: usize = 64 * 1024;
+/// How long that may take.
+const DISCARD_TIME: Duration = Duration::from_millis(500);
 
 /// Reads a body.
 pub(super) async fn read<B>(body: B, options: &Options) -> Result<Bytes, Failure>
@@ -68,6 +74,22 @@ where
     } else {
         rest.freeze()
     })
+}
+
+/// Reads a little of what a client still sends although its request is answered. HTTP/2 has such a request ended by a reset
+/// behind the answer (RFC 9113, section 8.1), and some clients take that for a failure and show no answer.
+pub(super) async fn discard<B: Body>(mut body: Pin<&mut B>) {
+    let reading = async {
+        let mut left = DISCARDED_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            let read = frame.data_ref().map_or(0, Buf::remaining);
+            let Some(less) = left.checked_sub(read) else {
+                return;
+            };
+            left = less;
+        }
+    };
+    within(DISCARD_TIME, reading).await;
 }
 
 /// Waits until the connection has been polled once more.

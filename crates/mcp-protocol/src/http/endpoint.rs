@@ -9,7 +9,7 @@ use bytes::Bytes;
 use hyper::body::Body;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, StatusCode, Version};
 
 use super::body;
 use super::clients::{Client, Clients, Peer};
@@ -41,10 +41,17 @@ enum Route {
     Nowhere(Box<Reply>),
 }
 
+/// Who has sent a request, and what ends it before it is done.
+struct Sender<'a, P> {
+    principal: &'a P,
+    address: IpAddr,
+    closing: &'a Closing,
+}
+
 /// What every request of a server shares.
 pub(super) struct Endpoint<H, A> {
     service: Arc<Service<H>>,
-    authenticator: A,
+    authenticator: Arc<A>,
     pub(super) clients: Clients,
     pub(super) options: Options,
     /// Requests of hosts and pages that are not allowed.
@@ -55,7 +62,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     pub(super) fn new(service: Arc<Service<H>>, authenticator: A, options: Options) -> Self {
         Self {
             service,
-            authenticator,
+            authenticator: Arc::new(authenticator),
             clients: Clients::new(&options),
             options,
             turned: Seldom::default(),
@@ -70,10 +77,28 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         closing: &Closing,
     ) -> Reply {
         let (mut parts, body) = request.into_parts();
+        let mut body = pin!(body);
+        let reply = self.judge(&mut parts, body.as_mut(), peer, closing).await;
+        if parts.version == Version::HTTP_2 && !body.is_end_stream() {
+            body::discard(body).await;
+        }
+        match parts.method {
+            Method::HEAD => reply::without_body(reply),
+            _ => reply,
+        }
+    }
+
+    async fn judge<B: Body<Data = Bytes, Error: Display>>(
+        &self,
+        parts: &mut Parts,
+        body: B,
+        peer: &Peer,
+        closing: &Closing,
+    ) -> Reply {
         if let Err(turned) = gate::check_coding(&parts.headers) {
             return reply::closing(reply::refuse(turned.status, turned.message));
         }
-        let source = match gate::check(&parts, &self.options) {
+        let source = match gate::check(parts, &self.options) {
             Ok(source) => source,
             Err(turned) => {
                 if self.turned.is_due() {
@@ -83,14 +108,18 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                 return reply::refuse(turned.status, turned.message);
             }
         };
-        let mut reply = match self.route(&parts, peer) {
-            Route::Health => self.health(&parts).await,
+        let mut reply = match self.route(parts, peer) {
+            Route::Health => self.health(parts).await,
             Route::Endpoint(client) => {
                 let address = client.address;
                 let mut reply = match self.authenticate(&parts.headers, address).await {
                     Ok(principal) => {
-                        self.admit(&mut parts, body, &principal, address, closing)
-                            .await
+                        let sender = Sender {
+                            principal: &principal,
+                            address,
+                            closing,
+                        };
+                        self.admit(parts, body, &sender).await
                     }
                     Err(refusal) => {
                         tracing::debug!(client = %address, ?refusal, "refused credentials");
@@ -154,13 +183,12 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         &self,
         parts: &mut Parts,
         body: B,
-        principal: &H::Principal,
-        client: IpAddr,
-        closing: &Closing,
+        sender: &Sender<'_, H::Principal>,
     ) -> Reply {
+        let principal = sender.principal;
         let reply = match parts.method {
             Method::POST => {
-                let mut post = pin!(self.post(&mut parts.headers, body, principal, closing));
+                let mut post = pin!(self.post(&mut parts.headers, body, sender));
                 // Most replies are made without waiting, and nobody waits for the end of rights meanwhile.
                 tokio::select! {
                     biased;
@@ -168,7 +196,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                     () = principal.revoked() => None,
                 }
             }
-            Method::GET => Some(self.get(&parts.headers, principal, closing)),
+            Method::GET => Some(self.get(&parts.headers, sender)),
             Method::DELETE => Some(self.delete(&parts.headers, principal)),
             _ => Some(reply::method_not_allowed(METHODS)),
         };
@@ -176,7 +204,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         match reply {
             Some(reply) if !principal.is_revoked() => reply,
             _ => {
-                let lost = self.authenticator.lost(principal, client);
+                let lost = self.authenticator.lost(principal, sender.address);
                 reply::cut_short(&lost, self.realm())
             }
         }
@@ -206,14 +234,18 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     }
 
     /// Opens the stream for unsolicited messages of a session.
-    fn get(&self, headers: &HeaderMap, principal: &H::Principal, closing: &Closing) -> Reply {
+    fn get(&self, headers: &HeaderMap, sender: &Sender<'_, H::Principal>) -> Reply {
         if era::is_modern(headers) {
             return reply::method_not_allowed(POST_ONLY);
         }
-        if Accepted::read(headers).is_none() {
+        let accepted = Accepted::read(headers);
+        if !accepted.is_some_and(|accepted| accepted.streams || accepted.anything) {
             return reply::refuse(406, "GET is answered with text/event-stream");
         }
-        let session = match self.service.session(headers, principal) {
+        if let Err(failure) = era::check_named(headers) {
+            return reply::failure(&failure);
+        }
+        let session = match self.service.session(headers, sender.principal) {
             Ok(Some(session)) => session,
             // Clients try this once and go on without it.
             Ok(None) => return reply::method_not_allowed(POST_ONLY),
@@ -222,16 +254,22 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         let Some(place) = session.open_stream() else {
             return reply::refuse(409, "the session has its stream already");
         };
-        let exchange = self
-            .service
-            .stream(session, place, principal.clone(), closing.streams());
-        self.events(None, exchange, principal.clone(), closing)
+        let exchange = self.service.stream(
+            session,
+            place,
+            sender.principal.clone(),
+            sender.closing.streams(),
+        );
+        self.events(None, exchange, sender)
     }
 
     /// Ends a session.
     fn delete(&self, headers: &HeaderMap, principal: &H::Principal) -> Reply {
         if era::is_modern(headers) {
             return reply::method_not_allowed(POST_ONLY);
+        }
+        if let Err(failure) = era::check_named(headers) {
+            return reply::failure(&failure);
         }
         match self.service.session(headers, principal) {
             Ok(Some(session)) => {
@@ -251,9 +289,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         &self,
         headers: &mut HeaderMap,
         body: B,
-        principal: &H::Principal,
-        closing: &Closing,
+        sender: &Sender<'_, H::Principal>,
     ) -> Reply {
+        let principal = sender.principal;
         if !head::is_json(headers) {
             return reply::refuse(
                 415,
@@ -277,7 +315,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                 return reply::json(rejected.failure.status, text);
             }
             Ok(Payload::Batch(entries)) => {
-                return self.batch(entries, headers, principal, closing).await;
+                return self.batch(entries, headers, sender).await;
             }
             Err(failure) => return reply::failure(&failure),
         };
@@ -287,14 +325,14 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                 let streams = accepted.streams || accepted.anything && request.method == LISTEN;
                 let arrival = Arrival {
                     // Nothing else goes on until the server stops.
-                    closing: (request.method == LISTEN).then(|| closing.streams()),
+                    closing: (request.method == LISTEN).then(|| sender.closing.streams()),
                     channel: Channel::Http(std::mem::take(headers)),
                 };
                 let exchange = self.service.start(request, principal.clone(), arrival);
                 if !streams {
                     exchange.answer_only();
                 }
-                self.answer(exchange, principal, accepted, closing).await
+                self.answer(exchange, accepted, sender).await
             }
             other => match self.take_silently(other, headers, principal) {
                 Ok(()) => reply::empty(StatusCode::ACCEPTED),
@@ -314,6 +352,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         let session = if era::is_modern(headers) {
             None
         } else {
+            era::check_named(headers)?;
             self.service.session(headers, principal)?
         };
         match message {
@@ -333,12 +372,11 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     async fn answer(
         &self,
         mut exchange: Exchange,
-        principal: &H::Principal,
         accepted: Accepted,
-        closing: &Closing,
+        sender: &Sender<'_, H::Principal>,
     ) -> Reply {
         let patience = self.options.keep_alive_interval;
-        let first = exchange.step_or_stop(closing.out_of_time());
+        let first = exchange.step_or_stop(sender.closing.out_of_time());
         let first = if accepted.streams {
             within(patience, first).await
         } else {
@@ -346,11 +384,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         };
         match first {
             Some(Step::Done(answer)) => finished(answer),
-            Some(Step::Sent(first)) => {
-                self.events(Some(first), exchange, principal.clone(), closing)
-            }
+            Some(Step::Sent(first)) => self.events(Some(first), exchange, sender),
             // It runs for long: a stream shows whoever stands between that it lives.
-            None => self.events(None, exchange, principal.clone(), closing),
+            None => self.events(None, exchange, sender),
         }
     }
 
@@ -358,12 +394,16 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         &self,
         said: Option<Bytes>,
         exchange: Exchange,
-        principal: H::Principal,
-        closing: &Closing,
+        sender: &Sender<'_, H::Principal>,
     ) -> Reply {
-        let closing = closing.clone();
+        let (principal, address) = (sender.principal.clone(), sender.address);
+        let closing = sender.closing.clone();
+        let authenticator = Arc::clone(&self.authenticator);
         let ends = Ends {
-            revoked: Box::pin(async move { principal.revoked().await }),
+            revoked: Box::pin(async move {
+                principal.revoked().await;
+                reply::lost_midway(&authenticator.lost(&principal, address))
+            }),
             out_of_time: Box::pin(async move { closing.out_of_time().await }),
         };
         reply::events(said, exchange, ends, self.options.keep_alive_interval)
@@ -374,9 +414,11 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         &self,
         entries: Vec<Result<Message, Rejected>>,
         headers: &HeaderMap,
-        principal: &H::Principal,
-        closing: &Closing,
+        sender: &Sender<'_, H::Principal>,
     ) -> Reply {
+        let Sender {
+            principal, closing, ..
+        } = *sender;
         let revision = match self.service.session(headers, principal) {
             Ok(Some(session)) => Some(session.revision),
             Ok(None) => era::named(headers),
@@ -385,6 +427,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         if let Err(failure) = self.service.check_batch(revision, entries.len()) {
             return reply::failure(&failure);
         }
+        let asks = entries
+            .iter()
+            .any(|entry| matches!(entry, Ok(Message::Request(_))));
         let answers = entries.into_iter().map(|entry| {
             let (headers, principal) = (headers.clone(), principal.clone());
             async move {
@@ -415,6 +460,8 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
             answers.into_iter().unzip();
         let mut reply = match jsonrpc::join(messages.iter().flatten()) {
             Some(array) => reply::json(200, array),
+            // The client has cancelled all that it asked.
+            None if asks => reply::no_events(),
             None => reply::empty(StatusCode::ACCEPTED),
         };
         if let Some(places) = places.into_iter().flatten().reduce(Place::with) {

@@ -2,6 +2,7 @@
 
 use hyper::header::{HOST, HeaderMap, HeaderName, ORIGIN, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
+use networks::Authority;
 
 use super::options::{AllowedHosts, Options};
 
@@ -52,7 +53,7 @@ pub(super) fn check(parts: &Parts, options: &Options) -> Result<Source, Turned> 
         status: 400,
         message: "the Host header is not a host name",
     })?;
-    if !host.is_allowed(&options.allowed_hosts) {
+    if !is_allowed(host, &options.allowed_hosts) {
         return Err(Turned {
             status: 403,
             message: "this Host is not allowed; add it to the server's allowed_hosts",
@@ -68,13 +69,8 @@ pub(super) fn check(parts: &Parts, options: &Options) -> Result<Source, Turned> 
     {
         return Ok(Source::Page(origin.to_owned()));
     }
-    let own = ["http://", "https://"].iter().any(|scheme| {
-        origin
-            .strip_prefix(scheme)
-            .and_then(Authority::parse)
-            .is_some_and(|origin| origin.is_called(host.name) && origin.port == host.port)
-    });
-    if own {
+    let own = Authority::of_origin(origin);
+    if own.is_some_and(|own| own.is_called(host.name) && own.port == host.port) {
         return Ok(Source::Own);
     }
     Err(Turned {
@@ -88,7 +84,7 @@ impl AllowedHosts {
     pub fn takes(&self, request: &Parts) -> bool {
         let host = host(request).ok();
         let host = host.and_then(Authority::parse);
-        host.is_some_and(|host| host.is_allowed(self))
+        host.is_some_and(|host| is_allowed(host, self))
     }
 }
 
@@ -134,54 +130,19 @@ fn single<'a>(
         })
 }
 
-/// Tells whether a text is a host name, perhaps with a port.
-pub(super) fn is_host(text: &str) -> bool {
-    Authority::parse(text).is_some()
-}
-
-/// A host name without its trailing dot, and the port if one is given.
-#[derive(Clone, Copy, Debug)]
-struct Authority<'a> {
-    name: &'a str,
-    port: Option<u16>,
-}
-
-impl<'a> Authority<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
-        let name_end = match text.strip_prefix('[') {
-            Some(_) => text.find(']')? + 1,
-            None => text.find(':').unwrap_or(text.len()),
-        };
-        let (name, port) = text.split_at(name_end);
-        let port = match port.strip_prefix(':') {
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Some(digits.parse().ok()?)
-            }
-            None if port.is_empty() => None,
-            _ => return None,
-        };
-        let name = name.strip_suffix('.').unwrap_or(name);
-        let usable = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
-        (!name.is_empty() && name.bytes().all(usable)).then_some(Self { name, port })
-    }
-
-    fn is_allowed(&self, allowed: &AllowedHosts) -> bool {
-        let AllowedHosts::LoopbackAnd(names) = allowed else {
-            return true;
-        };
-        LOOPBACK.into_iter().any(|name| self.is_called(name))
-            || names
-                .iter()
-                .filter_map(|name| Authority::parse(name))
-                .any(|allowed| {
-                    self.is_called(allowed.name)
-                        && (allowed.port.is_none() || allowed.port == self.port)
-                })
-    }
-
-    fn is_called(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name)
-    }
+/// Tells whether a host is one of those that are allowed.
+fn is_allowed(host: Authority<'_>, allowed: &AllowedHosts) -> bool {
+    let AllowedHosts::LoopbackAnd(names) = allowed else {
+        return true;
+    };
+    let fits = |allowed: Authority<'_>| {
+        host.is_called(allowed.name) && (allowed.port.is_none() || allowed.port == host.port)
+    };
+    LOOPBACK.into_iter().any(|name| host.is_called(name))
+        || names
+            .iter()
+            .filter_map(|name| Authority::parse(name))
+            .any(fits)
 }
 
 #[cfg(test)]

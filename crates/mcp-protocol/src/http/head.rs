@@ -67,6 +67,19 @@ fn essence(value: &[u8]) -> &[u8] {
     value[..end.unwrap_or(value.len())].trim_ascii()
 }
 
+/// Tells whether a media range says that it is not taken: its weight is zero (RFC 9110, section 12.4.2).
+fn is_refused(range: &[u8]) -> bool {
+    let weight = |parameter: &[u8]| {
+        let parameter = parameter.trim_ascii();
+        let digits = parameter
+            .strip_prefix(b"q=")
+            .or(parameter.strip_prefix(b"Q="))?;
+        Some(digits.iter().all(|byte| matches!(byte, b'0' | b'.')))
+    };
+    let mut parameters = range.split(|byte| *byte == b';').skip(1);
+    parameters.find_map(weight).unwrap_or(false)
+}
+
 /// The forms of reply that a client takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Accepted {
@@ -88,6 +101,9 @@ impl Accepted {
         }
         let (mut anything, mut objects, mut streams) = (false, false, false);
         for range in values.flat_map(|list| list.as_bytes().split(|byte| *byte == b',')) {
+            if is_refused(range) {
+                continue;
+            }
             let range = essence(range);
             let is = |name: &[u8]| range.eq_ignore_ascii_case(name);
             streams |= is(b"text/event-stream") || is(b"text/*");

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use networks::Authority;
 use tokio::sync::Semaphore;
 
 use super::forwarded::Proxies;
-use super::gate::is_host;
 use crate::service::LONGEST_TIME;
 
 /// The settings of the HTTP transport; everything that waits or grows has its limit here. A time of
@@ -143,18 +143,11 @@ impl Options {
             AllowedHosts::LoopbackAnd(names) => names,
             AllowedHosts::Any => &[],
         };
-        let is_origin = |origin: &str| {
-            let name = origin
-                .strip_prefix("https://")
-                .or_else(|| origin.strip_prefix("http://"));
-            name.is_some_and(is_host)
-        };
+        let is_host = |host: &&String| Authority::parse(host).is_some();
+        let is_origin = |origin: &&String| Authority::of_origin(origin).is_some();
         let bad_hosts = hosts.iter().filter(|host| !is_host(host)).cloned();
-        let bad_origins = self
-            .allowed_origins
-            .iter()
-            .filter(|origin| !is_origin(origin))
-            .cloned();
+        let origins = self.allowed_origins.iter();
+        let bad_origins = origins.filter(|origin| !is_origin(origin)).cloned();
         let paths = self.paths.iter().chain(&self.health_path);
         let bad_paths = paths.filter(|path| !path.starts_with('/')).cloned();
         let zeros = [

@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -140,22 +140,25 @@ struct Events {
 
 /// What ends a stream before its request is answered.
 pub(super) struct Ends {
-    pub(super) revoked: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// The rights to it have ended, which is its answer.
+    pub(super) revoked: Pin<Box<dyn Future<Output = Failure> + Send>>,
     /// The request has no more time, which is its answer.
     pub(super) out_of_time: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Events {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if let Some(ends) = &mut self.ends
-            && ends.revoked.as_mut().poll(context).is_ready()
-        {
-            self.exchange = None;
-            self.ends = None;
-        }
         let Some(exchange) = &mut self.exchange else {
             return Poll::Ready(None);
         };
+        if let Some(ends) = &mut self.ends
+            && let Poll::Ready(lost) = ends.revoked.as_mut().poll(context)
+        {
+            exchange.revoke(&lost);
+            // Nothing is told any more but that.
+            self.first = None;
+            self.ends = None;
+        }
         if let Some(ends) = &mut self.ends
             && ends.out_of_time.as_mut().poll(context).is_ready()
         {
@@ -227,6 +230,9 @@ pub(super) fn json(status: u16, body: impl Into<Bytes>) -> Reply {
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == 429 {
+        headers.insert(RETRY_AFTER, HeaderValue::from(1));
+    }
     reply
 }
 
@@ -237,6 +243,16 @@ pub(super) fn no_events() -> Reply {
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     reply
+}
+
+/// Takes the body out of a reply, and leaves word of its length. HTTP/1 would leave it out by itself.
+pub(super) fn without_body(reply: Reply) -> Reply {
+    let (mut parts, mut body) = reply.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.insert(CONTENT_LENGTH, length.into());
+    }
+    body.kind = Kind::Whole(None);
+    Response::from_parts(parts, body)
 }
 
 /// Replies without a body.
@@ -280,7 +296,16 @@ pub(super) fn unauthorized(refusal: &Refusal, realm: &str) -> Reply {
 
 /// Tells that rights ended while a request was served.
 pub(super) fn cut_short(refusal: &Refusal, realm: &str) -> Reply {
-    let message = match refusal {
+    denied(refusal, realm, lost(refusal))
+}
+
+/// The same as the answer of a request whose stream has begun.
+pub(super) fn lost_midway(refusal: &Refusal) -> Failure {
+    Failure::new(INVALID_REQUEST, lost(refusal)).status(refusal.status())
+}
+
+fn lost(refusal: &Refusal) -> Cow<'static, str> {
+    match refusal {
         // It says so itself.
         Refusal::Unavailable(reason) => (*reason).into(),
         _ => format!(
@@ -288,8 +313,7 @@ pub(super) fn cut_short(refusal: &Refusal, realm: &str) -> Reply {
             refusal.message()
         )
         .into(),
-    };
-    denied(refusal, realm, message)
+    }
 }
 
 fn denied(refusal: &Refusal, realm: &str, message: Cow<'static, str>) -> Reply {
