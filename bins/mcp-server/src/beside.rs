@@ -1,7 +1,7 @@
-//! What runs beside whatever serves: the configuration and the file of custom tools are followed, and
-//! metrics are given.
+//! What runs beside whatever serves: the databases are asked once, the configuration and the file of custom tools are
+//! followed, and metrics are given.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{pin::pin, sync::Arc, time::SystemTime};
 
 use mcp_protocol::{Service, http::Counts};
 use pg_tools::Toolbox;
@@ -11,7 +11,7 @@ use crate::{
     audit::Audit,
     custom_tools::{self, ToolFile},
     door::Door,
-    metrics,
+    health, metrics,
     parts::Parts,
     reload::Reload,
     tls::Certificates,
@@ -77,9 +77,16 @@ impl Beside {
         service: &Arc<Service<Toolbox>>,
         serving: impl Future<Output = T>,
     ) -> anyhow::Result<T> {
+        let sessions = self.counted.sessions.clone();
         let first = self.reload.first();
         let serving = self.reload.beside(service, serving);
         let serving = custom_tools::beside(self.tool_file, service, first, serving);
-        metrics::beside(config, self.counted, serving).await
+        let serving = metrics::beside(config, self.counted, serving);
+        let mut serving = pin!(serving);
+        tokio::select! {
+            served = &mut serving => return served,
+            () = health::look_once(&sessions) => {}
+        }
+        serving.await
     }
 }

@@ -48,8 +48,11 @@ pub(crate) fn run(options: &Demo) -> anyhow::Result<()> {
         let signals = Signals::take()?;
         let listeners = match Listeners::bind(ADDRESS, "-addr").await {
             Ok(listeners) => listeners,
-            // Somebody else has the port; any other does as well.
-            Err(_) => Listeners::bind("127.0.0.1:0", "-addr").await?,
+            // Any other port does as well.
+            Err(_) => {
+                announce!("{ADDRESS} is taken by another program; listening on another port");
+                Listeners::bind("127.0.0.1:0", "-addr").await?
+            }
         };
         let address = listeners
             .addresses()
@@ -142,6 +145,11 @@ impl Home {
 
     /// The URL may hold a password, so it stays in memory.
     fn config_for_url(&self, url: &str) -> anyhow::Result<Config> {
+        if url.is_empty() {
+            bail!(
+                "--database-url is empty; write postgres://USER@HOST/DATABASE, or leave it out for a PostgreSQL with sample data"
+            );
+        }
         let path = self.write_config(&serde_json::Value::Null)?;
         let environment = [("DATABASE_URL".to_owned(), url.to_owned())].into();
         let sources = Sources {
@@ -310,5 +318,15 @@ mod tests {
         let refused = Home::of(&options).and_then(|home| home.config_for_url("postgres://u@h/d"));
         let told = format!("{:#}", refused.unwrap_err());
         assert!(told.contains("--data"), "{told}");
+    }
+
+    #[test]
+    fn an_empty_url_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home {
+            folder: folder.path().to_owned(),
+        };
+        let told = home.config_for_url("").unwrap_err().to_string();
+        assert!(told.contains("--database-url is empty"), "{told}");
     }
 }

@@ -22,8 +22,9 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How long a database may take to answer, and how long whoever asks waits for what is found out.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// No token can have this id, as no id of a token begins with a parenthesis.
+// No token can have these ids, as no id of a token begins with a parenthesis.
 const SESSION: &str = "(health)";
+const FIRST_SESSION: &str = "(start)";
 
 /// Asks the databases on a session of its own.
 pub(crate) struct Check {
@@ -146,6 +147,17 @@ impl Check {
         }
         answers
     }
+}
+
+/// Asks every database once, for the log: it tells of one that cannot be reached, which nobody may notice before the first call.
+pub(crate) async fn look_once(sessions: &Sessions) {
+    let session = sessions.open(FIRST_SESSION, None);
+    let mut asked = JoinSet::new();
+    for name in session.databases().iter() {
+        let (session, name) = (session.clone(), name.clone());
+        asked.spawn(async move { ask(&session, &name).await });
+    }
+    asked.join_all().await;
 }
 
 /// Asks a database whether it is up; nothing is found out where it has no connection to spare.

@@ -44,6 +44,7 @@ use command_line::Action;
 use mcp_token::World;
 use server_config::{Config, Sources};
 use signals::Signals;
+use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let done = match command_line::read() {
@@ -91,8 +92,7 @@ fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resul
 
 /// Writes the log to standard error; over stdio, standard output belongs to the protocol.
 fn start_log(level: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let filter = log_filter(std::env::var_os("RUST_LOG"), level);
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -100,6 +100,19 @@ fn start_log(level: &str) {
         .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal() && wants_color(std::env::var_os("NO_COLOR")))
         .init();
+}
+
+/// Reads what `RUST_LOG` holds, in whose place is `level` where it says nothing.
+fn log_filter(said: Option<OsString>, level: &str) -> EnvFilter {
+    let said = said.filter(|said| !said.is_empty());
+    let Some(said) = said else {
+        return EnvFilter::new(level);
+    };
+    let read = said.to_str().and_then(|said| said.parse().ok());
+    read.unwrap_or_else(|| {
+        announce!("WARNING: RUST_LOG is not understood and taken for `{level}`; write a level (error, warn, info, debug, trace, off), or several as `warn,mcp_protocol=debug`");
+        EnvFilter::new(level)
+    })
 }
 
 /// Says what `NO_COLOR` says: set to anything, it forbids colors (no-color.org).
@@ -110,6 +123,20 @@ fn wants_color(no_color: Option<OsString>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_filter_that_is_not_understood_is_the_usual_one() {
+        for (said, filter) in [
+            (None, "warn"),
+            (Some(""), "warn"),
+            (Some("==,,"), "warn"),
+            (Some("off"), "off"),
+            (Some("info,pg_tools=debug"), "pg_tools=debug,info"),
+        ] {
+            let read = log_filter(said.map(OsString::from), "warn");
+            assert_eq!(read.to_string(), filter, "{said:?}");
+        }
+    }
 
     #[test]
     fn colors_are_forbidden_by_any_value_of_no_color() {
