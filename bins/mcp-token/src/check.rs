@@ -5,7 +5,7 @@ use std::{fmt, path::Path};
 use server_config::{Config, Problems, Sources};
 use token_store::{Loaded, PasswordSource, Policy, Role, Token, TokenFile};
 
-use crate::{failure::Failure, fields::unknown_fields, json, text, tools, world::World};
+use crate::{failure::Failure, fields::unknown_fields, json, missing, text, tools, world::World};
 
 /// What was found.
 #[derive(Default)]
@@ -59,7 +59,8 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
         .or(config.as_ref().map(|config| config.token_file.clone()));
     let mut count = 0;
     if let Some(path) = path {
-        match TokenFile::new(path.clone()).load() {
+        let file = TokenFile::new(path.clone());
+        match file.load() {
             _ if named.is_some() && matches!(path.try_exists(), Ok(false)) => {
                 let path = text::printable(&path.display().to_string());
                 findings.errors.push(format!(
@@ -68,6 +69,7 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
             }
             Ok(loaded) => {
                 count = loaded.set.len();
+                findings.warnings.extend(missing(&file, &loaded));
                 findings.look(&path, &loaded, known);
             }
             Err(error) => findings.errors.push(error.to_string()),
@@ -128,6 +130,13 @@ impl Findings {
             self.addresses(entry, &policy, config);
             self.role(entry, &policy, sources);
             self.unknown(entry);
+            if token.is_spoiled() {
+                self.warnings.push(format!(
+                    "{file}: {}",
+                    Failure::Removed(token.id.clone()),
+                    file = text::printable(&file.display().to_string())
+                ));
+            }
         }
     }
 
@@ -137,19 +146,16 @@ impl Findings {
         };
         let asked = entry.token.databases.iter().flat_map(|names| names.iter());
         let missing = asked.filter(|name| config.database(name).is_none());
-        let known = || {
-            config
-                .databases
-                .iter()
-                .map(|database| database.name.as_str())
-        };
         for name in missing {
-            let known: Vec<&str> = known().collect();
-            self.errors.push(format!(
-                "{entry}: the database \"{}\" is not configured; there are {}",
-                text::printable(name),
-                text::printable(&known.join(", "))
-            ));
+            let failure = Failure::UnknownDatabase {
+                name: name.to_owned(),
+                known: config
+                    .databases
+                    .iter()
+                    .map(|known| known.name.clone())
+                    .collect(),
+            };
+            self.errors.push(format!("{entry}: {failure}"));
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
     list::usage,
     load,
     options::DEFAULT,
-    prompt, role, text, token_file, tools,
+    prompt, role, still_there, text, token_file, tools,
     world::World,
 };
 
@@ -34,7 +34,7 @@ pub(crate) fn run(
     let now = world.now();
     let expires_at = edit.expiry.map(|expiry| expiry.end(now)).transpose()?;
     let edited = file.edit(|draft| {
-        let token = selector.find(draft.iter())?;
+        let token = still_there(selector.find(draft.iter())?)?;
         let mut policy = token.policy.read();
         lay(&edit.policy, &mut policy)?;
         let changed = draft.change(&token.id, |token| {

@@ -19,6 +19,10 @@ pub(crate) enum Failure {
     Edit(#[from] EditError),
     #[error("the disk is full, so that {} could not be written without the entry of {id}; the token is refused from now on all the same, as its hash was written over with another one. Make room, and run `mcp-token remove {id}` again", text::printable(&.path.display().to_string()))]
     NoRoom { path: PathBuf, id: TokenId },
+    #[error(
+        "{0} was removed while the disk was full, and nobody has a secret for it: run `mcp-token remove {0}` to take its entry out, and add another token"
+    )]
+    Removed(TokenId),
     #[error(transparent)]
     Random(#[from] RandomError),
     #[error(transparent)]

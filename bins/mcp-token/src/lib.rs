@@ -48,9 +48,11 @@ pub use fields::{UnknownField, unknown_fields};
 pub use options::PolicyOptions;
 pub use world::{Exit, World};
 
+use std::sync::Arc;
+
 use failure::Failure;
 use server_config::{Config, Sources};
-use token_store::{Loaded, TokenFile};
+use token_store::{Loaded, Token, TokenFile};
 
 /// Runs a command. Results go to `stdout`, prompts, warnings and errors to `stderr`.
 pub fn run(command: &Command, sources: &Sources, world: &mut World<'_>) -> Exit {
@@ -89,13 +91,27 @@ fn token_file(sources: &Sources) -> Result<TokenFile, Failure> {
 /// Reads the tokens. That there is no file may be a slip in its name.
 fn load(file: &TokenFile, world: &mut World<'_>) -> Result<Loaded, Failure> {
     let loaded = file.load()?;
-    if loaded.identity.is_none() {
-        let path = file.path().display().to_string();
-        let message = format!(
-            "{} does not exist, so that there are no tokens; `mcp-token add` makes it",
-            text::printable(&path)
-        );
-        world.complain("warning", &message);
+    if let Some(missing) = missing(file, &loaded) {
+        world.complain("warning", &missing);
     }
     Ok(loaded)
+}
+
+/// Tells that there is no file.
+fn missing(file: &TokenFile, loaded: &Loaded) -> Option<String> {
+    let path = file.path().display().to_string();
+    loaded.identity.is_none().then(|| {
+        format!(
+            "{} does not exist, so that there are no tokens; `mcp-token add` makes it",
+            text::printable(&path)
+        )
+    })
+}
+
+/// Refuses to change a token that was removed, and of which only the entry is left.
+fn still_there(token: Arc<Token>) -> Result<Arc<Token>, Failure> {
+    match token.is_spoiled() {
+        true => Err(Failure::Removed(token.id.clone())),
+        false => Ok(token),
+    }
 }

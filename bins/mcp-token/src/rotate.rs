@@ -4,7 +4,9 @@ use server_config::Sources;
 use time::OffsetDateTime;
 use token_store::{EditError, Secret, Selector, Token, TokenFile};
 
-use crate::{command::Grace, failure::Failure, json, load, text, token_file, world::World};
+use crate::{
+    command::Grace, failure::Failure, json, load, still_there, text, token_file, world::World,
+};
 
 pub(crate) fn run(
     selector: &Selector,
@@ -21,7 +23,7 @@ pub(crate) fn run(
     let until = grace.until(now)?;
     let secret = world.new_secret()?;
     let rotated = file.edit(|draft| {
-        let before = selector.find(draft.iter())?;
+        let before = still_there(selector.find(draft.iter())?)?;
         let after = draft.rotate(&before.id, &secret, until);
         let after = after.map_err(EditError::from)?;
         Ok::<_, Failure>((before.clone(), after.unwrap_or(before)))

@@ -510,6 +510,29 @@ fn another_role_does_not_get_the_password_of_the_one_before() {
 }
 
 #[test]
+fn a_token_that_was_removed_on_a_full_disk_does_not_come_back() {
+    let bench = Bench::new();
+    bench.add();
+    let id = only(&bench).id;
+    TokenFile::new(&bench.file).spoil(&only(&bench)).unwrap();
+    let fix = format!("run `mcp-token remove {id}`");
+    for words in [
+        &["rotate", id.as_str()][..],
+        &["edit", id.as_str(), "--expiry", "never"],
+    ] {
+        let refused = bench.run(words);
+        assert_eq!(refused.status.code(), Some(1), "{words:?}");
+        assert!(stderr(&refused).contains(&fix), "{}", stderr(&refused));
+        assert!(only(&bench).is_spoiled(), "{words:?}");
+    }
+    let checked = bench.run(&["check"]);
+    done(&checked);
+    assert!(stderr(&checked).contains(&fix), "{}", stderr(&checked));
+    done(&bench.run(&["remove", id.as_str()]));
+    assert!(bench.set().is_empty());
+}
+
+#[test]
 fn check_finds_what_a_server_would_meet() {
     let bench = Bench::new();
     bench.add();
@@ -526,7 +549,7 @@ fn check_finds_what_a_server_would_meet() {
         ),
         (
             "database: other",
-            "the database \"other\" is not configured; there are main",
+            "the database \"other\" is not configured; choose one of: main",
         ),
         (
             "alow_from: [10.0.0.0/8]",

@@ -63,7 +63,9 @@ pub enum Fault {
     )]
     NoBeginning,
     /// The file goes on after another one than the one before.
-    #[error("the file goes on after line {0}, and the file before it does not end there")]
+    #[error(
+        "the file goes on after line {0}, and the file before it does not end there; name the oldest file first, and leave none out"
+    )]
     OtherBefore(u64),
     /// Lines are missing before it.
     #[error("{} missing before it", missing(*from, *to))]

@@ -23,7 +23,7 @@ pub enum SelectError {
     )]
     TooShort(usize),
     /// No token has this id or hash.
-    #[error("no token has this id, or a hash that begins so; `list` shows them all")]
+    #[error("no token has this id, or a hash that begins so; list all tokens to see what there is")]
     Unknown,
     /// Several tokens fit, in order of creation.
     #[error("several tokens fit; give the whole id, or more digits of the hash")]

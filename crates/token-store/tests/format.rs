@@ -272,7 +272,7 @@ fn every_mistake_is_named_with_its_line_and_token() {
             entry(&format!(
                 "- id: token-6\n  hash: {HASH}\n  created_at: 2024-10-30T10:15:30Z\n"
             )),
-            "line 5: token-6: an earlier entry has the same hash",
+            "line 5: token-6: the same hash stands there before",
         ),
         (
             entry(&format!(
@@ -367,7 +367,7 @@ fn every_mistake_is_named_with_its_line_and_token() {
             entry(&format!(
                 "  previous: {{hash: {HASH}, until: 2025-01-01T00:00:00Z}}\n"
             )),
-            "an earlier entry has the same hash",
+            "the same hash stands there before",
         ),
         ("tokens: []\n---\ntokens: []\n".into(), "line 2"),
         (

@@ -61,7 +61,9 @@ pub enum LoadError {
 
 pub(super) fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => "; run this as the owner of the token file",
+        io::ErrorKind::PermissionDenied => {
+            "; run this as a user that may read the token file and write in its folder"
+        }
         _ => "",
     }
 }

@@ -55,7 +55,7 @@ pub enum Problem {
     )]
     EntryShape,
     /// A field that every entry has is missing or empty.
-    #[error("the field `{0}` is missing; delete the entry and add a new token")]
+    #[error("the field `{0}` is missing; {fix}", fix = if *.0 == "created_at" { "write when the token was made, as \"2025-10-30T10:15:30Z\"" } else { "delete the entry and add a new token" })]
     Missing(&'static str),
     /// A field holds a list or a mapping.
     #[error("the field `{0}` must be a plain text, not a list or a mapping")]
@@ -97,7 +97,9 @@ pub enum Problem {
     #[error("an earlier entry has the same id; change one of the two, or delete it")]
     DuplicateId,
     /// A hash that an earlier entry has.
-    #[error("an earlier entry has the same hash; delete one of the two")]
+    #[error(
+        "the same hash stands there before, as that of a token or of its `previous`; delete one of the two"
+    )]
     DuplicateHash,
 }
 

@@ -38,8 +38,7 @@ pub struct Limit {
 const COUNT: &str =
     "must be a whole number from 1 to 4294967295; delete it for the server's default";
 const SIZE: &str = "must be a size from 1 to 1GiB, such as 65536, 256KiB or 1MiB; delete it for the server's default";
-const SPAN: &str =
-    "must be a span of time such as 500ms, 10s or 1m30s; delete it for the server's default";
+const SPAN: &str = "must be a span of time above zero, in ms, s, m and h, such as 500ms, 10s or 1m30s; delete it for the server's default";
 
 /// Makes the table's row of a field.
 macro_rules! limit {
