@@ -34,6 +34,9 @@ const BYTES_OF_A_COLUMN: usize = 100;
 /// Past these tables, further ones are only counted.
 const MOST_TABLES: i64 = 1_000;
 
+/// Of how many schemas it is told how many relations they have: of those with the most.
+const MOST_SCHEMAS: i64 = 50;
+
 /// The tool.
 pub(crate) struct GetSchemaInfo(pub(crate) Arc<Reader>);
 
@@ -153,6 +156,7 @@ impl GetSchemaInfo {
                     (&MOST_WITH_PARTS, Type::INT8),
                     (&most_columns, Type::INT8),
                     (&MOST_TABLES, Type::INT8),
+                    (&MOST_SCHEMAS, Type::INT8),
                 ],
             )
             .await?;
@@ -165,13 +169,23 @@ struct Listing {
     tables: Vec<Value>,
     /// How many there are, with those that are not listed.
     total: i64,
+    /// The schemas that they are in, and how many are in each.
+    schemas: Vec<(String, i64)>,
 }
 
 impl Listing {
     fn read(rows: &[Row]) -> Result<Self, Error> {
         let total = rows.first().map_or(Ok(0), |row| row.try_get("total"))?;
+        let schemas: Option<String> = rows
+            .first()
+            .map_or(Ok(None), |row| row.try_get("schemas"))?;
+        let schemas = schemas.and_then(|list| serde_json::from_str(&list).ok());
         let tables = rows.iter().map(table).collect::<Result<_, _>>()?;
-        Ok(Listing { tables, total })
+        Ok(Listing {
+            tables,
+            total,
+            schemas: schemas.unwrap_or_default(),
+        })
     }
 
     /// Leaves out parts, and then relations, past so many bytes of text; one is named in any case.

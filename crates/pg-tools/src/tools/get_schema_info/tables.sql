@@ -1,7 +1,7 @@
 -- One row for each relation that the role may read: what it is, and its parts as JSON.
 -- $1 schema, $2 table, $3 only tables with vector columns, $4 text to look for,
 -- $5 whether somebody chose, $6 of how many relations the parts are shown where nobody did,
--- $7 about how many columns are shown where somebody did, $8 how many relations are shown at most
+-- $7 about how many columns are shown where somebody did, $8 how many relations are shown at most, $9 of how many schemas it is told
 WITH locked AS MATERIALIZED (
     -- What others have locked against everybody, or are waiting to: sizes and expressions of it would be waited for.
     SELECT DISTINCT l.relation AS oid FROM pg_catalog.pg_locks l
@@ -33,10 +33,8 @@ WITH locked AS MATERIALIZED (
       AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT')
       AND ($1::text IS NULL OR n.nspname = $1)
       AND ($2::text IS NULL OR c.relname = $2)
-), found AS (
-    SELECT r.*, pg_catalog.count(*) OVER () AS total,
-           pg_catalog.sum(r.relnatts) OVER (ORDER BY r.nspname, r.relname ROWS UNBOUNDED PRECEDING) - r.relnatts AS columns_before
-    FROM relation r
+), fitting AS (
+    SELECT r.* FROM relation r
     WHERE (NOT $3::boolean OR EXISTS (
               SELECT FROM pg_catalog.pg_attribute a
               JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
@@ -51,6 +49,10 @@ WITH locked AS MATERIALIZED (
               WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
                 AND (r.is_whole OR pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'))
                 AND pg_catalog.strpos(pg_catalog.lower(a.attname::text || ' ' || COALESCE(s.description, '')), pg_catalog.lower($4)) > 0))
+), found AS (
+    SELECT r.*, pg_catalog.count(*) OVER () AS total,
+           pg_catalog.sum(r.relnatts) OVER (ORDER BY r.nspname, r.relname ROWS UNBOUNDED PRECEDING) - r.relnatts AS columns_before
+    FROM fitting r
     ORDER BY r.nspname, r.relname
     LIMIT $8::pg_catalog.int8
 ), shown AS (
@@ -129,6 +131,10 @@ SELECT f.nspname::text AS schema,
                       WHEN 'm' THEN 'materialized view' ELSE 'foreign table' END AS kind,
        f.comment,
        f.total,
+       -- All of them, also where not all tables are listed.
+       (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(c.nspname, c.tables))::text
+        FROM (SELECT r.nspname, pg_catalog.count(*) AS tables FROM fitting r GROUP BY r.nspname
+              ORDER BY pg_catalog.count(*) DESC, r.nspname LIMIT $9::pg_catalog.int8) c) AS schemas,
        f.is_held,
        CASE WHEN f.relkind = 'm' THEN NOT f.relispopulated END AS is_unpopulated,
        -- Without policies for the role there are no rows for it at all.

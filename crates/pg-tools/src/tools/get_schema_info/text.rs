@@ -35,25 +35,21 @@ pub(super) fn next_step(listing: &Listing) -> Option<String> {
         format!(
             "({} tables{more}: call again with table_name, schema_name ({}) or search to see their columns)",
             listing.total,
-            schemas(&listing.tables)
+            schemas(listing)
         )
     })
 }
 
 /// Names the schemas with how many of the tables each has.
-fn schemas(tables: &[Value]) -> String {
-    let mut counts: Vec<(&str, usize)> = Vec::new();
-    for table in tables {
-        let schema = text(table, "schema").unwrap_or("?");
-        match counts.last_mut() {
-            Some((last, count)) if *last == schema => *count += 1,
-            _ => counts.push((schema, 1)),
-        }
+fn schemas(listing: &Listing) -> String {
+    let told = listing.schemas.iter();
+    let told = told.map(|(schema, count)| format!("{schema}: {count}"));
+    let mut told: Vec<String> = told.collect();
+    let counted: i64 = listing.schemas.iter().map(|(_, count)| count).sum();
+    if counted < listing.total {
+        told.push(format!("others: {}", listing.total - counted));
     }
-    let told = counts
-        .iter()
-        .map(|(schema, count)| format!("{schema}: {count}"));
-    told.collect::<Vec<_>>().join(", ")
+    told.join(", ")
 }
 
 fn push_line(out: &mut String, depth: usize, line: &str) {

@@ -155,6 +155,7 @@ async fn ten_thousand_columns_are_shown_by_one_fast_query() {
     let query = owner.prepare(get_schema_info::TABLES).await.unwrap();
     let (schema, none): (Option<&str>, Option<&str>) = (Some("wide"), None);
     let (no, yes, few, columns, tables) = (false, true, 10_i64, 10_000_i64, 1_000_i64);
+    let schemas = 50_i64;
     let pid: i32 = owner
         .query_one("SELECT pg_backend_pid()", &[])
         .await
@@ -166,7 +167,9 @@ async fn ten_thousand_columns_are_shown_by_one_fast_query() {
         let found = owner
             .query(
                 &query,
-                &[&schema, &none, &no, &none, &yes, &few, &columns, &tables],
+                &[
+                    &schema, &none, &no, &none, &yes, &few, &columns, &tables, &schemas,
+                ],
             )
             .await
             .unwrap();
@@ -181,6 +184,30 @@ async fn ten_thousand_columns_are_shown_by_one_fast_query() {
         .batch_execute("DROP SCHEMA wide CASCADE")
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn schemas_are_named_also_where_none_of_their_tables_is_listed() {
+    let owner = superuser(cluster()).await;
+    // Their names come last, so that the tables of other tests are listed all the same.
+    owner
+        .batch_execute(
+            "CREATE SCHEMA zy_plenty; CREATE SCHEMA zz_behind; CREATE TABLE zz_behind.important (id int); \
+             DO $$ BEGIN FOR t IN 1..1010 LOOP EXECUTE format('CREATE TABLE zy_plenty.t%s ()', t); END LOOP; END $$",
+        )
+        .await
+        .unwrap();
+    let caller = Caller::new(cluster().superuser());
+    let (texts, structured) = caller.done("get_schema_info", json!({"search": "t"})).await;
+    let told = texts.concat();
+    owner
+        .batch_execute("DROP SCHEMA zy_plenty CASCADE; DROP SCHEMA zz_behind CASCADE")
+        .await
+        .unwrap();
+    assert!(told.contains("zy_plenty: 1010"), "{told}");
+    assert!(told.contains("zz_behind: 1"), "{told}");
+    let count = structured["table_count"].as_i64().unwrap();
+    assert!(count > 1_010, "{count}");
 }
 
 /// What a process has spent on a processor, from `/proc/PID/schedstat`.
