@@ -57,6 +57,20 @@ fn ports_asked(hosts: &[&Postgres]) -> Vec<(&'static str, Option<u16>)> {
 }
 
 #[test]
+fn a_database_that_cannot_be_reached_is_told_at_the_start() {
+    // Nobody listens on it any more.
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let down = json!({ "name": "down", "host": "127.0.0.1", "port": port, "user": "reader" });
+    let server = Setup::new([down]).start();
+    let told = server.log.wait_for("the database cannot be reached");
+    assert!(told.contains("database=\"down\""), "{told}");
+}
+
+#[test]
 fn the_host_of_the_wanted_kind_is_asked() {
     let (primary, mut standby) = (postgres(), postgres());
     standby.become_standby();
