@@ -400,6 +400,14 @@ impl<'a> Lexicon<'a> {
             .max_by_key(|(took, _)| *took)
     }
 
+    /// Whether a column is known to hold any of these values.
+    pub(crate) fn holds_any(&self, column: ColumnRef, values: &[&String]) -> bool {
+        let held = &self.column(column).values;
+        let may_be_read = self.asked.effort.spend(held.len() * values.len());
+        let is_one = |it: &String| values.iter().any(|value| value.eq_ignore_ascii_case(it));
+        may_be_read && held.iter().any(is_one)
+    }
+
     /// Conditions that one word, or a value's few, state of a row: of the table's own (`None`), or of
     /// one that it refers to.
     pub(crate) fn states(&self, at: usize, via: Option<usize>) -> Vec<Hit<State>> {

@@ -765,3 +765,166 @@ fn a_column_whose_name_has_no_word_in_it_says_nothing_by_that() {
         assert_eq!(condition(question, &schema), None, "{question}");
     }
 }
+
+/// Shipments of clients, both in countries, and customers of customers, in a city and a country of one name.
+fn places() -> Schema {
+    let table = |name: &str, columns: Vec<Column>| schema(name, columns).tables.remove(0);
+    let countries = ["France", "Norway", "Spain"];
+    let clients = table(
+        "client",
+        vec![
+            maybe(column("name", Kind::Text)),
+            holding(column("country", Kind::Text), &countries),
+            holding(column("town", Kind::Text), &["Oslo", "Lyon"]),
+        ],
+    );
+    let shipments = table(
+        "shipment",
+        vec![
+            column("client_id", Kind::Number),
+            maybe(holding(column("country", Kind::Text), &countries)),
+            holding(column("state", Kind::Text), &["lost", "sent"]),
+            holding(column("priority", Kind::Text), &["express", "slow"]),
+            column("weight_kg", Kind::Number),
+        ],
+    );
+    let shipments = refers(shipments, "client_id", &clients);
+    let customers = table(
+        "customer",
+        vec![
+            holding(
+                column("country", Kind::Text),
+                &["France", "Norway", "Georgia"],
+            ),
+            holding(
+                column("city", Kind::Text),
+                &["Washington", "Georgia", "Paris"],
+            ),
+            holding(column("tier", Kind::Text), &["gold", "silver"]),
+            maybe(column("parent_customer_id", Kind::Number)),
+        ],
+    );
+    let itself = customers.clone();
+    let customers = refers(customers, "parent_customer_id", &itself);
+    let products = table(
+        "product",
+        vec![
+            holding(column("colour", Kind::Text), &["red", "green"]),
+            holding(column("size", Kind::Text), &["large", "small"]),
+        ],
+    );
+    Schema {
+        tables: vec![clients, shipments, customers, products],
+    }
+}
+
+#[test]
+fn and_joins_values_of_one_column_and_never_one_of_each_of_two() {
+    let schema = places();
+    for (question, expected) in [
+        (
+            "shipments from France and Norway",
+            "t.\"country\" IN ('France', 'Norway')",
+        ),
+        (
+            "how many shipments from France and Norway",
+            "t.\"country\" IN ('France', 'Norway')",
+        ),
+        (
+            "shipments from France, Norway and Spain",
+            "t.\"country\" IN ('France', 'Norway', 'Spain')",
+        ),
+        (
+            "shipments from France or Norway",
+            "t.\"country\" IN ('France', 'Norway')",
+        ),
+        (
+            "shipments from France, Norway",
+            "t.\"country\" IN ('France', 'Norway')",
+        ),
+        (
+            "shipments from clients in France and Norway",
+            "p0.\"country\" IN ('France', 'Norway')",
+        ),
+        (
+            "express shipments from clients in Lyon and Oslo",
+            "t.\"priority\" = 'express'\n  AND p0.\"town\" IN ('Lyon', 'Oslo')",
+        ),
+        (
+            "shipments in Norway from clients in France",
+            "t.\"country\" = 'Norway'\n  AND p0.\"country\" = 'France'",
+        ),
+        (
+            "shipments in Norway and from clients in France",
+            "t.\"country\" = 'Norway'\n  AND p0.\"country\" = 'France'",
+        ),
+        (
+            "shipments from clients in France that are sent",
+            "p0.\"country\" = 'France'\n  AND t.\"state\" = 'sent'",
+        ),
+        (
+            "how many customers from France and Norway",
+            "t.\"country\" IN ('France', 'Norway')",
+        ),
+        (
+            "customers of tier gold and silver",
+            "t.\"tier\" IN ('gold', 'silver')",
+        ),
+        (
+            "gold and silver customers",
+            "t.\"tier\" IN ('gold', 'silver')",
+        ),
+        (
+            "customers whose tier is gold and silver",
+            "t.\"tier\" IN ('gold', 'silver')",
+        ),
+        (
+            "customers in Washington and Georgia",
+            "t.\"city\" IN ('Washington', 'Georgia')",
+        ),
+        (
+            "customers with city Washington and country Georgia",
+            "t.\"city\" = 'Washington'\n  AND t.\"country\" = 'Georgia'",
+        ),
+        (
+            "customers except gold and silver",
+            "t.\"tier\" NOT IN ('gold', 'silver')",
+        ),
+        (
+            "customers in Paris and France",
+            "t.\"city\" = 'Paris'\n  AND t.\"country\" = 'France'",
+        ),
+        ("red and green products", "t.\"colour\" IN ('red', 'green')"),
+        (
+            "products that are red and large",
+            "t.\"colour\" = 'red'\n  AND t.\"size\" = 'large'",
+        ),
+    ] {
+        let found = condition(question, &schema);
+        assert_eq!(found.as_deref(), Some(expected), "{question}");
+    }
+    for question in [
+        // Those with shipments in both, or in one of them.
+        "clients with shipments in France and Norway",
+        "clients with more than 2 shipments in France and Norway",
+        "clients with the most shipments in France and Norway",
+        "clients with shipments in France, Norway and Spain",
+        "clients with sent shipments in France and Norway",
+        // The town or the country of the client, or the country of the shipment.
+        "shipments from Oslo and Norway",
+        "shipments from clients in Oslo and Norway",
+        "shipments from clients in Oslo, Norway",
+        "shipments from France and in Norway",
+        "shipments from France and from Norway",
+        "shipments of clients in Oslo and from Norway",
+        "shipments from clients in France and not Norway",
+        // A city and its country, or two cities.
+        "customers in Washington, Georgia",
+        "customers with tier gold in Washington and in Georgia",
+        "customers in Washington but Georgia",
+        "customers not in Washington and from Georgia",
+    ] {
+        let found = translate(question, &schema);
+        assert!(found.is_err(), "{question}: {found:?}");
+    }
+}

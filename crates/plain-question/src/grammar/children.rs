@@ -2,6 +2,7 @@
 
 use super::filters::{SAYING, add, before_having, quantity, usual_then};
 use super::head::described;
+use super::joined::is_both;
 use super::phrases::{DEEDS, DENYING};
 use super::{Draft, Move, Rule};
 use crate::lexicon::Lexicon;
@@ -146,9 +147,10 @@ pub(super) fn children(lexicon: &Lexicon<'_>, at: usize) -> Vec<They> {
 }
 
 /// What is said of rows that refer to these, right after them.
-fn said_of(lexicon: &Lexicon<'_>, (end, children, cost): &They) -> Vec<They> {
+fn said_of(lexicon: &Lexicon<'_>, (from, children, cost): &They) -> Vec<They> {
+    let from = *from;
     // "With orders and from NO" goes on with what was asked for.
-    let is_over = lexicon.any(*end, &[", and", "and", ",", "but"]).is_some();
+    let is_over = lexicon.any(from, &[", and", "and", ",", "but"]).is_some();
     let Some(own) = of_children(lexicon, children).filter(|_| !is_over) else {
         return Vec::new();
     };
@@ -158,7 +160,7 @@ fn said_of(lexicon: &Lexicon<'_>, (end, children, cost): &They) -> Vec<They> {
     };
     let mut moves = Vec::new();
     for rule in SAYING {
-        rule(own, *end, &before, &mut moves);
+        rule(own, from, &before, &mut moves);
     }
     let found = moves.into_iter().filter_map(|(end, said)| {
         let [.., state] = &said.filters[..] else {
@@ -166,18 +168,22 @@ fn said_of(lexicon: &Lexicon<'_>, (end, children, cost): &They) -> Vec<They> {
         };
         let is_own = state.column().is_some_and(|column| column.via.is_none());
         let is_one_more = said.filters.len() == before.filters.len() + 1;
+        let is_clear = !is_both(own, from, (end, state));
         let states = said.filters.clone();
         let children = Children {
             states,
             ..children.clone()
         };
-        (is_own && is_one_more).then_some((end, children, cost + said.cost))
+        (is_own && is_one_more && is_clear).then_some((end, children, cost + said.cost))
     });
     found.collect()
 }
 
 /// The same question as one about the rows that refer to these.
-fn of_children<'l, 'a>(lexicon: &'l Lexicon<'a>, children: &Children) -> Option<&'l Lexicon<'a>> {
+pub(super) fn of_children<'l, 'a>(
+    lexicon: &'l Lexicon<'a>,
+    children: &Children,
+) -> Option<&'l Lexicon<'a>> {
     let is_them = |of: &Children| (of.table, of.key) == (children.table, children.key);
     let mut all = lexicon.all_children();
     all.find_map(|(of, own, _)| is_them(of).then_some(own))

@@ -1,6 +1,7 @@
 //! What narrows the rows down, after the noun.
 
 use super::head::{described, times};
+use super::joined::stands_alone;
 use super::parents::{past_parent, referring_column};
 use super::phrases::{AMOUNTS, BOUNDS, COMPARISONS, HOLDING, PEOPLE, PREPOSITIONS, TELLING};
 use super::{Draft, Move, Rule};
@@ -71,7 +72,9 @@ pub(super) fn add(draft: &Draft, end: usize, cost: u32, filter: Filter, moves: &
 fn stated(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     for start in led(lexicon, at) {
         for (end, filter) in described(lexicon, start, None, false) {
-            add(draft, end, 0, filter, moves);
+            if stands_alone(lexicon, at, draft, (end, &filter)) {
+                add(draft, end, 0, filter, moves);
+            }
         }
     }
 }
@@ -159,9 +162,9 @@ fn comparing(column: ColumnRef, comparison: Comparison, literal: Literal) -> Fil
     }
 }
 
-/// "paid or shipped"
+/// "paid or shipped", "gold and silver"
 fn several(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Vec<(usize, Filter)> {
-    let found = described(lexicon, at, column.via, false).into_iter();
+    let found = described(lexicon, at, column.via, true).into_iter();
     found
         .filter(|(_, filter)| {
             matches!(filter, Filter::OneOf(other, values, true) if *other == column && values.len() > 1)
@@ -474,12 +477,14 @@ fn valued(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>
             for via in vias {
                 let is_mentioned = via.is_none_or(|via| draft.mentioned.contains(&via));
                 let extra = if is_mentioned { 0 } else { cost::OTHER_TABLE };
-                for (end, filter) in described(lexicon, end, via, false) {
+                for (end, filter) in described(lexicon, end, via, true) {
                     if let Filter::OneOf(column, values, true) = filter {
                         let past = past_parent(lexicon, end, via);
                         let is_said = is_mentioned || past > end;
-                        if is_said || !values.iter().any(|value| lexicon.is_a_name(value, via)) {
-                            let filter = Filter::OneOf(column, values, negated.is_none());
+                        let is_name = || values.iter().any(|value| lexicon.is_a_name(value, via));
+                        let is_clear = is_said || !is_name();
+                        let filter = Filter::OneOf(column, values, negated.is_none());
+                        if is_clear && stands_alone(lexicon, at, draft, (end, &filter)) {
                             add(draft, past, extra, filter, moves);
                         }
                     }

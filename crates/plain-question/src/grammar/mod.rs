@@ -9,6 +9,7 @@
 mod children;
 mod filters;
 mod head;
+mod joined;
 mod parents;
 mod phrases;
 mod stock;
@@ -18,7 +19,7 @@ use std::collections::HashSet;
 
 use crate::lexicon::{Asked, Lexicon};
 use crate::names::cost;
-use crate::query::{Ask, By, Comparison, Filter, Group, Limit, Literal, Order, Query};
+use crate::query::{Ask, By, Children, Comparison, Filter, Group, Limit, Literal, Order, Query};
 use crate::schema::{Column, Kind};
 use crate::words::parts;
 
@@ -130,10 +131,23 @@ impl Draft {
 
     /// Whether rows that refer to these were spoken of last, so that a time or an amount is said of them.
     fn speaks_of_children(&self) -> bool {
-        let of_children = matches!(self.filters.last(), Some(Filter::Children(..)));
-        let by_children = |order: &Order| matches!(order.by, By::Children(_));
-        let asks_for_them = matches!(self.ask, Some(Ask::MeasureChildren(..)));
-        of_children || asks_for_them || self.order.last().is_some_and(by_children)
+        self.last_children().is_some()
+    }
+
+    /// The rows that refer to these and were spoken of last.
+    fn last_children(&self) -> Option<&Children> {
+        match (self.filters.last(), &self.ask, self.order.last()) {
+            (Some(Filter::Children(children, ..)), ..)
+            | (_, Some(Ask::MeasureChildren(_, children)), _)
+            | (
+                ..,
+                Some(Order {
+                    by: By::Children(children),
+                    ..
+                }),
+            ) => Some(children),
+            _ => None,
+        }
     }
 
     fn asks_for_rows(&self) -> bool {

@@ -1,0 +1,136 @@
+//! What a value can be said of that stands after other values: "and" joins the values of one column, and never one of
+//! each of two columns that could hold both.
+
+use super::Draft;
+use super::children::of_children;
+use crate::lexicon::Lexicon;
+use crate::query::{By, Children, ColumnRef, Filter};
+
+/// A value that a rule has read.
+struct Value<'l, 'a> {
+    lexicon: &'l Lexicon<'a>,
+    place: usize,
+    via: Option<usize>,
+    /// Whether the values before it go on with it.
+    is_listed: bool,
+    /// Whether nothing but a joint stands between it and what is before it.
+    is_bare: bool,
+}
+
+/// Values that were said before, and the table whose columns hold them.
+struct Before<'l, 'a> {
+    lexicon: &'l Lexicon<'a>,
+    via: Option<usize>,
+    values: Vec<&'l String>,
+    /// Whether the question names the rows.
+    are_named: bool,
+}
+
+/// Whether the value of a filter, which a rule has read from a place on, is clearly not one of what was said before.
+pub(super) fn stands_alone(
+    lexicon: &Lexicon<'_>,
+    at: usize,
+    draft: &Draft,
+    (end, filter): (usize, &Filter),
+) -> bool {
+    let Filter::OneOf(column, values, is) = filter else {
+        return true;
+    };
+    let is_here = |place: &usize| {
+        let mut found = lexicon.values(*place, column.via).into_iter();
+        found.any(|hit| hit.what.0 == *column && values.iter().any(|value| value == hit.what.1))
+    };
+    let joint = lexicon.any(at, &[", and", "and", "but", ","]);
+    let Some(place) = (at..end).find(is_here) else {
+        return true;
+    };
+    // "In Norway from clients in France", "from Norway that are sent" begin something else.
+    if joint.is_none() && place > at {
+        let may_be_theirs = |own: &Lexicon<'_>| !own.values(place, None).is_empty();
+        let of_children = draft
+            .last_children()
+            .and_then(|last| of_children(lexicon, last));
+        return !(is_both(lexicon, at, (end, filter)) && of_children.is_some_and(may_be_theirs));
+    }
+    let value = Value {
+        lexicon,
+        place,
+        via: column.via,
+        // "In Washington, Georgia" may be a place in another.
+        is_listed: *is && joint.is_some() && lexicon.says(at, ",") != joint,
+        is_bare: joint == Some(place),
+    };
+    said_before(lexicon, draft).all(|before| value.is_apart_from(&before))
+}
+
+/// Whether "and" joins what a filter, which was read from a place on, says of rows. Of those with orders from NO and SE
+/// it tells that they have some from both, or from one of them.
+pub(super) fn is_both(lexicon: &Lexicon<'_>, at: usize, (end, filter): (usize, &Filter)) -> bool {
+    matches!(filter, Filter::OneOf(_, values, _) if values.len() > 1)
+        && (at + 1..end).any(|joint| lexicon.says(joint, "and").is_some())
+}
+
+fn said_before<'l, 'a>(
+    lexicon: &'l Lexicon<'a>,
+    draft: &'l Draft,
+) -> impl Iterator<Item = Before<'l, 'a>> {
+    let filters = draft.filters.iter().filter_map(move |filter| match filter {
+        Filter::OneOf(ColumnRef { via, .. }, values, _) => Some(Before {
+            lexicon,
+            via: *via,
+            values: values.iter().collect(),
+            are_named: via.is_none_or(|via| draft.mentioned.contains(&via)),
+        }),
+        Filter::Children(children, ..) => said_of(lexicon, children),
+        _ => None,
+    });
+    let order = draft.order.iter().filter_map(move |order| match &order.by {
+        By::Children(children) => said_of(lexicon, children),
+        By::Column(_) | By::Count => None,
+    });
+    filters.chain(order)
+}
+
+/// What was said of rows that refer to these.
+fn said_of<'l, 'a>(lexicon: &'l Lexicon<'a>, children: &'l Children) -> Option<Before<'l, 'a>> {
+    let states = children.states.iter().filter_map(|state| match state {
+        Filter::OneOf(_, values, _) => Some(values),
+        _ => None,
+    });
+    let values: Vec<_> = states.flatten().collect();
+    let own = of_children(lexicon, children).filter(|_| !values.is_empty())?;
+    Some(Before {
+        lexicon: own,
+        via: None,
+        values,
+        are_named: true,
+    })
+}
+
+impl<'l, 'a> Value<'l, 'a> {
+    fn is_apart_from(&self, before: &Before<'l, 'a>) -> bool {
+        let is_of_the_same = std::ptr::eq(self.lexicon, before.lexicon) && self.via == before.via;
+        // "From clients in Oslo and from Norway" may tell of both.
+        let may_be_another = if is_of_the_same {
+            self.via.is_some() && self.may_be_of(self.lexicon, None)
+        } else {
+            self.may_be_of(before.lexicon, before.via) || (self.is_bare && !before.are_named)
+        };
+        let is_of_one_column = || self.is_listed && self.has_a_column_with(&before.values);
+        !may_be_another && !is_of_one_column()
+    }
+
+    fn may_be_of(&self, lexicon: &Lexicon<'_>, via: Option<usize>) -> bool {
+        !lexicon.values(self.place, via).is_empty()
+    }
+
+    /// Whether one column can hold both this value and one of the others.
+    fn has_a_column_with(&self, values: &[&String]) -> bool {
+        let keys = 0..self.lexicon.table.foreign_keys.len();
+        let mut vias = keys.map(Some).chain([None]);
+        vias.any(|via| {
+            let mut columns = self.lexicon.values(self.place, via).into_iter();
+            columns.any(|hit| self.lexicon.holds_any(hit.what.0, values))
+        })
+    }
+}
