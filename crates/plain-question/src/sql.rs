@@ -359,12 +359,15 @@ impl<'a> Writer<'a> {
         let list: Vec<_> = values.iter().map(|value| text(value)).collect();
         match (&list[..], is) {
             ([one], true) => format!("{name} = {one}"),
-            // What is unknown is not that value either.
+            // What is unknown is none of the values either.
             ([one], false) if self.source(column).is_nullable => {
                 format!("{name} IS DISTINCT FROM {one}")
             }
             ([one], false) => format!("{name} <> {one}"),
             (list, true) => format!("{name} IN ({})", list.join(", ")),
+            (list, false) if self.source(column).is_nullable => {
+                format!("({name} IN ({})) IS NOT TRUE", list.join(", "))
+            }
             (list, false) => format!("{name} NOT IN ({})", list.join(", ")),
         }
     }

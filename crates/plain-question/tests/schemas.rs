@@ -928,3 +928,48 @@ fn and_joins_values_of_one_column_and_never_one_of_each_of_two() {
         assert!(found.is_err(), "{question}: {found:?}");
     }
 }
+
+#[test]
+fn what_is_unknown_is_none_of_what_is_denied() {
+    let schema = places();
+    for (question, expected) in [
+        (
+            "shipments not from France",
+            "t.\"country\" IS DISTINCT FROM 'France'",
+        ),
+        (
+            "shipments not from France or Norway",
+            "(t.\"country\" IN ('France', 'Norway')) IS NOT TRUE",
+        ),
+        (
+            "shipments not from France, Norway and Spain",
+            "(t.\"country\" IN ('France', 'Norway', 'Spain')) IS NOT TRUE",
+        ),
+        (
+            "shipments that are neither lost nor sent",
+            "t.\"state\" NOT IN ('lost', 'sent')",
+        ),
+        (
+            "what percentage of shipments are not from France or Norway",
+            "(t.\"country\" IN ('France', 'Norway')) IS NOT TRUE",
+        ),
+    ] {
+        let sql = translate(question, &schema).unwrap().sql;
+        assert!(sql.contains(expected), "{question}: {sql}");
+    }
+    let states = maybe(holding(
+        column("state", Kind::Enum),
+        &["lost", "sent", "new"],
+    ));
+    let schema = self::schema("parcels", vec![states]);
+    for question in [
+        "parcels that are neither lost nor sent",
+        "parcels except lost and sent",
+    ] {
+        assert_eq!(
+            condition(question, &schema).as_deref(),
+            Some("(t.\"state\" IN ('lost', 'sent')) IS NOT TRUE"),
+            "{question}"
+        );
+    }
+}
