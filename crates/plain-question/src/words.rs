@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Plain,
     /// Digits, perhaps with a fraction; `lower` is as SQL writes it.
     Number,
+    /// A number after the sign of a currency, which `text` has; `lower` is as SQL writes it.
+    Money,
     /// A calendar day; `lower` is `YYYY-MM-DD`.
     Day,
     /// Something quoted; `text` is what was between the quotes.
@@ -151,23 +153,35 @@ fn push_chunk(words: &mut Vec<Word>, chunk: &str) {
         return;
     }
     let chunk = chunk.strip_suffix("'s").unwrap_or(chunk);
-    if let Some(number) = number(chunk) {
-        words.push(Word::new(&number, Kind::Number));
+    if let Some(number) = amount(chunk) {
+        words.push(number);
     } else if is_day(chunk) {
         words.push(Word::new(chunk, Kind::Day));
     } else if is_code(chunk) {
         words.push(Word::new(chunk, Kind::Code));
     } else {
         for part in split(chunk) {
-            match number(part) {
-                Some(number) => words.push(Word::new(&number, Kind::Number)),
-                None => words.push(Word::new(part, Kind::Plain)),
-            }
+            words.push(amount(part).unwrap_or_else(|| Word::new(part, Kind::Plain)));
         }
     }
 }
 
-/// Reads `1200`, `1,200`, `$99.50` or `twelve`, and gives it as SQL writes it.
+/// Reads a number, perhaps after the sign of a currency: `$99.50`.
+fn amount(chunk: &str) -> Option<Word> {
+    let bare = chunk.trim_start_matches(['$', '€', '£']);
+    let number = Word::new(&number(bare)?, Kind::Number);
+    Some(if bare == chunk {
+        number
+    } else {
+        Word {
+            text: chunk.to_owned(),
+            kind: Kind::Money,
+            ..number
+        }
+    })
+}
+
+/// Reads `1200`, `1,200`, `99.50` or `twelve`, and gives it as SQL writes it.
 fn number(chunk: &str) -> Option<String> {
     if let Some(value) = NUMERALS
         .iter()
@@ -175,7 +189,7 @@ fn number(chunk: &str) -> Option<String> {
     {
         return Some(value.to_string());
     }
-    let plain = chunk.trim_start_matches(['$', '€', '£']).replace(',', "");
+    let plain = chunk.replace(',', "");
     let digits = plain.strip_prefix('-').unwrap_or(&plain);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
     let all_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());

@@ -159,6 +159,7 @@ const PARTS: [&[&str]; 4] = [
     &[
         "",
         "with price over 100",
+        "over $1,000",
         "from NO",
         "in SE or NO",
         "of user 7",

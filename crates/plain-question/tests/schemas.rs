@@ -973,3 +973,98 @@ fn what_is_unknown_is_none_of_what_is_denied() {
         );
     }
 }
+
+/// Amounts in cents, in a currency, and in nothing that is said.
+fn amounts() -> Schema {
+    let table = |name: &str, columns: Vec<Column>| schema(name, columns).tables.remove(0);
+    let buyers = table("buyer", vec![]);
+    let orders = table(
+        "order",
+        vec![
+            column("buyer_id", Kind::Number),
+            column("total_cents", Kind::Number),
+            holding(column("currency", Kind::Text), &["EUR", "USD"]),
+        ],
+    );
+    let invoices = table(
+        "invoice",
+        vec![
+            column("amount", Kind::Number),
+            holding(column("currency", Kind::Text), &["EUR", "USD"]),
+        ],
+    );
+    Schema {
+        tables: vec![
+            refers(orders, "buyer_id", &buyers),
+            buyers,
+            invoices,
+            table("product", vec![column("price_cents", Kind::Number)]),
+            table("tent", vec![column("price", Kind::Number)]),
+            table("boat", vec![column("price_eur", Kind::Number)]),
+            table("ski", vec![column("price_nok", Kind::Number)]),
+            table("stamp", vec![column("price_pence", Kind::Number)]),
+            table("parcel", vec![column("weight_g", Kind::Number)]),
+        ],
+    }
+}
+
+#[test]
+fn an_amount_is_compared_with_what_is_in_its_unit_only() {
+    let schema = amounts();
+    for (question, expected) in [
+        ("orders over 5000 cents", "t.\"total_cents\" > 5000"),
+        (
+            "orders with total cents between 100 and 200",
+            "t.\"total_cents\" BETWEEN 100 AND 200",
+        ),
+        (
+            "products with price cents below 2000",
+            "t.\"price_cents\" < 2000",
+        ),
+        ("stamps under 50 pence", "t.\"price_pence\" < 50"),
+        ("tents over $99.50", "t.\"price\" > 99.50"),
+        ("tents over €1,200", "t.\"price\" > 1200"),
+        ("tents cheaper than £20", "t.\"price\" < 20"),
+        ("tents between $10 and $20", "t.\"price\" BETWEEN 10 AND 20"),
+        ("boats cheaper than €500", "t.\"price_eur\" < 500"),
+        ("boats cheaper than 500 euros", "t.\"price_eur\" < 500"),
+        ("invoices over 100", "t.\"amount\" > 100"),
+        (
+            "invoices over 100 EUR",
+            "t.\"amount\" > 100\n  AND t.\"currency\" = 'EUR'",
+        ),
+    ] {
+        let found = condition(question, &schema);
+        assert_eq!(found.as_deref(), Some(expected), "{question}");
+    }
+    assert!(translate("cheapest product", &schema).is_ok());
+    for question in [
+        "orders above $50",
+        "orders above €50",
+        "orders over 100",
+        "orders over 100 EUR",
+        "orders between 10 and 20",
+        "buyers with an order over 100",
+        "buyers with orders over $100",
+        "buyers with more than $5 orders",
+        "average number of orders over 100 per buyer",
+        "products cheaper than 20",
+        "products cheaper than $20",
+        "products that cost between 10 and 20",
+        "products priced 20 or more",
+        "stamps under 1",
+        // Which of them?
+        "invoices over $100",
+        "boats over $500",
+        "skis over $500",
+        "parcels over $5",
+        "parcels weighing over $5",
+        "tent $7",
+        "orders of buyer $7",
+        "top $5 tents by price",
+        "tents limit $3",
+    ] {
+        let found = translate(question, &schema);
+        assert!(found.is_err(), "{question}: {found:?}");
+    }
+}

@@ -4,9 +4,10 @@ use super::filters::{SAYING, add, before_having, quantity, usual_then};
 use super::head::described;
 use super::joined::is_both;
 use super::phrases::{DEEDS, DENYING};
-use super::{Draft, Move, Rule};
+use super::{Draft, Move, Rule, follow};
 use crate::lexicon::Lexicon;
 use crate::query::{Ask, Children, Comparison, Filter, Literal};
+use crate::words::{Kind, Word};
 
 pub(super) const RULES: &[Rule] = &[related, doing];
 
@@ -101,7 +102,9 @@ fn done_then(lexicon: &Lexicon<'_>, (end, children, cost): &They) -> Option<They
 /// "more than 5 orders"
 fn relate_so_many(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     for (end, comparison, number) in quantity(lexicon, at) {
+        let is_money = |word: &Word| word.kind == Kind::Money;
         if let Literal::Number(digits) = number
+            && !lexicon.words[at..end].iter().any(is_money)
             && let Ok(count) = digits.parse()
         {
             relate(children(lexicon, end), draft, (comparison, count), moves);
@@ -158,11 +161,8 @@ fn said_of(lexicon: &Lexicon<'_>, (from, children, cost): &They) -> Vec<They> {
         filters: children.states.clone(),
         ..Draft::default()
     };
-    let mut moves = Vec::new();
-    for rule in SAYING {
-        rule(own, from, &before, &mut moves);
-    }
-    let found = moves.into_iter().filter_map(|(end, said)| {
+    let moves = follow(own, SAYING, from, &before).into_iter();
+    let found = moves.filter_map(|(end, said)| {
         let [.., state] = &said.filters[..] else {
             return None;
         };

@@ -148,7 +148,9 @@ fn holding(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Option<(usize
     let is_text = match word.kind {
         words::Kind::Quoted => !word.text.is_empty(),
         // A bare word may be the first of several.
-        words::Kind::Plain | words::Kind::Number | words::Kind::Code => is_last,
+        words::Kind::Plain | words::Kind::Number | words::Kind::Money | words::Kind::Code => {
+            is_last
+        }
         words::Kind::Day | words::Kind::Sign => false,
     };
     is_text.then(|| (end + 1, Filter::Holds(column, place, word.text.clone(), is)))
@@ -196,7 +198,7 @@ fn either(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Option<(usize,
 
 /// "4 or more"
 fn bounded(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Option<(usize, Filter)> {
-    let number = number(lexicon, at).filter(|_| is_number(lexicon, column))?;
+    let number = amount(lexicon, at).filter(|_| is_number(lexicon, column))?;
     let (end, comparison) = bound(lexicon, at + 1)?;
     Some((end, Filter::Compare(column, comparison, number)))
 }
@@ -219,8 +221,8 @@ fn between(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Option<(usize
             let joint = if *phrase == "from" { "to" } else { "and" };
             Some((lexicon.says(at, phrase)?, joint))
         })?;
-    let (least, end) = (number(lexicon, start)?, lexicon.says(start + 1, joint)?);
-    let greatest = number(lexicon, end)?;
+    let (least, end) = (amount(lexicon, start)?, lexicon.says(start + 1, joint)?);
+    let greatest = amount(lexicon, end)?;
     match (least, greatest) {
         (Literal::Number(least), Literal::Number(greatest)) => {
             Some((end + 1, Filter::Between(column, least, greatest)))
@@ -241,7 +243,7 @@ fn literals(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Vec<(usize, 
     };
     let is_code = matches!(word.kind, words::Kind::Quoted | words::Kind::Code);
     match (it.kind, word.kind) {
-        (Kind::Number, words::Kind::Number) => {
+        (Kind::Number, words::Kind::Number | words::Kind::Money) => {
             let end = past_unit(lexicon, at + 1, column);
             found.push((end, Literal::Number(word.lower.clone())));
         }
@@ -269,6 +271,13 @@ pub(super) fn number(lexicon: &Lexicon<'_>, at: usize) -> Option<Literal> {
     Some(Literal::Number(word.lower.clone()))
 }
 
+/// A number, perhaps of money.
+fn amount(lexicon: &Lexicon<'_>, at: usize) -> Option<Literal> {
+    let is_amount = |word: &&Word| matches!(word.kind, words::Kind::Number | words::Kind::Money);
+    let word = lexicon.words.get(at).filter(is_amount)?;
+    Some(Literal::Number(word.lower.clone()))
+}
+
 /// Goes past the unit that the column's name tells: "45 minutes".
 fn past_unit(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> usize {
     let is_unit = |word: &&Word| lexicon.is_unit(column, word);
@@ -283,7 +292,7 @@ pub(super) fn quantity(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Comparis
         .filter(|(_, comparison)| *comparison != Comparison::Unequal)
         .filter_map(|(phrase, comparison)| Some((lexicon.says(at, phrase)?, *comparison)));
     for (start, comparison) in comparisons.chain([(at, Comparison::Equal)]) {
-        if let Some(number) = number(lexicon, start) {
+        if let Some(number) = amount(lexicon, start) {
             if let Some((end, bound)) = bound(lexicon, start + 1).filter(|_| start == at) {
                 found.push((end, bound, number.clone()));
             }
@@ -316,7 +325,7 @@ fn told(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) 
         let ends = places.iter().filter_map(|at| lexicon.says(*at, phrase));
         for end in ends.filter(is_verb) {
             let quantities = match comparison {
-                Some(comparison) => number(lexicon, end)
+                Some(comparison) => amount(lexicon, end)
                     .map(|number| (end + 1, *comparison, number))
                     .into_iter()
                     .collect(),

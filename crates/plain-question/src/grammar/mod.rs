@@ -14,6 +14,7 @@ mod parents;
 mod phrases;
 mod stock;
 mod tail;
+mod units;
 
 use std::collections::HashSet;
 
@@ -199,8 +200,8 @@ pub(crate) fn read(asked: Asked<'_>, table: usize, most_drafts: usize) -> Read {
         if at == asked.words.len() {
             read.readings.extend(draft.clone().finish(&lexicon));
         }
-        for rule in rules(draft.phase).iter().copied().flatten() {
-            rule(&lexicon, at, &draft, &mut open);
+        for rules in rules(draft.phase) {
+            open.extend(follow(&lexicon, rules, at, &draft));
         }
         let is_further =
             (at, draft.subject.is_some()) > (read.furthest.0, read.furthest.1.subject.is_some());
@@ -209,6 +210,20 @@ pub(crate) fn read(asked: Asked<'_>, table: usize, most_drafts: usize) -> Read {
         }
     }
     read
+}
+
+/// Gives the ways in which rules go on that compare numbers with what is in their unit.
+fn follow(lexicon: &Lexicon<'_>, rules: &[Rule], at: usize, draft: &Draft) -> Vec<Move> {
+    let mut moves = Vec::new();
+    for rule in rules {
+        rule(lexicon, at, draft, &mut moves);
+    }
+    moves.retain(|(end, next)| {
+        let words = &lexicon.words[at..*end];
+        let mut added = next.filters.iter().skip(draft.filters.len());
+        added.all(|filter| units::is_comparable(lexicon, words, filter))
+    });
+    moves
 }
 
 /// Whether these are more drafts than are looked at.
