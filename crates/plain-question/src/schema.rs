@@ -18,6 +18,8 @@ pub struct Table {
     pub comment: Option<String>,
     /// Its columns, in order.
     pub columns: Vec<Column>,
+    /// Whether it has columns beside those, which nobody may ask for.
+    pub is_in_part: bool,
     /// The names of the primary key's columns.
     pub primary_key: Vec<String>,
     /// Its references to other tables.

@@ -88,7 +88,7 @@ impl<'a> Writer<'a> {
     fn outputs(&self) -> Vec<String> {
         let mut outputs = self.group_outputs();
         match &self.query.ask {
-            Ask::Rows => outputs.push("t.*".into()),
+            Ask::Rows => outputs.extend(self.whole_rows()),
             Ask::Columns(columns) => outputs.extend(columns.iter().map(|at| self.column(*at))),
             Ask::Distinct(column) => outputs.push(format!("DISTINCT {}", self.column(*column))),
             Ask::Count => outputs.push("count(*) AS \"count\"".into()),
@@ -128,6 +128,16 @@ impl<'a> Writer<'a> {
             By::Column(_) | By::Count => None,
         }));
         outputs
+    }
+
+    /// All that may be asked of a row.
+    fn whole_rows(&self) -> Vec<String> {
+        if !self.table().is_in_part {
+            return vec!["t.*".into()];
+        }
+        let columns = self.table().columns.iter();
+        let named = columns.map(|column| format!("t.{}", identifier(&column.name)));
+        named.collect()
     }
 
     fn asks_for_rows(&self) -> bool {

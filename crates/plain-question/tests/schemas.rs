@@ -1068,3 +1068,23 @@ fn an_amount_is_compared_with_what_is_in_its_unit_only() {
         assert!(found.is_err(), "{question}: {found:?}");
     }
 }
+
+#[test]
+fn of_a_table_that_is_known_in_part_the_known_columns_are_named() {
+    let city = holding(column("city", Kind::Text), &["Oslo"]);
+    let mut schema = schema("person", vec![column("name", Kind::Text), city]);
+    for (is_in_part, rows) in [(false, "t.*"), (true, "t.\"id\", t.\"name\", t.\"city\"")] {
+        schema.tables[0].is_in_part = is_in_part;
+        let sql = |question: &str| translate(question, &schema).unwrap().sql;
+        let all = format!("SELECT {rows}\nFROM \"app\".\"person\" AS t");
+        assert_eq!(sql("show me all persons"), all);
+        let some = format!("{all}\nWHERE t.\"city\" = 'Oslo'");
+        assert_eq!(sql("persons in Oslo"), some);
+        assert_eq!(
+            translate("happy persons in Oslo", &schema)
+                .unwrap_err()
+                .suggestion,
+            Some(format!("{all}\nORDER BY t.\"id\"\nLIMIT 10"))
+        );
+    }
+}

@@ -69,6 +69,7 @@ fn table(row: &Row) -> Result<Table, Error> {
         name: row.try_get("name")?,
         comment: row.try_get("comment")?,
         columns: list(row.try_get("columns")?, column),
+        is_in_part: row.try_get("is_in_part")?,
         rows: rows.and_then(|rows| u64::try_from(rows).ok()),
         ..Table::default()
     };

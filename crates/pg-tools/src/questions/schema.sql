@@ -96,6 +96,10 @@ WITH relation AS (
            pg_catalog.obj_description(r.oid, 'pg_class') AS comment,
            CASE WHEN r.reltuples >= 0 THEN r.reltuples::pg_catalog.int8 END AS row_estimate,
            d.columns,
+           NOT r.is_whole AND EXISTS (
+               SELECT FROM pg_catalog.pg_attribute a
+               WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+                 AND NOT pg_catalog.has_column_privilege(r.oid, a.attnum, 'SELECT')) AS is_in_part,
            k.keys
     FROM relation r
     JOIN described d ON d.relation = r.oid
@@ -104,7 +108,7 @@ WITH relation AS (
     SELECT *, pg_catalog.sum(pg_catalog.octet_length(pg_catalog.concat(schema, name, comment, columns, keys))) OVER (ORDER BY place) AS bytes
     FROM described_relation
 )
-SELECT schema, name, comment, row_estimate, columns, keys
+SELECT schema, name, comment, row_estimate, columns, is_in_part, keys
 FROM summed
 WHERE bytes <= $4::pg_catalog.int8
 ORDER BY schema COLLATE pg_catalog."C", name COLLATE pg_catalog."C"

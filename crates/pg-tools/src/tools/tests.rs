@@ -8,6 +8,7 @@ mod met;
 mod names;
 mod paging;
 mod piped;
+mod questions;
 mod resources;
 mod schema;
 mod state;

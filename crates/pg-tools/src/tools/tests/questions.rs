@@ -1,0 +1,49 @@
+//! Questions in plain words about tables of which a role may read a part, and whose names need quotes.
+
+use super::*;
+
+#[tokio::test]
+async fn a_question_shows_the_columns_that_the_role_may_read() {
+    let admin = superuser(cluster()).await;
+    let sql = "CREATE TABLE shop.pilot (id int PRIMARY KEY, name text, wage int, base text);
+        INSERT INTO shop.pilot VALUES (1, 'Ana', 900, 'Oslo'), (2, 'Bo', 800, 'Rome'), (3, 'Cy', 700, 'Oslo');
+        ANALYZE shop.pilot; GRANT SELECT (id, name, base) ON shop.pilot TO shop_reader;
+        CREATE TABLE shop.copilot (id int PRIMARY KEY, name text);
+        GRANT SELECT (id, name) ON shop.copilot TO shop_reader";
+    admin.batch_execute(sql).await.unwrap();
+    let caller = reader();
+    for (question, rows) in [
+        (
+            "show me all pilots",
+            json!([[1, "Ana", "Oslo"], [2, "Bo", "Rome"], [3, "Cy", "Oslo"]]),
+        ),
+        (
+            "pilots with base Oslo",
+            json!([[1, "Ana", "Oslo"], [3, "Cy", "Oslo"]]),
+        ),
+        ("how many pilots in Oslo", json!([[2]])),
+    ] {
+        let (_, found) = caller
+            .done("query_database", json!({ "query": question }))
+            .await;
+        assert_eq!(found["rows"], rows, "{question}");
+    }
+    let failure = caller
+        .failed("query_database", json!({ "query": "happy pilots" }))
+        .await;
+    let (_, suggested) = failure.split_once("to begin with:\n").unwrap();
+    let (suggested, _) = suggested.split_once("\nAs SQL").unwrap();
+    caller
+        .done("query_database", json!({ "query": suggested }))
+        .await;
+
+    let (_, found) = caller
+        .done("query_database", json!({ "query": "all copilots" }))
+        .await;
+    let sql = found["sql"].as_str().unwrap();
+    assert!(sql.starts_with("SELECT t.*"), "{sql}");
+    admin
+        .batch_execute("DROP TABLE shop.pilot, shop.copilot")
+        .await
+        .unwrap();
+}
