@@ -32,8 +32,8 @@ pub struct Unsure {
     pub reason: Reason,
     /// What was understood, a part at a time.
     pub understood: Vec<String>,
-    /// The tables (`schema.table`) and columns (`schema.table.column`) that came closest.
-    pub nearest: Vec<String>,
+    /// The tables and columns that came closest, each by the names of its schema, its table and itself.
+    pub nearest: Vec<Vec<String>>,
     /// A query to begin with, where a table came close.
     pub suggestion: Option<String>,
 }
@@ -73,7 +73,7 @@ impl Unsure {
         }
         queries.truncate(3);
         let tables: BTreeSet<_> = readings.iter().map(|reading| reading.query.table).collect();
-        let names = tables.into_iter().map(|table| name(schema, table));
+        let names = tables.into_iter().map(|table| path(schema, table));
         Unsure {
             understood: Vec::new(),
             nearest: names.take(MOST_NEAREST).collect(),
@@ -128,8 +128,12 @@ fn suggestion(draft: &Draft, schema: &Schema, table: usize) -> String {
 }
 
 fn name(schema: &Schema, table: usize) -> String {
+    path(schema, table).join(".")
+}
+
+fn path(schema: &Schema, table: usize) -> Vec<String> {
     let table = &schema.tables[table];
-    format!("{}.{}", table.schema, table.name)
+    vec![table.schema.clone(), table.name.clone()]
 }
 
 /// The words that mean nothing in the schema, or else those after what the best reading explains.
@@ -207,16 +211,16 @@ pub(crate) fn nearest_tables(asked: Asked<'_>) -> Vec<usize> {
 }
 
 /// The tables and columns whose names are most like the question's words.
-fn nearest(asked: Asked<'_>) -> Vec<String> {
+fn nearest(asked: Asked<'_>) -> Vec<Vec<String>> {
     let Asked {
         words,
         schema,
         names,
         effort,
     } = asked;
-    let mut found: Vec<(f64, String)> = Vec::new();
+    let mut found: Vec<(f64, Vec<String>)> = Vec::new();
     for (index, table) in schema.tables.iter().enumerate() {
-        let full = name(schema, index);
+        let full = path(schema, index);
         let names = names.table(index);
         found.push((best_likeness(asked, &names.noun), full.clone()));
         for (it, names) in table.columns.iter().zip(&names.columns) {
@@ -231,7 +235,8 @@ fn nearest(asked: Asked<'_>) -> Vec<String> {
                 best_likeness(asked, &names.terms)
             };
             // Tables come before their columns where both are as near.
-            found.push((like - 0.01, format!("{full}.{}", it.name)));
+            let column = full.iter().chain([&it.name]).cloned();
+            found.push((like - 0.01, column.collect()));
         }
     }
     found.retain(|(like, _)| *like >= LIKENESS);

@@ -686,7 +686,7 @@ fn two_tables_of_one_name_are_not_told_apart() {
         panic!("{unsure:?}")
     };
     assert_eq!(queries.len(), 2);
-    assert_eq!(unsure.nearest, ["app.users", "audit.users"]);
+    assert_eq!(unsure.nearest, [["app", "users"], ["audit", "users"]]);
 }
 
 #[test]
@@ -734,7 +734,9 @@ fn what_is_left_unexplained_is_told_with_what_is_near() {
         ["rows of app.users", "where active is true"]
     );
     assert!(
-        unsure.nearest.contains(&"app.users.email".to_owned()),
+        unsure
+            .nearest
+            .contains(&["app", "users", "email"].map(str::to_owned).to_vec()),
         "{unsure:?}"
     );
     let suggestion = unsure.suggestion.unwrap();

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use plain_question::{Reason, Unsure};
 
-use crate::{read_only::ReadError, tools::Failure};
+use crate::{quoting::written, read_only::ReadError, tools::Failure};
 
 /// Words that SQL begins with.
 const VERBS: [&str; 9] = [
@@ -50,9 +50,13 @@ fn in_words(unsure: &Unsure) -> String {
         Reason::TooLong => "it is too long".into(),
         Reason::NoTables => "this token may read no tables".into(),
     };
+    let nearest = unsure.nearest.iter().map(|path| {
+        let path: Vec<_> = path.iter().map(|name| written(name)).collect();
+        path.join(".")
+    });
     for (label, parts) in [
         ("UNDERSTOOD", &unsure.understood),
-        ("NEAREST", &unsure.nearest),
+        ("NEAREST", &nearest.collect()),
     ] {
         if !parts.is_empty() {
             _ = write!(text, "\n{label}: {}", parts.join(", "));

@@ -47,3 +47,27 @@ async fn a_question_shows_the_columns_that_the_role_may_read() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn the_nearest_names_are_written_as_sql_has_to_have_them() {
+    let admin = superuser(cluster()).await;
+    let sql = "CREATE TABLE shop.\"Odd Crate\" (\"select\" int, depth int);
+        GRANT SELECT ON shop.\"Odd Crate\" TO shop_reader";
+    admin.batch_execute(sql).await.unwrap();
+    let question = json!({ "query": "happy odd crates by select and depth" });
+    let failure = reader().failed("query_database", question).await;
+    for name in [
+        "\"Odd Crate\"",
+        "\"Odd Crate\".\"select\"",
+        "\"Odd Crate\".depth",
+    ] {
+        let is_told = [format!("shop.{name},"), format!("shop.{name}\n")]
+            .iter()
+            .any(|told| failure.contains(told));
+        assert!(is_told, "{name}: {failure}");
+    }
+    admin
+        .batch_execute("DROP TABLE shop.\"Odd Crate\"")
+        .await
+        .unwrap();
+}
