@@ -893,8 +893,16 @@ fn and_joins_values_of_one_column_and_never_one_of_each_of_two() {
             "t.\"tier\" NOT IN ('gold', 'silver')",
         ),
         (
-            "customers in Paris and France",
+            "customers in Paris, France",
             "t.\"city\" = 'Paris'\n  AND t.\"country\" = 'France'",
+        ),
+        (
+            "customers in Washington and from France",
+            "t.\"city\" = 'Washington'\n  AND t.\"country\" = 'France'",
+        ),
+        (
+            "shipments with weight over 100 and lost",
+            "t.\"weight_kg\" > 100\n  AND t.\"state\" = 'lost'",
         ),
         ("red and green products", "t.\"colour\" IN ('red', 'green')"),
         (
@@ -912,6 +920,8 @@ fn and_joins_values_of_one_column_and_never_one_of_each_of_two() {
         "clients with the most shipments in France and Norway",
         "clients with shipments in France, Norway and Spain",
         "clients with sent shipments in France and Norway",
+        "clients with lost and sent shipments",
+        "clients without shipments in France and Norway",
         // The town or the country of the client, or the country of the shipment.
         "shipments from Oslo and Norway",
         "shipments from clients in Oslo and Norway",
@@ -920,6 +930,11 @@ fn and_joins_values_of_one_column_and_never_one_of_each_of_two() {
         "shipments from France and from Norway",
         "shipments of clients in Oslo and from Norway",
         "shipments from clients in France and not Norway",
+        // Places of two kinds, one in the other or each by itself.
+        "customers in Paris and France",
+        "customers of tier gold and France",
+        "clients in Lyon and Oslo and Norway",
+        "clients in Lyon and Oslo, Norway",
         // A city and its country, or two cities.
         "customers in Washington, Georgia",
         "customers with tier gold in Washington and in Georgia",

@@ -133,7 +133,9 @@ pub(super) fn children(lexicon: &Lexicon<'_>, at: usize) -> Vec<They> {
         .map(|hit| (at + hit.took, hit.what, hit.cost))
         .collect();
     for (all, own, extra) in lexicon.all_children() {
-        for (end, state) in described(own, at, None, true) {
+        let mut described = described(own, at, None, true);
+        described.retain(|(end, state)| !is_both(own, at, (*end, state)));
+        for (end, state) in described {
             for noun in own.subjects(end) {
                 let children = Children {
                     states: vec![state.clone()],

@@ -68,6 +68,13 @@ pub(super) fn add(draft: &Draft, end: usize, cost: u32, filter: Filter, moves: &
     moves.push((end, draft.clone().paying(cost).filtered(filter)));
 }
 
+/// Adds what a preposition or a column's name leads to.
+fn add_led(draft: &Draft, end: usize, cost: u32, filter: Filter, moves: &mut Vec<Move>) {
+    let mut draft = draft.clone();
+    draft.led_value = matches!(filter, Filter::OneOf(..)).then_some(end);
+    add(&draft, end, cost, filter, moves);
+}
+
 /// "who are not active", "returned", "that are paid or shipped"
 fn stated(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     for start in led(lexicon, at) {
@@ -99,7 +106,7 @@ fn compared(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mov
         for column in lexicon.columns(start, &draft.mentioned) {
             let end = start + column.took;
             for (end, filter) in conditions(lexicon, end, column.what) {
-                add(draft, end, column.cost, filter, moves);
+                add_led(draft, end, column.cost, filter, moves);
             }
         }
     }
@@ -494,7 +501,7 @@ fn valued(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>
                         let is_clear = is_said || !is_name();
                         let filter = Filter::OneOf(column, values, negated.is_none());
                         if is_clear && stands_alone(lexicon, at, draft, (end, &filter)) {
-                            add(draft, past, extra, filter, moves);
+                            add_led(draft, past, extra, filter, moves);
                         }
                     }
                 }

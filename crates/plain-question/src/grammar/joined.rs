@@ -52,13 +52,19 @@ pub(super) fn stands_alone(
             .and_then(|last| of_children(lexicon, last));
         return !(is_both(lexicon, at, (end, filter)) && of_children.is_some_and(may_be_theirs));
     }
+    // "In Washington, Georgia" may be a place in another.
+    let is_after_and = joint.is_some() && lexicon.says(at, ",") != joint;
+    let is_bare = joint == Some(place);
+    // What leads to the one value of "in Oslo and Norway" leads to both.
+    if is_after_and && is_bare && draft.led_value == Some(at) {
+        return false;
+    }
     let value = Value {
         lexicon,
         place,
         via: column.via,
-        // "In Washington, Georgia" may be a place in another.
-        is_listed: *is && joint.is_some() && lexicon.says(at, ",") != joint,
-        is_bare: joint == Some(place),
+        is_listed: *is && is_after_and,
+        is_bare,
     };
     said_before(lexicon, draft).all(|before| value.is_apart_from(&before))
 }
@@ -116,8 +122,10 @@ impl<'l, 'a> Value<'l, 'a> {
         } else {
             self.may_be_of(before.lexicon, before.via) || (self.is_bare && !before.are_named)
         };
+        // "Lyon and Oslo, Norway" are three places, or two.
+        let goes_on = self.is_bare && before.values.len() > 1;
         let is_of_one_column = || self.is_listed && self.has_a_column_with(&before.values);
-        !may_be_another && !is_of_one_column()
+        !may_be_another && !goes_on && !is_of_one_column()
     }
 
     fn may_be_of(&self, lexicon: &Lexicon<'_>, via: Option<usize>) -> bool {

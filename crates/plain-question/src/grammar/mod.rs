@@ -50,6 +50,8 @@ pub(crate) struct Draft {
     limit: Option<u64>,
     /// Foreign keys to the rows that the question mentions.
     mentioned: Vec<usize>,
+    /// Where a value ends that a preposition or a column's name leads to, if it is what was read last.
+    led_value: Option<usize>,
     /// The first of the filters that tell a share; those before it tell of what.
     share_from: Option<usize>,
     cost: u32,
