@@ -15,7 +15,7 @@ fn sleep(token: &Token) -> Request {
 
 fn sleepers(observer: &Sql) -> usize {
     let sql = "select count(*) from pg_stat_activity
-                where datname = current_database() and application_name like 'mcp/%' and state = 'active'";
+                where datname = current_database() and application_name like 'mcp/%' and wait_event = 'PgSleep'";
     observer.value(sql).parse().unwrap()
 }
 
@@ -84,7 +84,8 @@ fn a_statement_that_runs_out_of_time_ends_with_its_connection() {
     wait::until("the statement runs", Duration::from_secs(10), || {
         sleepers(&observer) == 1
     });
-    let ours = "application_name like 'mcp/%' and datname = current_database()";
+    let ours =
+        "application_name like 'mcp/%' and datname = current_database() and wait_event = 'PgSleep'";
     let pid = observer.value(&format!("select pid from pg_stat_activity where {ours}"));
     let response = client.receive().unwrap();
     assert!(response.text().contains("57014"), "{}", response.text());

@@ -47,7 +47,7 @@ fn answer(mut command: Command) -> Answer {
 
 fn running(observer: &Sql) -> usize {
     let sql = "select count(*) from pg_stat_activity
-                where datname = current_database() and application_name like 'mcp/%' and state = 'active'";
+                where datname = current_database() and application_name like 'mcp/%' and wait_event = 'PgSleep'";
     observer.value(sql).parse().unwrap()
 }
 

@@ -158,6 +158,7 @@ pub(crate) async fn look_once(sessions: &Sessions) {
         asked.spawn(async move { ask(&session, &name).await });
     }
     asked.join_all().await;
+    sessions.close(FIRST_SESSION);
 }
 
 /// Asks a database whether it is up; nothing is found out where it has no connection to spare.
