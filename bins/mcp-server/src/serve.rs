@@ -95,7 +95,7 @@ async fn over_stdio(
         () = signals.stop() => Ok(Ok(())),
     };
     sessions.finish().await;
-    Ok(served??)
+    served?.context("standard input or output failed; the client may be gone")
 }
 
 /// Serves HTTP on sockets that are bound; calls `ready` when requests are answered. Without `sources`

@@ -28,7 +28,7 @@ use crate::{
     state::Stateful,
 };
 
-const NOT_A_CHANGE: &str = "only one INSERT, UPDATE or DELETE (MERGE from PostgreSQL 17 on) is run here, with or without WITH and RETURNING (query_database reads); \
+const NOT_A_CHANGE: &str = "only one INSERT, UPDATE or DELETE (MERGE from PostgreSQL 17 on) is run here, with or without WITH and RETURNING (query_database reads), and on no table whose rules add further statements; \
     in a session also CREATE TEMP TABLE, DROP TABLE pg_temp.name, SET, RESET, PREPARE, EXECUTE and DEALLOCATE";
 
 const NO_SESSION: &str = "this statement's effect ends with its call, which is in no session: open one with open_session where that is offered, and give its name as session; \
