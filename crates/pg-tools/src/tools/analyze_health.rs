@@ -42,9 +42,9 @@ const CHECKS: [(&str, &str); 11] = [
     ("vacuum", include_str!("analyze_health/vacuum.sql")),
     ("cache_hit", include_str!("analyze_health/cache_hit.sql")),
     ("invalid_indexes", include_str!("analyze_health/invalid_indexes.sql")),
-    ("duplicate_indexes", include_str!("analyze_health/duplicate_indexes.sql")),
+    ("duplicate_indexes", concat!(include_str!("analyze_health/superfluous.sql"), include_str!("analyze_health/duplicate_indexes.sql"))),
     ("index_bloat", include_str!("analyze_health/index_bloat.sql")),
-    ("unused_indexes", include_str!("analyze_health/unused_indexes.sql")),
+    ("unused_indexes", concat!(include_str!("analyze_health/superfluous.sql"), include_str!("analyze_health/unused_indexes.sql"))),
     ("invalid_constraints", include_str!("analyze_health/invalid_constraints.sql")),
 ];
 
