@@ -31,8 +31,8 @@ const DEFINITION: Definition<'_> = Definition {
     offer: Offer::OptIn,
 };
 
-/// Every check, the most urgent first. Each statement gives severity, subject, finding and next step, the
-/// worst first; `$1` multiplies what it tolerates.
+/// Every check, the most urgent first. Each statement gives severity, subject, finding and next step, of each severity
+/// the worst first; `$1` multiplies what it tolerates.
 #[rustfmt::skip]
 const CHECKS: [(&str, &str); 11] = [
     ("wraparound", include_str!("analyze_health/wraparound.sql")),
@@ -215,10 +215,12 @@ struct Check {
     is_alone: bool,
 }
 
-/// Stand around the statement of a check, and give the first `$2` of its findings with the number of all. It goes
-/// on in the order of the statement, as nothing else is asked for.
-const FIRST_OF: &str = "SELECT found.*, pg_catalog.count(*) OVER () AS total FROM (\n";
-const COUNTED: &str = ") found LIMIT $2";
+/// Stand around the statement of a check, and give the first `$2` of its findings with the number of all: the most
+/// severe, and of these in the order of the statement, in which they come to be numbered.
+const FIRST_OF: &str = "SELECT placed.*, pg_catalog.count(*) OVER () AS total \
+     FROM (SELECT found.*, pg_catalog.row_number() OVER () AS of_statement FROM (\n";
+const COUNTED: &str = ") found) placed \
+     ORDER BY pg_catalog.array_position('{critical,warning,info}', severity), of_statement LIMIT $2";
 
 impl Checked {
     fn read(check: &Check, rows: &[Row]) -> Result<Self, ReadError> {

@@ -1,7 +1,8 @@
 -- Slots that keep WAL for nobody, replicas that lag, and an archive that fails.
-SELECT CASE WHEN s.wal_status IN ('unreserved', 'lost') THEN 'critical' ELSE 'warning' END AS severity,
+SELECT CASE WHEN s.wal_status IN ('unreserved', 'lost') THEN 'critical' WHEN s.restart_lsn IS NULL THEN 'info' ELSE 'warning' END AS severity,
        'slot ' || s.slot_name AS subject,
        CASE WHEN s.wal_status = 'lost' THEN 'is lost: the WAL that it needs is gone'
+            WHEN s.restart_lsn IS NULL THEN 'has no reader, has had none yet, and keeps no WAL'
             ELSE pg_catalog.format('has no reader and keeps %s of WAL', pg_catalog.pg_size_pretty(
                 pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
                                                 ELSE pg_catalog.pg_current_wal_lsn() END, s.restart_lsn))) END AS finding,

@@ -31,11 +31,12 @@ async fn ill() {
              CREATE TABLE ward.sliced (a int) PARTITION BY LIST (a);
              CREATE TABLE ward.slice PARTITION OF ward.sliced FOR VALUES IN (1);
              CREATE INDEX sliced_partly ON ONLY ward.sliced (a);
+             CREATE TABLE ward.neglected (a int) WITH (autovacuum_enabled = F); CREATE TABLE ward.tended (a int) WITH (autovacuum_enabled = ON);
              CREATE DOMAIN ward.dose AS int; ALTER DOMAIN ward.dose ADD CONSTRAINT small CHECK (VALUE < 10) NOT VALID;
              CREATE TABLE ward.large AS SELECT repeat(md5(i::text), 60) AS line FROM generate_series(1, 20000) i",
             "DELETE FROM ward.bloated WHERE id % 50 <> 0",
             "VACUUM (ANALYZE) ward.bloated",
-            "SELECT pg_create_physical_replication_slot('lonely', true)",
+            "SELECT pg_create_physical_replication_slot('lonely', true), pg_create_physical_replication_slot('unread')",
             // What is counted already would be added after the reset.
             "SELECT pg_stat_force_next_flush()",
             "SELECT pg_stat_reset()",
@@ -205,6 +206,14 @@ async fn every_illness_is_found_with_what_to_do() {
             "autovacuum = on",
         ),
         (
+            "vacuum",
+            1.0,
+            "ward.neglected",
+            "info",
+            "autovacuum, which is off for it",
+            "ALTER TABLE ward.neglected RESET (autovacuum_enabled)",
+        ),
+        (
             "wraparound",
             0.0,
             "database postgres",
@@ -219,6 +228,14 @@ async fn every_illness_is_found_with_what_to_do() {
             "warning",
             "has no reader and keeps",
             "pg_drop_replication_slot('lonely')",
+        ),
+        (
+            "replication",
+            1.0,
+            "slot unread",
+            "info",
+            "keeps no WAL",
+            "pg_drop_replication_slot('unread')",
         ),
         (
             "sequences",
@@ -261,6 +278,7 @@ async fn what_is_well_is_not_found() {
             "index_bloat",
             "long_transactions",
             "sequences",
+            "vacuum",
             "wraparound",
         ],
     )
@@ -272,6 +290,7 @@ async fn what_is_well_is_not_found() {
         "twice_unique",
         "far_seq",
         "small_seq",
+        "ward.tended",
         "forgetful",
         "database",
     ] {
@@ -283,8 +302,9 @@ async fn what_is_well_is_not_found() {
         .iter()
         .map(|check| &check["outcome"])
         .collect();
-    // In the order of the checks: wraparound, transactions, sequences, duplicates, bloat.
-    assert_eq!(outcomes, ["fine", "fine", "findings", "findings", "fine"]);
+    // In the order of the checks: wraparound, transactions, sequences, vacuum, duplicates, bloat.
+    let expected = ["fine", "fine", "findings", "findings", "findings", "fine"];
+    assert_eq!(outcomes, expected);
 }
 
 #[tokio::test]
@@ -305,6 +325,114 @@ async fn an_index_is_not_bloated_where_widths_are_not_known_or_space_was_asked_f
     let (_, structured) = findings("watcher", 0.01, &["index_bloat"]).await;
     for subject in ["unmeasured_line", "spacious_id"] {
         assert_eq!(about(&structured, subject), [""; 0], "{subject}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_advised_for_a_sequence_near_its_end_gives_it_more_numbers() {
+    let cluster = apart();
+    let admin = superuser(&cluster).await;
+    let sql = "CREATE SCHEMA desk; GRANT USAGE ON SCHEMA desk TO shop_reader; SET search_path = desk;
+        CREATE TABLE plain (id serial); SELECT setval('plain_id_seq', 2000000000);
+        CREATE TABLE identity (id int GENERATED ALWAYS AS IDENTITY); SELECT setval('identity_id_seq', 2000000000);
+        CREATE TABLE wide (id bigint); CREATE SEQUENCE wide_seq AS int OWNED BY wide.id; SELECT setval('wide_seq', 2000000000);
+        CREATE TABLE bound (id int); CREATE SEQUENCE bound_seq MAXVALUE 1000 OWNED BY bound.id; SELECT setval('bound_seq', 950);
+        CREATE TABLE ahead (id int); CREATE SEQUENCE ahead_seq OWNED BY ahead.id; SELECT setval('ahead_seq', 2000000000);
+        CREATE SEQUENCE down INCREMENT -1 MINVALUE -100; SELECT setval('down', -96);
+        CREATE SEQUENCE deep AS int INCREMENT -1; SELECT setval('deep', -2100000000);
+        CREATE SEQUENCE shared; SELECT setval('shared', 32000); CREATE TABLE ours (id bigint DEFAULT nextval('shared'));
+        CREATE TABLE theirs (id smallint DEFAULT nextval('shared'));
+        CREATE TABLE small (id int); CREATE SEQUENCE small_seq AS smallint OWNED BY small.id; SELECT setval('small_seq', 32000);
+        CREATE SEQUENCE whole MINVALUE -9223372036854775808; SELECT setval('whole', 9223372036854775000);
+        GRANT SELECT ON ALL SEQUENCES IN SCHEMA desk TO shop_reader";
+    admin.batch_execute(sql).await.unwrap();
+    let trial = trial(&cluster, "shop_reader", 1.0);
+    let given = json!({ "checks": ["sequences"] });
+    let (text, structured) = trial.done("analyze_health", given.clone()).await;
+    for (subject, table, statement) in [
+        (
+            "plain_id_seq",
+            "plain",
+            "ALTER SEQUENCE desk.plain_id_seq AS bigint NO MAXVALUE",
+        ),
+        (
+            "identity_id_seq",
+            "identity",
+            "ALTER SEQUENCE desk.identity_id_seq AS bigint NO MAXVALUE",
+        ),
+        (
+            "ahead_seq",
+            "ahead",
+            "ALTER SEQUENCE desk.ahead_seq AS bigint NO MAXVALUE",
+        ),
+        (
+            "shared",
+            "theirs",
+            "ALTER SEQUENCE desk.shared AS bigint NO MAXVALUE",
+        ),
+        ("wide_seq", "", "ALTER SEQUENCE desk.wide_seq AS bigint"),
+        ("small_seq", "", "ALTER SEQUENCE desk.small_seq AS integer"),
+        ("deep", "", "ALTER SEQUENCE desk.deep AS bigint"),
+        (
+            "bound_seq",
+            "",
+            "ALTER SEQUENCE desk.bound_seq MAXVALUE 2147483647",
+        ),
+        (
+            "down",
+            "",
+            "ALTER SEQUENCE desk.down MINVALUE -9223372036854775808",
+        ),
+    ] {
+        let found = about(&structured, &format!("desk.{subject}"));
+        let (_, step) = found[0].split_once(" => ").unwrap();
+        assert!(step.ends_with(statement), "{subject}: {step}");
+        let column = format!("make desk.{table}.id a bigint");
+        assert_eq!(step.starts_with(&column), !table.is_empty(), "{step}");
+        if !table.is_empty() {
+            let sql = format!("ALTER TABLE {table} ALTER COLUMN id TYPE bigint");
+            admin.batch_execute(&sql).await.unwrap();
+        }
+        admin.batch_execute(statement).await.unwrap();
+    }
+    assert!(text.contains("no type has more numbers"), "{text}");
+    let (text, _) = trial.done("analyze_health", given).await;
+    assert!(
+        text.starts_with("Findings: 1 critical, 0 warning"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn the_worst_is_told_first_and_not_what_comes_first_in_the_alphabet() {
+    let cluster = apart();
+    let admin = superuser(&cluster).await;
+    let sql = "CREATE SEQUENCE a MAXVALUE 100; CREATE SEQUENCE b MAXVALUE 100; CREATE SEQUENCE c MAXVALUE 100;
+        CREATE SEQUENCE hidden; SELECT setval('a', 80), setval('b', 92), setval('c', 99);
+        GRANT SELECT ON SEQUENCE a, b, c TO shop_reader;
+        CREATE TABLE few (i int) WITH (autovacuum_enabled = off); INSERT INTO few SELECT generate_series(1, 100);
+        CREATE TABLE more (i int) WITH (autovacuum_enabled = off); INSERT INTO more SELECT generate_series(1, 500)";
+    admin.batch_execute(sql).await.unwrap();
+    let sql = "UPDATE few SET i = 0; UPDATE more SET i = 0; DELETE FROM few; DELETE FROM more";
+    admin.batch_execute(sql).await.unwrap();
+    let flush = "SELECT pg_stat_force_next_flush()";
+    admin.batch_execute(flush).await.unwrap();
+    for (check, tolerance, order) in [
+        (
+            "sequences",
+            1.0,
+            &["public.c", "public.b", "public.a", "1 sequence"][..],
+        ),
+        ("vacuum", 0.001, &["public.more", "public.few"]),
+    ] {
+        for limit in 1..=order.len() {
+            let given = json!({ "checks": [check], "limit": limit });
+            let trial = trial(&cluster, "shop_reader", tolerance);
+            let (_, structured) = trial.done("analyze_health", given).await;
+            let findings = structured["findings"].as_array().unwrap().iter();
+            let subjects: Vec<_> = findings.map(|finding| &finding["subject"]).collect();
+            assert_eq!(subjects, order[..limit]);
+        }
     }
 }
 
@@ -495,9 +623,9 @@ async fn a_role_that_sees_its_own_sessions_only_is_told_so() {
     assert!(structured["checks"][0]["note"].is_string());
 
     let (_, structured) = findings("shop_reader", 1.0, &["sequences"]).await;
-    let found = about(&structured, "sequences").remove(0);
+    let found = about(&structured, "3 sequences").remove(0);
     assert!(
-        found.contains("3 cannot be looked at")
+        found.contains("cannot be looked at")
             && found.contains("GRANT SELECT ON ALL SEQUENCES IN SCHEMA ward TO shop_reader"),
         "{found}"
     );
@@ -508,7 +636,7 @@ async fn how_far_a_sequence_is_is_told_to_those_who_may_use_its_schema() {
     ill().await;
     for (schema, role, found) in [
         ("ward", "watcher", "ward.numbered_id_seq"),
-        ("ward", "shop_reader", "3 cannot be looked at"),
+        ("ward", "shop_reader", "3 sequences cannot be looked at"),
         ("shop", "watcher", ""),
         ("shop", "shop_reader", ""),
     ] {
