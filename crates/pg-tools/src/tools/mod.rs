@@ -3,6 +3,7 @@
 mod advise_indexes;
 mod allotted;
 mod analyze_health;
+mod comparisons;
 mod condition;
 mod count_rows;
 mod custom_query;
