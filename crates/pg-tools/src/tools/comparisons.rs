@@ -7,6 +7,8 @@
 pub(super) enum Use {
     Equal,
     Range,
+    /// As a truth value, or asked whether it is null.
+    Alone,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +32,16 @@ pub(super) enum Condition {
     Compares(Vec<Compared>),
 }
 
-/// A column with its table's alias, and what it is compared for.
-pub(super) type Compared = (String, String, Use);
+/// A column that is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Compared {
+    /// What its table is called in the query.
+    pub(super) alias: String,
+    pub(super) column: String,
+    pub(super) used: Use,
+    /// Whether it is made a value of another type before, of which its index knows nothing.
+    pub(super) is_cast: bool,
+}
 
 /// Deeper than this, a condition is not looked into.
 const MOST_DEPTH: usize = 32;
@@ -96,71 +106,123 @@ fn within<'t, 'a>(tokens: &'t [Token<'a>]) -> Option<&'t [Token<'a>]> {
 /// Finds columns with the operator beside them, on either side of one comparison. Two columns of one table serve no
 /// index when they are compared to each other.
 fn in_comparison(tokens: &[Token<'_>]) -> Vec<Compared> {
+    if let Some(alone) = alone(tokens) {
+        return vec![alone];
+    }
     if tokens.first() == Some(&Token::Other("NOT")) {
         return Vec::new();
     }
-    let found = beside_operators(tokens);
     let mentions = |alias: &str| {
         let names = tokens.windows(3).filter(|three| {
             matches!(three, [Token::Name(of), Token::Other("."), Token::Name(_)] if of == alias)
         });
         names.count()
     };
-    let once = found.into_iter().filter(|(alias, ..)| mentions(alias) == 1);
-    once.collect()
-}
-
-fn beside_operators(tokens: &[Token<'_>]) -> Vec<Compared> {
-    let mut found = Vec::new();
-    for at in 0..tokens.len() {
-        let [Token::Name(alias), Token::Other("."), Token::Name(column)] =
-            &tokens[at..tokens.len().min(at + 3)]
-        else {
-            continue;
-        };
-        // An index on the column does not serve a function of it.
-        let before = &tokens[..at];
-        if let [.., Token::Name(_), Token::Other("(")] = before {
-            continue;
-        }
-        let after = after_casts(&tokens[at + 3..]);
-        let behind = before
-            .iter()
-            .rev()
-            .find(|token| **token != Token::Other("("));
-        let operator = [after, behind]
-            .into_iter()
-            .flatten()
-            .find_map(|token| match token {
-                Token::Operator(operator) => Some(*operator),
-                _ => None,
-            });
-        let used = match operator {
-            Some("=") => Use::Equal,
-            Some("<" | "<=" | ">" | ">=") => Use::Range,
-            _ => continue,
-        };
-        found.push((alias.clone(), column.clone(), used));
-    }
+    let found = (0..tokens.len()).filter_map(|at| beside_operator(tokens, at));
     found
+        .filter(|compared| mentions(&compared.alias) == 1)
+        .collect()
 }
 
-/// The first token that is neither a parenthesis that closes nor part of a cast.
-fn after_casts<'t, 'a>(mut tokens: &'t [Token<'a>]) -> Option<&'t Token<'a>> {
+/// Reads a column that is compared with nothing.
+fn alone(tokens: &[Token<'_>]) -> Option<Compared> {
+    let tokens = match tokens {
+        [Token::Other("NOT"), column @ ..] => column,
+        [column @ .., Token::Other("IS"), Token::Other("NULL")]
+        | [
+            column @ ..,
+            Token::Other("IS"),
+            Token::Other("NOT"),
+            Token::Other("NULL"),
+        ] => column,
+        column => column,
+    };
+    let [Token::Name(alias), Token::Other("."), Token::Name(column)] = tokens else {
+        return None;
+    };
+    Some(Compared {
+        alias: alias.clone(),
+        column: column.clone(),
+        used: Use::Alone,
+        is_cast: false,
+    })
+}
+
+/// Reads the column that stands at a place with an operator before or after it.
+fn beside_operator(tokens: &[Token<'_>], at: usize) -> Option<Compared> {
+    let (before, rest) = tokens.split_at(at);
+    let [
+        Token::Name(alias),
+        Token::Other("."),
+        Token::Name(column),
+        after @ ..,
+    ] = rest
+    else {
+        return None;
+    };
+    let opened = before.iter().rev();
+    let opened = opened.take_while(|token| **token == Token::Other("("));
+    let opened = opened.count();
+    let before = before[..before.len() - opened].last();
+    // An index on the column does not serve a function of it, nor what a keyword makes of it.
+    if !matches!(before, None | Some(Token::Operator(_))) {
+        return None;
+    }
+    let (is_cast, after) = after_casts(after, opened);
+    let mut beside = [after, before].into_iter().flatten();
+    let used = beside.find_map(|token| match token {
+        Token::Operator(operator) => Some(*operator),
+        _ => None,
+    });
+    Some(Compared {
+        alias: alias.clone(),
+        column: column.clone(),
+        used: match used? {
+            "=" => Use::Equal,
+            "<" | "<=" | ">" | ">=" => Use::Range,
+            _ => return None,
+        },
+        is_cast,
+    })
+}
+
+/// Steps over the parentheses that were opened before a column and what it is cast to. Says whether that is another
+/// type than its own, and gives what follows.
+fn after_casts<'t, 'a>(
+    mut tokens: &'t [Token<'a>],
+    mut opened: usize,
+) -> (bool, Option<&'t Token<'a>>) {
+    let mut is_cast = false;
     loop {
         tokens = match tokens {
-            [Token::Other(")"), rest @ ..] => rest,
-            // A type's name may have several words, and a length.
-            [Token::Other("::"), rest @ ..] => {
-                let end = rest.iter().position(|token| {
-                    matches!(token, Token::Operator(_)) || *token == Token::Other(")")
-                });
-                &rest[end.unwrap_or(rest.len())..]
+            [Token::Other(")"), rest @ ..] if opened > 0 => {
+                opened -= 1;
+                rest
             }
-            [first, ..] => return Some(first),
-            [] => return None,
+            [Token::Other("::"), rest @ ..] => {
+                let (name, rest) = rest.split_at(length_of_type(rest));
+                // That is how a varchar is compared, which its index serves.
+                is_cast |= !matches!(name, [Token::Name(name)] if name == "text");
+                rest
+            }
+            rest => return (is_cast, rest.first()),
         };
     }
+}
+
+/// The length of a type's name, which may have several words, and a length.
+fn length_of_type(tokens: &[Token<'_>]) -> usize {
+    let mut open = 0_usize;
+    let end = tokens.iter().position(|token| {
+        match token {
+            Token::Other("(") => open += 1,
+            Token::Other(")") if open == 0 => return true,
+            Token::Other(")") => open -= 1,
+            _ => {}
+        }
+        matches!(token, Token::Operator(_))
+    });
+    end.unwrap_or(tokens.len())
 }
 
 /// Splits a condition, or a key that is sorted by.
@@ -231,7 +293,7 @@ mod tests {
 
     #[test]
     fn columns_are_found_beside_their_operators() {
-        use Use::{Equal, Range};
+        use Use::{Alone, Equal, Range};
         for (text, expected) in [
             (
                 "(page_views.path = '/product/7'::text)",
@@ -265,11 +327,20 @@ mod tests {
                 "(u.name = 'it''s o.id = 1'::text)",
                 vec![("u", "name", Equal)],
             ),
-            ("(NOT u.active)", vec![]),
+            ("(lower((u.email)::text) = 'a'::text)", vec![]),
+            ("(COALESCE(o.total, 0) = 4)", vec![]),
+            ("(EXTRACT(year FROM o.placed) = '2020'::numeric)", vec![]),
+            ("((5 - o.total) > 3)", vec![]),
+            ("((o.total % 14) = 3)", vec![]),
+            ("((o.total)::numeric(5,2) = 3)", vec![("o", "total", Equal)]),
+            ("(NOT u.active)", vec![("u", "active", Alone)]),
+            ("u.active", vec![("u", "active", Alone)]),
             ("(NOT (u.id = 5))", vec![]),
             ("(u.a = u.b)", vec![]),
             ("((u.a + u.b) = 5)", vec![]),
-            ("(u.deleted IS NULL)", vec![]),
+            ("(u.deleted IS NULL)", vec![("u", "deleted", Alone)]),
+            ("(u.deleted IS NOT NULL)", vec![("u", "deleted", Alone)]),
+            ("((u.a IS NULL) IS TRUE)", vec![]),
             ("'", vec![]),
             ("\"", vec![]),
         ] {
@@ -277,7 +348,7 @@ mod tests {
             flatten(&condition(text), &mut found);
             let found: Vec<_> = found
                 .iter()
-                .map(|(a, c, u)| (a.as_str(), c.as_str(), *u))
+                .map(|found| (found.alias.as_str(), found.column.as_str(), found.used))
                 .collect();
             assert_eq!(found, expected, "{text}");
         }

@@ -2,6 +2,7 @@
 
 mod findings;
 mod plan;
+mod served;
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     quoting::identifier,
     tools::{
-        comparisons::{Condition, Token, Use, condition, tokens},
+        comparisons::{Compared, Condition, Token, Use, condition, tokens},
         partitions::{Wholes, alias_of_whole},
     },
 };
@@ -212,9 +212,9 @@ fn note(condition: &Condition, tables: &mut BTreeMap<String, Uses>) {
     match condition {
         Condition::All(parts) => parts.iter().for_each(|part| note(part, tables)),
         Condition::Compares(columns) => {
-            for (alias, column, used) in columns {
-                if let Some(uses) = tables.get_mut(alias) {
-                    uses.compared(column, *used);
+            for compared in columns.iter().filter(|compared| !compared.is_cast) {
+                if let Some(uses) = tables.get_mut(&compared.alias) {
+                    uses.compared(&compared.column, compared.used);
                 }
             }
         }
@@ -269,12 +269,14 @@ impl Side {
             // An `OR` within a side has no part in its index.
             Condition::Any(_) => {}
             Condition::Compares(columns) => {
-                for (_, column, used) in columns.iter().filter(|(of, ..)| of == alias) {
-                    let list = match used {
+                let of_table = |compared: &&Compared| compared.alias == alias && !compared.is_cast;
+                for compared in columns.iter().filter(of_table) {
+                    let list = match compared.used {
                         Use::Equal => &mut self.equal,
                         Use::Range => &mut self.range,
+                        Use::Alone => continue,
                     };
-                    add(list, column);
+                    add(list, &compared.column);
                 }
             }
         }
@@ -286,6 +288,7 @@ impl Uses {
         let list = match used {
             Use::Equal => &mut self.equal,
             Use::Range => &mut self.range,
+            Use::Alone => return,
         };
         add(list, column);
     }
@@ -322,6 +325,7 @@ mod tests {
             // One side that no index serves has all rows read.
             ("((o.a = 5) OR (lower(o.b) = 'x'::text))", vec![]),
             ("((o.a = 5) OR (o.b ~~ '%x%'::text))", vec![]),
+            ("((o.a = 5) OR ((o.b)::date = '2024-01-01'::date))", vec![]),
             ("((o.a = 1) OR (o.b = 1) OR (o.c = 1) OR (o.d = 1))", vec![]),
         ] {
             let plan = json!({

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::plan::{Node, Plan};
+use super::{
+    plan::{Node, Plan},
+    served::Served,
+};
 use crate::{
     quoting::written,
     tools::partitions::{Wholes, alias_of_whole},
@@ -56,24 +59,58 @@ fn misestimate(node: &Node<'_>) -> Option<Finding> {
             finding: format!(
                 "{kind} on {relation} was planned for {guess:.0} rows and gave {actual:.0}"
             ),
-            next_step: analyze(&relation),
+            next_step: Served::of_scan(node).estimate_step(&relation, &relation),
         });
     }
+    if !is_join(node) {
+        return None;
+    }
+    let mut inputs = Vec::new();
+    for input in &node.inputs {
+        input.visit(&mut |below| inputs.extend(Input::misjudged(below)));
+    }
+    let finding = format!("{kind} was planned for {guess:.0} rows and gave {actual:.0}");
     // What a join is fed wrongly it also guesses wrongly.
-    let inherits = node.any_below(&mut |below| {
-        // A sort that a merge join goes back in counts rows twice.
-        (is_join(below) || below.relation().is_some()) && wrong_guess(below).is_some()
-    });
-    (is_join(node) && !inherits).then(|| Finding {
-        finding: format!("{kind} was planned for {guess:.0} rows and gave {actual:.0}, although its inputs were guessed well"),
-        next_step: "The joined columns depend on each other in a way that PostgreSQL does not know: ANALYZE both tables, raise the statistics target of the columns, or join on fewer of them.".into(),
-    })
+    match inputs.into_iter().max_by_key(|input| input.is_told) {
+        None => Some(Finding {
+            finding: format!("{finding}, although its inputs were guessed well"),
+            next_step: JOIN_STEP.into(),
+        }),
+        Some(input) => (!input.is_told).then(|| Finding {
+            finding: format!("{finding}; of its inputs, {}", input.finding),
+            next_step: input.next_step,
+        }),
+    }
 }
 
-fn analyze(relation: &str) -> String {
-    format!(
-        "Run ANALYZE {relation}; if the condition combines several columns, CREATE STATISTICS on them."
-    )
+const JOIN_STEP: &str = "The joined columns depend on each other in a way that PostgreSQL does not know: ANALYZE both tables, raise the statistics target of the columns, or join on fewer of them.";
+
+/// An input of a join that was guessed wrongly.
+struct Input {
+    finding: String,
+    next_step: String,
+    /// Whether it is a finding by itself.
+    is_told: bool,
+}
+
+impl Input {
+    fn misjudged(node: &Node<'_>) -> Option<Self> {
+        let (guess, actual) = different_guess(node)?;
+        let (what, next_step) = match node.relation() {
+            Some(relation) => (
+                format!("{} on {relation}", node.kind()),
+                Served::of_scan(node).estimate_step(&relation, &relation),
+            ),
+            // A sort that a merge join goes back in counts rows twice.
+            None if !is_join(node) => return None,
+            None => (node.kind().to_owned(), JOIN_STEP.to_owned()),
+        };
+        Some(Input {
+            finding: format!("{what} was planned for {guess:.0} and gave {actual:.0}"),
+            next_step,
+            is_told: wrong_guess(node).is_some(),
+        })
+    }
 }
 
 fn is_join(node: &Node<'_>) -> bool {
@@ -82,14 +119,19 @@ fn is_join(node: &Node<'_>) -> bool {
 
 /// Gives the planner's guess and what came, where they differ so much that it misleads.
 fn wrong_guess(node: &Node<'_>) -> Option<(f64, f64)> {
+    different_guess(node).filter(|(guess, actual)| guess.max(*actual) >= FEW_ROWS / 10.0)
+}
+
+/// Gives the planner's guess and what came, where one is many times the other, of however few rows.
+fn different_guess(node: &Node<'_>) -> Option<(f64, f64)> {
     // Per loop, as the planner guesses.
     let (guess, actual) = (node.number("Plan Rows")?, node.number("Actual Rows")?);
     let (small, large) = (guess.min(actual).max(1.0), guess.max(actual));
     // A guess that no input was left to prove is no mistake.
-    let misleads = large >= FEW_ROWS / 10.0 && large / small >= WRONG_FACTOR && node.loops() > 0.0;
+    let differs = large / small >= WRONG_FACTOR && node.loops() > 0.0;
     // Nobody knows how many rows more there were.
     let is_known = actual > guess || !node.may_be_stopped;
-    (misleads && is_known).then_some((guess, actual))
+    (differs && is_known).then_some((guess, actual))
 }
 
 fn unselective_scan(node: &Node<'_>) -> Option<Finding> {
@@ -109,6 +151,9 @@ struct Scanned {
     removed: f64,
     kept: f64,
     filter: String,
+    /// What serves the filter, and what a condition that was guessed wrongly.
+    filtered: Served,
+    guessed: Served,
 }
 
 impl Scanned {
@@ -118,6 +163,7 @@ impl Scanned {
         };
         if self.filter.is_empty() {
             filter.clone_into(&mut self.filter);
+            self.filtered = Served::of_scan(node);
         }
         let removed = node.number("Rows Removed by Filter").unwrap_or_default();
         self.removed += removed * node.loops();
@@ -127,6 +173,9 @@ impl Scanned {
 
     fn compare(&mut self, node: &Node<'_>) {
         if let Some((guess, actual)) = wrong_guess(node) {
+            if self.wrong == 0 {
+                self.guessed = Served::of_scan(node);
+            }
             self.wrong += 1;
             self.guess += guess;
             self.actual += actual;
@@ -138,13 +187,14 @@ impl Scanned {
             wrong,
             guess,
             actual,
+            guessed,
             ..
         } = self;
         (*wrong > 0).then(|| Finding {
             finding: format!(
                 "The scans of {wrong} partitions of {table} were planned for {guess:.0} rows and gave {actual:.0}"
             ),
-            next_step: analyze(table),
+            next_step: guessed.estimate_step(table, &format!("each partition of {table}")),
         })
     }
 
@@ -165,9 +215,7 @@ impl Scanned {
                 removed + kept,
                 share * 100.0
             ),
-            next_step: format!(
-                "An index on the columns of that condition lets PostgreSQL read only what it needs: CREATE INDEX ON {relation} (...)."
-            ),
+            next_step: self.filtered.index_step(relation),
         })
     }
 }

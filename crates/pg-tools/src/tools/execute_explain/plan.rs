@@ -131,13 +131,6 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Says whether anything is true of a node below.
-    pub(super) fn any_below(&self, is: &mut impl FnMut(&Node<'a>) -> bool) -> bool {
-        self.inputs
-            .iter()
-            .any(|input| is(input) || input.any_below(is))
-    }
-
     fn write(&self, out: &mut String, depth: usize) {
         let indent = "  ".repeat(depth);
         let mut line = format!("{indent}{}", self.kind());

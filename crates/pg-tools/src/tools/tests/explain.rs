@@ -109,12 +109,113 @@ async fn scans_of_the_partitions_of_one_table_are_one_finding() {
     );
     let step = &structured["findings"][0]["next_step"];
     assert!(
-        step.as_str().unwrap().starts_with("Run ANALYZE days.day;"),
+        step.as_str()
+            .unwrap()
+            .contains("CREATE STATISTICS name ON (expression) FROM each partition of days.day, then ANALYZE days.day;"),
         "{step}"
     );
     let one = json!({ "query": "SELECT * FROM days.day_3 WHERE who = 7" });
     let (_, structured) = caller.done("execute_explain", one).await;
     assert_eq!(structured["findings"], json!([]));
+}
+
+#[tokio::test]
+async fn an_index_on_columns_is_advised_where_it_serves_the_condition() {
+    let caller = reader();
+    for (condition, steps) in [
+        (
+            "path = '/product/7'",
+            &["An index on the columns of that condition"][..],
+        ),
+        (
+            "path = '/product/7' OR milliseconds > 418 AND user_id IS NULL",
+            &["An index on the columns of that condition"],
+        ),
+        (
+            "upper(path) = '/CHECKOUT'",
+            &["No index on a column serves an expression"],
+        ),
+        (
+            "id::numeric = 5.0",
+            &["No index on a column serves an expression"],
+        ),
+        (
+            "milliseconds + 0 = 419",
+            &["No index on a column serves an expression"],
+        ),
+        (
+            "viewed_at::date = '2025-06-03'",
+            &["No index on a column serves an expression"],
+        ),
+        (
+            "path LIKE '%/product/71'",
+            &["No plain index", "gin_trgm_ops"],
+        ),
+        (
+            "string_to_array(path, '/') @> '{product,71}'",
+            &["No B-tree", "USING gin"],
+        ),
+        (
+            "(SELECT u.id FROM users u WHERE u.id = page_views.user_id) = 7",
+            &["No index serves a subquery"],
+        ),
+        (
+            "milliseconds = 419 AND upper(path) = '/CART'",
+            &[
+                "No index on a column serves an expression",
+                "CREATE INDEX ON shop.page_views (milliseconds)",
+            ],
+        ),
+        (
+            "path = '/product/7' OR upper(path) = '/CHECKOUT'",
+            &["No index on a column serves an expression"],
+        ),
+    ] {
+        let query = format!("SELECT * FROM page_views WHERE {condition}");
+        let (texts, structured) = caller
+            .done("execute_explain", json!({ "query": query }))
+            .await;
+        let findings = structured["findings"].as_array().unwrap().iter();
+        let mut scans = findings.filter(|found| found["finding"].to_string().contains("threw"));
+        let step = scans.next().unwrap()["next_step"].to_string();
+        for expected in steps {
+            assert!(step.contains(expected), "{condition}: {}", texts.join("\n"));
+        }
+        let says_both = step.contains("An index on the columns") && step.contains("No ");
+        assert!(!says_both, "{condition}: {step}");
+    }
+}
+
+#[tokio::test]
+async fn statistics_are_advised_of_what_was_guessed() {
+    let caller = reader();
+    for (condition, expected) in [
+        (
+            "upper(path) = '/CART'",
+            "CREATE STATISTICS name ON (expression) FROM shop.page_views",
+        ),
+        (
+            "milliseconds % 2 = 0 AND milliseconds % 4 = 0",
+            "CREATE STATISTICS name ON (expression) FROM shop.page_views",
+        ),
+        (
+            "id <= 1000 AND viewed_at <= '2025-06-03 18:40+00'",
+            "Run ANALYZE shop.page_views",
+        ),
+    ] {
+        let query = format!("SELECT * FROM page_views WHERE {condition}");
+        let (texts, structured) = caller
+            .done("execute_explain", json!({ "query": query }))
+            .await;
+        let found = &structured["findings"][0];
+        let finding = found["finding"].as_str().unwrap();
+        assert!(
+            finding.contains("was planned for"),
+            "{condition}: {texts:?}"
+        );
+        let step = found["next_step"].as_str().unwrap();
+        assert!(step.contains(expected), "{condition}: {step}");
+    }
 }
 
 #[tokio::test]
@@ -194,6 +295,15 @@ async fn a_join_that_wastes_its_pairs_or_is_guessed_wrongly_is_found() {
     let (texts, _) = caller.done("execute_explain", wrong).await;
     assert!(
         texts[1].contains("although its inputs were guessed well"),
+        "{}",
+        texts.join("\n")
+    );
+    let fed = json!({"query": "SELECT count(*) FROM users u JOIN orders o ON o.user_id = u.id WHERE u.id % 14 = 3 AND u.id % 7 = 3"});
+    let (texts, _) = caller.done("execute_explain", fed).await;
+    assert!(
+        texts[1].contains("of its inputs, Seq Scan on shop.users was planned for 1 and gave 72")
+            && !texts[1].contains("guessed well")
+            && texts[1].contains("CREATE STATISTICS name ON (expression) FROM shop.users"),
         "{}",
         texts.join("\n")
     );

@@ -1,0 +1,165 @@
+//! What serves the condition of a scan: indexes and statistics of columns know nothing of expressions.
+
+use super::plan::Node;
+use crate::{
+    quoting::written,
+    tools::comparisons::{Condition, Token, condition, tokens},
+};
+
+/// How far indexes on columns serve a condition, and what its rest is.
+#[derive(Default)]
+pub(super) struct Served {
+    columns: Vec<String>,
+    rest: Rest,
+}
+
+/// What no index on a column serves as it is.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Rest {
+    #[default]
+    Nothing,
+    Expression,
+    Pattern,
+    Contents,
+    Subquery,
+}
+
+const PATTERNS: [&str; 4] = ["~~", "~~*", "~", "~*"];
+const CONTENTS: [&str; 8] = ["@>", "<@", "&&", "?", "?|", "?&", "@@", "@?"];
+
+impl Served {
+    /// Reads what a scan compares.
+    pub(super) fn of_scan(node: &Node<'_>) -> Self {
+        let alias = node.text("Alias").unwrap_or_default();
+        let mut served = Served::default();
+        let conditions = ["Index Cond", "Recheck Cond", "Filter"];
+        for text in conditions.iter().filter_map(|field| node.text(field)) {
+            let columns = columns(&condition(text), alias);
+            if !columns.is_all {
+                served.rest = Rest::of(text);
+            }
+            served.add(columns.names);
+        }
+        served
+    }
+
+    fn add(&mut self, names: Vec<String>) {
+        for name in names {
+            if !self.columns.contains(&name) {
+                self.columns.push(name);
+            }
+        }
+    }
+
+    /// Says which index would have a scan read less.
+    pub(super) fn index_step(&self, relation: &str) -> String {
+        let rest = match self.rest {
+            Rest::Nothing => {
+                return format!(
+                    "An index on the columns of that condition lets PostgreSQL read only what it needs: CREATE INDEX ON {relation} (...)."
+                );
+            }
+            Rest::Expression => format!(
+                "No index on a column serves an expression. One on the expression itself does, if that is immutable: CREATE INDEX ON {relation} ((...)); so does a condition on the bare column."
+            ),
+            Rest::Pattern => format!(
+                "No plain index serves a pattern. One of trigrams does (CREATE EXTENSION pg_trgm; CREATE INDEX ON {relation} USING gin (... gin_trgm_ops)), and text_pattern_ops one that begins with its text."
+            ),
+            Rest::Contents => format!(
+                "No B-tree serves that operator. An index of a method that knows it may: CREATE INDEX ON {relation} USING gin (...), or gist."
+            ),
+            Rest::Subquery => "No index serves a subquery that runs within a condition. Write it as a join, or with EXISTS.".to_owned(),
+        };
+        let columns: Vec<_> = self.columns.iter().map(|name| written(name)).collect();
+        match &columns[..] {
+            [] => rest,
+            columns => format!(
+                "{rest} The part of the condition that compares columns is served by CREATE INDEX ON {relation} ({}).",
+                columns.join(", ")
+            ),
+        }
+    }
+
+    /// Says how PostgreSQL comes to guess better how many rows there are; `sampled` has the statistics.
+    pub(super) fn estimate_step(&self, relation: &str, sampled: &str) -> String {
+        match self.rest {
+            Rest::Nothing => format!(
+                "Run ANALYZE {relation}; if the condition combines several columns, CREATE STATISTICS on them."
+            ),
+            Rest::Expression => format!(
+                "PostgreSQL knows the values of columns and not of expressions: CREATE STATISTICS name ON (expression) FROM {sampled}, then ANALYZE {relation}; or compare the bare column."
+            ),
+            Rest::Pattern | Rest::Contents => format!(
+                "PostgreSQL guesses from a sample how many rows fit: a larger one is taken after ALTER TABLE {relation} ALTER COLUMN name SET STATISTICS 1000 by ANALYZE {relation}."
+            ),
+            Rest::Subquery => {
+                "PostgreSQL cannot guess what a subquery within a condition lets through: write it as a join, or with EXISTS.".to_owned()
+            }
+        }
+    }
+}
+
+impl Rest {
+    fn of(text: &str) -> Self {
+        let tokens = tokens(text);
+        let any = |operators: &[&str]| {
+            let mut tokens = tokens.iter();
+            tokens.any(|token| matches!(token, Token::Operator(sign) if operators.contains(sign)))
+        };
+        if tokens.contains(&Token::Name("SubPlan".to_owned())) {
+            Rest::Subquery
+        } else if any(&PATTERNS) {
+            Rest::Pattern
+        } else if any(&CONTENTS) {
+            Rest::Contents
+        } else {
+            Rest::Expression
+        }
+    }
+}
+
+/// The columns of a condition on which an index serves it.
+struct Columns {
+    names: Vec<String>,
+    /// Whether nothing is left.
+    is_all: bool,
+}
+
+fn columns(condition: &Condition, alias: &str) -> Columns {
+    let of_each = |parts: &[Condition]| -> Vec<Columns> {
+        parts.iter().map(|part| columns(part, alias)).collect()
+    };
+    match condition {
+        Condition::All(parts) => Columns::joined(of_each(parts)),
+        Condition::Any(sides) => {
+            let sides = of_each(sides);
+            // One side that no index serves has all rows read.
+            if sides.iter().any(|side| side.names.is_empty()) {
+                Columns::joined(Vec::new())
+            } else {
+                Columns::joined(sides)
+            }
+        }
+        Condition::Compares(compared) => {
+            let bare = compared
+                .iter()
+                .filter(|compared| compared.alias == alias && !compared.is_cast);
+            Columns::joined(
+                bare.map(|compared| Columns {
+                    names: vec![compared.column.clone()],
+                    is_all: true,
+                })
+                .collect(),
+            )
+        }
+    }
+}
+
+impl Columns {
+    fn joined(parts: Vec<Columns>) -> Self {
+        Columns {
+            is_all: !parts.is_empty() && parts.iter().all(|part| part.is_all),
+            names: parts.into_iter().flat_map(|part| part.names).collect(),
+        }
+    }
+}
