@@ -265,6 +265,44 @@ async fn a_spill_and_a_wrong_guess_are_found() {
 }
 
 #[tokio::test]
+async fn with_the_work_mem_that_is_advised_nothing_goes_to_disk() {
+    let caller = reader();
+    let admin = superuser(cluster()).await;
+    let settings = "SET search_path = shop; SET max_parallel_workers_per_gather = 0";
+    admin.batch_execute(settings).await.unwrap();
+    for query in [
+        "SELECT g FROM generate_series(1, 200000) g ORDER BY hashint4(g)",
+        "SELECT repeat('x', 70) FROM generate_series(1, 100000) g ORDER BY hashint4(g)",
+        "SELECT repeat('x', 300) FROM generate_series(1, 50000) g ORDER BY hashint4(g)",
+        "SELECT path, id FROM page_views a CROSS JOIN generate_series(1, 3) g ORDER BY milliseconds, path",
+        "SELECT DISTINCT repeat('x', 60) || id * g FROM page_views a CROSS JOIN generate_series(1, 3) g",
+    ] {
+        let (texts, structured) = caller
+            .done("execute_explain", json!({ "query": query }))
+            .await;
+        let findings = structured["findings"].as_array().unwrap();
+        let steps = findings
+            .iter()
+            .map(|found| found["next_step"].as_str().unwrap());
+        let work_mem = steps
+            .filter_map(|step| step.split_once("a work_mem of "))
+            .filter_map(|(_, step)| step.split_once(" MB"))
+            .map(|(megabytes, _)| megabytes.parse::<u32>().unwrap())
+            .max();
+        let work_mem = work_mem.unwrap_or_else(|| panic!("{query}: {}", texts.join("\n")));
+        assert!(work_mem < 128, "{query}: {work_mem}");
+        let sql = format!("SET work_mem = '{work_mem}MB'");
+        admin.batch_execute(&sql).await.unwrap();
+        let explain = format!("EXPLAIN (ANALYZE) {query}");
+        let lines = admin.query(&explain, &[]).await.unwrap();
+        let lines: Vec<String> = lines.iter().map(|line| line.get(0)).collect();
+        let is_on_disk =
+            |line: &String| line.contains("Disk Usage") || line.contains("Sort Method: external");
+        assert!(!lines.iter().any(is_on_disk), "{query}: {lines:#?}");
+    }
+}
+
+#[tokio::test]
 async fn a_scan_that_was_stopped_before_its_end_is_no_wrong_guess() {
     let caller = reader();
     for stopped in [
