@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use tokio_postgres::{Row, types::Type};
 
 use super::{
-    Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, allotted::Allotted, keep_first,
+    Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, all_stats, allotted::Allotted,
+    keep_first,
 };
 use crate::{
     Agent,
@@ -53,14 +54,8 @@ const USUAL_LIMIT: u64 = 20;
 
 const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
 
-/// Says whether the role sees what other roles' sessions do.
-const SEES_ALL: &str = "SELECT pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')";
-
 /// Checks of which a role without `pg_read_all_stats` sees its own part only.
 const NEED_ALL_STATS: [&str; 2] = ["long_transactions", "replication"];
-
-const SEES_OWN_ONLY: &str =
-    "the role sees its own sessions only; GRANT pg_read_all_stats to it to see all";
 
 /// The tool.
 pub(crate) struct AnalyzeHealth {
@@ -128,8 +123,7 @@ impl AnalyzeHealth {
         call.arguments.finish()?;
         let wanted: Option<BTreeSet<String>> = wanted.map(|names| names.into_iter().collect());
         let allotted = Allotted::begin(agent, &self.reader);
-        let sees_all = self.reader.ask(agent, SEES_ALL, &[]).await?;
-        let sees_all = sees_all.first().and_then(|row| row.try_get(0).ok());
+        let missing = all_stats::missing(&self.reader, agent).await?;
         let mut wanted: VecDeque<_> = CHECKS
             .iter()
             .filter(|(name, _)| wanted.as_ref().is_none_or(|wanted| wanted.contains(*name)))
@@ -141,7 +135,9 @@ impl AnalyzeHealth {
                 name,
                 sql,
                 limit: limit as i64,
-                is_partial: NEED_ALL_STATS.contains(&name) && sees_all != Some(true),
+                missing: missing
+                    .as_deref()
+                    .filter(|_| NEED_ALL_STATS.contains(&name)),
                 is_last: wanted.is_empty(),
                 is_alone,
             };
@@ -157,7 +153,7 @@ impl AnalyzeHealth {
     async fn check(
         &self,
         agent: &Agent,
-        check: Check,
+        check: Check<'_>,
         allotted: &Allotted,
     ) -> Result<Checked, Failure> {
         let Check { name, limit, .. } = check;
@@ -202,13 +198,13 @@ impl AnalyzeHealth {
 }
 
 /// What one check is to do.
-struct Check {
+struct Check<'a> {
     name: &'static str,
     sql: &'static str,
     /// How many findings are shown at most.
     limit: i64,
-    /// Whether the role sees a part only.
-    is_partial: bool,
+    /// What lets the role see all, where it sees a part only.
+    missing: Option<&'a str>,
     /// Whether no other follows.
     is_last: bool,
     /// Whether it is the only one.
@@ -223,13 +219,15 @@ const COUNTED: &str = ") found) placed \
      ORDER BY pg_catalog.array_position('{critical,warning,info}', severity), of_statement LIMIT $2";
 
 impl Checked {
-    fn read(check: &Check, rows: &[Row]) -> Result<Self, ReadError> {
+    fn read(check: &Check<'_>, rows: &[Row]) -> Result<Self, ReadError> {
         let total = rows.first().map_or(Ok(0), |row| row.try_get("total"));
         Ok(Checked {
             name: check.name,
             findings: rows.iter().map(Finding::read).collect::<Result<_, _>>()?,
             total: total.map_err(|_| ReadError::Unreadable)?,
-            note: check.is_partial.then(|| SEES_OWN_ONLY.to_owned()),
+            note: check.missing.map(|statements| {
+                format!("the role sees its own sessions only; {statements} lets it see all")
+            }),
             is_done: true,
         })
     }

@@ -1,6 +1,7 @@
 //! What every tool is, in the toolbox's own terms, and which there are.
 
 mod advise_indexes;
+mod all_stats;
 mod allotted;
 mod analyze_health;
 mod comparisons;

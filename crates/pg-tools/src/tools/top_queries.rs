@@ -5,7 +5,7 @@ use std::{fmt::Write as _, sync::Arc};
 use serde_json::{Value, json};
 use tokio_postgres::{Row, types::Type};
 
-use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, keep_first};
+use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, all_stats, keep_first};
 use crate::{
     Agent,
     read_only::{ReadError, Reader},
@@ -21,10 +21,9 @@ const DEFINITION: Definition<'_> = Definition {
     offer: Offer::OptIn,
 };
 
-/// Where the extension is, if it is, and whether the role sees the statements of others.
-const INSTALLED: &str = "SELECT (SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e \
-       JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements') AS schema, \
-     pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') AS sees_all";
+/// Where the extension is, if it is.
+const INSTALLED: &str = "SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e \
+     JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements'";
 
 /// What the statements are ordered by.
 const ORDERS: [(&str, &str); 6] = [
@@ -68,7 +67,9 @@ impl TopQueries {
         let limit = agent.most_rows(arguments.number("limit", 1..=100, 10)?);
         let least_calls = arguments.number("min_calls", 1..=1_000_000_000, 1)?;
         arguments.finish()?;
-        let (schema, sees_all) = self.installed(agent).await?;
+        let schema = self.installed(agent).await?;
+        let missing = all_stats::missing(&self.0, agent).await?;
+        let missing = missing.as_deref();
         let order = ORDERS.iter().find(|(name, _)| *name == order);
         let order = order.map_or("total_ms", |(_, column)| *column);
         let sql = statements(&schema, order);
@@ -89,21 +90,18 @@ impl TopQueries {
         let most_bytes = agent.limits(self.0.limits).result_bytes;
         let bytes = |query: &Query| query.line().len();
         let found = match keep_first(&mut queries, most_bytes, bytes) {
-            0 => found(&queries, sees_all),
-            left_out => found(&queries, sees_all).said(format!(
+            0 => found(&queries, missing),
+            left_out => found(&queries, missing).said(format!(
                 "(a result may have {most_bytes} bytes: {left_out} statements are left out)"
             )),
         };
         Ok(found)
     }
 
-    async fn installed(&self, agent: &Agent) -> Result<(String, bool), Failure> {
+    async fn installed(&self, agent: &Agent) -> Result<String, Failure> {
         let rows = self.0.ask(agent, INSTALLED, &[]).await?;
-        let row = rows.first().ok_or(ReadError::Unreadable)?;
-        let unreadable = |_| ReadError::Unreadable;
-        let schema: Option<String> = row.try_get("schema").map_err(unreadable)?;
-        let schema = schema.ok_or_else(|| Failure::told(MISSING))?;
-        Ok((schema, row.try_get("sees_all").map_err(unreadable)?))
+        let row = rows.first().ok_or_else(|| Failure::told(MISSING))?;
+        Ok(row.try_get(0).map_err(|_| ReadError::Unreadable)?)
     }
 }
 
@@ -198,23 +196,24 @@ impl Query {
     }
 }
 
-fn found(queries: &[Query], sees_all: bool) -> Found {
+/// Shows the statements, and what lets the role see those of others where it does not.
+fn found(queries: &[Query], missing: Option<&str>) -> Found {
     let mut text = String::new();
     for (index, query) in queries.iter().enumerate() {
         _ = writeln!(text, "{}. {}", index + 1, query.line());
     }
     let listed: Vec<_> = queries.iter().map(Query::structured).collect();
-    let structured = json!({ "queries": listed, "sees_all": sees_all });
+    let structured = json!({ "queries": listed, "sees_all": missing.is_none() });
     let mut said = vec![match queries.len() {
         0 => "No statement has been counted that fits.".to_owned(),
         count => format!(
             "{count} statement(s); next step: execute_explain or advise_indexes with values in place of $1, $2."
         ),
     }];
-    if !sees_all {
-        said.push(
-            "The role sees the text of its own statements only; GRANT pg_read_all_stats to it to see all.".into(),
-        );
+    if let Some(statements) = missing {
+        said.push(format!(
+            "The role sees the text of its own statements only; {statements} lets it see all."
+        ));
     }
     let found = Found::new(&structured);
     let found = if text.is_empty() {

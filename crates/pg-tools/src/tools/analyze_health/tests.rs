@@ -632,6 +632,29 @@ async fn a_role_that_sees_its_own_sessions_only_is_told_so() {
 }
 
 #[tokio::test]
+async fn what_is_said_to_let_a_role_see_all_does_so() {
+    let cluster = apart();
+    let admin = superuser(&cluster).await;
+    let made = "CREATE ROLE heir LOGIN; CREATE ROLE loner LOGIN NOINHERIT;
+        CREATE ROLE \"Member\" LOGIN NOINHERIT IN ROLE pg_read_all_stats;
+        GRANT CONNECT ON DATABASE postgres TO heir, loner, \"Member\"";
+    admin.batch_execute(made).await.unwrap();
+    for role in ["heir", "loner", "Member"] {
+        let note = async || {
+            let given = json!({ "checks": ["long_transactions"] });
+            let trial = trial(&cluster, role, 1.0);
+            let (_, structured) = trial.done("analyze_health", given).await;
+            structured["checks"][0]["note"].clone()
+        };
+        let told = note().await;
+        let (_, statements) = told.as_str().unwrap().split_once("only; ").unwrap();
+        let (statements, _) = statements.split_once(" lets it see all").unwrap();
+        admin.batch_execute(statements).await.unwrap();
+        assert_eq!(note().await, Value::Null, "{role}: {statements}");
+    }
+}
+
+#[tokio::test]
 async fn how_far_a_sequence_is_is_told_to_those_who_may_use_its_schema() {
     ill().await;
     for (schema, role, found) in [
