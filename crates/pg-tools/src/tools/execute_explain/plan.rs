@@ -32,6 +32,14 @@ const DETAILS: [&str; 10] = [
     "Workers Launched",
 ];
 
+/// Where a node names what it reads.
+const SOURCES: [&str; 4] = [
+    "Relation Name",
+    "Function Name",
+    "CTE Name",
+    "Table Function Name",
+];
+
 impl<'a> Plan<'a> {
     pub(super) fn read(explained: &'a Value) -> Self {
         static NOTHING: Value = Value::Null;
@@ -131,15 +139,53 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Names the node as `EXPLAIN` does in text: what it is for, its variant, and what it reads.
+    fn title(&self) -> String {
+        let mut title = String::new();
+        if let Some(name) = self.text("Subplan Name") {
+            title.push_str(&format!("{name}: "));
+        }
+        if let Some(mode @ ("Partial" | "Finalize")) = self.text("Partial Mode") {
+            title.push_str(&format!("{mode} "));
+        }
+        if self.fields.get("Parallel Aware") == Some(&Value::Bool(true)) {
+            title.push_str("Parallel ");
+        }
+        title.push_str(&self.variant());
+        if let Some(index) = self.text("Index Name") {
+            let word = match self.kind() {
+                "Bitmap Index Scan" => "on",
+                _ => "using",
+            };
+            title.push_str(&format!(" {word} {}", written(index)));
+        }
+        let source = SOURCES.iter().find_map(|field| self.text(field));
+        let alias = self.text("Alias").filter(|alias| source != Some(alias));
+        let source = self.relation().or_else(|| source.map(written));
+        let names: Vec<_> = source.into_iter().chain(alias.map(written)).collect();
+        if !names.is_empty() {
+            title.push_str(&format!(" on {}", names.join(" ")));
+        }
+        title
+    }
+
+    fn variant(&self) -> String {
+        let kind = self.kind();
+        match (kind, self.text("Join Type"), self.text("Strategy")) {
+            (_, Some(join), _) if join != "Inner" => {
+                format!("{} {join} Join", kind.trim_end_matches(" Join"))
+            }
+            ("Aggregate", _, Some("Sorted")) => "GroupAggregate".to_owned(),
+            ("Aggregate", _, Some("Hashed")) => "HashAggregate".to_owned(),
+            ("Aggregate", _, Some("Mixed")) => "MixedAggregate".to_owned(),
+            _ if self.text("Scan Direction") == Some("Backward") => format!("{kind} Backward"),
+            _ => kind.to_owned(),
+        }
+    }
+
     fn write(&self, out: &mut String, depth: usize) {
         let indent = "  ".repeat(depth);
-        let mut line = format!("{indent}{}", self.kind());
-        if let Some(index) = self.text("Index Name") {
-            line.push_str(&format!(" using {}", written(index)));
-        }
-        if let Some(relation) = self.relation() {
-            line.push_str(&format!(" on {relation}"));
-        }
+        let mut line = format!("{indent}{}", self.title());
         if let (Some(cost), Some(rows)) = (self.number("Total Cost"), self.number("Plan Rows")) {
             line.push_str(&format!(" (cost {cost:.2}, rows {rows:.0})"));
         }
@@ -161,6 +207,7 @@ impl<'a> Node<'a> {
         for name in [
             "Rows Removed by Filter",
             "Rows Removed by Join Filter",
+            "Heap Fetches",
             "Shared Hit Blocks",
             "Shared Read Blocks",
             "Temp Written Blocks",
@@ -180,5 +227,29 @@ fn shown(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_node_of_a_parallel_plan_is_named_by_its_part() {
+        let explained = json!({ "Plan": {
+            "Node Type": "Aggregate", "Strategy": "Plain", "Partial Mode": "Finalize",
+            "Plans": [{ "Node Type": "Gather", "Plans": [{
+                "Node Type": "Aggregate", "Strategy": "Sorted", "Partial Mode": "Partial",
+                "Plans": [{
+                    "Node Type": "Index Only Scan", "Parallel Aware": true, "Scan Direction": "Forward",
+                    "Index Name": "b_pkey", "Schema": "s", "Relation Name": "b", "Alias": "b", "Heap Fetches": 7
+                }]
+            }] }]
+        } });
+        let lines = "Finalize Aggregate\n  Gather\n    Partial GroupAggregate\n      \
+            Parallel Index Only Scan using b_pkey on s.b\n          Heap Fetches: 7";
+        assert_eq!(Plan::read(&explained).text(), lines);
     }
 }

@@ -57,6 +57,59 @@ async fn a_plan_names_tables_as_sql_would_and_leaves_out_what_nodes_put_out() {
 }
 
 #[tokio::test]
+async fn a_plan_tells_joins_aliases_and_subplans_apart_as_postgresql_does() {
+    let caller = reader();
+    let text = async |query: &str| {
+        let given = json!({ "query": query, "analyze": false });
+        caller.done("execute_explain", given).await.0.remove(0)
+    };
+    for (query, expected) in [
+        (
+            "SELECT * FROM users u WHERE NOT EXISTS (SELECT FROM orders o WHERE o.user_id = u.id)",
+            &["Anti Join", "on shop.orders o", "on shop.users u"][..],
+        ),
+        (
+            "SELECT * FROM users u WHERE EXISTS (SELECT FROM orders o WHERE o.user_id = u.id AND o.id > u.id)",
+            &["Semi Join"],
+        ),
+        (
+            "SELECT * FROM users u LEFT JOIN generate_series(1, 3) g ON g = u.id",
+            &["Hash Left Join", "Function Scan on generate_series g"],
+        ),
+        (
+            "WITH few AS MATERIALIZED (SELECT role, count(*) FROM users GROUP BY role) SELECT * FROM few a JOIN few b USING (count)",
+            &[
+                "CTE few: HashAggregate",
+                "CTE Scan on few a",
+                "CTE Scan on few b",
+            ],
+        ),
+        (
+            "SELECT (SELECT max(id) FROM users), (SELECT count(*) FROM orders o WHERE o.user_id = u.id) FROM users u ORDER BY id DESC LIMIT 3",
+            &[
+                "InitPlan 1",
+                "SubPlan",
+                "Index Only Scan Backward using users_pkey on shop.users u (",
+            ],
+        ),
+        (
+            "SELECT count(*) FROM (VALUES (1), (2)) AS v (i)",
+            &["Values Scan on \"*VALUES*\""],
+        ),
+        ("SELECT count(*) FROM users", &["Seq Scan on shop.users ("]),
+        (
+            "SELECT count(*) FROM generate_series(1, 3)",
+            &["Function Scan on generate_series ("],
+        ),
+    ] {
+        let text = text(query).await;
+        for expected in expected {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn scans_of_the_partitions_of_one_table_are_one_finding() {
     let admin = superuser(cluster()).await;
     let sql = "CREATE SCHEMA days; GRANT USAGE ON SCHEMA days TO shop_reader; \
