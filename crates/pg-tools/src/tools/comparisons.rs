@@ -39,8 +39,17 @@ pub(super) struct Compared {
     pub(super) alias: String,
     pub(super) column: String,
     pub(super) used: Use,
-    /// Whether it is made a value of another type before, of which its index knows nothing.
-    pub(super) is_cast: bool,
+    pub(super) cast: Cast,
+}
+
+/// What is made of a column before it is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cast {
+    None,
+    /// A `text`, as which PostgreSQL compares a `varchar` by itself: its index serves that, and that of another type not.
+    Text,
+    /// A value of which its index knows nothing.
+    Other,
 }
 
 /// Deeper than this, a condition is not looked into.
@@ -144,7 +153,7 @@ fn alone(tokens: &[Token<'_>]) -> Option<Compared> {
         alias: alias.clone(),
         column: column.clone(),
         used: Use::Alone,
-        is_cast: false,
+        cast: Cast::None,
     })
 }
 
@@ -168,7 +177,7 @@ fn beside_operator(tokens: &[Token<'_>], at: usize) -> Option<Compared> {
     if !matches!(before, None | Some(Token::Operator(_))) {
         return None;
     }
-    let (is_cast, after) = after_casts(after, opened);
+    let (cast, after) = after_casts(after, opened);
     let mut beside = [after, before].into_iter().flatten();
     let used = beside.find_map(|token| match token {
         Token::Operator(operator) => Some(*operator),
@@ -182,17 +191,16 @@ fn beside_operator(tokens: &[Token<'_>], at: usize) -> Option<Compared> {
             "<" | "<=" | ">" | ">=" => Use::Range,
             _ => return None,
         },
-        is_cast,
+        cast,
     })
 }
 
-/// Steps over the parentheses that were opened before a column and what it is cast to. Says whether that is another
-/// type than its own, and gives what follows.
+/// Steps over the parentheses that were opened before a column and what it is cast to, and gives that and what follows.
 fn after_casts<'t, 'a>(
     mut tokens: &'t [Token<'a>],
     mut opened: usize,
-) -> (bool, Option<&'t Token<'a>>) {
-    let mut is_cast = false;
+) -> (Cast, Option<&'t Token<'a>>) {
+    let mut cast = Cast::None;
     loop {
         tokens = match tokens {
             [Token::Other(")"), rest @ ..] if opened > 0 => {
@@ -201,11 +209,13 @@ fn after_casts<'t, 'a>(
             }
             [Token::Other("::"), rest @ ..] => {
                 let (name, rest) = rest.split_at(length_of_type(rest));
-                // That is how a varchar is compared, which its index serves.
-                is_cast |= !matches!(name, [Token::Name(name)] if name == "text");
+                cast = match (cast, name) {
+                    (Cast::None | Cast::Text, [Token::Name(name)]) if name == "text" => Cast::Text,
+                    _ => Cast::Other,
+                };
                 rest
             }
-            rest => return (is_cast, rest.first()),
+            rest => return (cast, rest.first()),
         };
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     quoting::identifier,
     tools::{
-        comparisons::{Compared, Condition, Token, Use, condition, tokens},
+        comparisons::{Cast, Compared, Condition, Token, Use, condition, tokens},
         partitions::{Wholes, alias_of_whole},
     },
 };
@@ -212,7 +212,10 @@ fn note(condition: &Condition, tables: &mut BTreeMap<String, Uses>) {
     match condition {
         Condition::All(parts) => parts.iter().for_each(|part| note(part, tables)),
         Condition::Compares(columns) => {
-            for compared in columns.iter().filter(|compared| !compared.is_cast) {
+            for compared in columns
+                .iter()
+                .filter(|compared| compared.cast != Cast::Other)
+            {
                 if let Some(uses) = tables.get_mut(&compared.alias) {
                     uses.compared(&compared.column, compared.used);
                 }
@@ -269,7 +272,8 @@ impl Side {
             // An `OR` within a side has no part in its index.
             Condition::Any(_) => {}
             Condition::Compares(columns) => {
-                let of_table = |compared: &&Compared| compared.alias == alias && !compared.is_cast;
+                let of_table =
+                    |compared: &&Compared| compared.alias == alias && compared.cast != Cast::Other;
                 for compared in columns.iter().filter(of_table) {
                     let list = match compared.used {
                         Use::Equal => &mut self.equal,

@@ -3,13 +3,15 @@
 use super::plan::Node;
 use crate::{
     quoting::written,
-    tools::comparisons::{Condition, Token, condition, tokens},
+    tools::comparisons::{Cast, Condition, Token, condition, tokens},
 };
 
 /// How far indexes on columns serve a condition, and what its rest is.
 #[derive(Default)]
 pub(super) struct Served {
     columns: Vec<String>,
+    /// Whether a column of them is compared as a `text`, which only the index of a `varchar` serves.
+    is_as_text: bool,
     rest: Rest,
 }
 
@@ -38,6 +40,7 @@ impl Served {
             if !columns.is_all {
                 served.rest = Rest::of(text);
             }
+            served.is_as_text |= columns.is_as_text;
             served.add(columns.names);
         }
         served
@@ -55,8 +58,12 @@ impl Served {
     pub(super) fn index_step(&self, relation: &str) -> String {
         let rest = match self.rest {
             Rest::Nothing => {
+                let cast = match self.is_as_text {
+                    true => " What is cast to text there has to be a varchar for it; compare another type without the cast.",
+                    false => "",
+                };
                 return format!(
-                    "An index on the columns of that condition lets PostgreSQL read only what it needs: CREATE INDEX ON {relation} (...)."
+                    "An index on the columns of that condition lets PostgreSQL read only what it needs: CREATE INDEX ON {relation} (...).{cast}"
                 );
             }
             Rest::Expression => format!(
@@ -83,6 +90,9 @@ impl Served {
     /// Says how PostgreSQL comes to guess better how many rows there are; `sampled` has the statistics.
     pub(super) fn estimate_step(&self, relation: &str, sampled: &str) -> String {
         match self.rest {
+            Rest::Nothing if self.is_as_text => format!(
+                "Run ANALYZE {relation}; compare what is cast to text and is no varchar without the cast, which PostgreSQL knows nothing of."
+            ),
             Rest::Nothing => format!(
                 "Run ANALYZE {relation}; if the condition combines several columns, CREATE STATISTICS on them."
             ),
@@ -121,6 +131,7 @@ impl Rest {
 /// The columns of a condition on which an index serves it.
 struct Columns {
     names: Vec<String>,
+    is_as_text: bool,
     /// Whether nothing is left.
     is_all: bool,
 }
@@ -143,10 +154,11 @@ fn columns(condition: &Condition, alias: &str) -> Columns {
         Condition::Compares(compared) => {
             let bare = compared
                 .iter()
-                .filter(|compared| compared.alias == alias && !compared.is_cast);
+                .filter(|compared| compared.alias == alias && compared.cast != Cast::Other);
             Columns::joined(
                 bare.map(|compared| Columns {
                     names: vec![compared.column.clone()],
+                    is_as_text: compared.cast == Cast::Text,
                     is_all: true,
                 })
                 .collect(),
@@ -158,6 +170,7 @@ fn columns(condition: &Condition, alias: &str) -> Columns {
 impl Columns {
     fn joined(parts: Vec<Columns>) -> Self {
         Columns {
+            is_as_text: parts.iter().any(|part| part.is_as_text),
             is_all: !parts.is_empty() && parts.iter().all(|part| part.is_all),
             names: parts.into_iter().flat_map(|part| part.names).collect(),
         }

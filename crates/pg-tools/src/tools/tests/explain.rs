@@ -189,6 +189,10 @@ async fn an_index_on_columns_is_advised_where_it_serves_the_condition() {
             &["No index on a column serves an expression"],
         ),
         (
+            "milliseconds::text = '419'",
+            &["What is cast to text there has to be a varchar"],
+        ),
+        (
             "id::numeric = 5.0",
             &["No index on a column serves an expression"],
         ),
