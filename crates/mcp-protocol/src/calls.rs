@@ -25,11 +25,7 @@ pub(crate) fn arguments(params: &Params<'_>) -> Result<Box<RawValue>, Failure> {
 /// Reads the request for one of `prompts`; its required arguments must be there.
 pub(crate) fn prompt(params: &Params<'_>, prompts: &[Prompt]) -> Result<PromptCall, Failure> {
     let name: String = params::required("name", params.name)?;
-    let prompt = prompts.iter().find(|prompt| prompt.name == name);
-    let prompt = prompt.ok_or_else(|| {
-        let known = prompts.iter().map(|prompt| &*prompt.name);
-        Failure::invalid_params(unknown("prompt", &name, known))
-    })?;
+    let prompt = find(&name, prompts)?;
     let arguments: Option<BTreeMap<String, String>> =
         params::optional("arguments", params.arguments)?;
     let arguments = arguments.unwrap_or_default();
@@ -42,6 +38,16 @@ pub(crate) fn prompt(params: &Params<'_>, prompts: &[Prompt]) -> Result<PromptCa
         return Err(Failure::invalid_params(message));
     }
     Ok(PromptCall { name, arguments })
+}
+
+fn find<'a>(name: &str, prompts: &'a [Prompt]) -> Result<&'a Prompt, Failure> {
+    prompts
+        .iter()
+        .find(|prompt| prompt.name == name)
+        .ok_or_else(|| {
+            let known = prompts.iter().map(|prompt| &*prompt.name);
+            Failure::invalid_params(unknown("prompt", name, known))
+        })
 }
 
 /// Says that something is not there, and what is: all of it, unless it is too much to be of use.
@@ -60,19 +66,11 @@ pub(crate) fn unknown<'a>(
     }
 }
 
-/// Checks that what is completed is there, if it is a prompt.
-pub(crate) fn check_completed(call: &CompletionCall, prompts: &[Prompt]) -> Result<(), Failure> {
-    match &call.reference {
-        Reference::Prompt { name } if prompts.iter().all(|prompt| prompt.name != *name) => {
-            let known = prompts.iter().map(|prompt| &*prompt.name);
-            Err(Failure::invalid_params(unknown("prompt", name, known)))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Reads the request for completions.
-pub(crate) fn completion(params: &Params<'_>) -> Result<CompletionCall, Failure> {
+/// Reads the request for completions; a prompt that it names must be one of `prompts`.
+pub(crate) fn completion(
+    params: &Params<'_>,
+    prompts: &[Prompt],
+) -> Result<CompletionCall, Failure> {
     #[derive(Deserialize)]
     struct Argument {
         name: String,
@@ -84,6 +82,9 @@ pub(crate) fn completion(params: &Params<'_>) -> Result<CompletionCall, Failure>
         arguments: BTreeMap<String, String>,
     }
     let reference: Reference = params::required_object("ref", params.reference)?;
+    if let Reference::Prompt { name } = &reference {
+        find(name, prompts)?;
+    }
     let argument: Argument = params::required_object("argument", params.argument)?;
     let known: Option<Known> = params::optional_object("context", params.context)?;
     Ok(CompletionCall {

@@ -234,11 +234,8 @@ impl<H: Handler> Service<H> {
                 self.finish(&asking, outcome, None)
             }
             Method::Complete => {
-                let call = calls::completion(params)
-                    .and_then(|call| {
-                        calls::check_completed(&call, &handler.prompts(&asking.scope.principal))?;
-                        Ok(call)
-                    })
+                let prompts = handler.prompts(&asking.scope.principal);
+                let call = calls::completion(params, &prompts)
                     .inspect_err(|_| self.refuse(&asking, CallRefusal::WrongArguments))?;
                 let context = self.context(&asking)?;
                 let completion = self

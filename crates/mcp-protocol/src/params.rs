@@ -147,6 +147,7 @@ mod tests {
     use crate::calls;
     use crate::client;
     use crate::input::InputRequest;
+    use crate::model::Prompt;
 
     fn raw(text: &str) -> Box<RawValue> {
         RawValue::from_string(text.to_owned()).unwrap()
@@ -156,9 +157,14 @@ mod tests {
     fn a_list_is_never_taken_for_an_object() {
         let reference = r#""ref":{"type":"ref/prompt","name":"p"}"#;
         let argument = r#""argument":{"name":"a","value":"v"}"#;
+        let prompt = Prompt {
+            name: "p".into(),
+            ..Prompt::default()
+        };
         let complete = |text: &str| {
             let whole = raw(text);
-            calls::completion(&Params::read(Some(&whole)).unwrap()).map(|_| ())
+            let params = Params::read(Some(&whole)).unwrap();
+            calls::completion(&params, std::slice::from_ref(&prompt)).map(|_| ())
         };
         assert!(complete(&format!("{{{reference},{argument}}}")).is_ok());
         for text in [
