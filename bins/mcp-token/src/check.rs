@@ -5,7 +5,9 @@ use std::{fmt, path::Path};
 use server_config::{Config, Problems, Sources};
 use token_store::{Loaded, PasswordSource, Policy, Role, Token, TokenFile};
 
-use crate::{failure::Failure, fields::unknown_fields, json, missing, text, tools, world::World};
+use crate::{
+    failure::Failure, fields::unknown_fields, json, missing_file, text, tools, world::World,
+};
 
 /// What was found.
 #[derive(Default)]
@@ -69,7 +71,7 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
             }
             Ok(loaded) => {
                 count = loaded.set.len();
-                findings.warnings.extend(missing(&file, &loaded));
+                findings.warnings.extend(missing_file(&file, &loaded));
                 findings.look(&path, &loaded, known);
             }
             Err(error) => findings.errors.push(error.to_string()),

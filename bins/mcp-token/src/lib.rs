@@ -91,14 +91,14 @@ fn token_file(sources: &Sources) -> Result<TokenFile, Failure> {
 /// Reads the tokens. That there is no file may be a slip in its name.
 fn load(file: &TokenFile, world: &mut World<'_>) -> Result<Loaded, Failure> {
     let loaded = file.load()?;
-    if let Some(missing) = missing(file, &loaded) {
+    if let Some(missing) = missing_file(file, &loaded) {
         world.complain("warning", &missing);
     }
     Ok(loaded)
 }
 
 /// Tells that there is no file.
-fn missing(file: &TokenFile, loaded: &Loaded) -> Option<String> {
+fn missing_file(file: &TokenFile, loaded: &Loaded) -> Option<String> {
     let path = file.path().display().to_string();
     loaded.identity.is_none().then(|| {
         format!(
