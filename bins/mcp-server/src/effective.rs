@@ -34,22 +34,46 @@ pub(crate) fn run(show: &ShowToken, sources: &Sources) -> anyhow::Result<()> {
         .load()
         .map_err(|error| anyhow!("{error}"))?;
     let token = show.token.find(loaded.set.iter())?;
-    let survey = on_runtime(survey(&config, token.clone()))?;
-    let limits = limits(&config, &token);
     let known = shown(show, sources)?;
+    let survey = match on_runtime(survey(&config, token.clone())) {
+        Ok(survey) => survey,
+        Err(error) => {
+            print(&known)?;
+            return Err(error);
+        }
+    };
+    let limits = limits(&config, &token);
+    let others = others(&config, &survey);
     let text = if show.json {
         let mut object: Value = serde_json::from_str(&known).context("a record is JSON")?;
-        object["effective"] = structured(&survey, &others(&config, &survey));
+        object["effective"] = structured(&survey, &others);
         object["effective"]["limits"] = limits.into_iter().collect();
         format!("{object}\n")
     } else {
-        let others = others(&config, &survey);
         format!("{known}\n{}", text(&token, &survey, &others, &limits))
     };
+    print(&text)?;
+    all_usable(&survey)
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
         // A reader that has gone, such as `head`, has read as much as it wants.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         printed => printed.context("failed to print"),
+    }
+}
+
+/// Fails when a database could not be asked: what a script reads would be the rights of a token without it.
+fn all_usable(survey: &Survey) -> anyhow::Result<()> {
+    let unusable = survey
+        .databases
+        .iter()
+        .filter(|found| found.problem.is_some());
+    let names: Vec<String> = unusable.map(|found| found.name.clone()).collect();
+    match names.as_slice() {
+        [] => Ok(()),
+        names => bail!("databases that can NOT be used: {}", listed(names)),
     }
 }
 

@@ -99,11 +99,32 @@ fn show_effective_tells_what_a_token_can_and_can_not_do() {
         assert!(text.contains(expected), "{expected} is not in:\n{text}");
     }
     world.edit(&token, &["--set-role", "no_such_role"]);
-    let text = world.run(&words);
-    assert!(
-        text.contains("Database shop can NOT be used: ERROR: the role \"no_such_role\""),
-        "{text}"
-    );
+    let said = world.setup.mcp_token(&words);
+    assert_eq!(said.code, 1, "{}", said.stderr);
+    for (expected, stream) in [
+        (
+            "Database shop can NOT be used: ERROR: the role \"no_such_role\"",
+            &said.stdout,
+        ),
+        ("Limits: rows 7;", &said.stdout),
+        (
+            "error: databases that can NOT be used: shop\n",
+            &said.stderr,
+        ),
+    ] {
+        assert!(stream.contains(expected), "{expected} is not in:\n{stream}");
+    }
+    let said = world.setup.mcp_token(&[&words[..], &["--json"]].concat());
+    assert_eq!(said.code, 1, "{}", said.stderr);
+    let json: Value = serde_json::from_str(&said.stdout).unwrap();
+    let problem = &json["effective"]["databases"][0]["problem"];
+    assert!(problem.as_str().unwrap().contains("no_such_role"), "{json}");
+    world.edit(&token, &["--role", "r", "--role-password-env", "NOT_SET"]);
+    let said = world.setup.mcp_token(&words);
+    assert_eq!(said.code, 1, "{}", said.stderr);
+    let shows_entry = said.stdout.contains("password in $NOT_SET");
+    assert!(shows_entry && said.stderr.contains("password"), "{said:?}");
+    world.edit(&token, &["--role", "default"]);
     world.setup.expire_at(&token, 1_700_000_000);
     let text = world.run(&words);
     assert!(
