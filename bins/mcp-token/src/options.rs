@@ -114,7 +114,8 @@ pub(crate) fn refused(invalid: &InvalidPolicy) -> String {
         // What follows tells how to take a field out of the file.
         None => invalid.must.split("; delete").next().unwrap_or_default(),
     };
-    format!("--{option} {must}")
+    let wrong = invalid.networks.map(|wrong| format!(" ({wrong})"));
+    format!("--{option} {must}{}", wrong.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -170,6 +170,10 @@ fn a_policy_that_is_wrong_is_refused_and_nothing_written() {
             "--allow-from must be addresses or networks with commas",
         ),
         (&["--allow-from", "::ffff:10.0.0.1"], "without ::ffff:"),
+        (
+            &["--allow-from", "::1, 10.0.0.1/8"],
+            "without ::ffff: (entry 2 is none)\n",
+        ),
         (&["--access", "admin"], "--access must be read or write"),
         (
             &["--role-password-env", "X"],

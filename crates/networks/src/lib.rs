@@ -24,6 +24,23 @@ pub struct Networks(Box<[Network]>);
 )]
 pub struct InvalidNetwork;
 
+/// Why a list is none of networks; entries are counted from 1, and none is repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidNetworks {
+    /// Nothing stands in it.
+    #[error("the list is empty")]
+    Empty,
+    /// It is longer than [`Networks::MAX`].
+    #[error("the list has more than {} entries", Networks::MAX)]
+    Long,
+    /// This entry is no network.
+    #[error("entry {0} is none")]
+    None(usize),
+    /// This entry is the same network as an earlier one.
+    #[error("entry {0} is the same as an earlier one")]
+    Twice(usize),
+}
+
 impl Network {
     /// Says whether an address is in the network. An IPv4 address that came through an IPv6 socket counts as itself.
     ///
@@ -112,20 +129,38 @@ impl Networks {
     /// The most networks that a list may have.
     pub const MAX: usize = 1_000;
 
-    /// Reads networks; nothing when there is none, too many, one twice, or one that is none.
-    #[must_use]
-    pub fn read<'a>(texts: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+    /// Reads networks.
+    ///
+    /// # Errors
+    /// There is none, there are too many, one stands there twice, or one is none.
+    ///
+    /// ```
+    /// use networks::{InvalidNetworks, Networks};
+    ///
+    /// let office = Networks::read(["192.0.2.0/24", "2001:db8::/32"])?;
+    /// assert!(office.contains("192.0.2.7".parse()?));
+    /// let wrong = Networks::read(["192.0.2.0/24", "192.0.2.7/24"]);
+    /// assert_eq!(wrong, Err(InvalidNetworks::None(2)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidNetworks> {
         let texts = texts.into_iter();
         // Most lists are told how long they are, and then take no more room than they need.
         let mut list = Vec::with_capacity(texts.size_hint().0.min(Self::MAX));
-        for text in texts {
-            let network: Network = text.parse().ok()?;
-            if list.len() == Self::MAX || list.contains(&network) {
-                return None;
+        for (entry, text) in (1..).zip(texts) {
+            let network = text.parse().map_err(|_| InvalidNetworks::None(entry))?;
+            if list.contains(&network) {
+                return Err(InvalidNetworks::Twice(entry));
+            }
+            if list.len() == Self::MAX {
+                return Err(InvalidNetworks::Long);
             }
             list.push(network);
         }
-        (!list.is_empty()).then(|| Self(list.into()))
+        match list.is_empty() {
+            true => Err(InvalidNetworks::Empty),
+            false => Ok(Self(list.into())),
+        }
     }
 
     /// Says whether an address is in one of the networks.

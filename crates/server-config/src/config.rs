@@ -530,15 +530,13 @@ fn proxies(settings: &Settings, problems: &mut Problems) -> Option<Proxies> {
         }
     }
     let networks = Networks::read(texts.iter().map(String::as_str));
-    if networks.is_none() && problems.0.len() == before {
-        let most = Networks::MAX;
-        problems.add(
-            PATH,
-            format!("must have {most} networks at most, and none twice"),
-        );
+    if let Err(wrong) = &networks
+        && problems.0.len() == before
+    {
+        problems.add(PATH, format!("must hold different networks ({wrong})"));
     }
     Some(Proxies {
-        networks: networks?,
+        networks: networks.ok()?,
         by_forwarded: settings.text("http.forwarded_header") == Some("Forwarded"),
     })
 }

@@ -521,7 +521,11 @@ fn a_proxy_that_cannot_be_trusted_is_told_with_the_fix() {
             "0.0.0.0/0 is everybody; name the addresses",
         ),
         ("[\"::/0\"]", "", "::/0 is everybody"),
-        ("[127.0.0.1, 127.0.0.1]", "", "none twice"),
+        (
+            "[127.0.0.1, 127.0.0.1]",
+            "",
+            "different networks (entry 2 is the same",
+        ),
         ("{a: b}", "", "must be a list"),
         (
             "[127.0.0.1]",

@@ -80,9 +80,9 @@ pub use file::{
 };
 pub use format::{FormatError, Problem, entry_fields};
 pub use policy::{
-    Access, ByteSize, FIELDS, FilePath, InvalidNetwork, InvalidPolicy, InvalidQuantity, KeptPolicy,
-    LIMITS, Limit, Limits, Login, Names, Network, Networks, PasswordSource, Policy, Role, RoleName,
-    Span, VariableName,
+    Access, ByteSize, FIELDS, FilePath, InvalidNetwork, InvalidNetworks, InvalidPolicy,
+    InvalidQuantity, KeptPolicy, LIMITS, Limit, Limits, Login, Names, Network, Networks,
+    PasswordSource, Policy, Role, RoleName, Span, VariableName,
 };
 pub use secret::{RandomError, Secret, TokenHash};
 pub use selector::{SelectError, Selector};

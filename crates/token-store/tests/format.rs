@@ -349,7 +349,19 @@ fn every_mistake_is_named_with_its_line_and_token() {
             "the field `allow_from` must be a list of addresses",
         ),
         (
+            entry("  allow_from: [10.0.0.0/8, 10.0.0.1/8]\n"),
+            "delete the line to allow any (entry 2 is none)",
+        ),
+        (
+            entry("  allow_from: [::1, 10.0.0.0/8, ::1]\n"),
+            "(entry 3 is the same as an earlier one)",
+        ),
+        (
             entry("  allow_from: []\n"),
+            "delete the line to allow any (the list is empty)",
+        ),
+        (
+            entry("  allow_from: {a: b}\n"),
             "the field `allow_from` must be",
         ),
         (

@@ -13,7 +13,7 @@ use crate::{
     policy::{
         ACCESS, Access, Field, InvalidPolicy, KeptPolicy, LIMITS, Limits, Login, NAMES, NETWORKS,
         Names, Networks, PasswordSource, Policy, ROLE, ROLE_NAME, Role, RoleName, TWO_PASSWORDS,
-        TWO_ROLES, invalid,
+        TWO_ROLES, invalid, no_networks,
     },
     secret::TokenHash,
     token::{Previous, Token},
@@ -113,8 +113,8 @@ fn names(field: &'static str, given: &Given<'_>) -> Result<Names, InvalidPolicy>
 }
 
 fn networks(given: &Given<'_>) -> Result<Networks, InvalidPolicy> {
-    let networks = given.list().and_then(Networks::read);
-    networks.ok_or(invalid("allow_from", NETWORKS))
+    let list = given.list().ok_or(invalid("allow_from", NETWORKS))?;
+    Networks::read(list).map_err(no_networks)
 }
 
 fn role_name(field: &'static str, given: &Given<'_>) -> Result<RoleName, InvalidPolicy> {

@@ -11,7 +11,7 @@ pub(crate) use kept::Field;
 pub use kept::KeptPolicy;
 pub use limits::{LIMITS, Limit, Limits};
 pub use names::Names;
-pub use networks::{InvalidNetwork, Network, Networks};
+pub use networks::{InvalidNetwork, InvalidNetworks, Network, Networks};
 pub use units::{ByteSize, InvalidQuantity, Span};
 
 /// What a token may do and use up; whatever is missing takes the server's default.
@@ -112,12 +112,14 @@ pub enum Access {
 
 /// A field of a policy does not hold what it must. The value is not repeated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the field `{field}` {must}")]
+#[error("the field `{field}` {must}{reason}", reason = .networks.map(|wrong| format!(" ({wrong})")).unwrap_or_default())]
 pub struct InvalidPolicy {
     /// The field, such as `limits.rows`.
     pub field: &'static str,
     /// What it must be, and how to write it.
     pub must: &'static str,
+    /// What is wrong with a list of networks, and which of its entries.
+    pub networks: Option<InvalidNetworks>,
 }
 
 pub(crate) const NAMES: &str =
@@ -128,7 +130,7 @@ pub(crate) const TWO_ROLES: &str =
     "cannot stand beside `role`: log in as one role, or switch to one; delete one of the two";
 pub(crate) const TWO_PASSWORDS: &str = "has two passwords; keep password_env or password_file";
 pub(crate) const ACCESS: &str = "must be read or write";
-pub(crate) const NETWORKS: &str = "must be a list of addresses or networks without bits beyond the prefix, such as [\"10.0.0.0/8\", \"2001:db8::1\"], those of IPv4 without ::ffff: before them; delete the line to allow any";
+pub(crate) const NETWORKS: &str = "must be a list of addresses or networks without bits beyond the prefix, such as [\"10.0.0.0/8\", \"2001:db8::1\"], each once, those of IPv4 without ::ffff: before them; delete the line to allow any";
 pub(crate) const VARIABLE: &str = "must be the name of an environment variable";
 pub(crate) const FILE: &str = "must be an absolute path, as UTF-8 text without control characters";
 const NO_USER: &str = "needs the role's name beside it";
@@ -212,7 +214,7 @@ fn names(field: &'static str, text: Option<&str>) -> Result<Option<Names>, Inval
 }
 
 fn networks(text: Option<&str>) -> Result<Option<Networks>, InvalidPolicy> {
-    text.map(|text| Networks::read(items(text)).ok_or(invalid("allow_from", NETWORKS)))
+    text.map(|text| Networks::read(items(text)).map_err(no_networks))
         .transpose()
 }
 
@@ -257,7 +259,18 @@ fn role(
 }
 
 pub(crate) fn invalid(field: &'static str, must: &'static str) -> InvalidPolicy {
-    InvalidPolicy { field, must }
+    InvalidPolicy {
+        field,
+        must,
+        networks: None,
+    }
+}
+
+pub(crate) fn no_networks(wrong: InvalidNetworks) -> InvalidPolicy {
+    InvalidPolicy {
+        networks: Some(wrong),
+        ..invalid("allow_from", NETWORKS)
+    }
 }
 
 impl RoleName {
