@@ -573,7 +573,7 @@ fn tls(settings: &Settings, problems: &mut Problems) -> Option<Tls> {
     }
     let mut required = |path: &str, flag: &str| {
         let file = settings.text(path).map(PathBuf::from);
-        if file.is_none() {
+        if file.is_none() && !settings.is_mistaken(path) {
             problems.add(
                 path,
                 format!("is missing; with TLS on, name the PEM file with {flag} FILE"),

@@ -312,7 +312,7 @@ fn build(
     }
     let mut required = |path: &str, fix: &str| {
         let found = settings.text(path).map(str::to_owned);
-        if found.is_none() {
+        if found.is_none() && !settings.is_mistaken(path) {
             problems.add(place(path), format!("is missing; {fix}"));
         }
         found

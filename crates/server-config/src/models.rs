@@ -182,7 +182,9 @@ impl Section<'_> {
         let given = ["model", "url", "key_env", "key_file", "ca_file"]
             .into_iter()
             .find(|key| self.text(key).is_some());
-        if let (None, Some(given)) = (provider, given) {
+        if let (None, Some(given)) = (provider, given)
+            && !self.settings.is_mistaken(&self.path("provider"))
+        {
             let message = format!("is missing, and {} is given", self.path(given));
             problems.add(self.path("provider"), message);
         }
@@ -192,8 +194,9 @@ impl Section<'_> {
     /// Reads the model. `variable` holds the key by custom, for the provider's own address.
     fn model(&self, variable: Option<&str>, problems: &mut Problems) -> Option<Model> {
         let name = self.text("model").map(str::to_owned);
-        if name.is_none() {
-            problems.add(self.path("model"), "is missing; name the provider's model");
+        let path = self.path("model");
+        if name.is_none() && !self.settings.is_mistaken(&path) {
+            problems.add(path, "is missing; name the provider's model");
         }
         let key = self.key(variable, problems);
         Some(Model {

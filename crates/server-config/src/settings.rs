@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     /// The key of a list, whose entries have a table of their own.
     list: Option<&'static str>,
     values: BTreeMap<&'static str, Value>,
+    /// Keys that were meant, and are told to be wrong.
+    mistaken: Vec<String>,
 }
 
 impl Settings {
@@ -35,6 +37,7 @@ impl Settings {
             keys,
             list: None,
             values,
+            mistaken: Vec::new(),
         }
     }
 
@@ -77,6 +80,7 @@ impl Settings {
                     None => {
                         let (found, tree) = culprit(key, tree);
                         problems.add(place.of(&path), wrong(key, &found) + quoting(key, tree));
+                        self.mistaken.push(path);
                     }
                 }
             } else if self
@@ -90,12 +94,20 @@ impl Settings {
                     _ => problems.add(place.of(&path), "must be a map with keys of its own"),
                 }
             } else {
-                problems.add(place.of(&path), self.unknown(prefix, name));
+                let (message, meant) = self.unknown(prefix, name);
+                problems.add(place.of(&path), message);
+                self.mistaken.extend(meant);
             }
         }
     }
 
-    fn unknown(&self, prefix: &str, name: &str) -> String {
+    /// Says whether a key was meant and is told to be wrong, so that it need not be told to be missing.
+    pub(crate) fn is_mistaken(&self, path: &str) -> bool {
+        self.mistaken.iter().any(|mistaken| mistaken == path)
+    }
+
+    /// Says that a key is not known, and which was meant, if one was.
+    fn unknown(&self, prefix: &str, name: &str) -> (String, Option<String>) {
         let list = self.list.filter(|_| prefix.is_empty());
         let mut siblings: Vec<&str> = self
             .keys
@@ -112,11 +124,21 @@ impl Settings {
             .map(|key| key.path)
             .collect();
         match (nearest(name, siblings.iter().copied()), &elsewhere[..]) {
-            (Some(meant), _) => format!("unknown key; did you mean `{meant}`?"),
-            (None, [meant]) => format!("unknown key here; did you mean `{meant}`?"),
+            (Some(meant), _) => (
+                format!("unknown key; did you mean `{meant}`?"),
+                Some(match prefix {
+                    "" => meant.to_owned(),
+                    _ => format!("{prefix}.{meant}"),
+                }),
+            ),
+            (None, [meant]) => (
+                format!("unknown key here; did you mean `{meant}`?"),
+                Some((*meant).to_owned()),
+            ),
             (None, _) => {
                 siblings.dedup();
-                format!("unknown key; known here: {}", siblings.join(", "))
+                let known = siblings.join(", ");
+                (format!("unknown key; known here: {known}"), None)
             }
         }
     }

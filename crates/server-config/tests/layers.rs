@@ -103,7 +103,6 @@ fn every_problem_is_reported_at_once_with_its_place_and_fix() {
         "databases[0] (a).usr: unknown key; did you mean `user`?",
         "databases[2] (a).databases: unknown key; did you mean `database`?",
         "databases[0] (a).port: must be a whole number from 1 to 65535, not 70000",
-        "databases[0] (a).user: is missing",
         "databases[2] (a).sslmode: must be one of disable",
         "databases[1] (a).name: is used by an entry before",
         "databases[2] (a).name: is used by an entry before",
@@ -111,6 +110,44 @@ fn every_problem_is_reported_at_once_with_its_place_and_fix() {
     ] {
         assert!(problems.contains(needle), "{needle}\n---\n{problems}");
     }
+}
+
+#[test]
+fn a_key_that_is_wrong_is_not_told_to_be_missing_as_well() {
+    for (yaml, told) in [
+        (
+            "databases: [{name: a, usr: x}]",
+            "databases[0] (a).usr: unknown key; did you mean `user`?",
+        ),
+        (
+            "databases: [{name: a, user: [x]}]",
+            "databases[0] (a).user: must be a text",
+        ),
+        (
+            "databases: [{nam: a, user: x}]",
+            "databases[0].nam: unknown key; did you mean `name`?",
+        ),
+        (
+            "llm: {provider: gemini, model: m}",
+            "llm.provider: must be one of",
+        ),
+        (
+            "llm: {provider: openai, modle: m, key_env: K}",
+            "llm.modle: unknown key",
+        ),
+        (
+            "http: {enabled: true, tls: {enabled: true, cert_fil: c, key_file: k}}",
+            "http.tls.cert_fil: unknown key",
+        ),
+    ] {
+        let problems = Bench::new(yaml).load().unwrap_err();
+        assert_eq!(problems.0.len(), 1, "{yaml}: {problems}");
+        assert!(problems.to_string().contains(told), "{yaml}: {problems}");
+    }
+    let missing = Bench::new("databases: [{name: a, colour: x}]").load();
+    let missing = missing.unwrap_err().to_string();
+    let told = ["colour: unknown key; known here", "user: is missing"];
+    assert!(told.iter().all(|told| missing.contains(told)), "{missing}");
 }
 
 #[test]
