@@ -31,6 +31,10 @@ pub(crate) enum Failure {
     LongGrace,
     #[error("no expiry is given; give one with --expiry (or -token-expiry), such as 90d, or never")]
     NoExpiry,
+    #[error(
+        "the input ended at a question, and nothing was made; press Return for a blank answer, or give --note, --database and --expiry"
+    )]
+    NoAnswer,
     #[error("the database \"{name}\" is not configured; {choice}", name = text::printable(.name), choice = choice(.known))]
     UnknownDatabase { name: String, known: Vec<String> },
     #[error("the note has {0} characters, more than 1000; write a shorter one")]
@@ -125,6 +129,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::NoExpiry
+            | Self::NoAnswer
             | Self::Expiry(_)
             | Self::LongGrace
             | Self::LongNote(_)

@@ -30,7 +30,7 @@ pub(crate) fn complete(
     }
     let note = match &add.note {
         Some(note) => note.clone(),
-        None => ask(world, "Note, such as \"Production API\" (optional): ")?.unwrap_or_default(),
+        None => ask(world, "Note, such as \"Production API\" (optional): ")?,
     };
     let databases = match given {
         None if databases.len() > 1 => match database(databases, world)? {
@@ -69,9 +69,9 @@ fn database(names: &[String], world: &mut World<'_>) -> Result<Option<String>, F
     world.ask(&list).map_err(Failure::Input)?;
     loop {
         let answer = ask(world, "Database (name or number, blank for the default): ")?;
-        let Some(answer) = answer.filter(|answer| !answer.is_empty()) else {
+        if answer.is_empty() {
             return Ok(None);
-        };
+        }
         let numbered = || {
             let number: usize = answer.parse().ok()?;
             names.get(number.checked_sub(1)?)
@@ -90,8 +90,7 @@ fn database(names: &[String], world: &mut World<'_>) -> Result<Option<String>, F
 /// Asks until the answer is an expiry: nobody should make a token for ever by pressing Return.
 fn expiry(world: &mut World<'_>) -> Result<Expiry, Failure> {
     loop {
-        let answer =
-            ask(world, "Expiry (such as 30d, 1y, or never): ")?.ok_or(Failure::NoExpiry)?;
+        let answer = ask(world, "Expiry (such as 30d, 1y, or never): ")?;
         match answer.parse() {
             Ok(expiry) => return Ok(expiry),
             Err(error) => world.complain("error", &error),
@@ -99,10 +98,14 @@ fn expiry(world: &mut World<'_>) -> Result<Expiry, Failure> {
     }
 }
 
-/// Reads one line, without the blanks around it; nothing at the end of the input.
-fn ask(world: &mut World<'_>, prompt: &str) -> Result<Option<String>, Failure> {
+/// Reads one line, without the blanks around it. The end of the input (Ctrl-D) is no answer, not even a blank one.
+fn ask(world: &mut World<'_>, prompt: &str) -> Result<String, Failure> {
     world.ask(prompt).map_err(Failure::Input)?;
     let mut line = String::new();
     let read = world.stdin.read_line(&mut line).map_err(Failure::Input)?;
-    Ok((read > 0).then(|| line.trim().to_owned()))
+    if read == 0 {
+        world.ask("\n").map_err(Failure::Input)?;
+        return Err(Failure::NoAnswer);
+    }
+    Ok(line.trim().to_owned())
 }

@@ -298,11 +298,26 @@ fn a_wrong_answer_is_explained_and_asked_again() {
 }
 
 #[test]
-fn an_end_of_input_before_the_expiry_makes_no_token() {
-    for answers in ["", "note", "note\n", "note\n\n", "note\n\n6m\n"] {
+fn an_end_of_input_at_any_question_makes_no_token() {
+    for (answers, expiry) in [
+        ("", None),
+        ("note", None),
+        ("note\n", None),
+        ("note\n\n", None),
+        ("note\n\n6m\n", None),
+        ("", Some("1d")),
+        ("note\n", Some("1d")),
+        ("note\nwrong\n", Some("1d")),
+    ] {
         let bench = Bench::with_databases();
-        let result = bench.ask(answers);
+        let add = Add {
+            expiry: expiry.map(|expiry| expiry.parse().unwrap()),
+            ..Add::default()
+        };
+        let result = bench.run_with(Action::Add(add), false, Some(answers));
         assert_eq!(result.exit, Exit::Usage, "{answers:?}");
+        let told = "\nerror: the input ended at a question, and nothing was made; ";
+        assert!(result.stderr.contains(told), "{}", result.stderr);
         assert!(!bench.file().exists(), "{answers:?}");
     }
 }
