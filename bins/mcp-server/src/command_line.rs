@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
-use mcp_token::{Action as TokenAction, Add, Command as TokenCommand};
+use mcp_token::{Action as TokenAction, Add, Call, Command as TokenCommand};
 use server_config::{
     Sources,
     arguments::{Exposed, double_dashes},
@@ -202,11 +202,10 @@ where
     let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
     let exposed = Exposed::find(&words);
     understand(words).map_err(|error| {
-        exposed
-            .filter(|_| error.use_stderr())
-            .map_or(error, |exposed| {
-                CommandLine::command().error(ErrorKind::UnknownArgument, exposed)
-            })
+        exposed.filter(|_| error.use_stderr()).map_or_else(
+            || Call::with_tip(error),
+            |exposed| CommandLine::command().error(ErrorKind::UnknownArgument, exposed),
+        )
     })
 }
 
@@ -343,6 +342,33 @@ mod tests {
         ] {
             let error = parse(words(line)).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_stands_in_the_wrong_place_is_told_with_the_right_one() {
+        for (line, told) in [
+            (
+                "mcp-server -token-file F show-token token-1",
+                "the options of 'show-token' stand behind it: mcp-server show-token --help shows them",
+            ),
+            (
+                "mcp-server -http demo",
+                "the options of 'demo' stand behind it",
+            ),
+            ("mcp-server rotate token-1", "'mcp-token rotate' does that"),
+            ("mcp-server add-token", "'mcp-token add' does that"),
+            (
+                "mcp-server -rotate-token token-1",
+                "'mcp-token rotate' does that",
+            ),
+            ("mcp-server -verify", "'mcp-token verify' does that"),
+            ("mcp-server -add-token -note x", "exists: '--token-note'"),
+        ] {
+            let error = parse(words(line)).expect_err(line).to_string();
+            assert!(error.contains(told), "{line}: {error}");
+            let tips = error.matches("tip:").count();
+            assert_eq!(tips, 1, "{error}");
         }
     }
 

@@ -17,6 +17,7 @@ use token_store::{Expiry, Selector};
 use crate::{
     command::{Action, Add, Command, CreateRole, Edit, Grace, Unused, VerifyAudit},
     options::PolicyOptions,
+    tip,
 };
 
 /// What stands on a command line is seen by everybody on the machine, and kept by shells.
@@ -174,11 +175,10 @@ impl Call {
         let line: Vec<OsString> = line.into_iter().map(Into::into).collect();
         let exposed = Exposed::find(&line);
         let line = CommandLine::try_parse_from(double_dashes(line, &valued)).map_err(|error| {
-            exposed
-                .filter(|_| error.use_stderr())
-                .map_or(error, |exposed| {
-                    CommandLine::command().error(ErrorKind::UnknownArgument, exposed)
-                })
+            exposed.filter(|_| error.use_stderr()).map_or_else(
+                || Self::with_tip(error),
+                |exposed| CommandLine::command().error(ErrorKind::UnknownArgument, exposed),
+            )
         })?;
         if let Verb::Verify { misplaced } = &line.verb
             && !misplaced.is_empty()
@@ -203,6 +203,16 @@ impl Call {
             token_file: line.common.token_file,
             effective,
         })
+    }
+
+    /// Adds to what is wrong with a command line, also one of `mcp-server`, which command of `mcp-token` was meant.
+    #[must_use]
+    pub fn with_tip(error: clap::Error) -> clap::Error {
+        let line = CommandLine::command();
+        let verbs = line
+            .get_subcommands()
+            .map(|verb| verb.get_name().to_owned());
+        tip::with_tip(error, &verbs.collect::<Vec<_>>())
     }
 
     /// Gives the line by which `mcp-server` answers instead, when the databases have to be asked; this program has no

@@ -38,6 +38,7 @@ mod role;
 mod rotate;
 mod terminal;
 mod text;
+mod tip;
 mod tools;
 mod verify;
 mod world;

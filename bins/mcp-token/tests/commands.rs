@@ -596,6 +596,20 @@ fn the_command_line_is_read_with_one_dash_or_two() {
 }
 
 #[test]
+fn the_spelling_of_the_server_is_told_with_that_of_here() {
+    for (line, told) in [
+        ("mcp-token -add-token", "'mcp-token add' does that"),
+        ("mcp-token list-tokens", "'mcp-token list' does that"),
+        ("mcp-token show-token x", "'mcp-token show' does that"),
+        ("mcp-token add -token-note x", "it is called '--note' here"),
+    ] {
+        let error = Call::parse(line.split(' ')).unwrap_err().to_string();
+        assert!(error.contains(told), "{line}: {error}");
+        assert_eq!(error.matches("tip:").count(), 1, "{error}");
+    }
+}
+
+#[test]
 fn a_token_on_the_command_line_of_verify_is_refused_and_not_repeated() {
     for token in ["O9ms9jqTfUdy", "-9ms9jqTfUdy", "--9ms9jqTfUdy"] {
         for line in [
