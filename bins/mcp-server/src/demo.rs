@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use private_postgres::{Cluster, Options, Programs, Search, sample};
 use server_config::{CONFIG_FILE_NAME, Config, Sources, TOKEN_FILE_NAME};
 use time::{Duration, OffsetDateTime};
-use token_store::{EditError, Names, NewToken, Secret, TokenFile};
+use token_store::{EditError, Names, NewToken, Secret, Token, TokenFile, UsageLog};
 use tokio_postgres::NoTls;
 
 use crate::{
@@ -38,7 +38,7 @@ pub(crate) fn run(options: &Demo) -> anyhow::Result<()> {
             (home.config_for_cluster(&cluster)?, Some(cluster))
         }
     };
-    let secret = home.add_token(&config)?;
+    let secret = home.add_token(&config, cluster.is_some())?;
     let welcome = Welcome {
         home: &home,
         secret: &secret,
@@ -165,9 +165,9 @@ impl Home {
         })
     }
 
-    /// Makes a token for this run. Those of earlier runs stay valid, so that a client that was set up
-    /// once goes on working.
-    fn add_token(&self, config: &Config) -> anyhow::Result<Secret> {
+    /// Makes a token for this run. Those of earlier runs that somebody uses stay valid, so that a client that was set up
+    /// once goes on working; with `alone`, no other demo runs in this folder, and the others go.
+    fn add_token(&self, config: &Config, alone: bool) -> anyhow::Result<Secret> {
         let secret = Secret::generate()?;
         let now = OffsetDateTime::now_utc();
         let new = NewToken {
@@ -176,10 +176,24 @@ impl Home {
             expires_at: Some(now + TOKEN_LIFE),
             ..NewToken::default()
         };
-        TokenFile::new(self.token_file())
-            .edit(|draft| draft.create(&secret, new, now).map_err(EditError::from))?;
+        let used = UsageLog::load(&UsageLog::path_for(&self.token_file())).0;
+        TokenFile::new(self.token_file()).edit(|draft| {
+            if alone {
+                draft.remove_where(|token| is_like(token, &new) && !used.contains_key(&token.id));
+            }
+            draft.create(&secret, new, now).map_err(EditError::from)
+        })?;
         Ok(secret)
     }
+}
+
+/// Says whether a token was made as `new` is going to be, and not edited since.
+fn is_like(token: &Token, new: &NewToken) -> bool {
+    *token.note == *new.note
+        && token.databases == new.databases
+        && token.policy.is_empty()
+        && token.previous.is_none()
+        && token.expires_at == Some(token.created_at + TOKEN_LIFE)
 }
 
 /// PostgreSQL does not run as root, and another user cannot enter root's home.
@@ -305,6 +319,7 @@ fn program(name: &str) -> PathBuf {
 mod tests {
     use super::*;
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    use token_store::{TokenId, Usage};
 
     #[test]
     fn a_folder_that_a_configuration_cannot_name_is_refused() {
@@ -318,6 +333,47 @@ mod tests {
         let refused = Home::of(&options).and_then(|home| home.config_for_url("postgres://u@h/d"));
         let told = format!("{:#}", refused.unwrap_err());
         assert!(told.contains("--data"), "{told}");
+    }
+
+    #[test]
+    fn a_token_of_an_earlier_run_stays_only_where_it_was_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().to_owned();
+        let home = Home { folder };
+        let config = home.config_for_url("postgres://u@h/d").unwrap();
+        let file = TokenFile::new(home.token_file());
+        let ids = || -> Vec<TokenId> {
+            let set = file.load().unwrap().set;
+            set.iter().map(|token| token.id.clone()).collect()
+        };
+        home.add_token(&config, true).unwrap();
+        let used = ids().remove(0);
+        let mut log = UsageLog::default();
+        let usage = Usage {
+            at: OffsetDateTime::now_utc(),
+            address: None,
+            client: String::new(),
+            calls: 1,
+            rows: 1,
+        };
+        log.add(used.clone(), usage);
+        log.save(&UsageLog::path_for(&home.token_file())).unwrap();
+        let edited = home.add_token(&config, true).unwrap();
+        file.edit(|draft| {
+            let token = draft.iter().find(|token| token.hash == edited.hash());
+            let id = token.map(|token| token.id.clone()).unwrap();
+            draft.change(&id, |token| token.note = "mine".into());
+            Ok::<_, EditError>(())
+        })
+        .unwrap();
+        for _ in 0..3 {
+            home.add_token(&config, true).unwrap();
+        }
+        let kept = ids();
+        assert!(kept.len() == 3 && kept[0] == used, "{kept:?}");
+        // Another demo may be serving with it.
+        home.add_token(&config, false).unwrap();
+        assert_eq!(ids()[..3], kept);
     }
 
     #[test]
