@@ -6,7 +6,7 @@ use server_config::{Config, Problems, Sources};
 use token_store::{Loaded, PasswordSource, Policy, Role, Token, TokenFile};
 
 use crate::{
-    failure::Failure, fields::unknown_fields, json, missing_file, text, tools, world::World,
+    failure::Failure, fields::unknown_fields, json, missing_file, role, text, tools, world::World,
 };
 
 /// What was found.
@@ -122,6 +122,13 @@ impl Findings {
                 "{}: the key `{}` beside `tokens` is not known and has no effect",
                 text::printable(&file.display().to_string()),
                 text::printable(key)
+            ));
+        }
+        let tokens = loaded.set.iter().map(|token| &**token);
+        for password in role::unclaimed(file, tokens) {
+            self.warnings.push(format!(
+                "{}: no token has this password: drop the role, if it is still there (`DROP OWNED BY`, `DROP ROLE`), and delete the file",
+                text::printable(&password.to_string_lossy())
             ));
         }
         for token in loaded.set.iter() {

@@ -1,6 +1,7 @@
 //! A role of a token's own, with no more rights than the token needs: the SQL that makes it, and running that.
 
 use std::{
+    collections::HashSet,
     ffi::OsString,
     fs::{self, DirBuilder, OpenOptions},
     io::{self, Write},
@@ -172,10 +173,39 @@ fn name(token: &Token) -> String {
     format!("mcp_{}", id.to_ascii_lowercase())
 }
 
+/// Passwords that are told one by one.
+const MOST_UNCLAIMED: usize = 100;
+
+/// Finds passwords of roles that were made for tokens that there are not, or not any more.
+pub(crate) fn unclaimed<'a>(
+    token_file: &Path,
+    tokens: impl Iterator<Item = &'a Token>,
+) -> Vec<PathBuf> {
+    let claimed = tokens.filter_map(|token| Some(made_for(token, token_file)?.1));
+    let claimed: HashSet<PathBuf> = claimed.collect();
+    let there = folder(token_file).and_then(fs::read_dir);
+    let paths = there.into_iter().flatten().flatten();
+    let mut unclaimed: Vec<PathBuf> = paths
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == KIND))
+        .filter(|path| !claimed.contains(path))
+        .take(MOST_UNCLAIMED)
+        .collect();
+    unclaimed.sort();
+    unclaimed
+}
+
+/// How the files of passwords end.
+const KIND: &str = "password";
+
 fn password_path(token_file: &Path, role: &str) -> io::Result<PathBuf> {
+    Ok(folder(token_file)?.join(format!("{role}.{KIND}")))
+}
+
+fn folder(token_file: &Path) -> io::Result<PathBuf> {
     let mut folder = std::path::absolute(token_file)?.into_os_string();
     folder.push(".roles");
-    Ok(PathBuf::from(folder).join(format!("{role}.password")))
+    Ok(folder.into())
 }
 
 impl PasswordFile {

@@ -7,9 +7,12 @@ use std::{
     collections::HashSet,
     fs::{self, File},
     io::{Read, Write},
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::unix::{
+        fs::PermissionsExt,
+        process::{CommandExt, ExitStatusExt},
+    },
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::Mutex,
     thread,
 };
@@ -197,8 +200,48 @@ fn a_role_whose_making_was_to_end_leaves_nothing_behind() {
     interrupt(|program| kill_process(program, Signal::TERM));
 }
 
+#[test]
+fn what_a_killed_role_leaves_is_told_and_the_command_can_be_run_again() {
+    let bench = Bench::new();
+    let program = making_a_role(&bench);
+    kill_process_group(Pid::from_child(&program), Signal::KILL).unwrap();
+    assert_eq!(program.wait_with_output().unwrap().status.signal(), Some(9));
+    let id = bench.ids().into_iter().next().unwrap();
+    let unused = bench.command(&["list", "--unused", "never"]).output();
+    assert!(stdout(&unused.unwrap()).contains(&id));
+    let again = making_a_role(&bench);
+    assert_eq!(bench.ids().len(), 2);
+    kill_process_group(Pid::from_child(&again), Signal::INT).unwrap();
+    let again = stderr(&again.wait_with_output().unwrap());
+    assert_eq!(again, "error: interrupted; the token was removed again\n");
+    let password = format!("mcp_{}.password", id.replace('-', "_"));
+    for (words, told) in [
+        (&["check"][..], false),
+        (&["remove", &id], true),
+        (&["check"], true),
+    ] {
+        let output = bench.command(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let said = stderr(&output);
+        assert_eq!(said.contains(&password), told, "{words:?}: {said}");
+        assert_eq!(said.contains("DROP ROLE"), told, "{words:?}: {said}");
+    }
+}
+
 fn interrupt(kill: impl FnOnce(Pid) -> rustix::io::Result<()>) {
     let bench = Bench::new();
+    let program = making_a_role(&bench);
+    kill(Pid::from_child(&program)).unwrap();
+    let output = program.wait_with_output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(said, "error: interrupted; the token was removed again\n");
+    assert!(bench.set().is_empty());
+    assert!(!bench.path().join("tokens.yaml.roles").exists());
+}
+
+/// Starts a program that makes a role, and waits until it has come so far.
+fn making_a_role(bench: &Bench) -> Child {
     let config = bench.path().join("c.yaml");
     fs::write(&config, "databases: [{name: a, user: u}]\n").unwrap();
     // It tells that it was started, and then waits for a server that does not answer.
@@ -227,14 +270,7 @@ fn interrupt(kill: impl FnOnce(Pid) -> rustix::io::Result<()>) {
         .unwrap();
     let mut line = [0; 8];
     started.read_exact(&mut line).unwrap();
-    assert_eq!(bench.set().len(), 1);
-    kill(Pid::from_child(&program)).unwrap();
-    let output = program.wait_with_output().unwrap();
-    let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert_eq!(said, "error: interrupted; the token was removed again\n");
-    assert!(bench.set().is_empty());
-    assert!(!bench.path().join("tokens.yaml.roles").exists());
+    program
 }
 
 #[test]
