@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use audit_log::{AuditLog, Entry, Options, Status};
+use audit_log::{AuditLog, Entry, Options, Position, Status};
 use pg_tools::{Account, CallKind, Ledger, masked, session_of};
 use server_config::{Audit as Terms, Config};
 use session_pool::{End, Loss};
@@ -63,6 +63,14 @@ pub(crate) async fn beside<T>(
     served
 }
 
+/// Says where a log goes on; one that begins does not go on after a file that was moved away.
+fn place(end: Position) -> String {
+    match end.seq {
+        0 => "which begins a new log".into(),
+        seq => format!("after line {seq} with the hash {}", end.hash),
+    }
+}
+
 fn entry(event: &str) -> Entry {
     Entry::new(event, OffsetDateTime::now_utc())
 }
@@ -76,11 +84,10 @@ impl Audit {
         let log = AuditLog::open(options, |report| announce!("[AUDIT] {report}"));
         // Its message holds the whole story already.
         let log = log.map_err(|error| anyhow::anyhow!("audit.file: {error}"))?;
-        let (file, end) = (terms.file.display(), log.head());
         announce!(
-            "[AUDIT] Calls are recorded in {file}, after line {} with the hash {}",
-            end.seq,
-            end.hash
+            "[AUDIT] Calls are recorded in {}, {}",
+            terms.file.display(),
+            place(log.head())
         );
         Ok(Audit {
             log,

@@ -67,6 +67,11 @@ pub enum Fault {
         "the file goes on after line {0}, and the file before it does not end there; name the oldest file first, and leave none out"
     )]
     OtherBefore(u64),
+    /// The file begins a log, and does not go on after the one before.
+    #[error(
+        "the file begins a log of its own, as when the one before it is moved away while no server runs; check the two apart, each with the hash that the server's log has of its end (`--expect`)"
+    )]
+    BeginsAnew,
     /// Lines are missing before it.
     #[error("{} missing before it", missing(*from, *to))]
     Missing {
@@ -103,7 +108,10 @@ pub fn verify(
     };
     let after = beginning(&first).map_err(|fault| file.broken(fault))?;
     if before.is_some_and(|before| before != after) {
-        return Err(file.broken(Fault::OtherBefore(after.seq)));
+        return Err(file.broken(match after.seq {
+            0 => Fault::BeginsAnew,
+            seq => Fault::OtherBefore(seq),
+        }));
     }
     let mut verified = Verified {
         lines: 0,

@@ -263,6 +263,19 @@ fn a_rotated_log_goes_on_in_a_new_file() {
 }
 
 #[test]
+fn a_log_that_was_moved_away_between_two_starts_has_ended() {
+    let (folder, end) = Folder::filled(1);
+    fs::rename(folder.path(), folder.0.path().join("audit.1")).unwrap();
+    let (log, _) = folder.open();
+    assert_eq!(log.head(), Position::default());
+    log.finish();
+    let second = fs::read(folder.path()).unwrap();
+    verify(&*second, None, None).unwrap();
+    let fault = verify(&*second, Some(end), None).unwrap_err().to_string();
+    assert!(fault.contains("begins a log of its own"), "{fault}");
+}
+
+#[test]
 fn a_file_that_is_in_the_way_is_not_taken() {
     let folder = Folder::new();
     let (log, told) = folder.open();
