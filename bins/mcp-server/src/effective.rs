@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use mcp_token::{Action, Command, Exit, World};
+use mcp_token::{Action, Command, Exit, World, json_line};
 use pg_tools::{Survey, Surveyed};
 use serde_json::{Value, json};
 use server_config::{Config, Sources};
@@ -48,7 +48,7 @@ pub(crate) fn run(show: &ShowToken, sources: &Sources) -> anyhow::Result<()> {
         let mut object: Value = serde_json::from_str(&known).context("a record is JSON")?;
         object["effective"] = structured(&survey, &others);
         object["effective"]["limits"] = limits.into_iter().collect();
-        format!("{object}\n")
+        json_line(&object)
     } else {
         format!("{known}\n{}", text(&token, &survey, &others, &limits))
     };

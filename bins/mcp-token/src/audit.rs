@@ -10,7 +10,7 @@ use audit_log::{Hash, Position, Verified, verify};
 use serde_json::json;
 use server_config::{Config, Sources};
 
-use crate::{command::VerifyAudit, failure::Failure, text::printable, world::World};
+use crate::{command::VerifyAudit, failure::Failure, json::line, text::printable, world::World};
 
 pub(crate) fn run(
     asked: &VerifyAudit,
@@ -35,7 +35,7 @@ pub(crate) fn run(
         .zip(&found)
         .map(|(file, found)| {
             if json {
-                format!("{}\n", structured(file, found))
+                line(&structured(file, found))
             } else {
                 text(file, found)
             }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use token_store::{LIMITS, Names, PasswordSource, Policy, Role, Secret, Token, Usage};
 
-use crate::rotate::old_secret_ends;
+use crate::{rotate::old_secret_ends, text::is_hidden};
 
 /// A new token, or a new secret of one.
 pub(crate) fn added(token: &Token, secret: &Secret, sql: Option<&str>) -> String {
@@ -153,6 +153,17 @@ pub(crate) fn stamp(instant: OffsetDateTime) -> String {
         .expect("a token's times are UTC and in the years 0 to 9999")
 }
 
-fn line(value: &Value) -> String {
-    format!("{value}\n")
+/// Writes an object on one line, in which a terminal finds nothing to obey.
+#[must_use]
+pub fn line(value: &Value) -> String {
+    let text = value.to_string();
+    let mut line = String::with_capacity(text.len() + 1);
+    for character in text.chars() {
+        // They can only stand in texts; all of them are of four digits at most.
+        match is_hidden(character) {
+            true => line.push_str(&format!("\\u{:04x}", u32::from(character))),
+            false => line.push(character),
+        }
+    }
+    line + "\n"
 }

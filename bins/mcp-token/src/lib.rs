@@ -46,6 +46,7 @@ mod world;
 pub use call::Call;
 pub use command::{Action, Add, Command, CreateRole, Edit, Grace, Setting, Unused, VerifyAudit};
 pub use fields::{UnknownField, unknown_fields};
+pub use json::line as json_line;
 pub use options::PolicyOptions;
 pub use world::{Exit, World};
 

@@ -222,13 +222,18 @@ fn stamp(instant: OffsetDateTime, form: StaticFormatDescription) -> String {
         .expect("a date and a time of day can be formatted")
 }
 
+/// Says whether a character shows nothing itself, and may do something to a terminal.
+pub(crate) fn is_hidden(character: char) -> bool {
+    let turns = matches!(u32::from(character),
+        0x061c | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x2069 | 0xfeff | 0xfff9..=0xfffb);
+    turns || character.is_control()
+}
+
 /// Escapes what could move the cursor, change colours or turn the reading direction of a terminal.
 pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        let hidden = matches!(u32::from(character),
-            0x061c | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x2069 | 0xfeff | 0xfff9..=0xfffb);
-        if hidden || character.is_control() {
+        if is_hidden(character) {
             shown.extend(character.escape_default());
         } else {
             shown.push(character);

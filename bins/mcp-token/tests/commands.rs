@@ -417,6 +417,20 @@ fn a_missing_file_lists_no_tokens() {
 }
 
 #[test]
+fn a_note_in_json_is_the_same_note_and_does_nothing_to_a_terminal() {
+    let bench = Bench::new("");
+    let note = "a\u{1b}[31m\u{7f}\u{9b}31m\u{202e}\u{feff} \u{e4}\u{1d11e}\n";
+    assert_eq!(bench.run(add(note, None, "1d")).exit, Exit::Done);
+    let list = Action::List { unused: None };
+    let shown = bench.run_with(list, true, None).stdout;
+    let hidden = ['\u{1b}', '\u{7f}', '\u{9b}', '\u{202e}', '\u{feff}'];
+    assert!(!shown.contains(hidden), "{shown:?}");
+    assert!(shown.contains(" \u{e4}\u{1d11e}"), "{shown}");
+    let json: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(json["tokens"][0]["note"], note);
+}
+
+#[test]
 fn remove_names_what_was_removed() {
     let bench = Bench::new("");
     bench.write(THREE);

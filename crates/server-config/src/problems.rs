@@ -1,6 +1,6 @@
 //! What is wrong with a configuration: all of it at once, each with its place.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// One thing that is wrong, where it stands and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,9 +11,17 @@ pub struct Problem {
     pub message: String,
 }
 
+/// Escapes control characters, which keys and names of files may have, and which a terminal would obey.
 impl fmt::Display for Problem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.place, self.message)
+        let told = self.place.chars().chain(": ".chars());
+        for character in told.chain(self.message.chars()) {
+            match character.is_control() {
+                true => write!(out, "{}", character.escape_default())?,
+                false => out.write_char(character)?,
+            }
+        }
+        Ok(())
     }
 }
 

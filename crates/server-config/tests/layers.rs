@@ -151,6 +151,19 @@ fn a_key_that_is_wrong_is_not_told_to_be_missing_as_well() {
 }
 
 #[test]
+fn a_problem_is_one_line_without_control_characters() {
+    let yaml = "\"\\e[31mkey\\nerror: \": 1\nhttp: {\"x\\u009b\": 1}";
+    let problems = Bench::new(yaml).load().unwrap_err();
+    let told = problems.to_string();
+    assert!(told.contains("\\u{1b}[31mkey\\nerror: : unknown"), "{told}");
+    assert_eq!(told.lines().count(), problems.0.len());
+    let hidden = told
+        .chars()
+        .any(|shown| shown.is_control() && shown != '\n');
+    assert!(!hidden, "{told:?}");
+}
+
+#[test]
 fn a_named_file_must_exist_and_parse() {
     let mut bench = Bench::new("");
     bench.sources.config_file = Some("/nowhere/at/all.yaml".into());
