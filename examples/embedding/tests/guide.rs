@@ -64,6 +64,36 @@ fn every_block_of_the_guide_is_a_part_of_the_file_that_is_named_before_it() {
 }
 
 #[test]
+fn the_versions_that_the_guide_names_are_those_of_the_crates() {
+    let guide = read("../../docs/embedding.md");
+    let workspace = read("../../Cargo.toml");
+    let version = |name: &str| {
+        let entry = workspace.lines().find_map(|line| {
+            let (key, value) = line.split_once(" = ")?;
+            (key == name).then_some(value)
+        });
+        let entry = entry.unwrap_or_else(|| panic!("{name} is no dependency"));
+        entry.split('"').nth(1).unwrap().to_owned()
+    };
+    let named = guide.split('`').filter_map(|part| {
+        let (name, version) = part.split_once(" = \"")?;
+        Some((name, version.strip_suffix('"')?))
+    });
+    let mut count = 0;
+    for (name, said) in named {
+        let used = version(name);
+        assert!(
+            format!("{used}.").starts_with(&format!("{said}.")),
+            "{name}"
+        );
+        count += 1;
+    }
+    assert_eq!(count, 6);
+    let rust = format!("need Rust {}, ", version("rust-version"));
+    assert!(guide.contains(&rust), "{rust}");
+}
+
+#[test]
 fn a_block_that_differs_in_anything_is_found() {
     let file = "fn a() {\n    if b {\n        c();\n\n        d();\n    }\n}\n";
     assert!(has(file, &["if b {", "    c();", "", "    d();", "}"]));
