@@ -79,8 +79,12 @@ impl Home {
                 default_folder().context("there is no home folder; name one with --data FOLDER")?
             }
         };
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("failed to create {}", folder.display()))?;
+        fs::create_dir_all(&folder).with_context(|| {
+            format!(
+                "failed to create the folder {}; name another one with --data FOLDER",
+                folder.display()
+            )
+        })?;
         let folder = folder
             .canonicalize()
             .with_context(|| format!("failed to open {}", folder.display()))?;
@@ -374,6 +378,18 @@ mod tests {
         // Another demo may be serving with it.
         home.add_token(&config, false).unwrap();
         assert_eq!(ids()[..3], kept);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_told_with_the_option_that_names_another() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let options = Demo {
+            database_url: None,
+            data: Some(file.path().to_owned()),
+            reset: false,
+        };
+        let told = Home::of(&options).map(|_| ()).unwrap_err().to_string();
+        assert!(told.contains("--data FOLDER"), "{told}");
     }
 
     #[test]
