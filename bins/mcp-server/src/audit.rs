@@ -87,7 +87,7 @@ impl Audit {
         announce!(
             "[AUDIT] Calls are recorded in {}, {}",
             terms.file.display(),
-            place(log.head())
+            place(log.found())
         );
         Ok(Audit {
             log,

@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     is_failing: AtomicBool,
     /// Locked for an assignment, as is the next one.
     failure: Mutex<Option<String>>,
+    /// Where the file ended when it was opened.
+    found: Position,
     pub(crate) end: Mutex<Position>,
 }
 
@@ -97,6 +99,7 @@ impl AuditLog {
             untold: AtomicU64::new(0),
             is_failing: AtomicBool::new(false),
             failure: Mutex::default(),
+            found: file.end(),
             end: Mutex::new(file.end()),
         });
         let (messages, received) = mpsc::channel();
@@ -163,6 +166,12 @@ impl AuditLog {
             queued: self.shared.queued.load(Ordering::Relaxed),
             failure: locked(&self.shared.failure).clone(),
         }
+    }
+
+    /// Gives the place that the log went on after when it was opened; the default one when it began then.
+    #[must_use]
+    pub fn found(&self) -> Position {
+        self.shared.found
     }
 
     /// Gives the place behind the last line that was written.

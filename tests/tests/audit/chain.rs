@@ -142,6 +142,27 @@ fn a_rotated_log_goes_on_in_a_new_file() {
 }
 
 #[test]
+fn a_log_that_is_moved_away_while_no_server_runs_is_told_to_have_ended() {
+    let world = World::new(json!({}));
+    let server = world.setup.start();
+    server.log.wait_for("which begins a new log");
+    let hash = stop(server);
+    let server = world.setup.start();
+    server.log.wait_for(&format!("with the hash {hash}"));
+    stop(server);
+    let old = world.setup.path().join("audit.1");
+    fs::rename(world.file(), &old).unwrap();
+    let server = world.setup.start();
+    server.log.wait_for("which begins a new log");
+    stop(server);
+    let (old, new) = (old.to_str().unwrap(), world.file());
+    let said = world.verify(&[old, new.to_str().unwrap()]);
+    assert_eq!(said.code, 1, "{}", said.stdout);
+    let told = "line 1: the file begins a log of its own";
+    assert!(said.stderr.contains(told), "{}", said.stderr);
+}
+
+#[test]
 fn a_log_that_is_rotated_under_load_loses_nothing() {
     const CALLERS: usize = 4;
     const CALLS: usize = 500;
