@@ -161,7 +161,7 @@ fn tool(index: usize, tree: &Tree, file: &str, problems: &mut Problems) -> Optio
     );
     let mut required = |key: &str| {
         let text = settings.text(key).map(str::to_owned);
-        if text.is_none() {
+        if text.is_none() && !settings.is_mistaken(key) {
             problems.add(place.of(key), "is missing");
         }
         text
@@ -190,7 +190,9 @@ fn parameter(tree: &Tree, place: &Place<'_>, problems: &mut Problems) -> Option<
     let mut settings = Settings::new(PARAMETER_KEYS);
     settings.lay_tree(map, place, problems);
     let Some(name) = settings.text("name") else {
-        problems.add(place.of("name"), "is missing");
+        if !settings.is_mistaken("name") {
+            problems.add(place.of("name"), "is missing");
+        }
         return None;
     };
     Some(ToolParameter {

@@ -52,7 +52,7 @@ fn parse(text: &str) -> Result<Option<Tree>, String> {
         let line = error
             .location()
             .map_or_else(String::new, |at| format!(" at line {}", at.line()));
-        let told = &message[..end];
+        let told = reworded(&message[..end]);
         let line = match told.contains(" line ") {
             true => "",
             false => &line,
@@ -63,6 +63,28 @@ fn parse(text: &str) -> Result<Option<Tree>, String> {
         };
         format!("{told}{line}{remedy}")
     })
+}
+
+/// What the parser tells in words of its own, and what that means.
+const REWORDED: [(&str, &str); 4] = [
+    (
+        "budget breached: Documents",
+        "there is more than one document; take out the `---`",
+    ),
+    ("budget breached", "it is larger than any configuration"),
+    (
+        "recursion limit exceeded",
+        "it is deeper than any configuration",
+    ),
+    (
+        "recursive references",
+        "an alias stands for what it is a part of",
+    ),
+];
+
+fn reworded(told: &str) -> &str {
+    let found = REWORDED.iter().find(|(begin, _)| told.starts_with(begin));
+    found.map_or(told, |(_, meaning)| meaning)
 }
 
 fn text(path: &Path) -> Result<String, String> {

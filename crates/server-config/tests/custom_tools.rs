@@ -104,3 +104,18 @@ fn every_mistake_is_told_with_its_place() {
         }
     }
 }
+
+#[test]
+fn a_misspelt_key_of_a_tool_is_not_told_to_be_missing_as_well() {
+    for text in [
+        "tools: [{nam: a, description: d, sql: s}]",
+        "tools: [{name: a, description: d, sql: s, parameters: [{nam: x}]}]",
+    ] {
+        let told = read(text).unwrap_err();
+        assert!(
+            told.contains("nam: unknown key; did you mean `name`?"),
+            "{told}"
+        );
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}

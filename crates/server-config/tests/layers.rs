@@ -151,6 +151,27 @@ fn a_key_that_is_wrong_is_not_told_to_be_missing_as_well() {
 }
 
 #[test]
+fn what_is_no_configuration_is_told_in_words() {
+    let deep = format!("a: {}{}", "[".repeat(40), "]".repeat(40));
+    let large = format!("a: [{}]", "1,".repeat(20_001));
+    for (yaml, told) in [
+        (
+            "tools: {}\n---\ntools: {}",
+            "there is more than one document; take out the `---` at line 2",
+        ),
+        (&deep, "it is deeper than any configuration at line 1"),
+        (&large, "it is larger than any configuration at line 1"),
+        (
+            "a: &a [*a]",
+            "an alias stands for what it is a part of at line 1",
+        ),
+    ] {
+        let problems = Bench::new(yaml).load().unwrap_err().to_string();
+        assert!(problems.contains(told), "{problems}");
+    }
+}
+
+#[test]
 fn a_problem_is_one_line_without_control_characters() {
     let yaml = "\"\\e[31mkey\\nerror: \": 1\nhttp: {\"x\\u009b\": 1}";
     let problems = Bench::new(yaml).load().unwrap_err();
