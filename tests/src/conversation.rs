@@ -4,6 +4,7 @@ use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::log::Log;
@@ -78,6 +79,17 @@ impl Conversation {
     /// Ends the input, and waits for the server's end.
     pub fn end(mut self) -> ExitStatus {
         drop(self.input.take());
+        self.wait()
+    }
+
+    /// Tells the server to stop, as a service manager does.
+    pub fn terminate(&self) {
+        let pid = Pid::from_child(&self.process);
+        kill_process(pid, Signal::TERM).expect("it is our child");
+    }
+
+    /// Waits for the server's end.
+    pub fn wait(&mut self) -> ExitStatus {
         wait::until_some("it ends", Duration::from_secs(10), || {
             self.process.try_wait().expect("it is our child")
         })

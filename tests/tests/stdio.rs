@@ -1,7 +1,7 @@
 //! Without `-http` the server speaks MCP over standard input and output.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use end_to_end::{Answer, Conversation, Database, Setup, call, wait};
 use serde_json::{Value, json};
@@ -96,6 +96,29 @@ fn the_end_of_input_ends_the_server() {
     query(&mut server, 1, "SELECT 1");
     server.receive();
     assert_eq!(server.end().code(), Some(0));
+}
+
+#[test]
+fn a_stopped_server_answers_what_runs_and_cancels_its_statement() {
+    let database = Database::fresh();
+    let observer = database.superuser();
+    let setup = setup(&database);
+    let mut server = begin(&setup);
+    query(&mut server, 1, "SELECT pg_sleep(25)");
+    let running = || {
+        let sql = "select count(*) from pg_stat_activity where datname = current_database() and state = 'active' and query like '%pg_sleep(25)%' and pid <> pg_backend_pid()";
+        observer.value(sql) == "1"
+    };
+    wait::until("the statement runs", Duration::from_secs(10), running);
+    let begun = Instant::now();
+    server.terminate();
+    let answer = server.receive();
+    let told = answer["error"]["message"].as_str().unwrap();
+    assert!(told.starts_with("the server stops"), "{answer}");
+    assert_eq!(server.wait().code(), Some(0));
+    // Clients kill it two seconds after they told it to stop.
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    wait::until("it is cancelled", Duration::from_secs(1), || !running());
 }
 
 const USERS: &str = "pg://schema/shop/users";

@@ -337,7 +337,14 @@ mod tests {
         let (client, server) = tokio::io::duplex(1 << 16);
         let (input, output) = tokio::io::split(server);
         let service = Arc::new(Service::new(toolbox));
-        let serving = stdio::serve(input, output, service, agent, stdio::Options::default());
+        let serving = stdio::serve(
+            input,
+            output,
+            service,
+            agent,
+            stdio::Options::default(),
+            std::future::pending(),
+        );
         let talking = async {
             let (input, mut output) = tokio::io::split(client);
             let mut answers = BufReader::new(input).lines();

@@ -89,11 +89,9 @@ async fn over_stdio(
         service.clone(),
         agent,
         options,
+        signals.stop(),
     );
-    let served = tokio::select! {
-        served = beside.run(config, &service, serving) => served,
-        () = signals.stop() => Ok(Ok(())),
-    };
+    let served = beside.run(config, &service, serving).await;
     sessions.finish().await;
     served?.context("standard input or output failed; the client may be gone")
 }

@@ -119,6 +119,7 @@ impl Handler for Calculator {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let service = Arc::new(Service::new(Calculator::new()?));
     let options = stdio::Options::default();
-    stdio::serve(stdin(), stdout(), service, LocalUser, options).await?;
+    let never = std::future::pending();
+    stdio::serve(stdin(), stdout(), service, LocalUser, options, never).await?;
     Ok(())
 }

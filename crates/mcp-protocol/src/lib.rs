@@ -83,10 +83,11 @@
 //! let server = http::Server::new(Arc::clone(&service), Password, http::Options::default());
 //! server.serve(TcpListener::bind("127.0.0.1:0").await?, async {}).await;
 //!
-//! // Over stdio, or any other pair of streams.
+//! // Over stdio, or any other pair of streams, until they end or the last argument completes.
 //! let (client, server) = tokio::io::duplex(4096);
 //! let (input, output) = tokio::io::split(server);
-//! let serving = stdio::serve(input, output, service, Guest, stdio::Options::default());
+//! let (options, never) = (stdio::Options::default(), std::future::pending());
+//! let serving = stdio::serve(input, output, service, Guest, options, never);
 //! let talking = async {
 //!     let mut client = BufReader::new(client);
 //!     let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":"hello"}}}"#;

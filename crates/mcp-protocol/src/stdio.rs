@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,6 +31,9 @@ pub struct Options {
     /// How long running requests may go on after the end of the input; then they are answered with an
     /// error.
     pub drain_timeout: Duration,
+    /// How long they may go on once the server is told to stop. Clients kill a server that has not ended
+    /// two seconds after SIGTERM.
+    pub stop_timeout: Duration,
 }
 
 impl Default for Options {
@@ -39,15 +42,17 @@ impl Default for Options {
             max_line_bytes: 1024 * 1024,
             max_requests: 64,
             drain_timeout: Duration::from_secs(5),
+            stop_timeout: Duration::from_secs(1),
         }
     }
 }
 
-/// Serves one client, as `principal`, until its input ends or the principal is revoked. Requests run
-/// concurrently; only messages are written.
+/// Serves one client, as `principal`, until its input ends, `shutdown` completes or the principal is
+/// revoked. Requests run concurrently; only messages are written. Those that run at the end may go on for as
+/// long as the options say, and are answered with an error then.
 ///
 /// tokio reads standard input in a thread that nothing can end. A runtime that is dropped waits for it,
-/// which `tokio::main` does: a program whose principal may be revoked ends with
+/// which `tokio::main` does: a program whose principal may be revoked, or that is told to stop, ends with
 /// [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) instead.
 ///
 /// # Errors
@@ -59,40 +64,59 @@ pub async fn serve<H: Handler>(
     service: Arc<Service<H>>,
     principal: H::Principal,
     options: Options,
+    shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let revoked = principal.clone();
     let mut lines = Lines::new(reader, options.max_line_bytes);
     let mut output = Output::new(writer);
     let mut peer = Peer::new(service, principal, options);
     let converse = async {
-        loop {
-            peer.hear(&mut output);
-            // No branch loses anything when another one is taken.
-            tokio::select! {
-                written = output.write(), if output.is_waiting() => written?,
-                said = peer.step(), if !output.is_full() => output.push_all(said),
-                line = lines.next(), if peer.unheard.has_room() => match line? {
-                    Some(line) => peer.unheard.push(line),
-                    None => break,
-                }
-            }
-        }
-        let drain_timeout = peer.options.drain_timeout;
+        let mut shutdown = pin!(shutdown);
+        let is_told_to_stop = tokio::select! {
+            heard = hear_all(&mut peer, &mut lines, &mut output) => heard.map(|()| false)?,
+            () = &mut shutdown => true,
+        };
         peer.close();
-        match tokio::time::timeout(drain_timeout, finish(&mut peer, &mut output)).await {
-            Ok(finished) => finished,
-            Err(_) => {
-                tracing::warn!(limit = ?drain_timeout, "requests that did not end in time are answered with an error");
-                peer.stop();
-                let last_words = tokio::time::timeout(LAST_WORDS, finish(&mut peer, &mut output));
-                last_words.await.unwrap_or(Ok(()))
+        let (drain_timeout, stop_timeout) = (peer.options.drain_timeout, peer.options.stop_timeout);
+        let out_of_time = async {
+            if !is_told_to_stop && tokio::time::timeout(drain_timeout, shutdown).await.is_err() {
+                return;
             }
+            tokio::time::sleep(stop_timeout).await;
+        };
+        tokio::select! {
+            finished = finish(&mut peer, &mut output) => return finished,
+            () = out_of_time => {}
         }
+        tracing::warn!("requests that did not end in time are answered with an error");
+        peer.stop();
+        let last_words = tokio::time::timeout(LAST_WORDS, finish(&mut peer, &mut output));
+        last_words.await.unwrap_or(Ok(()))
     };
     tokio::select! {
         biased;
         () = revoked.revoked() => Ok(()),
         ended = converse => ended,
+    }
+}
+
+/// Takes what comes, and says what there is to say, until the end of the input.
+async fn hear_all<H: Handler>(
+    peer: &mut Peer<H>,
+    lines: &mut Lines<impl AsyncRead + Unpin>,
+    output: &mut Output<impl AsyncWrite + Unpin>,
+) -> io::Result<()> {
+    loop {
+        peer.hear(output);
+        // No branch loses anything when another one is taken.
+        tokio::select! {
+            written = output.write(), if output.is_waiting() => written?,
+            said = peer.step(), if !output.is_full() => output.push_all(said),
+            line = lines.next(), if peer.unheard.has_room() => match line? {
+                Some(line) => peer.unheard.push(line),
+                None => return Ok(()),
+            }
+        }
     }
 }
 
@@ -209,7 +233,18 @@ impl<H: Handler> Peer<H> {
         let id = request.id.clone();
         let principal = self.principal.clone();
         let exchange = self.service.start(request, principal, self.arrival());
-        self.running.push(Running::One(id, exchange));
+        self.begin(Running::One(id, exchange), output);
+    }
+
+    /// Runs something to where it waits first: the next line may rely on it, or cancel it.
+    fn begin<W>(&mut self, mut running: Running, output: &mut Output<W>) {
+        // Whoever waits for something polls all that runs before.
+        match running.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Said::Last(message)) => return output.push_all(message),
+            Poll::Ready(Said::Message(message)) => output.push(&message),
+            Poll::Pending => {}
+        }
+        self.running.push(running);
     }
 
     fn start_batch<W>(&mut self, entries: Vec<Result<Message, Rejected>>, output: &mut Output<W>) {
@@ -250,8 +285,8 @@ impl<H: Handler> Peer<H> {
                 Err(rejected) => std::future::ready(Some(rejected.write().into())).boxed(),
             });
         }
-        self.running
-            .push(Running::Batch(requests, join_all(answers).boxed()));
+        let batch = Running::Batch(requests, join_all(answers).boxed());
+        self.begin(batch, output);
     }
 
     fn has_no_room_for(&self, requests: usize) -> bool {

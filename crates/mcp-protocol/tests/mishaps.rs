@@ -108,7 +108,14 @@ async fn a_handler_that_panics_before_its_future_exists_fails_its_request_over_s
         revoked: tokio::sync::watch::channel(false).0,
     };
     let service = Arc::new(Service::new(Clumsy::new()));
-    let serving = stdio::serve(reader, writer, service, alice, stdio::Options::default());
+    let serving = stdio::serve(
+        reader,
+        writer,
+        service,
+        alice,
+        stdio::Options::default(),
+        std::future::pending(),
+    );
     let serving = tokio::spawn(serving);
     let (output, mut input) = tokio::io::split(ours);
     let mut lines = BufReader::new(output).lines();

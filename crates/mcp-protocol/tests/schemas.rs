@@ -312,6 +312,7 @@ async fn what_is_told_over_standard_output_is_valid() {
         service,
         principal,
         stdio::Options::default(),
+        std::future::pending(),
     ));
     let (output, mut input) = tokio::io::split(ours);
     let server = start().await; // Only to write the request as the revision wants it.

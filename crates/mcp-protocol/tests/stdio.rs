@@ -26,6 +26,7 @@ struct Pipe {
     output: tokio::io::Lines<BufReader<ReadHalf<DuplexStream>>>,
     events: mpsc::UnboundedReceiver<Event>,
     revoke: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
     serving: JoinHandle<std::io::Result<()>>,
 }
 
@@ -46,7 +47,10 @@ fn start_handler<H: Handler<Principal = Holder>>(handler: H, options: Options) -
         revoked: revoke.clone(),
     };
     let service = Arc::new(Service::new(handler));
-    let serving = tokio::spawn(stdio::serve(reader, writer, service, principal, options));
+    let (stop, mut stopped) = watch::channel(false);
+    let shutdown = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+    let serving = stdio::serve(reader, writer, service, principal, options, shutdown);
+    let serving = tokio::spawn(serving);
     let (output, input) = tokio::io::split(ours);
     let events = mpsc::unbounded_channel().1;
     Pipe {
@@ -54,6 +58,7 @@ fn start_handler<H: Handler<Principal = Holder>>(handler: H, options: Options) -
         output: BufReader::new(output).lines(),
         events,
         revoke,
+        stop,
         serving,
     }
 }
@@ -298,6 +303,23 @@ async fn a_request_of_a_batch_is_cancelled_alone() {
     );
 }
 
+#[tokio::test]
+async fn what_comes_at_once_is_taken_one_after_the_other() {
+    let initialize = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-03-26"}}"#;
+    let batch = r#"[{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}},{"jsonrpc":"2.0","id":2,"method":"ping"}]"#;
+    let cancelled =
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+    let mut pipe = start(Options::default());
+    pipe.send(&format!("{initialize}\n{batch}\n{cancelled}"))
+        .await;
+    assert_eq!(pipe.next().await.unwrap()["id"], 0);
+    let answers = pipe.next().await.unwrap();
+    assert_eq!(
+        answers,
+        json!([{ "jsonrpc": "2.0", "id": 2, "result": {} }])
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_not_heard_for_ever() {
     let mut pipe = start(Options::default());
@@ -396,6 +418,30 @@ async fn the_end_of_the_input_does_not_wait_for_ever() {
     assert_eq!(answers[1][1]["id"], 3);
     assert_eq!(pipe.next().await, None);
     within(pipe.serving).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stops_the_server_has_everything_answered_soon() {
+    let call =
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "wait" } });
+    for is_closed in [false, true] {
+        let mut pipe = start(Options::default());
+        pipe.send(&call.to_string()).await;
+        assert_eq!(within(pipe.events.recv()).await, Some(Event::Started));
+        if is_closed {
+            pipe.close().await;
+        }
+        let begun = tokio::time::Instant::now();
+        pipe.stop.send_replace(true);
+        let answer = pipe.next().await.unwrap();
+        let told = answer["error"]["message"].as_str().unwrap();
+        assert!(told.starts_with("the server stops"), "{answer}");
+        assert_eq!(within(pipe.events.recv()).await, Some(Event::Dropped));
+        assert_eq!(pipe.next().await, None);
+        within(pipe.serving).await.unwrap().unwrap();
+        let took = begun.elapsed();
+        assert!(took < std::time::Duration::from_secs(2), "took {took:?}");
+    }
 }
 
 #[tokio::test]

@@ -490,7 +490,14 @@ mod tests {
         let service = Arc::new(Service::new(Toolbox::new(settings).unwrap()));
         let (client, server) = tokio::io::duplex(1 << 16);
         let (input, output) = tokio::io::split(server);
-        let serving = stdio::serve(input, output, service, agent, stdio::Options::default());
+        let serving = stdio::serve(
+            input,
+            output,
+            service,
+            agent,
+            stdio::Options::default(),
+            std::future::pending(),
+        );
         let talking = async {
             let (input, mut output) = tokio::io::split(client);
             let mut lines = BufReader::new(input).lines();

@@ -19,7 +19,14 @@ async fn tools(settings: Settings) -> Value {
     let agent = Agent::new(sessions.open("anyone", None), "shop");
     let (client, server) = tokio::io::duplex(1 << 20);
     let (input, output) = tokio::io::split(server);
-    let serving = stdio::serve(input, output, service, agent, stdio::Options::default());
+    let serving = stdio::serve(
+        input,
+        output,
+        service,
+        agent,
+        stdio::Options::default(),
+        std::future::pending(),
+    );
     let asking = async {
         let (input, mut output) = tokio::io::split(client);
         let mut lines = BufReader::new(input).lines();

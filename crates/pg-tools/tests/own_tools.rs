@@ -95,7 +95,14 @@ impl World {
         let (client, server) = tokio::io::duplex(1 << 20);
         let (input, output) = tokio::io::split(server);
         let service = self.service.clone();
-        let serving = stdio::serve(input, output, service, agent, stdio::Options::default());
+        let serving = stdio::serve(
+            input,
+            output,
+            service,
+            agent,
+            stdio::Options::default(),
+            std::future::pending(),
+        );
         let asking = async {
             let (input, mut output) = tokio::io::split(client);
             let mut lines = BufReader::new(input).lines();

@@ -153,13 +153,14 @@ async fn over_stdio(door: &Door) -> Result<(), Box<dyn Error>> {
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let holder = Holder::from(door.admit(&env::var("SHOP_TOKEN")?, here).await?);
     let service = Arc::new(Service::new(OwnTools::new(Arc::default())?));
-    let options = stdio::Options::default();
+    let stop = async { _ = tokio::signal::ctrl_c().await };
     stdio::serve(
         tokio::io::stdin(),
         tokio::io::stdout(),
         service,
         holder,
-        options,
+        stdio::Options::default(),
+        stop,
     )
     .await?;
     Ok(())

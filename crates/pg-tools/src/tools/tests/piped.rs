@@ -31,7 +31,14 @@ impl Piped {
         let (client, server) = tokio::io::duplex(1 << 16);
         let (input, output) = tokio::io::split(server);
         let options = stdio::Options::default();
-        tokio::spawn(stdio::serve(input, output, service, agent, options));
+        tokio::spawn(stdio::serve(
+            input,
+            output,
+            service,
+            agent,
+            options,
+            std::future::pending(),
+        ));
         let mut piped = Piped { client, told };
         let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
         piped
