@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::distinct;
 use crate::handler::{CompletionCall, PromptCall, Reference};
 use crate::jsonrpc::{self, Failure};
 use crate::model::Prompt;
@@ -13,19 +14,30 @@ use crate::params::{self, Params};
 /// How many names are told to who gives a wrong one.
 const MOST_NAMED: usize = 30;
 
-/// Takes the arguments of a call as they are: an object, or nothing, which is an empty one.
+/// Takes the arguments of a call as they are: an object in which no name stands twice, or nothing, which is an
+/// empty one.
 pub(crate) fn arguments(params: &Params<'_>) -> Result<Box<RawValue>, Failure> {
     match params.arguments {
         None => Ok(RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")),
-        Some(raw) if jsonrpc::is_object(raw) => Ok(raw.to_owned()),
+        Some(raw) if jsonrpc::is_object(raw) => {
+            check_distinct("arguments", raw)?;
+            Ok(raw.to_owned())
+        }
         Some(_) => Err(Failure::invalid_params("`arguments` must be an object")),
     }
+}
+
+fn check_distinct(name: &str, raw: &RawValue) -> Result<(), Failure> {
+    distinct::check(raw).map_err(|error| Failure::invalid_params(format!("`{name}`: {error}")))
 }
 
 /// Reads the request for one of `prompts`; its required arguments must be there.
 pub(crate) fn prompt(params: &Params<'_>, prompts: &[Prompt]) -> Result<PromptCall, Failure> {
     let name: String = params::required("name", params.name)?;
     let prompt = find(&name, prompts)?;
+    if let Some(raw) = params.arguments {
+        check_distinct("arguments", raw)?;
+    }
     let arguments: Option<BTreeMap<String, String>> =
         params::optional("arguments", params.arguments)?;
     let arguments = arguments.unwrap_or_default();
@@ -84,6 +96,9 @@ pub(crate) fn completion(
     let reference: Reference = params::required_object("ref", params.reference)?;
     if let Reference::Prompt { name } = &reference {
         find(name, prompts)?;
+    }
+    if let Some(raw) = params.context {
+        check_distinct("context", raw)?;
     }
     let argument: Argument = params::required_object("argument", params.argument)?;
     let known: Option<Known> = params::optional_object("context", params.context)?;

@@ -116,6 +116,7 @@ mod context;
 mod cursor;
 mod described;
 mod dispatch;
+mod distinct;
 mod era;
 mod exchange;
 mod followed;

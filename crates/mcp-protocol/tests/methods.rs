@@ -35,6 +35,32 @@ async fn initialize_answers_with_the_revision_asked_for() {
 }
 
 #[tokio::test]
+async fn what_two_readers_could_read_differently_is_refused() {
+    let server = start(Options::default()).await;
+    let call = |params: &str| {
+        let whole = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"echo",{params}}}}}"#
+        );
+        let server = &server;
+        async move { server.post("", &whole).await }
+    };
+    let good = call(r#""arguments":{"text":"a","other":{"text":"b"}}"#).await;
+    assert_eq!(good.json()["result"]["content"][0]["text"], "a");
+    for params in [
+        r#""arguments":{"text":"a","text":"b"}"#,
+        r#""arguments":{"text":"a","t\u0065xt":"b"}"#,
+        r#""arguments":{"text":"a","other":[{"b":1,"b":1}]}"#,
+        r#""arguments":{"text":"a"},"arguments":{"text":"b"}"#,
+        r#""arguments":{"text":"a"},"n\u0061me":"wait""#,
+    ] {
+        let refused = call(params).await;
+        assert_eq!(refused.code(), -32602, "{params}: {refused:?}");
+    }
+    let two_methods = r#"{"jsonrpc":"2.0","id":1,"method":"ping","m\u0065thod":"tools/list"}"#;
+    assert_eq!(server.post("", two_methods).await.code(), -32600);
+}
+
+#[tokio::test]
 async fn a_tool_is_listed_with_the_fields_of_each_revision() {
     let server = start(Options::default()).await;
     let fields = |revision: String| {
