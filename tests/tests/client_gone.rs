@@ -1,8 +1,8 @@
 //! Who hangs up wants no answer: what runs for them in PostgreSQL is ended.
 #![allow(clippy::unwrap_used)]
 
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use end_to_end::{Database, Request, Setup, Sql, Token, wait};
@@ -69,6 +69,33 @@ fn a_client_that_leaves_is_missed_whatever_it_sent_before() {
         let took = wait::until(name, Duration::from_secs(10), || sleepers(&observer) == 0);
         assert!(took < Duration::from_secs(4), "{name}: took {took:?}");
     }
+}
+
+#[test]
+fn a_client_that_closes_its_sending_side_has_left() {
+    let database = Database::fresh();
+    let observer = database.superuser();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let token = setup.add_token();
+    let server = setup.start();
+    let mut client = TcpStream::connect(server.address()).unwrap();
+    client
+        .write_all(&sleep(&token).to_bytes(server.address()))
+        .unwrap();
+    wait::until("the statement runs", Duration::from_secs(10), || {
+        sleepers(&observer) == 1
+    });
+    client.shutdown(Shutdown::Write).unwrap();
+    let took = wait::until("it is cancelled", Duration::from_secs(10), || {
+        sleepers(&observer) == 0
+    });
+    assert!(took < Duration::from_secs(2), "took {took:?}");
+    client
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
 }
 
 #[test]
