@@ -4,7 +4,7 @@ mod publish;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
     time::{Instant, SystemTime},
 };
 
@@ -50,6 +50,8 @@ pub(crate) struct Door {
     state: RwLock<State>,
     holders: Holders,
     sessions: Sessions,
+    /// What tells clients that their tools are others, once there is a service.
+    clients: OnceLock<mcp_protocol::Changes>,
     /// The latest time that was seen: a clock set back revives no token.
     latest: Latest,
 }
@@ -83,8 +85,14 @@ impl Door {
             state: RwLock::default(),
             holders: Holders::new(usual, sessions.databases()),
             sessions,
+            clients: OnceLock::new(),
             latest: Latest::default(),
         }
+    }
+
+    /// Has clients told from now on when their tools are others.
+    pub(crate) fn tell_clients(&self, clients: mcp_protocol::Changes) {
+        self.clients.get_or_init(|| clients);
     }
 
     /// Looks whether a token is one in force that may be used from there.

@@ -74,6 +74,13 @@ impl Holders {
         is_present.then(|| Arc::clone(holder))
     }
 
+    /// Says what a token's agents are called, if it has been used.
+    pub(crate) fn name_of(&self, id: &TokenId) -> Option<Arc<str>> {
+        let known = self.read();
+        let holder = known.by_id.get(id)?;
+        Some(Arc::clone(&holder.standing.name))
+    }
+
     /// Makes the holder of a token, with the password that its entry names.
     ///
     /// # Errors

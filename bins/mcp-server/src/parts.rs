@@ -78,7 +78,9 @@ fn toolbox(
         settings.questions.answer_tokens = llm.max_tokens;
     }
     settings.written_rows = config.limits.written_rows;
-    settings.tools_change = config.tools.file.is_some();
+    // Tokens may get other tools at any time.
+    let has_tokens = config.http.enabled && config.http.auth_enabled;
+    settings.tools_change = config.tools.file.is_some() || has_tokens;
     settings.enabled = config.tools.enabled.clone();
     settings.embedder = models::embedder(config)?.map(Arc::new);
     settings.chat = models::chat(config)?.map(Arc::new);

@@ -10,7 +10,20 @@ const CAPACITY: usize = 256;
 /// Tells the clients that follow it what changed; cloned freely.
 #[derive(Clone, Debug)]
 pub struct Changes {
-    followers: broadcast::Sender<Change>,
+    followers: broadcast::Sender<News>,
+}
+
+/// A change, and whom it concerns if not all.
+#[derive(Clone, Debug)]
+struct News {
+    change: Change,
+    principal: Option<Arc<str>>,
+}
+
+impl News {
+    fn concerns(&self, principal: &str) -> bool {
+        self.principal.as_deref().is_none_or(|one| one == principal)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +46,11 @@ impl Changes {
         self.tell(Change::Tools);
     }
 
+    /// Says that the list of tools is another one now for one principal, by its name. Others are told nothing.
+    pub fn tools_of(&self, principal: &str) {
+        self.send(Change::Tools, Some(principal.into()));
+    }
+
     /// Says that the list of prompts is another one now.
     pub fn prompts(&self) {
         self.tell(Change::Prompts);
@@ -48,16 +66,21 @@ impl Changes {
         self.tell(Change::Resource(uri.into()));
     }
 
-    pub(crate) fn follow(&self) -> Follower {
+    pub(crate) fn follow(&self, principal: &str) -> Follower {
         Follower {
+            principal: principal.to_owned(),
             receiver: self.followers.subscribe(),
             missed: Vec::new(),
         }
     }
 
     fn tell(&self, change: Change) {
+        self.send(change, None);
+    }
+
+    fn send(&self, change: Change, principal: Option<Arc<str>>) {
         // Nobody may be following.
-        let _followers = self.followers.send(change);
+        let _followers = self.followers.send(News { change, principal });
     }
 }
 
@@ -76,7 +99,8 @@ impl Change {
 /// One who follows the changes from when it was made.
 #[derive(Debug)]
 pub(crate) struct Follower {
-    receiver: broadcast::Receiver<Change>,
+    principal: String,
+    receiver: broadcast::Receiver<News>,
     missed: Vec<Change>,
 }
 
@@ -88,17 +112,22 @@ impl Follower {
         if let Some(change) = self.missed.pop() {
             return change;
         }
-        match self.receiver.recv().await {
-            Ok(change) => change,
-            Err(broadcast::error::RecvError::Lagged(_)) => {
-                let resources = followed()
-                    .into_iter()
-                    .map(|uri| Change::Resource(uri.into()));
-                self.missed = resources.collect();
-                self.missed.extend([Change::Resources, Change::Prompts]);
-                Change::Tools
+        loop {
+            match self.receiver.recv().await {
+                Ok(news) if news.concerns(&self.principal) => {
+                    return news.change;
+                }
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    let resources = followed()
+                        .into_iter()
+                        .map(|uri| Change::Resource(uri.into()));
+                    self.missed = resources.collect();
+                    self.missed.extend([Change::Resources, Change::Prompts]);
+                    return Change::Tools;
+                }
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
             }
-            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
     }
 }

@@ -96,7 +96,7 @@ impl<H: Handler> Service<H> {
                 .status(429)
             })?;
         // Whoever reads the acknowledgement may rely on being told of what changes from then on.
-        let mut follower = self.changes.follow();
+        let mut follower = self.changes.follow(asking.scope.principal.name());
         let (filter, followed) = self.begin_to_follow(asking, wanted).await?;
         let acknowledged = json!({ "_meta": subscription(id), "notifications": &filter });
         let acknowledged =
@@ -194,7 +194,7 @@ impl<H: Handler> Service<H> {
     ) -> Exchange {
         let outbox = Arc::new(Outbox::default());
         let sender = Arc::clone(&outbox);
-        let mut follower = self.changes.follow();
+        let mut follower = self.changes.follow(principal.name());
         let offered = self.handler.capabilities();
         let service = Arc::clone(self);
         let answer = Box::pin(async move {
@@ -233,7 +233,7 @@ impl<H: Handler> Service<H> {
     ) -> Exchange {
         let outbox = Arc::new(Outbox::default());
         let sender = Arc::clone(&outbox);
-        let mut follower = self.changes.follow();
+        let mut follower = self.changes.follow(principal.name());
         let offered = self.handler.capabilities();
         let service = Arc::clone(self);
         let answer = Box::pin(async move {

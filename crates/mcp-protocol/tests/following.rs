@@ -152,6 +152,15 @@ async fn each_principal_is_told_of_its_own_changes_while_it_follows() {
         let told = stream.next().await.unwrap();
         assert_eq!(told["method"], "notifications/tools/list_changed", "once");
     }
+    // What concerns one is told to no other.
+    server.changes.tools_of("alice");
+    server.changes.resource("test://versioned");
+    let told = alices.next().await.unwrap();
+    assert_eq!(told["method"], "notifications/tools/list_changed");
+    for stream in [&mut alices, &mut bobs] {
+        let told = stream.next().await.unwrap();
+        assert_eq!(told["method"], "notifications/resources/updated");
+    }
 
     // Who has no stream, or follows nothing, is looked at for no more.
     drop(alices);

@@ -29,7 +29,7 @@ pub struct Settings {
     pub questions: QuestionLimits,
     /// Who keeps account of calls, if anybody does.
     pub ledger: Option<Arc<dyn Ledger>>,
-    /// Whether there may be custom tools, which clients are told of when they change.
+    /// Whether agents may get other tools, which clients are told of then: custom ones, or by another policy.
     pub tools_change: bool,
 }
 

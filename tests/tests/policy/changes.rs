@@ -1,9 +1,12 @@
 //! What a change of the entry does to what runs, and what use leaves beside it.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+
 use end_to_end::wait::{self, HANG, WORST};
 use end_to_end::{Request, Token};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use token_store::{EditError, Secret, TokenFile};
 
@@ -40,6 +43,44 @@ fn what_gives_leaves_running_calls_alone_and_what_takes_ends_them() {
         assert_eq!(ended.header("retry-after"), Some("1"));
         assert!(ended.text().contains("send it again"), "{}", ended.text());
         assert_eq!(status(&server, &token), 200);
+    }
+}
+
+#[test]
+fn who_follows_the_list_of_tools_is_told_of_other_ones() {
+    let mut world = three_databases();
+    let token = world.token(&["--tools", "query_database"]);
+    let server = world.setup.start();
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {}
+    });
+    let listen = json!({ "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen",
+        "params": { "notifications": { "toolsListChanged": true }, "_meta": meta } });
+    let request = Request::json(&listen)
+        .bearer(&token.secret)
+        .header("MCP-Protocol-Version", "2026-07-28")
+        .header("Mcp-Method", "subscriptions/listen");
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream
+        .write_all(&request.to_bytes(server.address()))
+        .unwrap();
+    stream.set_read_timeout(Some(HANG)).unwrap();
+    let mut told = BufReader::new(stream).lines().map_while(Result::ok);
+    let mut next = |method| told.by_ref().take(10).any(|line| line.contains(method));
+    assert!(next("notifications/subscriptions/acknowledged"));
+    for (change, names) in [
+        (
+            "query_database,count_rows",
+            &["query_database", "count_rows"][..],
+        ),
+        ("count_rows", &["count_rows"]),
+    ] {
+        world.edit(&token, &["--tools", change]);
+        assert!(next("notifications/tools/list_changed"), "{change}");
+        let mut listed = tools(&server, &token);
+        listed.sort_by_key(|name| *name != "query_database");
+        assert_eq!(listed, names);
     }
 }
 

@@ -14,6 +14,9 @@ use crate::{
     changed::{counted, takes_something, told},
 };
 
+/// Of how many tokens whose tools changed at once each is told by itself.
+const MOST_TOLD: usize = 100;
+
 impl Door {
     /// Puts a new state of the file in force; ends what lost its rights before it returns.
     pub(crate) fn publish(&self, update: Update, path: &Path, first: bool) {
@@ -91,6 +94,27 @@ impl Door {
                 let databases = self.holders.databases_of(now);
                 self.sessions.confine(now.id.as_str(), databases);
             }
+        }
+        self.tell_of_tools(changes);
+    }
+
+    /// Tells clients whose tools may be others now.
+    fn tell_of_tools(&self, changes: &Changes) {
+        let Some(clients) = self.clients.get() else {
+            return;
+        };
+        let changed = changes.changed.iter().filter(|(before, now)| {
+            before.policy != now.policy || before.databases != now.databases
+        });
+        let names: Vec<Arc<str>> = changed
+            .filter_map(|(_, now)| self.holders.name_of(&now.id))
+            .collect();
+        // Of more at once a client that is slow would lose count, and take all that it follows for changed.
+        if names.len() > MOST_TOLD {
+            return clients.tools();
+        }
+        for name in names {
+            clients.tools_of(&name);
         }
     }
 
