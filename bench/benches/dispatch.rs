@@ -84,7 +84,15 @@ impl Transport {
                 Transport::Stdio => {
                     let (input, output) = tokio::io::split(server);
                     let options = stdio::Options::default();
-                    let served = stdio::serve(input, output, service, Guest, options, std::future::pending()).await;
+                    let served = stdio::serve(
+                        input,
+                        output,
+                        service,
+                        Guest,
+                        options,
+                        std::future::pending(),
+                    )
+                    .await;
                     served.expect("a conversation");
                 }
             }
