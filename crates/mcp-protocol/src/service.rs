@@ -23,7 +23,7 @@ use crate::jsonrpc::{self, Failure, Id, Notification, Request, Response};
 use crate::listed::Listed;
 use crate::outbox::Outbox;
 use crate::params::Params;
-use crate::places::{Places, Room};
+use crate::places::{Place, Places, Room};
 use crate::revision::Revision;
 use crate::seal::Sealer;
 use crate::session::Session;
@@ -78,10 +78,11 @@ pub struct ServiceOptions {
     pub session_idle_timeout: Duration,
     /// How many sessions a principal may have; one more ends its longest unused one.
     pub max_sessions_per_principal: usize,
-    /// How many requests of a principal run at once, or have an answer that is not read yet; further ones are refused.
+    /// How many requests of a principal run at once, still arrive, or have an answer that is not read yet; further ones
+    /// are refused.
     pub max_requests_per_principal: usize,
-    /// How many bytes the answers of a principal take that are not read yet; in place of a further one of more than
-    /// 64 KiB comes an error. One answer may be as long as it is.
+    /// How many bytes the answers of a principal take that are not read yet, and its requests that still arrive; in place
+    /// of a further one of more than 64 KiB comes an error. One answer may be as long as it is.
     pub max_unread_bytes_per_principal: usize,
     /// The same for all principals together.
     pub max_unread_bytes: usize,
@@ -254,6 +255,13 @@ impl<H: Handler> Service<H> {
     /// Gives the means to say that something changed.
     pub fn changes(&self) -> &Changes {
         &self.changes
+    }
+
+    /// Gives a request that still arrives its place among those of its principal, if there is one, with room for so
+    /// many bytes.
+    pub(crate) fn claim(&self, principal: &H::Principal, bytes: usize) -> Option<Place> {
+        let mut place = self.requests.enter(principal.name())?;
+        place.keep(bytes).then_some(place)
     }
 
     /// Starts a request; nothing runs until the exchange is polled.

@@ -76,6 +76,40 @@ async fn a_slow_body_is_answered_with_408() {
 }
 
 #[tokio::test]
+async fn requests_that_still_arrive_take_up_what_their_principal_may_have() {
+    let one = ServiceOptions {
+        max_requests_per_principal: 1,
+        ..ServiceOptions::default()
+    };
+    let room_for_one = ServiceOptions {
+        max_unread_bytes_per_principal: 150_000,
+        ..ServiceOptions::default()
+    };
+    let filler = "x".repeat(100_000);
+    let large =
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"x":"{filler}"}}}}"#);
+    for (options, body) in [(one, PING), (room_for_one, &*large)] {
+        let server = start_with(Options::default(), options).await;
+        let request = post("", body);
+        let (begin, end) = request.split_at(request.len() - 1);
+        let (mut first, mut second) = (server.connect().await, server.connect().await);
+        for stream in [&mut first, &mut second] {
+            stream.write_all(begin.as_bytes()).await.unwrap();
+        }
+        let (refused, other) = tokio::select! {
+            refused = read_reply(&mut first) => (refused, &mut second),
+            refused = read_reply(&mut second) => (refused, &mut first),
+        };
+        assert_eq!(refused.status, 429, "{refused:?}");
+        let bobs = request.replace("alice-token", "bob-token");
+        assert_eq!(server.raw(&bobs).await.status, 200);
+        other.write_all(end.as_bytes()).await.unwrap();
+        assert_eq!(read_reply(other).await.status, 200);
+        assert_eq!(server.raw(&request).await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_closed_after_its_last_reply() {
     let server = start(short()).await;
     let mut stream = server.connect().await;

@@ -11,7 +11,8 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 
 use super::options::Options;
-use crate::jsonrpc::Failure;
+use crate::jsonrpc::{Failure, INTERNAL_ERROR};
+use crate::places::Place;
 use crate::within::within;
 
 /// How much of a body is read that nobody wants.
@@ -19,12 +20,17 @@ const DISCARDED_BYTES: usize = 64 * 1024;
 /// How long that may take.
 const DISCARD_TIME: Duration = Duration::from_millis(500);
 
-/// Reads a body.
-pub(super) async fn read<B>(body: B, options: &Options) -> Result<Bytes, Failure>
+/// Reads a body. One that does not come in one piece has what `claim` gives for its length until it is whole; without
+/// that it is refused.
+pub(super) async fn read<B>(
+    body: B,
+    options: &Options,
+    claim: impl FnOnce(usize) -> Option<Place>,
+) -> Result<Bytes, Failure>
 where
     B: Body<Data = Bytes, Error: Display>,
 {
-    let mut collecting = pin!(collect(body, options.max_body_bytes));
+    let mut collecting = pin!(collect(body, options.max_body_bytes, claim));
     // hyper hands a body over once it has been asked for. Mostly it is there then, and no timer
     // has to be set.
     if let Some(body) = poll_immediate(collecting.as_mut()).await {
@@ -36,7 +42,11 @@ where
         .unwrap_or_else(|| Err(Failure::malformed("the body took too long to arrive").status(408)))
 }
 
-async fn collect<B>(body: B, limit: usize) -> Result<Bytes, Failure>
+async fn collect<B>(
+    body: B,
+    limit: usize,
+    claim: impl FnOnce(usize) -> Option<Place>,
+) -> Result<Bytes, Failure>
 where
     B: Body<Data = Bytes, Error: Display>,
 {
@@ -48,6 +58,13 @@ where
     if body.size_hint().lower() > limit as u64 {
         return Err(too_long());
     }
+    // How long it may become, of which its size says nothing where it comes in chunks.
+    let most = body
+        .size_hint()
+        .upper()
+        .and_then(|most| usize::try_from(most).ok());
+    let most = most.unwrap_or(limit).min(limit);
+    let (mut claim, mut place) = (Some(claim), None);
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -68,12 +85,23 @@ where
             rest.extend_from_slice(&std::mem::take(&mut first));
             rest.extend_from_slice(&data);
         }
+        if !body.is_end_stream()
+            && let Some(claim) = claim.take()
+        {
+            place = Some(claim(most).ok_or_else(too_much)?);
+        }
     }
+    drop(place);
     Ok(if rest.is_empty() {
         first
     } else {
         rest.freeze()
     })
+}
+
+fn too_much() -> Failure {
+    let told = "too many requests arrive or run at once, or too large ones; wait for one to end";
+    Failure::new(INTERNAL_ERROR, told).status(429)
 }
 
 /// Reads a little of what a client still sends although its request is answered. HTTP/2 has such a request ended by a reset

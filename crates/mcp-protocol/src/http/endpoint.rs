@@ -304,7 +304,8 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         let Some(accepted) = Accepted::read(headers) else {
             return reply::refuse(406, "accept application/json or text/event-stream");
         };
-        let body = match body::read(body, &self.options).await {
+        let claim = |bytes| self.service.claim(principal, bytes);
+        let body = match body::read(body, &self.options, claim).await {
             Ok(body) => body,
             Err(refused) => return reply::failure(&refused),
         };
