@@ -235,14 +235,15 @@ impl<'a> Lexicon<'a> {
         found.collect()
     }
 
-    /// Rows that refer to these, by the verb of their noun: "ordered", "reviewed".
+    /// Rows that refer to these, by the verb of their noun: "ordered", "reviewed", "booked".
     pub(crate) fn done(&self, at: usize) -> Vec<Hit<Children>> {
         let Some(word) = self.words.get(at) else {
             return Vec::new();
         };
         let is_verb_of = |term: &[String]| match term {
             [noun] => {
-                word.lower == format!("{noun}{}", if noun.ends_with('e') { "d" } else { "ed" })
+                let verb = noun.strip_suffix("ing").unwrap_or(noun);
+                word.lower == format!("{verb}{}", if verb.ends_with('e') { "d" } else { "ed" })
             }
             _ => false,
         };

@@ -91,7 +91,7 @@ impl TableNames {
             is_a_table: is_a_table(&parts(&column.name)),
         });
         TableNames {
-            noun: table_terms(schema, table),
+            noun: table_terms(schema, table, nouns),
             columns: columns.collect(),
         }
     }
@@ -200,10 +200,13 @@ fn own_noun(table: &Table) -> Vec<String> {
 }
 
 /// The names that a table goes by.
-fn table_terms(schema: &Schema, table: &Table) -> Terms {
+fn table_terms(schema: &Schema, table: &Table, nouns: &HashSet<Vec<String>>) -> Terms {
     let name = own_noun(table);
     let last = name.last().cloned().filter(|_| name.len() > 1);
     let last = last.filter(|last| !is_counted_elsewhere(schema, table, last));
+    // Tags are not the pairs of a tag and a post.
+    let is_pair_of = |last: &String| table.is_junction() && nouns.contains(&vec![last.clone()]);
+    let last = last.filter(|last| !is_pair_of(last));
     let mut terms = vec![(name, 0)];
     terms.extend(last.map(|last| (vec![last], cost::LAST_WORD)));
     terms.extend(synonyms(table.comment.as_deref()));

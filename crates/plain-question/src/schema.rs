@@ -108,4 +108,13 @@ impl Table {
                 .last()
                 .is_some_and(|last| last == "id")
     }
+
+    /// Whether the rows do nothing but stand for pairs: each says which two of other tables belong together.
+    pub(crate) fn is_junction(&self) -> bool {
+        let mut others = self.columns.iter().filter(|column| {
+            let is_in = |key: &ForeignKey| key.columns.contains(&column.name);
+            !self.foreign_keys.iter().any(is_in) && !self.primary_key.contains(&column.name)
+        });
+        self.foreign_keys.len() == 2 && others.all(|column| column.kind == Kind::Date)
+    }
 }

@@ -1,15 +1,17 @@
 //! What is said of the rows by those that refer to them: a user's orders.
 
-use super::filters::{SAYING, add, before_having, quantity, usual_then};
+use super::filters::{SAYING, add, before_having, led, quantity, usual_then};
 use super::head::described;
 use super::joined::is_both;
-use super::phrases::{DEEDS, DENYING};
+use super::parents::numbered_parents;
+use super::phrases::{DEEDS, DENYING, PREPOSITIONS};
 use super::{Draft, Move, Rule, follow};
 use crate::lexicon::Lexicon;
+use crate::names::cost;
 use crate::query::{Ask, Children, Comparison, Filter, Literal};
 use crate::words::{Kind, Word};
 
-pub(super) const RULES: &[Rule] = &[related, doing];
+pub(super) const RULES: &[Rule] = &[related, doing, shared];
 
 /// Where the words for rows that refer to these end, which they are, and the cost.
 type They = (usize, Children, u32);
@@ -87,6 +89,30 @@ fn doing(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
             matches!(next.filters.last(), Some(Filter::Children(of, ..)) if is_clear(of))
         });
         moves.append(&mut found);
+    }
+}
+
+/// "tags of post 5": rows that others refer to, each beside a post
+fn shared(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for start in led(lexicon, at) {
+        let Some(end) = lexicon.any(start, PREPOSITIONS) else {
+            continue;
+        };
+        let preposition = &lexicon.words[end - 1].lower;
+        let end = lexicon.any(end, &["the"]).unwrap_or(end);
+        for (pairs, own, _) in lexicon.all_children() {
+            let mut parents = own.parents_after(preposition, end);
+            parents.retain(|parent| own.table.is_junction() && parent.what != pairs.key);
+            for (end, cost, filter) in numbered_parents(own, end, parents) {
+                let states = vec![filter];
+                let pairs = Children {
+                    states,
+                    ..pairs.clone()
+                };
+                let filter = Filter::Children(pairs, Comparison::AtLeast, 1);
+                add(draft, end, cost + cost::OTHER_TABLE, filter, moves);
+            }
+        }
     }
 }
 

@@ -439,14 +439,19 @@ pub(super) fn usual_then(of: &Lexicon<'_>, at: usize) -> Option<(usize, Filter)>
 }
 
 /// Whether a time is that of what the word before it tells: "returned last week" is not when the order
-/// was placed, nor "inactive since 2024" when the user joined. What is scheduled for a time is no such
+/// was placed, nor "inactive since 2024" or "waiting since May" when it all began. What is scheduled for a time is no such
 /// case.
 fn happened_then(lexicon: &Lexicon<'_>, at: usize) -> bool {
     let Some(before) = at.checked_sub(1) else {
         return false;
     };
-    let is_boolean = |hit: &Hit<State>| hit.took == 1 && matches!(hit.what, State::Boolean(..));
-    let is_state = lexicon.states(before, None).iter().any(is_boolean);
+    let is_since = lexicon.says(at, "since").is_some();
+    let is_one = |hit: &Hit<State>| match hit.what {
+        State::Boolean(..) => hit.took == 1,
+        State::Value(..) => hit.took == 1 && is_since,
+        _ => false,
+    };
+    let is_state = lexicon.states(before, None).iter().any(is_one);
     (is_state || is_participle(&lexicon.words[before].lower)) && lexicon.says(at, "for").is_none()
 }
 

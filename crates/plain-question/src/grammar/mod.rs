@@ -10,6 +10,7 @@ mod children;
 mod filters;
 mod head;
 mod joined;
+mod numbered;
 mod parents;
 mod phrases;
 mod stock;

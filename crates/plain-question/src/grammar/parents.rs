@@ -1,12 +1,13 @@
 //! What is said of the rows by those that they refer to: a user's orders, asked for as orders.
 
-use super::filters::{add, is_number, led, number, usual_then};
+use super::filters::{add, led, usual_then};
 use super::head::described;
+use super::numbered::numbered;
 use super::phrases::{DEEDS, PREPOSITIONS};
 use super::{Draft, Move, Rule};
 use crate::lexicon::{Hit, Lexicon};
 use crate::names::{cost, is_participle};
-use crate::query::{ColumnRef, Comparison, Filter};
+use crate::query::{ColumnRef, Filter};
 
 pub(super) const RULES: &[Rule] = &[referring, owned, mentioning];
 
@@ -56,24 +57,20 @@ fn owned(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
     }
 }
 
-/// "user 7", by the column that refers: where it ends, what it costs, and what it says.
-fn numbered_parents(
+/// "user 7": where it ends, what it costs, and what it says.
+pub(super) fn numbered_parents(
     lexicon: &Lexicon<'_>,
     at: usize,
     parents: Vec<Hit<usize>>,
 ) -> Vec<(usize, u32, Filter)> {
     let mut found = Vec::new();
     for parent in parents {
-        let place = at + parent.took;
-        let place = lexicon
-            .any(place, &["with id", "number", "id", "#"])
-            .unwrap_or(place);
-        let column = referring_column(lexicon, parent.what);
-        let column = column.filter(|column| is_number(lexicon, *column));
-        if let (Some(number), Some(column)) = (number(lexicon, place), column) {
-            let filter = Filter::Compare(column, Comparison::Equal, number);
-            found.push((place + 1, parent.cost, filter));
-        }
+        let key = referring_column(lexicon, parent.what);
+        let said = numbered(lexicon, at + parent.took, Some(parent.what), key);
+        found.extend(
+            said.into_iter()
+                .map(|(end, filter)| (end, parent.cost, filter)),
+        );
     }
     found
 }

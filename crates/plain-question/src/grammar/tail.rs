@@ -3,6 +3,7 @@
 use super::children::children;
 use super::filters::{before_having, is_quantity, led, tells_an_event};
 use super::head::{ranked, recencies, superlatives, times};
+use super::numbered::numbered;
 use super::phrases::{COUNTING_RANKS, DIRECTIONS, ENDINGS, FIRST, LIMITS, PER, RANKS, SORTED};
 use super::{Draft, Move, Opening, Phase, Rank, Rule, too_many};
 use crate::dates;
@@ -23,7 +24,7 @@ pub(super) const RULES: &[Rule] = &[
     first,
     being_first,
     having_most,
-    numbered,
+    by_number,
     limited,
 ];
 
@@ -330,12 +331,8 @@ fn most(
 }
 
 /// "user 7", "order #17"
-fn numbered(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
-    use crate::query::{Comparison, Literal};
+fn by_number(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     let is_bare = draft.filters.is_empty() && draft.order.is_empty() && draft.groups.is_empty();
-    let Some(key) = lexicon.table.key().filter(|_| is_bare) else {
-        return;
-    };
     // Right after the noun, and not after a plural.
     let is_noun = |back: usize| {
         lexicon
@@ -345,23 +342,11 @@ fn numbered(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mov
     };
     let is_after_noun =
         (1..=at.min(LONGEST_NOUN)).any(is_noun) && !lexicon.words[at - 1].is_plural();
-    let start = lexicon
-        .any(at, &["with id", "number", "id", "#"])
-        .unwrap_or(at);
-    let number = lexicon
-        .words
-        .get(start)
-        .filter(|word| word.kind == words::Kind::Number);
-    let column = ColumnRef {
-        via: None,
-        column: key,
-    };
-    if let Some(number) = number.filter(|_| is_after_noun)
-        && lexicon.column(column).kind == Kind::Number
-    {
-        let literal = Literal::Number(number.lower.clone());
-        let filter = Filter::Compare(column, Comparison::Equal, literal);
-        moves.push((start + 1, draft.clone().filtered(filter)));
+    if is_bare && is_after_noun {
+        let key = lexicon.table.key();
+        let key = key.map(|column| ColumnRef { via: None, column });
+        let found = numbered(lexicon, at, None, key).into_iter();
+        moves.extend(found.map(|(end, filter)| (end, draft.clone().filtered(filter))));
     }
 }
 
