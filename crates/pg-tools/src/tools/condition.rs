@@ -3,7 +3,7 @@
 use super::Failure;
 use crate::{
     Agent,
-    read_only::{Page, Part, Reader},
+    read_only::{Page, Part, ReadError, Reader},
 };
 
 const NO_ROW: Page = Page {
@@ -31,9 +31,15 @@ pub(super) async fn keep_in_place(
         text: condition,
         after: &format!("\n] FROM {table} LIMIT 0"),
     };
-    match reader.query(agent, &part.whole(), NO_ROW).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.is_of_postgresql() => Err(Failure::Quoted(error.explain_in(&part))),
-        Err(error) => Err(error.into()),
+    let asked = reader.query(agent, &part.whole(), NO_ROW).await;
+    asked.map(|_| ()).map_err(|error| failure(error, &part))
+}
+
+/// Says why a query of ours failed, in places of the part that is the caller's.
+pub(super) fn failure(error: ReadError, part: &Part<'_>) -> Failure {
+    if error.is_of_postgresql() {
+        Failure::Quoted(error.explain_in(part))
+    } else {
+        error.into()
     }
 }

@@ -6,14 +6,15 @@ use serde_json::{Value, json};
 use tokio_postgres::types::Type;
 
 use super::{
-    Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, condition::keep_in_place,
+    Answer, Call, Definition, Effect, Failure, Found, Offer, Tool,
+    condition::{failure, keep_in_place},
     named::Named,
 };
 use crate::{
     Agent,
     arguments::Arguments,
     quoting::identifier,
-    read_only::{Explain, Page, ReadError, Reader},
+    read_only::{Explain, Page, Part, ReadError, Reader},
 };
 
 const DEFINITION: Definition<'_> = Definition {
@@ -88,10 +89,20 @@ impl Request {
         })
     }
 
-    fn filter(&self) -> String {
-        self.condition
-            .as_ref()
-            .map_or_else(String::new, |text| format!(" WHERE (\n{text}\n)"))
+    /// Writes what stands before the condition in a query that begins so.
+    fn before(&self, beginning: &str) -> String {
+        let filter = self.condition.as_ref().map_or("", |_| " WHERE (\n");
+        format!("{beginning} FROM {}{filter}", self.table)
+    }
+
+    /// The condition in its query.
+    fn part<'a>(&'a self, before: &'a str) -> Part<'a> {
+        let text = self.condition.as_deref();
+        Part {
+            before,
+            text: text.unwrap_or_default(),
+            after: text.map_or("", |_| "\n)"),
+        }
     }
 }
 
@@ -135,10 +146,12 @@ impl CountRows {
     }
 
     async fn count(&self, agent: &Agent, request: &Request) -> Result<u64, Failure> {
-        let sql = format!("SELECT count(*) FROM {}{}", request.table, request.filter());
-        let rows = self.0.query(agent, &sql, ONE_ROW).await.map_err(|error| {
+        let before = request.before("SELECT count(*)");
+        let part = request.part(&before);
+        let rows = self.0.query(agent, &part.whole(), ONE_ROW).await;
+        let rows = rows.map_err(|error| {
             let is_timeout = error.is_timeout() && !matches!(error, ReadError::Locked { .. });
-            let failure = Failure::from(error);
+            let failure = failure(error, &part);
             if is_timeout {
                 failure.hint("the table is large: call again with estimate true")
             } else {
@@ -155,8 +168,11 @@ impl CountRows {
         agent: &Agent,
         request: &Request,
     ) -> Result<(u64, Vec<String>), Failure> {
-        let sql = format!("SELECT FROM {}{}", request.table, request.filter());
-        let plan = self.0.explain(agent, &sql, Explain::PLANNED).await?;
+        let before = request.before("SELECT");
+        let part = request.part(&before);
+        let sql = part.whole();
+        let plan = self.0.explain(agent, &sql, Explain::PLANNED).await;
+        let plan = plan.map_err(|error| failure(error, &part))?;
         let plan: serde_json::Value = serde_json::from_str(&plan).unwrap_or_default();
         let rows = plan
             .pointer("/0/Plan/Plan Rows")

@@ -99,6 +99,25 @@ async fn the_nearest_names_are_told_for_one_that_is_not_there() {
         .failed("query_database", json!({"query": "SELECT * FROM xqzwv"}))
         .await;
     assert!(!failure.contains("NEAREST"), "{failure}");
-    let failure = caller.failed("count_rows", json!({"table": "userz"})).await;
-    assert!(failure.contains("NEAREST: users"), "{failure}");
+}
+
+/// The query is ours, and nobody knows its places.
+#[tokio::test]
+async fn a_table_to_count_that_is_not_there_is_told_without_a_place() {
+    let caller = reader();
+    for estimate in [false, true] {
+        for (given, told) in [
+            (json!({"table": "userz"}), "\"userz\""),
+            (json!({"table": "no.userz"}), "\"no.userz\""),
+            (json!({"table": "userz", "schema": "no"}), "\"no.userz\""),
+            (json!({"table": "userz", "where": "id = 1"}), "\"userz\""),
+        ] {
+            let mut given = given;
+            given["estimate"] = json!(estimate);
+            let failure = caller.failed("count_rows", given).await;
+            let told =
+                format!("ERROR: relation {told} does not exist\nSQLSTATE: 42P01\nNEAREST: users");
+            assert!(failure.starts_with(&told), "{failure}");
+        }
+    }
 }
