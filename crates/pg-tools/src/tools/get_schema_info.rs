@@ -15,7 +15,7 @@ const DEFINITION: Definition<'_> = Definition {
     title: "Look at the schema",
     description: "Tables and views that this token may read, with columns, keys, indexes and comments. Many tables at once are only listed: call again with schema_name, table_name or search.",
     input_schema: r#"{"type":"object","properties":{"schema_name":{"type":"string"},"table_name":{"type":"string","description":"table or schema.table"},"search":{"type":"string","description":"Part of a table's or column's name or comment"},"vector_tables_only":{"type":"boolean","default":false},"compact":{"type":"boolean","default":false,"description":"Names and types only"},"database":{"type":"string","description":"One of list_databases; default: the current one"}},"additionalProperties":false}"#,
-    output_schema: r#"{"type":"object","properties":{"tables":{"type":"array","items":{"type":"object","properties":{"schema":{"type":"string"},"name":{"type":"string"},"kind":{"type":"string"}},"required":["schema","name","kind"]}},"summary":{"type":"boolean","description":"Some tables are only named or counted"},"table_count":{"type":"integer"}},"required":["tables","summary","table_count"]}"#,
+    output_schema: r#"{"type":"object","properties":{"tables":{"type":"array","items":{"type":"object","properties":{"schema":{"type":"string"},"name":{"type":"string"},"kind":{"type":"string"},"parents":{"type":"array"},"children":{"type":"array"},"child_count":{"type":"integer"},"columns":{"type":"array"}},"required":["schema","name","kind"]}},"summary":{"type":"boolean","description":"Some tables are only named or counted"},"table_count":{"type":"integer"}},"required":["tables","summary","table_count"]}"#,
     effect: Effect::Reads,
     offer: Offer::Usual,
 };
@@ -36,6 +36,9 @@ const MOST_TABLES: i64 = 1_000;
 
 /// Of how many schemas it is told how many relations they have: of those with the most.
 const MOST_SCHEMAS: i64 = 50;
+
+/// How many of the tables that inherit from one are named.
+const MOST_CHILDREN: i32 = 20;
 
 /// The tool.
 pub(crate) struct GetSchemaInfo(pub(crate) Arc<Reader>);
@@ -157,6 +160,7 @@ impl GetSchemaInfo {
                     (&most_columns, Type::INT8),
                     (&MOST_TABLES, Type::INT8),
                     (&MOST_SCHEMAS, Type::INT8),
+                    (&MOST_CHILDREN, Type::INT4),
                 ],
             )
             .await?;
@@ -225,20 +229,31 @@ fn has_parts(table: &Value) -> bool {
 
 fn leave_parts_out(table: &mut Value) {
     if let Value::Object(fields) = table {
-        for part in ["columns", "constraints", "indexes"] {
+        for part in [
+            "columns",
+            "constraints",
+            "indexes",
+            "parents",
+            "children",
+            "child_count",
+        ] {
             fields.remove(part);
         }
     }
 }
 
-/// A column as the catalogue query writes it: number, name, type, whether it is not null, expression,
-/// what the expression or the identity is, and the labels as JSON.
-type Column = [Option<String>; 7];
+/// A column as the catalogue query writes it: number, name, type, whether it is not null, expression, what the
+/// expression or the identity is, and of its type the labels, the domains and the fields as JSON.
+type Column = [Option<String>; 9];
+
+/// Reads a part that the catalogue query writes as JSON.
+fn read(text: Option<impl AsRef<str>>) -> Option<Value> {
+    serde_json::from_str(text?.as_ref()).ok()
+}
 
 /// Makes the structured form of one relation.
 fn table(row: &Row) -> Result<Value, Error> {
     let parts = |column: &str| row.try_get::<_, Option<&str>>(column);
-    let read = |text: Option<&str>| text.and_then(|text| serde_json::from_str(text).ok());
     let comments: BTreeMap<i16, String> = parts("comments")?
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default();
@@ -258,9 +273,12 @@ fn table(row: &Row) -> Result<Value, Error> {
         "partitions": row.try_get::<_, Option<i64>>("partitions")?,
         "partitioned_by": parts("partitioned_by")?,
         "partition_of": parts("partition_of")?,
+        "parents": read(parts("parents")?),
+        "children": read(parts("children")?),
+        "child_count": row.try_get::<_, Option<i64>>("child_count")?,
         "columns": columns,
-        "constraints": read(parts("constraints")?).unwrap_or(Value::Null),
-        "indexes": read(parts("indexes")?).unwrap_or(Value::Null),
+        "constraints": read(parts("constraints")?),
+        "indexes": read(parts("indexes")?),
     });
     tidy(&mut table);
     Ok(table)
@@ -279,7 +297,17 @@ fn in_order(columns: Vec<Column>, comments: &BTreeMap<i16, String>) -> Vec<Value
 }
 
 fn column(column: Column, comment: Option<&String>) -> Value {
-    let [_, name, kind, not_null, expression, made, labels] = column;
+    let [
+        _,
+        name,
+        kind,
+        not_null,
+        expression,
+        made,
+        labels,
+        domains,
+        fields,
+    ] = column;
     let is_generated = made.as_deref() == Some("generated");
     let (default, generated) = if is_generated {
         (None, expression)
@@ -289,12 +317,15 @@ fn column(column: Column, comment: Option<&String>) -> Value {
     json!({
         "name": name,
         "type": kind,
-        "nullable": not_null.is_none(),
+        "nullable": not_null.as_deref() != Some("not null"),
+        "not_null": not_null.filter(|kind| kind != "not null"),
         "default": default,
         "generated": generated,
         "identity": made.filter(|_| !is_generated),
         "comment": comment,
-        "labels": labels.and_then(|text| serde_json::from_str::<Value>(&text).ok()),
+        "labels": read(labels),
+        "domains": read(domains),
+        "fields": read(fields),
     })
 }
 

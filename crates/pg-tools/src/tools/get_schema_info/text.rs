@@ -86,14 +86,16 @@ fn full_name(table: &Value) -> String {
     format!("{}.{}", name("schema"), name("name"))
 }
 
-/// The name of a column, as SQL would write it.
-fn column_name(column: &Value) -> String {
-    text(column, "name").map_or_else(|| "?".to_owned(), written)
+/// A column, or a field of a type, as SQL would write it.
+fn named_type(column: &Value) -> String {
+    let name = text(column, "name").map_or_else(|| "?".to_owned(), written);
+    format!("{name} {}", text(column, "type").unwrap_or("?"))
 }
 
-fn column_names(value: &Value, field: &str) -> String {
-    let names = items(value, field).filter_map(Value::as_str).map(written);
-    names.collect::<Vec<_>>().join(", ")
+/// The columns of a constraint, as SQL would write them.
+fn names_of(constraint: &Value) -> Vec<String> {
+    let columns = items(constraint, "columns").filter_map(Value::as_str);
+    columns.map(written).collect()
 }
 
 fn heading(table: &Value) -> String {
@@ -124,8 +126,22 @@ fn heading(table: &Value) -> String {
             facts.push(format!("{before} {value}"));
         }
     }
+    if table.get("parents").is_some() {
+        facts.push(format!("inherits from {}", names(table, "parents")));
+    }
+    if let Some(count) = table.get("child_count").and_then(Value::as_i64) {
+        facts.push(children(count, &names(table, "children")));
+    }
     let comment = text(table, "comment").map_or_else(String::new, |comment| format!(": {comment}"));
     format!("{} ({}){comment}", full_name(table), facts.join(", "))
+}
+
+fn children(count: i64, names: &str) -> String {
+    let named = match names {
+        "" => String::new(),
+        names => format!(": {names}"),
+    };
+    format!("a query of it also reads {count} that inherit from it, unless it says ONLY{named}")
 }
 
 fn size(bytes: i64) -> String {
@@ -138,15 +154,7 @@ fn size(bytes: i64) -> String {
 }
 
 fn one_line(table: &Value) -> String {
-    let columns: Vec<String> = items(table, "columns")
-        .map(|column| {
-            format!(
-                "{} {}",
-                column_name(column),
-                text(column, "type").unwrap_or("?")
-            )
-        })
-        .collect();
+    let columns: Vec<String> = items(table, "columns").map(named_type).collect();
     format!("{}({})", full_name(table), columns.join(", "))
 }
 
@@ -171,13 +179,12 @@ fn push_table(out: &mut String, table: &Value) {
 }
 
 fn column_line(column: &Value) -> String {
-    let mut line = format!(
-        "{} {}",
-        column_name(column),
-        text(column, "type").unwrap_or("?")
-    );
+    let mut line = named_type(column);
     if column.get("nullable") == Some(&Value::Bool(false)) {
         line.push_str(" not null");
+    }
+    if column.get("not_null").is_some() {
+        line.push_str(" not null NOT VALID");
     }
     for (field, before) in [
         ("identity", " identity "),
@@ -192,10 +199,33 @@ fn column_line(column: &Value) -> String {
     if column.get("labels").is_some() {
         _ = write!(line, " {{{}}}", names(column, "labels"));
     }
+    if column.get("fields").is_some() {
+        let fields: Vec<String> = items(column, "fields").map(named_type).collect();
+        _ = write!(line, " (fields {})", fields.join(", "));
+    }
+    if column.get("domains").is_some() {
+        let domains: Vec<String> = items(column, "domains").map(domain).collect();
+        _ = write!(line, " (domain over {})", domains.join(", over "));
+    }
     if let Some(comment) = text(column, "comment") {
         _ = write!(line, " -- {comment}");
     }
     line
+}
+
+/// Writes what a domain is made of, and what it allows.
+fn domain(domain: &Value) -> String {
+    let mut written = text(domain, "type").unwrap_or("?").to_owned();
+    if domain.get("not_null").is_some() {
+        written.push_str(" not null");
+    }
+    if let Some(default) = text(domain, "default") {
+        _ = write!(written, " default {default}");
+    }
+    for check in items(domain, "checks").filter_map(Value::as_str) {
+        _ = write!(written, " {check}");
+    }
+    written
 }
 
 fn constraint_line(constraint: &Value) -> String {
@@ -203,14 +233,28 @@ fn constraint_line(constraint: &Value) -> String {
     if let Some(definition) = text(constraint, "definition") {
         return definition.to_owned();
     }
-    let columns = column_names(constraint, "columns");
+    let is_period = constraint.get("period").is_some();
+    let unchecked = text(constraint, "unchecked").map_or_else(String::new, |how| format!(" {how}"));
+    let columns = names_of(constraint);
     match constraint.get("references") {
         Some(target) => format!(
-            "{kind} ({columns}) -> {}.{}({})",
+            "{kind} ({}) -> {}.{}({}){unchecked}",
+            with_period(columns, is_period),
             text(target, "schema").map_or_else(|| "?".to_owned(), written),
             text(target, "table").map_or_else(|| "?".to_owned(), written),
-            column_names(target, "columns")
+            with_period(names_of(target), is_period)
         ),
-        None => format!("{kind} ({columns})"),
+        None => {
+            let overlaps = if is_period { " WITHOUT OVERLAPS" } else { "" };
+            format!("{kind} ({}{overlaps}){unchecked}", columns.join(", "))
+        }
     }
+}
+
+/// Writes the columns of a foreign key, of which the last may be a period.
+fn with_period(mut columns: Vec<String>, is_period: bool) -> String {
+    if let Some(last) = columns.last_mut().filter(|_| is_period) {
+        last.insert_str(0, "PERIOD ");
+    }
+    columns.join(", ")
 }

@@ -1,7 +1,7 @@
 //! What the schema looks like.
 
 use super::*;
-use crate::bench::{agent_of, apart};
+use crate::bench::{agent_of, apart, vector_cluster};
 
 #[tokio::test]
 async fn a_partition_is_there_for_whoever_names_it_and_a_partitioned_table_tells_its_key() {
@@ -42,6 +42,152 @@ async fn a_partition_is_there_for_whoever_names_it_and_a_partitioned_table_tells
         .batch_execute("DROP SCHEMA cut CASCADE")
         .await
         .unwrap();
+}
+
+/// Opens a schema to everybody who may log in.
+fn opened(schema: &str) -> String {
+    format!(
+        "GRANT USAGE ON SCHEMA {schema} TO PUBLIC; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO PUBLIC"
+    )
+}
+
+#[tokio::test]
+async fn of_a_type_that_somebody_made_it_is_told_what_it_is_made_of() {
+    let owner = superuser(cluster()).await;
+    let sql = "CREATE SCHEMA made; CREATE DOMAIN made.mail AS varchar(80) CHECK (VALUE LIKE '%@%');
+        CREATE DOMAIN made.work AS made.mail DEFAULT 'a@b' NOT NULL CHECK (VALUE <> '@');
+        CREATE TYPE made.place AS (street text, \"Zip Code\" varchar(5)); CREATE TYPE made.mood AS ENUM ('glad', 'sad');
+        CREATE DOMAIN made.good AS made.mood CHECK (VALUE <> 'sad');
+        CREATE TABLE made.hidden (secret int); REVOKE ALL ON made.hidden FROM PUBLIC;
+        CREATE TABLE made.thing (mails made.mail[], work made.work, home made.place, homes made.place[], good made.good, other made.hidden)";
+    let grants =
+        "GRANT USAGE ON SCHEMA made TO shop_reader; GRANT SELECT ON made.thing TO shop_reader";
+    for sql in [sql, grants] {
+        owner.batch_execute(sql).await.unwrap();
+    }
+    let given = json!({"schema_name": "made"});
+    let (texts, structured) = reader().done("get_schema_info", given).await;
+    for told in [
+        "mails made.mail[] (domain over character varying(80) CHECK (((VALUE)::text ~~ '%@%'::text)))\n",
+        "work made.work (domain over made.mail not null default 'a@b'::character varying CHECK (((VALUE)::text <> '@'::text)), \
+         over character varying(80) CHECK (((VALUE)::text ~~ '%@%'::text)))\n",
+        "home made.place (fields street text, \"Zip Code\" character varying(5))\n",
+        "homes made.place[] (fields street text, \"Zip Code\" character varying(5))\n",
+        "good made.good {glad, sad} (domain over made.mood CHECK ((VALUE <> 'sad'::made.mood)))\n",
+        "other made.hidden",
+    ] {
+        assert!(texts[0].contains(told), "{told}: {}", texts[0]);
+    }
+    assert!(!texts[0].contains("secret"), "{}", texts[0]);
+    let columns = &structured["tables"][0]["columns"];
+    assert_eq!(
+        columns[1]["domains"],
+        json!([
+            {"name": "made.work", "type": "made.mail", "not_null": true, "default": "'a@b'::character varying",
+             "checks": ["CHECK (((VALUE)::text <> '@'::text))"]},
+            {"name": "made.mail", "type": "character varying(80)", "checks": ["CHECK (((VALUE)::text ~~ '%@%'::text))"]}
+        ])
+    );
+    assert_eq!(
+        columns[2]["fields"],
+        json!([{"name": "street", "type": "text"}, {"name": "Zip Code", "type": "character varying(5)"}])
+    );
+    owner
+        .batch_execute("DROP SCHEMA made CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn tables_that_inherit_are_told_of_and_partitions_are_not_among_them() {
+    let owner = superuser(cluster()).await;
+    let sql = "CREATE SCHEMA kin; CREATE TABLE kin.animal (id int); CREATE TABLE kin.dog (breed text) INHERITS (kin.animal);
+        CREATE TABLE kin.\"Old Cat\" () INHERITS (kin.animal); CREATE TABLE kin.puppy () INHERITS (kin.dog);
+        CREATE TABLE kin.cut (id int) PARTITION BY LIST (id); CREATE TABLE kin.one PARTITION OF kin.cut FOR VALUES IN (1)";
+    for sql in [sql, &opened("kin")] {
+        owner.batch_execute(sql).await.unwrap();
+    }
+    let hide = "CREATE TABLE kin.hidden () INHERITS (kin.animal)";
+    owner.batch_execute(hide).await.unwrap();
+    let caller = reader();
+    let given = json!({"schema_name": "kin"});
+    let (texts, structured) = caller.done("get_schema_info", given).await;
+    let all = "a query of it also reads 3 that inherit from it, unless it says ONLY: kin.\"Old Cat\", kin.dog)";
+    for told in [
+        all,
+        "inherits from kin.animal, a query",
+        "kin.puppy (table, 8192 bytes, inherits from kin.dog)",
+    ] {
+        assert!(texts[0].contains(told), "{told}: {}", texts[0]);
+    }
+    let animal = &structured["tables"][1];
+    assert_eq!(animal["child_count"], 3, "{structured}");
+    assert_eq!(animal["children"], json!(["kin.\"Old Cat\"", "kin.dog"]));
+    for name in ["cut", "one"] {
+        let given = json!({"schema_name": "kin", "table_name": name});
+        let (texts, _) = caller.done("get_schema_info", given).await;
+        assert!(!texts[0].contains("inherit"), "{}", texts[0]);
+    }
+    owner
+        .batch_execute("DROP SCHEMA kin CASCADE")
+        .await
+        .unwrap();
+}
+
+/// Of PostgreSQL 18, and of the one before that has less.
+#[tokio::test]
+async fn what_postgresql_does_not_vouch_for_is_told_of() {
+    let usual = "CREATE SCHEMA vouched; CREATE TABLE vouched.base (id int PRIMARY KEY);
+        CREATE TABLE vouched.loose (id int, a int);
+        ALTER TABLE vouched.loose ADD FOREIGN KEY (a) REFERENCES vouched.base NOT VALID, ADD CHECK (a > 0) NOT VALID";
+    let newer = "CREATE EXTENSION IF NOT EXISTS btree_gist;
+        ALTER TABLE vouched.loose ADD NOT NULL id NOT VALID,
+          ADD FOREIGN KEY (id) REFERENCES vouched.base NOT ENFORCED, ADD CHECK (id > 0) NOT ENFORCED;
+        CREATE TABLE vouched.room (id int, during tsrange, PRIMARY KEY (id, during WITHOUT OVERLAPS));
+        CREATE TABLE vouched.guest (room int, stay tsrange, FOREIGN KEY (room, PERIOD stay) REFERENCES vouched.room (id, PERIOD during))";
+    let in_usual = [
+        "foreign key (a) -> vouched.base(id) NOT VALID",
+        "CHECK ((a > 0)) NOT VALID\n",
+    ];
+    let in_newer = [
+        "id integer not null NOT VALID\n",
+        "foreign key (id) -> vouched.base(id) NOT ENFORCED",
+        "CHECK ((id > 0)) NOT ENFORCED",
+        "primary key (id, during WITHOUT OVERLAPS)",
+        "foreign key (room, PERIOD stay) -> vouched.room(id, PERIOD during)",
+    ];
+    for cluster in [cluster(), vector_cluster()] {
+        let owner = superuser(cluster).await;
+        owner.batch_execute(usual).await.unwrap();
+        let mut told = in_usual.to_vec();
+        let version = owner.query_one("SHOW server_version_num", &[]).await;
+        if version.unwrap().get::<_, &str>(0) >= "180000" {
+            owner.batch_execute(newer).await.unwrap();
+            told.extend(in_newer);
+        }
+        let (sessions, agent) = agent_of(cluster, cluster.superuser());
+        let caller = Caller {
+            sessions,
+            agent,
+            shelf: Arc::new(Shelf::new(everything()).unwrap()),
+        };
+        let given = json!({"schema_name": "vouched"});
+        let (texts, structured) = caller.done("get_schema_info", given).await;
+        for told in &told {
+            assert!(texts[0].contains(told), "{told}: {}", texts[0]);
+        }
+        let tables = structured["tables"].as_array().unwrap();
+        let loose = tables
+            .iter()
+            .find(|table| table["name"] == "loose")
+            .unwrap();
+        assert_eq!(loose["columns"][0]["nullable"], true, "{loose}");
+        assert_eq!(loose["constraints"][0]["unchecked"], "NOT VALID", "{loose}");
+        owner
+            .batch_execute("DROP SCHEMA vouched CASCADE")
+            .await
+            .unwrap();
+    }
 }
 
 #[tokio::test]
@@ -155,7 +301,7 @@ async fn ten_thousand_columns_are_shown_by_one_fast_query() {
     let query = owner.prepare(get_schema_info::TABLES).await.unwrap();
     let (schema, none): (Option<&str>, Option<&str>) = (Some("wide"), None);
     let (no, yes, few, columns, tables) = (false, true, 10_i64, 10_000_i64, 1_000_i64);
-    let schemas = 50_i64;
+    let (schemas, children) = (50_i64, 20_i32);
     let pid: i32 = owner
         .query_one("SELECT pg_backend_pid()", &[])
         .await
@@ -168,7 +314,7 @@ async fn ten_thousand_columns_are_shown_by_one_fast_query() {
             .query(
                 &query,
                 &[
-                    &schema, &none, &no, &none, &yes, &few, &columns, &tables, &schemas,
+                    &schema, &none, &no, &none, &yes, &few, &columns, &tables, &schemas, &children,
                 ],
             )
             .await
