@@ -17,7 +17,7 @@ use crate::agent::literal;
 /// The catalogues are for everybody, but for those that hold samples of rows, what sequences are at,
 /// others' statements, or the role's passwords elsewhere. What a number stands for is asked by functions,
 /// for a table that is joined is locked, and each lock makes the list of locks longer for everybody.
-const JUDGE: &str = "SELECT ('|' || pg_catalog.min((o.schema || '.' || o.name) COLLATE pg_catalog.\"C\") || '|')::pg_catalog.int4 \
+const JUDGE: &str = "SELECT /* of pg-tools */ ('|' || pg_catalog.min((o.schema || '.' || o.name) COLLATE pg_catalog.\"C\") || '|')::pg_catalog.int4 \
      FROM (SELECT l.relation, i.type AS kind, i.object_names[1] AS schema, i.object_names[2] AS name \
            FROM pg_catalog.pg_lock_status() l, \
                 pg_catalog.pg_identify_object_as_address('pg_catalog.pg_class'::pg_catalog.regclass, l.relation, 0) i \

@@ -16,7 +16,7 @@ const BRING_NULLS: &[&str] = &[
 
 /// Which columns of tables are never NULL, whatever is changed in them meanwhile: a constraint says so
 /// that holds for every row, and there is no foreign table, for which PostgreSQL only believes it.
-const NEVER_NULL: &str = "SELECT a.attrelid, a.attnum FROM pg_catalog.pg_attribute a \
+const NEVER_NULL: &str = "SELECT /* of pg-tools */ a.attrelid, a.attnum FROM pg_catalog.pg_attribute a \
      JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
      WHERE a.attrelid = ANY ($1) AND a.attnotnull \
        AND (c.relkind = 'r' AND NOT c.relhassubclass \

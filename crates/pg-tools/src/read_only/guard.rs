@@ -77,7 +77,7 @@ const TELL_OF_OTHERS: &[&str] = &[
 ];
 
 /// Those that may have effects, and what runs SQL that it makes up, which the languages of extensions do not tell.
-const WITH_EFFECTS: &str = "SELECT DISTINCT p.proname::pg_catalog.text FROM pg_catalog.pg_proc p \
+const WITH_EFFECTS: &str = "SELECT /* of pg-tools */ DISTINCT p.proname::pg_catalog.text FROM pg_catalog.pg_proc p \
      WHERE p.prokind IN ('f', 'w') \
        AND p.prorettype <> ALL (ARRAY['pg_catalog.trigger', 'pg_catalog.event_trigger']::pg_catalog.regtype[]) \
        AND 'pg_catalog.internal'::pg_catalog.regtype <> ALL (p.proargtypes) \

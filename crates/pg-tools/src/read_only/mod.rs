@@ -119,6 +119,15 @@ impl Explain {
     };
 }
 
+/// What stands in statements of ours, by which pg_stat_statements tells them from those of others. It never comes
+/// first: PostgreSQL 18 counts a statement without the comments before it.
+pub(crate) const OWN: &str = "/* of pg-tools */";
+
+/// Marks a statement as one of ours.
+pub(crate) fn own(sql: &str) -> String {
+    format!("{sql}\n{OWN}")
+}
+
 /// The setting for queries about the catalogue. Where there are thousands of tables PostgreSQL takes these for
 /// dear, and would compile for seconds what it answers in milliseconds.
 pub(crate) fn not_compiled() -> (&'static str, String) {
@@ -299,7 +308,8 @@ impl Reader {
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, ReadError> {
-        self.ask_with(agent, &[not_compiled()], sql, parameters)
+        let sql = own(sql);
+        self.ask_with(agent, &[not_compiled()], &sql, parameters)
             .await
     }
 

@@ -7,7 +7,7 @@ use tokio_postgres::{Error, types::Type};
 ///
 /// A superuser may run programs through a function of an untrusted language, and these predefined
 /// roles may run programs or write the server's files.
-const DANGERS: &str = "SELECT r.rolname::pg_catalog.text, pg_catalog.array_remove(ARRAY[ \
+const DANGERS: &str = "SELECT /* of pg-tools */ r.rolname::pg_catalog.text, pg_catalog.array_remove(ARRAY[ \
        CASE WHEN r.rolsuper THEN 'SUPERUSER' END, \
        CASE WHEN r.rolreplication THEN 'REPLICATION' END, \
        CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END] \

@@ -45,7 +45,7 @@ const SORTED: &[(Sorts, &[Type])] = &[
 ];
 
 /// The names of types that are not PostgreSQL's own, and whether they are enumerations.
-const NAMES: &str = "SELECT t.oid, CASE WHEN e.oid IS NULL THEN t.typname::pg_catalog.text ELSE e.typname || '[]' END, t.typtype = 'e' \
+const NAMES: &str = "SELECT /* of pg-tools */ t.oid, CASE WHEN e.oid IS NULL THEN t.typname::pg_catalog.text ELSE e.typname || '[]' END, t.typtype = 'e' \
      FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_type e \
        ON e.oid = t.typelem AND t.typtype = 'b' AND e.typarray = t.oid \
      WHERE t.oid = ANY ($1)";

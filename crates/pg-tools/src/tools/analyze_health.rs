@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Agent,
-    read_only::{ReadError, Reader, not_compiled},
+    read_only::{ReadError, Reader, not_compiled, own},
 };
 
 const DEFINITION: Definition<'_> = Definition {
@@ -173,7 +173,7 @@ impl AnalyzeHealth {
             (&self.tolerance as _, Type::FLOAT8),
             (&limit as _, Type::INT8),
         ];
-        let sql = format!("{FIRST_OF}{}{COUNTED}", check.sql);
+        let sql = own(&format!("{FIRST_OF}{}{COUNTED}", check.sql));
         let asked = self.reader.ask_with(agent, &settings, &sql, &parameters);
         match allotted.wait(part, asked).await {
             Ok(rows) => Checked::read(&check, &rows).map_err(Failure::from),

@@ -8,7 +8,8 @@ use tokio_postgres::{Row, types::Type};
 use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, all_stats, keep_first};
 use crate::{
     Agent,
-    read_only::{ReadError, Reader},
+    read_only::{OWN, ReadError, Reader},
+    render::row_count,
 };
 
 const DEFINITION: Definition<'_> = Definition {
@@ -36,7 +37,7 @@ const ORDERS: [(&str, &str); 6] = [
 ];
 
 /// Statements that only frame others, ours among them, cost nothing and would fill every list.
-const CONTROL: &str = r"^\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|SET|RESET|SHOW|DISCARD|DEALLOCATE|CLOSE|SELECT pg_catalog\.pg_advisory_unlock_all)\M";
+const CONTROL: &str = r"^\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|SET|RESET|SHOW|DISCARD|DEALLOCATE|CLOSE|SELECT greatest\(least\(free|SELECT pg_catalog\.(pg_advisory_unlock_all|current_setting|pg_backend_pid))\M";
 
 const MISSING: &str = "pg_stat_statements is not installed in this database, and without it PostgreSQL counts no statements. \
      The operator sets shared_preload_libraries = 'pg_stat_statements', restarts the server, and runs CREATE EXTENSION pg_stat_statements";
@@ -64,7 +65,8 @@ impl TopQueries {
         let agent = &call.on_database()?;
         let mut arguments = call.arguments;
         let order = arguments.choice("order_by", &ORDERS.map(|(name, _)| name))?;
-        let limit = agent.most_rows(arguments.number("limit", 1..=100, 10)?);
+        let asked = arguments.number("limit", 1..=100, 10)?;
+        let limit = agent.most_rows(asked);
         let least_calls = arguments.number("min_calls", 1..=1_000_000_000, 1)?;
         arguments.finish()?;
         let schema = self.installed(agent).await?;
@@ -73,11 +75,12 @@ impl TopQueries {
         let order = ORDERS.iter().find(|(name, _)| *name == order);
         let order = order.map_or("total_ms", |(_, column)| *column);
         let sql = statements(&schema, order);
-        let (limit, least_calls) = (
-            i64::try_from(limit).unwrap_or(i64::MAX),
+        // One more tells whether there are more.
+        let (most, least_calls) = (
+            i64::try_from(limit + 1).unwrap_or(i64::MAX),
             i64::try_from(least_calls).unwrap_or(i64::MAX),
         );
-        let parameters = [(&limit as _, Type::INT8), (&least_calls as _, Type::INT8)];
+        let parameters = [(&most as _, Type::INT8), (&least_calls as _, Type::INT8)];
         let rows = self
             .0
             .ask(agent, &sql, &parameters)
@@ -87,14 +90,22 @@ impl TopQueries {
             .iter()
             .map(Query::read)
             .collect::<Result<Vec<_>, _>>()?;
+        let is_cut = limit < asked && queries.len() as u64 > limit;
+        queries.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         let most_bytes = agent.limits(self.0.limits).result_bytes;
         let bytes = |query: &Query| query.line().len();
-        let found = match keep_first(&mut queries, most_bytes, bytes) {
+        let mut found = match keep_first(&mut queries, most_bytes, bytes) {
             0 => found(&queries, missing),
             left_out => found(&queries, missing).said(format!(
                 "(a result may have {most_bytes} bytes: {left_out} statements are left out)"
             )),
         };
+        if is_cut {
+            found = found.said(format!(
+                "(there are more, and this token is given {} of a call at most)",
+                row_count(limit)
+            ));
+        }
         Ok(found)
     }
 
@@ -125,7 +136,7 @@ fn statements(schema: &str, order: &str) -> String {
                   s.temp_blks_written AS temp_blocks_written \
            FROM {schema}.pg_stat_statements s \
            WHERE s.dbid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) \
-             AND (s.queryid IS NULL OR s.query !~* '{CONTROL}')) q \
+             AND (s.queryid IS NULL OR s.query !~* '{CONTROL}' AND pg_catalog.strpos(s.query, '{OWN}') = 0)) q \
          WHERE q.calls >= $2 ORDER BY q.{order} DESC, q.query LIMIT $1"
     )
 }
@@ -322,6 +333,57 @@ mod tests {
         let trial = trial(busy().await, "counter").with_policy(policy);
         let (text, structured) = trial.done("top_queries", json!({})).await;
         assert_eq!(structured["queries"].as_array().unwrap().len(), 1, "{text}");
+        assert!(
+            text.contains("this token is given 1 row of a call"),
+            "{text}"
+        );
+        let (text, _) = trial.done("top_queries", json!({ "limit": 1 })).await;
+        assert!(!text.contains("there are more"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_the_tools_ask_for_themselves_is_not_among_the_statements() {
+        let cluster = busy().await;
+        let policy = crate::Policy {
+            schemas: Some(["shop".to_owned()].into()),
+            ..crate::Policy::default()
+        };
+        let settings = || Settings {
+            enabled: vec!["top_queries".into(), "analyze_health".into()],
+            ..Settings::default()
+        };
+        let free = Trial::new(cluster, "counter", settings());
+        let bound = Trial::new(cluster, "shop_reader", settings()).with_policy(policy);
+        for (tool, given) in [
+            ("list_databases", json!({})),
+            (
+                "count_rows",
+                json!({"table": "shop.users", "estimate": true}),
+            ),
+            (
+                "query_database",
+                json!({"query": "SELECT id FROM shop.users WHERE id = 77"}),
+            ),
+            ("analyze_health", json!({})),
+        ] {
+            bound.done(tool, given).await;
+        }
+        free.done("analyze_health", json!({})).await;
+        let given = json!({"order_by": "calls", "limit": 100});
+        let (_, structured) = free.done("top_queries", given).await;
+        let told = structured["queries"].as_array().unwrap();
+        let told: Vec<&str> = told
+            .iter()
+            .filter_map(|one| one["query"].as_str())
+            .collect();
+        let is_told = |part: &str| told.iter().any(|query| query.contains(part));
+        assert!(is_told("SELECT id FROM shop.users WHERE id ="), "{told:?}");
+        let own: Vec<_> = told
+            .iter()
+            .filter(|query| query.contains("pg_catalog."))
+            .collect();
+        let own: Vec<_> = own.iter().filter(|query| !query.contains("shop")).collect();
+        assert!(own.is_empty(), "{own:#?}");
     }
 
     #[tokio::test]
