@@ -37,7 +37,8 @@ WITH RECURSIVE locked AS MATERIALIZED (
     SELECT r.* FROM relation r
     WHERE (NOT $3::boolean OR EXISTS (
               SELECT FROM pg_catalog.pg_attribute a
-              JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+              JOIN pg_catalog.pg_type d ON d.oid = a.atttypid
+              JOIN pg_catalog.pg_type t ON t.oid = COALESCE(NULLIF(d.typbasetype, 0), d.oid)
               WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
                 AND t.typname IN ('vector', 'halfvec', 'sparsevec')))
       AND ($4::text IS NULL

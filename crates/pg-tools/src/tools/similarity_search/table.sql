@@ -20,7 +20,9 @@ SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
                            WHERE a.attgenerated <> '' AND d.adrelid = a.attrelid AND d.adnum = a.attnum)
           ) ORDER BY a.attnum)
         FROM pg_catalog.pg_attribute a
-        JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+        JOIN pg_catalog.pg_type d ON d.oid = a.atttypid
+        -- A domain is searched as what it is over. pgvector's indexes take no dimensions from it, nor does this.
+        JOIN pg_catalog.pg_type t ON t.oid = COALESCE(NULLIF(d.typbasetype, 0), d.oid)
         JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
           AND pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'))::text AS columns,

@@ -637,3 +637,27 @@ async fn an_agent_gets_no_more_rows_and_bytes_than_its_policy_allows() {
         assert!(size <= 2_048 + 256, "{size}: {text}");
     }
 }
+
+#[tokio::test]
+async fn a_column_of_a_domain_is_searched_as_what_the_domain_is_over() {
+    let owner = superuser(documents().await).await;
+    let sql = "CREATE SCHEMA domains; CREATE DOMAIN domains.embedding AS public.vector(3) CHECK (public.vector_norm(VALUE) > 0);
+        CREATE TABLE domains.thing (id int PRIMARY KEY, name text, embedding domains.embedding);
+        INSERT INTO domains.thing VALUES (1, 'far', '[0,0,1]'), (2, 'near', '[1,0.1,0]');
+        GRANT USAGE ON SCHEMA domains TO shop_reader; GRANT SELECT ON domains.thing TO shop_reader";
+    owner.batch_execute(sql).await.unwrap();
+    let trial = Trial::new(documents().await, "shop_reader", Settings::default());
+    let given = json!({"table_name": "domains.thing", "query_vector": [1, 0, 0], "top_n": 1});
+    let (text, _) = trial.done("similarity_search", given).await;
+    assert!(text.contains("near"), "{text}");
+    let wrong = json!({"table_name": "domains.thing", "query_vector": [1, 0]});
+    let failure = trial.failed("similarity_search", wrong).await;
+    assert!(failure.contains('3'), "{failure}");
+    let nowhere = json!({"table_name": "domains.other", "query_vector": [1, 0]});
+    let failure = trial.failed("similarity_search", nowhere).await;
+    assert!(failure.contains("domains.thing"), "{failure}");
+    owner
+        .batch_execute("DROP SCHEMA domains CASCADE")
+        .await
+        .unwrap();
+}
