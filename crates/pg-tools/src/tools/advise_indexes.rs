@@ -434,7 +434,7 @@ fn found(is_tried: bool, cost: f64, advised: &Advised, allotted: &Allotted) -> F
         said.push("Writes to a partitioned table wait while its index is built. Where they may not, CREATE INDEX ON ONLY it, then CONCURRENTLY on each partition, and ALTER INDEX .. ATTACH PARTITION.".into());
     }
     if advice.is_empty() {
-        said.push("Only B-tree indexes of plain columns are thought of: one on an expression such as lower(name), or a GIN or GiST index for JSON, arrays and texts, may help all the same.".into());
+        said.push("Only B-tree indexes of plain columns in the usual order are thought of, for conditions and orders: one for max() or min(), for ORDER BY x DESC NULLS LAST or on an expression such as lower(name), or a GIN or GiST index for JSON, arrays and texts, may help all the same.".into());
     } else {
         said.push("Every index costs each write to its table. Compare with execute_explain before and after.".into());
     }

@@ -190,21 +190,36 @@ fn find_uses(plan: &Value, tables: &mut BTreeMap<String, Uses>) {
             note(&condition(node[field].as_str().unwrap_or_default()), tables);
         }
         for field in ORDERS {
-            for key in node[field].as_array().into_iter().flatten() {
-                let tokens = tokens(key.as_str().unwrap_or_default());
-                if let [
-                    Token::Name(alias),
-                    Token::Other("."),
-                    Token::Name(column),
-                    ..,
-                ] = &tokens[..]
-                    && let Some(uses) = tables.get_mut(alias)
-                {
-                    add(&mut uses.order, column);
+            let keys = node[field].as_array().into_iter().flatten();
+            for [alias, column] in in_order(keys.filter_map(Value::as_str)) {
+                if let Some(uses) = tables.get_mut(&alias) {
+                    add(&mut uses.order, &column);
                 }
             }
         }
     });
+}
+
+/// The columns, each behind its table's alias, by which rows are sorted as an index of plain columns has them, forwards
+/// or backwards: until one goes the other way, or has its NULLs at the other end.
+fn in_order<'a>(keys: impl Iterator<Item = &'a str>) -> Vec<[String; 2]> {
+    let mut found = Vec::new();
+    let mut is_backwards = None;
+    for key in keys {
+        let (name, is_descending) = match key.strip_suffix(" DESC") {
+            Some(name) => (name, true),
+            None => (key, false),
+        };
+        let tokens = tokens(name);
+        let [Token::Name(alias), Token::Other("."), Token::Name(column)] = &tokens[..] else {
+            break;
+        };
+        if *is_backwards.get_or_insert(is_descending) != is_descending {
+            break;
+        }
+        found.push([alias.clone(), column.clone()]);
+    }
+    found
 }
 
 /// Notes what a condition does with the columns of each table.
@@ -363,5 +378,23 @@ mod tests {
             of(&plan, &Wholes::default())[0][0].advised(),
             "CREATE INDEX CONCURRENTLY ON \"shop\".\"orders\" (\"status\", \"total\")"
         );
+    }
+
+    #[test]
+    fn an_order_counts_as_far_as_an_index_of_plain_columns_has_it() {
+        for (keys, expected) in [
+            (vec!["o.a", "o.b"], vec!["a", "b"]),
+            (vec!["o.a DESC", "o.b DESC"], vec!["a", "b"]),
+            (vec!["o.a", "o.b DESC"], vec!["a"]),
+            (vec!["o.a DESC NULLS LAST"], vec![]),
+            (vec!["o.a NULLS FIRST"], vec![]),
+            (vec!["o.a", "lower(o.b)", "o.c"], vec!["a"]),
+            (vec!["o.a COLLATE \"C\"", "o.b"], vec![]),
+            (vec!["o.\"Odd name\" DESC"], vec!["Odd name"]),
+        ] {
+            let found = in_order(keys.iter().copied());
+            let columns: Vec<&str> = found.iter().map(|[_, column]| &**column).collect();
+            assert_eq!(columns, expected, "{keys:?}");
+        }
     }
 }

@@ -35,6 +35,24 @@ async fn imaginative() -> &'static private_postgres::Cluster {
 }
 
 #[tokio::test]
+async fn an_order_that_no_plain_index_has_is_not_tried_but_told() {
+    let trial = trial(imaginative().await);
+    for (order, is_advised) in [("DESC", true), ("DESC NULLS LAST", false)] {
+        let query = format!("SELECT * FROM page_views ORDER BY viewed_at {order} LIMIT 5");
+        let (text, structured) = trial
+            .done("advise_indexes", json!({ "query": query }))
+            .await;
+        let advice = structured["advice"].as_array().unwrap();
+        assert_eq!(advice.len(), usize::from(is_advised), "{text}");
+        assert_eq!(
+            text.contains("ORDER BY x DESC NULLS LAST"),
+            !is_advised,
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_index_is_tried_without_being_built() {
     let trial = trial(imaginative().await);
     let (text, structured) = trial.done("advise_indexes", json!({"query": SLOW})).await;
