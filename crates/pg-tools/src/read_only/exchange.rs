@@ -12,7 +12,7 @@ use tokio_postgres::{
 };
 
 use super::{
-    QueryLimits, bounds::SchemaBounds, failure::ReadError, guard::Guard, statement::Statement,
+    OWN, QueryLimits, bounds::SchemaBounds, failure::ReadError, guard::Guard, statement::Statement,
 };
 
 /// How much longer than PostgreSQL's own limit an exchange may take, before it is cancelled from here.
@@ -71,7 +71,7 @@ pub(super) async fn what_if(
     imagination: &Imagination<'_>,
     limits: QueryLimits,
 ) -> Result<(Vec<Imagined>, String), ReadError> {
-    let forget = format!("; SELECT {}.hypopg_reset()", imagination.hypopg);
+    let forget = format!("; SELECT {OWN} {}.hypopg_reset()", imagination.hypopg);
     let whole = async {
         let planned = async {
             let begun = lease.batch_execute(&guard.opening.reading()).await;
@@ -79,8 +79,8 @@ pub(super) async fn what_if(
             parse(&mut lease, statement, guard.bounds.as_ref()).await?;
             let imagined = imagine(&lease, imagination).await?;
             // hypopg does nothing in an EXPLAIN that as much as mentions ANALYZE.
-            let before = "EXPLAIN (FORMAT JSON, VERBOSE)\n";
-            Ok((imagined, plan_as(&lease, before, statement).await?))
+            let before = format!("EXPLAIN (FORMAT JSON, VERBOSE) {OWN}\n");
+            Ok((imagined, plan_as(&lease, &before, statement).await?))
         }
         .await;
         let ended = lease.batch_execute(&format!("{END}{forget}")).await;
@@ -133,7 +133,7 @@ async fn parse(
 async fn imagine(lease: &Lease, imagination: &Imagination<'_>) -> Result<Vec<Imagined>, ReadError> {
     let schema = imagination.hypopg;
     let sql = format!(
-        "SELECT i.indexname::pg_catalog.text, {schema}.hypopg_relation_size(i.indexrelid)::pg_catalog.int8 \
+        "SELECT {OWN} i.indexname::pg_catalog.text, {schema}.hypopg_relation_size(i.indexrelid)::pg_catalog.int8 \
          FROM {schema}.hypopg_create_index($1) i"
     );
     let mut imagined = Vec::new();
