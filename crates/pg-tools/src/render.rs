@@ -16,7 +16,7 @@ const ROOM: usize = 1 << 10;
 pub(crate) struct Rendered {
     /// Tab-separated lines, the first one the columns' names.
     ///
-    /// NULL is `NULL` and an empty text is nothing. Tabs and line breaks inside a value are written
+    /// NULL is `NULL`, the text of these letters is `'NULL'`, and an empty text is nothing. Tabs and line breaks inside a value are written
     /// as `\t`, `\n` and `\r`, so that a row is a line.
     pub(crate) text: JsonText,
     /// `{"columns":[{"name","type"}],"rows":[[..]],"row_count":n,"truncated":b}`.
@@ -134,7 +134,8 @@ fn push(text: &mut JsonText, structured: &mut String, value: Option<&str>, kind:
         push_cell(text, value);
         return push_quoted(structured, value);
     }
-    text.push_written(value);
+    // Quoted, as a text it is no NULL.
+    text.push_written(if value == "NULL" { "'NULL'" } else { value });
     match (kind, value) {
         (ColumnKind::Boolean, "t") => structured.push_str("true"),
         (ColumnKind::Boolean, "f") => structured.push_str("false"),
@@ -255,11 +256,11 @@ mod tests {
     fn a_row_is_a_line_and_null_is_not_an_empty_text() {
         let rows = rows(
             ColumnKind::Text,
-            &[None, Some(""), Some("x\ty\nz\r"), Some("é")],
+            &[None, Some("NULL"), Some(""), Some("x\ty\nz\r"), Some("é")],
         );
         assert_eq!(
             super::rows(&rows).text.plain(),
-            "a\\tb\nNULL\n\nx\\ty\\nz\\r\né"
+            "a\\tb\nNULL\n'NULL'\n\nx\\ty\\nz\\r\né"
         );
     }
 
