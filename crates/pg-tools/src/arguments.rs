@@ -33,7 +33,7 @@ impl Arguments {
     /// Takes a text that must be given.
     pub(crate) fn text(&mut self, name: &'static str) -> Result<String, String> {
         match self.take(name) {
-            Some(Value::String(text)) => Ok(text),
+            Some(Value::String(text)) => without_nul(name, text),
             Some(_) => Err(format!("{name} must be a text")),
             None => Err(format!("{name} is missing; it must be a text")),
         }
@@ -43,7 +43,8 @@ impl Arguments {
     pub(crate) fn optional_text(&mut self, name: &'static str) -> Result<Option<String>, String> {
         match self.take(name) {
             None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
+            Some(Value::String(text)) if text.is_empty() => Ok(None),
+            Some(Value::String(text)) => without_nul(name, text).map(Some),
             Some(_) => Err(format!("{name} must be a text")),
         }
     }
@@ -156,6 +157,14 @@ fn whole(number: f64) -> Option<u64> {
     let exact = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked in the line above
     exact.then_some(number as u64)
+}
+
+/// Takes a text as PostgreSQL can have it; with a NUL character it says no more than that bytes are wrong.
+fn without_nul(name: &str, text: String) -> Result<String, String> {
+    if text.contains('\0') {
+        return Err(format!("{name} contains a NUL character; remove it"));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -78,6 +78,9 @@ impl Request {
             Some(_) => Named { schema, table },
             None => Named::find(reader, agent, &table).await?,
         };
+        if named.table.is_empty() {
+            return Err(Failure::told("table is empty; name one"));
+        }
         let table = identifier(&named.table);
         Ok(Request {
             table: match named.schema {

@@ -234,8 +234,15 @@ fn text(value: &Value) -> Option<String> {
             });
             Some(format!("{{{}}}", items.collect::<Vec<_>>().join(",")))
         }
-        other => Some(other.to_string()),
+        Value::Number(number) => Some(exact(number).unwrap_or_else(|| number.to_string())),
+        Value::Bool(_) | Value::Object(_) => Some(value.to_string()),
     }
+}
+
+/// Writes `2.0` as the whole number that it is to JSON, which types of whole numbers take as well.
+fn exact(number: &Number) -> Option<String> {
+    let is_whole = number.as_f64()?.fract() == 0.0;
+    whole(number).filter(|_| is_whole)
 }
 
 /// A value that PostgreSQL reads as whatever type it is wanted as.

@@ -242,6 +242,9 @@ fn note(rows: &Rows, page: Page, next: Option<&str>, is_question: bool) -> Optio
     let count = rows.count();
     let why = match rows.cut {
         None if count == 0 => return Some("(0 rows)".into()),
+        None if rows.columns.is_empty() => {
+            return Some(format!("({} without columns)", render::row_count(count)));
+        }
         None => return None,
         Some(Cut::Limit) => "and there are more",
         Some(Cut::Bytes) => {

@@ -78,7 +78,7 @@ async fn a_custom_tool_binds_what_it_is_given() {
 
     let hostile = "'; DROP TABLE users; --";
     let arguments = json!({
-        "text": hostile, "number": 1.5, "switch": true, "list": [1, null, 3], "texts": ["a,b", "c\"d\\e", "NULL", null]
+        "text": hostile, "number": 1.5, "switch": true, "list": [1.0, null, 3], "texts": ["a,b", "c\"d\\e", "NULL", null]
     });
     let (_, structured) = caller.done("odd", arguments).await;
     assert_eq!(

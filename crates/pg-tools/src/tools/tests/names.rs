@@ -121,3 +121,37 @@ async fn a_table_to_count_that_is_not_there_is_told_without_a_place() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_text_that_can_be_no_name_is_told_as_such() {
+    let caller = reader();
+    for (tool, given, told) in [
+        (
+            "count_rows",
+            json!({"table": "a\0"}),
+            "table contains a NUL",
+        ),
+        ("count_rows", json!({"table": ""}), "table is empty"),
+        (
+            "get_schema_info",
+            json!({"search": "a\0"}),
+            "search contains a NUL",
+        ),
+        (
+            "similarity_search",
+            json!({"table_name": "a\0", "query_vector": [1]}),
+            "table_name contains a NUL",
+        ),
+    ] {
+        let failure = caller.failed(tool, given).await;
+        assert!(failure.contains(told), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn rows_without_columns_are_counted() {
+    let given = json!({"query": "SELECT FROM users LIMIT 3"});
+    let (texts, structured) = reader().done("query_database", given).await;
+    assert_eq!(texts.last().unwrap(), "(3 rows without columns)");
+    assert_eq!(structured["rows"], json!([[], [], []]));
+}
