@@ -87,7 +87,9 @@ impl TableNames {
             state: state_name(column),
             events: events(column),
             values: column.values.iter().map(value).collect(),
-            holds_countries: parts(&column.name).contains(&"country".to_owned()),
+            holds_countries: parts(&column.name)
+                .iter()
+                .any(|part| COUNTRIES.contains(&part.as_str())),
             is_a_table: is_a_table(&parts(&column.name)),
         });
         TableNames {
@@ -102,6 +104,9 @@ fn initial(text: &str) -> Option<char> {
         .next()
         .and_then(|first| first.to_lowercase().next())
 }
+
+/// What columns are called that hold countries.
+const COUNTRIES: [&str; 2] = ["country", "nationality"];
 
 /// Beginnings of the names of booleans that say nothing.
 const BOOLEAN_MARKS: [&str; 4] = ["is", "was", "has", "are"];

@@ -343,3 +343,16 @@ fn of_a_table_that_is_known_in_part_the_known_columns_are_named() {
         );
     }
 }
+
+#[test]
+fn nationalities_go_by_the_names_of_countries() {
+    let nationality = holding(column("nationality", Kind::Text), &["DE", "NO"]);
+    let guests = schema("guests", vec![nationality]);
+    for (question, expected) in [
+        ("guests from Germany", "t.\"nationality\" = 'DE'"),
+        ("guests with nationality Norway", "t.\"nationality\" = 'NO'"),
+    ] {
+        let found = condition(question, &guests);
+        assert_eq!(found.as_deref(), Some(expected), "{question}");
+    }
+}
