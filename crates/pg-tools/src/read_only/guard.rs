@@ -428,7 +428,9 @@ impl Guard {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::bench::{cluster, superuser};
 
     #[test]
     fn roles_that_were_judged_long_ago_are_forgotten_once_in_a_while() {
@@ -440,5 +442,24 @@ mod tests {
             judged.at.insert(role(number.into()), now);
             assert_eq!(judged.at.len(), left, "the role that came {number}th");
         }
+    }
+
+    /// What operators, casts, aggregates and types are made of is called although no query names it.
+    #[tokio::test]
+    async fn what_is_called_without_being_named_has_no_effects() {
+        let unnamed = "SELECT o.oprcode::oid AS function FROM pg_operator o \
+             UNION SELECT c.castfunc FROM pg_cast c \
+             UNION SELECT f FROM pg_aggregate a, \
+                 unnest(ARRAY[aggtransfn, aggfinalfn, aggcombinefn, aggmtransfn, aggminvtransfn, aggmfinalfn]::oid[]) f \
+             UNION SELECT f FROM pg_type t, unnest(ARRAY[typinput, typoutput, typmodin, typmodout]::oid[]) f \
+                 WHERE t.typtype <> 'p'";
+        let with_effects = format!(
+            "SELECT p.oid::regprocedure::text FROM ({unnamed}) u JOIN pg_proc p ON p.oid = u.function \
+             WHERE p.provolatile = 'v' AND p.proname <> ALL ($1)"
+        );
+        let client = superuser(cluster()).await;
+        let found = client.query(&with_effects, &[&HARMLESS]).await.unwrap();
+        let found: Vec<String> = found.iter().map(|row| row.get(0)).collect();
+        assert!(found.is_empty(), "{found:?}");
     }
 }
