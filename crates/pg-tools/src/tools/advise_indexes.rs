@@ -355,7 +355,11 @@ impl AdviseIndexes {
         let is_indexed: bool = row.try_get(2).map_err(unreadable)?;
         // Each partition is scanned by itself.
         let of_scan = count / parts.max(1.0);
-        Ok(!is_indexed && count >= FEW_ROWS && read.scans_for_few(read.plan, index, of_scan))
+        let is_asked_for = || {
+            read.scans_for_few(read.plan, index, of_scan)
+                || read.sorts_for_few(read.plan, index, of_scan)
+        };
+        Ok(!is_indexed && count >= FEW_ROWS && is_asked_for())
     }
 }
 
@@ -389,6 +393,31 @@ impl Read<'_> {
         let below = || node["Plans"].as_array().into_iter().flatten();
         is_scan && kept < MOST_KEPT * count
             || below().any(|node| self.scans_for_few(node, index, count))
+    }
+
+    /// Says whether a part of the plan sorts a whole table to give the first few rows, which an index has in order.
+    fn sorts_for_few(&self, node: &Value, index: &Candidate, count: f64) -> bool {
+        let given = node["Plan Rows"].as_f64().unwrap_or(count);
+        let is_few = node["Node Type"] == "Limit" && given < MOST_KEPT * count;
+        let mut below = node["Plans"].as_array().into_iter().flatten();
+        below
+            .any(|node| is_few && self.sorts(node, index) || self.sorts_for_few(node, index, count))
+    }
+
+    /// Says whether a plan is nothing but a table in an order that the index has.
+    fn sorts(&self, node: &Value, index: &Candidate) -> bool {
+        let Some([below]) = node["Plans"].as_array().map(Vec::as_slice) else {
+            return false;
+        };
+        if node["Node Type"] == "Gather Merge" {
+            return self.sorts(below, index);
+        }
+        let order = candidates::order(node);
+        let has_order = order
+            .first()
+            .is_some_and(|[_, column]| index.columns.contains(column));
+        let is_of_scan = below["Node Type"] == "Seq Scan" && self.is_of(below, index);
+        node["Node Type"] == "Sort" && has_order && is_of_scan
     }
 
     fn is_of(&self, node: &Value, index: &Candidate) -> bool {

@@ -189,15 +189,21 @@ fn find_uses(plan: &Value, tables: &mut BTreeMap<String, Uses>) {
         for field in CONDITIONS {
             note(&condition(node[field].as_str().unwrap_or_default()), tables);
         }
-        for field in ORDERS {
-            let keys = node[field].as_array().into_iter().flatten();
-            for [alias, column] in in_order(keys.filter_map(Value::as_str)) {
-                if let Some(uses) = tables.get_mut(&alias) {
-                    add(&mut uses.order, &column);
-                }
+        for [alias, column] in order(node) {
+            if let Some(uses) = tables.get_mut(&alias) {
+                add(&mut uses.order, &column);
             }
         }
     });
+}
+
+/// The columns, each behind its table's alias, by which a part of a plan sorts or groups rows.
+pub(super) fn order(node: &Value) -> Vec<[String; 2]> {
+    let keys = |field: &&str| node[*field].as_array().into_iter().flatten();
+    let orders = ORDERS.iter().map(keys);
+    orders
+        .flat_map(|keys| in_order(keys.filter_map(Value::as_str)))
+        .collect()
 }
 
 /// The columns, each behind its table's alias, by which rows are sorted as an index of plain columns has them, forwards

@@ -350,6 +350,38 @@ async fn without_hypopg_the_plan_is_read_and_that_is_said() {
     }
 }
 
+#[tokio::test]
+async fn without_hypopg_the_first_rows_of_a_large_table_ask_for_an_index_in_their_order() {
+    let trial = trial(cluster());
+    for (query, expected) in [
+        (
+            "SELECT * FROM page_views ORDER BY path DESC LIMIT 10",
+            Some("(\"path\")"),
+        ),
+        (
+            "SELECT * FROM page_views WHERE user_id IS NULL ORDER BY path LIMIT 10",
+            Some("(\"path\")"),
+        ),
+        ("SELECT * FROM page_views ORDER BY path", None),
+        ("SELECT * FROM page_views ORDER BY path LIMIT 1000000", None),
+        (
+            "SELECT * FROM page_views ORDER BY lower(path) LIMIT 10",
+            None,
+        ),
+        (
+            "SELECT path, count(*) FROM page_views GROUP BY path ORDER BY count(*) LIMIT 2",
+            None,
+        ),
+    ] {
+        let given = json!({ "query": query });
+        let (text, structured) = trial.done("advise_indexes", given).await;
+        let advised = structured["advice"][0]["statement"].as_str();
+        let columns =
+            advised.and_then(|statement| statement.split(" ON \"shop\".\"page_views\" ").nth(1));
+        assert_eq!(columns, expected, "{query}: {text}");
+    }
+}
+
 fn with(query: &str, indexes: Value) -> Value {
     json!({"query": query, "indexes": indexes})
 }
