@@ -86,7 +86,7 @@ fn null_is_told_from_an_empty_text() {
     let (_setup, server, token) = start(&database);
     let answer = server.query(&token, "SELECT NULL::text AS a, '' AS b, 'NULL' AS c");
     assert_eq!(answer.structured["rows"], json!([[null, "", "NULL"]]));
-    assert_eq!(answer.text, "a\tb\tc\nNULL\t\tNULL");
+    assert_eq!(answer.text, "a\tb\tc\nNULL\t\t'NULL'");
 }
 
 #[test]
