@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::at_once::AtOnce;
+use super::at_once::{AtOnce, Latest};
 use super::clients::Peer;
 use super::closing::{Close, Closing};
 use super::counts::Counts;
@@ -51,6 +51,7 @@ struct Shared<H, A> {
     http: Builder<TokioExecutor>,
     slots: Arc<Semaphore>,
     counts: Arc<Counts>,
+    latest: Arc<Latest>,
     /// That no connection can be accepted.
     complaint: Seldom,
 }
@@ -88,6 +89,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
                 http,
                 slots,
                 counts: Arc::default(),
+                latest: Arc::default(),
                 complaint: Seldom::default(),
             }),
         }
@@ -321,7 +323,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
             }
         });
         let connection = pin!(self.http.serve_connection(stream, respond));
-        let mut connection = AtOnce::new(connection);
+        let mut connection = AtOnce::new(connection, Arc::clone(&self.latest));
         let mut overdue = pin!(activity.overdue());
         let mut drained = pin!(draining.wait_for(|draining| *draining));
         let mut is_draining = false;
