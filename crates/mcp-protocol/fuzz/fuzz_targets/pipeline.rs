@@ -106,8 +106,8 @@ async fn over_http(bytes: &[u8]) -> Vec<u8> {
 /// Sends bytes over stdio and gives what comes back.
 async fn over_stdio(bytes: &[u8]) -> Vec<u8> {
     let mut output = Vec::new();
-    let served =
-        stdio::serve(bytes, &mut output, service(), Anyone, stdio::Options::default()).await;
+    let (options, never) = (stdio::Options::default(), std::future::pending());
+    let served = stdio::serve(bytes, &mut output, service(), Anyone, options, never).await;
     served.expect("memory can be read and written");
     output
 }
