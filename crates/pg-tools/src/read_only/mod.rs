@@ -120,7 +120,7 @@ impl Explain {
 }
 
 /// What stands in statements of ours, by which pg_stat_statements tells them from those of others. It never comes
-/// first: PostgreSQL 18 counts a statement without the comments before it.
+/// first: PostgreSQL 18 counts a statement without the comments before it. Statements that are constants write it out.
 pub(crate) const OWN: &str = "/* of pg-tools */";
 
 /// Marks a statement as one of ours.
