@@ -1,17 +1,17 @@
 //! What is said of the rows by those that refer to them: a user's orders.
 
-use super::filters::{SAYING, add, before_having, led, quantity, usual_then};
+use super::filters::{SAYING, add, before_having, quantity, usual_then};
 use super::head::described;
 use super::joined::is_both;
-use super::parents::numbered_parents;
-use super::phrases::{DEEDS, DENYING, PREPOSITIONS};
+use super::parents::{after_prepositions, numbered_parents};
+use super::phrases::{DEEDS, DENYING};
 use super::{Draft, Move, Rule, follow};
 use crate::lexicon::Lexicon;
 use crate::names::cost;
 use crate::query::{Ask, Children, Comparison, Filter, Literal};
 use crate::words::{Kind, Word};
 
-pub(super) const RULES: &[Rule] = &[related, doing, shared];
+pub(super) const RULES: &[Rule] = &[related, doing, paired];
 
 /// Where the words for rows that refer to these end, which they are, and the cost.
 type They = (usize, Children, u32);
@@ -93,13 +93,8 @@ fn doing(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
 }
 
 /// "tags of post 5": rows that others refer to, each beside a post
-fn shared(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
-    for start in led(lexicon, at) {
-        let Some(end) = lexicon.any(start, PREPOSITIONS) else {
-            continue;
-        };
-        let preposition = &lexicon.words[end - 1].lower;
-        let end = lexicon.any(end, &["the"]).unwrap_or(end);
+fn paired(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
+    for (preposition, end) in after_prepositions(lexicon, at) {
         for (pairs, own, _) in lexicon.all_children() {
             let mut parents = own.parents_after(preposition, end);
             parents.retain(|parent| own.table.is_junction() && parent.what != pairs.key);

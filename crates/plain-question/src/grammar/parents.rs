@@ -13,17 +13,24 @@ pub(super) const RULES: &[Rule] = &[referring, owned, mentioning];
 
 /// "of user 7"
 fn referring(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
-    for start in led(lexicon, at) {
-        let Some(end) = lexicon.any(start, PREPOSITIONS) else {
-            continue;
-        };
-        let preposition = &lexicon.words[end - 1].lower;
-        let end = lexicon.any(end, &["the"]).unwrap_or(end);
+    for (preposition, end) in after_prepositions(lexicon, at) {
         let parents = lexicon.parents_after(preposition, end);
         for (end, cost, filter) in numbered_parents(lexicon, end, parents) {
             add(draft, end, cost, filter, moves);
         }
     }
+}
+
+/// The places after "of", "of the", each behind its preposition.
+pub(super) fn after_prepositions<'a>(
+    lexicon: &Lexicon<'a>,
+    at: usize,
+) -> impl Iterator<Item = (&'a str, usize)> {
+    led(lexicon, at).into_iter().filter_map(|start| {
+        let end = lexicon.any(start, PREPOSITIONS)?;
+        let preposition = lexicon.words[end - 1].lower.as_str();
+        Some((preposition, lexicon.any(end, &["the"]).unwrap_or(end)))
+    })
 }
 
 /// "does user 7 have", "did the Radiology department make"
