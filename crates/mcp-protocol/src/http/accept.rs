@@ -22,16 +22,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::at_once::{AtOnce, Latest};
+use super::at_once::AtOnce;
 use super::clients::Peer;
 use super::closing::{Close, Closing};
 use super::counts::Counts;
 use super::endpoint::Endpoint;
+use super::lone::{Latest, Lone};
 use super::options::Options;
 use super::plain;
 use super::reply::Reply;
 use super::seldom::Seldom;
-use super::watched::{Activity, Watched};
+use super::watched::{Activity, Sign, Watched};
 use crate::auth::Authenticate;
 use crate::exchange::LAST_WORDS;
 use crate::handler::Handler;
@@ -150,7 +151,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
         let (close, closing) = Close::new();
         let peer = self.shared.endpoint.clients.peer(peer);
         // What it is, is not known here, so that nobody can say what becomes of its other end.
-        let mut served = pin!(Arc::clone(&self.shared).drive(stream, |_| false, peer, closing));
+        let mut served = pin!(Arc::clone(&self.shared).drive(stream, |_, _| false, peer, closing));
         tokio::select! {
             () = &mut served => return,
             () = shutdown => {}
@@ -266,7 +267,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
         match &self.endpoint.options.tls {
-            None => self.drive(stream, has_left, peer, closing).await,
+            None => self.drive(stream, shows, peer, closing).await,
             Some(config) => {
                 let handshake = async {
                     if plain::begins(&stream).await? {
@@ -278,8 +279,8 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
                 let limit = self.endpoint.options.tls_handshake_timeout;
                 match tokio::time::timeout(limit, handshake).await {
                     Ok(Ok(Some(stream))) => {
-                        let has_left = |stream: &TlsStream<_>| has_left(stream.get_ref().0);
-                        self.drive(stream, has_left, peer, closing).await;
+                        let shows = |stream: &TlsStream<_>, sign| shows(stream.get_ref().0, sign);
+                        self.drive(stream, shows, peer, closing).await;
                     }
                     Ok(Ok(None)) => {
                         tracing::debug!(peer = %peer.address, "plain HTTP came where TLS is spoken");
@@ -298,7 +299,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
     async fn drive<S>(
         self: Arc<Self>,
         stream: S,
-        has_left: fn(&S) -> bool,
+        shows: fn(&S, Sign) -> bool,
         peer: Peer,
         closing: Closing,
     ) where
@@ -307,7 +308,12 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
         let _open = self.counts.open();
         let activity = Activity::new(&self.endpoint.options);
         let mut draining = closing.streams();
-        let stream = TokioIo::new(Watched::new(stream, has_left, Arc::clone(&activity)));
+        let stream = TokioIo::new(Watched::new(
+            stream,
+            shows,
+            Arc::clone(&activity),
+            Lone::new(Arc::clone(&self.latest)),
+        ));
         // One for the connection, so that its requests count nothing that all others count, too.
         let caller = Arc::new(Caller {
             server: Arc::clone(&self),
@@ -323,7 +329,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
             }
         });
         let connection = pin!(self.http.serve_connection(stream, respond));
-        let mut connection = AtOnce::new(connection, Arc::clone(&self.latest));
+        let mut connection = AtOnce::new(connection);
         let mut overdue = pin!(activity.overdue());
         let mut drained = pin!(draining.wait_for(|draining| *draining));
         let mut is_draining = false;
@@ -364,9 +370,12 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Caller<H, A> {
     }
 }
 
-/// Tells whether a client has closed its end, or both.
-fn has_left(stream: &TcpStream) -> bool {
-    let wanted = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+/// Tells whether a stream shows a sign of its client now.
+fn shows(stream: &TcpStream, sign: Sign) -> bool {
+    let wanted = match sign {
+        Sign::Left => PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR,
+        Sign::Sent => PollFlags::IN,
+    };
     let mut asked = [PollFd::new(stream, wanted)];
     let answered = poll(&mut asked, Some(&Timespec::default()));
     answered.is_ok() && asked[0].revents().intersects(wanted)

@@ -2,14 +2,12 @@
 //!
 //! hyper wakes itself two times with every request that has a body: when the body is asked for, and
 //! when it is there. The runtime puts a task that does so behind all others, and calls another thread
-//! to take it from there, which costs more than all the rest of a small request. Where there are no others,
-//! that thread is welcome: it wakes a processor which the client needs next, and a single client has its
-//! answer a fifth sooner.
+//! to take it from there, which costs more than all the rest of a small request.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
@@ -17,26 +15,9 @@ use futures_util::task::AtomicWaker;
 /// How often it is polled before others get their turn.
 const TURNS: usize = 8;
 
-/// Which of several futures was polled last.
-#[derive(Debug, Default)]
-pub(super) struct Latest(AtomicUsize);
-
-impl Latest {
-    /// Tells whether it was this one, which it is from now on.
-    fn is_again(&self, relay: &Arc<Relay>) -> bool {
-        let address = Arc::as_ptr(relay).addr();
-        let is_again = self.0.load(Ordering::Relaxed) == address;
-        if !is_again {
-            self.0.store(address, Ordering::Relaxed);
-        }
-        is_again
-    }
-}
-
-/// The future, whose task is woken only when it is not being polled, or nothing else is.
+/// The future, whose task is woken only when it is not being polled.
 pub(super) struct AtOnce<F> {
     future: F,
-    latest: Arc<Latest>,
     relay: Arc<Relay>,
     waker: Waker,
 }
@@ -56,12 +37,11 @@ const POLLED: u8 = 1;
 const WOKEN: u8 = 2;
 
 impl<F> AtOnce<F> {
-    pub(super) fn new(future: F, latest: Arc<Latest>) -> Self {
+    pub(super) fn new(future: F) -> Self {
         let relay = Arc::new(Relay::default());
         let waker = Waker::from(Arc::clone(&relay));
         Self {
             future,
-            latest,
             relay,
             waker,
         }
@@ -81,13 +61,11 @@ impl<F: Future + Unpin> Future for AtOnce<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let Self {
             future,
-            latest,
             relay,
             waker,
         } = self.get_mut();
         relay.task.register(context.waker());
-        let turns = if latest.is_again(relay) { 1 } else { TURNS };
-        for _ in 0..turns {
+        for _ in 0..TURNS {
             relay.state.store(POLLED, Ordering::SeqCst);
             let polled = Pin::new(&mut *future).poll(&mut Context::from_waker(waker));
             if polled.is_ready() {
@@ -134,61 +112,43 @@ mod tests {
         }
     }
 
-    /// Wakes itself for so many times, and ends then.
-    fn waking_itself(times: usize) -> impl Future<Output = ()> + Unpin {
-        let mut left = times;
-        std::future::poll_fn(move |context| {
+    /// Polls a future which wakes itself for so many times; gives whether it ended and how often its
+    /// task was woken.
+    fn polled(wakes: usize) -> (bool, usize) {
+        let mut left = wakes;
+        let future = std::future::poll_fn(|context| {
             if left == 0 {
                 return Poll::Ready(());
             }
             left -= 1;
             context.waker().wake_by_ref();
             Poll::Pending
-        })
-    }
-
-    /// Polls a future; gives whether it ended and how often its task was woken.
-    fn polled(future: &mut AtOnce<impl Future<Output = ()> + Unpin>) -> (bool, usize) {
+        });
         let task = Arc::new(Task::default());
         let waker = Waker::from(Arc::clone(&task));
-        let ended = Pin::new(future).poll(&mut Context::from_waker(&waker));
+        let ended = Pin::new(&mut AtOnce::new(future)).poll(&mut Context::from_waker(&waker));
         (ended.is_ready(), task.0.load(Ordering::SeqCst))
     }
 
     #[test]
     fn one_that_wakes_itself_goes_on_without_its_task() {
-        for wakes in [0, TURNS - 1] {
-            let mut future = AtOnce::new(waking_itself(wakes), Arc::default());
-            assert_eq!(polled(&mut future), (true, 0));
-        }
+        assert_eq!(polled(0), (true, 0));
+        assert_eq!(polled(TURNS - 1), (true, 0));
     }
 
     #[test]
     fn one_that_does_so_again_and_again_lets_others_have_their_turn() {
-        let mut future = AtOnce::new(waking_itself(TURNS), Arc::default());
-        assert_eq!(polled(&mut future), (false, 1));
-    }
-
-    #[test]
-    fn one_that_is_alone_goes_on_by_its_task() {
-        let latest = Arc::<Latest>::default();
-        let mut one = AtOnce::new(waking_itself(TURNS + 3), Arc::clone(&latest));
-        let mut other = AtOnce::new(waking_itself(0), latest);
-        assert_eq!(polled(&mut one), (false, 1), "its turns are over");
-        assert_eq!(polled(&mut one), (false, 1), "it is alone");
-        assert_eq!(polled(&mut other), (true, 0));
-        assert_eq!(polled(&mut one), (true, 0), "it is not");
+        assert_eq!(polled(TURNS), (false, 1));
     }
 
     #[test]
     fn one_that_waits_is_woken_by_others_once() {
         let kept = Arc::new(AtomicWaker::new());
         let theirs = Arc::clone(&kept);
-        let waiting = std::future::poll_fn(move |context| {
+        let mut future = AtOnce::new(std::future::poll_fn(move |context| {
             theirs.register(context.waker());
             Poll::<()>::Pending
-        });
-        let mut future = AtOnce::new(waiting, Arc::default());
+        }));
         let task = Arc::new(Task::default());
         let waker = Waker::from(Arc::clone(&task));
         for turn in 1..4 {

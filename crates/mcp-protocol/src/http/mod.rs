@@ -15,6 +15,7 @@ mod endpoint;
 mod forwarded;
 mod gate;
 mod head;
+mod lone;
 mod options;
 mod plain;
 mod reply;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::lone::Lone;
 use super::options::Options;
 use crate::places::Place;
 
@@ -230,10 +231,20 @@ impl Drop for Busy {
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,
-    /// Whether its client has left, though there may be bytes to read: while a request runs none is read.
-    has_left: fn(&S) -> bool,
+    /// Whether it shows a sign of its client now.
+    shows: fn(&S, Sign) -> bool,
     activity: Arc<Activity>,
+    lone: Lone,
     closing: Closing,
+}
+
+/// What a stream may show of its client without being read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sign {
+    /// It has left, though there may be bytes to read: while a request runs none is read.
+    Left,
+    /// It has sent something.
+    Sent,
 }
 
 #[derive(Debug)]
@@ -244,11 +255,17 @@ enum Closing {
 }
 
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S, has_left: fn(&S) -> bool, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(
+        stream: S,
+        shows: fn(&S, Sign) -> bool,
+        activity: Arc<Activity>,
+        lone: Lone,
+    ) -> Self {
         Self {
             stream,
-            has_left,
+            shows,
             activity,
+            lone,
             closing: Closing::No,
         }
     }
@@ -260,10 +277,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let watched = &mut *self;
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let read = Pin::new(&mut watched.stream).poll_read(context, buffer);
+        if read.is_pending() {
+            let has_more = || (watched.shows)(&watched.stream, Sign::Sent);
+            watched.lone.wait(has_more);
+        }
+        ready!(read)?;
         if buffer.filled().len() > before {
-            self.activity.received();
+            watched.activity.received();
+            watched.lone.receives();
         }
         Poll::Ready(Ok(()))
     }
@@ -277,6 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.activity.wrote(written.is_ready());
+        self.lone.sends();
         written
     }
 
@@ -287,6 +312,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
         self.activity.wrote(written.is_ready());
+        self.lone.sends();
         written
     }
 
@@ -296,7 +322,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        if self.activity.flushed() && (self.has_left)(&self.stream) {
+        if self.activity.flushed() && (self.shows)(&self.stream, Sign::Left) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         Poll::Ready(Ok(()))

@@ -1,0 +1,181 @@
+//! A client that is alone is waited for: its next request is looked for a moment before the thread sleeps.
+//!
+//! A single client that asks again as soon as it has its answer finds the thread asleep each time. Waking it takes
+//! longer than a small request does, and so does waking the client, whose processor has fallen asleep meanwhile.
+//! Where others ask as well they need the time, and where there is one processor only the client does.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+/// How long the next request is looked for, and how long the last one may have taken at most.
+const MOMENT: Duration = Duration::from_micros(30);
+
+/// Which of a server's connections received something last.
+#[derive(Debug)]
+pub(super) struct Latest {
+    connections: AtomicU64,
+    number: AtomicU64,
+    has_processors: bool,
+}
+
+impl Default for Latest {
+    fn default() -> Self {
+        Self {
+            connections: AtomicU64::new(0),
+            number: AtomicU64::new(0),
+            has_processors: available_parallelism()
+                .is_ok_and(|count| count > NonZero::<usize>::MIN),
+        }
+    }
+}
+
+impl Latest {
+    /// Notes that a connection received something; tells whether it is the one that did so last.
+    fn is_again(&self, number: u64) -> bool {
+        let is_again = self.number.load(Ordering::Relaxed) == number;
+        if !is_again {
+            self.number.store(number, Ordering::Relaxed);
+        }
+        is_again
+    }
+}
+
+/// One connection, as far as it may be the only one at work.
+#[derive(Debug)]
+pub(super) struct Lone {
+    latest: Arc<Latest>,
+    number: u64,
+    /// When it last received something, if no other connection had meanwhile.
+    received: Option<Instant>,
+    has_sent: bool,
+}
+
+impl Lone {
+    pub(super) fn new(latest: Arc<Latest>) -> Self {
+        let number = latest.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        Self {
+            latest,
+            number,
+            received: None,
+            has_sent: false,
+        }
+    }
+
+    pub(super) fn receives(&mut self) {
+        let is_alone = self.latest.is_again(self.number) && self.latest.has_processors;
+        self.received = is_alone.then(Instant::now);
+        self.has_sent = false;
+    }
+
+    pub(super) fn sends(&mut self) {
+        self.has_sent = true;
+    }
+
+    /// Returns when there is something to receive, or a moment has passed; at once, unless the client is alone
+    /// and was answered within such a moment.
+    pub(super) fn wait(&mut self, is_there: impl Fn() -> bool) {
+        let Some(received) = self.received.take_if(|_| self.has_sent) else {
+            return;
+        };
+        let answered = Instant::now();
+        if answered.saturating_duration_since(received) > MOMENT {
+            return;
+        }
+        while !is_there() && answered.elapsed() < MOMENT {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn connections() -> [Lone; 2] {
+        let latest = Arc::new(Latest {
+            has_processors: true,
+            ..Latest::default()
+        });
+        [(); 2].map(|()| Lone::new(Arc::clone(&latest)))
+    }
+
+    /// Sends an answer, at once however long this thread was stopped.
+    fn answer_at_once(lone: &mut Lone) {
+        lone.received = lone.received.map(|at| at + SECOND);
+        lone.sends();
+    }
+
+    /// Tells whether anything is looked for.
+    fn waits(lone: &mut Lone) -> bool {
+        let has_looked = Cell::new(false);
+        lone.wait(|| {
+            has_looked.set(true);
+            true
+        });
+        has_looked.get()
+    }
+
+    #[test]
+    fn a_client_that_is_alone_is_waited_for_once_an_answer() {
+        let [mut lone, _] = connections();
+        lone.receives();
+        answer_at_once(&mut lone);
+        assert!(!waits(&mut lone), "nobody knows yet that it is alone");
+        lone.receives();
+        assert!(!waits(&mut lone), "it has no answer yet");
+        answer_at_once(&mut lone);
+        assert!(waits(&mut lone));
+        assert!(!waits(&mut lone), "it was waited for");
+    }
+
+    #[test]
+    fn a_client_that_has_waited_for_its_answer_is_not_waited_for() {
+        let [mut lone, _] = connections();
+        lone.receives();
+        lone.receives();
+        lone.received = lone.received.map(|at| at - SECOND);
+        lone.sends();
+        assert!(!waits(&mut lone));
+    }
+
+    #[test]
+    fn one_of_several_clients_is_not_waited_for() {
+        let [mut one, mut other] = connections();
+        for _ in 0..3 {
+            for lone in [&mut one, &mut other] {
+                lone.receives();
+                answer_at_once(lone);
+                assert!(!waits(lone));
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_is_waited_for_where_there_is_one_processor() {
+        let latest = Latest {
+            has_processors: false,
+            ..Latest::default()
+        };
+        let mut lone = Lone::new(Arc::new(latest));
+        lone.receives();
+        lone.receives();
+        answer_at_once(&mut lone);
+        assert!(!waits(&mut lone));
+    }
+
+    #[test]
+    fn a_client_that_sends_nothing_more_is_given_up() {
+        let [mut lone, _] = connections();
+        lone.receives();
+        lone.receives();
+        answer_at_once(&mut lone);
+        lone.wait(|| false);
+    }
+}
