@@ -358,6 +358,7 @@ impl AdviseIndexes {
         let is_asked_for = || {
             read.scans_for_few(read.plan, index, of_scan)
                 || read.sorts_for_few(read.plan, index, of_scan)
+                || read.seeks_an_end(read.plan, index)
         };
         Ok(!is_indexed && count >= FEW_ROWS && is_asked_for())
     }
@@ -420,6 +421,17 @@ impl Read<'_> {
         node["Node Type"] == "Sort" && has_order && is_of_scan
     }
 
+    /// Says whether a part of the plan reads a whole table for a value that stands at an end of the index.
+    fn seeks_an_end(&self, node: &Value, index: &Candidate) -> bool {
+        let extreme = candidates::extreme(node);
+        let is_at_end = extreme.is_some_and(|[_, column]| index.columns.last() == Some(&column));
+        let mut below = node["Plans"].as_array().into_iter().flatten();
+        below.any(|node| {
+            is_at_end && node["Node Type"] == "Seq Scan" && self.is_of(node, index)
+                || self.seeks_an_end(node, index)
+        })
+    }
+
     fn is_of(&self, node: &Value, index: &Candidate) -> bool {
         let text = |field: &str| node[field].as_str().unwrap_or_default();
         let (schema, table) = (text("Schema"), text("Relation Name"));
@@ -463,7 +475,7 @@ fn found(is_tried: bool, cost: f64, advised: &Advised, allotted: &Allotted) -> F
         said.push("Writes to a partitioned table wait while its index is built. Where they may not, CREATE INDEX ON ONLY it, then CONCURRENTLY on each partition, and ALTER INDEX .. ATTACH PARTITION.".into());
     }
     if advice.is_empty() {
-        said.push("Only B-tree indexes of plain columns in the usual order are thought of, for conditions and orders: one for max() or min(), for ORDER BY x DESC NULLS LAST or on an expression such as lower(name), or a GIN or GiST index for JSON, arrays and texts, may help all the same.".into());
+        said.push("Only B-tree indexes of plain columns in the usual order are thought of, for conditions, orders, max() and min(): one for ORDER BY x DESC NULLS LAST or on an expression such as lower(name), or a GIN or GiST index for JSON, arrays and texts, may help all the same.".into());
     } else {
         said.push("Every index costs each write to its table. Compare with execute_explain before and after.".into());
     }

@@ -82,7 +82,7 @@ struct Uses {
     equal: Vec<String>,
     /// Compared as smaller or larger.
     range: Vec<String>,
-    /// Sorted or grouped by.
+    /// Sorted or grouped by, or looked through for the largest or smallest value.
     order: Vec<String>,
     /// For each `OR` of which every side compares columns: what an index for each side begins with.
     sides: Vec<Vec<Vec<String>>>,
@@ -189,7 +189,7 @@ fn find_uses(plan: &Value, tables: &mut BTreeMap<String, Uses>) {
         for field in CONDITIONS {
             note(&condition(node[field].as_str().unwrap_or_default()), tables);
         }
-        for [alias, column] in order(node) {
+        for [alias, column] in order(node).into_iter().chain(extreme(node)) {
             if let Some(uses) = tables.get_mut(&alias) {
                 add(&mut uses.order, &column);
             }
@@ -204,6 +204,50 @@ pub(super) fn order(node: &Value) -> Vec<[String; 2]> {
     orders
         .flat_map(|keys| in_order(keys.filter_map(Value::as_str)))
         .collect()
+}
+
+/// The column, behind its table's alias, of which a part of a plan wants the largest or the smallest value, or both, and
+/// nothing else. These stand at the ends of an index.
+pub(super) fn extreme(node: &Value) -> Option<[String; 2]> {
+    let is_of_all_rows = node["Node Type"] == "Aggregate" && node["Strategy"] == "Plain";
+    let outputs = node["Output"].as_array().filter(|_| is_of_all_rows)?;
+    let columns: Option<Vec<_>> = outputs
+        .iter()
+        .map(|output| extreme_of(output.as_str()?, node))
+        .collect();
+    let mut columns = columns?;
+    columns.dedup();
+    columns.pop().filter(|_| columns.is_empty())
+}
+
+fn extreme_of(output: &str, node: &Value) -> Option<[String; 2]> {
+    let tokens = tokens(output);
+    let call = match &tokens[..] {
+        // What one of several workers has seen.
+        [Token::Other("PARTIAL"), call @ ..] => call,
+        call => call,
+    };
+    let [
+        Token::Name(function),
+        Token::Other("("),
+        column @ ..,
+        Token::Other(")"),
+    ] = call
+    else {
+        return None;
+    };
+    match column {
+        _ if !matches!(&**function, "max" | "min") => None,
+        [Token::Name(alias), Token::Other("."), Token::Name(column)] => {
+            Some([alias.clone(), column.clone()])
+        }
+        // Where a query reads one table, what a plan gives stands without its alias.
+        [Token::Name(column)] => {
+            let alias = node.pointer("/Plans/0/Alias")?.as_str()?;
+            Some([alias.to_owned(), column.clone()])
+        }
+        _ => None,
+    }
 }
 
 /// The columns, each behind its table's alias, by which rows are sorted as an index of plain columns has them, forwards
@@ -384,6 +428,31 @@ mod tests {
             of(&plan, &Wholes::default())[0][0].advised(),
             "CREATE INDEX CONCURRENTLY ON \"shop\".\"orders\" (\"status\", \"total\")"
         );
+    }
+
+    #[test]
+    fn the_largest_and_smallest_value_of_one_column_stand_at_the_ends_of_its_index() {
+        for (outputs, expected) in [
+            (vec!["max(o.a)"], Some("a")),
+            (vec!["max(a)"], Some("a")),
+            (vec!["PARTIAL min(o.\"Odd name\")"], Some("Odd name")),
+            (vec!["max(o.a)", "min(o.a)"], Some("a")),
+            (vec!["max(o.a)", "max(o.b)"], None),
+            (vec!["max(o.a)", "count(*)"], None),
+            (vec!["max((o.a + 1))"], None),
+            (vec!["max(o.a) FILTER (WHERE (o.b > 1))"], None),
+            (vec!["sum(o.a)"], None),
+            (vec![], None),
+        ] {
+            for (strategy, expected) in [("Plain", expected), ("Hashed", None)] {
+                let plan = json!({
+                    "Node Type": "Aggregate", "Strategy": strategy, "Output": outputs,
+                    "Plans": [{ "Node Type": "Seq Scan", "Alias": "o" }]
+                });
+                let expected = expected.map(|column| ["o".to_owned(), column.to_owned()]);
+                assert_eq!(extreme(&plan), expected, "{strategy} {outputs:?}");
+            }
+        }
     }
 
     #[test]

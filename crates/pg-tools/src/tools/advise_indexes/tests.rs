@@ -53,6 +53,45 @@ async fn an_order_that_no_plain_index_has_is_not_tried_but_told() {
 }
 
 #[tokio::test]
+async fn the_largest_and_smallest_value_get_an_index_whose_ends_they_are() {
+    let of_user = "SELECT max(viewed_at) FROM page_views WHERE user_id = 7";
+    for (cluster, of_user_advised) in [
+        (imaginative().await, r#""user_id", "viewed_at""#),
+        // The rows of one user are few, so that either is as good a guess.
+        (cluster(), r#""user_id""#),
+    ] {
+        let trial = trial(cluster);
+        for (query, columns) in [
+            (
+                "SELECT max(viewed_at) FROM page_views",
+                Some(r#""viewed_at""#),
+            ),
+            (
+                "SELECT min(viewed_at), max(viewed_at) FROM page_views",
+                Some(r#""viewed_at""#),
+            ),
+            (of_user, Some(of_user_advised)),
+            ("SELECT max(viewed_at), count(*) FROM page_views", None),
+            ("SELECT max(viewed_at), max(path) FROM page_views", None),
+        ] {
+            let given = json!({ "query": query });
+            let (text, structured) = trial.done("advise_indexes", given).await;
+            let expected = columns.map(|columns| {
+                format!("CREATE INDEX CONCURRENTLY ON \"shop\".\"page_views\" ({columns})")
+            });
+            let advice = structured["advice"].as_array().unwrap();
+            let advised = advice.iter().map(|one| one["statement"].as_str().unwrap());
+            let advised: Vec<&str> = advised.collect();
+            assert_eq!(
+                advised,
+                Vec::from_iter(expected.as_deref()),
+                "{query}: {text}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_index_is_tried_without_being_built() {
     let trial = trial(imaginative().await);
     let (text, structured) = trial.done("advise_indexes", json!({"query": SLOW})).await;
