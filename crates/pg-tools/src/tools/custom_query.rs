@@ -94,6 +94,9 @@ impl CustomQuery {
                 Some(Value::Number(number)) if parameter.kind == "integer" => {
                     Some(whole(&number).ok_or_else(|| too_long(name))?)
                 }
+                Some(Value::Array(items)) if items.iter().any(is_rounded) => {
+                    return Err(too_long_item(name));
+                }
                 value => value.as_ref().and_then(text),
             };
             if value.as_ref().is_some_and(|value| value.contains('\0')) {
@@ -220,6 +223,21 @@ fn too_long(name: &str) -> Failure {
     Failure::told(format!(
         "{name} is a number of too many digits, which would be rounded"
     ))
+}
+
+fn too_long_item(name: &str) -> Failure {
+    Failure::told(format!(
+        "{name} has a number of too many digits, which would be rounded; write it as a string"
+    ))
+}
+
+/// Whether a value is a whole number that may not be what the client wrote. Which type it is wanted as is not known here.
+fn is_rounded(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => whole(number).is_none(),
+        Value::Array(items) => items.iter().any(is_rounded),
+        _ => false,
+    }
 }
 
 /// Writes a JSON value as PostgreSQL reads it; `None` is NULL.

@@ -123,6 +123,14 @@ async fn a_custom_tool_binds_what_it_is_given() {
             json!({"most": 99_999_999_999_999_999_999.0}),
             "most is a number of too many digits",
         ),
+        (
+            "odd",
+            json!({
+                "text": "", "number": 1, "switch": true, "texts": [],
+                "list": [1, 99_999_999_999_999_999_999.0]
+            }),
+            "list has a number of too many digits, which would be rounded; write it as a string",
+        ),
     ] {
         let failure = caller.failed(tool, arguments.clone()).await;
         assert!(failure.contains(part), "{tool} {arguments}: {failure}");
