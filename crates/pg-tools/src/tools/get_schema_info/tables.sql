@@ -156,6 +156,9 @@ WITH RECURSIVE locked AS MATERIALIZED (
                    'columns', (SELECT pg_catalog.json_agg((
                                SELECT a.attname FROM pg_catalog.pg_attribute a WHERE a.attrelid = k.confrelid AND a.attnum = p.attnum) ORDER BY p.place)
                            FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY p(attnum, place))) END,
+               'on_delete', CASE k.confdeltype WHEN 'r' THEN 'RESTRICT' WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' WHEN 'd' THEN 'SET DEFAULT' END,
+               'on_update', CASE k.confupdtype WHEN 'r' THEN 'RESTRICT' WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' WHEN 'd' THEN 'SET DEFAULT' END,
+               'deferrable', CASE WHEN k.condeferred THEN 'INITIALLY DEFERRED' WHEN k.condeferrable THEN 'DEFERRABLE' END,
                'definition', CASE WHEN k.contype IN ('c', 'x') AND NOT f.is_held THEN pg_catalog.pg_get_constraintdef(k.oid) END,
                -- Of a column that versions before PostgreSQL 18 do not have.
                'unchecked', CASE WHEN k.convalidated THEN NULL

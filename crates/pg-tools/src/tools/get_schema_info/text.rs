@@ -234,11 +234,11 @@ fn constraint_line(constraint: &Value) -> String {
         return definition.to_owned();
     }
     let is_period = constraint.get("period").is_some();
-    let unchecked = text(constraint, "unchecked").map_or_else(String::new, |how| format!(" {how}"));
+    let further = further(constraint);
     let columns = names_of(constraint);
     match constraint.get("references") {
         Some(target) => format!(
-            "{kind} ({}) -> {}.{}({}){unchecked}",
+            "{kind} ({}) -> {}.{}({}){further}",
             with_period(columns, is_period),
             text(target, "schema").map_or_else(|| "?".to_owned(), written),
             text(target, "table").map_or_else(|| "?".to_owned(), written),
@@ -246,9 +246,23 @@ fn constraint_line(constraint: &Value) -> String {
         ),
         None => {
             let overlaps = if is_period { " WITHOUT OVERLAPS" } else { "" };
-            format!("{kind} ({}{overlaps}){unchecked}", columns.join(", "))
+            format!("{kind} ({}{overlaps}){further}", columns.join(", "))
         }
     }
+}
+
+/// Writes what else a constraint does, as its definition has it.
+fn further(constraint: &Value) -> String {
+    let words = [
+        ("on_update", "ON UPDATE "),
+        ("on_delete", "ON DELETE "),
+        ("deferrable", ""),
+        ("unchecked", ""),
+    ];
+    let said = words.into_iter().filter_map(|(field, before)| {
+        text(constraint, field).map(|what| format!(" {before}{what}"))
+    });
+    said.collect()
 }
 
 /// Writes the columns of a foreign key, of which the last may be a period.

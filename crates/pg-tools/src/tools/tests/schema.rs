@@ -134,6 +134,42 @@ async fn tables_that_inherit_are_told_of_and_partitions_are_not_among_them() {
         .unwrap();
 }
 
+#[tokio::test]
+async fn what_a_foreign_key_does_is_told_where_it_does_anything() {
+    let owner = superuser(cluster()).await;
+    let tables = "CREATE SCHEMA acting; CREATE TABLE acting.base (id int PRIMARY KEY, word text UNIQUE DEFERRABLE);
+        CREATE TABLE acting.leaf (
+          a int REFERENCES acting.base, b int REFERENCES acting.base ON DELETE CASCADE,
+          c int REFERENCES acting.base ON UPDATE CASCADE ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED,
+          d int REFERENCES acting.base ON DELETE RESTRICT, e int REFERENCES acting.base ON DELETE SET DEFAULT)";
+    owner.batch_execute(tables).await.unwrap();
+    let (sessions, agent) = agent_of(cluster(), cluster().superuser());
+    let caller = Caller {
+        sessions,
+        agent,
+        shelf: Arc::new(Shelf::new(everything()).unwrap()),
+    };
+    let given = json!({"schema_name": "acting"});
+    let (texts, structured) = caller.done("get_schema_info", given).await;
+    for told in [
+        "(a) -> acting.base(id)\n",
+        "(b) -> acting.base(id) ON DELETE CASCADE\n",
+        "(c) -> acting.base(id) ON UPDATE CASCADE ON DELETE SET NULL INITIALLY DEFERRED\n",
+        "(d) -> acting.base(id) ON DELETE RESTRICT\n",
+        "(e) -> acting.base(id) ON DELETE SET DEFAULT",
+        "unique (word) DEFERRABLE\n",
+    ] {
+        assert!(texts[0].contains(told), "{told}: {}", texts[0]);
+    }
+    let of_leaf = structured["tables"][1]["constraints"].as_array().unwrap();
+    assert_eq!(of_leaf[0].get("on_delete"), None, "{structured}");
+    assert_eq!(of_leaf[1]["on_delete"], "CASCADE", "{structured}");
+    owner
+        .batch_execute("DROP SCHEMA acting CASCADE")
+        .await
+        .unwrap();
+}
+
 /// Of PostgreSQL 18, and of the one before that has less.
 #[tokio::test]
 async fn what_postgresql_does_not_vouch_for_is_told_of() {
