@@ -5,11 +5,13 @@
 //! neither DDL nor settings nor transaction control get through, as with reading. In a session some
 //! statements are run beside these whose effect is the session's own ([`leaving`]).
 
+mod besides;
 mod commit;
 mod leaving;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
+use besides::changes;
 use commit::commit;
 use futures_util::{FutureExt, StreamExt, TryFutureExt, join};
 use session_pool::Lease;
@@ -40,20 +42,31 @@ const NO_SESSION: &str = "this statement's effect ends with its call, which is i
 /// while PostgreSQL commits, when nobody can tell: then that is what the account of the call says.
 pub(crate) struct Writer {
     pub(crate) reader: Arc<Reader>,
-    /// Rows that one statement may change.
+    /// Rows that one statement may change, and as many besides.
     pub(crate) most_rows: u64,
 }
 
 /// What a statement changed.
 pub(crate) struct Written {
-    /// How many rows; what triggers and foreign keys changed besides is not counted.
+    /// How many rows.
     pub(crate) affected: u64,
+    /// How many more were changed by triggers, foreign keys, or by going to another partition.
+    pub(crate) besides: u64,
     /// What `RETURNING` gave, if there is one.
     pub(crate) rows: Option<Rows>,
     /// What PostgreSQL says of a statement that is for a session.
     pub(crate) done: Option<String>,
     /// How long what was left may be idle, when the session has begun with it.
     pub(crate) begun: Option<Duration>,
+}
+
+/// How many rows a statement may change.
+#[derive(Clone, Copy)]
+struct Most {
+    /// By itself.
+    rows: u64,
+    /// By triggers and foreign keys.
+    besides: u64,
 }
 
 impl Writer {
@@ -68,16 +81,21 @@ impl Writer {
         agent.note_statement(text);
         let statement = &Statement::check(text)?;
         leave_settings(statement)?;
-        let most_rows = agent.most_rows(most_rows.min(self.most_rows));
+        let most_besides = agent.most_rows(self.most_rows);
+        let most_rows = most_besides.min(most_rows);
+        let most = Most {
+            rows: most_rows,
+            besides: most_besides,
+        };
         if let Some(stateful) = Stateful::read(statement.text()) {
             let stateful = stateful.map_err(ReadError::refused)?;
-            return self.leave(agent, statement, stateful, most_rows).await;
+            return self.leave(agent, statement, stateful, most).await;
         }
         let limits = agent.limits(self.reader.limits);
         self.reader
             .leased(agent, Some(statement), |lease, guard| async move {
                 let latest = Instant::now() + limits.statement_timeout + GRACE;
-                let work = transact(&lease, &guard, statement, parameters, most_rows, limits);
+                let work = transact(&lease, &guard, statement, parameters, most, limits);
                 let changed = timeout_at(latest, work).await;
                 let done =
                     match changed.unwrap_or(Err(ReadError::Unanswered(limits.statement_timeout))) {
@@ -124,7 +142,7 @@ async fn transact(
     guard: &Guard,
     statement: &Statement<'_>,
     parameters: &[Parameter<'_>],
-    most_rows: u64,
+    most: Most,
     limits: QueryLimits,
 ) -> Result<Written, ReadError> {
     let text = statement.text();
@@ -139,28 +157,29 @@ async fn transact(
     if !probed.is_change {
         return Err(ReadError::refused(NOT_A_CHANGE));
     }
-    let written = if probed.columns.is_empty() {
-        let affected = lease.execute_typed(text, parameters).await;
-        Written {
-            affected: affected.map_err(|error| ReadError::of_statement(error, 0))?,
-            rows: None,
-            done: None,
-            begun: None,
+    let run = async {
+        if probed.columns.is_empty() {
+            let affected = lease.execute_typed(text, parameters).await;
+            let affected = affected.map_err(|error| ReadError::of_statement(error, 0))?;
+            return Ok::<_, ReadError>((affected, None));
         }
-    } else {
-        let (affected, mut rows) = returned(lease, text, parameters, most_rows, limits).await?;
+        let (affected, mut rows) = returned(lease, text, parameters, most.rows, limits).await?;
         rows.columns = probed.columns;
-        Written {
-            affected,
-            rows: Some(rows),
-            done: None,
-            begun: None,
-        }
+        Ok((affected, Some(rows)))
     };
-    if written.affected > most_rows {
-        return Err(ReadError::TooManyRows(most_rows));
+    let (before, ran, after) = join!(changes(lease), run, changes(lease));
+    let (affected, rows) = ran?;
+    if affected > most.rows {
+        return Err(ReadError::TooManyRows(most.rows));
     }
-    Ok(written)
+    let written = Written {
+        affected,
+        besides: 0,
+        rows,
+        done: None,
+        begun: None,
+    };
+    written.beside(before, after, most.besides)
 }
 
 /// What PostgreSQL says of a statement.

@@ -104,7 +104,7 @@ pub const SERVER_KEYS: &[Key] = &[
     key("limits.held_bytes", Kind::Count(0, 1 << 30), "4194304", None, "rows read ahead for a token that pages through a result, in bytes; 0 keeps none"),
     key("limits.held_bytes_total", Kind::Count(0, 1 << 36), "67108864", None, "rows read ahead for all tokens together, in bytes; the oldest make room"),
     key("limits.held_time", Kind::Span, "60s", None, "how long those rows are good"),
-    key("limits.written_rows", Kind::Count(1, 1_000_000_000), "1000", None, "rows that one statement of a tool that writes may change"),
+    key("limits.written_rows", Kind::Count(1, 1_000_000_000), "1000", None, "rows that one statement of a tool that writes may change, and as many besides by foreign keys and triggers"),
     key("limits.follow_interval", Kind::Span, "5s", None, "how often it is looked, on the token's own connection, whether a table that a client follows has changed"),
     key("limits.schema_bytes", Kind::Count(1_024, 1 << 24), "65536", None, "the largest description of the tables that a model gets with a question; the nearest tables come first"),
     key("limits.max_connections_total", Kind::Count(1, 100_000), "", None, "connections to one PostgreSQL server at most, of all tokens together; default: what the server takes, less a tenth"),

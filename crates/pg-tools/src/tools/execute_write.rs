@@ -1,9 +1,8 @@
 //! `execute_write`: one statement that changes rows, for whoever may.
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use mcp_protocol::Json;
-use serde_json::json;
 
 use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
 use crate::{
@@ -14,7 +13,7 @@ use crate::{
 const USUAL_ROWS: u64 = 100;
 
 /// What a change is told as.
-pub(super) const OUTPUT_SCHEMA: &str = r#"{"type":"object","properties":{"affected_rows":{"type":"integer"},"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"Not all returned rows are shown"}},"required":["affected_rows"]}"#;
+pub(super) const OUTPUT_SCHEMA: &str = r#"{"type":"object","properties":{"affected_rows":{"type":"integer"},"besides":{"type":"integer","description":"Rows that foreign keys or triggers changed as well, if any"},"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"Not all returned rows are shown"}},"required":["affected_rows"]}"#;
 
 const DEFINITION: Definition<'_> = Definition {
     name: "execute_write",
@@ -68,17 +67,27 @@ impl ExecuteWrite {
 
 /// Tells what was changed.
 pub(super) fn found(written: &Written) -> Found {
-    let affected = written.affected;
-    let said = match &written.done {
+    let Written {
+        affected, besides, ..
+    } = *written;
+    let mut said = match &written.done {
         Some(done) => done.clone(),
         None => format!("{} affected", render::row_count(affected)),
     };
+    let mut counts = format!("\"affected_rows\":{affected}");
+    if besides > 0 {
+        _ = write!(
+            said,
+            " (and {besides} besides, by foreign keys or triggers)"
+        );
+        _ = write!(counts, ",\"besides\":{besides}");
+    }
     let Some(rows) = &written.rows else {
-        return Found::new(&json!({ "affected_rows": affected })).said(said);
+        return Found::raw(Json::written(format!("{{{counts}}}"))).said(said);
     };
     let Rendered { text, structured } = render::rows(rows);
     let rest = structured.as_str().strip_prefix('{').unwrap_or("}");
-    let structured = Json::written(format!("{{\"affected_rows\":{affected},{rest}"));
+    let structured = Json::written(format!("{{{counts},{rest}"));
     let mut found = Found::raw(structured).said(said).data(text);
     if rows.cut.is_some() {
         found = found.said(format!(

@@ -9,7 +9,7 @@ use session_pool::{Answer, Complaint, Exchange, Lease, Row, Step};
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::types::Type;
 
-use super::{NO_SESSION, Writer, Written, commit::commit, end};
+use super::{Most, NO_SESSION, Writer, Written, besides::changes, commit::commit, end};
 use crate::{
     Agent, QueryLimits,
     read_only::{
@@ -35,7 +35,7 @@ impl Writer {
         agent: &Agent,
         statement: &Statement<'_>,
         stateful: Stateful<'_>,
-        most_rows: u64,
+        most: Most,
     ) -> Result<Written, ReadError> {
         let Some(line) = agent.line() else {
             return Err(ReadError::refused(NO_SESSION));
@@ -58,7 +58,7 @@ impl Writer {
             text: statement.text(),
             looked_at: looked_at.text(),
             stateful,
-            most_rows,
+            most,
             limits,
         };
         let leased = self
@@ -129,7 +129,7 @@ struct Leave<'a> {
     /// What is judged, if there are bounds.
     looked_at: &'a str,
     stateful: Stateful<'a>,
-    most_rows: u64,
+    most: Most,
     limits: QueryLimits,
 }
 
@@ -141,11 +141,14 @@ impl Leave<'_> {
         if let Stateful::Set { name } = self.stateful {
             keep_operators(lease, name).await?;
         }
+        let before = changes(lease).await;
         let ran = self.execute(lease, guard.bounds.as_ref()).await?;
+        let after = changes(lease).await;
         if let Stateful::Prepare { name, types, inner } = self.stateful {
             judge(lease, name, types, inner).await?;
         }
-        let (mut written, described) = self.weigh(ran)?;
+        let (written, described) = self.weigh(ran)?;
+        let mut written = written.beside(before, after, self.most.besides)?;
         if let Some(rows) = &mut written.rows {
             rows.columns = guard.columns(lease, &described).await?;
         }
@@ -160,7 +163,7 @@ impl Leave<'_> {
     ) -> Result<Ran, ReadError> {
         let most_bytes = self.limits.result_bytes;
         // One more shows that there are more.
-        let most_rows = u32::try_from(self.most_rows).unwrap_or(u32::MAX);
+        let most_rows = u32::try_from(self.most.rows).unwrap_or(u32::MAX);
         let rows = NonZeroU32::MIN.saturating_add(most_rows);
         let mut steps = Vec::with_capacity(3);
         if let Some(bounds) = bounds {
@@ -193,15 +196,15 @@ impl Leave<'_> {
         let Some(done) = ran.done else {
             return Err(ReadError::refused(format!(
                 "the statement gives more than {} rows, so nothing was kept; narrow it (a query with a LIMIT), or allow more with max_rows",
-                self.most_rows
+                self.most.rows
             )));
         };
         // "INSERT 0 3", "SELECT 3", "SET".
         let number = done.rsplit(' ').next().and_then(|word| word.parse().ok());
         let is_read = self.stateful == Stateful::Execute && done.starts_with("SELECT");
         let affected = number.filter(|_| !is_read).unwrap_or(0);
-        if affected > self.most_rows {
-            return Err(ReadError::TooManyRows(self.most_rows));
+        if affected > self.most.rows {
+            return Err(ReadError::TooManyRows(self.most.rows));
         }
         let rows = match ran.columns {
             Some(_) => Some(ran.rows.finish(ran.cut)?),
@@ -209,6 +212,7 @@ impl Leave<'_> {
         };
         let written = Written {
             affected,
+            besides: 0,
             rows,
             done: Some(done),
             begun: None,

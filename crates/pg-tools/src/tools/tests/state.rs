@@ -90,6 +90,26 @@ impl Talk {
 }
 
 #[tokio::test]
+async fn what_a_prepared_change_changes_besides_is_counted_and_limited() {
+    let talk = Talk::new("executed").await;
+    let tables = "CREATE TABLE executed.leaf (t int REFERENCES executed.t ON DELETE CASCADE);
+        INSERT INTO executed.leaf SELECT 1 FROM generate_series(1, 5);
+        INSERT INTO executed.leaf SELECT 2 FROM generate_series(1, 1001)";
+    talk.owner.batch_execute(tables).await.unwrap();
+    talk.write("PREPARE gone (int) AS DELETE FROM executed.t WHERE id = $1")
+        .await;
+    let done = talk.write("EXECUTE gone(1)").await;
+    assert_eq!(
+        done,
+        "DELETE 1 (and 5 besides, by foreign keys or triggers)"
+    );
+    let refused = talk.refused("EXECUTE gone(2)").await;
+    assert!(refused.contains("1001 rows besides"), "{refused}");
+    let left = talk.value("SELECT count(*) FROM executed.leaf").await;
+    assert_eq!(left, "1001");
+}
+
+#[tokio::test]
 async fn what_a_call_leaves_is_there_for_the_next_of_its_conversation_alone() {
     let talk = Talk::new("leaves").await;
     let said = talk.write("CREATE TEMP TABLE a AS SELECT 1 AS n").await;

@@ -288,6 +288,68 @@ async fn a_change_of_too_many_rows_or_of_another_kind_changes_nothing() {
 }
 
 #[tokio::test]
+async fn what_foreign_keys_and_triggers_change_besides_is_counted_and_limited() {
+    let (caller, owner) = writer("besides").await;
+    let tables = "CREATE TABLE besides.leaf (t int REFERENCES besides.t ON DELETE CASCADE);
+        INSERT INTO besides.leaf SELECT 1 + g / 600 FROM generate_series(0, 1799) g;
+        INSERT INTO besides.leaf VALUES (10), (11), (11);
+        CREATE TABLE besides.log (note text);
+        CREATE FUNCTION besides.tell() RETURNS trigger LANGUAGE plpgsql AS
+          $$ BEGIN INSERT INTO besides.log VALUES (NEW.note), (OLD.note); RETURN NULL; END $$;
+        CREATE TRIGGER told AFTER UPDATE ON besides.t FOR EACH ROW EXECUTE FUNCTION besides.tell()";
+    owner.batch_execute(tables).await.unwrap();
+    let by = "by foreign keys or triggers";
+    for (query, affected, besides) in [
+        ("INSERT INTO besides.t VALUES (1000), (1001)", 2, None),
+        ("DELETE FROM besides.t WHERE id = 1", 1, Some(600)),
+        // What the connection changed before does not count, although it may not be reported yet.
+        ("DELETE FROM besides.t WHERE id >= 1000", 2, None),
+        (
+            "DELETE FROM besides.t WHERE id IN (10, 11) RETURNING id",
+            2,
+            Some(3),
+        ),
+        ("UPDATE besides.t SET note = 'x' WHERE id = 12", 1, Some(2)),
+        (
+            "INSERT INTO besides.t VALUES (12) ON CONFLICT DO NOTHING",
+            0,
+            None,
+        ),
+    ] {
+        let given = json!({ "query": query });
+        let (texts, structured) = caller.done("execute_write", given).await;
+        assert_eq!(structured["affected_rows"], affected, "{query}");
+        assert_eq!(
+            structured.get("besides"),
+            besides.map(Value::from).as_ref(),
+            "{query}"
+        );
+        let told = besides.map(|besides| format!("(and {besides} besides, {by})"));
+        let is_told = told.map_or(!texts[0].contains(by), |told| texts[0].contains(&told));
+        assert!(is_told, "{query}: {texts:?}");
+    }
+    let query = "DELETE FROM besides.t WHERE id IN (2, 3)";
+    let failure = caller
+        .failed("execute_write", json!({ "query": query }))
+        .await;
+    for part in [
+        "changes 1200 rows besides its own",
+        "1000 are allowed",
+        "limits.written_rows",
+    ] {
+        assert!(failure.contains(part), "{failure}");
+    }
+    let left = owner
+        .query_one("SELECT count(*) FROM besides.leaf", &[])
+        .await;
+    assert_eq!(left.unwrap().get::<_, i64>(0), 1_200);
+    owner
+        .batch_execute("DROP SCHEMA besides CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_dropped_change_changes_nothing() {
     let (caller, owner) = writer("dropped").await;
     let arguments = json!({"query": "UPDATE dropped.t SET note = 'x' FROM (SELECT pg_sleep(99)) s WHERE id = 1"});
