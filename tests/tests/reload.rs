@@ -425,8 +425,15 @@ fn a_conversation_over_stdio_goes_on_with_the_new_databases() {
         old.entry("shop", &old.reader)
     ]);
     setup.config_file();
-    let told = server.receive();
-    assert_eq!(told["method"], "notifications/resources/updated", "{told}");
+    let mut told = [(); 2].map(|()| server.receive()["method"].take());
+    told.sort_by_key(Value::to_string);
+    assert_eq!(
+        told,
+        [
+            "notifications/resources/updated",
+            "notifications/tools/list_changed"
+        ]
+    );
     server.log.wait_for("databases added: new");
     let answer = query(&mut server, json!({ "query": NAME }));
     assert_eq!(answer.value(), &json!(new.name));
@@ -435,6 +442,8 @@ fn a_conversation_over_stdio_goes_on_with_the_new_databases() {
     setup.config["databases"] = json!([new.entry("new", &new.reader)]);
     setup.config_file();
     server.log.wait_for("removed: shop");
+    let told = server.receive();
+    assert_eq!(told["method"], "notifications/tools/list_changed", "{told}");
     let answer = query(&mut server, json!({ "query": NAME, "database": "shop" }));
     assert!(answer.text.contains("it may use new"), "{}", answer.text);
     server.end();

@@ -78,9 +78,8 @@ fn toolbox(
         settings.questions.answer_tokens = llm.max_tokens;
     }
     settings.written_rows = config.limits.written_rows;
-    // Tokens may get other tools at any time.
-    let has_tokens = config.http.enabled && config.http.auth_enabled;
-    settings.tools_change = config.tools.file.is_some() || has_tokens;
+    // Tokens, databases and the file of custom tools may give others at any time.
+    settings.tools_change = true;
     settings.enabled = config.tools.enabled.clone();
     settings.embedder = models::embedder(config)?.map(Arc::new);
     settings.chat = models::chat(config)?.map(Arc::new);

@@ -201,6 +201,8 @@ impl Reload {
         service.set_request_timeout(request_timeout(&in_force));
         self.databases = databases;
         self.put_in_force();
+        // Who may write on a database that allows it has other tools.
+        service.changes().tools();
         if let Some(audit) = &self.audit {
             audit.databases_changed(&differences);
         }
