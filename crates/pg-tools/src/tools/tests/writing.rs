@@ -293,12 +293,16 @@ async fn what_foreign_keys_and_triggers_change_besides_is_counted_and_limited() 
     let tables = "CREATE TABLE besides.leaf (t int REFERENCES besides.t ON DELETE CASCADE);
         INSERT INTO besides.leaf SELECT 1 + g / 600 FROM generate_series(0, 1799) g;
         INSERT INTO besides.leaf VALUES (10), (11), (11);
+        CREATE TABLE besides.cut (part int) PARTITION BY LIST (part);
+        CREATE TABLE besides.one PARTITION OF besides.cut FOR VALUES IN (1);
+        CREATE TABLE besides.two PARTITION OF besides.cut FOR VALUES IN (2);
+        INSERT INTO besides.cut VALUES (1), (1);
         CREATE TABLE besides.log (note text);
         CREATE FUNCTION besides.tell() RETURNS trigger LANGUAGE plpgsql AS
           $$ BEGIN INSERT INTO besides.log VALUES (NEW.note), (OLD.note); RETURN NULL; END $$;
         CREATE TRIGGER told AFTER UPDATE ON besides.t FOR EACH ROW EXECUTE FUNCTION besides.tell()";
     owner.batch_execute(tables).await.unwrap();
-    let by = "by foreign keys or triggers";
+    let by = "by foreign keys, triggers or moves between partitions";
     for (query, affected, besides) in [
         ("INSERT INTO besides.t VALUES (1000), (1001)", 2, None),
         ("DELETE FROM besides.t WHERE id = 1", 1, Some(600)),
