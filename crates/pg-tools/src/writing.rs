@@ -81,11 +81,10 @@ impl Writer {
         agent.note_statement(text);
         let statement = &Statement::check(text)?;
         leave_settings(statement)?;
-        let most_besides = agent.most_rows(self.most_rows);
-        let most_rows = most_besides.min(most_rows);
+        let besides = agent.most_rows(self.most_rows);
         let most = Most {
-            rows: most_rows,
-            besides: most_besides,
+            rows: most_rows.min(besides),
+            besides,
         };
         if let Some(stateful) = Stateful::read(statement.text()) {
             let stateful = stateful.map_err(ReadError::refused)?;
