@@ -365,13 +365,64 @@ impl Session {
     }
 
     fn build(&self, configured: Arc<Configured>) -> Result<DatabasePool, LeaseError> {
-        let Configured {
-            database,
-            budget,
-            reachability,
-        } = &*configured;
+        let database = &configured.database;
         let is_cut = Arc::<AtomicBool>::default();
+        let stake = Stake::new(&configured.budget);
+        let pool = Pool::builder(self.connector(&configured, &stake, &is_cut))
+            .config(PoolConfig {
+                max_size: database.most_connections(),
+                // Who has a seat need not wait, and the connector has limits of its own.
+                timeouts: Timeouts::default(),
+                ..PoolConfig::default()
+            })
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|_| LeaseError::Closed)?;
+        let seats = Seats::new(self.most_connections(database));
+        stake.belongs_to(pool.weak(), seats.clone());
+        Ok(DatabasePool {
+            configured,
+            pool,
+            seats,
+            stake,
+            is_cut,
+        })
+    }
+
+    fn connector(
+        &self,
+        configured: &Configured,
+        stake: &Arc<Stake>,
+        is_cut: &Arc<AtomicBool>,
+    ) -> Connector {
+        let database = &configured.database;
         let wire = Wire::new(database.tls.clone(), self.0.limits.exchange_bytes);
+        Connector {
+            hosts: self.hosts(database, &wire),
+            target: database.target,
+            connect_timeout: database.connect_timeout,
+            stake: stake.clone(),
+            wire,
+            names: self.0.names.clone(),
+            prepared_statements: self.0.limits.prepared_statements,
+            ending: Ending {
+                session: self.0.ended.subscribe(),
+                is_cut: is_cut.clone(),
+            },
+            has_own_login: self.0.login.is_some(),
+            reachability: match &self.0.login {
+                None => configured.reachability.clone(),
+                // That a role of this session's own is refused says nothing of others.
+                Some(_) => Arc::new(Reachability::of(&format!(
+                    "{} for {}",
+                    database.name, self.0.id
+                ))),
+            },
+        }
+    }
+
+    /// Describes the hosts of a database in the order in which they are tried.
+    fn hosts(&self, database: &Database, wire: &Wire) -> Vec<Host> {
         let host = |(number, mut config): (usize, Config)| {
             config.application_name(format!("mcp/{}", self.0.id));
             config.connect_timeout(database.connect_timeout);
@@ -392,48 +443,7 @@ impl Session {
             let chance = RandomState::new();
             hosts.sort_by_cached_key(|host| chance.hash_one(host.number));
         }
-        let stake = Stake::new(budget);
-        let connector = Connector {
-            hosts,
-            target: database.target,
-            connect_timeout: database.connect_timeout,
-            stake: stake.clone(),
-            wire,
-            names: self.0.names.clone(),
-            prepared_statements: self.0.limits.prepared_statements,
-            ending: Ending {
-                session: self.0.ended.subscribe(),
-                is_cut: is_cut.clone(),
-            },
-            has_own_login: self.0.login.is_some(),
-            reachability: match &self.0.login {
-                None => reachability.clone(),
-                // That a role of this session's own is refused says nothing of others.
-                Some(_) => Arc::new(Reachability::of(&format!(
-                    "{} for {}",
-                    database.name, self.0.id
-                ))),
-            },
-        };
-        let pool = Pool::builder(connector)
-            .config(PoolConfig {
-                max_size: database.most_connections(),
-                // Who has a seat need not wait, and the connector has limits of its own.
-                timeouts: Timeouts::default(),
-                ..PoolConfig::default()
-            })
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|_| LeaseError::Closed)?;
-        let seats = Seats::new(self.most_connections(database));
-        stake.belongs_to(pool.weak(), seats.clone());
-        Ok(DatabasePool {
-            configured,
-            pool,
-            seats,
-            stake,
-            is_cut,
-        })
+        hosts
     }
 
     fn most_connections(&self, database: &Database) -> usize {
