@@ -126,6 +126,12 @@ impl Session {
                 Err(lost) => return Err(lost),
             }
         };
+        self.begin(spot, database).await
+    }
+
+    /// Opens the connection of a line that has none.
+    async fn begin(&self, spot: Spot, database: &str) -> Result<Lease, LeaseError> {
+        let state = self.state();
         let mut occupied = Occupied {
             spot,
             share: None,
