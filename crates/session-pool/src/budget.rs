@@ -1,26 +1,27 @@
 //! How many connections one PostgreSQL server is asked for, by all sessions together.
 //!
-//! A connection has a [`Place`] for as long as it lives, and there are no more places than the
-//! budget has. Who finds none free has the idle connection closed whose pool was not used for the
-//! longest time, and waits for its place. A busy connection that is given back while others wait is
-//! either kept for its own session's next call or closed for another's, so that sessions that want
-//! more than there is get equal shares:
+//! A connection has a [`Place`] for as long as it lives, and there are as many places as the budget
+//! has. A caller that finds none free has an idle connection closed, the one whose pool has been
+//! unused for longest, and waits for its place. When a busy connection is given back while others
+//! wait, it is either kept for the next call of its own session or closed for another's, so that
+//! sessions that want more than there is get equal shares:
 //!
-//! - within a pool, who came first is served first;
+//! - within a pool, the first to come is the first to be served;
 //! - a place that comes free goes to the pool that has waited longest among those without any
 //!   connection, then to the one that has waited longest;
 //! - a pool gives up a connection that it could use itself only to one that holds fewer, and not
 //!   before it has had some use of it, for opening one costs more than most calls.
 //!
-//! So whoever waits without a connection moves up with every call that ends, and what a session with
-//! many callers asks for delays the others by one call at a time.
+//! So a caller that waits without a connection moves up with every call that ends, and a session
+//! with many callers delays the others by one call at a time.
 //!
-//! A connection that is kept with what is in it ([`Line`](crate::Line)) is not closed for others; no
-//! more than half of the places are for such.
+//! A connection that is kept for a [`Line`](crate::Line) is not closed for others; at most half of
+//! the places are for such connections.
 //!
-//! The lock of a budget is held for a few lines, and not taken at all by a lease that finds an idle
-//! connection in its own pool while nobody waits. A pool's own lock is never asked for while it is held: a
-//! pool that is closed drops its connections under its lock, and they give their places back.
+//! The lock of a budget is held for a few lines. A lease that finds an idle connection in its own
+//! pool while nobody waits does not take it at all. No pool's own lock is taken while it is held:
+//! closing a pool drops its connections under the pool's lock, and they give their places back to
+//! the budget.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -40,17 +41,17 @@ use crate::{
     seats::Seats,
 };
 
-/// How many connections are opened before the server has told how many it takes.
+/// How many connections may be opened before the server has said how many it accepts.
 const PROVISIONAL: usize = 4;
 
-/// How long a pool with callers of its own may keep a new connection while others wait. A few times
-/// what opening one costs; what a waiter waits longer is this for each pool before it.
+/// How long a pool whose own callers still use a new connection may keep it while others wait: a
+/// few times what opening one costs. A waiter waits longer by this much for each pool before it.
 const TENURE: Duration = Duration::from_millis(20);
 
 /// The places of one PostgreSQL server.
 pub(crate) struct Budget {
     began: Instant,
-    /// Whether somebody has said how many there are, so that the server is not asked.
+    /// Whether the size was given, so that the server is not asked for it.
     is_fixed: bool,
     stakes: AtomicU64,
     /// How many wait for a place. Written under the lock.
@@ -61,7 +62,7 @@ pub(crate) struct Budget {
 struct State {
     /// How many places there are; `None` until the server was asked.
     size: Option<usize>,
-    /// The size is what the server said, and it may say something else by now.
+    /// Whether the server may accept another number by now than it said.
     is_doubted: bool,
     is_being_asked: bool,
     taken: usize,
@@ -98,11 +99,12 @@ pub(crate) struct Stake {
     budget: Arc<Budget>,
     id: u64,
     pool: OnceLock<(WeakPool<Connector>, Arc<Seats>)>,
-    /// When a connection was last given back, in microseconds of the budget's life.
+    /// When a connection was last given back, in microseconds since the budget was made.
     last_used: AtomicU64,
 }
 
-/// How many connections does the server take? Dropped without an answer, the next one is to ask.
+/// The right to ask the server how many connections it accepts. Dropped without an answer, it
+/// passes to the next connection that is opened.
 pub(crate) struct Question<'a>(&'a Budget);
 
 impl Question<'_> {
@@ -122,10 +124,10 @@ impl Drop for Question<'_> {
     }
 }
 
-/// The right to have one connection open; dropped when that is closed.
+/// The right to have one connection open; dropped when the connection is closed.
 pub(crate) struct Place(Option<Arc<Stake>>);
 
-/// The right to keep a connection from others; dropped when that is closed.
+/// The right to keep a connection from others; dropped when the connection is closed.
 pub(crate) struct Share(Arc<Budget>);
 
 impl Drop for Share {
@@ -167,7 +169,7 @@ impl Budget {
         }
     }
 
-    /// Gives the question to whoever is to ask the server how many connections it takes.
+    /// Gives the question to the one caller that is to ask the server how many connections it accepts.
     pub(crate) fn question(&self) -> Option<Question<'_>> {
         let mut state = self.lock();
         if state.size.is_some() && !state.is_doubted || state.is_being_asked {
@@ -177,7 +179,7 @@ impl Budget {
         Some(Question(self))
     }
 
-    /// Has the server asked again how many connections it takes.
+    /// Has the server asked again how many connections it accepts.
     pub(crate) fn doubt(&self) {
         self.lock().is_doubted = !self.is_fixed;
     }
@@ -189,7 +191,8 @@ impl Budget {
             let holders = state.holders.values().filter(|one| one.places > 0);
             holders.map(|holder| holder.stake.clone()).collect()
         };
-        // Outside of the lock, from here on: closing gives the place back. The first may have been taken meanwhile.
+        // Outside of the lock from here on, as closing a connection gives its place back. Somebody
+        // may have taken the first one meanwhile.
         idle.retain(|stake| stake.has_idle());
         idle.sort_by_key(|stake| stake.last_used.load(Ordering::Relaxed));
         _ = idle.iter().find_map(|stake| stake.take_idle());
@@ -222,7 +225,8 @@ impl Budget {
             holder.places += 1;
             let place = Place(Some(holder.stake.clone()));
             if let Err(Grant::Place(mut place)) = waiter.to.send(Grant::Place(place)) {
-                // It has just stopped waiting. Dropping the place would take the lock again.
+                // The waiter has just gone. The place is disarmed, as dropping it would take the
+                // lock again.
                 holder.places -= 1;
                 place.0 = None;
             } else {
@@ -344,8 +348,9 @@ impl Stake {
         let now = self.budget.began.elapsed().as_micros();
         let now = u64::try_from(now).unwrap_or(u64::MAX);
         self.last_used.store(now, Ordering::Relaxed);
-        // Who begins to wait meanwhile has not seen it among the idle ones, and who waited in its own
-        // pool when that was decided may have gone before it came.
+        // A caller that begins to wait meanwhile did not see this connection among the idle ones,
+        // and one that waited in its own pool when that was decided may have left before the
+        // connection came.
         let _watch = self.watch();
         if !self.budget.is_awaited() {
             drop(object);
@@ -356,9 +361,9 @@ impl Stake {
         drop(unwanted);
     }
 
-    /// Watches a lease being taken or given back: should it leave a connection of the pool idle, as
-    /// when it was given back for a caller that has just gone, nobody who waits for a place may miss
-    /// that.
+    /// Watches a lease being taken or given back. Either may leave a connection idle in the pool,
+    /// for example when the caller it was given back for has just gone; whoever waits for a place
+    /// must not miss that.
     pub(crate) fn watch(&self) -> impl Drop + '_ {
         Watch(self)
     }

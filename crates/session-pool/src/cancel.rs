@@ -32,14 +32,15 @@ const CANCEL_TIME: Duration = Duration::from_secs(1);
 const FIRST_REPEAT: Duration = Duration::from_millis(16);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How soon it is looked whether PostgreSQL has ended a statement and nobody said so.
+/// How soon we look whether PostgreSQL has ended the statement although the connection did not tell
+/// us.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// How long such a look may take.
 const LOOK_TIME: Duration = Duration::from_secs(5);
 
-/// How long a statement that was cancelled is waited for since PostgreSQL last said that it runs. Few of its functions
-/// cannot be interrupted, and a server that is no longer there never hangs up.
+/// How long we wait for a cancelled statement after PostgreSQL last said that it runs. A few of its
+/// functions cannot be interrupted, and a server that is gone never hangs up.
 const LONGEST_END: Duration = Duration::from_secs(600);
 
 /// Cancels statements on one host of a database.
@@ -69,15 +70,16 @@ impl Canceller {
         }
     }
 
-    /// Asks PostgreSQL to cancel what a connection is running, in a task of its own with a bound on
-    /// its time. Closes the connection after that, and keeps its rights until PostgreSQL has ended its part.
+    /// Asks PostgreSQL to cancel what a connection is running, in a task of its own and within
+    /// [`CANCEL_TIME`]. Then closes the connection, and holds its place and seat until PostgreSQL
+    /// has ended its part.
     pub(crate) fn cancel(self: &Arc<Self>, token: CancelToken, remains: Remains, on: &Handle) {
         let canceller = self.clone();
         self.cancels.count.fetch_add(1, Ordering::Relaxed);
         self.cancels.tasks.spawn_on(
             async move {
                 match timeout(CANCEL_TIME, canceller.send(&token)).await {
-                    // Apart from the cancel requests, for which the end of the program waits.
+                    // In another task than the cancel requests, because the end of the program waits for those.
                     Ok(Ok(())) => {
                         tokio::spawn(async move { remains.end(&canceller, &token).await });
                     }
@@ -101,10 +103,10 @@ impl Canceller {
         }
     }
 
-    /// Looks on a connection of its own whether a process runs something. One that waits for more, although its
-    /// connection is closed at this end, is ended, and so is no longer there soon.
+    /// Looks, on a new connection, whether a process still runs something. A process that is idle,
+    /// although its connection is closed at this end, is terminated.
     async fn is_over(&self, process: i32) -> Result<bool, Error> {
-        // Who works for others of the same role, or for nobody we know, is left alone.
+        // A process that may work for another program of the same role is left alone.
         let look = format!(
             "SELECT state LIKE 'idle%', CASE WHEN state LIKE 'idle%' \
              AND application_name = pg_catalog.current_setting('application_name') \
@@ -145,15 +147,15 @@ where
     let mut asking = pin!(client.simple_query(question));
     tokio::select! {
         answered = &mut asking => answered,
-        // It has handed over all that it had.
+        // The connection has ended, and handed over all that it had received.
         _ = connection => asking.await,
     }
 }
 
-/// What is left of a connection whose statement is to end: PostgreSQL may take its time over that.
+/// What is left of a connection whose statement was cancelled, until PostgreSQL has ended it.
 pub(crate) struct Remains {
     stream: Option<Stream>,
-    /// The number of the process that serves it.
+    /// The id of the process that serves it.
     process: Option<i32>,
     place: Arc<Place>,
     _seat: Option<Seat>,
@@ -174,13 +176,14 @@ impl Remains {
         }
     }
 
-    /// Closes the connection and waits until PostgreSQL has hung up, so that a statement which nothing interrupts takes
-    /// up its session's share and nobody else's.
+    /// Closes the connection and waits until PostgreSQL has hung up, so that a statement that
+    /// cannot be interrupted takes up its own session's share and nobody else's.
     async fn end(mut self, canceller: &Canceller, token: &CancelToken) {
         let Some(stream) = &mut self.stream else {
             return;
         };
-        // What is half way stays so: no message of ours would be read as one.
+        // Nothing is sent before the shutdown: after half of a message PostgreSQL would read ours
+        // as the rest of it.
         _ = timeout(CANCEL_TIME, stream.shutdown()).await;
         let mut nowhere = tokio::io::sink();
         let mut rest = pin!(tokio::io::copy(stream, &mut nowhere));
@@ -191,8 +194,9 @@ impl Remains {
                 return;
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
-            // A process that gets the request before it has read the statement forgets it, and runs that. To ask again
-            // ends nothing of anybody else: the request is for this connection, which nobody else gets.
+            // A process that gets the request before it has read the statement forgets the request
+            // and runs the statement. Asking again cannot hit anybody else: the request names this
+            // connection, and nobody else gets it.
             _ = timeout(CANCEL_TIME, canceller.send(token)).await;
             let Some(process) = self.process.filter(|_| begun.elapsed() >= FIRST_LOOK) else {
                 continue;

@@ -17,8 +17,8 @@ pub struct Census {
     pub budgets: Vec<BudgetCensus>,
 }
 
-/// The connections to one database, of all sessions together, without those that are kept with what is
-/// in them.
+/// The connections to one database, of all sessions together, without those that are kept for
+/// [lines](crate::Line).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Connections {
     /// The database's configured name.
@@ -38,9 +38,9 @@ pub struct BudgetCensus {
     pub size: Option<usize>,
     /// Connections that are open, are being opened or are being closed.
     pub taken: usize,
-    /// How many of them are kept with what is in them.
+    /// How many of them are kept for [lines](crate::Line).
     pub kept: usize,
-    /// How many wait for a place.
+    /// Leases that wait for a place.
     pub waiting: usize,
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn add(counting: &mut Counting, database: &str, open: usize, idle: us
     known.idle += idle;
 }
 
-/// Gives the databases in the order of the configuration, then those that it has no more.
+/// Gives the databases in the order of the configuration, then those that are no longer in it.
 pub(crate) fn in_order(mut counting: Counting, names: &[Arc<str>]) -> Vec<Connections> {
     let take = |name: &str, counted: Option<Connections>| Connections {
         database: name.to_owned(),

@@ -4,7 +4,7 @@ use fallible_iterator::FallibleIterator;
 use postgres_protocol::message::backend::ErrorResponseBody;
 use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 
-/// An error of PostgreSQL's, field by field (PostgreSQL documentation, section 55.8).
+/// An error that PostgreSQL reported, field by field (PostgreSQL documentation, section 55.8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaint {
     code: SqlState,
@@ -17,7 +17,8 @@ pub struct Complaint {
 }
 
 impl Complaint {
-    /// Reads what PostgreSQL sent; what is not UTF-8, as before a login, is replaced.
+    /// Reads what PostgreSQL sent. Bytes that are not UTF-8, which messages before a login may
+    /// have, are replaced.
     pub(crate) fn read(body: &ErrorResponseBody) -> Self {
         let mut complaint = Complaint {
             code: SqlState::INTERNAL_ERROR,
@@ -63,31 +64,31 @@ impl Complaint {
         &self.message
     }
 
-    /// More of what is wrong.
+    /// More about what is wrong.
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
         self.detail.as_deref()
     }
 
-    /// What to do.
+    /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 
-    /// Where in the statement, in characters from 1 on.
+    /// Where in the statement, in characters, counted from 1.
     #[must_use]
     pub fn position(&self) -> Option<&ErrorPosition> {
         self.position.as_ref()
     }
 
-    /// What PostgreSQL was doing, a call stack of functions.
+    /// What PostgreSQL was doing: a call stack of functions.
     #[must_use]
     pub fn context(&self) -> Option<&str> {
         self.context.as_deref()
     }
 
-    /// Which function of PostgreSQL's source said it; unlike the message it is in no language.
+    /// Which function of PostgreSQL's source reported it; unlike the message, this is never translated.
     #[must_use]
     pub fn routine(&self) -> Option<&str> {
         self.routine.as_deref()

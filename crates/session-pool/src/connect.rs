@@ -33,12 +33,13 @@ use crate::{
     wire::{Stream, Wire},
 };
 
-/// How soon a server is asked again that has no connection to spare; it doubles each time, up to the longest.
+/// How soon a server that has no connection to spare is asked again; doubled each time, up to the
+/// longest pause.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_FULL_PAUSE: Duration = Duration::from_millis(250);
 
 tokio::task_local! {
-    /// Until when a lease may wait for its connection, before that is opened.
+    /// Until when a lease may wait for the right to open a connection.
     pub(crate) static PATIENCE: Instant;
 }
 
@@ -47,11 +48,11 @@ pub(crate) struct Connector {
     /// In the order in which they are tried.
     pub(crate) hosts: Vec<Host>,
     pub(crate) target: TargetSession,
-    /// Time for opening one on one host.
+    /// The time for opening a connection to one host.
     pub(crate) connect_timeout: Duration,
     pub(crate) stake: Arc<Stake>,
     pub(crate) wire: Wire,
-    /// The key of the names of prepared statements.
+    /// The key of the hash that names prepared statements.
     pub(crate) names: RandomState,
     /// How many statements a connection may have prepared.
     pub(crate) prepared_statements: usize,
@@ -61,10 +62,10 @@ pub(crate) struct Connector {
     pub(crate) has_own_login: bool,
 }
 
-/// One host of a database: how it is reached, by TCP or by a socket, and how what runs there is cancelled. Another
-/// host's way is never taken for it.
+/// One host of a database: how it is reached, by TCP or by a socket, and how statements that run
+/// there are cancelled. A request for one host is never sent to another.
 pub(crate) struct Host {
-    /// Its place among those of the database, from 0 on, whatever the order in which they are tried.
+    /// Its number among the database's hosts, from 0, whatever the order in which they are tried.
     pub(crate) number: usize,
     pub(crate) config: Arc<Config>,
     pub(crate) canceller: Arc<Canceller>,
@@ -75,10 +76,10 @@ pub(crate) struct Connection {
     pub(crate) client: Client,
     pub(crate) opened: Instant,
     pub(crate) means: Means,
-    /// Whether the process that serves it is the one that it was told of: a pooler tells another one,
-    /// for it has many.
+    /// Whether the process that serves it has the id that was announced at the login. A pooler
+    /// announces another one, as it has many.
     pub(crate) is_direct: bool,
-    /// The settings that were made to last, and whether the client was used after that.
+    /// The settings that last on this connection, and whether the client was used after they were made.
     pub(crate) set: Option<Box<str>>,
     pub(crate) was_used: AtomicBool,
     pub(crate) place: Arc<Place>,
@@ -95,7 +96,7 @@ impl Drop for Connection {
 /// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    /// All that may be open together are.
+    /// As many connections are open as may be.
     #[error("no connection came free")]
     Full,
     /// The last host did not answer in time.
@@ -110,7 +111,7 @@ pub(crate) enum ConnectError {
 }
 
 impl managed::Manager for Connector {
-    // Boxed, for it is large and handed from one to the next.
+    // In a box, because it is large and moves often.
     type Type = Box<Connection>;
     type Error = ConnectError;
 
@@ -120,7 +121,7 @@ impl managed::Manager for Connector {
             .unwrap_or_else(|_| Instant::now());
         match timeout_at(until, self.stake.grant()).await {
             Ok(Some(Grant::Connection(connection))) => Ok(connection),
-            // Seldom, and large: a lease should not have to hold the state of a login.
+            // In a box, because it is rare and large: a lease should not have to hold the state of a login.
             Ok(Some(Grant::Place(place))) => Box::pin(self.open(place, until)).await,
             Ok(None) | Err(_) => Err(ConnectError::Full),
         }
@@ -139,8 +140,9 @@ impl managed::Manager for Connector {
 }
 
 impl Connector {
-    /// Opens a connection on a place. A server that has none to spare, since other programs hold
-    /// them or one that was just closed is still ending, is asked again while there is time.
+    /// Opens a connection that has its place. A server may have none to spare, because other
+    /// programs hold them or because one that was just closed has not ended yet; it is asked again
+    /// while there is time.
     async fn open(&self, place: Place, until: Instant) -> Result<Box<Connection>, ConnectError> {
         let place = Arc::new(place);
         let mut pause = FULL_PAUSE;
@@ -151,7 +153,8 @@ impl Connector {
             };
             self.reachability.note_full(&error, Instant::now());
             self.stake.budget().doubt();
-            // What another caller of the session has given back is as good, and all that it may ever get.
+            // A connection that another caller of the session has given back is as good, and may be
+            // all that it ever gets.
             let own = self.stake.take_idle();
             if let Some(own) = own.filter(|own| !own.client.is_closed()) {
                 return Ok(own);
@@ -171,7 +174,8 @@ impl Connector {
         opened.map(Box::new)
     }
 
-    /// Connects to the first host that will do; to such as were silent of late only when no other one does.
+    /// Connects to the first host that will do; hosts that were silent recently are tried after all
+    /// others.
     async fn find(&self, place: &Arc<Place>) -> Result<Connection, ConnectError> {
         let begun = Instant::now();
         let is_silent = |host: &&Host| self.reachability.is_silent(host.number, begun);
@@ -195,7 +199,7 @@ impl Connector {
         Err(error)
     }
 
-    /// Connects to a host, and notes whether it is silent where there are others.
+    /// Connects to a host, and, if there are several hosts, notes whether it was silent.
     async fn connect_in_time(
         &self,
         host: &Host,
@@ -265,19 +269,19 @@ impl Connector {
         }))
     }
 
-    /// Asks the server how many connections it takes, if that is to be known and is not.
+    /// Asks the server how many connections it accepts, if that is needed and not known.
     async fn size_the_budget(&self, client: &Client) {
         let Some(question) = self.stake.budget().question() else {
             return;
         };
-        // What a role of one token's own is limited to is no limit for others.
+        // The connection limit of a role that only one token uses says nothing about other tokens.
         let limits = if self.has_own_login {
             "NULL"
         } else {
             LIMITS_OF_LOGIN
         };
         let most = most_connections(limits);
-        // Nothing is prepared for it, which a pooler between here and there might lose.
+        // By the simple protocol: a pooler in between may lose a prepared statement.
         match client.simple_query(&most).await.map(number::<usize>) {
             Ok(Some(most)) => question.answer(most),
             Ok(None) => tracing::warn!("PostgreSQL did not say how many connections it takes"),
@@ -305,7 +309,7 @@ async fn kind(client: &Client) -> Result<(bool, bool), Error> {
     Ok(row.unwrap_or_default())
 }
 
-/// Asks for the number of the process that serves a connection now.
+/// Asks for the id of the process that serves a connection now.
 async fn process(client: &Client) -> Result<Option<i32>, Error> {
     let messages = client.simple_query("SELECT pg_catalog.pg_backend_pid()");
     Ok(number(messages.await?))
@@ -318,8 +322,9 @@ fn number<T: FromStr>(messages: Vec<SimpleQueryMessage>) -> Option<T> {
     })
 }
 
-/// Asks how many connections a server has for us: those that are not kept for superusers, less a tenth, or two, for people
-/// who must see what is going on and for other programs. `limits` may name lower ones.
+/// Asks how many connections a server has for us: all but those that are reserved for superusers,
+/// and but a tenth of the rest, two at least, for people who look after the server and for other
+/// programs. `limits` may name lower numbers.
 fn most_connections(limits: &str) -> String {
     format!(
         "SELECT greatest(least(free - greatest(free / 10, 2), {limits}), 1) FROM (SELECT \
@@ -329,7 +334,7 @@ fn most_connections(limits: &str) -> String {
     )
 }
 
-/// What the role and the database are limited to.
+/// The connection limits of the role and of the database.
 const LIMITS_OF_LOGIN: &str = "(SELECT rolconnlimit FROM pg_catalog.pg_roles \
      WHERE rolname = session_user AND rolconnlimit >= 0 AND NOT rolsuper), \
      (SELECT datconnlimit FROM pg_catalog.pg_database \
@@ -355,11 +360,12 @@ impl Connector {
         let token = client.cancel_token();
         let (ending, canceller) = (self.ending.clone(), host.canceller.clone());
         let (line, place) = (lender.clone(), place.clone());
-        // Whoever waits for cancel requests waits for those, too, that are yet to be sent.
+        // Whoever waits for the cancel requests also waits for those that are still to be sent.
         let pending = canceller.cancels.tasks.token();
         let task = tokio::spawn(async move {
             let _pending = pending;
-            // Its end would close the line, and so it must not end before the line was taken from it.
+            // Pinned outside of the `select`, so that it is not dropped, which would close the
+            // line, before the line was taken.
             let mut connection = pin!(connection);
             tokio::select! {
                 ended = &mut connection => {
@@ -367,8 +373,8 @@ impl Connector {
                         tracing::debug!(reason = %brief(&error), "a connection to PostgreSQL ended");
                     }
                 }
-                // Whoever uses the connection finds it gone at once. The line itself stays open until
-                // the cancel request has been passed on.
+                // Whoever uses the connection finds it gone at once. The line itself stays open
+                // until the cancel request was sent.
                 () = ending.ended() => {
                     let process = line.process();
                     let (line, is_busy) = line.cut();
@@ -385,7 +391,7 @@ impl Connector {
 
 type Driven = (Client, Lender<Stream>, JoinHandle<()>);
 
-/// An error without what PostgreSQL said in it, which may quote data.
+/// Describes an error without PostgreSQL's message, which may quote data.
 fn brief(error: &Error) -> String {
     match error.as_db_error() {
         Some(db) => db.code().code().to_owned(),

@@ -1,40 +1,44 @@
-//! What a database is to a session, and what a session may use up.
+//! A database as sessions see it, and the limits of a session.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{Tls, hosts};
 
-/// Connections of one session to one database, whatever is asked for.
+/// Connections of one session to one database at most, whatever is configured.
 const MOST_CONNECTIONS: usize = 10_000;
 
 /// A database that sessions may use.
 #[derive(Clone)]
 pub struct Database {
-    /// The name by which a lease asks for it. Of several databases of one name the first is meant.
+    /// The name by which a lease asks for it. Of several databases with the same name only the
+    /// first counts.
     pub name: String,
-    /// Which description of that name this is: one that differs in anything has another number.
+    /// The number of this description: two descriptions of the same name that differ in anything
+    /// have different numbers.
     pub generation: u64,
-    /// Where it is and as whom to log in. TLS is `tls`'s business, not this value's, and so is the time for connecting
-    /// `connect_timeout`'s. Its `application_name` is not used: connections are called `mcp/` and the session's id, so
-    /// that whoever looks at `pg_stat_activity` sees whose they are.
+    /// The first host, and the login. Its TLS settings are not used, as `tls` has them, and neither
+    /// is its time-out, as `connect_timeout` has it. Its `application_name` is not used either:
+    /// connections are called `mcp/` and the session's id, so that `pg_stat_activity` shows whose
+    /// they are.
     pub config: tokio_postgres::Config,
-    /// Where it is, too: the same for each further host, in the order in which they are tried, or in any order of
-    /// each session's where `config` says `load_balance_hosts=random`. Some may be reached by
-    /// TCP and others by a Unix socket.
+    /// The same for each further host. Hosts are tried in this order, or in a random one for each
+    /// session where `config` says `load_balance_hosts=random`. Some may be reached by TCP and
+    /// others by a Unix socket.
     pub fallbacks: Vec<tokio_postgres::Config>,
-    /// Which of these servers is wanted.
+    /// Which of the hosts will do.
     pub target: TargetSession,
-    /// How the wire is protected. A Unix socket stays on this machine, and is never protected (as in libpq).
+    /// How connections are encrypted. Those over a Unix socket never are (as in libpq), because
+    /// they stay on this machine.
     pub tls: Tls,
-    /// Time for opening a connection to one host, from the first packet to the first answer. Each host has it, also
-    /// where one configuration names several.
+    /// Time for opening a connection to one host, from the first packet to the first answer. Every
+    /// host gets all of it, also where one `config` names several.
     pub connect_timeout: Duration,
-    /// Connections of one session at most. 0 counts as 1, and more than 10,000 as 10,000: room for them is made
-    /// beforehand, some 50 bytes for each.
+    /// Connections of one session at most. 0 counts as 1, and more than 10,000 as 10,000. Memory
+    /// for them is reserved beforehand: about 50 bytes for each.
     pub max_connections: usize,
-    /// Idle connections of one session that are kept whatever their age.
+    /// Idle connections of one session that are never closed for their age.
     pub min_idle: usize,
-    /// How long a connection beyond those may be idle.
+    /// How long a connection beyond `min_idle` may be idle.
     pub idle_time: Duration,
 }
 
@@ -60,23 +64,23 @@ impl Database {
 /// section 34.1.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TargetSession {
-    /// The first that lets one in.
+    /// The first that accepts the login.
     #[default]
     Any,
     /// One whose transactions may write.
     ReadWrite,
-    /// One whose transactions may not.
+    /// One whose transactions may only read.
     ReadOnly,
     /// One that is not a standby.
     Primary,
-    /// One that is.
+    /// One that is a standby.
     Standby,
-    /// A standby, or any if there is none.
+    /// A standby, or any server if there is none.
     PreferStandby,
 }
 
 impl TargetSession {
-    /// What is asked for, one after the other, until something is found.
+    /// The kinds to look for, each on all hosts before the next.
     pub(crate) fn rounds(self) -> &'static [TargetSession] {
         match self {
             TargetSession::Any => &[TargetSession::Any],
@@ -88,7 +92,7 @@ impl TargetSession {
         }
     }
 
-    /// Says whether a server will do.
+    /// Says whether a server is of this kind.
     pub(crate) fn takes(self, is_standby: bool, is_read_only: bool) -> bool {
         match self {
             TargetSession::Any | TargetSession::PreferStandby => true,
@@ -100,25 +104,26 @@ impl TargetSession {
     }
 }
 
-/// What every session is held to.
+/// The limits of every session.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Leases of one session that may wait for one of its connections.
     pub waiting: usize,
-    /// How long a lease waits for a connection to come free; [`Duration::MAX`] is for ever. Opening one may take longer,
-    /// see [`Session::lease`](crate::Session::lease).
+    /// How long a lease waits for a connection to come free; [`Duration::MAX`] means for ever.
+    /// Opening a connection may take longer, see [`Session::lease`](crate::Session::lease).
     pub wait: Duration,
-    /// Connections to one PostgreSQL server at most, of all sessions together. `None` asks the
-    /// server how many it takes, and leaves a tenth of them to others; where the role or the database may
-    /// have fewer, that is the number.
+    /// Connections to one PostgreSQL server at most, of all sessions together. With `None` the
+    /// server is asked how many it accepts, and a tenth of them is left to others; a lower limit of
+    /// the role or of the database counts instead.
     pub max_connections_total: Option<usize>,
-    /// Bytes that PostgreSQL may answer to one exchange; a connection over it is closed.
+    /// Bytes that PostgreSQL may answer to one exchange at most; a connection on which it answers
+    /// more is closed.
     pub exchange_bytes: u64,
-    /// Statements that one connection keeps prepared; fewer than 8 are as good as none.
+    /// Statements that one connection keeps prepared; below 8 none are.
     pub prepared_statements: usize,
-    /// Connections that one session may keep for [lines](crate::Line) of leases, which is always one
-    /// fewer on a database than it may have there. All sessions together keep half of the
-    /// connections to one server at most.
+    /// Connections that one session may keep for [lines](crate::Line) of leases. On each database
+    /// one of its connections is never kept. All sessions together keep at most half of the
+    /// connections to one server.
     pub kept: usize,
     /// How long such a connection may be idle before it is closed, and how long its line is remembered after that.
     pub kept_idle_time: Duration,
@@ -138,14 +143,14 @@ impl Default for Limits {
     }
 }
 
-/// What a session has of its own, beside what its databases say.
+/// What one session has of its own, in addition to what its databases say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
     /// The only databases that it may use; `None` is all that there are.
     pub databases: Option<Arc<[Arc<str>]>>,
     /// Connections to each database at most, where that is less than the database allows; 0 counts as 1.
     pub connections: Option<usize>,
-    /// The role to log in as, in the place of the databases' own.
+    /// The role to log in as, instead of the databases' own.
     pub login: Option<Arc<Login>>,
 }
 
@@ -154,7 +159,7 @@ pub struct Terms {
 pub struct Login {
     /// The role.
     pub user: String,
-    /// Its password, where PostgreSQL asks for one. There is no other that is tried instead.
+    /// Its password, if PostgreSQL asks for one. No other password is tried instead.
     pub password: Option<String>,
 }
 
@@ -167,20 +172,21 @@ impl fmt::Debug for Login {
 }
 
 impl Database {
-    /// Connections of one session at most, within reason.
+    /// Connections of one session at most, bounded by [`MOST_CONNECTIONS`].
     pub(crate) fn most_connections(&self) -> usize {
         self.max_connections.clamp(1, MOST_CONNECTIONS)
     }
 
-    /// Describes each of the database's hosts as a login of a session's own sees them: with its credentials and
-    /// none else.
+    /// Describes each of the database's hosts, with the credentials of a session's own login if it
+    /// has one and with no others.
     pub(crate) fn configs_for(&self, login: Option<&Login>) -> Vec<tokio_postgres::Config> {
         let given = std::iter::once(&self.config).chain(&self.fallbacks);
         let mut configs: Vec<_> = given.flat_map(hosts::one_by_one).collect();
         if let Some(login) = login {
             for config in &mut configs {
                 config.user(&login.user);
-                // An empty one answers when PostgreSQL asks although there should be none: it is refused.
+                // Without a password the configured one would be sent. An empty one is refused if
+                // PostgreSQL asks for one.
                 config.password(login.password.as_deref().unwrap_or_default());
             }
         }

@@ -1,4 +1,4 @@
-//! What ends without anybody's having ended it, and who is told.
+//! What ends without anybody having ended it, and who is told of it.
 
 use std::{
     fmt,
@@ -12,9 +12,9 @@ use crate::Loss;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum End<'a> {
-    /// All of it: its deadline came.
+    /// The whole session: its deadline came.
     Deadline,
-    /// All of it: it was opened with another login, which takes another session.
+    /// The whole session: it was opened with another login, for which a new one begins.
     Login,
     /// The connection that was kept for a line, with what leases had left in it.
     Line {
@@ -22,24 +22,25 @@ pub enum End<'a> {
         name: &'a str,
         /// The database that it was on.
         database: &'a str,
-        /// Why; nothing, when what the line was tied to ended ([`Session::tie`](crate::Session::tie)).
+        /// Why. `None` when the value that the line was tied to was dropped
+        /// ([`Session::tie`](crate::Session::tie)).
         loss: Option<Loss>,
     },
 }
 
 type Told = Box<dyn Fn(&str, End<'_>) + Send + Sync>;
 
-/// Whoever is told, if somebody wants to be; clones are the same.
+/// The callback for ends, if there is one; clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Ends(Arc<OnceLock<Told>>);
 
 impl Ends {
     pub(crate) fn are_told_to(&self, told: impl Fn(&str, End<'_>) + Send + Sync + 'static) {
-        // Whoever came first stays.
+        // The first callback stays.
         let _taken = self.0.set(Box::new(told));
     }
 
-    /// Tells of an end. What ends other sessions, too, is not to be stopped by a panic of whoever is told.
+    /// Tells of an end. A panic of the callback must not keep other sessions from ending.
     pub(crate) fn tell(&self, id: &str, end: End<'_>) {
         let Some(told) = self.0.get() else {
             return;

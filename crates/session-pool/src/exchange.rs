@@ -1,8 +1,9 @@
 //! One exchange with PostgreSQL: several statements sent at once, their answers read as they come.
 //!
-//! It speaks the extended protocol (PostgreSQL documentation, section 55.2.3) with one `Sync` at the
-//! end, so that all of it costs one write, one read and one "ready"; after a statement that fails
-//! PostgreSQL skips the others. Values are given as text, as their types' own output functions write them.
+//! It speaks the extended protocol (PostgreSQL documentation, section 55.2.3) with one `Sync` at
+//! the end, so that everything costs one write, one read and one "ready"; after a statement that
+//! fails, PostgreSQL skips the others. Values travel as text, as the output functions of their
+//! types write them, except where [`form`] says otherwise.
 
 mod form;
 mod row;
@@ -29,23 +30,23 @@ pub use steps::{Parameter, Step};
 /// A part of an answer.
 #[derive(Debug)]
 pub enum Answer<'a> {
-    /// What columns the rows of a [`Step::Query`] have.
+    /// The columns of the rows of a [`Step::Query`].
     Columns(Arc<[Column]>),
-    /// A row of it.
+    /// A row of that query.
     Row(Row<'a>),
-    /// A row is larger than wanted. It is not read, and neither is what follows it: drop the lease.
+    /// A row is larger than wanted. Neither it nor what follows it is read: drop the lease.
     Oversized {
-        /// The bytes of the row's values, about.
+        /// The bytes of the row's values, roughly.
         bytes: usize,
     },
-    /// A step failed, and the ones after it were skipped.
+    /// A step failed, and the steps after it were skipped.
     Refused {
-        /// The step's place, from 0 on.
+        /// The number of the step, from 0.
         step: usize,
         /// Why.
         complaint: Complaint,
-        /// Whether only the statement's having been prepared earlier stood in the way. It is
-        /// forgotten; the same exchange will do it anew.
+        /// Whether the only reason is that the statement was prepared earlier. That is forgotten
+        /// now, and the same exchange will prepare it anew.
         is_stale: bool,
     },
     /// The exchange is over.
@@ -62,8 +63,8 @@ pub struct Column {
     pub name: Arc<str>,
     /// The type's number in `pg_type`.
     pub type_oid: u32,
-    /// The table's number in `pg_class` and the column's in the table, where its values are those of
-    /// a table's column.
+    /// The table's number in `pg_class` and the column's number in the table, if the values are
+    /// those of a table's column.
     pub origin: Option<(u32, i16)>,
 }
 
@@ -81,7 +82,7 @@ fn replaced() -> io::Error {
     )
 }
 
-/// The means of a connection to hold exchanges.
+/// What a connection needs to hold exchanges.
 #[derive(Clone)]
 pub(crate) struct Means {
     pub(crate) lender: Lender<Stream>,
@@ -96,22 +97,22 @@ const LARGEST_KEPT: usize = 16 << 10;
 /// The head of a message: its kind and its length.
 const HEAD: usize = 5;
 
-/// An exchange that was sent. Read it to [`Answer::Ready`]; dropped before, it leaves a connection
-/// that is of no use.
+/// An exchange that was sent. Read it up to [`Answer::Ready`]; dropped before that, it leaves a
+/// connection that can no longer be used.
 pub struct Exchange<'a> {
     statements: &'a mut Statements,
     buffer: &'a mut BytesMut,
-    /// Gone when the exchange is over.
+    /// `None` when the exchange is over.
     loan: Option<Loan<Stream>>,
     largest_row: usize,
-    /// What was sent, as far as it has an answer of its own.
+    /// The steps that were sent and have an answer of their own.
     steps: Vec<Sent>,
-    /// The step that the next message belongs to.
+    /// The step that the next message belongs to, as an index of `steps`.
     current: usize,
-    /// Bytes of the message that was handed out last.
+    /// Bytes of the message that the caller was given last.
     handed: usize,
     read_size: usize,
-    /// What PostgreSQL said of a [`Step::Few`] that it ran to its end.
+    /// The command tag of a [`Step::Few`] that ran to its end.
     done: Option<String>,
 }
 
@@ -127,7 +128,7 @@ impl Means {
         let sent = match steps::write(&mut self.buffer, &mut self.statements, steps) {
             Ok(sent) => sent,
             Err(error) => {
-                // Nothing was sent, and so the connection is as it was.
+                // Nothing was sent, so the connection is as it was.
                 self.buffer = BytesMut::new();
                 loan.give_back(&mut self.buffer);
                 return Err(error);
@@ -156,8 +157,8 @@ impl Exchange<'_> {
         self.current > 0
     }
 
-    /// Says what a [`Step::Few`] did, as PostgreSQL does: a word or two, and a number of rows where it
-    /// has some. Nothing, when there are more rows than were wanted.
+    /// Gives PostgreSQL's command tag of a [`Step::Few`], such as `UPDATE 3`; `None` when there
+    /// were more rows than it asked for.
     #[must_use]
     pub fn done(&self) -> Option<&str> {
         self.done.as_deref()
@@ -215,7 +216,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Gives the columns of the step that has begun to answer, if they are known and were not given.
+    /// Gives the columns of the step that begins to answer, if they are known and the caller has
+    /// not had them yet.
     fn known_columns(&mut self, kind: u8) -> Option<Arc<[Column]>> {
         let has_begun = matches!(kind, b'D' | b'C' | b's' | b'I');
         let sent = self.steps.get_mut(self.current).filter(|_| has_begun)?;
@@ -275,7 +277,7 @@ impl Exchange<'_> {
         self.current += usize::from(sent.is_some_and(|sent| sent.ends == ends));
     }
 
-    /// Heeds that a setting has changed.
+    /// Takes note of a setting that has changed.
     fn set(&mut self) -> io::Result<()> {
         let Some(backend::Message::ParameterStatus(body)) = backend::Message::parse(self.buffer)?
         else {
@@ -301,7 +303,7 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// Reads what columns a step has; those of one that is only locked are given when it is run.
+    /// Reads the columns of a step; those of a step that only locks are given when it is run.
     fn columns(&mut self) -> io::Result<Option<Arc<[Column]>>> {
         let Some(backend::Message::RowDescription(body)) = backend::Message::parse(self.buffer)?
         else {
@@ -339,14 +341,14 @@ impl Exchange<'_> {
             return Err(malformed());
         };
         let complaint = Complaint::read(&body);
-        // What was to be prepared by the skipped steps was not.
+        // What the skipped steps were to prepare is not prepared.
         for unprepared in self.steps.iter().filter_map(|sent| sent.prepares) {
             self.statements.forget(unprepared);
         }
         let sent = self.steps.get(self.current);
         let is_stale = match complaint.code().code() {
-            // PostgreSQL does not know a name, or knows it already: something stands between.
-            // It does so, too, when a statement is itself about such names.
+            // PostgreSQL does not know a name, or knows it already: a pooler stands between. A
+            // statement that is itself about such names may fail the same way.
             "26000" | "42P05" if !sent.is_some_and(|sent| sent.is_told) => {
                 self.statements.give_up();
                 true

@@ -17,8 +17,8 @@ pub(crate) struct Frames {
 
 const HEAD: usize = 5;
 
-/// The kind of the message by which a server tells what to cancel statements with: the number of its
-/// process, and a secret.
+/// The kind of the message in which a server tells the id of its process and the secret by which
+/// its statements can be cancelled.
 const KEY: u8 = b'K';
 
 impl Frames {
@@ -45,7 +45,7 @@ impl Frames {
         self.known == 0 && self.left == 0
     }
 
-    /// The number of the server's process, if it has told one.
+    /// The id of the server's process, if it was told.
     pub(crate) fn process(&self) -> Option<i32> {
         let (key, known) = self.key;
         (known == key.len()).then(|| i32::from_be_bytes(key))

@@ -1,14 +1,15 @@
 //! The hosts that a configuration names, one by one.
 //!
-//! The client library tries several hosts of one configuration itself, and one that accepts and says nothing uses up the
-//! time of all. So each has a configuration, and with it a time-out, of its own.
+//! The client library would try several hosts of one configuration itself, and a host that accepts
+//! and then says nothing would use up the time of all. So each host gets its own configuration, and
+//! with it its own time-out.
 
 use std::{net::IpAddr, path::PathBuf};
 
 use tokio_postgres::{Config, config::Host};
 
-/// Gives the hosts of a configuration in their order. One whose numbers of hosts, addresses
-/// and ports do not match stays as it is: the client library says so.
+/// Gives one configuration for each host, in their order. A configuration whose numbers of hosts,
+/// addresses and ports do not match is left as it is: the client library reports that.
 pub(crate) fn one_by_one(config: &Config) -> Vec<Config> {
     let (hosts, addresses, ports) = (
         config.get_hosts(),
@@ -40,7 +41,8 @@ pub(crate) fn socket_path(config: &Config) -> Option<PathBuf> {
     }
 }
 
-/// The same configuration with one host. The library has no way to take the others out of it.
+/// The same configuration with one host only. It is built anew, because the library cannot remove
+/// hosts from one.
 fn only(
     config: &Config,
     host: Option<&Host>,

@@ -1,8 +1,8 @@
 //! Connections that are kept between leases, each with what its leases have left in it.
 //!
-//! A [`Line`] of leases shares one connection: temporary tables, settings and prepared statements
-//! that one of them leaves are there for the next. They take turns. When its connection is lost the
-//! line has lost what was in it, which its next lease is told: it never gets another connection
+//! A [`Line`] of leases shares one connection, in turns: temporary tables, settings and prepared
+//! statements that one of them leaves are there for the next. When the connection is lost, all of
+//! that is lost, and the line's next lease is told so: it never silently gets another connection
 //! instead.
 
 mod spot;
@@ -29,15 +29,16 @@ pub(crate) use table::Kept;
 /// Leases that share a connection, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// What it is called within its session.
+    /// Its name within its session.
     pub name: Arc<str>,
-    /// How long its connection may be idle before it is closed, where that is less than
+    /// How long its connection may be idle before it is closed, if that is less than
     /// [`Limits::kept_idle_time`](crate::Limits::kept_idle_time).
     pub idle_time: Option<Duration>,
-    /// Whether a line that has lost its connection goes on: the next lease is told of the loss
-    /// ([`LeaseError::Lost`]), and the line begins anew after it. Otherwise it ends with its
-    /// connection, and is as if it had never been. So is one that goes on when it has had no connection for
-    /// [`Limits::kept_idle_time`](crate::Limits::kept_idle_time), unless it is tied ([`Session::tie`]).
+    /// Whether the line outlives its connection: the next lease is told of the loss
+    /// ([`LeaseError::Lost`]), and the one after it begins the line anew. Otherwise the line ends
+    /// with its connection, as if it had never been. A line that outlives its connection also ends
+    /// when it has had none for [`Limits::kept_idle_time`](crate::Limits::kept_idle_time), unless
+    /// it is tied ([`Session::tie`]).
     pub goes_on: bool,
 }
 
@@ -45,14 +46,14 @@ pub struct Line {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loss {
-    /// It was idle for as long as it may be.
+    /// It was idle for this long, which is as long as it may be.
     Idle(Duration),
-    /// A lease was dropped half way, as when its statement is cancelled or runs out of time, or
+    /// A lease was dropped half way, because its statement was cancelled or ran out of time; or
     /// PostgreSQL ended the connection.
     Broken,
-    /// The session may have fewer connections than before.
+    /// The session may have fewer connections than it had.
     Crowded,
-    /// The connection's pool serves nobody any more.
+    /// The pool of the connection was taken out of service.
     Outdated,
 }
 
@@ -70,7 +71,7 @@ impl fmt::Display for Loss {
 }
 
 impl Session {
-    /// Takes the connection of a line, when its turn comes; nothing, if none is kept.
+    /// Takes the connection of a line when its turn comes; gives `None` if none is kept.
     ///
     /// Dropping this future gives up the turn.
     ///
@@ -100,8 +101,8 @@ impl Session {
         }
     }
 
-    /// Takes the connection of a line, or one that becomes it if the lease says so
-    /// ([`Lease::stay`]).
+    /// Takes the connection of a line. If there is none, opens one, which is kept if the lease asks
+    /// for that ([`Lease::stay`]).
     ///
     /// # Errors
     /// As [`Session::kept`]; [`LeaseError::KeptLimit`] or [`LeaseError::KeptFull`] when no more
@@ -114,7 +115,7 @@ impl Session {
         let key = (line.name.clone(), database.into());
         let spot = loop {
             let slot = state.kept.enter(line, &key, self.idle_time(line))?;
-            // It may have ended while this one waited, and begins anew.
+            // The line may have ended while this lease waited; then it begins anew.
             let Some(turn) = self.turn(&slot).await? else {
                 continue;
             };

@@ -22,7 +22,7 @@ use crate::{
     statements::{Standing, Statements},
 };
 
-/// What makes a connection as good as new, as one simple query.
+/// What makes a connection as good as new, to be sent as one simple query.
 ///
 /// It ends an open transaction and undoes what survives one: advisory locks, listeners, settings,
 /// the role, cursors, temporary tables and sequence state. It leaves prepared statements alone, for
@@ -30,12 +30,12 @@ use crate::{
 pub const SCRUB: &str = "ROLLBACK; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; \
      SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
 
-/// What ends the exchange of a lease whose connection is kept with what is in it.
+/// The same for a lease whose connection is kept with what is in it.
 const TIDY: &str = "ROLLBACK; CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all()";
 
 const HAS_CONNECTION: &str = "a lease has its connection until it is given back";
 
-/// Why there is no connection to be had.
+/// Why a lease has no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// The session was closed or has expired.
@@ -44,7 +44,7 @@ pub enum LeaseError {
     /// No database of that name is configured.
     #[error("no database named \"{0}\" is configured")]
     UnknownDatabase(String),
-    /// The session may not use that database, which it might once.
+    /// The session may no longer use that database.
     #[error("this token may not use database \"{0}\" any more")]
     Withdrawn(String),
     /// All connections of the session were busy for as long as one may wait.
@@ -53,8 +53,8 @@ pub enum LeaseError {
         /// How long the lease waited.
         waited: Duration,
     },
-    /// All connections that may be open together, for all sessions, were busy for as long as one
-    /// may wait.
+    /// All connections to the server that may be open, for all sessions together, were busy for as
+    /// long as one may wait.
     #[error("all connections to database \"{database}\" were busy with other tokens or programs for {} ms; try again in a few seconds", waited.as_millis())]
     Full {
         /// The database's configured name.
@@ -76,13 +76,14 @@ pub enum LeaseError {
         /// What went wrong.
         source: Refusal,
     },
-    /// All of its hosts answer, and none is of the kind that is wanted.
+    /// All hosts answer, and none is of the kind that is wanted
+    /// ([`TargetSession`](crate::TargetSession)).
     #[error("no host of database \"{database}\" is of the kind that target_session_attrs asks for")]
     Unsuitable {
         /// The database's configured name.
         database: String,
     },
-    /// No further connection may be kept for the session.
+    /// No further connection may be kept for this session.
     #[error("{}", kept_limit(*.limit, database))]
     KeptLimit {
         /// The database's configured name.
@@ -98,7 +99,7 @@ pub enum LeaseError {
         /// The database's configured name.
         database: String,
     },
-    /// Between here and PostgreSQL stands a pooler, which may give a connection to others meanwhile.
+    /// A pooler stands between here and PostgreSQL, and may give the connection to others in between.
     #[error(
         "database \"{database}\" is reached through a connection pooler, where nothing can be kept from one call to the next; the operator must name PostgreSQL itself"
     )]
@@ -123,7 +124,7 @@ pub enum LeaseError {
     Silent {
         /// The database's configured name.
         database: String,
-        /// How long all its hosts were tried.
+        /// How long connecting took, over all hosts.
         waited: Duration,
     },
 }
@@ -132,14 +133,14 @@ pub enum LeaseError {
 ///
 /// Give it back with [`Lease::scrub`], or with [`Lease::give_back`] after sending [`SCRUB`].
 /// Dropped without that, as when a future is abandoned half way, its statement is cancelled in
-/// PostgreSQL and the connection is closed: a late cancel request must not hit an innocent
-/// statement, and what the connection was left in is not known.
+/// PostgreSQL and the connection is closed: a late cancel request must not hit somebody else's
+/// statement, and nobody knows what state the connection was left in.
 pub struct Lease {
     /// Taken only by `give_back` and `drop`, as is the seat.
     object: Option<Object<Connector>>,
     seat: Option<Seat>,
     stake: Arc<Stake>,
-    /// Of the database's description that the connection was opened by.
+    /// The generation of the database's description by which the connection was opened.
     generation: u64,
     runtime: Handle,
     /// The line that the lease is one of.
@@ -178,21 +179,21 @@ impl Lease {
         }
     }
 
-    /// Says whether the same process serves the connection all the time.
+    /// Says whether one process serves the connection all the time, with no pooler in between.
     pub(crate) fn is_direct(&self) -> bool {
         self.connection().is_direct
     }
 
-    /// Makes it a lease of a line.
+    /// Makes this a lease of a line.
     pub(crate) fn occupies(&mut self, line: Occupied) {
         self.line = Some(line);
     }
 
-    /// Has the connection kept when it is given back, with what is in it, for the next lease of the
-    /// line; only a lease of [`Session::keep`](crate::Session::keep) can be.
+    /// Has the connection kept, with what is in it, when it is given back, for the line's next
+    /// lease. Has an effect on leases of [`Session::keep`](crate::Session::keep) only.
     ///
-    /// Nothing of ours is prepared on it from then on, so that names mean what they do to whoever
-    /// sets a search path or has a temporary table.
+    /// From then on none of our own statements is prepared on it: with another search path or
+    /// temporary tables, the names in them could mean something else.
     pub fn stay(&mut self) {
         if let (Some(line), Some(object)) = (&mut self.line, &mut self.object)
             && !line.stays
@@ -208,16 +209,16 @@ impl Lease {
         self.line.as_ref().is_some_and(|line| line.stays)
     }
 
-    /// Says by which description of its database the connection was opened: that description's
-    /// [`generation`](crate::Database::generation).
+    /// Gives the [`generation`](crate::Database::generation) of the database's description by which
+    /// the connection was opened.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Says whether its database was configured anew, or taken away, since the connection was leased:
-    /// it is closed when it is given back. Who keeps a lease for longer than a call should give it
-    /// back then.
+    /// Says whether its database was replaced or removed since the connection was leased, so that
+    /// it will be closed when it is given back. Whoever holds a lease for longer than a call should
+    /// give it back then.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
         let object = self.object.as_ref().expect(HAS_CONNECTION);
@@ -228,7 +229,7 @@ impl Lease {
     ///
     /// The caller vouches that [`SCRUB`] was the last thing it ran, and that it ended well.
     pub fn give_back(mut self) {
-        // What was left half way is closed instead.
+        // A connection that was left half way is closed instead.
         if self.connection().means.lender.is_abandoned() {
             return;
         }
@@ -246,18 +247,18 @@ impl Lease {
                 } else {
                     self.stake.give_back(object);
                 }
-                // After the connection, which whoever gets the seat is to find.
+                // After the connection, so that whoever gets the seat finds it.
                 drop(seat);
             }
         }
     }
 
-    /// Makes settings that last, `SET` after `SET`, unless they were made and nothing can have changed
-    /// them since: whatever is done on the connection but for [`Lease::exchange`] might. Says whether
-    /// they hold.
+    /// Makes settings that last (`settings` is one `SET` after another), unless they were made
+    /// before and nothing since can have changed them: anything done on the connection, except by
+    /// [`Lease::exchange`], might have. Says whether the settings hold.
     ///
-    /// They are not made, and must be in each transaction, where a pooler might give them to others,
-    /// and on a connection that is kept with what its user set.
+    /// They are not made behind a pooler, which might give them to others, nor on a connection that
+    /// is kept with what its user set; they must be made in each transaction there.
     ///
     /// # Errors
     /// PostgreSQL's, or the connection is lost.
@@ -281,11 +282,11 @@ impl Lease {
         Ok(true)
     }
 
-    /// Sends statements to be run in one round trip; a row with more bytes than `largest_row` ends
-    /// it, and the connection with it.
+    /// Sends statements to be run in one round trip. A row with more bytes than `largest_row` ends
+    /// the exchange, and the connection with it.
     ///
-    /// Waits for what was asked before by other means. The statements must not change the session
-    /// beyond their transaction, or [`Lease::scrub`] must follow.
+    /// Waits until requests that were made by other means are answered. The statements must not
+    /// change the session beyond their transaction, or [`Lease::scrub`] must follow.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] when a step cannot be sent: a text that is run has a NUL in it, a statement has
@@ -300,18 +301,20 @@ impl Lease {
         object.means.exchange(steps, largest_row).await
     }
 
-    /// Counts that a text came, and says whether it came often on this connection: then it is worth
-    /// sending it with parameters instead of values, for [`Lease::exchange`] will have it prepared.
+    /// Counts that a text was sent, and says whether it has come often on this connection. Then it
+    /// is worth sending with parameters instead of values, because [`Lease::exchange`] will have it
+    /// prepared.
     pub fn recurs(&mut self, text: &str) -> bool {
         self.statements().recurs(text)
     }
 
-    /// Has [`Lease::recurs`] say no to a text from now on, because it failed where its values did not.
+    /// Has [`Lease::recurs`] say no to a text from now on, because it failed with parameters where
+    /// it ran with values.
     pub fn avoid(&mut self, text: &str) {
         self.statements().avoid(text);
     }
 
-    /// Says whether a statement can be vouched for on this connection.
+    /// Says whether statements can be vouched for on this connection.
     #[must_use]
     pub fn may_vouch(&self) -> bool {
         self.connection().means.statements.may_vouch()
@@ -325,8 +328,9 @@ impl Lease {
         statements.standing(text, types, judge)
     }
 
-    /// Notes that a statement was judged by another one, in an exchange in which PostgreSQL could not have parsed
-    /// it anew since. It holds until a step other than [`Step::Plan`] lets PostgreSQL do so.
+    /// Notes that a statement was judged by another one, in an exchange in which PostgreSQL cannot
+    /// have parsed the statement again since. This holds until a step other than [`Step::Plan`]
+    /// allows PostgreSQL to do so.
     pub fn vouch(&mut self, text: &str, parameters: &[Parameter<'_>], judge: &str) {
         let types = parameters.iter().map(|parameter| parameter.type_oid);
         self.statements().vouch(text, types, judge);
@@ -341,8 +345,8 @@ impl Lease {
         self.object.as_ref().expect(HAS_CONNECTION)
     }
 
-    /// Runs [`SCRUB`] and puts the connection back. One that stays with its line is freed of its
-    /// transaction, advisory locks, listeners and cursors only.
+    /// Runs [`SCRUB`] and puts the connection back. A connection that stays with its line only
+    /// loses its transaction, advisory locks, listeners and cursors.
     ///
     /// # Errors
     /// PostgreSQL's; the connection is closed then.

@@ -1,8 +1,8 @@
 //! A stream that breaks when the other side answers too much.
 //!
-//! tokio-postgres keeps a whole message in memory, however large: a row of 300 MB, or an error
-//! that quotes its input. Here the bytes are counted before it sees them. Every write starts the
-//! count anew, for it begins a new exchange.
+//! tokio-postgres keeps a whole message in memory, however large it is: a row of 300 MB, or an
+//! error that quotes its input. So the bytes are counted before it sees them. Every write begins a
+//! new exchange, and the count with it.
 
 use std::{
     io,
@@ -29,7 +29,7 @@ impl<S> Metered<S> {
         }
     }
 
-    /// Has shutting down wait until the other side has ended.
+    /// Makes a shutdown wait until the other side has ended.
     pub(crate) fn ending_second(self) -> Self {
         Metered {
             ends_second: true,

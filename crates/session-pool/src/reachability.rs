@@ -1,4 +1,4 @@
-//! Whether a database lets its configured role in, as the log knows it.
+//! Whether a database accepts its configured role, as far as the log was told.
 
 use std::{
     collections::HashMap,
@@ -13,14 +13,14 @@ use tokio::time::Instant;
 
 use crate::{connect::ConnectError, refusal::Refusal};
 
-/// For how long a host that was silent is asked after all others.
+/// How long a host that was silent is tried after all others.
 const SILENT_TIME: Duration = Duration::from_secs(30);
 
-/// How often at most it is told that a server has no connection to spare.
+/// How often the log is told at most that a server has no connection to spare.
 const FULL_TOLD: Duration = Duration::from_secs(60);
 
-/// Tells the log once when a database cannot be reached, and once when it can again. What calls come to is told to their
-/// callers; this is for whoever runs the server.
+/// Tells the log once when a database cannot be reached, and once when it can be again. This is for
+/// whoever runs the server; callers learn from their own calls.
 #[derive(Debug)]
 pub(crate) struct Reachability {
     database: String,
@@ -45,7 +45,7 @@ impl Reachability {
         }
     }
 
-    /// Notes how an attempt to connect ended; says whether it is the first for some time that succeeded.
+    /// Notes how an attempt to connect ended; says whether this is the first success after failures.
     pub(crate) fn note<T>(&self, attempt: &Result<T, ConnectError>) -> bool {
         let database = &self.database;
         match attempt {
@@ -103,7 +103,7 @@ impl Reachability {
         }
     }
 
-    /// Says whether a host was silent of late.
+    /// Says whether a host was silent recently.
     pub(crate) fn is_silent(&self, number: usize, now: Instant) -> bool {
         let silent = self.told().silent.get(&number).copied();
         silent.is_some_and(|at| now - at < SILENT_TIME)

@@ -1,15 +1,16 @@
-//! Why a server did not let one in, without the password that it may have been given.
+//! Why a server refused a connection, never with the password in it.
 
 use std::{error::Error as _, io};
 
 use tokio_postgres::{Config, Error, error::SqlState};
 
-/// In the place of a password.
+/// What stands in the place of a password.
 const HIDDEN: &str = "****";
 
 /// Why there is no connection: PostgreSQL could not be reached, or refused the login.
 ///
-/// Who answers may be no PostgreSQL, and repeats what it was sent: the password is not told, as it is or as in a URL.
+/// Whoever answers need not be PostgreSQL, and may repeat what it was sent: so the password is
+/// removed from the text, also in the form that it has in a URL.
 #[derive(Debug, thiserror::Error)]
 #[error("{told}")]
 pub struct Refusal {
@@ -18,7 +19,7 @@ pub struct Refusal {
     remedy: &'static str,
 }
 
-/// What to do about what PostgreSQL says of a login, by the beginning of its SQLSTATE.
+/// What to do about PostgreSQL's answer to a login, by the beginning of its SQLSTATE.
 const REMEDIES: [(&str, &str); 6] = [
     (
         "28",
@@ -34,7 +35,7 @@ const REMEDIES: [(&str, &str); 6] = [
     ("57P03", "wait until PostgreSQL has started"),
 ];
 
-/// The same for what is said by no PostgreSQL, by words of it.
+/// The same for errors that do not come from PostgreSQL, by words in them.
 const OTHER_REMEDIES: [(&str, &str); 5] = [
     (
         "password missing",
@@ -55,11 +56,11 @@ const OTHER_REMEDIES: [(&str, &str); 5] = [
     ),
 ];
 
-/// Where nothing is known of it.
+/// What to do about any other error.
 const USUAL_REMEDY: &str = "check the configuration of this database";
 
 impl Refusal {
-    /// Takes what was said at connecting as `config` says.
+    /// Takes the error of a connection that was attempted with `config`.
     pub(crate) fn of(error: &Error, config: &Config) -> Self {
         let told = match (error.as_db_error(), error.source()) {
             (Some(db), _) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
@@ -74,9 +75,9 @@ impl Refusal {
         }
     }
 
-    /// Takes why a Unix socket could not be opened.
+    /// Takes the error of opening a Unix socket.
     pub(crate) fn of_socket(error: &io::Error) -> Self {
-        // As tokio-postgres says it of TCP.
+        // In the words that tokio-postgres uses for TCP.
         let told = format!("error connecting to server: {error}");
         Refusal {
             remedy: remedy(None, &told),
@@ -85,7 +86,7 @@ impl Refusal {
         }
     }
 
-    /// Says what whoever runs the server may do about it, such as "check the name of the database".
+    /// Says what whoever runs the server can do about it, such as "check the name of the database".
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         self.remedy
@@ -115,7 +116,8 @@ fn without_password(told: String, config: &Config) -> String {
     let Some(password) = password.filter(|password| !password.is_empty()) else {
         return told;
     };
-    // What is the name of a role or a database, too, is told all the time, and no secret.
+    // A password that is also the name of the role or the database appears in messages all the
+    // time, and is no secret.
     if [config.get_user(), config.get_dbname()].contains(&Some(&*password)) {
         return told;
     }

@@ -1,7 +1,8 @@
 //! How many connections of one pool may be in use at once.
 //!
-//! A pool of the library does not take back the right to a connection that was never opened. So it has room for all that
-//! its database allows, and this says how much of it is used, which may change at any time.
+//! A deadpool pool cannot be told to open fewer connections than before. So it has room for all
+//! that its database allows, and the seats say how much of that may be used, which may change at
+//! any time.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -10,25 +11,25 @@ use std::sync::{
 
 use tokio::sync::Semaphore;
 
-/// The seats of one pool, which are given in the order in which they were asked for.
+/// The seats of one pool, given in the order in which they were asked for.
 pub(crate) struct Seats {
     free: Semaphore,
     count: Mutex<Count>,
-    /// Those that wait for a seat or are about to get their connection.
+    /// Callers that wait for a seat, or have one and are about to get their connection.
     arriving: AtomicUsize,
 }
 
 /// Held for a few lines, never while waiting.
 struct Count {
     most: usize,
-    /// Seats that are taken away as soon as they are given back.
+    /// Seats that are to be taken away as soon as they are given back.
     owed: usize,
 }
 
-/// The right to use a connection; dropped when that is given back or has ended.
+/// The right to use a connection; dropped when the connection was given back or has ended.
 pub(crate) struct Seat(Arc<Seats>);
 
-/// Somebody who wants a connection.
+/// A caller that wants a connection.
 pub(crate) struct Arrival<'a>(&'a Seats);
 
 impl Seats {
@@ -40,7 +41,7 @@ impl Seats {
         })
     }
 
-    /// Changes how many there are. Those that are taken stay until they are given back.
+    /// Changes the number of seats. Those that are taken stay until they are given back.
     pub(crate) fn resize(&self, most: usize) {
         let mut count = self.lock();
         if most > count.most {
@@ -55,29 +56,29 @@ impl Seats {
         count.most = most;
     }
 
-    /// How many there are.
+    /// The number of seats.
     pub(crate) fn most(&self) -> usize {
         self.lock().most
     }
 
-    /// Says whether nobody has one.
+    /// Says whether no seat is taken.
     pub(crate) fn are_free(&self) -> bool {
         let count = self.lock();
         count.owed == 0 && self.free.available_permits() == count.most
     }
 
-    /// Counts somebody who wants a connection, until that is there.
+    /// Counts a caller that wants a connection, until it has one.
     pub(crate) fn arrive(&self) -> Arrival<'_> {
         self.arriving.fetch_add(1, Ordering::SeqCst);
         Arrival(self)
     }
 
-    /// Counts those who want a connection.
+    /// Counts the callers that want a connection.
     pub(crate) fn arriving(&self) -> usize {
         self.arriving.load(Ordering::SeqCst)
     }
 
-    /// Takes a seat if one is free that nobody else waits for.
+    /// Takes a seat if one is free and nobody waits for it.
     pub(crate) fn try_take(self: &Arc<Self>) -> Option<Seat> {
         self.free.try_acquire().ok()?.forget();
         Some(Seat(self.clone()))
@@ -97,7 +98,7 @@ impl Seats {
 }
 
 impl Seat {
-    /// Says whether its connection is one of too many.
+    /// Says whether its connection is one more than there may be now.
     pub(crate) fn is_owed(&self) -> bool {
         self.0.lock().owed > 0
     }

@@ -41,8 +41,8 @@ type PoolError = managed::PoolError<ConnectError>;
 /// A handle on one id's connections; clones are the same session.
 ///
 /// Opened with [`Sessions::open`](crate::Sessions::open). Dropping it closes nothing: idle
-/// connections go by their own time. It is closed by [`Sessions`](crate::Sessions), at its deadline and when the last of
-/// those is dropped.
+/// connections are closed when their time is over. [`Sessions`](crate::Sessions) closes it, at its
+/// deadline, on command, and when the last clone of `Sessions` is dropped.
 #[derive(Clone)]
 pub struct Session(Arc<SessionState>);
 
@@ -55,16 +55,16 @@ pub(crate) struct SessionState {
     names: RandomState,
     cancels: Cancels,
     login: Option<Arc<Login>>,
-    /// Connections to each database at most. A pool that is made reads it under the lock of `pools`.
+    /// Connections to each database at most. Whoever makes a pool reads it under the lock of `pools`.
     connections: AtomicUsize,
-    /// Whether all has ended; also told when pools were taken out of service.
+    /// Whether the session has ended; also notified when pools are taken out of service.
     ended: watch::Sender<bool>,
     waiting: AtomicUsize,
     /// Held for a look-up or a change, never while waiting.
     pools: Mutex<Pools>,
 }
 
-/// Which databases there are for a session, and its pools on those that it has used.
+/// The databases that the session may use, and its pools on those that it has used.
 struct Pools {
     directory: Arc<Directory>,
     /// The only databases of these that the session may use.
@@ -79,12 +79,12 @@ struct DatabasePool {
     pool: Pool,
     seats: Arc<Seats>,
     stake: Arc<Stake>,
-    /// Whether what runs on it is to end.
+    /// Whether what runs on it is to be cancelled.
     is_cut: Arc<AtomicBool>,
 }
 
 impl DatabasePool {
-    /// Takes a connection, and a seat before it if there is none yet and one comes free in time.
+    /// Takes a connection; before that a seat, unless there is one already, if one comes free in time.
     async fn get(
         &self,
         seat: Option<Seat>,
@@ -110,11 +110,11 @@ impl DatabasePool {
     }
 }
 
-/// A pool that serves nobody any more. What runs on its last connections may end in peace.
+/// A pool that serves nobody any more. What still runs on its connections may run to its end.
 struct Retired {
     database: String,
     is_cut: Arc<AtomicBool>,
-    /// Each of the connections holds it.
+    /// Each of its connections holds it.
     stake: Weak<Stake>,
 }
 
@@ -140,8 +140,8 @@ impl Pools {
         }
     }
 
-    /// Takes the pools out of service whose databases are others now. What the session may not use at
-    /// all is cut off.
+    /// Takes out of service the pools whose databases are no longer the same. Pools on databases
+    /// that the session may no longer use at all are cut off.
     fn sort_out(&mut self) -> Vec<Arc<DatabasePool>> {
         let stays = |pool: &Arc<DatabasePool>| {
             let now = self.find(&pool.configured.database.name);
@@ -170,12 +170,12 @@ impl Pools {
     }
 }
 
-/// Pools that were taken out of service, and such as may have fewer connections now; dropping this
-/// closes what is too much. Not to be done while holding a lock.
+/// Pools that were taken out of service, and pools that may have fewer connections now. Dropping
+/// this closes what is too many; do not drop it while holding a lock.
 pub(crate) struct Outgoing {
     session: Session,
     pools: Vec<Arc<DatabasePool>>,
-    /// Those that stay, and may have more connections than they may now have.
+    /// Pools that stay, and may have more connections than they are allowed now.
     resized: Vec<Arc<DatabasePool>>,
 }
 
@@ -197,7 +197,7 @@ impl Drop for Outgoing {
     }
 }
 
-/// The end of a session, or of its use of a database, seen from its connections.
+/// How a connection learns of the end of its session, or of the session's use of its database.
 #[derive(Clone)]
 pub(crate) struct Ending {
     session: watch::Receiver<bool>,
@@ -248,7 +248,7 @@ impl Session {
         }))
     }
 
-    /// Names whose session it is.
+    /// Gives the session's id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.0.id
@@ -262,7 +262,7 @@ impl Session {
 
     /// Waits until the session loses its rights.
     pub async fn closed(&self) {
-        // An error means that there is no session, which cannot be as long as there is a handle.
+        // An error would mean that the session is gone, which cannot be while there is a handle.
         _ = self.0.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
@@ -277,8 +277,8 @@ impl Session {
             .clone()
     }
 
-    /// Says by which description a database is reached now: the description's
-    /// [`generation`](Database::generation).
+    /// Gives the [`generation`](Database::generation) of the description by which a database is
+    /// reached now.
     ///
     /// # Errors
     /// The session may not use it, or there is none of that name.
@@ -289,10 +289,10 @@ impl Session {
 
     /// Takes a connection to a database for one exchange.
     ///
-    /// It waits for [`Limits::wait`] at most until a connection is free or may be opened. Opening one takes
-    /// [`Database::connect_timeout`] at most for each host of the database, and that twice for
-    /// [`TargetSession::PreferStandby`](crate::TargetSession::PreferStandby). It begins anew when the database is replaced
-    /// meanwhile.
+    /// Waits for [`Limits::wait`] at most until a connection is free or may be opened. Opening one
+    /// takes [`Database::connect_timeout`] at most for each host of the database, twice that for
+    /// [`TargetSession::PreferStandby`](crate::TargetSession::PreferStandby). If the database is
+    /// replaced meanwhile, all of this begins anew.
     ///
     /// Dropping this future gives up the place in the queue; a connection that was being opened is
     /// closed.
@@ -311,7 +311,7 @@ impl Session {
         }
     }
 
-    /// Takes a connection of a pool; gives nothing when that is taken out of service meanwhile.
+    /// Takes a connection of a pool; gives `None` if the pool is taken out of service meanwhile.
     async fn take(&self, from: &DatabasePool) -> Result<Option<Lease>, LeaseError> {
         let DatabasePool {
             configured,
@@ -333,7 +333,7 @@ impl Session {
             biased;
             () = self.out_of_service(pool) => Ok(None),
             taken = PATIENCE.scope(until, from.get(seat, until)) => match taken {
-                // Whatever came of it, such as a connection that was cut while it was being opened.
+                // Whatever the result is: the connection may have been cut while it was being opened.
                 _ if pool.is_closed() => Ok(None),
                 Ok((object, seat)) => {
                     let generation = configured.database.generation;
@@ -352,7 +352,7 @@ impl Session {
 
     fn pool(&self, database: &str) -> Result<Arc<DatabasePool>, LeaseError> {
         let mut pools = self.0.lock();
-        // Those that serve are those of databases that the session may use.
+        // Serving pools are only on databases that the session may use.
         let of_database = |pool: &&Arc<DatabasePool>| pool.configured.database.name == database;
         if let Some(pool) = pools.serving.iter().find(of_database) {
             return Ok(pool.clone());
@@ -371,7 +371,7 @@ impl Session {
         let pool = Pool::builder(self.connector(&configured, &stake, &is_cut))
             .config(PoolConfig {
                 max_size: database.most_connections(),
-                // Who has a seat need not wait, and the connector has limits of its own.
+                // A caller with a seat need not wait for the pool, and the connector has time limits of its own.
                 timeouts: Timeouts::default(),
                 ..PoolConfig::default()
             })
@@ -412,7 +412,7 @@ impl Session {
             has_own_login: self.0.login.is_some(),
             reachability: match &self.0.login {
                 None => configured.reachability.clone(),
-                // That a role of this session's own is refused says nothing of others.
+                // Where a session logs in with its own role, a refusal says nothing about other sessions.
                 Some(_) => Arc::new(Reachability::of(&format!(
                     "{} for {}",
                     database.name, self.0.id
@@ -451,9 +451,9 @@ impl Session {
         database.most_connections().min(own)
     }
 
-    /// Puts other terms in force, and gives the pools on databases that are not among them; nothing if
-    /// the terms are of another login, which takes another session. Connections beyond a lower number
-    /// are closed when they come back.
+    /// Puts other terms in force, and gives the pools on databases that are not among them. Gives
+    /// `None` if the terms have another login, which needs a new session. Connections beyond a
+    /// lower number are closed when they are given back.
     pub(crate) fn adapt(&self, terms: &Terms) -> Option<Outgoing> {
         if self.0.login != terms.login {
             return None;
@@ -473,7 +473,7 @@ impl Session {
         })
     }
 
-    /// Puts other databases in the place of those before, and gives the pools on what was before.
+    /// Puts other databases in the place of the earlier ones, and gives the pools on those.
     pub(crate) fn adopt(&self, directory: &Arc<Directory>) -> Outgoing {
         let mut pools = self.0.lock();
         pools.directory = directory.clone();
@@ -491,7 +491,7 @@ impl Session {
             pools.has_ended = true;
             std::mem::take(&mut pools.serving)
         };
-        // Before the pools, so that no line seems to have lost its connection otherwise.
+        // Before the pools, so that no line seems to have lost its connection for another reason.
         self.0.kept.end();
         // Idle connections close here; what is still open when the signal comes is busy.
         for pool in &serving {
@@ -514,7 +514,7 @@ impl Session {
         }
     }
 
-    /// Adds its connections to those that were counted, and says how many leases wait for one.
+    /// Adds its connections to the count, and says how many leases wait for one.
     pub(crate) fn count(&self, counting: &mut Counting) -> usize {
         for pool in &self.0.lock().serving {
             let status = pool.pool.status();
@@ -524,7 +524,8 @@ impl Session {
         self.0.waiting.load(Ordering::Relaxed)
     }
 
-    /// Says whether nobody else holds the session and it has no connection left, nor a statement that has yet to end.
+    /// Says whether nobody else holds the session and it has neither a connection nor a statement
+    /// that is still ending.
     pub(crate) fn is_unused(&self) -> bool {
         if Arc::strong_count(&self.0) > 1 || !self.0.kept.is_empty() {
             return false;
@@ -539,7 +540,7 @@ impl Session {
         &self.0
     }
 
-    /// Gives the stake of a database's pool, and how many connections that may have.
+    /// Gives the stake of a database's pool, and the number of connections that the pool may have.
     pub(crate) fn stake(&self, database: &str) -> Result<(Arc<Stake>, usize), LeaseError> {
         let pool = self.pool(database)?;
         Ok((pool.stake.clone(), pool.seats.most()))
@@ -550,7 +551,7 @@ impl Session {
     }
 }
 
-/// Says why a lease that has waited for so long gets no connection.
+/// Says why a lease got no connection after waiting for `waited`.
 fn refusal(database: &Database, error: PoolError, waited: Duration) -> LeaseError {
     let database = database.name.clone();
     match error {
@@ -568,7 +569,7 @@ fn refusal(database: &Database, error: PoolError, waited: Duration) -> LeaseErro
     }
 }
 
-/// Adds a time that may be too long to be added: then so long that nobody will see it pass.
+/// Adds a time, or, if the sum is too large, so long a time that nobody will see it pass.
 fn after(now: Instant, time: Duration) -> Instant {
     const DECADES: Duration = Duration::from_secs(30 * 365 * 86_400);
     now.checked_add(time).unwrap_or_else(|| now + DECADES)

@@ -20,19 +20,19 @@ use crate::{
     session::Outgoing,
 };
 
-/// How often the wall clock is looked at, for it may be set while a deadline is waited for; idle
+/// How often we look at the wall clock, which may be set while we wait for a deadline; idle
 /// connections are looked for at the same time.
 const TICK: Duration = Duration::from_secs(1);
 
 /// A wall clock.
 type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// Every session there is; clones are the same.
+/// All sessions; clones share them.
 ///
-/// One task of the runtime that [`Sessions::new`] is called on ends sessions at their deadlines. There is no session
-/// whose deadline nobody watches: when the last clone is dropped, or that runtime ends, all sessions end as by
-/// [`Sessions::close_all`], whoever still has a handle on one. After the runtime's end none can be opened any more:
-/// [`Sessions::open`] gives closed ones.
+/// A task ends sessions at their deadlines; it runs on the runtime on which [`Sessions::new`] was
+/// called. No session outlives that task: when the last clone is dropped, or that runtime ends, all
+/// sessions end as by [`Sessions::close_all`], even if somebody still has a handle on one. After
+/// the end of the runtime no session can be opened: [`Sessions::open`] gives closed ones.
 #[derive(Clone)]
 pub struct Sessions {
     inner: Arc<Inner>,
@@ -42,19 +42,20 @@ pub struct Sessions {
 pub(crate) struct Inner {
     pub(crate) limits: Limits,
     clock: Clock,
-    /// The key of the names of prepared statements: a name means the same text on all connections.
+    /// The key of the hash that names prepared statements: on all connections a name means the same
+    /// text.
     pub(crate) names: RandomState,
     pub(crate) cancels: Cancels,
     pub(crate) ends: Ends,
-    /// Held for a few lines, never while waiting. Whoever finds a session as it is reads, so that nobody
-    /// waits for another's look-up.
+    /// Held for a few lines, never while waiting. Looking up an unchanged session only reads, so
+    /// that look-ups do not wait for each other.
     table: RwLock<Table>,
     /// Wakes the keeper when an earlier deadline has come in.
     earlier: Arc<Notify>,
 }
 
 struct Table {
-    /// All sessions in `open` have the same.
+    /// The same for all sessions in `open`.
     directory: Arc<Directory>,
     budgets: Budgets,
     open: HashMap<String, Entry>,
@@ -70,14 +71,15 @@ struct Entry {
 }
 
 impl Table {
-    /// Finds the session of an id, if it is just as it is asked for.
+    /// Finds the session of an id, if its deadline and terms are these already.
     fn find(&self, id: &str, deadline: Option<SystemTime>, terms: &Terms) -> Option<Session> {
         let entry = self.open.get(id)?;
         let is_the_same = entry.deadline == deadline && entry.terms == *terms;
         is_the_same.then(|| entry.session.clone())
     }
 
-    /// Puts terms in force on the session of an id. One that has another login is taken out, to be ended.
+    /// Puts terms in force on the session of an id. A session with another login is taken out, to
+    /// be ended.
     fn adapt(&mut self, id: &str, terms: &Terms) -> (Option<Entry>, Option<Outgoing>) {
         let Some(entry) = self.open.get_mut(id).filter(|entry| entry.terms != *terms) else {
             return (None, None);
@@ -89,7 +91,7 @@ impl Table {
         }
     }
 
-    /// Gives the session of an id, a new one without a deadline when it has none.
+    /// Gives the session of an id, or a new one without a deadline.
     fn enter(&mut self, id: &str, terms: &Terms, common: &Inner) -> Session {
         if let Some(entry) = self.open.get(id) {
             return entry.session.clone();
@@ -147,7 +149,7 @@ impl Sessions {
         Self::with_clock(databases, limits, SystemTime::now)
     }
 
-    /// Starts with a clock of the caller's. Should that panic, the system's stands in for it.
+    /// Starts with the caller's own clock. If it panics, the system's clock is used instead.
     ///
     /// # Panics
     /// As [`Sessions::new`].
@@ -177,34 +179,35 @@ impl Sessions {
         Sessions { inner }
     }
 
-    /// Has `told` called with the id of each session of which something ends that nobody has closed or
-    /// let go, once: when its leases are refused and its connections are being closed. It must not
-    /// wait. Should it panic, the log is told, and it is called for the next end all the same. Whoever asks
-    /// first is told, others are not.
+    /// Has `told` called when something of a session ends that nobody has closed or let go: once
+    /// for each end, with the session's id, when its leases are refused and its connections are
+    /// being closed. It must not wait. If it panics, that is logged, and it is called for the next
+    /// end all the same. Only the first callback that is given is ever called.
     pub fn tell_ends(&self, told: impl Fn(&str, End<'_>) + Send + Sync + 'static) {
         self.inner.ends.are_told_to(told);
     }
 
-    /// Gives the session of an id, a new one when it has none.
+    /// Gives the session of an id, or a new one.
     ///
-    /// At `deadline` the session is closed; one that has passed ends the session that there is, and gives a closed one. A
-    /// later call with another deadline moves it. Costs a look-up; connections are opened by [`Session::lease`].
+    /// The session is closed at `deadline`. If that has passed already, the session that exists is
+    /// ended, and a closed one is returned. A later call with another deadline moves it. This costs
+    /// a look-up only; [`Session::lease`] opens the connections.
     pub fn open(&self, id: &str, deadline: Option<SystemTime>) -> Session {
         self.open_on(id, deadline, &Terms::default())
     }
 
     /// Gives the session of an id as [`Sessions::open`] does, on terms of its own.
     ///
-    /// Another number of connections is in force from then on, and so are other databases: what runs
-    /// on one that is not among them ends. Another login ends the session that there is, and a new
-    /// one begins.
+    /// If the session exists with other terms, a new number of connections is in force at once, and
+    /// so are other databases: what runs on one that is no longer among them is cancelled. A new
+    /// login ends the session, and another one begins.
     pub fn open_on(&self, id: &str, deadline: Option<SystemTime>, terms: &Terms) -> Session {
         let found = self.inner.read().find(id, deadline, terms);
         if let Some(session) = found {
             return session;
         }
         if self.inner.is_over(deadline) {
-            // Whoever was let in just before the deadline opens nothing after it.
+            // Somebody who was admitted just before the deadline must not open anything after it.
             let session = self.inner.end_at_deadline(id);
             return session.unwrap_or_else(|| self.inner.ended(id, terms));
         }
@@ -237,8 +240,8 @@ impl Sessions {
         }
     }
 
-    /// Leaves an id's session, if it has one, these databases and no others: its statements on others
-    /// are cancelled, and its connections to them closed. Everything else goes on.
+    /// Restricts an id's session, if it has one, to these databases: its statements on others are
+    /// cancelled and its connections to them closed. Everything else goes on.
     pub fn confine(&self, id: &str, databases: Arc<[Arc<str>]>) {
         // Dropped after the lock was given back.
         let _outgoing;
@@ -249,13 +252,14 @@ impl Sessions {
         }
     }
 
-    /// Puts other databases in the place of those that there are.
+    /// Replaces the databases that sessions may use.
     ///
-    /// When this returns, no call begins on what was before. A database of the same name and the same
-    /// [`generation`](Database::generation) is the same, and its connections stay. One of another
-    /// generation gets new connections: idle old ones are closed, busy ones when they are given back,
-    /// and whoever waits for one waits for a new one instead. What runs on a database that is named no
-    /// more is cancelled. Servers keep their budgets. Of databases of the same name there is only the first.
+    /// When this returns, no call begins on an earlier database. A database with the same name and
+    /// the same [`generation`](Database::generation) is the same, and its connections stay. One
+    /// with another generation gets new connections: idle old ones are closed at once, busy ones
+    /// when they are given back, and callers that wait for one wait for a new one instead. What
+    /// runs on a database that is no longer named is cancelled. Servers keep their budgets. Of
+    /// several databases with the same name only the first counts.
     pub fn replace(&self, databases: impl IntoIterator<Item = Database>) {
         // Dropped after the lock was given back.
         let _outgoing: Vec<Outgoing>;
@@ -274,7 +278,7 @@ impl Sessions {
     }
 
     /// Closes the session of an id, if it has one: refuses its handles from now on, cancels its
-    /// statements and closes its connections. Says whether it had one.
+    /// statements and closes its connections. Says whether there was one.
     pub fn close(&self, id: &str) -> bool {
         let entry = self.inner.lock().take(id);
         let Some(Entry { session, .. }) = entry else {
@@ -297,7 +301,7 @@ impl Sessions {
         self.inner.cancels.tasks.wait().await;
     }
 
-    /// Counts everything there is. Nobody waits for it longer than for a look-up.
+    /// Counts sessions, connections and budgets. It holds no lock for longer than a look-up does.
     #[must_use]
     pub fn census(&self) -> Census {
         let table = self.inner.read();
@@ -329,7 +333,7 @@ impl Sessions {
     }
 }
 
-/// Watches the deadlines. Dropped, as with its runtime, it ends all sessions.
+/// Watches the deadlines. When it is dropped, as with its runtime, all sessions end.
 struct Keeper(Weak<Inner>);
 
 impl Keeper {
@@ -439,7 +443,7 @@ impl Inner {
             .filter(|(_, entry)| entry.session.is_unused())
             .map(|(id, _)| id.clone())
             .collect();
-        // One by one, each looked at again: requests go on in between.
+        // One by one, each looked at again, because requests go on in between.
         for id in unused {
             let taken = self.lock().take_unused(&id);
             drop(taken);

@@ -1,10 +1,10 @@
 //! One stream with two users, who take turns.
 //!
-//! The client library owns the stream: it logs in and answers for everything that is not a hot path.
-//! Between two of its exchanges a lease may borrow the stream and speak the protocol itself, without
-//! a task and a channel in between, and with what the library has no way to ask for (results as
-//! text, several statements in one go). Whoever wants to borrow waits until the library has neither
-//! a message half way nor an answer to come.
+//! The client library owns the stream: it logs in, and is used for everything that is not a hot
+//! path. Between two of its exchanges a lease may borrow the stream and speak the protocol itself,
+//! without a task and a channel in between, and with features that the library does not offer
+//! (results as text, several statements in one message). A borrower waits until the library has
+//! neither sent half a message nor an answer to come.
 
 use std::{
     io,
@@ -20,9 +20,9 @@ use tokio_util::io::poll_read_buf;
 
 use crate::frames::Frames;
 
-/// The client's messages that PostgreSQL answers by saying that it is ready.
+/// The kinds of client messages that PostgreSQL answers with `ReadyForQuery`.
 const ASKS: &[u8] = b"SQF";
-/// How PostgreSQL says that.
+/// The kind of `ReadyForQuery`.
 const READY: &[u8] = b"Z";
 
 /// The owner's end of the stream. Dropping it closes the stream for the borrower, too.
@@ -37,17 +37,17 @@ struct State<S> {
     stream: Option<S>,
     sent: Frames,
     received: Frames,
-    /// How often PostgreSQL is still to say that it is ready.
+    /// How many `ReadyForQuery` messages are still to come.
     awaited: usize,
     turn: Turn,
-    /// Read by a borrower, but meant for the owner.
+    /// Bytes that a borrower read, but that are meant for the owner.
     unread: BytesMut,
-    /// The owner's task. A stream wakes only who polled it last, so that it has to be polled for the
-    /// owner after each loan, who would not see the server hang up otherwise.
+    /// The owner's task. A stream wakes only the task that polled it last, so the owner must poll
+    /// it again after each loan; otherwise it would not notice that the server hung up.
     owner: Option<Waker>,
     /// Whether the owner waits for its turn to write.
     is_wanted: bool,
-    /// Who waits to borrow, or has borrowed and has to learn when the owner goes.
+    /// The task that waits to borrow, or that has borrowed and must learn when the owner goes.
     borrower: Option<Waker>,
 }
 
@@ -55,7 +55,7 @@ struct State<S> {
 enum Turn {
     Owner,
     Borrower,
-    /// A borrower left half way: what comes next belongs to nobody.
+    /// Whether a borrower left half way: nobody knows whose the next bytes are.
     Nobody,
 }
 
@@ -72,7 +72,7 @@ impl<S> Shared<S> {
             stream: Some(stream),
             sent: Frames::untyped_first(),
             received: Frames::typed(),
-            // The end of the login.
+            // The `ReadyForQuery` at the end of the login.
             awaited: 1,
             turn: Turn::Owner,
             unread: BytesMut::new(),
@@ -109,7 +109,7 @@ impl<S> Lender<S> {
         }))
     }
 
-    /// The number of the process that serves the connection, as it was told at the login.
+    /// The id of the process that serves the connection, as announced at the login.
     pub(crate) fn process(&self) -> Option<i32> {
         self.lock().received.process()
     }
@@ -119,8 +119,8 @@ impl<S> Lender<S> {
         self.lock().turn == Turn::Nobody
     }
 
-    /// Takes the stream from both users, who find it gone, and says whether something may still run.
-    /// It stays open as long as it is kept.
+    /// Takes the stream from both users, who then find it gone, and says whether something may
+    /// still be running. The stream stays open for as long as the caller keeps it.
     pub(crate) fn cut(&self) -> (Option<S>, bool) {
         let (stream, is_busy, borrower) = {
             let mut state = self.lock();
@@ -139,7 +139,7 @@ impl<S> Lender<S> {
 }
 
 impl<S> State<S> {
-    /// Says whether neither side has anything half way or to come.
+    /// Says whether neither side has sent half a message or has an answer to come.
     fn is_quiet(&self) -> bool {
         self.awaited == 0
             && self.unread.is_empty()
@@ -163,8 +163,8 @@ impl<S> State<S> {
         }
     }
 
-    /// Says whether there is something for the owner to do now. If not, it is woken when there is
-    /// something to receive.
+    /// Says whether the owner has something to do now. If not, it is woken when there is something
+    /// to receive.
     fn is_due(&mut self, owner: &Waker) -> bool
     where
         S: AsyncRead + Unpin,
@@ -176,7 +176,7 @@ impl<S> State<S> {
             return true;
         };
         let mut context = Context::from_waker(owner);
-        // An end, or an error, is there to be found once more.
+        // The end or the error will be found again when the owner reads.
         poll_read_buf(Pin::new(stream), &mut context, &mut self.unread).is_ready()
     }
 
@@ -213,8 +213,8 @@ fn gone() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the connection is closed")
 }
 
-/// The stream, for one exchange. Dropped before [`Loan::give_back`], the connection is of no use any
-/// more.
+/// A loan of the stream, for one exchange. If it is dropped before [`Loan::give_back`], the
+/// connection can no longer be used.
 pub(crate) struct Loan<S> {
     lender: Lender<S>,
     is_over: bool,
@@ -259,14 +259,14 @@ impl<S: AsyncRead + Unpin> Loan<S> {
         self.is_over = true;
         let owner = {
             let mut state = self.lender.lock();
-            // Even an empty part of a buffer would keep all of it.
+            // Even an empty part of a buffer would keep the whole buffer in memory.
             if !unread.is_empty() {
                 state.unread = unread.split();
             }
             state.turn = Turn::Owner;
             state.owner.clone().filter(|owner| state.is_due(owner))
         };
-        // Outside of the lock: a runtime that is shutting down drops whom it should wake.
+        // Outside of the lock, because a runtime that is shutting down drops the task that it should wake.
         if let Some(waker) = owner {
             waker.wake();
         }

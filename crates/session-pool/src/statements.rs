@@ -10,19 +10,19 @@ use crate::{
     exchange::{DateStyle, Form},
 };
 
-/// How many statements seen once are remembered, for each that may be prepared.
+/// How many statements that were seen once are remembered, for each that may be prepared.
 const SEEN_FOR_EACH: usize = 4;
-/// How often a text is to come before it is said to recur.
+/// How often a text must come before it is said to recur.
 const OFTEN: u8 = 5;
-/// The smallest capacity, so that no exchange pushes out a statement of its own.
+/// The smallest capacity that is used: with fewer, an exchange could push out its own statements.
 const LEAST: usize = 8;
 
 /// The prepared statements of one connection, by their texts and the types of their parameters; the
-/// least recently used one makes room.
+/// least recently used one makes room for a new one.
 ///
-/// A statement's name is made of these by a hash with a key that nobody knows. So a name stands for
-/// one statement, whichever connection it is used on: behind a connection pooler, which may hand over
-/// another program's connection, a name can be unknown, but never mean another statement.
+/// A statement's name is a hash of its text and types, with a key that nobody knows. So a name
+/// stands for one statement on every connection: a pooler may hand over another program's
+/// connection, and there a name can be unknown, but can never mean another statement.
 #[derive(Clone, Debug)]
 pub(crate) struct Statements {
     names: RandomState,
@@ -35,10 +35,10 @@ pub(crate) struct Statements {
     prepared: Vec<Prepared>,
     /// The hashes of texts that were run once, the last one last.
     seen: Vec<u64>,
-    /// The hashes of texts that may recur and how often each came, the last one last; nothing for one
-    /// that is to be avoided.
+    /// The hashes of texts that may recur, and how often each came, the last one last; `None` for a
+    /// text that is to be avoided.
     came: Vec<(u64, Option<u8>)>,
-    /// What PostgreSQL is still to forget.
+    /// What PostgreSQL still has to be told to forget.
     evicted: Vec<Name>,
 }
 
@@ -48,18 +48,18 @@ struct Prepared {
     text: Box<str>,
     types: Box<[u32]>,
     columns: Columns,
-    /// The hash of what it was judged by, if PostgreSQL has not been free to parse it anew since.
+    /// The hash of the statement that judged it, if PostgreSQL cannot have parsed it again since.
     vouched: Option<u64>,
 }
 
 /// What is known of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is not prepared, or what is known of it could be another connection's.
+    /// It is not prepared, or what is known of it may be true of another connection only.
     Unknown,
     /// It is prepared.
     Prepared,
-    /// It is prepared, and somebody has vouched for it since PostgreSQL has last parsed it.
+    /// It is prepared, and was vouched for after PostgreSQL last parsed it.
     Vouched,
 }
 
@@ -72,7 +72,7 @@ impl Prepared {
 /// What is known of the columns of a prepared statement.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Columns {
-    /// As PostgreSQL has described them. It refuses to run the statement with others.
+    /// As PostgreSQL described them. It refuses to run the statement once they are others.
     pub(crate) described: Option<Arc<[Column]>>,
     /// How their values are to be sent, if not all as texts.
     pub(crate) forms: Option<Arc<[Form]>>,
@@ -150,8 +150,8 @@ impl Statements {
         }
     }
 
-    /// Says how to run a text, with parameters of these types. What it says to prepare counts as
-    /// prepared from now on.
+    /// Says how to run a text with parameters of these types. A statement that it says to prepare
+    /// counts as prepared from now on.
     pub(crate) fn plan(
         &mut self,
         text: &str,
@@ -200,7 +200,7 @@ impl Statements {
     /// Heeds what PostgreSQL says of a setting.
     pub(crate) fn heed(&mut self, setting: &str, value: &str) {
         if self.style.heed(setting, value) {
-            // How values are to be sent is decided anew.
+            // The style changed, so how values are to be sent is decided anew.
             for known in &mut self.prepared {
                 known.columns = Columns::default();
             }
@@ -260,7 +260,7 @@ impl Statements {
         self.is_direct && self.capacity > 0
     }
 
-    /// Says whether the command tag by which PostgreSQL tells that it ran a prepared statement begins as that does.
+    /// Says whether the command tag that PostgreSQL sent fits the first word of the prepared statement.
     pub(crate) fn has_tag(&self, name: Name, tag: &[u8]) -> bool {
         let mut known = self.prepared.iter().rev();
         let known = known.find(|known| known.hash == name.0);
@@ -287,7 +287,7 @@ impl Statements {
         false
     }
 
-    /// Counts that a text came; says whether it came so often that it is worth preparing.
+    /// Counts that a text came; says whether it has come often enough to be worth preparing.
     pub(crate) fn recurs(&mut self, text: &str) -> bool {
         let hash = self.names.hash_one(text);
         if let Some(at) = self.came.iter().rposition(|(known, _)| *known == hash) {
@@ -300,7 +300,7 @@ impl Statements {
         false
     }
 
-    /// Has a text not recur, however often it comes.
+    /// Makes a text never recur, however often it comes.
     pub(crate) fn avoid(&mut self, text: &str) {
         let hash = self.names.hash_one(text);
         self.came.retain(|(known, _)| *known != hash);
@@ -322,7 +322,7 @@ impl Statements {
         self.evicted.drain(..)
     }
 
-    /// Heeds that an exchange was not sent: PostgreSQL has neither forgotten the ones nor prepared the others.
+    /// Notes that an exchange was not sent, so that PostgreSQL has forgotten and prepared nothing.
     pub(crate) fn unsent(&mut self, evicted: Vec<Name>, prepared: &[Name]) {
         for name in prepared {
             self.forget(*name);
@@ -341,7 +341,7 @@ impl Statements {
         self.prepared.retain(|known| known.hash != name.0);
     }
 
-    /// Has PostgreSQL forget all with the next exchange, and prepares nothing from now on.
+    /// Has PostgreSQL forget all with the next exchange, and prepares nothing any more.
     pub(crate) fn retire(&mut self) {
         let mut evicted = std::mem::take(&mut self.evicted);
         evicted.extend(self.prepared.iter().map(|known| Name(known.hash)));
