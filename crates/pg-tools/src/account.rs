@@ -1,4 +1,4 @@
-//! What calls came to: told to whoever keeps account of them, and counted.
+//! What calls came to: reported to whoever keeps an account of them, and counted.
 
 use std::{
     net::IpAddr,
@@ -13,16 +13,15 @@ use mcp_protocol::{CallRefusal, Context, Origin};
 
 use crate::{Agent, read_only::ReadError};
 
-/// Whoever keeps account of calls. Nothing here may wait: every call asks.
+/// Keeps an account of calls. Nothing here may wait: every call goes through it.
 pub trait Ledger: Send + Sync {
-    /// Takes a place for the account of a call that is about to begin, and gives it up when
-    /// [`Ledger::ended`] is told.
+    /// Reserves room for the account of a call that is about to begin. [`Ledger::ended`] gives it back.
     ///
     /// # Errors
-    /// What the client is told when no account can be kept and the call may not begin without.
+    /// What the client is told if the call may not begin because no account of it can be kept.
     fn admit(&self) -> Result<(), &'static str>;
 
-    /// Is told of a call that was admitted, once, when it has ended.
+    /// Is told of a call that was admitted: once, when it has ended.
     fn ended(&self, account: &Account<'_>);
 
     /// Is told of a call that was refused before it was admitted.
@@ -35,24 +34,25 @@ pub trait Ledger: Send + Sync {
 pub struct Account<'a> {
     /// What was called.
     pub kind: CallKind,
-    /// The tool's name as the client gave it, or the resource's address. Nobody has checked it.
+    /// The tool's name as the client gave it, unchecked, or the resource's address.
     pub name: &'a str,
-    /// The id of the session that the agent calls on.
+    /// The id of the session on which the agent calls.
     pub agent: &'a str,
     /// Where the call came from, if that is known.
     pub peer: Option<IpAddr>,
-    /// The database that it was about, if it came as far.
+    /// The database that the call was about, if it got that far.
     pub database: Option<&'a str>,
     /// What the client calls itself.
     pub client: Option<&'a str>,
-    /// The session whose connection its statements run on, by the name that `open_session` gave; else
-    /// the identifier of the client's session of the protocol.
+    /// The session on whose connection its statements run, by the name that `open_session` gave it;
+    /// otherwise the identifier of the client's protocol session.
     pub session: Option<&'a str>,
     /// The identifier that the client gave its request.
     pub request: Option<&'a str>,
-    /// The last statement of the call's own that was to be run, as it was given.
+    /// The last statement that the call itself was to run, as the client gave it.
     pub statement: Option<&'a str>,
-    /// Rows that were returned or changed, or that a change which is in doubt was about.
+    /// Rows that were returned or changed, or, if it is in doubt whether a change was kept, the
+    /// rows of that change.
     pub rows: u64,
     /// Bytes of the answer.
     pub bytes: u64,
@@ -60,7 +60,7 @@ pub struct Account<'a> {
     pub took: Duration,
     /// How it ended.
     pub outcome: Outcome,
-    /// PostgreSQL's code of what it refused.
+    /// The SQLSTATE, if PostgreSQL refused something.
     pub sqlstate: Option<&'a str>,
 }
 
@@ -73,9 +73,9 @@ pub enum CallKind {
     Resource,
     /// The completion of a resource's address.
     Completion,
-    /// A resource, to be told of its changes.
+    /// A resource, to be told of its changes from now on.
     Follow,
-    /// A resource, to be told no more of its changes.
+    /// A resource, to be told of its changes no more.
     Unfollow,
 }
 
@@ -87,21 +87,21 @@ pub enum Outcome {
     Ok,
     /// PostgreSQL refused the statement.
     DatabaseError,
-    /// The statement or what it was about is not allowed, or makes no sense.
+    /// The statement, or what it was about, is not allowed or makes no sense.
     Refused,
     /// The arguments do not fit what the tool takes.
     WrongArguments,
     /// There is no such tool for the agent.
     Unknown,
-    /// The agent calls too often, or too much at once.
+    /// The agent calls too often, or has too many calls running.
     TooFast,
     /// The statement ran out of time.
     TimedOut,
-    /// There was no connection to the database, or it was lost.
+    /// There was no connection to the database, or the connection was lost.
     NoConnection,
-    /// A change was to be kept, and it is not known whether it was.
+    /// A change was to be kept, and nobody knows whether it was.
     InDoubt,
-    /// The client has to be asked first; the call is made again with its answer.
+    /// The client must be asked first; it repeats the call with its answer.
     Asked,
     /// The client went away, or the whole request ran out of time.
     Dropped,
@@ -129,7 +129,7 @@ impl Outcome {
         Outcome::Unaccounted,
     ];
 
-    /// What it is called in logs and metrics.
+    /// Its name in logs and metrics.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -177,7 +177,7 @@ impl From<CallRefusal> for Outcome {
 /// What becomes known of a call while it runs. The agent of the call holds it.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    /// Whether anybody wants the statement.
+    /// Whether the ledger wants the statement.
     keeps_statements: bool,
     rows: AtomicU64,
     /// Locked for an assignment.
@@ -190,7 +190,7 @@ struct Said {
     statement: Option<String>,
     session: Option<String>,
     ending: Option<Ending>,
-    /// The rows of a change that was to be kept, while it is not known whether it was.
+    /// The rows of a change that was to be kept, while nobody knows whether it was.
     in_doubt: Option<u64>,
 }
 
@@ -245,7 +245,8 @@ impl Notes {
         }
     }
 
-    /// Notes what a statement of the call's own met, or one of ours if nothing is known yet.
+    /// Notes the outcome of one of the call's own statements, or of one of ours if nothing is known
+    /// yet.
     pub(crate) fn error(&self, error: &ReadError, is_own: bool) {
         let mut said = self.said();
         if is_own || said.ending.is_none() {
@@ -265,8 +266,8 @@ impl Notes {
     }
 }
 
-/// A call that runs; it has ended when this is dropped, by then for want of a client if nothing else is
-/// known. A change that is in doubt then stays so, whyever the call has ended.
+/// A call that runs, and ends when this is dropped. If nothing else is known by then, its client
+/// went away. A change that is in doubt stays so, whatever the reason for which the call ended.
 pub(crate) struct Call<'a> {
     kind: CallKind,
     name: &'a str,
@@ -332,8 +333,8 @@ impl<'a> Call<'a> {
         self.ending = Some(outcome.into());
     }
 
-    /// Notes that the call ended in vain, for the reason that is known. A connection that is lost because
-    /// the agent lost its rights is none.
+    /// Notes that the call failed, for the reason that is known. A connection that was lost because
+    /// the agent lost its rights does not count as one.
     pub(crate) fn fail(&mut self) {
         let ending = self.agent.notes().and_then(|notes| notes.said().ending);
         self.ending = Some(match ending {
@@ -361,7 +362,7 @@ impl Drop for Call<'_> {
         let Some(notes) = self.agent.notes() else {
             return;
         };
-        // Nothing more is noted, and whoever keeps accounts is called without a lock.
+        // Nothing more is noted, and the ledger is called without holding the lock.
         let said = std::mem::take(&mut *notes.said());
         let in_doubt = said.in_doubt.map(|_| Outcome::InDoubt.into());
         let Ending { outcome, sqlstate } = in_doubt.or(self.ending).unwrap_or(lost.into());
@@ -423,7 +424,7 @@ pub(crate) fn refuse(
     }
 }
 
-/// The upper ends of the histogram's buckets, in microseconds; one more has no end.
+/// The upper bounds of the histogram's buckets, in microseconds; one more bucket has none.
 const BUCKETS: [u64; 14] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 10_000_000, 30_000_000,
@@ -452,7 +453,7 @@ impl Counts {
         add(&self.bytes, bytes);
     }
 
-    /// What was counted so far, under a name.
+    /// Gives what was counted so far, under a name.
     pub(crate) fn of(&self, kind: CallKind, name: &str) -> CallCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         CallCounts {
@@ -471,7 +472,7 @@ impl Counts {
     }
 }
 
-/// The calls of one tool, or of resources, since the server's start.
+/// The calls of one tool, or of resources, since the server started.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CallCounts {
@@ -479,14 +480,14 @@ pub struct CallCounts {
     pub kind: CallKind,
     /// The tool's name; empty for names that no tool has.
     pub name: String,
-    /// Calls that run.
+    /// Calls that are running.
     pub running: u64,
     /// How calls ended.
     pub outcomes: [(Outcome, u64); Outcome::ALL.len()],
-    /// Calls by how long they took: each bucket's upper end (`None` for the last, which has none),
-    /// and the calls in it alone.
+    /// The calls by how long they took: the upper bound of each bucket (`None` for the last), and
+    /// the calls in that bucket alone.
     pub buckets: [(Option<Duration>, u64); BUCKETS.len() + 1],
-    /// How long all calls together took.
+    /// How long all calls took together.
     pub took: Duration,
     /// Rows that were returned or changed.
     pub rows: u64,

@@ -13,7 +13,7 @@ use crate::{
     tools::{Definition, Effect},
 };
 
-/// The tool that stands for reading resources in any way.
+/// The tool whose permission also covers every other way of reading resources.
 pub(crate) const READ_RESOURCE: &str = "read_resource";
 
 /// The holder of a token, with connections of its own.
@@ -23,50 +23,51 @@ pub struct Agent {
     session: Session,
     database: Arc<str>,
     databases: Arc<[Arc<str>]>,
-    /// When the agent loses its rights although its session goes on.
+    /// When the agent loses its rights, if that is before its session ends.
     ends: Option<Instant>,
-    /// What its own statements are run in, if it is in something that goes from call to call.
+    /// The line on whose connection its own statements run, if they go on from call to call.
     line: Option<Line>,
-    /// Whether its statement leaves something in its connection.
+    /// Whether its statement leaves something in the connection.
     leaves_state: bool,
     follows_session: Follows,
-    /// Where the call comes from that the agent was made for, if it was made for one.
+    /// Where the call comes from, if the agent was made for one call.
     peer: Option<IpAddr>,
-    /// With which of its holder's secrets the agent came.
+    /// Which of its holder's secrets the agent came with.
     secret: Option<u64>,
     /// What the agent notes of its call.
     notes: Option<Arc<Notes>>,
 }
 
-/// Who an agent is, whatever session it is on: made once, for the agents of many calls.
+/// Who an agent is, whatever session it uses: made once, for the agents of many calls.
 #[derive(Clone, Debug)]
 pub struct Standing {
-    /// What the agent is called in logs. What a client has begun belongs to the name: give one that no
-    /// later holder of the same session id has.
+    /// The agent's name in logs. What a client has begun belongs to this name, so use one that no
+    /// later holder of the same session id will have.
     pub name: Arc<str>,
-    /// The databases that it may use, at least one; it uses the first unless it names another.
+    /// The databases that it may use, at least one; the first is used unless a call names another.
     pub databases: Arc<[Arc<str>]>,
     /// What it may do.
     pub policy: Arc<Policy>,
-    /// Counts its calls with those of all that hold the same meter.
+    /// Counts its calls, together with those of all agents that hold the same meter.
     pub meter: Arc<Meter>,
-    /// What its calls may go on with that begin now.
+    /// What decides which of the calls that begin now may go on.
     pub bounds: Bounds,
 }
 
-/// When an agent's databases are those that its session may use at the time.
+/// When an agent's databases are those that its session may use at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Follows {
     Never,
-    /// In what goes on beyond a call. An agent that is made for a call knows its databases.
+    /// In what goes on beyond a call. An agent that is made for one call knows its databases.
     BeyondCalls,
     Always,
 }
 
 impl Agent {
-    /// Takes the session that an agent's calls run on, and the name of the database that it is bound
-    /// to. The agent is called as its session is, and has a [`Meter`] of its own: where agents are made for
-    /// each request, make a [`Standing`] once for all of one holder, or no [`Pace`](crate::Pace) is held.
+    /// Makes an agent of the session that its calls run on and the name of its database. It is
+    /// named as its session is, and has a [`Meter`] of its own: where an agent is made for each
+    /// request, make one [`Standing`] for each holder instead, or no [`Pace`](crate::Pace) takes
+    /// effect.
     pub fn new(session: Session, database: impl Into<Arc<str>>) -> Self {
         let standing = Standing {
             name: session.id().into(),
@@ -78,7 +79,7 @@ impl Agent {
         Agent::of(Arc::new(standing), session)
     }
 
-    /// Takes who the agent is, and the session that its calls run on.
+    /// Makes an agent of who it is and the session that its calls run on.
     pub fn of(standing: Arc<Standing>, session: Session) -> Self {
         Agent {
             database: standing.databases.first().cloned().unwrap_or_default(),
@@ -95,8 +96,8 @@ impl Agent {
         }
     }
 
-    /// Lets the agent use all databases that its session may use at the time of a call, of which the
-    /// first is its own: for an agent that is made once for many calls.
+    /// Lets the agent use all databases that its session may use at the time of a call; the first
+    /// of them is its own. This is for an agent that is made once for many calls.
     #[must_use]
     pub fn following_session(self) -> Self {
         Agent {
@@ -105,8 +106,8 @@ impl Agent {
         }
     }
 
-    /// Does the same for what goes on beyond a call, such as following a table: for an agent that is
-    /// made anew for each call.
+    /// Does the same for what goes on beyond a call, such as following a table. This is for an
+    /// agent that is made anew for each call.
     #[must_use]
     pub fn following_session_beyond_calls(self) -> Self {
         Agent {
@@ -115,7 +116,7 @@ impl Agent {
         }
     }
 
-    /// Lets the agent name other databases, too; its own stays the one that it uses unless it does.
+    /// Lets the agent name other databases, too; the one that it was made with stays the default.
     #[must_use]
     pub fn with_databases(mut self, others: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
         let own = self.database.clone();
@@ -141,7 +142,7 @@ impl Agent {
         }
     }
 
-    /// Says with which of its holder's secrets the agent came, as a number that tells them apart.
+    /// Says which of its holder's secrets the agent came with, as a number that tells them apart.
     #[must_use]
     pub fn with_secret(self, number: u64) -> Self {
         Agent {
@@ -191,8 +192,8 @@ impl Agent {
         }
     }
 
-    /// Does something that is done with a tool, for as long as the agent may use that; gives nothing when
-    /// it loses the tool meanwhile.
+    /// Does some work with a tool for as long as the agent may use the tool; gives `None` if it
+    /// loses the tool meanwhile.
     pub(crate) async fn while_it_has<T>(
         &self,
         tool: &str,
@@ -205,7 +206,7 @@ impl Agent {
         }
     }
 
-    /// What the agent is called in logs, and whose a client's handshake is.
+    /// The agent's name in logs, and the name to which a client's handshake belongs.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.standing.name
@@ -267,13 +268,13 @@ impl Agent {
         }
     }
 
-    /// Says whether the agent may use a tool. The only place that does: what it may not use is
-    /// neither listed for it nor called.
+    /// Says whether the agent may use a tool. This is the only place that decides it: a tool that
+    /// the agent may not use is neither listed for it nor called.
     pub(crate) fn may_use(&self, tool: &Definition<'_>) -> bool {
         self.is_allowed(tool) && self.standing.bounds.allow(self.doing(Some(tool.name)))
     }
 
-    /// Says whether the agent's policy allows a tool, whatever its bounds leave of that at the moment.
+    /// Says whether the agent's policy allows a tool, whatever its bounds say at the moment.
     pub(crate) fn is_allowed(&self, tool: &Definition<'_>) -> bool {
         let listed = |tools: &BTreeSet<String>| tools.contains(tool.name);
         let may_have_the_effect = match tool.effect {
@@ -283,12 +284,12 @@ impl Agent {
         may_have_the_effect && self.standing.policy.tools.as_ref().is_none_or(listed)
     }
 
-    /// Says whether a statement of the agent may leave something for its next one.
+    /// Says whether a statement of the agent may leave something in the connection for its next one.
     pub(crate) fn may_leave_state(&self) -> bool {
         self.standing.policy.access == Access::Write
     }
 
-    /// The same agent, whose own statements run on the connection of a line.
+    /// The same agent, whose own statements run on the connection of this line.
     pub(crate) fn in_line(self, line: Line) -> Self {
         Agent {
             line: Some(line),
@@ -296,12 +297,12 @@ impl Agent {
         }
     }
 
-    /// What the agent's own statements run in.
+    /// The line on whose connection the agent's own statements run.
     pub(crate) fn line(&self) -> Option<&Line> {
         self.line.as_ref()
     }
 
-    /// The same agent, whose statement leaves something for the next one.
+    /// The same agent, whose statement leaves something in the connection for the next one.
     pub(crate) fn leaving_state(&self) -> Self {
         Agent {
             leaves_state: true,
@@ -309,14 +310,14 @@ impl Agent {
         }
     }
 
-    /// Takes a connection: for a statement of the agent's own that of its line, if it has one, and for
-    /// ours one that nobody has left anything in.
+    /// Takes a connection: for a statement of the agent's own the one of its line, if it has a
+    /// line, and for a statement of ours one in which nobody has left anything.
     pub(crate) async fn lease(&self, is_own: bool) -> Result<Lease, LeaseError> {
         let (session, database) = (&self.session, &*self.database);
         let Some(line) = self.line.as_ref().filter(|_| is_own) else {
             return session.lease(database).await;
         };
-        // One that does not go on has begun already, or has ended.
+        // A line that ends with its connection has begun already, or has ended.
         if self.leaves_state && line.goes_on {
             return session.keep(line, database).await;
         }
@@ -337,15 +338,15 @@ impl Agent {
         }
     }
 
-    /// Says whether the agent may read resources as its client does: like the tool that does it for
-    /// clients that cannot.
+    /// Says whether the agent may read resources as its client does: if it may use the tool that
+    /// reads them for clients that cannot.
     pub(crate) fn may_read_resources(&self) -> bool {
         let tools = self.standing.policy.tools.as_ref();
         tools.is_none_or(|tools| tools.contains(READ_RESOURCE))
             && self.standing.bounds.allow(self.doing(Some(READ_RESOURCE)))
     }
 
-    /// Begins a call of a client that calls itself so, if the agent may call now.
+    /// Begins a call, if the agent may call now; `client` is what the client calls itself.
     pub(crate) fn begin_call(
         &self,
         now: Instant,
@@ -392,14 +393,14 @@ impl Agent {
         self.notes.as_deref()
     }
 
-    /// Notes that the agent's database is asked something.
+    /// Notes that a call asks the agent's database something.
     pub(crate) fn note_database(&self) {
         if let Some(notes) = &self.notes {
             notes.database(&self.database);
         }
     }
 
-    /// Notes a statement of the agent's own that is to be run.
+    /// Notes a statement of the agent's own that is about to run.
     pub(crate) fn note_statement(&self, text: &str) {
         if let Some(notes) = &self.notes {
             notes.statement(text);
@@ -413,29 +414,29 @@ impl Agent {
         }
     }
 
-    /// Notes that PostgreSQL is told to keep rows that were changed: until [`Agent::note_answer`] nobody knows
-    /// whether it has.
+    /// Notes that PostgreSQL was told to keep changed rows: until [`Agent::note_answer`] nobody
+    /// knows whether it did.
     pub(crate) fn note_commit(&self, rows: u64) {
         if let Some(notes) = &self.notes {
             notes.commit(rows);
         }
     }
 
-    /// Notes what PostgreSQL has answered to that.
+    /// Notes PostgreSQL's answer to that.
     pub(crate) fn note_answer(&self, is_kept: bool) {
         if let Some(notes) = &self.notes {
             notes.answer(is_kept);
         }
     }
 
-    /// Notes what a statement met, of the agent's own or of ours.
+    /// Notes the outcome of a statement, of the agent's own or of ours.
     pub(crate) fn note_error(&self, error: &ReadError, is_own: bool) {
         if let Some(notes) = &self.notes {
             notes.error(error, is_own);
         }
     }
 
-    /// Notes how the call will have ended, unless it ends well.
+    /// Notes how the call ends, unless it ends well.
     pub(crate) fn note_ending(&self, outcome: Outcome) {
         if let Some(notes) = &self.notes {
             notes.ending(outcome);
@@ -447,7 +448,7 @@ impl Agent {
         &self.standing.policy
     }
 
-    /// As whom the agent's statements run.
+    /// Says as which role the agent's statements run.
     pub(crate) fn role(&self) -> &Role {
         &self.standing.policy.role
     }
@@ -465,7 +466,7 @@ impl Agent {
             .map_or(usual, |rows| usual.min(rows.into()))
     }
 
-    /// What one query of the agent may use up: a policy narrows what is usual.
+    /// The limits of one query: a policy can only make the usual ones narrower.
     pub(crate) fn limits(&self, usual: QueryLimits) -> QueryLimits {
         let Policy {
             statement_timeout,
@@ -485,10 +486,11 @@ impl Agent {
     pub(crate) fn opening(&self) -> Vec<String> {
         let role = match &self.standing.policy.role {
             Role::Configured | Role::Login(_) => None,
-            // "none" would mean no other role, quoted or not; but a role that is no role has been refused.
+            // The role name "none" would mean no role, quoted or not; a role that is not there was
+            // refused before.
             Role::Set(name) => Some(format!("SET LOCAL ROLE {}", identifier(name))),
         };
-        // For the queries of our own about the catalogue; a statement cannot set it, as it cannot set the role.
+        // For our own queries about the catalogue. A statement can set neither this nor the role.
         let schemas = self.standing.policy.schemas.as_ref().map(|schemas| {
             let names: Vec<String> = schemas.iter().map(|name| array_item(name)).collect();
             let list = literal(&format!("{{{}}}", names.join(",")));

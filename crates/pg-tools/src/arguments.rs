@@ -1,12 +1,13 @@
-//! A call's arguments, read one by one with messages that name the fix. By then they fit the schema
-//! that clients were shown.
+//! Reads a call's arguments one by one, with messages that name the fix. By then they fit the
+//! schema that clients were shown.
 
 use serde_json::{Map, Value};
 
 /// Room for arguments that a reader knows and a call leaves out.
 const LEFT_OUT: usize = 4;
 
-/// The arguments of one call. A reader takes what it knows; what is left over is a mistake.
+/// The arguments of one call. A reader takes those that it knows; any that is left over is a
+/// mistake.
 pub(crate) struct Arguments {
     given: Map<String, Value>,
     known: Vec<&'static str>,
@@ -159,7 +160,8 @@ fn whole(number: f64) -> Option<u64> {
     exact.then_some(number as u64)
 }
 
-/// Takes a text as PostgreSQL can have it; with a NUL character it says no more than that bytes are wrong.
+/// Takes a text that PostgreSQL can store. Of a NUL character it would only say that bytes are
+/// wrong.
 fn without_nul(name: &str, text: String) -> Result<String, String> {
     if text.contains('\0') {
         return Err(format!("{name} contains a NUL character; remove it"));

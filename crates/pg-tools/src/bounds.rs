@@ -1,17 +1,17 @@
-//! What a holder's calls may still do that began before its rights were changed.
+//! Which calls may go on that began before their holder's rights were changed.
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
-/// What is known of something that runs.
+/// What is known of something that is running.
 #[derive(Clone, Copy, Debug)]
 pub struct Doing<'a> {
     /// Where it was asked from.
     pub peer: Option<IpAddr>,
-    /// With which of the holder's secrets, as a number that tells them apart.
+    /// Which of the holder's secrets it was asked with, as a number that tells them apart.
     pub secret: Option<u64>,
-    /// The tool that it is done with, when it is asked about that.
+    /// The tool that it is done with, if the question is about a tool.
     pub tool: Option<&'a str>,
 }
 
@@ -20,23 +20,23 @@ pub struct Doing<'a> {
 pub enum Leave {
     /// For as long as the holder has its rights.
     Stays,
-    /// Until then.
+    /// Until this time.
     Until(Instant),
-    /// Not any more.
+    /// No longer.
     Ends,
 }
 
 type Decides = Arc<dyn Fn(Doing<'_>) -> Leave + Send + Sync>;
 
-/// The tools, addresses and secrets that a holder has at the moment, for calls that began when it had others. Clones are
-/// the same.
+/// The tools, addresses and secrets that a holder has at the moment, for calls that began when it
+/// had others. Clones share them.
 ///
 /// Everything stays until the bounds are [drawn](Bounds::draw).
 #[derive(Clone, Default)]
 pub struct Bounds(watch::Sender<Option<Decides>>);
 
 impl Bounds {
-    /// Has `decides` decide from now on.
+    /// Lets `decides` decide from now on.
     pub fn draw(&self, decides: impl Fn(Doing<'_>) -> Leave + Send + Sync + 'static) {
         self.0.send_replace(Some(Arc::new(decides)));
     }
@@ -50,7 +50,7 @@ impl Bounds {
         }
     }
 
-    /// Waits until it is not allowed.
+    /// Waits until the call may not go on.
     pub(crate) async fn crossed(&self, doing: Doing<'_>) {
         let mut bounds = self.0.subscribe();
         loop {

@@ -7,14 +7,14 @@ pub(crate) trait Client: Send + Sync {
     /// Says whether its model can be asked.
     fn has_model(&self) -> bool;
 
-    /// Gives what its model answers to a question. `key` tells one question of a call from another.
+    /// Gives the answer of its model to a question. `key` tells the questions of one call apart.
     ///
-    /// While there is no answer this is [`Unanswered::Yet`], which the tool returns: the client is
-    /// asked, and the tool is run again from its beginning, where it gets the answer here. So nothing
-    /// that should happen once belongs before the last question.
+    /// While there is no answer this fails with [`Unanswered::Yet`], which the tool returns: the
+    /// client is asked, and the tool runs again from its beginning and gets the answer here. So put
+    /// nothing that should happen once before the last question.
     fn ask_model(&self, key: &str, question: &Question) -> Result<String, Unanswered>;
 
-    /// The calls that this one belongs with, if the protocol says so.
+    /// The conversation that the call belongs to, if the protocol knows one.
     fn conversation(&self) -> Option<Conversation>;
 
     /// Holds a value until the conversation ends, and drops it then.
@@ -26,7 +26,7 @@ pub(crate) trait Client: Send + Sync {
 pub(crate) struct Conversation {
     /// What tells it from all others.
     pub(crate) id: String,
-    /// After how long without a call it ends, where it does.
+    /// How long it may be without a call before it ends, if that is limited.
     pub(crate) idle_time: Option<Duration>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Question {
     pub(crate) system: String,
     /// What it is asked.
     pub(crate) text: String,
-    /// How many tokens its answer may have.
+    /// How many tokens the answer may have.
     pub(crate) max_tokens: u32,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Question {
 pub(crate) enum Unanswered {
     /// The client has to be asked first.
     Yet,
-    /// It was asked in vain; the text says why.
+    /// It was asked and did not answer; the text says why.
     InVain(String),
 }
 

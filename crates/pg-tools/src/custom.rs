@@ -30,7 +30,7 @@ pub struct CustomTool {
     pub parameters: Vec<CustomParameter>,
     /// Whether it only reads; one that does not is for agents that may write.
     pub read_only: bool,
-    /// Rows that it gives or, when it writes, changes at most.
+    /// Rows that it returns or, if it writes, changes at most.
     pub max_rows: u32,
 }
 
@@ -43,7 +43,7 @@ pub struct CustomParameter {
     pub kind: String,
     /// What it is, for the model.
     pub description: Option<String>,
-    /// Whether it must be given; what is not given is NULL.
+    /// Whether it must be given; otherwise a missing one is NULL.
     pub required: bool,
 }
 
@@ -55,17 +55,17 @@ pub struct CustomToolError {
     pub tool: String,
     /// What is wrong.
     pub message: String,
-    /// Whether it may be right at another time: its database could not be asked.
+    /// Whether it may be right at another time: its database could not be asked now.
     pub is_unreachable: bool,
 }
 
-/// The custom tools of a [`Toolbox`](crate::Toolbox), which may be others later.
+/// The custom tools of a [`Toolbox`](crate::Toolbox), which may be replaced later.
 #[derive(Clone)]
 pub struct CustomTools(pub(crate) Arc<Shelf>);
 
 impl CustomTools {
-    /// Offers these in place of those before, once PostgreSQL has prepared all of them. `session`
-    /// lends the connections for that.
+    /// Replaces the custom tools, once PostgreSQL has prepared all of the new ones. `session` lends
+    /// the connections for that.
     ///
     /// # Errors
     /// All that is wrong; then nothing changes.
@@ -144,7 +144,7 @@ pub(crate) struct Described {
 }
 
 impl Shelf {
-    /// Has PostgreSQL prepare a statement, and makes sure that it is what it is said to be.
+    /// Has PostgreSQL prepare a statement, and checks that it is what its description says.
     async fn describe(
         &self,
         agent: &Agent,
@@ -155,7 +155,7 @@ impl Shelf {
         let run = |lease: Lease, guard: Arc<Guard>| async move {
             let text = statement.text();
             let probed = probe(&lease, &guard.opening.reading(), text, None).await;
-            // What is not clean again is closed.
+            // A connection that is not clean again is closed.
             _ = lease.scrub().await;
             let probed = probed?;
             if read_only && !probed.is_query {

@@ -1,14 +1,15 @@
-//! What comes from the database, set apart from what is ours, so that no row can pose as more.
+//! What comes from the database, set apart from our own text, so that no row can pose as ours.
 
 use mcp_protocol::JsonText;
 
-/// Characters that a marker is made of: 32, so that a byte gives one without favouring any.
+/// The characters of a marker: 32, so that a byte gives one of them without favouring any.
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 /// How many there are in a marker.
 const LENGTH: usize = 8;
 
-/// Puts a text between two lines that it cannot hold: their marker was drawn after it was written.
+/// Puts a text between two lines that it cannot contain: their marker is drawn after the text was
+/// written.
 pub(crate) fn around(text: &JsonText) -> JsonText {
     around_with(text, random_marker)
 }
@@ -16,7 +17,7 @@ pub(crate) fn around(text: &JsonText) -> JsonText {
 fn around_with(text: &JsonText, mut draw: impl FnMut() -> String) -> JsonText {
     let marker = loop {
         let marker = draw();
-        // A marker is written as it is, so that it is found in what is written.
+        // A marker is written without escapes, so a plain search in the written text finds it.
         if !text.as_str().contains(&marker) {
             break marker;
         }
@@ -33,7 +34,7 @@ fn around_with(text: &JsonText, mut draw: impl FnMut() -> String) -> JsonText {
     fenced
 }
 
-/// Says whether a text ends with a line break, which is written `\n`; a backslash is written twice.
+/// Says whether a text ends with a line break, written `\n`; a backslash is written twice.
 fn ends_line(text: &JsonText) -> bool {
     let before = text.as_str().strip_suffix('n');
     let backslashes = before.map(|before| before.len() - before.trim_end_matches('\\').len());

@@ -17,17 +17,17 @@ use crate::{
 /// The lists that were asked for.
 #[derive(Default)]
 pub(crate) struct Lists {
-    /// What agents of the same standing were shown. Read by every call; written for new ones.
+    /// What agents of the same standing were shown. Every call reads it; it is written for new ones.
     shown: RwLock<HashMap<Viewer, Shown>>,
     /// The lists themselves. Locked for a look-up or an entry.
     known: Mutex<VecDeque<List>>,
 }
 
-/// The addresses of an agent's policy and of its databases' names. What is there stays there, for
-/// [`Shown`] holds it.
+/// The addresses of an agent's policy and of its list of databases. They cannot be reused, because
+/// [`Shown`] keeps both alive.
 type Viewer = (usize, usize);
 
-/// What an agent sees, as long as it is the same and so are the custom tools.
+/// What an agent sees, as long as the agent and the custom tools stay the same.
 struct Shown {
     _held: (Arc<Policy>, Arc<[Arc<str>]>),
     custom: Arc<[Arc<Shelved>]>,
@@ -40,7 +40,7 @@ struct List {
 }
 
 impl Lists {
-    /// As many lists as are likely to be in use at once; another one is made anew.
+    /// As many lists as are likely to be in use at once; a list beyond them is made anew each time.
     const MOST: usize = 64;
     /// As many standings of agents as are remembered.
     const MOST_SHOWN: usize = 4_096;
@@ -63,7 +63,7 @@ impl Lists {
         let seen = shelf.of(agent, &custom);
         let is_all = seen.len() == shelf.count_allowed(agent, &custom);
         let listed = self.listed(seen);
-        // What bounds leave of it is for this agent, and for as long as they do.
+        // What bounds leave of the list holds for this agent only, and only for now.
         if !is_all {
             return listed;
         }
@@ -80,7 +80,7 @@ impl Lists {
         listed
     }
 
-    /// Gives the list of these tools, which is the same one for all who see the same.
+    /// Gives the list of these tools, shared by all who see the same ones.
     fn listed(&self, seen: Vec<Arc<Shelved>>) -> Arc<[Listed]> {
         let same = |known: &[Arc<Shelved>]| {
             known.len() == seen.len() && known.iter().zip(&seen).all(|(a, b)| Arc::ptr_eq(a, b))

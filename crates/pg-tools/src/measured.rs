@@ -10,8 +10,9 @@ use crate::{
 pub struct Received(Rows);
 
 impl Received {
-    /// Makes a result of columns, and of rows in the form of the wire: a `DataRow` from the number of
-    /// its values on (PostgreSQL documentation, section 55.7).
+    /// Makes a result of columns, and of rows as they come from PostgreSQL: each is the body of a
+    /// `DataRow` message, which begins with the number of values (PostgreSQL documentation, section
+    /// 55.7).
     ///
     /// # Errors
     /// The rows are in another form, of different widths, or not UTF-8.

@@ -1,4 +1,4 @@
-//! How much an agent calls: what it may, and what it did.
+//! How much an agent calls, and how much it may.
 
 use std::{
     sync::{
@@ -10,19 +10,20 @@ use std::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How often, and how many at once, an agent may call; `None` is as often as it likes.
+/// How often, and how many at once, an agent may call; `None` means without a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pace {
-    /// Calls that run at once.
+    /// Calls that may run at once.
     pub concurrent: Option<u32>,
-    /// Calls a minute. So many may come at once; then they must be that far apart.
+    /// Calls per minute. That many may come at once; after them only as many as this rate allows.
     pub calls_per_minute: Option<u32>,
 }
 
-/// The calls of one agent, whatever handle they come from; lives as long as the agent has its rights.
+/// The calls of one agent, whichever handle they come from. Keep one for as long as the agent has
+/// its rights.
 #[derive(Debug, Default)]
 pub struct Meter {
-    /// When the allowance of calls will be whole again. Held for a computation.
+    /// When the allowance of calls will be full again. Held for a computation.
     whole_at: Mutex<Option<Instant>>,
     running: AtomicU32,
     calls: AtomicU64,
@@ -34,7 +35,7 @@ pub struct Meter {
     client: Mutex<Option<Arc<str>>>,
 }
 
-/// What the calls of an agent came to, since its meter was new.
+/// What the calls of an agent came to since its meter was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Calls that began.
@@ -48,12 +49,12 @@ pub struct Totals {
 /// Why a call may not begin now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TooFast {
-    /// Too many run.
+    /// Too many are running.
     #[error(
         "this token runs {0} calls already, as many as it may at once; wait for one to end, then try again"
     )]
     Running(u32),
-    /// Too many came.
+    /// Too many came within a minute.
     #[error("this token may make {limit} calls a minute; try again in {} s", .wait.as_millis().div_ceil(1_000))]
     Often {
         /// Calls a minute.
@@ -70,7 +71,7 @@ pub(crate) struct Running {
 }
 
 impl Meter {
-    /// Takes what was counted since the last time: calls, and the rows that they returned.
+    /// Takes what was counted since the last time: the calls, and the rows that they returned.
     pub fn take(&self) -> (u64, u64) {
         let take = |counted: &AtomicU64, taken: &AtomicU64| {
             let counted = counted.load(Ordering::Acquire);
@@ -91,7 +92,7 @@ impl Meter {
         }
     }
 
-    /// Tells what the client of the last call calls itself, if it does; nobody has checked it.
+    /// Gives what the client of the last call calls itself, if it does; nobody has checked it.
     pub fn client(&self) -> Option<Arc<str>> {
         self.last_client().clone()
     }
@@ -111,7 +112,7 @@ impl Meter {
     /// Begins a call, if it may begin at `now`.
     pub(crate) fn begin(self: &Arc<Self>, pace: Pace, now: Instant) -> Result<Running, TooFast> {
         self.running.fetch_add(1, Ordering::AcqRel);
-        // Counted first, so that of many at once no more than the limit get through.
+        // Counted first, so that of many calls at once no more than the limit get through.
         let running = Running {
             meter: Arc::clone(self),
         };
@@ -127,11 +128,12 @@ impl Meter {
         Ok(running)
     }
 
-    /// A bucket that holds a minute's calls and is refilled steadily, kept as the moment at which it will be full.
+    /// A token bucket that holds the calls of one minute and refills steadily, kept as the moment
+    /// at which it will be full.
     fn pass(&self, limit: u32, now: Instant) -> Result<(), TooFast> {
         let each = MINUTE / limit.max(1);
         let mut whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
-        // After a change of the limit the bucket may lack more than it holds.
+        // After the limit was lowered the bucket may lack more than it can hold.
         let lacks = whole_at
             .map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
             .min(MINUTE);

@@ -1,7 +1,7 @@
-//! The names that somebody probably meant.
+//! Finds the names that somebody probably meant.
 
-/// The longest wrong name that is compared, in bytes: PostgreSQL's own have 63 at most. What is compared with
-/// thousands of names, while others wait for the thread, has to be short.
+/// The longest wrong name that is compared, in bytes; PostgreSQL's own have 63 at most. It must be
+/// short, because it is compared with thousands of names while others wait for the thread.
 const LONGEST: usize = 128;
 
 /// Finds the known name that is nearest to a wrong one, if one is near.
@@ -17,8 +17,9 @@ pub(crate) fn nearest<'a>(
         .map(|(_, name)| name)
 }
 
-/// Finds the few known names that are nearest to a wrong one, the nearest first: those that are
-/// spelled like it, and those that hold it or are held by it. Each comes with what it is compared by.
+/// Finds the known names that are nearest to a wrong one, the nearest first: names with a similar
+/// spelling, and names that contain the wrong one or are contained in it. Each comes with the text
+/// that it is compared by.
 pub(crate) fn nearest_few<'a>(
     wrong: &str,
     known: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -65,7 +66,7 @@ impl Wrong {
     fn distance(&self, name: &str) -> Option<usize> {
         let characters = name.chars().count();
         let most = 1 + characters / 3;
-        // As many characters as one has more must be left out.
+        // At least as many characters must be left out as one name is longer than the other.
         if characters.abs_diff(self.characters) > most {
             return None;
         }
@@ -76,7 +77,7 @@ impl Wrong {
         strsim::osa_distance(&self.lower, name)
     }
 
-    /// Says whether one of the two holds the other.
+    /// Says whether one of the two contains the other.
     fn is_part(&self, name: &str) -> bool {
         let shorter = self.lower.len().min(name.len());
         shorter >= 3 && (name.contains(&self.lower) || self.lower.contains(name))

@@ -4,16 +4,16 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::Pace;
 
-/// What an agent may do beside reading the databases that it may use.
+/// What an agent may do, apart from which databases it may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Whether it may change anything.
     pub access: Access,
     /// The only tools that it may use; `None` is all that are offered.
     pub tools: Option<BTreeSet<String>>,
-    /// The only schemas whose tables it may use; `None` is all that its role may.
+    /// The only schemas whose tables it may use; `None` means all that its role may.
     pub schemas: Option<BTreeSet<String>>,
-    /// As whom its statements run.
+    /// The role that its statements run as.
     pub role: Role,
     /// Rows of one result at most, where that is less than a tool allows.
     pub rows: Option<u32>,
@@ -25,15 +25,15 @@ pub struct Policy {
     pub pace: Pace,
 }
 
-/// As whom an agent's statements run.
+/// The role that an agent's statements run as.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// As the role that the database is configured with.
+    /// The role with which the database is configured.
     #[default]
     Configured,
-    /// As the role of this name, as which the session logs in.
+    /// The role of this name, as which the session logs in.
     Login(String),
-    /// As the role of this name, which every transaction becomes first and no statement can leave.
+    /// The role of this name, which every transaction takes on first and no statement can leave.
     Set(String),
 }
 
@@ -51,7 +51,7 @@ impl Role {
 /// Whether an agent may change anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
-    /// It reads.
+    /// It may read only.
     #[default]
     Read,
     /// It may use the tools that write, where the operator has switched them on.

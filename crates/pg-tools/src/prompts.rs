@@ -1,15 +1,15 @@
-//! Conversations that a person starts from.
+//! Prompts: texts with which a person can start a conversation.
 
 use std::collections::BTreeMap;
 
-/// A prompt as clients list it, and the text that its gaps are filled into.
+/// A prompt as clients list it, and its text, which has gaps to fill.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Prompt {
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
     pub(crate) description: &'static str,
     pub(crate) arguments: &'static [Argument],
-    /// The gaps are `{name}`; a line is left out when it has a gap that nothing fills.
+    /// The gaps are written `{name}`; a line with a gap that is not filled is left out.
     text: &'static str,
 }
 
@@ -126,7 +126,7 @@ impl Prompt {
             return Some(line.to_owned());
         };
         let value = given.get(argument.name)?;
-        // Once, for what a person wrote may look like a gap.
+        // In one pass, because the text that a person wrote may look like a gap.
         (!value.trim().is_empty()).then(|| line.replacen(&argument.gap(), value, 1))
     }
 }

@@ -1,6 +1,7 @@
-//! Names: as SQL writes them, and as messages repeat what somebody gave for one.
+//! Names, as SQL writes them and as messages repeat them.
 
-/// Words that are no names unless they are quoted, in order (PostgreSQL's `pg_get_keywords()`, categories R and T).
+/// Words that are names only in quotes, sorted (PostgreSQL's `pg_get_keywords()`, categories R and
+/// T).
 #[rustfmt::skip]
 const RESERVED: [&str; 101] = [
     "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "binary",
@@ -16,7 +17,7 @@ const RESERVED: [&str; 101] = [
     "with",
 ];
 
-/// Writes a name as SQL has to have it: in quotes where it would be taken for another one without.
+/// Writes a name for SQL: in quotes where it would mean another name without them.
 pub(crate) fn written(name: &str) -> String {
     let is_first = |c: char| c.is_ascii_lowercase() || c == '_';
     let is_plain = name.starts_with(is_first)
@@ -34,10 +35,11 @@ pub(crate) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The longest part of a wrong name that is told back, in characters.
+/// How many characters of a wrong name are repeated at most.
 const LONGEST: usize = 100;
 
-/// Writes what somebody gave into a message: on one line, and no more of it than tells which it was.
+/// Writes what somebody gave into a message: on one line, and only so much of it as is needed to
+/// recognise it.
 pub(crate) fn repeated(given: &str) -> String {
     match given.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}..", given[..end].escape_debug()),

@@ -14,15 +14,16 @@ const ROOM: usize = 1 << 10;
 
 /// Rows in both forms.
 pub(crate) struct Rendered {
-    /// Tab-separated lines, the first one the columns' names.
+    /// Tab-separated lines; the first one has the names of the columns.
     ///
-    /// NULL is `NULL`, the text of these letters is `'NULL'`, and an empty text is nothing. Tabs and line breaks inside a value are written
-    /// as `\t`, `\n` and `\r`, so that a row is a line.
+    /// NULL is written `NULL`, the text of these letters is `'NULL'`, and an empty text is nothing.
+    /// Tabs and line breaks inside a value are written `\t`, `\n` and `\r`, so that every row is
+    /// one line.
     pub(crate) text: JsonText,
     /// `{"columns":[{"name","type"}],"rows":[[..]],"row_count":n,"truncated":b}`.
     ///
-    /// Booleans and numbers are JSON's own where every reader keeps them exactly; all else is a text
-    /// as `psql` shows it, NULL is `null`.
+    /// Booleans and numbers are JSON's own where every reader keeps them exactly. Everything else
+    /// is a text as `psql` shows it; NULL is `null`.
     pub(crate) structured: Json,
 }
 
@@ -79,7 +80,7 @@ impl Writer {
         }
     }
 
-    /// Makes room for so many values with so many bytes.
+    /// Reserves memory for so many values with so many bytes.
     pub(crate) fn reserve(&mut self, bytes: usize, values: usize) {
         self.text.reserve(bytes + 2 * values);
         self.structured.reserve(bytes + 4 * values);
@@ -134,7 +135,7 @@ fn push(text: &mut JsonText, structured: &mut String, value: Option<&str>, kind:
         push_cell(text, value);
         return push_quoted(structured, value);
     }
-    // Quoted, as a text it is no NULL.
+    // In quotes, because it is a text and not NULL.
     text.push_written(if value == "NULL" { "'NULL'" } else { value });
     match (kind, value) {
         (ColumnKind::Boolean, "t") => structured.push_str("true"),
@@ -145,8 +146,8 @@ fn push(text: &mut JsonText, structured: &mut String, value: Option<&str>, kind:
     }
 }
 
-/// Says whether JSON writes a value as it is. It goes over all of its bytes, which compilers make
-/// wide steps of.
+/// Says whether JSON can hold a value without escapes. It looks at every byte, so that the compiler
+/// can vectorise it.
 fn is_plain(value: &str) -> bool {
     let is_escaped = |byte| byte < b' ' || byte == b'"' || byte == b'\\';
     !value
@@ -215,7 +216,7 @@ fn is_json_number(value: &str) -> bool {
     }
 }
 
-/// Splits digits off, one at least.
+/// Splits off digits, at least one.
 fn split_digits(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     (count > 0).then(|| text.split_at(count))

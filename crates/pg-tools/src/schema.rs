@@ -1,7 +1,7 @@
-//! Arguments, held against the schema that clients were shown.
+//! Checks arguments against the schema that clients were shown.
 //!
-//! Understands the part of JSON Schema that the tools' input schemas use, and says what is wrong in
-//! words that name the argument.
+//! It understands the part of JSON Schema that the tools' input schemas use, and says in words that
+//! name the argument what is wrong.
 
 use serde_json::{Map, Value};
 
@@ -22,10 +22,10 @@ pub(crate) const KEYWORDS: &[&str] = &[
     "type",
 ];
 
-/// Checks arguments, of which `null` counts as left out.
+/// Checks arguments; `null` counts as left out.
 ///
 /// # Errors
-/// Says what is wrong with the first wrong one.
+/// Says what is wrong with the first argument that does not fit.
 pub(crate) fn check(schema: &Value, given: &Map<String, Value>) -> Result<(), String> {
     let known = properties(schema);
     let required = keyword(schema, "required").and_then(Value::as_array);
@@ -56,7 +56,7 @@ fn keyword<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
     field(schema.as_object()?, name)
 }
 
-/// Finds a value by its name, of which there are few: to look at each costs less than to hash it.
+/// Finds a value by its name. There are few, so that looking at each costs less than hashing.
 fn field<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     let mut fields = fields.iter();
     let found = fields.find(|(key, _)| *key == name);
@@ -102,8 +102,8 @@ fn check_value(name: &str, schema: &Value, value: &Value) -> Result<(), String> 
     }
 }
 
-/// Says whether a value has the type, the bounds and the words that a schema asks for, inner values
-/// left aside.
+/// Says whether a value itself has the type, the bounds and the words that a schema asks for; the
+/// values inside it are not looked at.
 fn fits(schema: &Value, value: &Value) -> bool {
     let mut types = types(schema).peekable();
     let has_type = types.peek().is_none() || types.any(|name| is_of_type(name, value));
@@ -155,7 +155,7 @@ fn is_of_type(name: &str, value: &Value) -> bool {
     }
 }
 
-/// Says what a schema wants, to follow "must be".
+/// Says what a schema wants, in words that follow "must be".
 fn describe(schema: &Value) -> String {
     if let Some(words) = keyword(schema, "enum").and_then(Value::as_array) {
         let words: Vec<String> = words
@@ -207,7 +207,7 @@ fn describe_type(name: &str, schema: &Value) -> String {
     }
 }
 
-/// Shows a wrong value shortly.
+/// Shows a wrong value, shortened.
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => {

@@ -1,4 +1,4 @@
-//! What the tools are set up with.
+//! The settings of the tools.
 
 use std::sync::Arc;
 
@@ -6,26 +6,26 @@ use model_client::{Chat, Embedder};
 
 use crate::{Guards, Ledger, OwnTool, Paging, QueryLimits, QuestionLimits};
 
-/// What the tools are set up with; more may be added, so begin with `Settings::default()`.
+/// The settings of the tools. Fields may be added, so begin with `Settings::default()`.
 #[non_exhaustive]
 pub struct Settings {
-    /// What queries may do on each database, which may be replaced later.
+    /// What queries may do on each database; may be replaced later.
     pub guards: Arc<Guards>,
-    /// What one query may use up.
+    /// The limits of one query.
     pub limits: QueryLimits,
-    /// How much is held for an agent that pages through a result.
+    /// How much is kept for an agent that pages through a result.
     pub paging: Paging,
     /// Rows that one statement of a tool that writes may change.
     pub written_rows: u64,
-    /// The opt-in tools that are switched on, by name.
+    /// The opt-in tools that are switched on, by their names.
     pub enabled: Vec<String>,
-    /// Tools of the program that the toolbox is a part of.
+    /// Tools of the program that the toolbox is part of.
     pub own_tools: Vec<Arc<dyn OwnTool>>,
-    /// The model that makes vectors of texts, if there is one.
+    /// The model that turns texts into vectors, if there is one.
     pub embedder: Option<Arc<Embedder>>,
     /// The model that answers texts, if there is one.
     pub chat: Option<Arc<Chat>>,
-    /// What a question in plain words may use up beside its query.
+    /// The limits of a question in plain words, apart from those of its query.
     pub questions: QuestionLimits,
     /// Who keeps account of calls, if anybody does.
     pub ledger: Option<Arc<dyn Ledger>>,
@@ -52,11 +52,11 @@ impl Default for Settings {
     }
 }
 
-/// Why there is no toolbox with these settings.
+/// Why a toolbox cannot be made with these settings.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
-    /// A tool is to be switched on that is not one of the opt-in ones.
+    /// A tool to be switched on is not one of the opt-in tools.
     #[error("there is no opt-in tool \"{}\"{}", name.escape_debug(), told(known, nearest))]
     UnknownTool {
         /// The name.
@@ -66,7 +66,7 @@ pub enum SettingsError {
         /// All opt-in tools.
         known: Vec<String>,
     },
-    /// An own tool cannot have its name.
+    /// A tool of the program cannot have its name.
     #[error("an own tool cannot be called \"{}\": {why}", name.escape_debug())]
     OwnName {
         /// The name.

@@ -20,7 +20,7 @@ use crate::{
 /// The tools that are offered, in the order in which clients see them.
 pub(crate) struct Shelf {
     tools: Vec<Arc<Shelved>>,
-    /// Those that come after them, and may be others later. Locked for one look or assignment.
+    /// The tools that come after them, which may be replaced later. Locked for one look or assignment.
     custom: RwLock<Arc<[Arc<Shelved>]>>,
     pub(crate) means: Means,
     ledger: Option<Arc<dyn Ledger>>,
@@ -28,11 +28,11 @@ pub(crate) struct Shelf {
     completions: Arc<Counts>,
     follows: Arc<Counts>,
     unfollows: Arc<Counts>,
-    /// Calls of tools that there are not.
+    /// Calls of tools that do not exist.
     unknown: Arc<Counts>,
 }
 
-/// A tool with what it takes, read once.
+/// A tool and its parsed schema.
 pub(crate) struct Shelved {
     pub(crate) tool: Arc<dyn Tool>,
     takes: Value,
@@ -40,7 +40,7 @@ pub(crate) struct Shelved {
 }
 
 impl Shelf {
-    /// Puts out the usual tools and those that are switched on.
+    /// Offers the usual tools and the opt-in tools that are switched on.
     pub(crate) fn new(mut settings: Settings) -> Result<Self, SettingsError> {
         let enabled = std::mem::take(&mut settings.enabled);
         let own_tools = std::mem::take(&mut settings.own_tools);
@@ -76,7 +76,7 @@ impl Shelf {
         })
     }
 
-    /// Puts out these tools and no others.
+    /// Offers these tools and no others.
     #[cfg(test)]
     pub(crate) fn of_tools(tools: Vec<Arc<dyn Tool>>) -> Self {
         Shelf {
@@ -92,8 +92,8 @@ impl Shelf {
         }
     }
 
-    /// Gives the tools that an agent may use, with these custom ones: those that it sees are those
-    /// that it can call.
+    /// Gives the tools that an agent may use, given these custom ones. What it sees is what it can
+    /// call.
     pub(crate) fn of(&self, agent: &Agent, custom: &[Arc<Shelved>]) -> Vec<Arc<Shelved>> {
         let tools = self.tools.iter().chain(custom);
         tools
@@ -128,7 +128,7 @@ impl Shelf {
             .collect()
     }
 
-    /// Names the tools that are always the same.
+    /// Names the tools that never change.
     pub(crate) fn fixed_names(&self) -> Vec<String> {
         let names = self
             .tools
@@ -137,10 +137,10 @@ impl Shelf {
         names.collect()
     }
 
-    /// Offers these in place of the custom tools before.
+    /// Replaces the custom tools.
     pub(crate) fn put_custom(&self, tools: Vec<Arc<dyn Tool>>) {
         let before = self.present_custom();
-        // Who has the same name is counted with it.
+        // A new tool with the name of an earlier one is counted with it.
         let counts = |tool: &Arc<dyn Tool>| {
             let name = tool.definition().name;
             let mut before = before.iter();
@@ -155,7 +155,7 @@ impl Shelf {
         *self.custom.write().unwrap_or_else(PoisonError::into_inner) = tools.collect();
     }
 
-    /// Begins a call of what is counted so.
+    /// Begins a call, which is counted with others of its kind and name.
     pub(crate) fn begin<'a>(
         &'a self,
         kind: CallKind,

@@ -1,12 +1,13 @@
-//! Statements that leave something in a connection, for the next call that runs on it.
+//! Statements that leave something in a connection for the next call on it.
 //!
-//! What a statement is, PostgreSQL decides by the words that it begins with. They are read here
-//! strictly: with blanks between them and nothing else, so that no comment or escape can be taken for
-//! something that PostgreSQL does not take it for. Whatever is not exactly one of these forms is none.
+//! PostgreSQL decides what a statement is by the words that it begins with. They are read strictly
+//! here, with only blanks between them, so that no comment or escape can be taken for something
+//! else than PostgreSQL takes it for. Whatever does not have exactly one of these forms is none of
+//! them.
 
 use crate::read_only::words;
 
-/// A statement that is run in a session only.
+/// A statement that runs in a session only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stateful<'a> {
     /// `CREATE TEMP TABLE ..`.
@@ -24,7 +25,7 @@ pub(crate) enum Stateful<'a> {
     Prepare {
         /// Its name.
         name: &'a str,
-        /// The types of its parameters, with their parentheses, if there are any.
+        /// The types of its parameters, in parentheses, if there are any.
         types: &'a str,
         /// What is prepared.
         inner: &'a str,
@@ -35,8 +36,8 @@ pub(crate) enum Stateful<'a> {
     Deallocate,
 }
 
-/// The settings that a statement may change: how values are written, where names are looked for, and
-/// what the planner thinks of. Those with a point in their name are programs' own.
+/// The settings that a statement may change: how values are written, where names are looked up, and
+/// how the planner decides. Those with a dot in their name belong to programs.
 const SETTINGS: &[&str] = &[
     "bytea_output",
     "datestyle",
@@ -58,12 +59,12 @@ const SWITCHES: &str = "enable_";
 /// The prefix of our own settings.
 const OURS: &str = "mcp";
 
-/// Words that stand in no definition of a temporary table: with them it would change other tables, or
-/// run what was not looked at.
+/// Words that do not occur in a simple definition of a temporary table: with them it would change
+/// other tables, or run something that was not checked.
 const FOREIGN: &[&str] = &["insert", "update", "delete", "merge", "execute", "inherits"];
 
 impl<'a> Stateful<'a> {
-    /// Reads what kind of statement a text is: nothing, when it is none of these.
+    /// Reads what kind of statement a text is; `None` if it has none of these forms.
     ///
     /// # Errors
     /// What to write instead of one that is never run.
@@ -81,7 +82,7 @@ impl<'a> Stateful<'a> {
         }
     }
 
-    /// Says whether something is in the connection after it that was not there before.
+    /// Says whether it leaves something in the connection that was not there before.
     pub(crate) fn leaves_state(self) -> bool {
         matches!(
             self,
@@ -90,8 +91,8 @@ impl<'a> Stateful<'a> {
     }
 }
 
-/// Gives the query that fills the table of a [`Stateful::CreateTable`], when nothing but the table's name stands
-/// before its `AS`.
+/// Gives the query that fills the table of a [`Stateful::CreateTable`], if only the table's name
+/// stands before `AS`.
 pub(crate) fn filled_by(text: &str) -> Option<&str> {
     let mut rest = Rest(text);
     for _ in ["create", "temp", "table"] {
@@ -179,8 +180,8 @@ fn may_set(name: &str) -> Result<(), String> {
     ))
 }
 
-/// Checks what a setting is set to: plain values, and no schema that PostgreSQL would then look for
-/// names in before its own.
+/// Checks the new value of a setting: it must be plain, and must not name a schema in which
+/// PostgreSQL would then look up names before its own.
 fn values(name: &str, mut rest: Rest<'_>) -> Result<(), String> {
     let is_path = name.eq_ignore_ascii_case("search_path");
     loop {
@@ -241,7 +242,7 @@ fn deallocate(mut rest: Rest<'_>) -> Read<'_> {
     Some(own_name(name).map(|()| Stateful::Deallocate))
 }
 
-/// Refuses the names that statements of ours and of the client library have.
+/// Refuses the names of statements that we or the client library prepare.
 fn own_name(name: &str) -> Result<(), String> {
     let lower = name.to_ascii_lowercase();
     let is_number = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -263,13 +264,13 @@ fn is(word: &str, keyword: &str) -> bool {
     word.eq_ignore_ascii_case(keyword)
 }
 
-/// What is still to be read of a text.
+/// The rest of a text that is being read.
 #[derive(Clone, Copy)]
 struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
-    /// Reads a word of letters, digits and underscores, after blanks. PostgreSQL takes other characters
-    /// for parts of a word, too; with one of them it is none here.
+    /// Reads a word of letters, digits and underscores, after blanks. PostgreSQL takes other
+    /// characters for parts of a word, too; a word with one of those is none here.
     fn word(&mut self) -> Option<&'a str> {
         let text = self.0.trim_ascii_start();
         let is_in_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -323,7 +324,7 @@ impl<'a> Rest<'a> {
         }
     }
 
-    /// Reads what stands between two quotes; with a quote, a backslash or a line break inside it is not
+    /// Reads what stands between two quotes. A quote, a backslash or a line break inside it is not
     /// plain enough.
     fn quoted(&mut self, quote: char) -> Option<&'a str> {
         let text = self.0.trim_ascii_start().strip_prefix(quote)?;
@@ -335,7 +336,7 @@ impl<'a> Rest<'a> {
         Some(value)
     }
 
-    /// Reads what stands in parentheses, with them: names of types only.
+    /// Reads names of types in parentheses, and gives them with the parentheses.
     fn parentheses(&mut self) -> Option<&'a str> {
         let text = self.0.trim_ascii_start();
         let mut depth = 0_usize;
@@ -366,8 +367,8 @@ impl<'a> Rest<'a> {
         rest.is_some()
     }
 
-    /// Says whether what was read ends here: what follows at once can make it something else, as in
-    /// `E'..'` or `1--2`.
+    /// Says whether what was read ends here: what follows without a blank can make it something
+    /// else, as in `E'..'` or `1--2`.
     fn ends(&self) -> bool {
         let goes_on = |c: char| c != ',' && !c.is_ascii_whitespace();
         !self.0.starts_with(goes_on)

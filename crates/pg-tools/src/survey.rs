@@ -1,4 +1,4 @@
-//! What an agent really can do, asked from its databases.
+//! What an agent can really do, as its databases say.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     shelf::{Shelf, Shelved},
 };
 
-/// Relations that are looked at in one database.
+/// Relations that are looked at in one database at most.
 const MOST_RELATIONS: usize = 5_000;
 
 const SESSION: &str = "SELECT current_user::text, pg_catalog.current_setting('server_version'), \
@@ -22,8 +22,8 @@ const SCHEMAS: &str = "SELECT n.nspname::text, pg_catalog.has_schema_privilege(n
      FROM pg_catalog.pg_namespace n WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
      ORDER BY 1 LIMIT 5000";
 
-/// Privileges allow to change rows of materialized views and of views that group; those have no rows to change. The
-/// numbers are what PostgreSQL calls INSERT, UPDATE and DELETE, as bits.
+/// There can be privileges to change rows of materialized views and of views that group, which have
+/// no rows to change. The numbers are PostgreSQL's bits for INSERT, UPDATE and DELETE.
 const RELATIONS: &str = "SELECT n.nspname::text, c.relname::text, \
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT'), \
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND ( \
@@ -42,7 +42,7 @@ const RELATIONS: &str = "SELECT n.nspname::text, c.relname::text, \
 pub struct Survey {
     /// The tools that it sees and can call.
     pub tools: Vec<String>,
-    /// The tools that are offered to others.
+    /// The tools that are offered, but not to it.
     pub tools_refused: Vec<String>,
     /// Whether one of its tools changes rows.
     pub writes: bool,
@@ -55,13 +55,13 @@ pub struct Survey {
 pub struct Surveyed {
     /// The configured name.
     pub name: String,
-    /// Why nothing of it can be used, if so.
+    /// Why nothing in it can be used, if that is so.
     pub problem: Option<String>,
     /// As whom its statements run.
     pub role: String,
     /// PostgreSQL's version.
     pub version: String,
-    /// Whether the role passes every check of privileges.
+    /// Whether the role is a superuser, which passes every check of privileges.
     pub superuser: bool,
     /// Whether the role may make schemas.
     pub may_create: bool,
@@ -69,15 +69,15 @@ pub struct Surveyed {
     pub may_create_temporary: bool,
     /// The schemas that it can use.
     pub schemas: Vec<String>,
-    /// The schemas that are there, but not for it.
+    /// The schemas that exist, but that it cannot use.
     pub schemas_refused: Vec<String>,
-    /// The schemas that its policy names, and that are not there.
+    /// The schemas that its policy names and that do not exist.
     pub schemas_missing: Vec<String>,
     /// The tables and views that it can read.
     pub reads: Vec<String>,
-    /// Those of which it can change rows, with a tool that does.
+    /// Those of which it can change rows, with a tool that writes.
     pub changes: Vec<String>,
-    /// The tables and views that are there, but not for it.
+    /// The tables and views that exist, but that it cannot read.
     pub refused: Vec<String>,
 }
 

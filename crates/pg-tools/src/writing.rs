@@ -1,9 +1,9 @@
 //! Runs one statement that changes rows: whole, within a limit of rows, or not at all.
 //!
-//! Who may do so is decided before, by `Agent::may_use`. Here, PostgreSQL's grammar says what is a
-//! statement that changes rows: what stands inside `WITH .. AS ( .. )` and is no plain query. So
-//! neither DDL nor settings nor transaction control get through, as with reading. In a session some
-//! statements are run beside these whose effect is the session's own ([`leaving`]).
+//! [`Agent::may_use`] decides before this who may do so. Here PostgreSQL's grammar decides what a
+//! statement that changes rows is: one that can stand inside `WITH .. AS ( .. )` and is no plain
+//! query. So neither DDL nor settings nor transaction control get through, as with reading. In a
+//! session some statements are also run whose effect is limited to the session ([`leaving`]).
 
 mod besides;
 mod commit;
@@ -38,25 +38,26 @@ const NO_SESSION: &str = "this statement's effect ends with its call, which is i
 
 /// Changes rows in the databases of agents.
 ///
-/// Dropping the future of a call cancels its statement, and nothing is changed; unless it is dropped
-/// while PostgreSQL commits, when nobody can tell: then that is what the account of the call says.
+/// Dropping the future of a call cancels its statement, and nothing is changed. The one exception
+/// is while PostgreSQL commits: nobody can know the result then, and the account of the call says
+/// so.
 pub(crate) struct Writer {
     pub(crate) reader: Arc<Reader>,
-    /// Rows that one statement may change, and as many besides.
+    /// How many rows one statement may change, and how many more may change because of it.
     pub(crate) most_rows: u64,
 }
 
 /// What a statement changed.
 pub(crate) struct Written {
-    /// How many rows.
+    /// How many rows of its own.
     pub(crate) affected: u64,
-    /// How many more were changed by triggers, foreign keys, or by going to another partition.
+    /// How many more were changed by triggers, foreign keys, or moves between partitions.
     pub(crate) besides: u64,
-    /// What `RETURNING` gave, if there is one.
+    /// The rows of `RETURNING`, if there is one.
     pub(crate) rows: Option<Rows>,
-    /// What PostgreSQL says of a statement that is for a session.
+    /// The command tag of a statement that runs in a session only.
     pub(crate) done: Option<String>,
-    /// How long what was left may be idle, when the session has begun with it.
+    /// If the session has begun with it: how long the session's connection may be idle.
     pub(crate) begun: Option<Duration>,
 }
 
@@ -70,7 +71,7 @@ struct Most {
 }
 
 impl Writer {
-    /// Runs a statement and keeps what it did, unless it changed more than `most_rows`.
+    /// Runs a statement and keeps its changes, unless it changed more than `most_rows`.
     pub(crate) async fn write(
         &self,
         agent: &Agent,
@@ -109,8 +110,8 @@ impl Writer {
     }
 }
 
-/// Refuses to update the view of the settings: by a rule of PostgreSQL's that runs `set_config`, for which the
-/// statement does not have to name it, and anybody may do so.
+/// Refuses to update the view of the settings. A rule of PostgreSQL's turns such an update into
+/// `set_config`, which the statement itself does not name, and which anybody may call.
 fn leave_settings(statement: &Statement<'_>) -> Result<(), ReadError> {
     let has = |name: &str| words(statement.text()).any(|word| word == name);
     if has("pg_settings") && has("update") {
@@ -121,8 +122,9 @@ fn leave_settings(statement: &Statement<'_>) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// Ends the transaction, also of a statement that failed, and gives the connection back; one that stays
-/// dirty is closed. What was cancelled may be cancelled once more, by a request that is still on its way.
+/// Ends the transaction, also after a failed statement, and gives the connection back; a connection
+/// that stays dirty is closed. A connection whose statement was cancelled is not reused, as a
+/// second cancel request may still be on its way.
 async fn end(lease: Lease, error: Option<&ReadError>) {
     let is_lost = |error: &ReadError| {
         error.is_cancelled()
@@ -193,10 +195,10 @@ pub(crate) struct Probed {
     pub(crate) is_change: bool,
 }
 
-/// Begins a transaction and has PostgreSQL prepare a statement in it, alone and inside ours; what it names is
-/// judged when it was parsed alone.
+/// Begins a transaction and has PostgreSQL prepare a statement in it, alone and inside ours. The
+/// names in it are judged once it was parsed alone.
 ///
-/// What was prepared is given up again before anything else is run: behind a pooler, what comes after
+/// What was prepared is deallocated before anything else runs: behind a pooler, what comes after
 /// the transaction may be on another connection, and the names would stay on this one.
 pub(crate) async fn probe(
     lease: &Lease,
@@ -206,7 +208,7 @@ pub(crate) async fn probe(
 ) -> Result<Probed, ReadError> {
     let as_query = format!("SELECT FROM (\n{text}\n) q");
     let as_change = format!("WITH q AS (\n{text}\n) SELECT");
-    // One that fails would end the transaction.
+    // A step that fails would end the transaction.
     let judge = async {
         match bounds {
             Some(bounds) => bounds.judged(lease.batch_execute(bounds.exactly()).await),
@@ -224,7 +226,7 @@ pub(crate) async fn probe(
     );
     begun.map_err(ReadError::of_beginning)?;
     marked.and(back).map_err(ReadError::lost)?;
-    // After a refusal the types of what was parsed cannot be asked for, either.
+    // After a refusal PostgreSQL would not answer a question for the types, either.
     let judged = match judged {
         Err(refused @ ReadError::Refused(_)) => return Err(refused),
         judged => judged,
@@ -240,7 +242,8 @@ pub(crate) async fn probe(
     })
 }
 
-/// Runs a statement with `RETURNING`. Every row is counted, those beyond a result's size are not kept.
+/// Runs a statement with `RETURNING`. Every row is counted, but only as many as a result may have
+/// are kept.
 async fn returned(
     lease: &Lease,
     text: &str,
