@@ -121,18 +121,48 @@ struct Advised {
     is_complete: bool,
 }
 
-impl Advised {
-    /// Ends where the time was up, with what is known by then. What is not known is no answer.
-    fn cut(advice: Vec<Advice>, why: Failure) -> Result<Self, Failure> {
-        if advice.is_empty() {
-            return Err(why);
-        }
-        Ok(Advised {
-            advice,
-            is_complete: false,
-        })
-    }
+/// Why the search for indexes ends before all were looked at.
+enum Halt {
+    /// The time was up.
+    TimeIsUp(Failure),
+    Failed(Failure),
+}
 
+impl Halt {
+    /// Ends the search. When only the time was up, what was found by then is the answer; to have found
+    /// nothing by then is none.
+    fn end(self, advice: Vec<Advice>) -> Result<Advised, Failure> {
+        match self {
+            Halt::TimeIsUp(_) if !advice.is_empty() => Ok(Advised {
+                advice,
+                is_complete: false,
+            }),
+            Halt::TimeIsUp(why) | Halt::Failed(why) => Err(why),
+        }
+    }
+}
+
+impl From<ReadError> for Halt {
+    fn from(error: ReadError) -> Self {
+        if error.is_cancelled() {
+            Halt::TimeIsUp(error.into())
+        } else {
+            Halt::Failed(error.into())
+        }
+    }
+}
+
+/// The indexes of one trial that save most.
+struct Best {
+    /// Their place among the candidates.
+    place: usize,
+    /// The plan's cost with them.
+    cost: f64,
+    /// The size of each, in bytes.
+    bytes: Vec<i64>,
+}
+
+impl Advised {
     fn indexes(advice: &[Advice]) -> impl Iterator<Item = &Candidate> {
         advice.iter().flat_map(|advice| &advice.indexes)
     }
@@ -229,57 +259,66 @@ impl AdviseIndexes {
         loop {
             let count = Advised::indexes(&advice).count();
             left.retain(|together| count + together.len() <= MOST_ADVICE);
-            let mut best: Option<(usize, f64, Vec<i64>)> = None;
-            for (place, together) in left.iter().enumerate() {
-                let indexes = Advised::indexes(&advice).chain(together);
-                let statements: Vec<String> = indexes.map(Candidate::statement).collect();
-                let Some(time) = trial.allotted.left() else {
-                    return Advised::cut(advice, time_is_up(trial.allotted));
-                };
-                let planned = self.plan_with(trial, &statements);
-                let planned = match trial.allotted.wait(time, planned).await {
-                    Ok(planned) => planned,
-                    // As of a type that no B-tree orders.
-                    Err(ReadError::Database(db, _)) if *db.code() != SqlState::QUERY_CANCELED => {
-                        continue;
-                    }
-                    Err(error) if error.is_cancelled() => {
-                        return Advised::cut(advice, error.into());
-                    }
-                    Err(error) => return Err(error.into()),
-                };
-                let new = planned.imagined.get(count..).unwrap_or_default();
-                let is_best = best
-                    .as_ref()
-                    .is_none_or(|(_, cost, _)| planned.cost < *cost);
-                if is_best
-                    && new.len() == together.len()
-                    && new.iter().all(|index| uses(&planned.plan, &index.name))
-                {
-                    let bytes = new.iter().map(|index| index.size_bytes).collect();
-                    best = Some((place, planned.cost, bytes));
-                }
-            }
+            let best = match self.best(trial, &advice, &left).await {
+                Ok(best) => best,
+                Err(halt) => return halt.end(advice),
+            };
             let saved = |after: f64| (reached - after) / cost;
-            match best {
-                Some((place, after, bytes)) if saved(after) >= LEAST_SAVED => {
-                    advice.push(Advice {
-                        indexes: left.remove(place),
-                        tried: Some(Tried {
-                            cost: after,
-                            saved: saved(after),
-                            bytes,
-                        }),
-                    });
-                    reached = after;
-                }
-                _ => break,
-            }
+            let Some(best) = best.filter(|best| saved(best.cost) >= LEAST_SAVED) else {
+                break;
+            };
+            advice.push(Advice {
+                indexes: left.remove(best.place),
+                tried: Some(Tried {
+                    cost: best.cost,
+                    saved: saved(best.cost),
+                    bytes: best.bytes,
+                }),
+            });
+            reached = best.cost;
         }
         Ok(Advised {
             advice,
             is_complete: true,
         })
+    }
+
+    /// Finds the candidates that save most beside what was taken already, among those that are used.
+    async fn best(
+        &self,
+        trial: &Trial<'_>,
+        taken: &[Advice],
+        left: &[Together],
+    ) -> Result<Option<Best>, Halt> {
+        let count = Advised::indexes(taken).count();
+        let mut best: Option<Best> = None;
+        for (place, together) in left.iter().enumerate() {
+            let indexes = Advised::indexes(taken).chain(together);
+            let statements: Vec<String> = indexes.map(Candidate::statement).collect();
+            let Some(time) = trial.allotted.left() else {
+                return Err(Halt::TimeIsUp(time_is_up(trial.allotted)));
+            };
+            let planned = self.plan_with(trial, &statements);
+            let planned = match trial.allotted.wait(time, planned).await {
+                Ok(planned) => planned,
+                // As of a type that no B-tree orders.
+                Err(ReadError::Database(db, _)) if *db.code() != SqlState::QUERY_CANCELED => {
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let new = planned.imagined.get(count..).unwrap_or_default();
+            let is_best = best.as_ref().is_none_or(|best| planned.cost < best.cost);
+            let are_used = new.iter().all(|index| uses(&planned.plan, &index.name));
+            if is_best && are_used && new.len() == together.len() {
+                best = Some(Best {
+                    place,
+                    cost: planned.cost,
+                    bytes: new.iter().map(|index| index.size_bytes).collect(),
+                });
+            }
+        }
+        Ok(best)
     }
 
     /// Takes the indexes that scans of large tables ask for, where none like them is there.
@@ -302,24 +341,10 @@ impl AdviseIndexes {
             if is_known || count + together.len() > MOST_ADVICE {
                 continue;
             }
-            let mut missing = Vec::new();
-            for index in together {
-                let Some(time) = allotted.left() else {
-                    return Advised::cut(advice, time_is_up(allotted));
-                };
-                let is_missing = {
-                    let asked = self.is_missing(agent, read, &index);
-                    allotted.wait(time, asked).await
-                };
-                match is_missing {
-                    Ok(true) => missing.push(index),
-                    Ok(false) => {}
-                    Err(error) if error.is_cancelled() => {
-                        return Advised::cut(advice, error.into());
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
+            let missing = match self.missing(agent, allotted, read, together).await {
+                Ok(missing) => missing,
+                Err(halt) => return halt.end(advice),
+            };
             if !missing.is_empty() {
                 advice.push(Advice {
                     indexes: missing,
@@ -331,6 +356,30 @@ impl AdviseIndexes {
             advice,
             is_complete: true,
         })
+    }
+
+    /// Gives those of some indexes that are missing.
+    async fn missing(
+        &self,
+        agent: &Agent,
+        allotted: &Allotted,
+        read: &Read<'_>,
+        together: Together,
+    ) -> Result<Together, Halt> {
+        let mut missing = Together::new();
+        for index in together {
+            let Some(time) = allotted.left() else {
+                return Err(Halt::TimeIsUp(time_is_up(allotted)));
+            };
+            let is_missing = {
+                let asked = self.is_missing(agent, read, &index);
+                allotted.wait(time, asked).await?
+            };
+            if is_missing {
+                missing.push(index);
+            }
+        }
+        Ok(missing)
     }
 
     /// Says whether a scan of a large table asks for an index, and there is none like it.
