@@ -1,4 +1,5 @@
-//! Who is asking: the traits that a server's owner implements, and how a refusal is told.
+//! Who sends a request: the traits that a server's owner implements, and the refusals that clients
+//! are told.
 
 use std::fmt;
 use std::future::Future;
@@ -14,15 +15,15 @@ pub trait Authenticate: Send + Sync + 'static {
     type Principal: Principal;
 
     /// Accepts the credentials of one request from `peer`, or says why not. `peer` is the client's
-    /// address: where a trusted proxy has passed the request on, whoever called that.
+    /// address; if a trusted proxy passed the request on, it is the address that called the proxy.
     fn authenticate(
         &self,
         credentials: Credentials<'_>,
         peer: IpAddr,
     ) -> impl Future<Output = Result<Self::Principal, Refusal>> + Send;
 
-    /// Says why a principal that was accepted from `peer` has lost its rights: a request of it that was
-    /// not answered yet is answered with that.
+    /// Says why a principal that was accepted from `peer` has lost its rights. Requests of it that
+    /// are not answered yet are answered with that.
     fn lost(&self, _principal: &Self::Principal, _peer: IpAddr) -> Refusal {
         Refusal::Unknown
     }
@@ -47,16 +48,16 @@ impl<A: Authenticate> Authenticate for Arc<A> {
 /// The holder of accepted credentials; cloned for each request, so it should be cheap to clone.
 pub trait Principal: Clone + Send + Sync + 'static {
     /// Names the holder in logs; never the secret itself. Sessions, cursors and request states are
-    /// bound to this name, so two holders never share one.
+    /// bound to this name, so two holders must never share one.
     fn name(&self) -> &str;
 
-    /// Completes when the holder has lost its rights. What then still runs for it is dropped: a
-    /// request whose status line is not yet sent is answered with what [`Authenticate::lost`] says, a
-    /// stream ends.
+    /// Completes when the holder has lost its rights. What still runs for it then is dropped: a
+    /// request whose status line is not yet sent is answered with what [`Authenticate::lost`] says,
+    /// and a stream ends.
     fn revoked(&self) -> impl Future<Output = ()> + Send;
 
-    /// Tells whether the holder has lost its rights already. Every request asks; to implement it pays
-    /// where there is a cheaper way to know than to poll [`revoked`](Principal::revoked).
+    /// Says whether the holder has lost its rights already. Every request asks; implement it if
+    /// there is a cheaper way to know than polling [`revoked`](Principal::revoked).
     fn is_revoked(&self) -> bool {
         self.revoked().now_or_never().is_some()
     }
@@ -67,7 +68,7 @@ pub trait Principal: Clone + Send + Sync + 'static {
 pub enum Credentials<'a> {
     /// There was no such header.
     None,
-    /// There were several, another scheme than `Bearer`, or characters that no token has.
+    /// There were several such headers, another scheme than `Bearer`, or characters that no token has.
     Malformed,
     /// The token's text.
     Bearer(Bearer<'a>),
@@ -101,16 +102,16 @@ impl<'a> Credentials<'a> {
     }
 }
 
-/// Why credentials were not accepted. Its text is what a client over HTTP is told.
+/// Why credentials were not accepted. Over HTTP the client is told its `Display` text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// None were sent: 401.
     Missing,
-    /// They are not of the form that is asked for: 401.
+    /// They do not have the expected form: 401.
     Malformed,
-    /// Nobody holds them, or not any more: 401.
+    /// Nobody holds them, or nobody does any more: 401.
     Unknown,
-    /// Their time is over: 401.
+    /// They have expired: 401.
     Expired,
     /// The peer failed too often: 429 with `Retry-After`.
     TooManyFailures {
@@ -119,8 +120,8 @@ pub enum Refusal {
     },
     /// They are good, but not for this request: 403. The text is shown to the client.
     Forbidden(&'static str),
-    /// They cannot be checked now, or what they allow has just changed: 503. The text is shown to the
-    /// client.
+    /// They cannot be checked now, or what they allow has just changed: 503. The text is shown to
+    /// the client.
     Unavailable(&'static str),
 }
 

@@ -1,4 +1,4 @@
-//! What principals have: found by its owner only, and without waiting for other owners.
+//! What principals have: found by its owner only, without waiting for other owners.
 
 use std::hash::BuildHasher;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -7,16 +7,16 @@ use std::time::Duration;
 use foldhash::{HashMap, fast::RandomState};
 use tokio::time::Instant;
 
-/// In how many tables the owners are, so that two that come at once seldom meet in one.
+/// How many tables the owners are spread over, so that two that come at once seldom meet in one.
 const TABLES: usize = 64;
 
-/// What each owner has, a few things of a kind.
+/// What each owner has: a few things of one kind.
 #[derive(Debug)]
 pub(crate) struct ByOwner<T> {
     hasher: RandomState,
     // Each is held for a look among one owner's own; now and then for a pass over the whole table.
     tables: [RwLock<Table<T>>; TABLES],
-    /// When it was last swept. Held to find out whose turn it is.
+    /// When it was last swept. Held to find out whether it is time to sweep.
     swept: Mutex<Instant>,
 }
 
@@ -51,8 +51,8 @@ impl<T> ByOwner<T> {
         result
     }
 
-    /// Takes out what is stale, also of owners that do not come any more, unless that was done less
-    /// than `interval` ago.
+    /// Takes out what is stale, also what belongs to owners that do not come any more, unless that
+    /// was done less than `interval` ago.
     pub(crate) fn sweep(
         &self,
         interval: Duration,
@@ -71,7 +71,7 @@ impl<T> ByOwner<T> {
         stale
     }
 
-    /// Says whether it is time to sweep, to one of those who ask.
+    /// Says whether it is time to sweep; of several that ask at once, one is told so.
     fn is_due(&self, interval: Duration, now: Instant) -> bool {
         let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = now.saturating_duration_since(*swept) >= interval;

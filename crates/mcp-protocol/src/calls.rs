@@ -1,4 +1,4 @@
-//! What requests call the handler with.
+//! Reads the calls that requests ask of the handler.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use crate::jsonrpc::{self, Failure};
 use crate::model::Prompt;
 use crate::params::{self, Params};
 
-/// How many names are told to who gives a wrong one.
+/// How many known names are listed for a caller that gives a wrong one.
 const MOST_NAMED: usize = 30;
 
-/// Takes the arguments of a call as they are: an object in which no name stands twice, or nothing, which is an
-/// empty one.
+/// Takes the arguments of a call as they are: an object in which no name occurs twice. Missing
+/// arguments count as an empty object.
 pub(crate) fn arguments(params: &Params<'_>) -> Result<Box<RawValue>, Failure> {
     match params.arguments {
         None => Ok(RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")),
@@ -31,7 +31,7 @@ fn check_distinct(name: &str, raw: &RawValue) -> Result<(), Failure> {
     distinct::check(raw).map_err(|error| Failure::invalid_params(format!("`{name}`: {error}")))
 }
 
-/// Reads the request for one of `prompts`; its required arguments must be there.
+/// Reads the request for one of `prompts`; its required arguments must be given.
 pub(crate) fn prompt(params: &Params<'_>, prompts: &[Prompt]) -> Result<PromptCall, Failure> {
     let name: String = params::required("name", params.name)?;
     let prompt = find(&name, prompts)?;
@@ -62,7 +62,8 @@ fn find<'a>(name: &str, prompts: &'a [Prompt]) -> Result<&'a Prompt, Failure> {
         })
 }
 
-/// Says that something is not there, and what is: all of it, unless it is too much to be of use.
+/// Says that a name does not exist, and which names do: all of them, unless they are too many to be
+/// useful.
 pub(crate) fn unknown<'a>(
     kind: &str,
     name: &str,
@@ -78,7 +79,7 @@ pub(crate) fn unknown<'a>(
     }
 }
 
-/// Reads the request for completions; a prompt that it names must be one of `prompts`.
+/// Reads the request for completions; if it names a prompt, that must be one of `prompts`.
 pub(crate) fn completion(
     params: &Params<'_>,
     prompts: &[Prompt],

@@ -1,19 +1,20 @@
-//! News of what changed, for the clients that follow it.
+//! News of changes, for the clients that follow them.
 
 use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-/// How many changes a slow follower may be behind before it is told that everything it follows changed.
+/// How many changes a slow follower may be behind before it is told that everything it follows has
+/// changed.
 const CAPACITY: usize = 256;
 
-/// Tells the clients that follow it what changed; cloned freely.
+/// Tells the clients that follow changes; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Changes {
     followers: broadcast::Sender<News>,
 }
 
-/// A change, and whom it concerns if not all.
+/// A change, and the principal that it concerns if it does not concern all.
 #[derive(Clone, Debug)]
 struct News {
     change: Change,
@@ -41,27 +42,27 @@ impl Changes {
         }
     }
 
-    /// Says that the list of tools is another one now, perhaps for some principals only.
+    /// Says that the list of tools has changed, for all principals or for some.
     pub fn tools(&self) {
         self.tell(Change::Tools);
     }
 
-    /// Says that the list of tools is another one now for one principal, by its name. Others are told nothing.
+    /// Says that the list of tools has changed for one principal, by its name. Others are told nothing.
     pub fn tools_of(&self, principal: &str) {
         self.send(Change::Tools, Some(principal.into()));
     }
 
-    /// Says that the list of prompts is another one now.
+    /// Says that the list of prompts has changed.
     pub fn prompts(&self) {
         self.tell(Change::Prompts);
     }
 
-    /// Says that the list of resources is another one now.
+    /// Says that the list of resources has changed.
     pub fn resources(&self) {
         self.tell(Change::Resources);
     }
 
-    /// Says that what a resource holds is different now.
+    /// Says that the contents of a resource have changed.
     pub fn resource(&self, uri: &str) {
         self.tell(Change::Resource(uri.into()));
     }
@@ -85,7 +86,7 @@ impl Changes {
 }
 
 impl Change {
-    /// Names the notification that tells it.
+    /// Gives the method of the notification.
     pub(crate) fn method(&self) -> &'static str {
         match self {
             Self::Tools => "notifications/tools/list_changed",
@@ -96,7 +97,7 @@ impl Change {
     }
 }
 
-/// One who follows the changes from when it was made.
+/// Follows the changes from the time when it was made.
 #[derive(Debug)]
 pub(crate) struct Follower {
     principal: String,
@@ -105,9 +106,9 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Waits for the next change; never ends while the service lives. May be broken off.
+    /// Waits for the next change; never ends while the service lives. May be dropped and called again.
     ///
-    /// `followed` gives the resources of which the follower is told.
+    /// Of resources, only changes of those in `followed` are told.
     pub(crate) async fn next(&mut self, followed: impl Fn() -> Vec<String>) -> Change {
         if let Some(change) = self.missed.pop() {
             return change;

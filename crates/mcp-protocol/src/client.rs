@@ -1,4 +1,4 @@
-//! What a client says of itself.
+//! What a client says about itself.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
 /// The most characters of a client's name that are kept.
 const LONGEST_NAME: usize = 100;
 
-/// Reads what a client calls itself, as `name/version`. Nobody has checked it, and whatever it is that
-/// is no name is none.
+/// Reads what a client calls itself, as `name/version`. Nobody has checked it; anything that is not
+/// a name counts as none.
 pub(crate) fn name(info: Option<&RawValue>) -> Option<Arc<str>> {
     #[derive(Deserialize)]
     struct Implementation<'a> {
@@ -34,19 +34,19 @@ pub(crate) fn name(info: Option<&RawValue>) -> Option<Arc<str>> {
     }
 }
 
-/// Reads the program that a request without a handshake comes from.
+/// Reads the name of the program from a request without a handshake.
 pub(crate) fn program(headers: &HeaderMap) -> Option<Arc<str>> {
     shortened(headers.get(USER_AGENT)?.to_str().ok()?)
 }
 
-/// Takes as much of a name as is kept; of an empty one, nothing.
+/// Cuts a name to the length that is kept; an empty name counts as none.
 fn shortened(name: &str) -> Option<Arc<str>> {
     let end = name.char_indices().nth(LONGEST_NAME);
     let short = end.map_or(name, |(end, _)| &name[..end]);
     (!short.is_empty()).then(|| short.into())
 }
 
-/// What a client can be asked for, as it declared for this request or its session.
+/// What a client can be asked for, as it declared for this request or for its session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientCapabilities {
     /// Its model can be asked to write a message.

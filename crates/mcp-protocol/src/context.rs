@@ -18,7 +18,8 @@ use crate::outbox::Outbox;
 use crate::revision::Revision;
 use crate::session::Session;
 
-/// The circumstances of a call: who asks, in which revision, and what may be told on the way.
+/// The circumstances of a call: who calls, in which revision, and the means to tell the client
+/// something on the way.
 #[derive(Clone, Debug)]
 pub struct Context<P> {
     call: Arc<Circumstances<P>>,
@@ -43,12 +44,12 @@ pub(crate) struct Circumstances<P> {
     pub(crate) as_task: bool,
 }
 
-/// Whether a call can do without going on as a task.
+/// What happens to a call that wants to go on as a task where the client cannot follow tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AsTask {
-    /// Where the client cannot follow tasks, the call is answered when it is done.
+    /// The call is answered when it is done.
     IfPossible,
-    /// A client that cannot follow tasks is refused.
+    /// The call is refused.
     Always,
 }
 
@@ -72,13 +73,13 @@ impl<P> Context<P> {
         self.call.client
     }
 
-    /// Tells what the client calls itself, as `name/version`, if it does. Nobody has checked it.
+    /// Gives the client's name for itself, as `name/version`, if it has one. Nobody has checked it.
     pub fn client_name(&self) -> Option<&Arc<str>> {
         self.call.client_name.as_ref()
     }
 
-    /// Gives the session that the call is made in: what `initialize` began, and what all calls over
-    /// standard input have in common after it. Revision 2026-07-28 has none.
+    /// Gives the session that the call is made in: over HTTP what `initialize` began, over standard
+    /// input everything after it. Revision 2026-07-28 has no sessions.
     pub fn session(&self) -> Option<ClientSession> {
         self.call.session.clone().map(ClientSession)
     }
@@ -88,17 +89,17 @@ impl<P> Context<P> {
         self.call.request.words()
     }
 
-    /// Gives the means to say that something changed.
+    /// Gives the means to announce changes.
     pub fn changes(&self) -> &Changes {
         &self.call.changes
     }
 
     /// Gives the answer to a question, by a key that the handler chooses.
     ///
-    /// While there is none this is an error, which the handler returns (`?`): the client is asked,
-    /// and the handler is called again with the answer. So nothing that should happen once belongs
-    /// before the last question. Answers given before stay; several questions in a row are asked
-    /// one after the other.
+    /// While there is no answer this is an error, which the handler returns (`?`): the client is
+    /// asked, and the handler is called again with the answer. So put nothing that should happen
+    /// once before the last question. Earlier answers are kept; several questions in a row are
+    /// asked one after the other.
     ///
     /// # Errors
     ///
@@ -142,7 +143,7 @@ impl<P> Context<P> {
             .map_err(|_| CallError::InputRequired(Box::new(missing)))
     }
 
-    /// Gives the answer to a question if it is there and fits; never asks.
+    /// Gives the answer to a question if there is one that fits; never asks.
     pub fn answer(&self, key: &str, request: &InputRequest) -> Option<InputResponse> {
         let answer = self.call.inputs.answers.get(key)?;
         let response = request.read(answer)?;
@@ -154,15 +155,15 @@ impl<P> Context<P> {
         Some(response)
     }
 
-    /// Gives what the handler's round before left with
-    /// [`InputRequired::state`](crate::InputRequired::state).
+    /// Gives what the handler left with [`InputRequired::state`](crate::InputRequired::state) in
+    /// its last round.
     pub fn state(&self) -> Option<&str> {
         self.call.inputs.state.as_deref()
     }
 
-    /// Lets a call go on as a task (the extension `io.modelcontextprotocol/tasks`): the client is
-    /// answered with the task at once, and fetches the result when it is there. Only calls of tools
-    /// can, and the server must offer [`Capabilities::tasks`](crate::Capabilities::tasks).
+    /// Lets a call go on as a task (the extension `io.modelcontextprotocol/tasks`): the client gets
+    /// the task at once, and fetches the result when it is there. Only tool calls can, and the
+    /// server must offer [`Capabilities::tasks`](crate::Capabilities::tasks).
     ///
     /// # Errors
     ///
@@ -176,8 +177,8 @@ impl<P> Context<P> {
         }
     }
 
-    /// Tells how far the call is, if the client asked to be told. Does not wait; a value that is not
-    /// greater than the one before is left out, as the protocol demands.
+    /// Tells the client how far the call is, if it asked for that. Does not wait. A value that is
+    /// not greater than the last one is not sent, as the protocol demands.
     pub fn progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -243,30 +244,31 @@ impl<P> Context<P> {
 pub struct ClientSession(Arc<Session>);
 
 impl ClientSession {
-    /// What tells it from all others. Clients know it (`Mcp-Session-Id`), and it does not come again.
+    /// Its unique identifier, which is never used again. Clients know it (`Mcp-Session-Id`).
     pub fn id(&self) -> &str {
         self.0.id.as_str()
     }
 
-    /// After how long without a request it ends; over standard input it lasts as long as that.
+    /// How long it may be without a request before it ends. `None` over standard input, where it
+    /// lasts as long as the connection.
     pub fn idle_timeout(&self) -> Option<Duration> {
         self.0.idle_timeout()
     }
 
-    /// Completes when the client or the server has ended the session. An idle one may go on until
-    /// somebody asks for it, or another one begins.
+    /// Completes when the session has ended. An idle session is ended only when somebody asks for
+    /// it or another session begins, so this may take longer than the idle time.
     pub async fn ended(&self) {
         self.0.ended().await;
     }
 
-    /// Keeps a value until the session ends, and drops it then, or at once if it has ended. What is
-    /// kept for a session is best tied to its end by a value that lets it go in its `Drop`.
+    /// Keeps a value until the session ends, and drops it then, or at once if it has ended. Tie
+    /// what you keep for a session to its end by a value that releases it in `Drop`.
     pub fn attach(&self, value: impl Any + Send + Sync) {
         self.0.attach(Box::new(value));
     }
 }
 
-/// How much a log message matters (RFC 5424, section 6.2.1); later ones compare as greater.
+/// The severity of a log message (RFC 5424, section 6.2.1); later ones compare as greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)] // The levels are RFC 5424's.

@@ -5,8 +5,8 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use crate::jsonrpc::Failure;
 use crate::params::{self, Params};
 
-/// Cuts the page that a request asks for out of a list that is whole, and makes the cursor of the
-/// next one. A cursor names its list, so that one of another list is refused.
+/// Cuts the page that a request asks for out of a whole list, and makes the cursor of the next
+/// page. A cursor names its list, so that a cursor of another list is refused.
 pub(crate) fn page<'a, T>(
     items: &'a [T],
     params: &Params<'_>,

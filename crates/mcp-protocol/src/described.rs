@@ -1,4 +1,4 @@
-//! What a server says of itself, which is written once for each revision.
+//! The description of a server, written once for each revision.
 
 use crate::model::{Capabilities, Handshake, Implementation, Json, ServerInfo};
 use crate::revision::Revision;

@@ -28,11 +28,11 @@ use crate::within::within;
 /// A request that was performed.
 #[derive(Debug)]
 pub(crate) struct Done {
-    /// The response; a cancelled request has none.
+    /// The response; `None` if the request was cancelled.
     pub(crate) message: Option<Vec<u8>>,
     /// The session that the request opened.
     pub(crate) session: Option<Arc<Session>>,
-    /// What the request holds among those of its principal.
+    /// The place that the request takes among those of its principal.
     pub(crate) place: Option<Place>,
 }
 
@@ -47,7 +47,7 @@ impl From<Vec<u8>> for Done {
 }
 
 impl<H: Handler> Service<H> {
-    /// Performs a request: classifies it, finds its scope, and runs its method in it.
+    /// Performs a request: classifies it, finds its scope, and runs its method in that scope.
     pub(crate) async fn perform(
         self: &Arc<Self>,
         request: &Request,
@@ -58,7 +58,7 @@ impl<H: Handler> Service<H> {
         let place = self.requests.enter(principal.name());
         let params = Params::read(request.params.as_deref())?;
         let refused = |why| {
-            // Who the client is and in which session is looked up later.
+            // The client and its session are looked up later.
             let from = Origin {
                 principal: &principal,
                 client_name: None,
@@ -71,13 +71,13 @@ impl<H: Handler> Service<H> {
             refused(CallRefusal::TooManyRequests);
             too_many_requests()
         })?;
-        // A stream of changes is open for long, and has a place among those.
+        // A stream of changes is open for long, and counts among the streams instead.
         let mut place = (request.method != LISTEN).then_some(place);
         let scope = self.scope(request, &params, &principal, arrival);
         let scope = scope.inspect_err(|_| refused(CallRefusal::WrongRequest))?;
         let scope = scope.of(principal);
         let session = scope.session.clone();
-        // Named once: it is large, and each place that names it has room for it.
+        // Named in one place only: it is large, and each place that names it would reserve room for it.
         let mut served = pin!(self.serve(request, &params, scope, arrival, outbox));
         let done = if let Some(session) = session {
             let (_running, cancelled) = session.begin(&request.id);
@@ -97,7 +97,7 @@ impl<H: Handler> Service<H> {
         Ok(Done { place, ..done })
     }
 
-    /// Finds out by which rules a request is served.
+    /// Finds the rules by which a request is served.
     fn scope(
         &self,
         request: &Request,
@@ -145,7 +145,7 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    /// Tells the handler of a request that does not get as far as it.
+    /// Tells the handler of a request that is refused before its method runs.
     pub(crate) fn tell_refused(
         &self,
         request: &Request,
@@ -172,7 +172,7 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    /// The same of one whose scope is known.
+    /// The same for a request whose scope is known.
     pub(crate) fn refuse(&self, asking: &Asking<'_, H::Principal>, why: CallRefusal) {
         self.tell_refused(asking.request, asking.params, asking.origin(), why);
     }
@@ -204,7 +204,7 @@ impl<H: Handler> Service<H> {
                 };
                 Ok(self.write(&asking, &discovery, Some(self.options.list_lifetime)))
             }
-            // In a box: it is the largest of all, and what every request has room for.
+            // In a box: it is the largest future of all, and every request would reserve room for it.
             Method::Listen => Box::pin(self.listen(&asking, arrival)).await,
             Method::ListTools => self.list_tools(&asking),
             Method::CallTool => self.call_tool(asking, arrival.channel.headers()).await,
@@ -301,12 +301,12 @@ impl<H: Handler> Service<H> {
         let version = self
             .call(Box::pin(following), asking.scope.revision)
             .await?;
-        // Others may have come in between.
+        // Others may have been added in between.
         let is_followed = session.followed.add(uri, version);
         is_followed.then_some(()).ok_or_else(too_many_subscriptions)
     }
 
-    /// Has the session of a request follow a resource no more.
+    /// Makes the session of a request stop following a resource.
     fn unsubscribe(&self, asking: &Asking<'_, H::Principal>) -> Result<(), Failure> {
         let uri: String = params::required("uri", asking.params.uri)?;
         let session = asking.scope.session.as_ref().ok_or_else(session_needed)?;
@@ -326,9 +326,9 @@ impl<H: Handler> Service<H> {
             .map_err(|error| rounds::failure(error, revision))
     }
 
-    /// Runs one call of the handler within its time.
+    /// Runs one call of the handler within its time limit.
     ///
-    /// Calls come in boxes: they may be large, and every request has room for each kind of them.
+    /// Calls are boxed: they may be large, and every request would reserve room for each kind of them.
     pub(crate) async fn limited<T>(
         &self,
         call: impl Future<Output = Result<T, CallError>> + Unpin,
@@ -342,7 +342,7 @@ impl<H: Handler> Service<H> {
         })
     }
 
-    /// Writes what a call of rounds came to.
+    /// Writes the result of a call that ran in rounds.
     pub(crate) fn finish<T: Project>(
         &self,
         asking: &Asking<'_, H::Principal>,
@@ -403,7 +403,7 @@ fn unknown(method: &str, revision: Revision) -> Failure {
     } else {
         format!("unknown method `{method}`")
     };
-    // Until 2025-11-25 the error is the result of a good exchange.
+    // Until 2025-11-25 such an error is sent as a successful result.
     Failure::new(METHOD_NOT_FOUND, message).status(if revision.is_modern() { 404 } else { 200 })
 }
 

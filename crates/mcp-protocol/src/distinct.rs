@@ -1,4 +1,4 @@
-//! Objects that name no member twice.
+//! Objects in which no name occurs twice.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Refuses an object in which, or in a part of which, a name stands twice: of two readers each could take
-/// another one (RFC 8259, section 4).
+/// Refuses an object in which a name occurs twice, at any depth: two readers could each take
+/// another one of the values (RFC 8259, section 4).
 pub(crate) fn check(raw: &RawValue) -> Result<(), serde_json::Error> {
     Distinct.deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
 }

@@ -1,6 +1,6 @@
 //! Which era a request belongs to, and what 2026-07-28 demands of its envelope.
 //!
-//! The body decides, message by message; headers are checked against it and decide nothing.
+//! The body decides, message by message; headers are only checked against it.
 
 use std::sync::Arc;
 
@@ -26,11 +26,12 @@ pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-i
 pub(crate) enum Era {
     /// With its revision and capabilities in `_meta`.
     Modern,
-    /// After a handshake, or without one at the revision that the header names.
+    /// After a handshake, or without one in the revision that the header names.
     Legacy(Option<Revision>),
 }
 
-/// Tells the era of a request from its claim, the revision in `_meta`; there are no headers on stdio.
+/// Tells the era of a request from the revision that its `_meta` claims; on stdio there are no
+/// headers.
 pub(crate) fn classify(
     claim: Option<&RawValue>,
     method: &str,
@@ -61,7 +62,7 @@ pub(crate) fn classify(
     }
 }
 
-/// Tells whether a request without a body's claim, such as GET, comes from a modern client.
+/// Tells whether a request without a body, such as GET, comes from a modern client.
 pub(crate) fn is_modern(headers: &HeaderMap) -> bool {
     let named = headers
         .get(PROTOCOL_VERSION)
@@ -71,7 +72,7 @@ pub(crate) fn is_modern(headers: &HeaderMap) -> bool {
         .is_some_and(Revision::is_modern)
 }
 
-/// Refuses a revision that nobody knows, where something else than a request names it.
+/// Refuses an unknown revision that something other than a request names.
 pub(crate) fn check_named(headers: &HeaderMap) -> Result<(), Failure> {
     match headers.get(PROTOCOL_VERSION) {
         Some(header) if named(headers).is_none() => Err(unknown_revision(
@@ -103,8 +104,8 @@ pub(crate) struct Claims {
     pub(crate) client_name: Option<Arc<str>>,
 }
 
-/// Checks the envelope of a modern request. The order is seen by clients: a missing key comes before
-/// a mismatch, and that before an unknown revision.
+/// Checks the envelope of a modern request. Clients see the order of the checks: a missing key
+/// comes before a mismatch, and that before an unknown revision.
 pub(crate) fn check(
     request: &Request,
     params: &Params<'_>,
@@ -189,7 +190,7 @@ pub(crate) fn check_parameters(
     Ok(())
 }
 
-/// Checks that a header is there once and says `expected`.
+/// Checks that a header occurs once and says `expected`.
 fn expect(headers: &HeaderMap, name: &HeaderName, expected: &str) -> Result<(), Failure> {
     if single(headers, name)? == expected {
         Ok(())
@@ -205,7 +206,7 @@ fn single(headers: &HeaderMap, name: &HeaderName) -> Result<String, Failure> {
     decode(value).ok_or_else(|| mismatch(format!("the header {name} is not well encoded")))
 }
 
-/// Reads a header's text, which is in Base64 where it does not fit into a header.
+/// Reads a header's text, which is Base64 if it does not fit into a header.
 fn decode(value: &HeaderValue) -> Option<String> {
     let text = value.to_str().ok()?.trim_matches([' ', '\t']);
     let encoded = text

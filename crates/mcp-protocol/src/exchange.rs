@@ -13,18 +13,18 @@ use crate::outbox::Outbox;
 use crate::places::Place;
 use crate::session::Session;
 
-/// How long it may take to send the answers of requests that were stopped.
+/// How long sending the answers of stopped requests may take.
 pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// A running request. Whoever polls it runs the handler; dropping it cancels the handler.
+/// A running request. Polling it runs the handler; dropping it cancels the handler.
 pub(crate) struct Exchange {
     outbox: Arc<Outbox>,
-    /// What is answered; of a stream that nobody asked for nothing is.
+    /// The request to answer; `None` for a stream that no request asked for.
     id: Option<Id>,
     state: State,
 }
 
-/// What runs, in a box from the beginning: it is large.
+/// The running future, boxed from the beginning because it is large.
 pub(crate) type Running = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 enum State {
@@ -36,21 +36,21 @@ enum State {
 /// The end of a request.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// The response, one JSON object; a cancelled request has none.
+    /// The response, one JSON object; `None` if the request was cancelled.
     pub(crate) message: Option<Bytes>,
     /// The HTTP status that goes with it.
     pub(crate) status: u16,
     /// The session that the request opened.
     pub(crate) session: Option<Arc<Session>>,
-    /// What the request holds among those of its principal until its answer is written, so that who does not read answers
-    /// has no room for more of them.
+    /// The place that the request takes among those of its principal, held until its answer is
+    /// written, so that a client that does not read its answers cannot have ever more of them kept.
     pub(crate) place: Option<Place>,
 }
 
 /// What a running request does next.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// It sends a message.
+    /// It sends a message before its answer.
     Sent(Bytes),
     /// It is answered; nothing follows.
     Done(Answer),
@@ -65,19 +65,20 @@ impl Exchange {
         }
     }
 
-    /// Leaves out all messages before the answer, for clients that take nothing else.
+    /// Leaves out all messages before the answer, for clients that accept nothing else.
     pub(crate) fn answer_only(&self) {
         self.outbox.close();
     }
 
-    /// Drops the handler if it still runs: the request is answered that the server stops.
+    /// Drops the handler if it still runs, and answers that the server stops.
     pub(crate) fn stop(&mut self) {
         if let State::Running(_) = self.state {
             self.fail(&stopped());
         }
     }
 
-    /// Drops the handler, and all that was to be told: the rights to it have ended, which is the answer.
+    /// Drops the handler and every message that was to be sent, and answers that the rights to the
+    /// request have ended.
     pub(crate) fn revoke(&mut self, lost: &Failure) {
         if let State::Running(_) | State::Answered(_) = self.state {
             self.outbox.close();
@@ -109,7 +110,7 @@ impl Exchange {
                     .poll_next(context)
                     .map_or(Poll::Pending, |message| Poll::Ready(Step::Sent(message)))
             }
-            // What was sent before the answer goes before the answer.
+            // What was sent before the answer is written before the answer.
             State::Answered(answer) => Poll::Ready(match self.outbox.next() {
                 Some(message) => {
                     self.state = State::Answered(answer);
@@ -138,7 +139,7 @@ impl Exchange {
     }
 }
 
-/// What is said of a request that has no more time when the server stops.
+/// The answer to a request whose time is up because the server stops.
 fn stopped() -> Failure {
     Failure::new(
         INTERNAL_ERROR,

@@ -1,11 +1,11 @@
-//! The resources that somebody follows, each with what it was like when it was last looked at.
+//! The resources that somebody follows, each with the version that was last seen.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many resources one session or stream may follow.
 pub(crate) const MOST: usize = 1000;
-/// How many bytes their addresses may have together: a client chooses them, and they are kept.
+/// How many bytes their addresses may have together: clients choose them, and they are kept.
 pub(crate) const MOST_BYTES: usize = 128 * 1024;
 
 /// The resources that somebody follows.
@@ -36,12 +36,12 @@ pub(crate) fn can_be_followed<'u>(uris: impl ExactSizeIterator<Item = &'u String
 }
 
 impl Followed {
-    /// Says whether one may be followed, as there is room for it or as it is followed already.
+    /// Says whether one more may be followed: there is room for it, or it is followed already.
     pub(crate) fn has_room_for(&self, uri: &str) -> bool {
         self.lock().has_room_for(uri)
     }
 
-    /// Follows one more, which has this version; says whether there was room for it.
+    /// Follows one more, whose version this is; says whether there was room for it.
     pub(crate) fn add(&self, uri: String, version: Option<String>) -> bool {
         let mut table = self.lock();
         let fits = table.has_room_for(&uri);
@@ -69,10 +69,10 @@ impl Followed {
         self.lock().versions.keys().cloned().collect()
     }
 
-    /// Takes a version that was just seen; says whether it is another one than before.
+    /// Takes note of a version that was just seen; says whether it is a new one.
     pub(crate) fn has_changed(&self, uri: &str, seen: String) -> bool {
         match self.lock().versions.get_mut(uri) {
-            // It is followed no more.
+            // It is no longer followed.
             None => false,
             Some(known) => {
                 let changed = known.as_ref().is_some_and(|known| *known != seen);

@@ -1,4 +1,4 @@
-//! What a server's owner implements to be called.
+//! The trait that a server's owner implements to answer calls.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,21 +17,21 @@ use crate::model::{
     ResourceContents, ResourceTemplate, ServerInfo, Tool, ToolResult,
 };
 
-/// What a client called that the handler was not asked for.
+/// A call that was refused before the handler was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Called<'a> {
-    /// A tool, by the name that the client gave; empty, where it gave none.
+    /// A tool, by the name that the client gave; empty if it gave none.
     Tool(&'a str),
     /// A resource, to read it.
     Resource(&'a str),
-    /// Resources, to be told of their changes: one of them, and how many more.
+    /// Resources, to be told of their changes: the first of them, and how many more there are.
     Follow(&'a str, usize),
     /// A completion.
     Completion,
 }
 
-/// Whose call does not get as far as the handler, as far as that is known by then.
+/// Who made a call that was refused, as far as that is known by then.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Origin<'a, P> {
@@ -45,50 +45,52 @@ pub struct Origin<'a, P> {
     pub request: Cow<'a, str>,
 }
 
-/// Why a call does not get as far as the handler.
+/// Why a call is refused before the handler is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallRefusal {
     /// There is no such tool for the principal.
     UnknownTool,
     /// There are no such resources for the principal, see [`Handler::may_follow`].
     UnknownResources,
-    /// The arguments are no object, or are not those that the headers name.
+    /// The arguments are not an object, or differ from those that the headers name.
     WrongArguments,
-    /// What the request says beside them is wrong: of its client, its session, or a state that is not its own.
+    /// Something else in the request is wrong: what it says of its client, its session, or a state
+    /// that is not its own.
     WrongRequest,
-    /// Too many requests of the principal run, or it follows too many resources.
+    /// Too many requests of the principal are running, or it follows too many resources.
     TooManyRequests,
 }
 
-/// Answers what clients ask, in the terms of the newest revision; older ones are served from the
-/// same answers.
+/// Answers what clients ask, in the terms of the newest revision; clients of older revisions are
+/// served from the same answers.
 ///
-/// Every returned future may be dropped at any point at which it waits: the client cancelled or hung
-/// up, the principal lost its rights, time ran out. Clean-up belongs into `Drop`.
+/// Every returned future may be dropped wherever it waits: the client cancelled or hung up, the
+/// principal lost its rights, or time ran out. So clean up in `Drop`.
 pub trait Handler: Send + Sync + 'static {
-    /// For whom calls are made.
+    /// The holder of credentials for whom calls are made.
     type Principal: Principal;
 
     /// Describes the server; asked once, when it is put behind a [`Service`](crate::Service).
     fn server(&self) -> &ServerInfo;
 
-    /// Names what is offered, now and later.
+    /// Says what is offered, now and later.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
     }
 
-    /// Lists the tools that `principal` may see, in an order that stays. Only these can be called.
+    /// Lists the tools that `principal` may see, in a stable order. Only these can be called.
     fn tools(&self, principal: &Self::Principal) -> Arc<[Tool]>;
 
-    /// Calls a tool that [`Handler::tools`] lists. What the model could mend (a bad argument, an
-    /// error of the tool's own) is a [`ToolResult`] with `is_error`, not a [`CallError`].
+    /// Calls a tool that [`Handler::tools`] lists. Return what the model could put right (a bad
+    /// argument, an error of the tool's own) as a [`ToolResult`] with `is_error`, not as a
+    /// [`CallError`].
     fn call_tool(
         &self,
         call: ToolCall,
         context: Context<Self::Principal>,
     ) -> impl Future<Output = Result<ToolResult, CallError>> + Send;
 
-    /// Is told of a call that does not get as far as the method of this trait that would answer it; the
+    /// Is told of a call that is refused before the method that would answer it is called. The
     /// client is told, too.
     fn call_refused(
         &self,
@@ -125,9 +127,9 @@ pub trait Handler: Send + Sync + 'static {
         async { Err(CallError::NotFound(uri)) }
     }
 
-    /// Gives a short text that is another one whenever a resource holds something else, and `None`
-    /// where that cannot be told now. It is asked every [`ServiceOptions::follow_interval`] while a
-    /// client of `principal` follows the resource; what else is known of changes goes through
+    /// Gives a short text that changes whenever the contents of the resource do, or `None` if that
+    /// cannot be told now. It is asked every [`ServiceOptions::follow_interval`] while a client of
+    /// `principal` follows the resource. Announce other changes that you know of through
     /// [`Changes`](crate::Changes).
     ///
     /// [`ServiceOptions::follow_interval`]: crate::ServiceOptions::follow_interval
@@ -139,16 +141,16 @@ pub trait Handler: Send + Sync + 'static {
         async { None }
     }
 
-    /// Says, without asking for it, whether there can be such a resource for the principal. Those of a
-    /// stream that there are not are told to [`Handler::call_refused`] together, and left out, so that
-    /// one request does not have as much told as it has names that cost nothing.
+    /// Says, without looking it up, whether the principal can have such a resource. For a stream,
+    /// the resources that it cannot have are left out and told to [`Handler::call_refused`]
+    /// together, so that a request with many names that cost nothing is not reported many times.
     fn may_follow(&self, _uri: &str, _principal: &Self::Principal) -> bool {
         true
     }
 
-    /// Begins to follow a resource for a client, which has asked to be told of its changes, and gives
-    /// what [`Handler::resource_version`] gives. An error refuses it: a subscription is answered with
-    /// the error, a stream goes on without the resource.
+    /// Begins to follow a resource for a client that has asked to be told of its changes, and gives
+    /// what [`Handler::resource_version`] gives. An error refuses it: a subscription is answered
+    /// with the error, and a stream goes on without the resource.
     fn follow_resource(
         &self,
         uri: &str,
@@ -157,16 +159,17 @@ pub trait Handler: Send + Sync + 'static {
         async move { Ok(self.resource_version(uri, context.principal()).await) }
     }
 
-    /// Is told that a client asks to follow a resource no more, whether it did or not. That a stream or
-    /// a session ends, and with it all that was followed in it, is not told.
+    /// Is told that a client asks to follow a resource no longer, whether it followed it or not. It
+    /// is not called when a stream or a session ends, and with it everything that was followed
+    /// there.
     fn unfollow_resource(&self, _uri: &str, _context: Context<Self::Principal>) {}
 
-    /// Lists the prompts that `principal` may see, in an order that stays. Only these can be got.
+    /// Lists the prompts that `principal` may see, in a stable order. Only these can be asked for.
     fn prompts(&self, _principal: &Self::Principal) -> Arc<[Prompt]> {
         Arc::new([])
     }
 
-    /// Fills in a prompt that [`Handler::prompts`] lists; its required arguments are there.
+    /// Fills in a prompt that [`Handler::prompts`] lists; its required arguments are given.
     fn get_prompt(
         &self,
         call: PromptCall,
@@ -189,7 +192,7 @@ pub trait Handler: Send + Sync + 'static {
         async { Ok(Completion::default()) }
     }
 
-    /// Tells how the server is, to anyone who asks at the health path, without credentials.
+    /// Says how the server is, to anyone who asks at the health path, without credentials.
     fn health(&self) -> impl Future<Output = Health> + Send {
         async { Health::up() }
     }
@@ -216,7 +219,7 @@ impl ToolCall {
 pub struct PromptCall {
     /// The prompt's name, as [`Handler::prompts`] gives it.
     pub name: String,
-    /// What fills its gaps.
+    /// The texts for its gaps.
     pub arguments: BTreeMap<String, String>,
 }
 
@@ -227,7 +230,7 @@ pub struct CompletionCall {
     pub reference: Reference,
     /// The argument's name.
     pub argument: String,
-    /// What is typed of it so far.
+    /// What was typed of it so far.
     pub value: String,
     /// Arguments that are known already (since 2025-06-18).
     pub known: BTreeMap<String, String>,
@@ -251,21 +254,21 @@ pub enum Reference {
     },
 }
 
-/// Why a call has no result: the client reads it as a JSON-RPC error.
+/// Why a call has no result; the client reads it as a JSON-RPC error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// The request does not make sense: -32602. The text is shown to the client.
     #[error("invalid parameters: {0}")]
     InvalidParams(String),
-    /// There is no such resource: -32602, until 2025-11-25 -32002.
+    /// There is no such resource: -32602, or -32002 until 2025-11-25.
     #[error("there is no resource `{0}`")]
     NotFound(String),
-    /// No error: the call waits for the client's side; [`Context::ask`] makes this.
+    /// Not an error: the call waits for the client's side. [`Context::ask`] makes this.
     #[error("the call waits for input")]
     InputRequired(Box<InputRequired>),
-    /// The client was asked and gave no answer, or could not be reached; [`Context::ask`] makes this.
-    /// A handler that can do without the answer goes on instead of returning it.
+    /// The client was asked and gave no answer, or could not be reached. [`Context::ask`] makes
+    /// this. A handler that can do without the answer goes on instead of returning it.
     #[error("{message}")]
     Unanswered {
         /// The code: -32603, or -32600 when the client could not be reached.
@@ -273,7 +276,7 @@ pub enum CallError {
         /// What the client reads.
         message: String,
     },
-    /// No error: the call goes on as a task; [`Context::go_on`] makes this.
+    /// Not an error: the call goes on as a task. [`Context::go_on`] makes this.
     #[error("the call goes on as a task")]
     GoesOn,
     /// The server failed: -32603. The cause is logged; the client reads "internal error".
@@ -286,7 +289,7 @@ pub enum CallError {
         code: i64,
         /// What the client reads.
         message: String,
-        /// More for programs.
+        /// Details for programs.
         data: Option<serde_json::Value>,
     },
 }
@@ -296,7 +299,7 @@ pub enum CallError {
 pub struct Health {
     /// The HTTP status: 200 if all is well, 503 if not.
     pub status: u16,
-    /// The JSON object in the body; everybody can read it.
+    /// The JSON object in the body; anybody can read it.
     pub body: Object,
 }
 

@@ -1,8 +1,9 @@
-//! What a handler asks of the client's side in the middle of a call.
+//! What a handler asks the client's side in the middle of a call.
 //!
-//! A handler asks through [`Context::ask`](crate::Context::ask) and is called again once the answers
-//! are there. From 2026-07-28 on the client repeats its request with them; until 2025-11-25 the
-//! server sends requests of its own and repeats the call by itself. The handler sees no difference.
+//! A handler asks through [`Context::ask`](crate::Context::ask), and is called again once the
+//! answers are there. From 2026-07-28 on the client repeats its request with the answers; until
+//! 2025-11-25 the server sends requests of its own and then repeats the call itself. The handler
+//! sees no difference.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,7 @@ pub enum InputRequest {
     Form {
         /// What the user reads.
         message: String,
-        /// An object of strings, numbers, booleans and choices.
+        /// The form's schema: an object of strings, numbers, booleans and choices.
         schema: Schema,
     },
     /// The user visits a web page (since 2025-11-25).
@@ -41,11 +42,11 @@ pub enum InputRequest {
 /// The answer to an [`InputRequest`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum InputResponse {
-    /// The user has seen the form or the page.
+    /// The user has reacted to the form or the page.
     Elicited {
         /// What the user did.
         action: ElicitAction,
-        /// What the form holds; check it against the schema again.
+        /// The filled-in form. Check it against the schema again.
         content: Object,
     },
     /// The model's message: the result of `sampling/createMessage`.
@@ -62,7 +63,7 @@ pub enum ElicitAction {
     Accept,
     /// Refused.
     Decline,
-    /// Did neither.
+    /// Closed it without a choice.
     Cancel,
 }
 
@@ -94,8 +95,8 @@ impl InputRequired {
         self
     }
 
-    /// Gives the handler's next round something to go on from, as
-    /// [`Context::state`](crate::Context::state). The client carries it, and cannot change it.
+    /// Gives the handler's next round something to go on from, which it finds in
+    /// [`Context::state`](crate::Context::state). The client carries it and cannot change it.
     pub fn state(mut self, state: impl Into<String>) -> Self {
         self.state = Some(state.into());
         self
@@ -103,7 +104,7 @@ impl InputRequired {
 }
 
 impl InputRequest {
-    /// Names the capability that the client would have to declare.
+    /// Names the capability that the client must have declared.
     pub(crate) fn lacking(&self, client: ClientCapabilities) -> Option<Lacking> {
         let (declared, lacking) = match self {
             Self::Form { .. } => (client.elicitation, Lacking::Elicitation),
@@ -122,7 +123,7 @@ impl InputRequest {
         }
     }
 
-    /// Gives the request's parameters; `key` identifies it where a revision wants that.
+    /// Gives the request's parameters; `key` identifies the request in revisions that want that.
     pub(crate) fn params(&self, key: &str, revision: Revision) -> Value {
         match self {
             Self::Form { message, schema } => {
@@ -144,7 +145,7 @@ impl InputRequest {
         }
     }
 
-    /// Reads an answer; one that does not fit the question is none.
+    /// Reads an answer; gives `None` if it does not fit the question.
     pub(crate) fn read(&self, answer: &RawValue) -> Option<InputResponse> {
         #[derive(Deserialize)]
         struct Elicited {
@@ -179,8 +180,8 @@ impl InputRequest {
     }
 }
 
-/// Puts a form into the words of 2025-06-18: choices with titles are written with `enumNames`, and
-/// a choice of several, which that revision cannot ask for, is left out.
+/// Writes a form as 2025-06-18 has it: choices with titles as `enumNames`. A choice of several is
+/// left out, as that revision cannot ask for it.
 fn simplify(schema: &mut Value) {
     let Some(Value::Object(properties)) = schema.get_mut("properties") else {
         return;
@@ -209,12 +210,12 @@ fn simplify(schema: &mut Value) {
     }
 }
 
-/// The answers that a call has so far, and what the handler left for itself.
+/// The answers that a call has so far, and the state that the handler left for itself.
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     pub(crate) answers: BTreeMap<String, Box<RawValue>>,
-    /// The questions that will have no answer, and why. Until 2025-11-25 only: later a client that
-    /// does not answer does not come back.
+    /// The questions that will get no answer, and why. Used until 2025-11-25 only: a later client
+    /// that does not answer does not repeat its request.
     pub(crate) unanswered: BTreeMap<String, Failure>,
     pub(crate) state: Option<String>,
 }

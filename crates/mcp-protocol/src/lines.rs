@@ -8,13 +8,13 @@ use crate::jsonrpc::{Id, Skim};
 
 /// What stands between two line breaks.
 pub(crate) enum Line {
-    /// Not blank, and within the limit.
+    /// A line that is not blank and within the limit.
     Whole(Vec<u8>),
-    /// Skipped; with the id of the request that it was.
+    /// A line that was too long and was skipped, with the request's id if it was a request.
     TooLong(Option<Id>),
 }
 
-/// Reads lines. Reading one may be broken off and taken up again.
+/// Reads lines. Reading one may be dropped and taken up again.
 pub(crate) struct Lines<R> {
     reader: BufReader<R>,
     line: Vec<u8>,

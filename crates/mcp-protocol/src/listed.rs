@@ -1,4 +1,4 @@
-//! Lists of tools as they are sent. Most principals see the same list, which is written once.
+//! Lists of tools as they are sent. Most principals see the same list, so it is written once.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -6,10 +6,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::model::{Json, Tool};
 use crate::revision::Revision;
 
-/// The lists that were sent last. A handler that hands out the same list again has it found here.
+/// The lists that were sent last. If a handler returns the same list again, it is found here.
 #[derive(Debug, Default)]
 pub(crate) struct Listed {
-    // Held for a look, or to enter a list that is written already.
+    // Held for a look, or to enter a list that was written already.
     known: RwLock<VecDeque<List>>,
 }
 
@@ -21,7 +21,7 @@ struct List {
 }
 
 impl Listed {
-    /// As many lists as are likely to be in use at once, in a revision or two.
+    /// As many lists as are likely to be in use at once, in one revision or two.
     const MOST: usize = 64;
 
     /// Gives the JSON of a whole list.

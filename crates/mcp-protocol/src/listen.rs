@@ -67,7 +67,7 @@ impl Filter {
 }
 
 impl<H: Handler> Service<H> {
-    /// Serves `subscriptions/listen`: acknowledges, then tells changes until the transport closes.
+    /// Serves `subscriptions/listen`: acknowledges, then tells of changes until the transport closes.
     pub(crate) async fn listen(
         &self,
         asking: &Asking<'_, H::Principal>,
@@ -95,7 +95,7 @@ impl<H: Handler> Service<H> {
                 )
                 .status(429)
             })?;
-        // Whoever reads the acknowledgement may rely on being told of what changes from then on.
+        // Whoever has read the acknowledgement may rely on being told of every change from then on.
         let mut follower = self.changes.follow(asking.scope.principal.name());
         let (filter, followed) = self.begin_to_follow(asking, wanted).await?;
         let acknowledged = json!({ "_meta": subscription(id), "notifications": &filter });
@@ -125,7 +125,7 @@ impl<H: Handler> Service<H> {
             () = closed(arrival.closing.clone()) => {}
         }
         if let Channel::Stdio(_) = arrival.channel {
-            // Where streams share one pipe, the end of one is told (2026-07-28, notifications/cancelled).
+            // Where streams share one pipe, the end of one is announced (2026-07-28, notifications/cancelled).
             let end = json!({ "requestId": id });
             let end = jsonrpc::write_notification("notifications/cancelled", &end);
             asking.outbox.send(end).await;
@@ -135,8 +135,9 @@ impl<H: Handler> Service<H> {
         Ok(jsonrpc::write_result(id, |out| reply.write(out)))
     }
 
-    /// Takes the first look at what a stream is to follow, within the time of one request. What there is
-    /// not is left out of the filter, and the handler is told; what is not reached in time is left out, too.
+    /// Looks for the first time at what a stream is to follow, within the time limit of one
+    /// request. Resources that do not exist are left out of the filter, and the handler is told of
+    /// them; those that are not reached in time are left out, too.
     async fn begin_to_follow(
         &self,
         asking: &Asking<'_, H::Principal>,
@@ -170,7 +171,7 @@ impl<H: Handler> Service<H> {
         Ok((filter, Arc::new(followed)))
     }
 
-    /// Tells the handler together of resources that a stream was to follow and does not.
+    /// Tells the handler, all at once, of resources that a stream asked to follow and does not.
     pub(crate) fn refuse_to_follow<'u>(
         &self,
         uris: impl ExactSizeIterator<Item = &'u String>,
@@ -184,7 +185,8 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    /// Tells a session over HTTP what it subscribed to, until it ends or the transport closes.
+    /// Tells a session over HTTP of changes that it subscribed to, until it ends or the transport
+    /// closes.
     pub(crate) fn stream(
         self: &Arc<Self>,
         session: Arc<Session>,
@@ -225,7 +227,7 @@ impl<H: Handler> Service<H> {
         Exchange::new(outbox, None, answer)
     }
 
-    /// Tells a conversation over stdio what its session subscribed to, once it has one.
+    /// Tells a client over stdio of changes that its session subscribed to, once it has a session.
     pub(crate) fn unsolicited(
         self: &Arc<Self>,
         conversation: Conversation,
@@ -259,7 +261,7 @@ impl<H: Handler> Service<H> {
         Exchange::new(outbox, None, answer)
     }
 
-    /// Looks every so often at what somebody follows, and tells what has changed. Never ends.
+    /// Looks regularly at what somebody follows, and tells what has changed. Never ends.
     async fn look<T>(
         &self,
         principal: &H::Principal,
@@ -281,7 +283,7 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    /// Gives what a resource is like now, if that can be told in time.
+    /// Gives the present version of a resource, if that is known in time.
     async fn version(&self, uri: &str, principal: &H::Principal) -> Option<String> {
         let version = self.handler.resource_version(uri, principal);
         self.limited(Box::pin(async { Ok(version.await) }))
@@ -294,7 +296,7 @@ impl<H: Handler> Service<H> {
 /// Where changes are told.
 struct Stream<'a> {
     outbox: &'a Outbox,
-    /// What changes are tagged with, where the revision has such.
+    /// What changes are tagged with, in revisions that have such a tag.
     id: Option<&'a Id>,
 }
 
@@ -303,7 +305,7 @@ impl<'a> Stream<'a> {
         Self { outbox, id: None }
     }
 
-    /// Tells a change, when a slow reader has left room for it.
+    /// Tells of a change, once a slow reader has left room for it.
     async fn tell(&self, change: &Change) {
         let mut params = Object::new();
         if let Some(id) = self.id {
@@ -338,6 +340,6 @@ async fn closed(closing: Option<watch::Receiver<bool>>) {
     {
         return;
     }
-    // A transport that is gone has dropped its streams, too.
+    // If the transport is gone, its streams have been dropped, too.
     std::future::pending().await
 }

@@ -9,7 +9,7 @@ use crate::rounds::Asking;
 use crate::service::Service;
 
 impl<H: Handler> Service<H> {
-    /// Lists what the principal can call. A list on one page is mostly written already.
+    /// Lists what the principal can call. A list that fits on one page is mostly written already.
     pub(crate) fn list_tools(&self, asking: &Asking<'_, H::Principal>) -> Result<Vec<u8>, Failure> {
         let name = "tools";
         let tools = self.handler.tools(&asking.scope.principal);

@@ -1,10 +1,10 @@
-//! The requests that clients send, and the revisions that have them.
+//! The methods that clients call, and the revisions that have them.
 
 use crate::model::Capabilities;
 use crate::revision::Revision;
 use crate::revision::Revision::{V2024_11_05, V2025_11_25, V2026_07_28};
 
-/// The method whose reply is a stream that stays.
+/// The method whose reply is a stream that stays open.
 pub(crate) const LISTEN: &str = "subscriptions/listen";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ const METHODS: [Entry; 18] = [
     entry("tasks/cancel", Method::CancelTask, MODERN, |offered| offered.tasks, Some(NamedBy::TaskId)),
 ];
 
-/// Finds the method of that name, whether a revision or this server has it or not.
+/// Finds the method with that name, whether or not a revision or this server has it.
 pub(crate) fn named(name: &str) -> Option<&'static Entry> {
     METHODS.iter().find(|entry| entry.name == name)
 }

@@ -7,15 +7,16 @@ use std::task::{Context, Waker};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-/// How many messages wait for a slow reader before news is left out, and everything else waits, too.
+/// How many messages may wait for a slow reader. Beyond that, news is dropped and other messages
+/// wait for room.
 const CAPACITY: usize = 256;
 
-/// A queue from a handler to whoever polls it. No task stands between the two.
+/// A queue from a handler to the task that polls it, with no other task in between.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     // Held for a push or a pop.
     state: Mutex<State>,
-    /// Told when there may be room again.
+    /// Notified when there may be room again.
     room: Notify,
 }
 
@@ -24,22 +25,22 @@ struct State {
     waiting: VecDeque<Bytes>,
     closed: bool,
     waker: Option<Waker>,
-    /// The last progress told, by whichever round of the request.
+    /// The last progress that was told, in whichever round of the request.
     progress: Option<f64>,
 }
 
 impl Outbox {
     /// Queues news, such as progress, unless too many messages wait already.
     pub(crate) fn tell(&self, news: impl Into<Bytes>) {
-        // What is left out is no loss: later news or the answer says more.
+        // Dropping it loses nothing: later news or the answer says more.
         let _told = self.push(&news.into());
     }
 
-    /// Queues a message that must not be lost, when there is room for it.
+    /// Queues a message that must not be lost, once there is room for it.
     pub(crate) async fn send(&self, message: impl Into<Bytes>) {
         let message = message.into();
         loop {
-            // It is told of room from here on.
+            // From here on it is notified of room.
             let room = self.room.notified();
             if self.push(&message) {
                 return;
@@ -48,7 +49,7 @@ impl Outbox {
         }
     }
 
-    /// Queues a message if there is room for it. One that nobody will read needs none.
+    /// Queues a message if there is room for it. A message that nobody will read needs no room.
     fn push(&self, message: &Bytes) -> bool {
         let waker = {
             let mut state = self.lock();
@@ -67,7 +68,7 @@ impl Outbox {
         true
     }
 
-    /// Takes the next message, or has the task woken at the next one.
+    /// Takes the next message, or has the task woken when there is one.
     pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Option<Bytes> {
         self.take(|state| state.waker = Some(context.waker().clone()))
     }
@@ -101,7 +102,7 @@ impl Outbox {
         is_further
     }
 
-    /// Drops what waits and what comes: the client cannot read it.
+    /// Drops the messages that wait and all that come: the client cannot read them.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use crate::context::LogLevel;
 use crate::jsonrpc::{self, Failure, Id, present};
 
-/// The parameters that any method has. Each is raw until its method asks for it, so that a wrong
-/// type is told with its name, and fields of other methods are ignored.
+/// The parameters that any method has. Each is kept raw until its method asks for it, so that a
+/// wrong type is reported with its name, and parameters of other methods are ignored.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Params<'a> {
@@ -53,7 +53,7 @@ pub(crate) struct Params<'a> {
 pub(crate) struct Meta<'a> {
     #[serde(borrow, rename = "progressToken")]
     pub(crate) progress_token: Option<&'a RawValue>,
-    /// Any value at all, even null, claims the modern era.
+    /// Any value, even null, claims the modern era.
     #[serde(
         borrow,
         default,
@@ -94,7 +94,7 @@ impl Meta<'_> {
     }
 }
 
-/// Reads a parameter that must be there.
+/// Reads a required parameter.
 pub(crate) fn required<'a, T: Deserialize<'a>>(
     name: &'static str,
     raw: Option<&'a RawValue>,
@@ -103,7 +103,7 @@ pub(crate) fn required<'a, T: Deserialize<'a>>(
     typed(name, raw)
 }
 
-/// Reads a parameter that may be absent.
+/// Reads an optional parameter.
 pub(crate) fn optional<T: DeserializeOwned>(
     name: &'static str,
     raw: Option<&RawValue>,
@@ -111,7 +111,7 @@ pub(crate) fn optional<T: DeserializeOwned>(
     raw.map(|raw| typed(name, raw)).transpose()
 }
 
-/// Reads a parameter that must be there and be an object.
+/// Reads a required parameter that must be an object.
 pub(crate) fn required_object<'a, T: Deserialize<'a>>(
     name: &'static str,
     raw: Option<&'a RawValue>,
@@ -120,8 +120,8 @@ pub(crate) fn required_object<'a, T: Deserialize<'a>>(
     read.ok_or_else(|| Failure::invalid_params(format!("`{name}` is missing")))
 }
 
-/// Reads a parameter that is an object, or absent. A list is refused, as serde would take it for the
-/// fields in their order.
+/// Reads an optional parameter that must be an object. A list is refused, because serde would read
+/// it as the fields in their order.
 pub(crate) fn optional_object<'a, T: Deserialize<'a>>(
     name: &'static str,
     raw: Option<&'a RawValue>,

@@ -1,4 +1,4 @@
-//! A limited number of places for each of many, and limited room for what is kept in them.
+//! A limited number of places for each key, and limited room for what is kept in them.
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::{HashMap, fast::RandomState};
 
-/// In how many tables the keys are, so that two that come at once seldom meet in one.
+/// How many tables the keys are spread over, so that two that come at once seldom meet in one.
 const TABLES: usize = 64;
-/// How many keys a table has before it forgets those that hold no place.
+/// How many keys a table may have before it forgets those that hold no place.
 const FEW: usize = 16;
 
-/// The most bytes that are kept without being counted: the number of places bounds how many there are.
+/// The largest size, in bytes, that is not counted: the number of places limits how many of these
+/// there are.
 const SHORT: usize = 64 << 10;
 
-/// How many places each key has taken, and how much is kept in them.
+/// How many places each key has taken, and how many bytes are kept in them.
 #[derive(Debug)]
 pub(crate) struct Places<K> {
     limit: usize,
@@ -34,7 +35,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Has so much room for each key, and for all of them together.
+    /// Has this much room for each key, and for all keys together.
     pub(crate) fn new(for_each: usize, for_all: usize) -> Self {
         Self {
             for_each,
@@ -47,7 +48,7 @@ impl Room {
 #[derive(Debug)]
 struct Table<K> {
     taken: HashMap<K, Arc<Taken>>,
-    /// With so many keys, those that hold no place are forgotten.
+    /// With this many keys, those that hold no place are forgotten.
     most: usize,
 }
 
@@ -85,7 +86,7 @@ impl<K: Eq + Hash> Places<K> {
         let table = self.tables[at].lock();
         let mut table = table.unwrap_or_else(PoisonError::into_inner);
         let taken = table.of(key, &self.room);
-        // It only becomes less without the lock.
+        // Without the lock the number can only become smaller.
         if taken.places.load(Ordering::Acquire) >= self.limit {
             return None;
         }
@@ -130,18 +131,18 @@ impl<K> Default for Table<K> {
     }
 }
 
-/// A place, or several of one key, given back when this is dropped.
+/// One place, or several of one key, given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     taken: Arc<Taken>,
     places: usize,
-    /// What is kept in it and counted.
+    /// The bytes that are kept in it and counted.
     bytes: usize,
 }
 
 impl Place {
-    /// Takes room for what is kept in the place from now on; says whether there is any. A key that keeps nothing yet
-    /// always has some, however much the others keep.
+    /// Takes room for what is to be kept in the place; says whether there was any. A key that keeps
+    /// nothing yet always gets some, however much the others keep.
     pub(crate) fn keep(&mut self, bytes: usize) -> bool {
         if bytes <= SHORT {
             return true;
@@ -149,7 +150,7 @@ impl Place {
         let Taken {
             bytes: own, room, ..
         } = &*self.taken;
-        // Taken before it is compared: of several at once, each sees those before it.
+        // Added before it is compared: of several at once, each sees those before it.
         let before = own.fetch_add(bytes, Ordering::AcqRel);
         let all = room.used.fetch_add(bytes, Ordering::AcqRel) + bytes;
         self.bytes += bytes;

@@ -44,14 +44,14 @@ impl Revision {
         }
     }
 
-    /// Tells whether each request carries its own revision and capabilities (2026-07-28 and later),
+    /// Says whether each request carries its own revision and capabilities (2026-07-28 and later),
     /// instead of an `initialize` handshake.
     pub fn is_modern(self) -> bool {
         self > Self::LATEST_LEGACY
     }
 
-    /// Names the revisions that need no handshake. Listing older ones as supported would send a
-    /// client that tries them without `initialize` round in circles.
+    /// Names the revisions that need no handshake. If older ones were listed as supported, a client
+    /// might try them without `initialize` again and again.
     pub(crate) fn modern_names() -> Vec<&'static str> {
         Self::ALL
             .into_iter()
@@ -60,8 +60,8 @@ impl Revision {
             .collect()
     }
 
-    /// Chooses what `initialize` answers: the revision asked for if it has that handshake, else the
-    /// newest that has.
+    /// Chooses what `initialize` answers: the requested revision if it has that handshake, else the
+    /// newest one that has.
     pub(crate) fn negotiate(asked: &str) -> Self {
         Self::parse(asked)
             .filter(|revision| !revision.is_modern())

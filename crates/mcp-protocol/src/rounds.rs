@@ -1,5 +1,5 @@
-//! Calls that may ask the client's side, in rounds: in replies and repeated requests from 2026-07-28
-//! on, in requests of the server until 2025-11-25.
+//! Calls that may ask the client's side, in rounds: from 2026-07-28 on by replies and repeated
+//! requests, until 2025-11-25 by requests of the server.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +36,7 @@ pub(crate) struct Asking<'a, P> {
     pub(crate) outbox: Arc<Outbox>,
 }
 
-/// What the rounds of a request came to, as far as this request goes.
+/// The result of a request's rounds, as far as this request goes.
 #[derive(Debug)]
 pub(crate) enum Outcome<T> {
     Complete(T),
@@ -118,7 +118,7 @@ impl<'a, P: Principal> Asking<'a, P> {
         }
     }
 
-    /// Says what a state that the client carries is good for.
+    /// Says which request a state that the client carries is good for.
     fn purpose(&self) -> Purpose<'_> {
         let text = |raw: Option<&'a RawValue>| raw.map_or("", RawValue::get);
         Purpose {
@@ -168,7 +168,7 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    /// Calls the handler until it needs no more answers, or the client has to bring them.
+    /// Calls the handler until it needs no more answers, or until the client must bring them.
     pub(crate) async fn rounds<T, F>(
         &self,
         asking: &mut Asking<'_, H::Principal>,
@@ -251,7 +251,7 @@ impl<H: Handler> Service<H> {
         }))
     }
 
-    /// Reads the answers that a repeated request brings, and the state that it carries.
+    /// Reads the answers that a repeated request brings, and its state.
     pub(crate) fn inputs(&self, asking: &Asking<'_, H::Principal>) -> Result<Inputs, Failure> {
         if !asking.scope.revision.is_modern() {
             return Ok(Inputs::default());
@@ -274,7 +274,7 @@ impl<H: Handler> Service<H> {
         Ok(inputs)
     }
 
-    /// Makes the result that sends the client for answers.
+    /// Makes the result that asks the client for answers.
     fn hand_out(
         &self,
         asking: &Asking<'_, H::Principal>,
@@ -295,8 +295,8 @@ impl<H: Handler> Service<H> {
         Asked { requests, state }
     }
 
-    /// Asks a client of an older revision, which has a session and reads a stream; adds what came of
-    /// each question.
+    /// Asks a client of an older revision, which has a session and reads a stream; adds the outcome
+    /// of each question.
     async fn ask(
         &self,
         asking: &Asking<'_, H::Principal>,
@@ -355,7 +355,7 @@ impl<H: Handler> Service<H> {
     }
 }
 
-/// Gives the answers that the handler has used, which it will use again in its next round.
+/// Gives the answers that the handler has used, as it will use them again in its next round.
 pub(crate) fn read_answers<P>(call: &Circumstances<P>) -> BTreeMap<String, Box<RawValue>> {
     let read = call.read.lock().unwrap_or_else(PoisonError::into_inner);
     let answers = call
@@ -368,7 +368,7 @@ pub(crate) fn read_answers<P>(call: &Circumstances<P>) -> BTreeMap<String, Box<R
         .collect()
 }
 
-/// Refuses a request whose client would have to declare more.
+/// Refuses a request whose client would have to declare further capabilities.
 pub(crate) fn lacking(lacking: Lacking, revision: Revision) -> Failure {
     let required = lacking.declaration();
     let message = format!("the client does not declare what this needs: {required}");

@@ -11,11 +11,11 @@ use sha2::Sha256;
 
 use crate::input::Inputs;
 
-/// Tells the form apart from later ones.
+/// The version of the format.
 const FORM: u8 = 1;
 const MAC_BYTES: usize = 32;
 
-/// What a sealed state is good for: the same request, of the same principal, for a while.
+/// What a sealed state is good for: the same request of the same principal, for a limited time.
 #[derive(Debug)]
 pub(crate) struct Purpose<'a> {
     pub(crate) principal: &'a str,
@@ -24,7 +24,7 @@ pub(crate) struct Purpose<'a> {
     pub(crate) arguments: &'a str,
 }
 
-/// Seals and opens states. Made of random bytes, it knows the states of this process only.
+/// Seals and opens states. Its key is random, so it opens states of this process only.
 pub(crate) struct Sealer {
     key: Hmac<Sha256>,
     lifetime: Duration,
@@ -57,7 +57,7 @@ impl Sealer {
         Self { key, lifetime }
     }
 
-    /// Makes the opaque text of what the next round needs.
+    /// Seals what the next round needs, as an opaque text.
     pub(crate) fn seal(&self, inputs: &Inputs, purpose: &Purpose<'_>, now: SystemTime) -> String {
         let content = Sealed {
             state: &inputs.state,
@@ -73,7 +73,7 @@ impl Sealer {
         Base64UrlUnpadded::encode_string(&sealed)
     }
 
-    /// Reads a state that this sealer made for the same purpose and that is not too old.
+    /// Opens a state, if this sealer made it for the same purpose and it is not too old.
     pub(crate) fn open(
         &self,
         text: &str,
@@ -105,7 +105,7 @@ impl Sealer {
             arguments,
         } = purpose;
         for part in [principal, method, name, arguments] {
-            // With its length before it, no part can pass for another one.
+            // Each part comes with its length, so that no part can pass for another one.
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());
         }

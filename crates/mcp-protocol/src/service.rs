@@ -30,7 +30,7 @@ use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::tasks::Tasks;
 
-/// The longest time that options may name: what is longer cannot be added to every clock.
+/// The longest time that options may name: a longer one cannot be added to every clock.
 pub(crate) const LONGEST_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A [`Handler`] behind the protocol's rules; the transports [`http`](crate::http) and
@@ -38,7 +38,7 @@ pub(crate) const LONGEST_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60
 pub struct Service<H> {
     pub(crate) handler: H,
     pub(crate) options: ServiceOptions,
-    /// In milliseconds; what the options say, until somebody says otherwise.
+    /// In milliseconds: the option's value, until it is changed.
     request_timeout: AtomicU64,
     pub(crate) described: Described,
     pub(crate) listed: Listed,
@@ -61,10 +61,10 @@ impl<H> fmt::Debug for Service<H> {
     }
 }
 
-/// The limits that hold on every transport. A time of more than a year counts as a year.
+/// The limits on every transport. A time of more than a year counts as a year.
 #[derive(Clone, Debug)]
 pub struct ServiceOptions {
-    /// How many tools, resources or prompts one page of a list holds; further ones need a cursor.
+    /// How many tools, resources or prompts one page of a list has; the next ones need a cursor.
     pub page_size: usize,
     /// How long a handler may take to answer one request.
     pub request_timeout: Duration,
@@ -74,27 +74,28 @@ pub struct ServiceOptions {
     pub max_rounds: usize,
     /// How many messages a batch may hold; only 2024-11-05 and 2025-03-26 have batches.
     pub max_batch: usize,
-    /// After how long without a request a session of an older revision ends.
+    /// How long a session of an older revision may be without a request before it ends.
     pub session_idle_timeout: Duration,
-    /// How many sessions a principal may have; one more ends its longest unused one.
+    /// How many sessions a principal may have; one more ends the one that was unused for longest.
     pub max_sessions_per_principal: usize,
-    /// How many requests of a principal run at once, still arrive, or have an answer that is not read yet; further ones
-    /// are refused.
+    /// How many requests a principal may have that run, are still arriving, or have an answer that
+    /// the client has not read yet; further ones are refused.
     pub max_requests_per_principal: usize,
-    /// How many bytes the answers of a principal take that are not read yet, and its requests that still arrive; in place
-    /// of a further one of more than 64 KiB comes an error. One answer may be as long as it is.
+    /// How many bytes a principal may have in answers that are not read yet and in requests that
+    /// are still arriving. Beyond that, an answer of more than 64 KiB is replaced by an error. A
+    /// single answer may have any length.
     pub max_unread_bytes_per_principal: usize,
     /// The same for all principals together.
     pub max_unread_bytes: usize,
     /// How many streams of changes (`subscriptions/listen`) a principal may have open.
     pub max_streams_per_principal: usize,
-    /// How often it is looked whether a resource that a client follows has changed.
+    /// How often a resource that a client follows is checked for changes.
     pub follow_interval: Duration,
     /// How long clients may keep lists and descriptions (`ttlMs`).
     pub list_lifetime: Duration,
     /// How long a task and its result are kept.
     pub task_lifetime: Duration,
-    /// How many tasks a principal may have; further ones push out its oldest that has ended.
+    /// How many tasks a principal may have; one more removes its oldest task that has ended.
     pub max_tasks_per_principal: usize,
 }
 
@@ -121,7 +122,7 @@ impl Default for ServiceOptions {
 }
 
 impl ServiceOptions {
-    /// The same, within what can be counted with.
+    /// The same options, with times that clocks can add.
     fn bounded(mut self) -> Self {
         for time in [
             &mut self.request_timeout,
@@ -151,7 +152,7 @@ pub(crate) enum Channel {
     Stdio(Conversation),
 }
 
-/// The session of a conversation over stdio, once there is one.
+/// The session of a client over stdio, once there is one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conversation(Arc<Mutex<Option<Arc<Session>>>>);
 
@@ -220,7 +221,7 @@ impl<H: Handler> Service<H> {
                 options.session_idle_timeout,
                 options.max_sessions_per_principal,
             ),
-            // A client that carries a state may ask its user in the meantime.
+            // A client that carries a state may be asking its user in the meantime.
             sealer: Sealer::new(key, 2 * options.input_timeout),
             tasks: Tasks::new(options.task_lifetime, options.max_tasks_per_principal),
             requests: Places::with_room(
@@ -236,7 +237,7 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    /// Gives requests that begin from now on another time
+    /// Gives requests that begin from now on another time limit
     /// ([`request_timeout`](ServiceOptions::request_timeout)).
     pub fn set_request_timeout(&self, timeout: Duration) {
         self.request_timeout
@@ -247,18 +248,18 @@ impl<H: Handler> Service<H> {
         Duration::from_millis(self.request_timeout.load(Ordering::Relaxed))
     }
 
-    /// Cancels all tasks. They run beside the transports, and end with this or with the runtime.
+    /// Cancels all tasks. Tasks run beside the transports; without this they end with the runtime.
     pub fn cancel_tasks(&self) {
         self.tasks.cancel_all();
     }
 
-    /// Gives the means to say that something changed.
+    /// Gives the means to announce changes.
     pub fn changes(&self) -> &Changes {
         &self.changes
     }
 
-    /// Gives a request that still arrives its place among those of its principal, if there is one, with room for so
-    /// many bytes.
+    /// Gives a request that is still arriving its place among those of its principal, with room for
+    /// so many bytes, if there is one.
     pub(crate) fn claim(&self, principal: &H::Principal, bytes: usize) -> Option<Place> {
         let mut place = self.requests.enter(principal.name())?;
         place.keep(bytes).then_some(place)
@@ -315,7 +316,7 @@ impl<H: Handler> Service<H> {
         Ok(())
     }
 
-    /// Runs a request of a batch to its answer, or until it is stopped; it can send nothing else.
+    /// Runs one request of a batch until it is answered or stopped; it can send nothing else.
     pub(crate) async fn answer_in_batch(
         self: &Arc<Self>,
         request: Request,
@@ -379,7 +380,7 @@ impl<H: Handler> Service<H> {
     }
 }
 
-/// Makes a panic of the handler a failure of its request.
+/// Turns a panic of the handler into a failure of its request.
 pub(crate) fn caught<T>(
     work: impl Future<Output = Result<T, Failure>>,
     method: &str,

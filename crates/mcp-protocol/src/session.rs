@@ -1,4 +1,4 @@
-//! A session: what a handshake of the older revisions agreed on, and what runs under it.
+//! A session: what the handshake of an older revision agreed on, and what runs under it.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ pub(crate) type Outcome = Result<Box<RawValue>, Box<RawValue>>;
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: RandomId,
-    /// The name of the principal that it belongs to.
+    /// The name of the principal that owns it.
     owner: String,
     pub(crate) revision: Revision,
     pub(crate) client: ClientCapabilities,
@@ -38,20 +38,20 @@ pub(crate) struct Session {
     last_used: Moment,
     has_ended: AtomicBool,
     end: Notify,
-    /// After how long without a request it ends, where it does.
+    /// How long it may be without a request before it ends, if that is limited.
     idle_timeout: OnceLock<Duration>,
-    /// What goes with the session; nothing any more when it has ended. Held for one look.
+    /// Values that are dropped with the session; `None` when it has ended. Held for one look.
     attached: Mutex<Option<Vec<Attached>>>,
 }
 
-/// A value that somebody else knows the meaning of.
+/// A value whose meaning the handler knows.
 type Attached = Box<dyn Any + Send + Sync>;
 
 #[derive(Debug)]
 struct State {
     log_level: LogLevel,
-    /// Each with what tells it from an earlier one of the same identifier, which clients must not give
-    /// twice (2025-11-25, basic, Requests) and some do.
+    /// Each with a number that tells it from an earlier request of the same identifier. Clients
+    /// must not use an identifier twice (2025-11-25, basic, Requests), and some do.
     running: HashMap<Id, (u64, oneshot::Sender<()>)>,
     last_begun: u64,
     asked: HashMap<u64, oneshot::Sender<Outcome>>,
@@ -59,7 +59,7 @@ struct State {
     has_stream: bool,
 }
 
-/// A time that is moved without a lock.
+/// A time that can be changed without a lock.
 #[derive(Debug)]
 struct Moment {
     begin: Instant,
@@ -124,7 +124,7 @@ impl Session {
         self.lock().log_level = level;
     }
 
-    /// Enters a running request, so that it can be cancelled until the guard is dropped.
+    /// Registers a running request, so that it can be cancelled until the guard is dropped.
     pub(crate) fn begin(self: &Arc<Self>, id: &Id) -> (Running, oneshot::Receiver<()>) {
         let (cancel, cancelled) = oneshot::channel();
         let number = {
@@ -148,7 +148,7 @@ impl Session {
     pub(crate) fn cancel(&self, id: &Id) {
         let cancel = self.lock().running.remove(id);
         if let Some((_, cancel)) = cancel {
-            // It may have ended just now.
+            // The request may have ended just now.
             let _sent = cancel.send(());
         }
     }
@@ -178,7 +178,7 @@ impl Session {
         within(limit, exchange).await?.ok()
     }
 
-    /// Takes the client's answer to a request; tells whether one was waiting for it.
+    /// Takes the client's answer to a request; says whether one was waiting for it.
     pub(crate) fn settle(&self, response: Response) -> bool {
         let Id::Number(id) = &response.id else {
             return false;
@@ -187,7 +187,7 @@ impl Session {
         asked.is_some_and(|asked| asked.send(response.outcome).is_ok())
     }
 
-    /// Takes the one place of a stream for unsolicited messages, until the guard is dropped.
+    /// Takes the session's only place for a stream of unsolicited messages, until the guard is dropped.
     pub(crate) fn open_stream(self: &Arc<Self>) -> Option<OpenStream> {
         let mut state = self.lock();
         let free = !std::mem::replace(&mut state.has_stream, true);
@@ -195,8 +195,8 @@ impl Session {
         free.then(|| OpenStream(Arc::clone(self)))
     }
 
-    /// Ends the session: what runs under it is dropped, its stream ends, and what was attached to it
-    /// goes.
+    /// Ends the session: what runs under it is dropped, its stream ends, and the values that were
+    /// attached to it are dropped.
     pub(crate) fn end(&self) {
         self.has_ended.store(true, Ordering::SeqCst);
         self.end.notify_waiters();
@@ -221,17 +221,17 @@ impl Session {
         self.last_used.time()
     }
 
-    /// Tells whether a request runs under it.
+    /// Says whether a request runs under it.
     pub(crate) fn is_in_use(&self) -> bool {
         !self.lock().running.is_empty()
     }
 
-    /// Notes a use of it.
+    /// Notes that it was used.
     pub(crate) fn use_at(&self, now: Instant) {
         self.last_used.set(now);
     }
 
-    /// Has it end when it was not used for so long.
+    /// Makes it end when it was unused for this long.
     pub(crate) fn end_after(&self, idle: Duration) {
         self.idle_timeout.get_or_init(|| idle);
     }
@@ -246,7 +246,7 @@ impl Session {
 
     /// Completes when the session has ended.
     pub(crate) async fn ended(&self) {
-        // It is told of an end from here on.
+        // From here on it is notified of an end.
         let end = self.end.notified();
         if !self.has_ended.load(Ordering::SeqCst) {
             end.await;

@@ -1,4 +1,4 @@
-//! All sessions, and whose each is.
+//! All sessions, and who owns each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::by_owner::ByOwner;
 use crate::session::{RandomId, Session};
 
-/// How often in an idle time-out it is looked for sessions of principals that do not come any more.
+/// How often in an idle time-out sessions of principals that do not come any more are looked for.
 const SWEEPS: u32 = 8;
 
 /// All sessions. A session is found only by the principal that opened it.
@@ -37,8 +37,8 @@ impl Sessions {
         }
     }
 
-    /// Enters a session. Clients seldom end theirs: now and then idle ones make room, and where a
-    /// principal has too many, its longest unused one does.
+    /// Enters a session. Clients seldom end their own: now and then idle sessions are removed, and
+    /// if a principal has too many, the one that was unused for longest is.
     pub(crate) fn enter(&self, session: Arc<Session>, now: Instant) {
         session.end_after(self.idle_timeout);
         let is_idle = |other: &Entry| !self.is_fresh(&other.session, now);
@@ -56,7 +56,8 @@ impl Sessions {
         }
     }
 
-    /// Finds a session of `owner`; an unknown one, an idle one and another principal's are alike.
+    /// Finds a session of `owner`. An unknown session, an idle one and another principal's are
+    /// treated alike.
     pub(crate) fn find(&self, id: &str, owner: &str) -> Option<Arc<Session>> {
         let session = self.table.look(owner, |own| {
             let entry = own.iter().find(|entry| entry.id.as_str() == id)?;
@@ -104,8 +105,9 @@ impl Entry {
     }
 }
 
-/// Takes out the longest unused session, which is one with a running request only where all have one. Only those are
-/// looked at that may be it.
+/// Takes out the session that was unused for longest; one with a running request only if all have
+/// one. What was seen of a session may be out of date, and is looked up again only for a session
+/// that may be the one.
 fn take_oldest(own: &mut Vec<Entry>, now: Instant) -> Option<Entry> {
     loop {
         let oldest = (0..own.len()).min_by_key(|at| own[*at].seen)?;

@@ -1,4 +1,4 @@
-//! One JSON message a line, over a pair of streams.
+//! One JSON message per line, over a pair of streams.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -24,15 +24,16 @@ use crate::service::{self, Arrival, Channel, Conversation, Service};
 /// The limits of the stdio transport.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The longest line in bytes; a request that is longer is refused, anything else skipped.
+    /// The longest line in bytes. A longer request is refused, and anything else that is longer is
+    /// skipped.
     pub max_line_bytes: usize,
     /// How many requests run at once; further ones are answered with an error.
     pub max_requests: usize,
-    /// How long running requests may go on after the end of the input; then they are answered with an
-    /// error.
+    /// How long running requests may go on after the end of the input; after that they are answered
+    /// with an error.
     pub drain_timeout: Duration,
-    /// How long they may go on once the server is told to stop. Clients kill a server that has not ended
-    /// two seconds after SIGTERM.
+    /// How long they may go on once the server is told to stop. Clients kill a server that has not
+    /// ended two seconds after SIGTERM.
     pub stop_timeout: Duration,
 }
 
@@ -47,12 +48,14 @@ impl Default for Options {
     }
 }
 
-/// Serves one client, as `principal`, until its input ends, `shutdown` completes or the principal is
-/// revoked. Requests run concurrently; only messages are written. Those that run at the end may go on for as
-/// long as the options say, and are answered with an error then.
+/// Serves one client, as `principal`, until its input ends, `shutdown` completes or the principal
+/// loses its rights. Requests run concurrently, and their messages are written one at a time.
+/// Requests that still run at the end may go on for as long as the options say, and are then
+/// answered with an error.
 ///
-/// tokio reads standard input in a thread that nothing can end. A runtime that is dropped waits for it,
-/// which `tokio::main` does: a program whose principal may be revoked, or that is told to stop, ends with
+/// tokio reads standard input in a thread that cannot be ended, and a runtime that is dropped, as
+/// `tokio::main` does, waits for that thread. So a program whose principal may lose its rights, or
+/// that is told to stop, must end with
 /// [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) instead.
 ///
 /// # Errors
@@ -100,7 +103,7 @@ pub async fn serve<H: Handler>(
     }
 }
 
-/// Takes what comes, and says what there is to say, until the end of the input.
+/// Reads what comes and writes what is to be said, until the end of the input.
 async fn hear_all<H: Handler>(
     peer: &mut Peer<H>,
     lines: &mut Lines<impl AsyncRead + Unpin>,
@@ -120,7 +123,7 @@ async fn hear_all<H: Handler>(
     }
 }
 
-/// Says and writes everything to the end.
+/// Finishes everything, and writes all of it.
 async fn finish<H: Handler, W: AsyncWrite + Unpin>(
     peer: &mut Peer<H>,
     output: &mut Output<W>,
@@ -144,20 +147,20 @@ struct Peer<H: Handler> {
     principal: H::Principal,
     options: Options,
     conversation: Conversation,
-    /// The changes that a session is told of without asking each time.
+    /// The changes that a session subscribed to.
     unsolicited: Exchange,
     unheard: Unheard,
     /// In the order of their arrival, so that `initialize` comes before what relies on it.
     running: Vec<Running>,
     closing: watch::Sender<bool>,
-    /// Told when what runs in batches has no more time.
+    /// Notified when requests in batches have no more time.
     stopping: watch::Sender<bool>,
 }
 
 /// What runs for the other side.
 enum Running {
     One(Id, Exchange),
-    /// A batch of so many requests, and the answers that it has so far.
+    /// A batch of this many requests, and the answers that it has so far.
     Batch(
         usize,
         Pin<Box<dyn Future<Output = Vec<Option<Bytes>>> + Send>>,
@@ -182,8 +185,8 @@ impl<H: Handler> Peer<H> {
         }
     }
 
-    /// Takes the lines that came, as long as there is room for what they are answered: what is refused is
-    /// answered as well, so a client that does not read is not heard.
+    /// Takes the lines that came, as long as there is room for their answers. Refusals are answers
+    /// as well, so a client that does not read is not listened to.
     fn hear<W>(&mut self, output: &mut Output<W>) {
         while !output.is_full()
             && let Some(line) = self.unheard.pop()
@@ -236,9 +239,9 @@ impl<H: Handler> Peer<H> {
         self.begin(Running::One(id, exchange), output);
     }
 
-    /// Runs something to where it waits first: the next line may rely on it, or cancel it.
+    /// Runs something until it first waits: the next line may rely on it, or cancel it.
     fn begin<W>(&mut self, mut running: Running, output: &mut Output<W>) {
-        // Whoever waits for something polls all that runs before.
+        // Whoever waits polls everything that was started before.
         match running.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Said::Last(message)) => return output.push_all(message),
             Poll::Ready(Said::Message(message)) => output.push(&message),
@@ -327,7 +330,7 @@ impl<H: Handler> Peer<H> {
         self.closing.send_replace(true);
     }
 
-    /// Drops what still runs: it is answered that there is no more time.
+    /// Drops what still runs, and answers that there is no more time.
     fn stop(&mut self) {
         for running in &mut self.running {
             if let Running::One(_, exchange) = running {
@@ -337,7 +340,7 @@ impl<H: Handler> Peer<H> {
         self.stopping.send_replace(true);
     }
 
-    /// Runs everything until something is said, or has ended silently.
+    /// Runs everything until there is something to say, or something has ended silently.
     async fn step(&mut self) -> Option<Vec<u8>> {
         std::future::poll_fn(|context| {
             let mut index = 0;
@@ -360,8 +363,8 @@ impl<H: Handler> Peer<H> {
     }
 }
 
-/// Lines that came while there was no room for what they are answered. They are read nevertheless, as the end
-/// of the input stands behind them.
+/// Lines that came while there was no room for their answers. They are read all the same, because
+/// the end of the input comes after them.
 #[derive(Default)]
 struct Unheard {
     lines: VecDeque<Line>,
@@ -388,7 +391,7 @@ impl Unheard {
     }
 }
 
-/// What a line takes in memory, about.
+/// Roughly how much memory a line takes.
 fn weight(line: &Line) -> usize {
     let text = match line {
         Line::Whole(text) => text.len(),
@@ -434,7 +437,7 @@ fn too_many(id: &Id) -> Vec<u8> {
     jsonrpc::write_failure(Some(id), &failure)
 }
 
-/// The one writer. Writing may be broken off and taken up again.
+/// The only writer. Writing may be dropped and taken up again.
 struct Output<W> {
     writer: W,
     waiting: Vec<u8>,
@@ -442,7 +445,8 @@ struct Output<W> {
     flushed: bool,
 }
 
-/// How many bytes wait for a slow reader before requests wait too, those that run and those to come.
+/// How many bytes may wait for a slow reader before requests wait, too: those that run and those to
+/// come.
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 
 impl<W> Output<W> {
@@ -485,7 +489,7 @@ impl<W: AsyncWrite + Unpin> Output<W> {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             self.written += count;
-            // A reader that never quite catches up must not make this grow for ever.
+            // With a reader that never quite catches up, this must not grow for ever.
             if 2 * self.written >= self.waiting.len() {
                 self.waiting.drain(..self.written);
                 self.written = 0;

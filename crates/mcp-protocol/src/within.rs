@@ -1,4 +1,4 @@
-//! A limit of time that costs nothing for what is there at once.
+//! A time limit that costs nothing for what is ready at once.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 /// Waits for a future; `None` if it takes longer than `limit`.
 ///
-/// Most of what a request waits for is there when it is asked for, and no timer is set then.
+/// Most of what a request waits for is ready at once, and then no timer is set.
 pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut timer = pin!(None);
@@ -19,7 +19,7 @@ pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) 
             return done.map(Some);
         }
         if timer.is_none() {
-            // It ends in time even where the future uses up all the turns of its task.
+            // The timer is looked at even if the future uses up its task's budget.
             timer.set(Some(unconstrained(sleep(limit))));
         }
         let timer = timer.as_mut().as_pin_mut().expect("it was just set");

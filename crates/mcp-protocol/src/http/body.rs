@@ -15,7 +15,7 @@ use crate::jsonrpc::{Failure, INTERNAL_ERROR};
 use crate::places::Place;
 use crate::within::within;
 
-/// How much of a body is read that nobody wants.
+/// How many bytes of an unwanted body are read.
 const DISCARDED_BYTES: usize = 64 * 1024;
 /// How long that may take.
 const DISCARD_TIME: Duration = Duration::from_millis(500);
@@ -104,8 +104,9 @@ fn too_much() -> Failure {
     Failure::new(INTERNAL_ERROR, told).status(429)
 }
 
-/// Reads a little of what a client still sends although its request is answered. HTTP/2 has such a request ended by a reset
-/// behind the answer (RFC 9113, section 8.1), and some clients take that for a failure and show no answer.
+/// Reads a little of what a client still sends although its request is answered. In HTTP/2 such a
+/// request is otherwise ended by a reset after the answer (RFC 9113, section 8.1), which some
+/// clients take for a failure, and then show no answer.
 pub(super) async fn discard<B: Body>(mut body: Pin<&mut B>) {
     let reading = async {
         let mut left = DISCARDED_BYTES;

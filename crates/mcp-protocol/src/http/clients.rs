@@ -1,4 +1,4 @@
-//! Who connects, whose requests those are, and how many of them one may have.
+//! Who connects, whose requests come over a connection, and how many one client may have.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -8,7 +8,7 @@ use super::forwarded::{Proxies, Unnamed};
 use super::options::Options;
 use crate::places::{Place, Places};
 
-/// The rules for connections, and who has how many.
+/// The rules for connections, and how many each client has.
 pub(super) struct Clients {
     proxies: Option<Proxies>,
     places: Places<IpAddr>,
@@ -18,14 +18,14 @@ pub(super) struct Clients {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
     pub(super) address: IpAddr,
-    /// It is a trusted proxy, and its requests are those of others.
+    /// It is a trusted proxy, and its requests are other clients'.
     is_proxy: bool,
 }
 
 /// Whose a request is.
 pub(super) struct Client {
     pub(super) address: IpAddr,
-    /// What it holds until its reply is written, where it does not hold its connection.
+    /// The place that it takes until its reply is written, if its connection takes none.
     pub(super) place: Option<Place>,
 }
 
@@ -38,7 +38,7 @@ pub(super) enum Unwelcome {
     TooMany(#[from] TooMany),
 }
 
-/// One party has all that it may have.
+/// The client has as many as it may have.
 #[derive(Debug, thiserror::Error)]
 #[error("too many requests at once from this address; wait for some of them to end")]
 pub(super) struct TooMany;
@@ -51,7 +51,7 @@ impl Clients {
         }
     }
 
-    /// Says what is known of who has connected.
+    /// Says what is known of the other end of a connection.
     pub(super) fn peer(&self, address: IpAddr) -> Peer {
         let proxies = self.proxies.as_ref();
         Peer {
@@ -60,8 +60,8 @@ impl Clients {
         }
     }
 
-    /// Takes a place for a connection, if its peer has one left. A trusted proxy needs none: it connects
-    /// for everybody, and they would be shut out together.
+    /// Takes a place for a connection, if its peer has one left. A trusted proxy needs none: it
+    /// connects for all its clients, and they would be shut out together.
     pub(super) fn connect(&self, peer: &Peer) -> Result<Option<Place>, TooMany> {
         if peer.is_proxy {
             return Ok(None);
@@ -69,7 +69,7 @@ impl Clients {
         self.place(peer.address).map(Some)
     }
 
-    /// Finds whose request came over a connection.
+    /// Finds out whose request came over a connection.
     pub(super) fn client(&self, peer: &Peer, headers: &HeaderMap) -> Result<Client, Unwelcome> {
         let Some(proxies) = self.proxies.as_ref().filter(|_| peer.is_proxy) else {
             return Ok(Client {
@@ -96,7 +96,8 @@ impl Unwelcome {
     }
 }
 
-/// Gives what one party can be expected to hold: an IPv4 address, or an IPv6 network of 64 bits.
+/// Gives the network that one client can be expected to hold: an IPv4 address, or an IPv6 network
+/// of 64 bits.
 pub fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {

@@ -1,13 +1,13 @@
-//! When a server stops: first its streams of changes end, then what still runs.
+//! How a server stops: first its streams of changes end, then what still runs.
 
 use tokio::sync::watch;
 
-/// What tells that a server stops.
+/// Tells that a server stops.
 #[derive(Clone, Debug)]
 pub(super) struct Closing {
     /// Becomes true when streams that would go on for ever shall end.
     streams: watch::Receiver<bool>,
-    /// Becomes true when requests have no more time.
+    /// Becomes true when running requests have no more time.
     requests: Option<watch::Receiver<bool>>,
 }
 
@@ -34,14 +34,14 @@ impl Close {
         self.streams.send_replace(true);
     }
 
-    /// Has what still runs answered that there is no more time.
+    /// Has all that still runs answered: there is no more time.
     pub(super) fn end(&self) {
         self.requests.send_replace(true);
     }
 }
 
 impl Closing {
-    /// Knows of streams only: how long requests may go on is up to somebody else.
+    /// Knows of streams only: somebody else decides how long requests may go on.
     pub(super) fn of_streams(streams: watch::Receiver<bool>) -> Self {
         Self {
             streams,
@@ -54,14 +54,14 @@ impl Closing {
         self.streams.clone()
     }
 
-    /// Completes when requests have no more time; never where nobody says so.
+    /// Completes when requests have no more time; never if nobody says so.
     pub(super) async fn out_of_time(&self) {
         if let Some(mut requests) = self.requests.clone()
             && requests.wait_for(|is_over| *is_over).await.is_ok()
         {
             return;
         }
-        // Whoever could have said so is gone, and has dropped what runs.
+        // The sender is gone, and has dropped what runs.
         std::future::pending().await
     }
 }

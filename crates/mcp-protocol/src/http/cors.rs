@@ -1,4 +1,4 @@
-//! Answers to browsers that ask for a web page whether it may call.
+//! Answers browsers that ask whether a web page may call.
 
 use hyper::StatusCode;
 use hyper::header::{

@@ -5,11 +5,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// The codes of statuses have three digits, of which the first is 1 to 5.
+/// Status codes have three digits; the first is 1 to 5.
 const FIRST: u16 = 100;
 const CODES: usize = 500;
 
-/// What a server counts: the connections that it took, and its replies by their status.
+/// The counters of a server: the connections that it accepted, and its replies by their status.
 #[derive(Debug)]
 pub struct Counts {
     replies: Box<[AtomicU64]>,
@@ -28,7 +28,7 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// Gives the replies so far by their status, as far as there were any.
+    /// Gives how many replies there were so far, by their status; a status without replies is left out.
     pub fn replies(&self) -> impl Iterator<Item = (u16, u64)> {
         let counted = self
             .replies
@@ -42,7 +42,7 @@ impl Counts {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Tells how many connections were closed at once, as their peer had as many as it may.
+    /// Says how many connections were closed at once because their peer had too many.
     pub fn refused_connections(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -64,7 +64,7 @@ impl Counts {
     }
 }
 
-/// A connection that is open, until this is dropped.
+/// An open connection, counted until this is dropped.
 pub(super) struct Open(Arc<Counts>);
 
 impl Drop for Open {

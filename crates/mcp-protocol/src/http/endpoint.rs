@@ -30,7 +30,7 @@ use crate::places::Place;
 use crate::service::{Arrival, Channel, Service};
 use crate::within::within;
 
-/// What the endpoint serves; the others exist for sessions and for browsers.
+/// The methods that the endpoint serves: POST, and others for sessions and for browsers.
 const POST_ONLY: &str = "POST";
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 
@@ -54,7 +54,7 @@ pub(super) struct Endpoint<H, A> {
     authenticator: Arc<A>,
     pub(super) clients: Clients,
     pub(super) options: Options,
-    /// Requests of hosts and pages that are not allowed.
+    /// Requests that were refused for their host or their origin.
     turned: Seldom,
 }
 
@@ -69,7 +69,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         }
     }
 
-    /// Answers a request; `closing` tells when streams, and when all requests shall end.
+    /// Answers a request; `closing` says when streams must end, and when all requests must.
     pub(super) async fn respond<B: Body<Data = Bytes, Error: Display>>(
         &self,
         request: Request<B>,
@@ -178,7 +178,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         })
     }
 
-    /// Answers a principal, which may lose its rights at any moment.
+    /// Answers a request of a principal, which may lose its rights at any moment.
     async fn admit<B: Body<Data = Bytes, Error: Display>>(
         &self,
         parts: &mut Parts,
@@ -189,7 +189,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         let reply = match parts.method {
             Method::POST => {
                 let mut post = pin!(self.post(&mut parts.headers, body, sender));
-                // Most replies are made without waiting, and nobody waits for the end of rights meanwhile.
+                // Most replies are made without waiting; only the others need to wait for the end of rights, too.
                 tokio::select! {
                     biased;
                     reply = &mut post => Some(reply),
@@ -200,7 +200,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
             Method::DELETE => Some(self.delete(&parts.headers, principal)),
             _ => Some(reply::method_not_allowed(METHODS)),
         };
-        // The rights may have ended while the reply was made, which then tells of nothing but that.
+        // The rights may have ended while the reply was made. Then it says nothing but that.
         match reply {
             Some(reply) if !principal.is_revoked() => reply,
             _ => {
@@ -276,7 +276,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                 self.service
                     .sessions
                     .end(session.id.as_str(), principal.name());
-                // Some clients take 204 for a failure.
+                // 200 with an empty body, because some clients take 204 for a failure.
                 reply::empty(StatusCode::OK)
             }
             Ok(None) => reply::refuse(400, "Mcp-Session-Id is missing"),
@@ -322,7 +322,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         };
         match message {
             Message::Request(request) => {
-                // Whoever listens expects a stream, even if it says only `*/*`.
+                // A client that listens expects a stream, even if it only accepts `*/*`.
                 let streams = accepted.streams || accepted.anything && request.method == LISTEN;
                 let arrival = Arrival {
                     // Nothing else goes on until the server stops.
@@ -349,7 +349,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         headers: &HeaderMap,
         principal: &H::Principal,
     ) -> Result<(), Failure> {
-        // The newest revision has no sessions, and says nothing of what notifications carry.
+        // The newest revision has no sessions, and does not say what notifications carry.
         let session = if era::is_modern(headers) {
             None
         } else {
@@ -386,7 +386,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         match first {
             Some(Step::Done(answer)) => finished(answer),
             Some(Step::Sent(first)) => self.events(Some(first), exchange, sender),
-            // It runs for long: a stream shows whoever stands between that it lives.
+            // It takes long: a stream shows everybody in between that it is alive.
             None => self.events(None, exchange, sender),
         }
     }
@@ -461,7 +461,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
             answers.into_iter().unzip();
         let mut reply = match jsonrpc::join(messages.iter().flatten()) {
             Some(array) => reply::json(200, array),
-            // The client has cancelled all that it asked.
+            // The client has cancelled all requests of the batch.
             None if asks => reply::no_events(),
             None => reply::empty(StatusCode::ACCEPTED),
         };

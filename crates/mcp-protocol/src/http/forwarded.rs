@@ -1,12 +1,13 @@
 //! Whose request a proxy passes on, as it says in `X-Forwarded-For` or in `Forwarded` (RFC 7239).
 //!
 //! Clients can send these headers as well, and a proxy adds to what was sent. So they are read from
-//! their end, from proxy to proxy, up to the first address that is no trusted proxy's: whoever has it
-//! called the outermost trusted proxy. What stands before that came from the client, and is not looked at.
+//! their end, from proxy to proxy, up to the first address that is not a trusted proxy's: that is
+//! the client that called the outermost trusted proxy. What comes before it was written by the
+//! client, and is ignored.
 //!
-//! Where this way does not lead to an address the request has no known client. The proxy's own address
-//! is none: a client may be able to have the header dropped (as by `Connection: X-Forwarded-For`), and
-//! would then come from there.
+//! If this leads to no address, the client of the request is unknown. The proxy's own address does
+//! not stand in for it: a client may be able to have the header removed (as by `Connection:
+//! X-Forwarded-For`), and would then seem to be the proxy.
 
 use std::net::IpAddr;
 use std::str;
@@ -14,7 +15,7 @@ use std::str;
 use hyper::header::{self, HeaderMap, HeaderName};
 use networks::Networks;
 
-/// How many addresses are looked at before it is said that there are too many proxies.
+/// How many addresses are looked at; with more there are too many proxies.
 const MOST_LOOKED_AT: usize = 32;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -22,13 +23,13 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Proxies that are trusted to say whose requests they pass on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxies {
-    /// Where they are, and nobody else: whoever connects from there can come from any address.
+    /// Their addresses, which nobody else may use: whoever connects from there can claim any address.
     pub networks: Networks,
-    /// Where they say it.
+    /// The header in which they say it.
     pub header: ForwardedHeader,
 }
 
-/// The one header that trusted proxies set or add to. Any other comes as the client sent it.
+/// The one header that trusted proxies set or add to. Any other header is as the client sent it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForwardedHeader {
     /// `X-Forwarded-For: 192.0.2.1, 198.51.100.7`, also with ports.
@@ -38,7 +39,7 @@ pub enum ForwardedHeader {
     Forwarded,
 }
 
-/// Why it is not known whose request a trusted proxy has passed on; each names the header.
+/// Why it is unknown whose request a trusted proxy passed on; each names the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unnamed {
     #[error(
@@ -56,7 +57,7 @@ pub(super) enum Unnamed {
 }
 
 impl Proxies {
-    /// Finds the address that a request came from to the outermost trusted proxy.
+    /// Finds the address from which a request came to the outermost trusted proxy.
     pub(super) fn client(&self, headers: &HeaderMap) -> Result<IpAddr, Unnamed> {
         let name = self.header.shown();
         let mut looked_at = 0;
@@ -83,7 +84,7 @@ impl Proxies {
         })
     }
 
-    /// Finds the first address, of those from the nearest to the furthest, that is no proxy's.
+    /// Finds the first address that is not a proxy's, from the nearest to the furthest.
     fn outermost<'a>(
         &self,
         addresses: impl Iterator<Item = &'a [u8]>,
@@ -95,8 +96,8 @@ impl Proxies {
             if *looked_at > MOST_LOOKED_AT {
                 return Err(Unnamed::TooMany(name));
             }
-            // An empty one is no exception: a proxy that does not know its client writes it behind
-            // what the client sent.
+            // An empty address counts as well: a proxy that does not know its client writes one
+            // after what the client sent.
             let address = address(text).ok_or(Unnamed::Unreadable(name))?;
             if !self.networks.contains(address) {
                 return Ok(Some(address));
@@ -123,8 +124,8 @@ impl ForwardedHeader {
     }
 }
 
-/// Reads an address, with or without a port; IPv6 with a port stands in brackets. Words for clients
-/// that are not told (`unknown`, `_hidden`) are none.
+/// Reads an address, with or without a port; an IPv6 address with a port is in brackets. Words for
+/// clients that are not named (`unknown`, `_hidden`) are not addresses.
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(text).ok()?.trim_matches([' ', '\t']);
     let address = if let Some(rest) = text.strip_prefix('[') {
@@ -151,11 +152,11 @@ fn is_port(text: &str) -> bool {
     }
 }
 
-/// Reads what stands behind `for=` in each element of a line, nothing where that is missing.
+/// Reads what follows `for=` in each element of a line; `None` for an element without it.
 ///
-/// All of the line must be right, from its beginning: a quote that the client has opened would
-/// otherwise take in what the proxy has written behind it. Since proxies write quotes in pairs, such
-/// a line has an odd number of them, and is never right.
+/// The whole line must be well-formed, from its beginning: otherwise a quote that the client opened
+/// would swallow what the proxy wrote after it. As proxies write quotes in pairs, such a line has
+/// an odd number of quotes and is never well-formed.
 fn forwarded_for(line: &[u8]) -> Result<Vec<&[u8]>, Unnamed> {
     const NAME: &str = "Forwarded";
     let mut elements = Vec::new();
@@ -189,7 +190,8 @@ fn forwarded_for(line: &[u8]) -> Result<Vec<&[u8]>, Unnamed> {
 
 type Pair<'a> = (&'a [u8], &'a [u8]);
 
-/// Splits `key=value` or `key="value"` off the beginning. An escape stays as it is, which no address has.
+/// Splits `key=value` or `key="value"` off the beginning. Escapes are left as they are, since no
+/// address has any.
 fn pair(text: &[u8]) -> Option<(Pair<'_>, &[u8])> {
     let (key, rest) = split_while(text, is_of_token);
     let rest = rest.strip_prefix(b"=").filter(|_| !key.is_empty())?;
@@ -197,7 +199,7 @@ fn pair(text: &[u8]) -> Option<(Pair<'_>, &[u8])> {
         let end = end_of_quotes(quoted)?;
         return Some(((key, &quoted[..end]), &quoted[end + 1..]));
     }
-    // Some proxies leave the quotes away that brackets and colons should have.
+    // Some proxies leave out the quotes that brackets and colons need.
     let (value, rest) = split_while(rest, |byte| is_of_token(byte) || b"[]:".contains(&byte));
     (!value.is_empty()).then_some(((key, value), rest))
 }

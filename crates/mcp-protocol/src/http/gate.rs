@@ -1,4 +1,4 @@
-//! The checks that come before any work: is the request well addressed, and who may address it?
+//! The checks before any work: is the request well addressed, and may its sender address it?
 
 use hyper::header::{HOST, HeaderMap, HeaderName, ORIGIN, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
@@ -24,8 +24,9 @@ pub(super) enum Source {
     Page(String),
 }
 
-/// Lets a body pass that is sent whole or in chunks. Where another coding ends is what two readers of one connection may
-/// disagree about (RFC 9112, sections 6.1 and 7), so whoever is turned away here gets no further request.
+/// Lets a body pass that is sent whole or in chunks. Two readers of one connection may disagree
+/// about where any other coding ends (RFC 9112, sections 6.1 and 7), so after a refusal here the
+/// connection takes no further request.
 pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), Turned> {
     let values = headers.get_all(TRANSFER_ENCODING).iter();
     let codings: Vec<&[u8]> = values

@@ -21,7 +21,7 @@ const IN_TOKEN: [bool; 256] = {
     bytes
 };
 
-/// Splits the one `Authorization` header.
+/// Reads the `Authorization` header, of which there must be one.
 pub(super) fn credentials(headers: &HeaderMap) -> Credentials<'_> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
@@ -55,7 +55,7 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
     values.next().is_none() && essence(value).eq_ignore_ascii_case(b"application/json")
 }
 
-/// Tells whether the body is sent as it is, and not compressed.
+/// Says whether the body is sent as it is, not compressed.
 pub(super) fn is_plain(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(CONTENT_ENCODING).iter();
     codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
@@ -67,7 +67,7 @@ fn essence(value: &[u8]) -> &[u8] {
     value[..end.unwrap_or(value.len())].trim_ascii()
 }
 
-/// Tells whether a media range says that it is not taken: its weight is zero (RFC 9110, section 12.4.2).
+/// Says whether a media range is refused: its weight is zero (RFC 9110, section 12.4.2).
 fn is_refused(range: &[u8]) -> bool {
     let weight = |parameter: &[u8]| {
         let parameter = parameter.trim_ascii();
@@ -83,14 +83,14 @@ fn is_refused(range: &[u8]) -> bool {
 /// The forms of reply that a client takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Accepted {
-    /// The client takes whatever comes.
+    /// The client accepts everything.
     pub(super) anything: bool,
     /// The client names event streams. One that only says `*/*`, or nothing, expects an object.
     pub(super) streams: bool,
 }
 
 impl Accepted {
-    /// Reads what `Accept` allows; nothing that can be served is `None`.
+    /// Reads what `Accept` allows; `None` if nothing that it allows can be served.
     pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(ACCEPT).iter().peekable();
         if values.peek().is_none() {

@@ -1,8 +1,9 @@
 //! Streamable HTTP on hyper: one endpoint for every revision.
 //!
 //! A request passes these steps in this order, and each may refuse it: the gate (`Host`, `Origin`),
-//! the path, whose it is (behind a trusted proxy), the credentials, the method, the media types, the body's size and time, and then the
-//! protocol itself. Until the credentials are accepted no byte of the body is read.
+//! the path, whose request it is (behind a trusted proxy), the credentials, the method, the media
+//! types, the body's size and time, and then the protocol itself. Until the credentials are
+//! accepted, no byte of the body is read.
 
 mod accept;
 mod at_once;

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use super::forwarded::Proxies;
 use crate::service::LONGEST_TIME;
 
-/// The settings of the HTTP transport; everything that waits or grows has its limit here. A time of
+/// The settings of the HTTP transport. Everything that waits or grows has its limit here. A time of
 /// more than a year counts as a year.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -17,11 +17,11 @@ pub struct Options {
     pub paths: Vec<String>,
     /// The path that answers `GET` with [`Handler::health`](crate::Handler::health), to anyone.
     pub health_path: Option<String>,
-    /// Which `Host` headers are taken; a wall against DNS rebinding.
+    /// Which `Host` headers are accepted; this protects against DNS rebinding.
     pub allowed_hosts: AllowedHosts,
-    /// Origins of web pages that may call, as `https://example.com:8443`, besides pages of the
-    /// endpoint's own origin. They are answered with CORS headers. A request without `Origin` does
-    /// not come from a page.
+    /// Origins of web pages that may call, such as `https://example.com:8443`, in addition to pages
+    /// of the endpoint's own origin. They are answered with CORS headers. A request without
+    /// `Origin` does not come from a page.
     pub allowed_origins: Vec<String>,
     /// The longest request body in bytes; longer ones are answered with 413.
     pub max_body_bytes: usize,
@@ -31,23 +31,23 @@ pub struct Options {
     pub body_timeout: Duration,
     /// How long a connection stays open without a request.
     pub idle_timeout: Duration,
-    /// How long a client may refuse to read what is written to it.
+    /// How long a client may leave unread what is written to it.
     pub write_timeout: Duration,
     /// How long a TLS handshake may take.
     pub tls_handshake_timeout: Duration,
     /// How long running requests may go on after the shutdown signal.
     pub drain_timeout: Duration,
-    /// How often a stream that has nothing to say shows that it lives. A request that runs for
-    /// longer becomes a stream, if its client takes one.
+    /// How often a stream that has nothing to say shows that it is alive. A request that runs for
+    /// longer than this becomes a stream, if its client accepts one.
     pub keep_alive_interval: Duration,
     /// How many connections are open at once, at least one; further ones wait in the listener's queue.
     pub max_connections: usize,
-    /// How many connections are open at once from one address (IPv6: from one /64 network); further
-    /// ones are closed at once. Trusted proxies have as many as they like; for their clients it is how
-    /// many requests run at once, and further ones are answered with 429.
+    /// How many connections from one address (IPv6: from one /64 network) may be open at once;
+    /// further ones are closed at once. A trusted proxy may have any number; for its clients this
+    /// limits how many requests run at once, and further ones are answered with 429.
     pub max_connections_per_peer: usize,
-    /// Proxies that are trusted to say whose requests they pass on. Without any the address that a
-    /// connection comes from is its client's, and no header says otherwise.
+    /// Proxies that are trusted to say whose requests they pass on. Without any, a connection's own
+    /// address is its client's, and headers about it are ignored.
     pub proxies: Option<Proxies>,
     /// How many requests one HTTP/2 connection may have at once.
     pub max_concurrent_streams: u32,
@@ -76,7 +76,7 @@ impl Default for Options {
             max_connections: 1024,
             max_connections_per_peer: 256,
             proxies: None,
-            // As many as clients send before they have heard how many they may (RFC 9113, section 6.5.2).
+            // As many as clients send before they are told their limit (RFC 9113, section 6.5.2).
             max_concurrent_streams: 100,
             http2: false,
             tls: None,
@@ -89,7 +89,7 @@ impl Default for Options {
 pub enum AllowedHosts {
     /// The names of the loopback interface, and these: `name` with any port, or `name:port`.
     LoopbackAnd(Vec<String>),
-    /// All. Only for servers that no browser can reach, or that always authenticate.
+    /// All names. Only for servers that no browser can reach, or that always authenticate.
     Any,
 }
 
@@ -99,13 +99,13 @@ impl Default for AllowedHosts {
     }
 }
 
-/// Entries of [`Options`] that could never match anything, or would stand still.
+/// Entries of [`Options`] that could never match, or with which nothing would be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
-    /// An allowed host is no host name.
+    /// An allowed host is not a host name.
     #[error("allowed host `{0}` is no host name; write `name` or `name:port`, without a scheme")]
     Host(String),
-    /// An allowed origin is no origin.
+    /// An allowed origin is not an origin.
     #[error(
         "allowed origin `{0}` is no origin; write `https://name` or `https://name:port`, without a path"
     )]
@@ -119,7 +119,7 @@ pub enum OptionsError {
 }
 
 impl Options {
-    /// The same, within what can be counted with.
+    /// The same options, with times that clocks can add.
     pub(super) fn bounded(mut self) -> Self {
         for time in [
             &mut self.header_timeout,
@@ -137,7 +137,7 @@ impl Options {
         self
     }
 
-    /// Finds every entry that could never match anything, or would stand still.
+    /// Finds every entry that could never match, or with which nothing would be served.
     pub fn problems(&self) -> Vec<OptionsError> {
         let hosts: &[String] = match &self.allowed_hosts {
             AllowedHosts::LoopbackAnd(names) => names,

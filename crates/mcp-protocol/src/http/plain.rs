@@ -1,12 +1,12 @@
-//! Plain HTTP that comes where TLS is spoken, as from `http://` in the place of `https://`.
+//! Answers plain HTTP on a TLS port, as from `http://` in the place of `https://`.
 
 use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// How much of a request is read before its connection is closed; unread bytes would make that a reset, with which the reply
-/// is lost.
+/// How much of a request is read before its connection is closed. Unread bytes would turn the close
+/// into a reset, and the reply would be lost.
 const MAX_READ_BYTES: u64 = 64 * 1024;
 
 const REPLY: &str = "HTTP/1.1 400 Bad Request\r\n\
@@ -15,7 +15,8 @@ const REPLY: &str = "HTTP/1.1 400 Bad Request\r\n\
     Connection: close\r\n\r\n\
     this address speaks TLS; begin with https://\n";
 
-/// Waits for the first byte, and says whether it is that of a method. A TLS handshake begins with another one.
+/// Waits for the first byte, and says whether it begins an HTTP method. A TLS handshake begins with
+/// another byte.
 pub(super) async fn begins(stream: &TcpStream) -> io::Result<bool> {
     let mut first = [0];
     stream.peek(&mut first).await?;

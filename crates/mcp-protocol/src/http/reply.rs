@@ -1,4 +1,4 @@
-//! Replies: their bodies, and the ones that the protocol itself makes.
+//! Replies: their bodies, and those that the transport makes itself.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -24,20 +24,21 @@ use crate::places::Place;
 
 pub(super) type Reply = Response<ReplyBody>;
 
-/// The largest piece of a reply that an HTTP/2 stream gets at once.
+/// The largest piece of a reply, in bytes, that an HTTP/2 stream is given at once.
 const PIECE: usize = 64 * 1024;
 /// The largest that it gets with the end: what it need not have room for yet when its body is let go.
 const LAST_PIECE: usize = 1024;
 
-/// The body of a reply; the connection counts as busy, and the request as running, until it is dropped.
+/// The body of a reply. Until it is dropped the connection counts as busy and the request as
+/// running.
 pub(super) struct ReplyBody {
     kind: Kind,
     busy: Option<Busy>,
     place: Option<Place>,
-    /// What the request holds among those of its principal.
+    /// The place that the request takes among those of its principal.
     request: Option<Place>,
-    /// HTTP/2 takes a piece of a body, sends it when the client has room for it, and asks for another
-    /// one only then. That shows whether the client reads.
+    /// HTTP/2 takes a piece of a body, sends it when the client has room, and only then asks for
+    /// the next. That shows whether the client reads.
     in_pieces: bool,
 }
 
@@ -126,13 +127,13 @@ impl Body for ReplyBody {
     }
 }
 
-/// A request that streams: its messages and its answer, as server-sent events. Dropping it drops
-/// the request.
+/// A streaming request: its messages and its answer, as server-sent events. Dropping it drops the
+/// request.
 struct Events {
     exchange: Option<Exchange>,
-    /// What comes before all that the request sends.
+    /// What is sent before the request's own messages.
     first: Option<Bytes>,
-    /// What the request holds until its answer, which was just told, is written.
+    /// What the request holds until its answer, which was just sent, is written.
     answered: Option<Place>,
     ends: Option<Ends>,
     keep_alive: Interval,
@@ -140,9 +141,9 @@ struct Events {
 
 /// What ends a stream before its request is answered.
 pub(super) struct Ends {
-    /// The rights to it have ended, which is its answer.
+    /// The rights to it have ended; that is its answer.
     pub(super) revoked: Pin<Box<dyn Future<Output = Failure> + Send>>,
-    /// The request has no more time, which is its answer.
+    /// The request has no more time; that is its answer.
     pub(super) out_of_time: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -155,7 +156,7 @@ impl Events {
             && let Poll::Ready(lost) = ends.revoked.as_mut().poll(context)
         {
             exchange.revoke(&lost);
-            // Nothing is told any more but that.
+            // Nothing is sent any more but that.
             self.first = None;
             self.ends = None;
         }
@@ -193,14 +194,14 @@ fn event(message: &Bytes) -> Bytes {
     event.into()
 }
 
-/// Streams a request: what it has said so far, or nothing yet, and the rest of it.
+/// Streams a request: what it has sent so far, if anything, and then the rest.
 pub(super) fn events(
     said: Option<Bytes>,
     exchange: Exchange,
     ends: Ends,
     keep_alive: Duration,
 ) -> Reply {
-    // A stream that has nothing to say yet opens with a comment, which gets its head sent.
+    // A stream with nothing to say yet opens with a comment, so that its head is sent.
     let opening = || Bytes::from_static(b": open\n\n");
     let first = said.as_ref().map_or_else(opening, event);
     let mut keep_alive = tokio::time::interval_at(Instant::now() + keep_alive, keep_alive);
@@ -245,7 +246,8 @@ pub(super) fn no_events() -> Reply {
     reply
 }
 
-/// Takes the body out of a reply, and leaves word of its length. HTTP/1 would leave it out by itself.
+/// Takes the body out of a reply, but keeps its length in the head. HTTP/1 would leave the body out
+/// by itself.
 pub(super) fn without_body(reply: Reply) -> Reply {
     let (mut parts, mut body) = reply.into_parts();
     if let Some(length) = body.size_hint().exact() {
@@ -279,7 +281,7 @@ pub(super) fn closing(mut reply: Reply) -> Reply {
     reply
 }
 
-/// Refuses a method, naming the ones that the path has.
+/// Refuses a method, naming those that the path has.
 pub(super) fn method_not_allowed(allowed: &'static str) -> Reply {
     let told = format!("this path does not have this method; it takes {allowed}");
     let mut reply = refuse(405, told);
@@ -299,7 +301,7 @@ pub(super) fn cut_short(refusal: &Refusal, realm: &str) -> Reply {
     denied(refusal, realm, lost(refusal))
 }
 
-/// The same as the answer of a request whose stream has begun.
+/// The same, as the answer of a request whose stream has begun.
 pub(super) fn lost_midway(refusal: &Refusal) -> Failure {
     Failure::new(INVALID_REQUEST, lost(refusal)).status(refusal.status())
 }

@@ -1,9 +1,9 @@
-//! What the log is told now and then, however often it happens.
+//! A message that the log gets only now and then, however often its cause occurs.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often at most.
+/// How often the log gets it at most.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// When it was last told.
@@ -11,7 +11,7 @@ const EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Seldom(Mutex<Option<Instant>>);
 
 impl Seldom {
-    /// Says whether it may be told again, and takes that as done.
+    /// Says whether the log may get it again, and counts that as done.
     pub(super) fn is_due(&self) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = last.is_none_or(|last| last.elapsed() >= EVERY);

@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0 envelopes: one reading of what comes in, one writing of what goes out.
+//! JSON-RPC 2.0 envelopes: one way to read what comes in, one way to write what goes out.
 
 mod read;
 mod skim;
@@ -54,7 +54,7 @@ pub(crate) struct Failure {
     pub(crate) code: i64,
     pub(crate) message: Cow<'static, str>,
     pub(crate) data: Option<Box<serde_json::Value>>,
-    /// 200 for errors that are the result of a well-formed exchange.
+    /// 200 for errors that are the result of a well-formed request.
     pub(crate) status: u16,
 }
 
@@ -147,7 +147,7 @@ pub(crate) struct Response {
     pub(crate) outcome: Result<Box<RawValue>, Box<RawValue>>,
 }
 
-/// A message that cannot be taken, with its identifier if that could be read.
+/// A message that cannot be accepted, with its identifier if that could be read.
 #[derive(Debug)]
 pub(crate) struct Rejected {
     pub(crate) id: Option<Id>,
@@ -167,7 +167,7 @@ impl From<Failure> for Rejected {
     }
 }
 
-/// One message, or the array of them that 2025-03-26 allows.
+/// One message, or an array of them, which 2025-03-26 allows.
 #[derive(Debug)]
 pub(crate) enum Payload {
     Single(Result<Message, Rejected>),

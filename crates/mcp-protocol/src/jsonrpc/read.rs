@@ -1,4 +1,4 @@
-//! Reading of envelopes: each field once, and raw where its type is for others to tell.
+//! Reads envelopes: each field once, and raw if somebody else knows its type.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
@@ -40,7 +40,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Payload, Failure> {
 }
 
 fn read_message(text: &str) -> Result<Message, Rejected> {
-    // A list would fill the fields of an envelope in their order.
+    // serde would read a list as the fields of an envelope in their order.
     if !text.trim_ascii_start().starts_with('{') {
         let IgnoredAny = parse(text)?;
         return Err(Failure::malformed("a JSON-RPC message is an object").into());
@@ -59,8 +59,8 @@ fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Failure> {
     })
 }
 
-/// Every field is kept raw so that a wrong type is told apart from an absent field, and a duplicate
-/// of any of them is an error.
+/// Every field is kept raw, so that a wrong type is told from an absent field, and so that a
+/// duplicate of any of them is an error.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
@@ -77,7 +77,7 @@ struct Envelope<'a> {
     error: Option<&'a RawValue>,
 }
 
-/// Keeps `null` apart from absence.
+/// Tells `null` from an absent field.
 pub(crate) fn present<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<&'de RawValue>, D::Error> {
@@ -134,10 +134,10 @@ impl Envelope<'_> {
     }
 }
 
-/// Tells whether brackets nest deeper than [`MAX_DEPTH`]: raw values are skipped without recursion,
+/// Says whether brackets nest deeper than [`MAX_DEPTH`]: raw values are skipped without recursion,
 /// so the parser itself would not notice.
 fn too_deep(text: &[u8]) -> bool {
-    // Most have not even so many brackets, and counting takes wide steps.
+    // Most messages have fewer brackets than that, and counting them is vectorised.
     let opening = |byte: &u8| u8::from(matches!(byte, b'{' | b'['));
     // As many as a byte counts.
     let pieces = text.chunks(255);

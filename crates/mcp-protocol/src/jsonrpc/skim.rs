@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::Id;
 
-/// Reads one message in pieces, of which it keeps only a member's name or a value that may be an id.
+/// Reads one message in pieces, and keeps only the names of members and a value that may be the id.
 #[derive(Default)]
 pub(crate) struct Skim {
     /// How many brackets are open.

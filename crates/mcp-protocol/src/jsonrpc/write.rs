@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Failure, Id};
 
-/// Bytes that most messages have room in.
+/// Enough bytes for most messages.
 const ROOM: usize = 1 << 10;
 
 /// Writes a successful response, whose result `write` writes.
@@ -79,7 +79,7 @@ pub(crate) fn append(text: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
         .expect("protocol messages have string keys and no failing serializers");
 }
 
-/// Joins responses into the array that answers a batch; there is none without responses.
+/// Joins responses into the array that answers a batch; gives `None` if there are none.
 pub(crate) fn join<'a>(responses: impl Iterator<Item = &'a Bytes>) -> Option<Vec<u8>> {
     let mut array = Vec::new();
     for response in responses {

@@ -15,12 +15,12 @@ pub struct Content {
     pub annotations: Option<Annotations>,
 }
 
-/// What a block of content holds. Revisions that lack a kind are sent a text in its place.
+/// What a block of content holds. Revisions that lack a kind are sent a text instead.
 #[derive(Clone, Debug)]
 pub enum Block {
     /// Plain text.
     Text(String),
-    /// Plain text that is written as JSON already.
+    /// Plain text, already escaped as JSON.
     JsonText(JsonText),
     /// A picture.
     Image {
@@ -48,7 +48,7 @@ impl Content {
         Block::Text(text.into()).into()
     }
 
-    /// Says about how many bytes it takes to write it.
+    /// Says roughly how many bytes it takes when it is written.
     pub(super) fn size(&self) -> usize {
         const FIELDS: usize = 64;
         let data = match &self.block {

@@ -1,4 +1,4 @@
-//! The protocol's nouns, in the shape of its newest revision, and their one way out.
+//! The types of the protocol, in the shape of its newest revision, and the only way to write them.
 //!
 //! Each type says in [`Project`] which of its fields exist since which revision; [`write`] writes it
 //! for one revision. Nothing else in the crate writes these types, so a field that an old client
@@ -102,7 +102,7 @@ impl<'a> Fields<'a> {
         self.out.push(b':');
     }
 
-    /// Makes room for a large value.
+    /// Reserves memory for a large value.
     pub(crate) fn reserve(&mut self, bytes: usize) {
         self.out.reserve(bytes);
     }

@@ -1,4 +1,4 @@
-//! Prompts: conversations that a person starts from.
+//! Prompts: texts with which a person can start a conversation.
 
 use std::borrow::Cow;
 

@@ -6,8 +6,8 @@ use super::{Fields, Json, Object, Project};
 use crate::jsonrpc::Id;
 use crate::revision::Revision;
 
-/// A result with what its revision adds to all results. This is the one way out: what an older
-/// client must not see is left out here for every transport.
+/// A result with what its revision adds to every result. All results are written here, so that what
+/// an older client must not see is left out in one place.
 pub(crate) struct Reply<'a, T> {
     pub(crate) body: &'a T,
     pub(crate) revision: Revision,
@@ -36,7 +36,7 @@ impl<T: Project> Reply<'_, T> {
             fields.always("resultType", self.result_type);
             if let Some(time) = self.keep_for {
                 fields.always("ttlMs", u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-                // `public` would let a cache share it between tokens.
+                // `public` would let a cache share it between principals.
                 fields.always("cacheScope", "private");
             }
             fields.object(

@@ -1,4 +1,4 @@
-//! What a server says of itself.
+//! The description of a server.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::{Fields, Icon, Project};
 use crate::client::TASKS;
 use crate::revision::Revision;
 
-/// What a server says of itself.
+/// The description of a server.
 #[derive(Clone, Debug, Default)]
 pub struct ServerInfo {
     /// The name that programs use.
@@ -27,7 +27,7 @@ pub struct ServerInfo {
     pub icons: Vec<Icon>,
 }
 
-/// What a server offers; what is not named here is answered as an unknown method.
+/// What a server offers; the methods of anything else are answered as unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// Tools are offered.

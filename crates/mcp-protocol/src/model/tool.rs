@@ -48,14 +48,15 @@ impl Tool {
     }
 }
 
-/// Hints on a tool's effects; an absent hint leaves the protocol's default, which is the worse case.
+/// Hints about a tool's effects. An absent hint means the protocol's default, which is the worse
+/// case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolAnnotations {
     /// It changes nothing. Absent means that it may.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_only_hint: Option<bool>,
-    /// Its changes may destroy. Absent means that they may.
+    /// Its changes may destroy something. Absent means that they may.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destructive_hint: Option<bool>,
     /// Calling it again with the same arguments changes nothing more. Absent means that it does.
@@ -87,7 +88,7 @@ impl Project for Tool {
     }
 }
 
-/// What a call of a tool came to.
+/// The result of a tool call.
 #[derive(Clone, Debug, Default)]
 pub struct ToolResult {
     /// What the model reads.
@@ -95,7 +96,7 @@ pub struct ToolResult {
     /// What programs read: the JSON of a value that conforms to the tool's output schema. It is sent
     /// as it stands, since 2025-06-18; until 2025-11-25 only if it is an object. Left out of errors.
     pub structured: Option<Json>,
-    /// The tool failed in a way that the model can understand and perhaps mend.
+    /// The tool failed in a way that the model can understand and perhaps put right.
     pub is_error: bool,
     /// Entries of `_meta`, with reverse-DNS keys.
     pub meta: Option<Object>,
@@ -110,7 +111,7 @@ impl ToolResult {
         }
     }
 
-    /// Fails with a text that lets the model mend its call.
+    /// Fails with a text that helps the model to put its call right.
     pub fn error(text: impl Into<String>) -> Self {
         Self {
             is_error: true,

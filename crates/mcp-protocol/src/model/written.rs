@@ -1,4 +1,4 @@
-//! What handlers write as JSON themselves, so that nobody has to go over it once more.
+//! JSON that handlers write themselves, so that it is not parsed and written again.
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -11,7 +11,7 @@ use crate::revision::Revision;
 pub struct Json(String);
 
 impl Json {
-    /// Takes a text for the JSON of a value, for which the caller vouches: it is sent as it stands.
+    /// Takes the JSON of a value. The caller vouches for it: it is sent as it stands.
     ///
     /// # Panics
     ///
@@ -56,17 +56,17 @@ impl From<&Value> for Json {
     }
 }
 
-/// A text in the form that it has between the quotes of JSON.
+/// A text as it stands between the quotes of a JSON string.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JsonText(String);
 
 impl JsonText {
-    /// Begins with an empty text, with room for so many bytes.
+    /// Begins with an empty text, with room for this many bytes.
     pub fn with_capacity(bytes: usize) -> Self {
         Self(String::with_capacity(bytes))
     }
 
-    /// Makes room for so many bytes more.
+    /// Reserves memory for this many more bytes.
     pub fn reserve(&mut self, bytes: usize) {
         self.0.reserve(bytes);
     }
@@ -95,7 +95,7 @@ impl JsonText {
         }
     }
 
-    /// Adds a piece that is written as JSON already, for which the caller vouches.
+    /// Adds a piece that is already escaped as JSON. The caller vouches for that.
     ///
     /// # Panics
     ///
@@ -141,7 +141,8 @@ fn is_escaped(byte: u8) -> bool {
     byte < b' ' || byte == b'"' || byte == b'\\'
 }
 
-/// Says whether any byte is of a kind. It goes over all of them, which compilers make wide steps of.
+/// Says whether any byte is of a kind. It looks at every byte, so that the compiler can vectorise
+/// it.
 fn has_any(text: &str, kind: impl Fn(u8) -> bool) -> bool {
     text.bytes().fold(false, |found, byte| found | kind(byte))
 }

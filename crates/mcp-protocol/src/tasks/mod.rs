@@ -1,4 +1,4 @@
-//! Calls that go on after they are answered (the extension `io.modelcontextprotocol/tasks`).
+//! Calls that go on after they were answered (the extension `io.modelcontextprotocol/tasks`).
 
 mod table;
 

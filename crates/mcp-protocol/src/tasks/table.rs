@@ -1,4 +1,4 @@
-//! The tasks there are, and what has become of them.
+//! The tasks that exist, and their states.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ use crate::session::RandomId;
 /// How often a client should ask for news.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often in a task's life it is looked for tasks of principals that do not come any more.
+/// How often in a task's lifetime tasks of principals that do not come any more are looked for.
 const SWEEPS: u32 = 8;
 
 /// A call that goes on.
@@ -32,7 +32,7 @@ pub(super) struct Task {
     pub(super) lifetime: Duration,
     // Held for one look-up or assignment.
     state: Mutex<State>,
-    /// Told when an answer has come.
+    /// Notified when an answer has come.
     answered: Notify,
     pub(super) cancelled: watch::Sender<bool>,
 }
@@ -140,7 +140,7 @@ impl Task {
     }
 }
 
-/// A task as it is shown, with or without what it came to.
+/// A task as it is shown, with its result or without.
 pub(super) struct Shown<'a> {
     pub(super) task: &'a Task,
     pub(super) in_detail: bool,
