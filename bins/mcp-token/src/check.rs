@@ -55,51 +55,62 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
         tools: tools.as_deref(),
         sources,
     };
-    let named = sources.token_file.clone();
-    let path = named
-        .clone()
-        .or(config.as_ref().map(|config| config.token_file.clone()));
-    let mut count = 0;
-    if let Some(path) = path {
-        let file = TokenFile::new(path.clone());
-        match file.load() {
-            _ if named.is_some() && matches!(path.try_exists(), Ok(false)) => {
-                let path = text::printable(&path.display().to_string());
-                findings.errors.push(format!(
-                    "{path} does not exist; name the file that there is, or make it with `mcp-token add`"
-                ));
-            }
-            Ok(loaded) => {
-                count = loaded.set.len();
-                findings.warnings.extend(missing_file(&file, &loaded));
-                findings.look(&path, &loaded, known);
-            }
-            Err(error) => findings.errors.push(error.to_string()),
-        }
-    }
-    let Findings { errors, warnings } = findings;
-    let report = if json {
-        json::checked(&errors, &warnings)
-    } else if errors.is_empty() {
-        format!("Valid: {count} token(s)\n")
-    } else {
-        String::new()
-    };
-    world.print(&report).map_err(Failure::Output)?;
-    if !json {
-        for (severity, messages) in [("error", &errors), ("warning", &warnings)] {
-            for message in messages {
-                world.complain(severity, message);
-            }
-        }
-    }
-    match errors.len() {
+    let count = findings.of_token_file(known);
+    findings.report(count, json, world)?;
+    match findings.errors.len() {
         0 => Ok(()),
         count => Err(Failure::Problems(count)),
     }
 }
 
 impl Findings {
+    /// Looks at the token file, if it is known which that is; counts its tokens.
+    fn of_token_file(&mut self, known: &Known<'_>) -> usize {
+        let named = known.sources.token_file.as_ref();
+        let Some(path) = named.or(known.config.map(|config| &config.token_file)) else {
+            return 0;
+        };
+        let file = TokenFile::new(path.clone());
+        match file.load() {
+            _ if named.is_some() && matches!(path.try_exists(), Ok(false)) => {
+                let path = text::printable(&path.display().to_string());
+                self.errors.push(format!(
+                    "{path} does not exist; name the file that there is, or make it with `mcp-token add`"
+                ));
+                0
+            }
+            Ok(loaded) => {
+                self.warnings.extend(missing_file(&file, &loaded));
+                self.look(path, &loaded, known);
+                loaded.set.len()
+            }
+            Err(error) => {
+                self.errors.push(error.to_string());
+                0
+            }
+        }
+    }
+
+    fn report(&self, count: usize, json: bool, world: &mut World<'_>) -> Result<(), Failure> {
+        let Findings { errors, warnings } = self;
+        let report = if json {
+            json::checked(errors, warnings)
+        } else if errors.is_empty() {
+            format!("Valid: {count} token(s)\n")
+        } else {
+            String::new()
+        };
+        world.print(&report).map_err(Failure::Output)?;
+        if json {
+            return Ok(());
+        }
+        for (severity, messages) in [("error", errors), ("warning", warnings)] {
+            for message in messages {
+                world.complain(severity, message);
+            }
+        }
+        Ok(())
+    }
     /// Takes what is wrong with something that was read.
     fn of<T>(&mut self, read: Result<T, Problems>) -> Option<T> {
         read.map_err(|problems| {
