@@ -1,6 +1,6 @@
 //! Lines for the operator, as the documentation shows them, without a time or a level.
 
-/// Writes a line to standard error. Nobody listening there is no reason to stop.
+/// Writes a line to standard error. If nobody reads it, that is no reason to stop.
 #[macro_export]
 macro_rules! announce {
     ($($part:tt)*) => {{

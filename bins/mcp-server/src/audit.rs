@@ -22,11 +22,12 @@ use crate::{announce, databases::Differences, throttle::Throttle};
 /// Tokens that one line names.
 const MOST_IDS: usize = 100;
 
-// What a client says of itself is cut to so many bytes.
+// The client's own name is cut to this many bytes.
 const LONGEST_NAME: usize = 200;
 const LONGEST_REQUEST: usize = 64;
 
-/// Digits of a client's session that are told: enough to tell it from others, too few to use it.
+/// How many digits of a client's session id are logged: enough to tell it from others, too few to
+/// use it.
 const SESSION_DIGITS: usize = 16;
 
 /// The log, and what goes into it.
@@ -37,8 +38,8 @@ pub(crate) struct Audit {
     refusals: Mutex<Throttle>,
 }
 
-/// Serves with the audit log that is configured, if there is one; when `serve` has ended, all that was
-/// queued is written.
+/// Serves with the configured audit log, if there is one. When `serve` has ended, everything that
+/// was queued is written.
 pub(crate) async fn beside<T>(
     config: &Config,
     transport: &str,
@@ -63,7 +64,7 @@ pub(crate) async fn beside<T>(
     served
 }
 
-/// Says where a log goes on; one that begins does not go on after a file that was moved away.
+/// Says where a log goes on; a new log does not go on after a file that was moved away.
 fn place(end: Position) -> String {
     match end.seq {
         0 => "which begins a new log".into(),
@@ -96,7 +97,7 @@ impl Audit {
         })
     }
 
-    /// Opens the file anew at each hang-up, as after a rotation. Ends only when it cannot.
+    /// Opens the file anew at each hang-up signal, as after a rotation. Ends only when it cannot.
     async fn follow(&self) -> anyhow::Error {
         let hangups = signal(SignalKind::hangup()).context("signals cannot be taken over");
         match hangups {
@@ -116,7 +117,7 @@ impl Audit {
         let _ended = tokio::task::spawn_blocking(move || log.finish()).await;
     }
 
-    /// How it is.
+    /// The state of the log.
     pub(crate) fn status(&self) -> Status {
         self.log.status()
     }
@@ -126,7 +127,7 @@ impl Audit {
         self.log.is_failing()
     }
 
-    /// Tells that a token was refused, and whose it is if that is known.
+    /// Logs that a token was refused, and whose it is if that is known.
     pub(crate) fn token_refused(&self, why: &str, id: Option<&TokenId>, peer: IpAddr) {
         let per_minute = self.terms.refused_tokens_per_minute;
         let passed = self.refusals().pass(per_minute, Instant::now());
@@ -175,12 +176,12 @@ impl Audit {
         self.write(line);
     }
 
-    /// Tells that what a token had running was ended.
+    /// Logs that what ran with a token was ended.
     pub(crate) fn session_ended(&self, id: &str, why: &str) {
         self.write(entry("session_ended").text("token", id).text("reason", why));
     }
 
-    /// Tells what ended of a token's connections that nobody has closed.
+    /// Logs what ended of a token's connections without anybody having closed it.
     pub(crate) fn ended_by_itself(&self, id: &str, end: End<'_>) {
         match end {
             End::Deadline => self.session_ended(id, "expired"),
@@ -263,7 +264,8 @@ fn beginning(session: &str) -> &str {
     session.get(..SESSION_DIGITS).unwrap_or(session)
 }
 
-/// Tells statements apart that differ in more than their values, in 32 hexadecimal digits.
+/// Gives a digest of 32 hexadecimal digits, by which statements can be told apart that differ in
+/// more than their values.
 fn fingerprint(statement: &str) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digest = Sha256::digest(masked(statement));

@@ -24,7 +24,7 @@ pub(crate) struct Beside {
 }
 
 impl Beside {
-    /// Offers the custom tools there are. Without `sources` the configuration stays as it is.
+    /// Offers the custom tools. Without `sources` the configuration never changes.
     pub(crate) async fn of(
         config: &Config,
         sources: Option<Sources>,

@@ -1,13 +1,15 @@
-//! What becomes of tokens whose entries change, and how that is told.
+//! How tokens' entries change, what that ends, and how it is logged.
 
 use std::sync::Arc;
 
 use token_store::{Changes, Policy, Token};
 
-/// Says whether a change of a token's entry takes away something that all that runs with it may be using: then that must end.
+/// Says whether a change of a token's entry takes away something that anything running with the
+/// token may be using: then all of that must end.
 ///
-/// What only gives, and what limits new calls, leaves running ones alone. A database that is taken away is its session's
-/// business, which ends what is on that one alone; a tool, an address or a secret is each call's own.
+/// A change that only gives something, or that limits new calls, leaves running calls alone. If a
+/// database is taken away, the session ends what runs on that one alone; a tool, an address or a
+/// secret that is taken away ends only the calls that use it.
 pub(crate) fn takes_something(before: &Token, now: &Token) -> bool {
     let apart = |token: &Token| Policy {
         tools: None,

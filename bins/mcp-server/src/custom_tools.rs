@@ -28,15 +28,15 @@ pub(crate) struct ToolFile {
     session: Session,
     /// What was last read, whether it was right or not.
     seen: Option<file::Content>,
-    /// Whether what was read is still to be tried, once its databases can be reached.
+    /// Whether what was read must be tried again once its databases can be reached.
     is_waiting: bool,
 }
 
 /// Why a file's tools are not offered.
 enum Failure {
-    /// It has to be changed; all that is wrong.
+    /// It has to be changed; these are all its mistakes.
     Wrong(String),
-    /// A database has to be reachable.
+    /// A database has to be reachable first.
     Unreachable(String),
 }
 
@@ -71,8 +71,8 @@ impl ToolFile {
         Ok(Some(tool_file))
     }
 
-    /// Follows the file for as long as it is polled, and tells clients of its changes. `first` tells
-    /// when the databases are others: then the statements are prepared anew.
+    /// Follows the file for as long as it is polled, and tells clients of its changes. `first`
+    /// changes when the databases do: then the statements are prepared anew.
     pub(crate) async fn follow(
         mut self,
         service: Arc<Service<Toolbox>>,

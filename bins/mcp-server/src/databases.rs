@@ -11,18 +11,18 @@ use server_config::{
 use session_pool::{Database, Limits, TargetSession, Tls, Verification};
 use tokio_postgres::config::ChannelBinding as Binding;
 
-/// How much larger than a result an answer of PostgreSQL may be: quoting doubles a value at worst,
-/// and rows carry some bytes of their own.
+/// How much larger than a result PostgreSQL's answer may be: quoting at most doubles a value, and
+/// rows carry some bytes of their own.
 const ANSWER_OVER_RESULT: u64 = 4;
 
-/// Certificates of some thousand authorities.
+/// Enough for the certificates of some thousand authorities.
 const MOST_ROOTS: u64 = 8 << 20;
 
 /// The configured databases, each with the number of its description.
 #[derive(Clone)]
 pub(crate) struct Databases {
     all: Vec<Known>,
-    /// The last number that was given out.
+    /// The last generation that was given out.
     generation: u64,
 }
 
@@ -60,8 +60,8 @@ impl Databases {
         none.numbered(config, 0).map(|(databases, _)| databases)
     }
 
-    /// Describes the databases of a changed configuration. One that stays as it was keeps its number,
-    /// and any other gets a new one.
+    /// Describes the databases of a changed configuration. A database that stays as it was keeps
+    /// its number, and any other gets a new one.
     pub(crate) fn replaced_by(&self, config: &Config) -> anyhow::Result<(Self, Differences)> {
         self.numbered(config, self.generation + 1)
     }
@@ -112,8 +112,8 @@ impl Databases {
         self.all.iter().map(|known| known.described.clone())
     }
 
-    /// The databases by name; whoever needs no token may use them all, the first one unless told
-    /// otherwise.
+    /// The databases by name; a caller that needs no token may use all of them, and uses the first
+    /// one by default.
     pub(crate) fn names(&self) -> Arc<[Arc<str>]> {
         let names = self.all.iter().map(|known| known.configured.name.as_str());
         names.map(Arc::from).collect()
@@ -125,8 +125,8 @@ impl Databases {
         first.unwrap_or_default().into()
     }
 
-    /// Says what queries may do on each database. Roles that can do more than read are served without
-    /// more ado only to callers on this machine.
+    /// Says what queries may do on each database. Roles that can do more than read are served
+    /// without further settings only to callers on this machine.
     pub(crate) fn allowances(&self, only_loopback: bool) -> impl Iterator<Item = Allowance> {
         self.all.iter().map(move |known| Allowance {
             database: known.configured.name.clone(),

@@ -147,7 +147,7 @@ impl Home {
         })?)
     }
 
-    /// The URL may hold a password, so it stays in memory.
+    /// The URL may contain a password, so it is kept in memory only.
     fn config_for_url(&self, url: &str) -> anyhow::Result<Config> {
         if url.is_empty() {
             bail!(
@@ -169,8 +169,9 @@ impl Home {
         })
     }
 
-    /// Makes a token for this run. Those of earlier runs that somebody uses stay valid, so that a client that was set up
-    /// once goes on working; with `alone`, no other demo runs in this folder, and the others go.
+    /// Makes a token for this run. Tokens of earlier runs that somebody uses stay valid, so that a
+    /// client that was set up once goes on working; unused ones are removed if no other demo runs
+    /// in this folder (`alone`).
     fn add_token(&self, config: &Config, alone: bool) -> anyhow::Result<Secret> {
         let secret = Secret::generate()?;
         let now = OffsetDateTime::now_utc();
@@ -191,7 +192,7 @@ impl Home {
     }
 }
 
-/// Says whether a token was made as `new` is going to be, and not edited since.
+/// Says whether a token is as `new` will be, and was not edited since.
 fn is_like(token: &Token, new: &NewToken) -> bool {
     *token.note == *new.note
         && token.databases == new.databases

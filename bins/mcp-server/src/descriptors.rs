@@ -1,18 +1,20 @@
-//! How many connections fit into the number of files that the process may have open.
+//! How many connections fit into the number of files that the process may open.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use server_config::Config;
 
 use crate::announce;
 
-/// Files of the server's own, cancel requests, and connections that are being closed.
+/// Files for everything else: the server's own, cancel requests, and connections that are being
+/// closed.
 const OWN: u64 = 64;
 
-/// What a PostgreSQL server takes as a rule, where the configuration does not say.
+/// What PostgreSQL servers usually accept, for configurations that do not say.
 const USUAL_CONNECTIONS: u64 = 100;
 
-/// Says how many connections of clients are taken, so that there is always a file left for the token file, for cancel requests
-/// and for PostgreSQL. Raises the process's limit, as far as that is needed and may be done.
+/// Says how many connections of clients are accepted, so that there are always files left for the
+/// token file, for cancel requests and for PostgreSQL. Raises the process's limit as far as that is
+/// needed and allowed.
 pub(crate) fn make_room(config: &Config) -> usize {
     let asked = config.http.max_connections;
     let total = config.limits.max_connections_total;
@@ -29,7 +31,8 @@ pub(crate) fn make_room(config: &Config) -> usize {
     fitting
 }
 
-/// Raises the limit to what is needed, if it is lower. Returns what it is then, nothing when there is none.
+/// Raises the limit to what is needed, if it is lower. Returns the limit then; `None` if there is
+/// none.
 fn raise(needed: u64) -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let current = current?;
@@ -44,7 +47,7 @@ fn raise(needed: u64) -> Option<u64> {
     }
 }
 
-/// A quarter is for clients in any case, for a server without any would be of no use.
+/// A quarter is always for clients: a server that accepts none would be useless.
 fn fitting(asked: usize, beside: u64, limit: u64) -> usize {
     let left = limit.saturating_sub(beside).max(limit / 4).max(1);
     usize::try_from(left).unwrap_or(usize::MAX).min(asked)

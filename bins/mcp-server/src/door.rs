@@ -1,4 +1,4 @@
-//! The tokens in force, and who comes in with them.
+//! The tokens in force, and who is admitted with them.
 
 mod publish;
 
@@ -24,10 +24,10 @@ use crate::{
     refusals::Refusals,
 };
 
-/// How often a token whose entry changes meanwhile is looked up again.
+/// How often a token whose entry changes while it is looked up is looked up again.
 const ATTEMPTS: usize = 5;
 
-/// Who is not let in, and whose token it is that was presented, if that is known.
+/// Why somebody is refused, and whose token was presented, if that is known.
 pub(crate) struct Turned {
     refusal: Refusal,
     id: Option<TokenId>,
@@ -45,14 +45,14 @@ pub(crate) struct Door {
     guesses: Option<Guesses>,
     refusals: Refusals,
     loads: Arc<Loads>,
-    /// Held for reading while a session is opened, so that publishing a new set waits for it and then
-    /// finds that session to close.
+    /// Held for reading while a session is opened, so that publishing a new set waits for that, and
+    /// then finds the session to close.
     state: RwLock<State>,
     holders: Holders,
     sessions: Sessions,
-    /// What tells clients that their tools are others, once there is a service.
+    /// The means to tell clients that their tools have changed, once there is a service.
     clients: OnceLock<mcp_protocol::Changes>,
-    /// The latest time that was seen: a clock set back revives no token.
+    /// The latest time that was seen: setting the clock back revives no token.
     latest: Latest,
 }
 
@@ -90,12 +90,12 @@ impl Door {
         }
     }
 
-    /// Has clients told from now on when their tools are others.
+    /// From now on clients are told when their tools change.
     pub(crate) fn tell_clients(&self, clients: mcp_protocol::Changes) {
         self.clients.get_or_init(|| clients);
     }
 
-    /// Looks whether a token is one in force that may be used from there.
+    /// Checks whether a token is in force and may be used from an address.
     pub(crate) async fn admit(
         &self,
         presented: &str,
@@ -106,7 +106,7 @@ impl Door {
         for _ in 0..ATTEMPTS {
             match self.look(presented, peer, now)? {
                 Look::Admitted(agent) => return Ok(agent),
-                // A password may have to be read, for which nobody else should wait.
+                // A password may have to be read, and nobody else should wait for that.
                 Look::Unprepared(token) => self.prepare(token).await?,
             }
         }
@@ -116,8 +116,8 @@ impl Door {
         )
     }
 
-    /// Makes the holder of a token. One that was removed meanwhile has been forgotten before there was anything to
-    /// forget.
+    /// Makes the holder of a token. If the token was removed meanwhile, its removal found no holder
+    /// to forget, so the holder is forgotten here.
     async fn prepare(&self, token: Arc<Token>) -> Result<(), Refusal> {
         self.holders.prepare(Arc::clone(&token)).await?;
         let tokens = self.tokens();
@@ -128,7 +128,7 @@ impl Door {
         Ok(())
     }
 
-    /// Tells of somebody who is not let in, and says how to answer: later, to who guesses.
+    /// Reports that somebody was refused, and says how to answer: later and later to those who guess.
     pub(crate) async fn turn_away(
         &self,
         turned: Turned,
@@ -146,7 +146,7 @@ impl Door {
         if let Some(guess) = &guess {
             refusal = guess.refusal.clone();
         }
-        // Before anybody waits, as who guesses may hang up.
+        // Before the wait, because somebody who guesses may hang up.
         self.refusals
             .tell(&refusal, id.as_ref(), peer, self.audit.as_deref());
         if let Some(guess) = guess.filter(|guess| !guess.delay.is_zero()) {
@@ -186,7 +186,7 @@ impl Door {
         Ok(Look::Admitted(self.agent(&holder, &accepted, peer, now)))
     }
 
-    /// Says why an agent has lost its rights, by what is in force now.
+    /// Says why an agent has lost its rights, according to the tokens in force now.
     pub(crate) fn lost(&self, agent: &Agent, peer: IpAddr, now: OffsetDateTime) -> Refusal {
         let tokens = self.tokens();
         let id = agent.session().id();
@@ -224,7 +224,7 @@ impl Door {
         agent.calling_from(peer).ending_at(ends)
     }
 
-    /// The requests that were not let in.
+    /// The requests that were refused.
     pub(crate) fn refusals(&self) -> &Refusals {
         &self.refusals
     }
@@ -255,7 +255,7 @@ impl Door {
     }
 }
 
-/// What a token is refused with that is used from an address which is none of its own.
+/// The refusal of a token that is used from an address which it does not allow.
 const ELSEWHERE: Refusal =
     Refusal::Forbidden("forbidden: this token may not be used from this address");
 

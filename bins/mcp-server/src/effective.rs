@@ -23,7 +23,7 @@ use crate::{
     start_log,
 };
 
-/// Tables that are named one by one.
+/// How many tables are named one by one.
 const MOST_NAMED: usize = 50;
 
 pub(crate) fn run(show: &ShowToken, sources: &Sources) -> anyhow::Result<()> {
@@ -64,7 +64,8 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Fails when a database could not be asked: what a script reads would be the rights of a token without it.
+/// Fails when a database could not be asked: a script would otherwise read the token's rights
+/// without that database.
 fn all_usable(survey: &Survey) -> anyhow::Result<()> {
     let unusable = survey
         .databases

@@ -12,7 +12,8 @@ use token_store::{
 
 use crate::password;
 
-/// What an entry's policy means for the tools; `calls_per_minute` is for those that say nothing.
+/// What an entry's policy means for the tools; `calls_per_minute` is for entries that do not say
+/// it.
 pub(crate) fn policy(given: &EntryPolicy, calls_per_minute: Option<u32>) -> Policy {
     let limits = given.limits;
     let named = |names: &Names| names.iter().map(str::to_owned).collect();
@@ -43,7 +44,7 @@ pub(crate) fn policy(given: &EntryPolicy, calls_per_minute: Option<u32>) -> Poli
     }
 }
 
-/// Reads the login of a token that has a role of its own to log in with.
+/// Reads the login of a token that logs in with a role of its own.
 pub(crate) async fn login(
     token: &Token,
     policy: &EntryPolicy,
@@ -68,7 +69,7 @@ pub(crate) fn has_password_file(policy: &EntryPolicy) -> bool {
     matches!(login.password, Some(PasswordSource::File(..)))
 }
 
-/// Says whether somebody may come from an address, where only these may be come from.
+/// Says whether somebody may come from an address, if only these are allowed.
 pub(crate) fn may_come_from(networks: Option<&Networks>, peer: IpAddr) -> bool {
     networks.is_none_or(|networks| networks.contains(peer))
 }

@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use server_config::read_regular;
 
-/// How much of a file is compared; a larger one is refused when it is read.
+/// How many bytes of a file are compared; a larger file is refused when it is read.
 const MOST_BYTES: u64 = 2 << 20;
 
 /// What a file holds, or why that cannot be read.

@@ -1,4 +1,4 @@
-//! Who may come in: the token file and the sessions, joined.
+//! Who is admitted: joins the token file and the sessions.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -18,15 +18,15 @@ use crate::{
     holders::Usual,
 };
 
-/// Lets in whoever presents a token of the file, onto the session of that token.
+/// Admits whoever presents a token of the file, to the session of that token.
 pub(crate) struct TokenGate {
     door: Arc<Door>,
     watch: TokenWatch,
 }
 
 impl TokenGate {
-    /// Follows a token file; `usual` is what tokens have whose entries say nothing, on the databases
-    /// that `sessions` has.
+    /// Follows a token file; `usual` is what a token has if its entry says nothing else, on the
+    /// databases of `sessions`.
     pub(crate) fn open(
         file: TokenFile,
         sessions: Sessions,
@@ -83,7 +83,7 @@ impl Authenticate for TokenGate {
     }
 }
 
-/// Lets everybody in, onto one session: for a loopback address without authentication.
+/// Admits everybody to one session: for a loopback address without authentication.
 pub(crate) struct OpenGate {
     pub(crate) agent: Agent,
 }

@@ -1,12 +1,12 @@
-//! Slower answers for whoever guesses tokens.
+//! Slower answers for those who guess tokens.
 //!
-//! Each wrong token costs its address some time (an IPv6 network of 64 bits counts as one address), in
-//! which it owes less again. The more an address owes, the later it is answered; once it owes more than
-//! is tolerated the answer is 429 with `Retry-After`. A right token is looked up before anything here is
-//! asked, so that nobody is locked out by others behind the same address.
+//! Each wrong token costs its address some time (an IPv6 network of 64 bits counts as one address),
+//! and the debt shrinks as time passes. The more an address owes, the later it is answered; once it
+//! owes more than is tolerated, the answer is 429 with `Retry-After`. A right token is looked up
+//! before any of this, so nobody is locked out by others behind the same address.
 //!
-//! The same wrong token again is no other guess: it is a client with a wrong configuration, and costs
-//! little.
+//! The same wrong token again is no new guess: it comes from a client with a wrong configuration,
+//! and costs little.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -21,14 +21,15 @@ use server_config::Guessing;
 use token_store::TokenHash;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What the same wrong token costs when it comes again. Clients with a wrong configuration try about
-/// once a second.
+/// What the same wrong token costs when it comes again. Clients with a wrong configuration try
+/// about once a second.
 const SAME_AGAIN: Duration = Duration::from_secs(1);
 
-/// Wrong tokens of an address that are remembered.
+/// How many wrong tokens of an address are remembered.
 const REMEMBERED: usize = 4;
 
-/// How late the second wrong token is answered; each further one twice as late, up to the longest delay.
+/// How late the second wrong token is answered; each further one is answered twice as late, up to
+/// the longest delay.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
@@ -60,7 +61,7 @@ struct Guesser {
     tokens: [Option<u64>; REMEMBERED],
 }
 
-/// Tokens that are valid no more.
+/// Tokens that are no longer valid.
 #[derive(Default)]
 struct Gone {
     tokens: HashSet<TokenHash>,
@@ -73,7 +74,7 @@ pub(crate) struct Verdict {
     /// How late.
     pub(crate) delay: Duration,
     pub(crate) refusal: Refusal,
-    /// The right to hold the answer back for so long.
+    /// The right to hold the answer back for this long.
     _held: Option<OwnedSemaphorePermit>,
 }
 
@@ -88,7 +89,7 @@ impl Verdict {
 }
 
 impl Guesses {
-    /// Nothing, where wrong tokens are all answered the same.
+    /// `None` where all wrong tokens are answered in the same way.
     pub(crate) fn new(terms: Guessing) -> Option<Self> {
         terms.slowed.then(|| Guesses {
             terms,
@@ -99,8 +100,8 @@ impl Guesses {
         })
     }
 
-    /// Says how a wrong token of a peer is answered. A token that was removed while the server ran is
-    /// no guess.
+    /// Says how a wrong token from an address is answered. A token that was removed while the
+    /// server ran is not a guess.
     pub(crate) fn answer(&self, peer: IpAddr, token: &TokenHash, now: Instant) -> Verdict {
         if self.gone().tokens.contains(token) {
             return Verdict::at_once(Refusal::Unknown);
@@ -120,8 +121,8 @@ impl Guesses {
         }
     }
 
-    /// Remembers tokens that are valid no more, as many as addresses: whoever still has one does not
-    /// guess.
+    /// Remembers tokens that are no longer valid, as many as addresses: somebody who still has one
+    /// does not guess.
     pub(crate) fn remember_gone(&self, tokens: impl IntoIterator<Item = TokenHash>) {
         let mut gone = self.gone();
         for token in tokens {
@@ -176,7 +177,7 @@ impl Guesses {
     }
 }
 
-/// Says how late somebody is answered who owes so much, of which a first wrong token costs `penalty`.
+/// Says how late somebody is answered who owes this much, if a first wrong token costs `penalty`.
 fn delay(owes: Duration, penalty: Duration) -> Duration {
     let others = owes.saturating_sub(penalty).as_micros();
     let others = others.div_ceil(penalty.as_micros().max(1));
@@ -188,8 +189,8 @@ fn delay(owes: Duration, penalty: Duration) -> Duration {
 }
 
 impl Table {
-    /// Finds who guesses from a network, as the last one in the order; forgets the first when there are
-    /// too many.
+    /// Finds the debtor of a network and moves it to the end of the order; forgets the first one if
+    /// there are too many.
     fn guesser(&mut self, network: IpAddr, most: usize, now: Instant) -> &mut Guesser {
         self.turns += 1;
         let turn = self.turns;

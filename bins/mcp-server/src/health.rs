@@ -16,10 +16,10 @@ use tokio::{
 
 use crate::{audit::Audit, door::Door};
 
-/// How long an answer is good for, so that asking often costs nothing.
+/// How long an answer is reused, so that asking often costs nothing.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How long a database may take to answer, and how long whoever asks waits for what is found out.
+/// How long a database may take to answer, and how long a caller waits for the result.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 // No token can have these ids, as no id of a token begins with a parenthesis.
@@ -31,7 +31,7 @@ pub(crate) struct Check {
     session: Session,
     door: Option<Arc<Door>>,
     audit: Option<Arc<Audit>>,
-    /// Whoever asks meanwhile waits for what is being found out.
+    /// Held while the databases are asked: whoever asks meanwhile waits for the same answer.
     known: Mutex<Known>,
 }
 
@@ -47,8 +47,8 @@ struct Known {
 struct Asked {
     /// What was found last.
     is_up: bool,
-    /// The question that is not answered yet. It goes on beyond [`PATIENCE`]: where connecting takes
-    /// longer, as past a host that is silent, no other one would get further.
+    /// The question that is not answered yet. It goes on beyond [`PATIENCE`]: if connecting takes
+    /// longer, as past a silent host, a new question would not get further either.
     running: JoinSet<Option<bool>>,
 }
 
@@ -73,7 +73,7 @@ impl Check {
         }
     }
 
-    /// Answers 200 whatever it finds: the server itself is well when it can answer.
+    /// Answers 200 whatever the databases say: the server itself is well if it can answer.
     pub(crate) async fn run(&self) -> Health {
         let mut known = self.known.lock().await;
         if let Some((at, health)) = &known.last
@@ -120,14 +120,14 @@ impl Check {
         Health { status: 200, body }
     }
 
-    /// Asks all databases at once, and says in their order which of them answer; of one that takes
-    /// longer, what was found last.
+    /// Asks all databases at once, and says in their order which of them answer; for one that takes
+    /// longer it says what was found last.
     async fn ask_all(&self, asked: &mut HashMap<Arc<str>, Asked>) -> Vec<(Arc<str>, bool)> {
         let names = self.session.databases();
         asked.retain(|name, _| names.contains(name));
         for name in names.iter() {
             let one = asked.entry(name.clone()).or_default();
-            // What came when nobody waited for it any more says how it was, and not how it is.
+            // An answer that came after everybody had stopped waiting says how things were, not how they are.
             while let Some(ended) = one.running.try_join_next() {
                 one.note(ended);
             }
@@ -161,7 +161,7 @@ pub(crate) async fn look_once(sessions: &Sessions) {
     sessions.close(FIRST_SESSION);
 }
 
-/// Asks a database whether it is up; nothing is found out where it has no connection to spare.
+/// Asks a database whether it is up; gives `None` if it has no connection to spare.
 async fn ask(session: &Session, database: &str) -> Option<bool> {
     let lease = match session.lease(database).await {
         Ok(lease) => lease,

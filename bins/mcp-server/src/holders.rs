@@ -20,23 +20,23 @@ use crate::entry::{self, may_come_from};
 
 pub(crate) use self::holder::Holder;
 
-/// What tokens have whose entries say nothing, and what there is to have.
+/// What tokens have whose entries say nothing else, and what there is to have.
 pub(crate) struct Usual {
-    /// The tools that are offered, as far as they stay the same.
+    /// The tools that are offered and never change.
     pub(crate) tools: Option<BTreeSet<String>>,
     /// Calls a minute; `None` is any number.
     pub(crate) calls_per_minute: Option<u32>,
-    /// The addresses of proxies, which no client has.
+    /// The addresses of proxies, which no client can have.
     pub(crate) proxies: Option<Networks>,
-    /// How many tokens are told apart in what is counted.
+    /// How many tokens have counts of their own.
     pub(crate) most_told_apart: usize,
 }
 
 /// The holders of all tokens that have been used since the server's start.
 pub(crate) struct Holders {
     usual: Usual,
-    /// Held for a look-up, by requests for reading, so that none waits for another; or while the
-    /// databases are replaced.
+    /// Held for reading by requests, for a look-up, so that they do not wait for each other; held
+    /// for writing while the databases are replaced.
     known: RwLock<Known>,
 }
 
@@ -44,10 +44,10 @@ struct Known {
     /// All configured databases, the default one first.
     databases: Arc<[Arc<str>]>,
     by_id: HashMap<TokenId, Arc<Holder>>,
-    /// How often passwords were to be read again.
+    /// How often files with passwords were to be read again.
     readings: u64,
-    /// How many of the tokens are told apart in what is counted, and what those that were not have done
-    /// before they were forgotten.
+    /// How many of the tokens have counts of their own, and what the others had done before they
+    /// were forgotten.
     told_apart: usize,
     forgotten: Totals,
 }
@@ -84,7 +84,7 @@ impl Holders {
     /// Makes the holder of a token, with the password that its entry names.
     ///
     /// # Errors
-    /// The password cannot be had. Nothing else is tried in its place.
+    /// The password cannot be read. No other one is tried instead.
     pub(crate) async fn prepare(&self, token: Arc<Token>) -> Result<(), Refusal> {
         let readings = self.read().readings;
         let policy = token.policy.read();
@@ -95,8 +95,8 @@ impl Holders {
             let rotated = previous.is_some_and(|old| old.hash == before.token.hash);
             rotated || token.hash == before.token.hash
         };
-        // The name stays, so that what clients have begun goes on. An id may be given again once its
-        // token was removed; a hash is not.
+        // The name stays, so that what clients have begun goes on. An id may be given again after
+        // its token was removed; a hash is never given again.
         let before = known.by_id.get(&token.id).filter(same);
         let name = before.map_or_else(
             || format!("{}.{}", token.id, token.hash.prefix()).into(),
@@ -137,8 +137,7 @@ impl Holders {
         Ok(())
     }
 
-    /// Puts other configured databases in the place of those before, and names the databases of each
-    /// token that has been used.
+    /// Replaces the configured databases, and names the databases of each token that has been used.
     pub(crate) fn reconfigure(
         &self,
         databases: Arc<[Arc<str>]>,
@@ -173,8 +172,8 @@ impl Holders {
         }
     }
 
-    /// Ends, of what runs with a token, what its entry as it is now gives no tool, address or secret for; what came with
-    /// its old secret ends with that.
+    /// Ends what runs with a token but is no longer allowed by its entry: by its tool, its address,
+    /// or the old secret that it came with.
     pub(crate) fn confine(&self, now: &Arc<Token>, wall: OffsetDateTime) {
         let known = self.read();
         let Some(holder) = known.by_id.get(&now.id) else {
@@ -209,8 +208,8 @@ impl Holders {
         }
     }
 
-    /// What the tokens that are told apart did, by their ids, and then all others together. Nothing,
-    /// where none are to be told apart.
+    /// What the tokens with counts of their own did, by their ids, and then all others together.
+    /// Empty if no token has counts of its own.
     pub(crate) fn totals(&self) -> Vec<(String, Totals)> {
         if self.usual.most_told_apart == 0 {
             return Vec::new();
@@ -218,7 +217,7 @@ impl Holders {
         let known = self.read();
         let mut others = known.forgotten;
         let holders: Vec<Arc<Holder>> = known.by_id.values().cloned().collect();
-        // Requests wait for whoever waits for this.
+        // Requests would wait for whoever waits for this.
         drop(known);
         let mut totals = Vec::new();
         for holder in holders {
@@ -295,7 +294,7 @@ impl Holders {
     }
 }
 
-/// What all tokens are called that are not told apart.
+/// The name under which all other tokens are counted.
 const OTHERS: &str = "other";
 
 fn add_totals(sum: &mut Totals, more: Totals) {
@@ -311,7 +310,7 @@ impl Known {
         Arc::new(Deeds::new(is_told_apart))
     }
 
-    /// Keeps of what a holder did what must not be missing from the sum of others.
+    /// Keeps what a holder did in the sum of the others, where it must not be missing.
     fn retire(&mut self, deeds: &Deeds) {
         if deeds.is_told_apart {
             self.told_apart -= 1;

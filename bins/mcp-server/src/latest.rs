@@ -1,25 +1,25 @@
-//! The time, by which tokens end, never goes back.
+//! The time by which tokens end; it never goes back.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use time::OffsetDateTime;
 
-/// The latest time that was seen, from 1970 on.
+/// The latest time that was seen, since 1970.
 #[derive(Default)]
 pub(crate) struct Latest {
     seconds: AtomicI64,
-    /// Whether the log knows that the clock is behind it.
+    /// Whether the log was told that the clock is behind it.
     told: AtomicBool,
 }
 
-/// How far a clock may be set back without a word, as by those who keep it right.
+/// How far the clock may be set back without a message: time services correct it by small steps.
 const UNTOLD_SECONDS: i64 = 60;
 
 impl Latest {
-    /// Takes what the clock says; gives that, or the latest time before if that is later.
+    /// Takes the clock's time; gives it back, or the latest earlier time if that is later.
     pub(crate) fn of(&self, now: OffsetDateTime) -> OffsetDateTime {
         let seconds = now.unix_timestamp();
-        // Written once a second, for all threads read it.
+        // Written once a second at most, because all threads read it.
         let latest = match self.seconds.load(Ordering::Acquire) {
             latest if latest >= seconds => latest,
             _ => self.seconds.fetch_max(seconds, Ordering::AcqRel),
@@ -33,7 +33,7 @@ impl Latest {
         OffsetDateTime::from_unix_timestamp(latest).map_or(now, |latest| latest.max(now))
     }
 
-    /// Notes whether the clock is behind; says whether that is to be told.
+    /// Notes whether the clock is behind; says whether the log should be told.
     fn is_news(&self, is_behind: bool) -> bool {
         self.told.load(Ordering::Relaxed) != is_behind
             && self.told.swap(is_behind, Ordering::Relaxed) != is_behind

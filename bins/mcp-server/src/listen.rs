@@ -44,7 +44,7 @@ fn refused(address: &str, by: &str) -> String {
     )
 }
 
-/// IPv6's "any" takes IPv4 as well where the system has both.
+/// IPv6's "any" address accepts IPv4 as well where the system has both.
 async fn bind_any(port: u16) -> std::io::Result<TcpListener> {
     match TcpListener::bind((IpAddr::from(Ipv6Addr::UNSPECIFIED), port)).await {
         Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {

@@ -85,7 +85,7 @@ fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resul
         .build()
         .context("the system gives no threads")?;
     let done = runtime.block_on(work);
-    // Not dropped: that would wait for a read of standard input, which nothing ends.
+    // Not dropped: that would wait for a read of standard input, which nothing can end.
     runtime.shutdown_background();
     done
 }
@@ -102,7 +102,7 @@ fn start_log(level: &str) {
         .init();
 }
 
-/// Reads what `RUST_LOG` holds, in whose place is `level` where it says nothing.
+/// Reads `RUST_LOG`; `level` is used for what it does not say.
 fn log_filter(said: Option<OsString>, level: &str) -> EnvFilter {
     let said = said.filter(|said| !said.is_empty());
     let Some(said) = said else {

@@ -49,7 +49,7 @@ impl Parts {
         })
     }
 
-    /// The agent of whoever needs no token: it may use all databases that there are.
+    /// The agent of a caller that needs no token: it may use all databases.
     pub(crate) fn anybody(&self, id: &str) -> Agent {
         let session = self.sessions.open(id, None);
         Agent::new(session, self.databases.first()).following_session()
@@ -86,10 +86,10 @@ fn toolbox(
     Toolbox::new(settings).map_err(|error| anyhow::anyhow!("tools.enabled: {error}"))
 }
 
-/// Says what tokens have whose entries say nothing.
+/// Says what tokens have whose entries say nothing else.
 pub(crate) fn usual(config: &Config, toolbox: &Toolbox) -> Usual {
     Usual {
-        // Those of a file may be others in a moment.
+        // The custom tools of a file may change at any moment.
         tools: match &config.tools.file {
             None => Some(toolbox.names().into_iter().collect()),
             Some(_) => None,

@@ -1,4 +1,4 @@
-//! The passwords of roles that tokens have of their own.
+//! The passwords of tokens' own roles.
 
 use std::{ffi::OsString, fmt, path::Path};
 
@@ -20,7 +20,7 @@ impl fmt::Display for Missing {
 /// Finds a password where a token's entry says that it is.
 ///
 /// # Errors
-/// It cannot be had. Nothing else is tried in its place.
+/// The password cannot be read. No other one is tried instead.
 pub(crate) async fn find(source: Option<PasswordSource>) -> Result<Option<String>, Missing> {
     match source {
         None => Ok(None),

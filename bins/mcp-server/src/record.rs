@@ -19,7 +19,8 @@ const EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct Record {
     door: Arc<Door>,
     path: PathBuf,
-    /// What is not in the file yet, since it could not be written. Held while it is: one write ends before the next begins.
+    /// What is not in the file yet, because it could not be written. Held while writing: one write
+    /// ends before the next begins.
     unsaved: Mutex<UsageLog>,
 }
 
@@ -42,7 +43,7 @@ impl Record {
         }
     }
 
-    /// Writes now. That it cannot be done is told, and it is tried again with the next minute's.
+    /// Writes now. A failure is logged, and the next minute's write tries again.
     pub(crate) async fn write(self: &Arc<Self>) {
         let record = Arc::clone(self);
         match tokio::task::spawn_blocking(move || record.save()).await {
@@ -60,7 +61,7 @@ impl Record {
         }
         let tokens = self.door.tokens();
         let ids: HashSet<_> = tokens.iter().map(|token| &token.id).collect();
-        // A token that is gone is none of the file's business, however long that could not be written.
+        // Uses of tokens that are gone are dropped, however long they could not be written.
         unsaved.0.retain(|id, _| ids.contains(id));
         unsaved.add_to(&self.path, |id| ids.contains(id))?;
         unsaved.0.clear();

@@ -1,4 +1,4 @@
-//! Requests that are not let in: counted by the reason, and told.
+//! Requests that were refused: counted by the reason, and logged.
 
 use std::{
     net::IpAddr,
@@ -27,7 +27,8 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    /// Counts a refusal; puts it in the log and in the record if it is of a token, whose id may be known.
+    /// Counts a refusal. If a token was refused, it is also logged, with the token's id if that is
+    /// known.
     pub(crate) fn tell(
         &self,
         refusal: &Refusal,
@@ -37,7 +38,7 @@ impl Refusals {
     ) {
         let reason = reason(refusal);
         self.counts[reason].fetch_add(1, Ordering::Relaxed);
-        // Clients ask without a token first; that refuses none.
+        // Clients ask without a token first; no token is refused then.
         let is_of_a_token = !matches!(refusal, Refusal::Missing | Refusal::Unavailable(_));
         if !is_of_a_token {
             return;
@@ -54,7 +55,7 @@ impl Refusals {
         }
     }
 
-    /// How many requests were not let in, by the reason.
+    /// How many requests were refused, by the reason.
     pub(crate) fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.counts.iter();
         REASONS
@@ -63,7 +64,7 @@ impl Refusals {
     }
 }
 
-/// Why somebody is not let in, in a word.
+/// The reason of a refusal, in one word.
 const REASONS: [&str; 7] = [
     "missing",
     "malformed",

@@ -1,4 +1,4 @@
-//! The configuration file, followed while the server runs: its databases are in force at once.
+//! Follows the configuration file while the server runs: its databases are put in force at once.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -26,17 +26,17 @@ use crate::{
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How long a file must stay as it is to count as written.
+/// How long a file must stay the same to count as completely written.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// How often a file that changes all the time is looked at until it is taken as it is.
+/// After how many looks a file that changes all the time is taken as it is.
 const LOOKS: usize = 20;
 
 /// Puts the databases of a changed configuration in the place of those before.
 pub(crate) struct Reload {
     /// Where the configuration comes from; without this it does not change.
     sources: Option<Sources>,
-    /// What is not about databases stays as it was when the server started.
+    /// Everything but the databases stays as it was when the server started.
     started: Config,
     only_loopback: bool,
     databases: Databases,
@@ -145,8 +145,8 @@ impl Reload {
         }
     }
 
-    /// Says whether there is another file than before, once it is written. A file that is missing is
-    /// about to be replaced.
+    /// Says whether there is a new file, once it is completely written. A missing file is about to
+    /// be replaced.
     async fn has_changed(&mut self, path: &Path) -> bool {
         let mut now = file::read(path).await;
         if now.is_none() || now == self.seen {
@@ -211,7 +211,8 @@ impl Reload {
 
     fn put_in_force(&self) {
         let databases = &self.databases;
-        // Before the databases: whoever gets a connection to a new one finds what is allowed on it.
+        // Before the databases, so that whoever gets a connection to a new one finds what is
+        // allowed on it.
         self.guards
             .replace(databases.allowances(self.only_loopback));
         let replace = || self.sessions.replace(databases.described());

@@ -52,11 +52,13 @@ pub(crate) async fn run(
     }
 }
 
-/// Has the C library keep a few MiB that were freed, of which the next result is made. Given back to the system, they came
-/// again in pages that are new each time, at up to half of the CPU time of a large result.
+/// Has the C library keep a few MiB of freed memory, of which the next result is made. If this
+/// memory were given back to the system, new pages would be needed each time, at up to half of the
+/// CPU time of a large result.
 ///
-/// It learns how much from the largest block that was freed (glibc: mallopt(3), `M_MMAP_THRESHOLD`). No page of this one is
-/// touched, so that nothing is taken for it; another library does nothing.
+/// The library learns how much to keep from the largest block that was freed (glibc: mallopt(3),
+/// `M_MMAP_THRESHOLD`). No page of this block is touched, so it costs no memory; on other libraries
+/// this has no effect.
 fn keep_freed_memory() {
     const LARGEST: usize = 4 << 20;
     drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGEST)));
@@ -131,7 +133,7 @@ async fn over_http(
     signals: Signals,
     ready: impl FnOnce(),
 ) -> anyhow::Result<()> {
-    // A trusted proxy calls for others, wherever it is.
+    // A trusted proxy calls for other machines, wherever it is itself.
     let only_loopback = listeners.only_loopback() && config.http.proxies.is_none();
     let certificates = certificates(config)?;
     let options = options(config, certificates.clone())?;
@@ -225,7 +227,7 @@ fn options(config: &Config, certificates: Option<Arc<Certificates>>) -> anyhow::
     }
 }
 
-/// Says how many tokens there are, and removes those that have expired, from the file too.
+/// Counts the tokens, and removes those that have expired, from the file too.
 fn tidy(file: &TokenFile) -> anyhow::Result<()> {
     let path = file.path().display();
     // Its message holds the whole story already.
@@ -235,7 +237,7 @@ fn tidy(file: &TokenFile) -> anyhow::Result<()> {
     match file.remove_expired(OffsetDateTime::now_utc()) {
         Ok(removed) if removed.value.is_empty() => {}
         Ok(removed) => announce!("Removed {} expired token(s)", removed.value.len()),
-        // As from a read-only mount; an expired token is refused all the same.
+        // For example on a read-only mount; an expired token is refused all the same.
         Err(error) => announce!("WARNING: expired tokens stay in the file: {error}"),
     }
     Ok(())
@@ -264,7 +266,7 @@ fn service(config: &Config, toolbox: Toolbox) -> Arc<Service<Toolbox>> {
     Arc::new(Service::with_options(toolbox, options))
 }
 
-/// Gives a call time for all that it may wait for, one after the other, and some more.
+/// Gives a call time for everything that it may wait for, one after the other, and a little more.
 pub(crate) fn request_timeout(config: &Config) -> Duration {
     let connecting = config
         .databases
@@ -285,7 +287,8 @@ pub(crate) fn request_timeout(config: &Config) -> Duration {
         + Duration::from_secs(10)
 }
 
-/// Answers requests until a signal comes; then lets running ones end, until a second one comes.
+/// Answers requests until a signal comes, then lets running ones finish until a second signal
+/// comes.
 async fn listen<A: Authenticate<Principal = Agent>>(
     listeners: Listeners,
     server: Server<Toolbox, A>,

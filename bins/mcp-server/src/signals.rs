@@ -4,12 +4,13 @@ use std::io::{self, IsTerminal};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Ctrl-C and what a service manager sends.
+/// Ctrl-C, and the signal of service managers.
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
-    /// Taken so that a file that may grow no further is an error, and not the end.
+    /// Caught, so that writing beyond the limit of a file's size is an error and not the end of the
+    /// process.
     _size_limit: Signal,
     /// Whether there was a terminal to write to.
     has_terminal: bool,
@@ -27,8 +28,8 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one. A hang-up is one when the terminal was closed; by itself it asks for the
-    /// configuration to be read again.
+    /// Waits for the next one. A hang-up counts if the terminal was closed; otherwise it asks for
+    /// the configuration to be read again.
     pub(crate) async fn stop(&mut self) {
         loop {
             tokio::select! {

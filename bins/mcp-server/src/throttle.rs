@@ -1,10 +1,10 @@
-//! How many lines about refused tokens may come: they cost whoever sends them nothing.
+//! Limits the lines about refused tokens, which cost nothing to whoever causes them.
 
 use std::time::{Duration, Instant};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What was said of late.
+/// The lines that were written recently.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     /// When the allowance will be whole again.
@@ -14,7 +14,7 @@ pub(crate) struct Throttle {
 }
 
 impl Throttle {
-    /// Says how many refusals had no line before this one, if it may have one.
+    /// Says whether a refusal may have a line: if so, how many refusals had none before it.
     pub(crate) fn pass(&mut self, per_minute: u32, now: Instant) -> Option<u64> {
         let each = MINUTE / per_minute.max(1);
         let lacks = self

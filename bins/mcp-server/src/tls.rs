@@ -1,4 +1,4 @@
-//! The server's own certificate, read again when its files change.
+//! The server's certificate, read again when its files change.
 
 use std::{
     fs,
@@ -30,13 +30,13 @@ pub(crate) fn server_config(certificates: Arc<Certificates>) -> anyhow::Result<A
     Ok(Arc::new(config))
 }
 
-/// A certificate's chain has some KiB.
+/// A certificate's chain has a few KiB.
 const MOST_BYTES: u64 = 1 << 20;
 
 /// What tells one state of a file from another.
 type Stamp = (u64, u64, u64, i64, i64);
 
-/// The certificate that the files hold, or held when they could last be read.
+/// The certificate of the files, or of the last state of them that could be read.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     files: Tls,
@@ -50,7 +50,7 @@ struct Current {
     stamps: Vec<Stamp>,
     key: Arc<CertifiedKey>,
     validity: Option<Validity>,
-    /// What was last said of it.
+    /// What the log was last told about it.
     told: State,
 }
 
@@ -68,7 +68,7 @@ impl Certificates {
         })
     }
 
-    /// Until when clients take it, if that can be read in it.
+    /// Until when clients accept it, if that can be read.
     pub(crate) fn end(&self) -> Option<OffsetDateTime> {
         self.current().validity.map(|validity| validity.end())
     }
@@ -78,7 +78,7 @@ impl Certificates {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let stamps = stamps(&self.files);
         if stamps != current.stamps {
-            // Remembered even if it fails, so that each state of the files is tried and told once.
+            // Remembered even if reading fails, so that each state of the files is tried and reported once.
             current.stamps.clone_from(&stamps);
             match read(&self.files, &self.provider) {
                 Ok(key) => {
@@ -105,7 +105,7 @@ impl Current {
         }
     }
 
-    /// Says once that clients refuse the certificate, or soon will.
+    /// Logs once that clients refuse the certificate, or soon will.
     fn tell(&mut self, files: &Tls, now: OffsetDateTime) {
         let Some(state) = self.validity.map(|validity| validity.state(now)) else {
             return;

@@ -1,4 +1,4 @@
-//! From when until when a certificate is taken by clients.
+//! From when until when clients accept a certificate.
 
 use std::fmt;
 
@@ -6,7 +6,8 @@ use rustls::pki_types::CertificateDer;
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 use x509_cert::{Certificate, der::Decode};
 
-/// How long before its end a certificate is spoken of: whoever renews by hand needs days, and programs do it earlier.
+/// How long before its end a certificate is warned about: somebody who renews by hand needs days,
+/// and programs renew earlier.
 const SOON: Duration = Duration::days(7);
 
 /// From when until when a certificate is valid.
@@ -16,16 +17,16 @@ pub(crate) struct Validity {
     ends: OffsetDateTime,
 }
 
-/// What clients make of a certificate at some time.
+/// How clients treat a certificate at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// They refuse it: it begins then.
+    /// They refuse it: its time begins only then.
     TooEarly(OffsetDateTime),
-    /// They take it.
+    /// They accept it.
     Valid,
-    /// They take it until then, which is soon.
+    /// They accept it until then, which is soon.
     Ending(OffsetDateTime),
-    /// They refuse it: it ended then.
+    /// They refuse it: its time ended then.
     Ended(OffsetDateTime),
 }
 

@@ -1,4 +1,4 @@
-//! A new state of the token file, or other databases, put in force.
+//! Puts a new state of the token file, or other databases, in force.
 
 use std::{
     path::Path,
@@ -14,11 +14,11 @@ use crate::{
     changed::{counted, takes_something, told},
 };
 
-/// Of how many tokens whose tools changed at once each is told by itself.
+/// Up to how many tokens whose tools changed at once are announced one by one.
 const MOST_TOLD: usize = 100;
 
 impl Door {
-    /// Puts a new state of the file in force; ends what lost its rights before it returns.
+    /// Puts a new state of the file in force. Whatever lost its rights has ended when this returns.
     pub(crate) fn publish(&self, update: Update, path: &Path, first: bool) {
         let path = path.display();
         match update {
@@ -29,7 +29,7 @@ impl Door {
             } => {
                 self.replace(set, &changes);
                 self.loads.succeeded();
-                // What was there before the start is no change.
+                // What was there before the start is not a change.
                 if let Some(audit) = self.audit.as_ref().filter(|_| !first) {
                     audit.tokens_changed(&changes);
                 }
@@ -51,7 +51,7 @@ impl Door {
                 );
             }
             Update::Failed(error) => {
-                // Nobody waits for this lock while the line is written.
+                // Without the lock, so that nobody waits while the line is written.
                 self.state
                     .write()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -89,7 +89,7 @@ impl Door {
                 self.end(&before.id, "changed");
             } else {
                 self.sessions.move_deadline(now.id.as_str(), deadline(now));
-                // With the lock, so that it is not of databases that are being replaced.
+                // Under the lock, so that it does not use databases that are being replaced.
                 let _state = self.state.read().unwrap_or_else(PoisonError::into_inner);
                 let databases = self.holders.databases_of(now);
                 self.sessions.confine(now.id.as_str(), databases);
@@ -98,7 +98,7 @@ impl Door {
         self.tell_of_tools(changes);
     }
 
-    /// Tells clients whose tools may be others now.
+    /// Tells clients whose tools may have changed.
     fn tell_of_tools(&self, changes: &Changes) {
         let Some(clients) = self.clients.get() else {
             return;
@@ -109,7 +109,8 @@ impl Door {
         let names: Vec<Arc<str>> = changed
             .filter_map(|(_, now)| self.holders.name_of(&now.id))
             .collect();
-        // Of more at once a client that is slow would lose count, and take all that it follows for changed.
+        // With more at once, a slow client would lose count and take everything that it follows for
+        // changed.
         if names.len() > MOST_TOLD {
             return clients.tools();
         }
@@ -126,9 +127,9 @@ impl Door {
         }
     }
 
-    /// Has other databases put in the place of those before by `replace`, while nobody is admitted.
-    /// What runs on a database that its token may not use any more, as it was only the default one,
-    /// ends.
+    /// Has `replace` put other databases in the place of the earlier ones, while nobody is
+    /// admitted. What runs on a database that its token may use no longer, because it was only the
+    /// default, is ended.
     pub(crate) fn reconfigure(&self, databases: Arc<[Arc<str>]>, replace: impl FnOnce()) {
         let state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         replace();
@@ -147,7 +148,8 @@ impl Door {
         }
     }
 
-    /// Tells of entries that ask for what the server does not have: they are in force, and narrow.
+    /// Reports entries that ask for something the server does not have: they are in force, and
+    /// allow less.
     fn warn(&self, changes: &Changes) {
         let changed = changes.changed.iter().map(|(_, now)| now);
         for token in changes.added.iter().chain(changed) {

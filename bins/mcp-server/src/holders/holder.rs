@@ -20,12 +20,12 @@ pub(crate) struct Holder {
     pub(super) standing: Arc<Standing>,
     /// The only addresses that it may be used from.
     pub(super) allow_from: Option<Networks>,
-    /// What its session is like.
+    /// The terms of its session.
     pub(crate) terms: Terms,
     pub(super) deeds: Arc<Deeds>,
-    /// Whether its password is in a file, which may hold another one at any time.
+    /// Whether its password is in a file, which may change at any time.
     pub(super) has_password_file: bool,
-    /// Whether its password may be another one by now.
+    /// Whether its password may have changed.
     pub(super) is_outdated: bool,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Holder {
 pub(super) struct Deeds {
     pub(super) meter: Arc<Meter>,
     pub(super) bounds: Bounds,
-    /// Whether what it counts is told by itself.
+    /// Whether it has counts of its own.
     pub(super) is_told_apart: bool,
     last: Mutex<Option<Visit>>,
 }

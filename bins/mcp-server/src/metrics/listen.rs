@@ -38,8 +38,8 @@ pub(super) struct Endpoint {
 /// Who may ask, and for how long.
 struct Asking {
     slots: Arc<Semaphore>,
-    /// Web pages that reach the server by a name of their own (DNS rebinding) are refused, unless other
-    /// machines may ask anyway.
+    /// Web pages that reach the server under their own host name (DNS rebinding) are refused,
+    /// unless other machines may ask anyway.
     hosts: AllowedHosts,
     header_timeout: Duration,
     /// Time for a whole request and its answer.
@@ -87,13 +87,13 @@ async fn accept(socket: TcpListener, terms: Arc<Asking>, sources: Arc<Sources>) 
     loop {
         match socket.accept().await {
             Ok((stream, _)) => {
-                // Not before somebody asks: another socket may need it.
+                // The slot is taken only once somebody asks, because another socket may need it.
                 let slot = Arc::clone(&terms.slots).acquire_owned().await;
                 let slot = slot.expect("nobody closes the semaphore");
                 let (terms, sources) = (terms.clone(), sources.clone());
                 connections.spawn(async move {
                     let answer = answer(stream, &terms, sources, Arc::new(slot));
-                    // Whoever went away or took too long asks again.
+                    // A client that went away or took too long will ask again.
                     let _ended = tokio::time::timeout(terms.timeout, answer).await;
                 });
             }
@@ -147,8 +147,8 @@ impl Asking {
     }
 }
 
-/// Writes the metrics, beside the threads that serve: those of many tokens take milliseconds. The
-/// connection's slot is given back when that is done, also when the client did not wait for it.
+/// Writes the metrics apart from the threads that serve: with many tokens that takes milliseconds.
+/// The connection's slot is given back when this is done, even if the client did not wait for it.
 async fn metrics(sources: Arc<Sources>, slot: Arc<OwnedSemaphorePermit>) -> Response<Full<Bytes>> {
     let writing = tokio::task::spawn_blocking(move || {
         let written = sources.text();

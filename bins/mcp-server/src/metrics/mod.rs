@@ -1,5 +1,5 @@
-//! Metrics for Prometheus, on an address of their own. All of it is counted elsewhere, whether
-//! anybody asks or not; a scrape reads the counts.
+//! Metrics for Prometheus, on an address of their own. Everything is counted elsewhere, whether
+//! anybody asks or not; a scrape only reads the counts.
 
 mod listen;
 mod text;
@@ -37,7 +37,7 @@ pub(crate) struct Sources {
     pub(crate) certificates: Option<Arc<Certificates>>,
 }
 
-/// When something was last read well, and how often it was not.
+/// When something was last read well, and how often reading it failed.
 #[derive(Debug)]
 pub(crate) struct Loads {
     /// In milliseconds since 1970.
@@ -71,7 +71,8 @@ fn since_1970(at: SystemTime) -> u64 {
     u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Serves metrics beside something else, until that ends; where none are configured, does nothing.
+/// Serves metrics beside something else until that ends; without a configured address it does
+/// nothing.
 pub(crate) async fn beside<T>(
     config: &Config,
     sources: Sources,
