@@ -41,7 +41,8 @@ pub(crate) fn run(
     configured(&add.databases, &names)?;
     let policy = policy(add, &config, world)?;
     let file = TokenFile::new(config.token_file.clone());
-    // Nobody should be asked for a token that cannot be kept, and what is no token file gets no lock beside it.
+    // Nobody should be asked about a token that cannot be stored, and a file that is no token file
+    // must not get a lock file beside it.
     file.load()?;
     let asked = prompt::complete(add, &names, world)?;
     short(&asked.note)?;
@@ -81,7 +82,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// Finds what the token is to be allowed, and warns of tools that there are not.
+/// Finds what the token is to be allowed, and warns of tools that do not exist.
 fn policy(add: &Add, config: &Config, world: &mut World<'_>) -> Result<Policy, Failure> {
     let mut policy = Policy::default();
     lay(&add.policy, &mut policy)?;
@@ -120,7 +121,7 @@ impl Made {
         Ok(Made { token, script })
     }
 
-    /// Says what was made, the token's text with it.
+    /// Reports what was made, with the token's text.
     fn shown(&self, add: &Add, json: bool, secret: &Secret, first: Option<&String>) -> String {
         let Made { token, script } = self;
         let sql = match add.create_role {
@@ -158,7 +159,7 @@ pub(crate) fn short(note: &str) -> Result<(), Failure> {
     }
 }
 
-/// Takes back what was made: nobody has got the token's text.
+/// Removes what was made, because nobody has received the token's text.
 fn undo(cause: Failure, made: Made, file: &TokenFile) -> Failure {
     let hash = made.token.hash;
     let removed =

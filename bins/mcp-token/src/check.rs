@@ -9,14 +9,14 @@ use crate::{
     failure::Failure, fields::unknown_fields, json, missing_file, role, text, tools, world::World,
 };
 
-/// What was found.
+/// The errors and warnings that were found.
 #[derive(Default)]
 struct Findings {
     errors: Vec<String>,
     warnings: Vec<String>,
 }
 
-/// What entries are held against, as far as it is known.
+/// What entries are compared with, as far as it is known.
 struct Known<'a> {
     config: Option<&'a Config>,
     /// The names of all tools.

@@ -29,7 +29,7 @@ pub(crate) fn run(
         short(note)?;
     }
     let (file, databases) = databases(edit, sources)?;
-    // Without a file there is nothing to lock, and no reason to make its folder.
+    // Without a file there is nothing to lock, and its folder is not made.
     selector.find(load(&file, world)?.set.iter())?;
     let now = world.now();
     let expires_at = edit.expiry.map(|expiry| expiry.end(now)).transpose()?;
@@ -56,7 +56,7 @@ pub(crate) fn run(
     })?;
     world.warn(&edited.warnings);
     let (before, after) = edited.value;
-    // Without a configuration it is not known which tools there are.
+    // Without a configuration nobody knows which tools there are.
     let known = || Config::load(sources).and_then(|config| config.tool_names());
     if before.policy != after.policy
         && let Ok(known) = known()
@@ -78,8 +78,8 @@ pub(crate) fn run(
     world.print(&text).map_err(Failure::Output)
 }
 
-/// Finds the token file and what becomes of the databases. The configuration is asked only when they are to change: a mistake
-/// there must not keep a token as wide as it is.
+/// Finds the token file and the token's new databases. The configuration is read only if they are
+/// to change: a mistake in it must not keep a token from being restricted.
 fn databases(
     edit: &Edit,
     sources: &Sources,

@@ -5,7 +5,8 @@ use token_store::{LIMITS, Token, entry_fields};
 
 use crate::text;
 
-/// A field that is kept without effect, so that a misspelt limit limits nothing and a misspelt end never comes.
+/// A field that is unknown and so has no effect: a misspelt limit limits nothing, and a misspelt
+/// expiry never comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownField {
     /// What to say of it.

@@ -1,4 +1,4 @@
-//! Ctrl-C, or a request to end, while another program works for this one.
+//! Handles Ctrl-C, or a request to end, while another program works for this one.
 
 use std::{
     io,
@@ -23,7 +23,8 @@ use signal_hook::{
 /// What a terminal sends to all that run on it.
 const OF_TERMINALS: [i32; 2] = [SIGHUP, SIGINT];
 
-/// Lets a signal end the programs that this one runs and not this one, which can then put things right, until it is dropped.
+/// Until it is dropped, a signal ends the programs that this one has started and not this one,
+/// which can then put things right.
 pub(crate) struct Deferred {
     asked: Arc<Asked>,
     is_over: Arc<AtomicBool>,
@@ -32,7 +33,7 @@ pub(crate) struct Deferred {
     watcher: Option<JoinHandle<()>>,
 }
 
-/// What was asked for, and who is to know.
+/// Whether the end was asked for, and which program must be told.
 #[derive(Default)]
 struct Asked {
     was: Arc<AtomicBool>,
@@ -40,14 +41,14 @@ struct Asked {
     running: Mutex<Option<OwnedFd>>,
 }
 
-/// A program that ends when the end is asked for, until this is dropped.
+/// A program that is ended when the end is asked for, until this is dropped.
 pub(crate) struct Told<'a>(&'a Asked);
 
 impl Deferred {
     pub(crate) fn begin() -> io::Result<Self> {
         let asked = Arc::new(Asked::default());
         let is_over = Arc::new(AtomicBool::new(false));
-        // Who asks for the end of a program asks that one alone.
+        // Whoever asks this process to end asks no other one.
         let mut signals = Signals::new([SIGTERM])?;
         let handle = signals.handle();
         register_conditional_default(SIGTERM, Arc::clone(&is_over))?;
@@ -73,8 +74,8 @@ impl Deferred {
         self.asked.was.load(Ordering::SeqCst)
     }
 
-    /// Lets `program` know when the end is asked for, or was already. Where the system gives no handle of it, its own end is
-    /// waited for.
+    /// Tells `program` when the end is asked for, or at once if it was already. If the system gives
+    /// no handle of it, we wait until it ends by itself.
     pub(crate) fn tell(&self, program: &Child) -> Told<'_> {
         let running = pidfd_open(Pid::from_child(program), PidfdFlags::empty());
         *self.asked.running() = running.ok();
@@ -95,10 +96,10 @@ impl Asked {
         self.pass_on();
     }
 
-    /// Asks as Ctrl-C does, at which psql cancels what it runs.
+    /// Asks as Ctrl-C does: psql then cancels what it runs.
     fn pass_on(&self) {
         if let Some(running) = &*self.running() {
-            // One that has ended needs no signal.
+            // A program that has ended needs no signal.
             let _ = pidfd_send_signal(running, Signal::INT);
         }
     }
@@ -119,7 +120,7 @@ impl Drop for Deferred {
         }
         self.signals.close();
         if let Some(watcher) = self.watcher.take() {
-            // It has nothing to panic about.
+            // It does nothing that could panic.
             let _ = watcher.join();
         }
     }

@@ -36,7 +36,7 @@ pub(crate) fn edited(token: &Token, usage: Option<&Usage>, now: OffsetDateTime) 
     line(&json!({ "changed": status(token, usage, now) }))
 }
 
-/// Tells of a secret that was presented, and its own end.
+/// Writes whose secret was presented, and when that secret ends.
 pub(crate) fn verified(token: Option<&Token>, state: &str, end: Option<OffsetDateTime>) -> String {
     line(&json!({
         "id": token.map(|token| token.id.as_str()),
@@ -153,7 +153,7 @@ pub(crate) fn stamp(instant: OffsetDateTime) -> String {
         .expect("a token's times are UTC and in the years 0 to 9999")
 }
 
-/// Writes an object on one line, in which a terminal finds nothing to obey.
+/// Writes an object on one line, without characters that a terminal would obey.
 #[must_use]
 pub fn line(value: &Value) -> String {
     let text = value.to_string();

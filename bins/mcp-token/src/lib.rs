@@ -1,7 +1,7 @@
 //! The commands that make, show, change and remove API tokens, as `mcp-token` and `mcp-server` run them.
 //!
-//! [`run`] takes what the outside is as a [`World`]: input, output, clock and randomness. So the same code serves two programs,
-//! and a test needs no process:
+//! [`run`] gets the outside as a [`World`]: input, output, clock and randomness. So the same code
+//! serves two programs, and a test needs no process:
 //!
 //! ```
 //! use mcp_token::{Action, Add, Command, Exit, World, run};
@@ -80,8 +80,8 @@ pub fn run(command: &Command, sources: &Sources, world: &mut World<'_>) -> Exit 
     }
 }
 
-/// Finds the token file. When a flag names it the rest of the configuration is not asked: a mistake there must not keep a
-/// leaked token alive.
+/// Finds the token file. If an option names it, the rest of the configuration is not read: a
+/// mistake in it must not keep a leaked token alive.
 fn token_file(sources: &Sources) -> Result<TokenFile, Failure> {
     let path = match &sources.token_file {
         Some(path) => path.clone(),
@@ -90,7 +90,7 @@ fn token_file(sources: &Sources) -> Result<TokenFile, Failure> {
     Ok(TokenFile::new(path))
 }
 
-/// Reads the tokens. That there is no file may be a slip in its name.
+/// Reads the tokens. A missing file is reported, as its name may be misspelt.
 fn load(file: &TokenFile, world: &mut World<'_>) -> Result<Loaded, Failure> {
     let loaded = file.load()?;
     if let Some(missing) = missing_file(file, &loaded) {
@@ -110,7 +110,7 @@ fn missing_file(file: &TokenFile, loaded: &Loaded) -> Option<String> {
     })
 }
 
-/// Refuses to change a token that was removed, and of which only the entry is left.
+/// Refuses to change a token that was removed and of which only the entry is left.
 fn still_there(token: Arc<Token>) -> Result<Arc<Token>, Failure> {
     match token.is_spoiled() {
         true => Err(Failure::Removed(token.id.clone())),

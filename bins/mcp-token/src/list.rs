@@ -20,7 +20,7 @@ pub(crate) fn all(
     let is_listed = |token: &Token, usage: Option<&Usage>| match unused {
         None => true,
         Some(Unused::Ever) => usage.is_none(),
-        // Nothing has been unused for longer than there is a calendar.
+        // A time longer than the calendar reaches: no token has been unused for so long.
         Some(Unused::For(span)) => span
             .end(last_sign(token, usage))
             .is_ok_and(|end| end.is_some_and(|end| end <= now)),

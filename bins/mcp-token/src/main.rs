@@ -34,7 +34,7 @@ fn delegate(line: Vec<OsString>) -> ExitCode {
     let error = Command::new(program.unwrap_or_else(|| SERVER.into()))
         .args(line)
         .exec();
-    // Without a standard error there is nobody left to tell.
+    // Without a standard error there is nobody to tell.
     let _ = writeln!(
         io::stderr(),
         "error: failed to run {SERVER}: {error}; --effective needs it beside this program or on the path"

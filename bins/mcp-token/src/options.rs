@@ -5,7 +5,7 @@ use token_store::InvalidPolicy;
 
 use crate::command::Setting;
 
-/// What takes a field back to the server's default.
+/// The word that gives a field the server's default again.
 pub(crate) const DEFAULT: &str = "default";
 
 /// What the token may do and use up.
@@ -57,7 +57,7 @@ pub struct PolicyOptions {
 }
 
 impl PolicyOptions {
-    /// Gives what was said, in an order in which it can be laid down.
+    /// Gives the fields that were named, in an order in which they can be applied.
     #[must_use]
     pub fn settings(self) -> Vec<Setting> {
         let said = [
@@ -85,7 +85,7 @@ impl PolicyOptions {
     }
 }
 
-/// Lists, which a command line writes in another way than the file.
+/// The fields with lists, which a command line writes in another way than the file.
 const LISTS: [(&str, &str); 3] = [
     (
         "tools",
@@ -101,7 +101,7 @@ const LISTS: [(&str, &str); 3] = [
     ),
 ];
 
-/// Says what is wrong with a field by the name of its option, in the words of a command line.
+/// Says what is wrong with a field, by the name of its option and in the words of a command line.
 pub(crate) fn refused(invalid: &InvalidPolicy) -> String {
     let name = match invalid.field {
         "role.user" => "role",
@@ -111,7 +111,7 @@ pub(crate) fn refused(invalid: &InvalidPolicy) -> String {
     let list = LISTS.iter().find(|(field, _)| *field == invalid.field);
     let must = match list {
         Some((_, must)) => must,
-        // What follows tells how to take a field out of the file.
+        // The rest says how to remove a field from the file.
         None => invalid.must.split("; delete").next().unwrap_or_default(),
     };
     let wrong = invalid.networks.map(|wrong| format!(" ({wrong})"));

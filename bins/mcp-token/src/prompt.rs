@@ -11,7 +11,8 @@ pub(crate) struct Complete {
     pub(crate) expiry: Expiry,
 }
 
-/// Takes what is given, asks for the rest on a terminal, and falls back to the defaults elsewhere. An expiry has no default.
+/// Takes what is given, asks for the rest on a terminal, and uses the defaults otherwise. An expiry
+/// has no default.
 pub(crate) fn complete(
     add: &Add,
     databases: &[String],
@@ -50,12 +51,13 @@ pub(crate) fn complete(
     })
 }
 
-/// Takes names, each of which may stand once.
+/// Reads names, none of which may occur twice.
 pub(crate) fn listed(names: &[String]) -> Result<Names, Failure> {
     Names::new(names.iter().map(String::as_str)).ok_or(Failure::Databases)
 }
 
-/// Asks until the answer is a name, a number or blank. A name wins over a number.
+/// Asks until the answer is a name, a number or blank. An answer that is both a name and a number
+/// is the name.
 fn database(names: &[String], world: &mut World<'_>) -> Result<Option<String>, Failure> {
     let mut list = String::from("\nAvailable databases:\n");
     for (place, name) in names.iter().enumerate() {
@@ -87,7 +89,8 @@ fn database(names: &[String], world: &mut World<'_>) -> Result<Option<String>, F
     }
 }
 
-/// Asks until the answer is an expiry: nobody should make a token for ever by pressing Return.
+/// Asks until the answer is an expiry: nobody should make a token that never expires by pressing
+/// Return.
 fn expiry(world: &mut World<'_>) -> Result<Expiry, Failure> {
     loop {
         let answer = ask(world, "Expiry (such as 30d, 1y, or never): ")?;

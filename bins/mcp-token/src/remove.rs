@@ -12,7 +12,7 @@ pub(crate) fn run(
     world: &mut World<'_>,
 ) -> Result<(), Failure> {
     let file = token_file(sources)?;
-    // Without a file there is nothing to lock, and no reason to make its folder.
+    // Without a file there is nothing to lock, and its folder is not made.
     selector.find(load(&file, world)?.set.iter())?;
     let removed = file.edit(|draft| {
         let token = selector.find(draft.iter())?;
@@ -35,7 +35,8 @@ pub(crate) fn run(
     world.print(&text).map_err(Failure::Output)
 }
 
-/// Has the token refused, whose entry a full disk leaves no room to take out.
+/// Makes sure that the token is refused when a full disk leaves no room to write a file without its
+/// entry.
 fn without_room(file: &TokenFile, selector: &Selector, error: EditError) -> Failure {
     let spoiled = || {
         let token = selector.find(file.load()?.set.iter())?;

@@ -1,4 +1,5 @@
-//! A role of a token's own, with no more rights than the token needs: the SQL that makes it, and running that.
+//! A role of a token's own, with no more rights than the token needs: writes the SQL that makes it,
+//! and runs that.
 
 use std::{
     collections::HashSet,
@@ -20,9 +21,10 @@ use crate::{failure::Failure, interrupted::Deferred, json::stamp, text};
 /// The schema that a token without a list of schemas gets.
 const USUAL_SCHEMA: &str = "public";
 
-/// The SQL that makes a role, and what there is of that role so far.
+/// The SQL that makes a role, and what exists of that role so far.
 ///
-/// Unless it is kept, the password goes when this is dropped: wherever a command fails, it leaves none behind.
+/// If this is dropped without [`keep`](Self::keep), the password is removed: a command that fails
+/// leaves none behind.
 pub(crate) struct Script {
     role: String,
     parts: Vec<Part>,
@@ -33,7 +35,7 @@ pub(crate) struct Script {
     password: PasswordFile,
 }
 
-/// What was made for a password, and is removed on drop.
+/// What was made for a password; removed on drop.
 #[derive(Default)]
 struct PasswordFile {
     folder: Option<PathBuf>,
@@ -42,16 +44,16 @@ struct PasswordFile {
 
 /// What is run in one database.
 struct Part {
-    /// Where it is, in libpq's words.
+    /// Where it is, as a connection string.
     connection: String,
     database: String,
-    /// Makes the role, which is of a whole server.
+    /// Makes the role, which belongs to a whole server.
     creates: bool,
     sql: String,
 }
 
-/// Gives a token that was just made a role of its own: puts its password into a file beside the token file, names both in the
-/// token's entry, and writes the SQL.
+/// Gives a new token a role of its own: writes its password into a file beside the token file,
+/// names both in the token's entry, and writes the SQL.
 pub(crate) fn prepare(
     draft: &mut Draft,
     token: &Arc<Token>,
@@ -64,7 +66,7 @@ pub(crate) fn prepare(
     let mut policy = token.policy.read();
     let named = policy.set("role.user", Some(&name));
     named.map_err(|_| Failure::RoleName)?;
-    // A path that is no text is refused like any other that the entry cannot hold.
+    // A path that is not UTF-8 is refused, like any other that the entry cannot hold.
     policy.set(
         "role.password_file",
         Some(path.to_str().unwrap_or_default()),
@@ -95,7 +97,7 @@ fn made_for(token: &Token, token_file: &Path) -> Option<(RoleName, PathBuf)> {
     (own == Path::new(password.as_str())).then_some((login.user, own))
 }
 
-/// Says what is left to do when a token with a role that was made for it is removed.
+/// Says what is left to do after a token was removed whose role was made for it.
 pub(crate) fn left_behind(token: &Token, token_file: &Path) -> Option<String> {
     let (role, password) = made_for(token, token_file)?;
     Some(format!(
@@ -104,8 +106,8 @@ pub(crate) fn left_behind(token: &Token, token_file: &Path) -> Option<String> {
     ))
 }
 
-/// Says what is left to do when a token is changed: where a role that was made for it is not its role any more, has
-/// another end, or other rights, than before, and where the role it has now needs a password of its own.
+/// Says what is left to do after a token was changed: if it no longer uses the role that was made
+/// for it, if that role's expiry or rights have changed, or if its new role needs a password.
 pub(crate) fn left_to_do(before: &Token, now: &Token, token_file: &Path) -> Vec<String> {
     let Some((role, _)) = made_for(now, token_file) else {
         let behind = match made_for(before, token_file) {
@@ -160,7 +162,7 @@ fn without_password(before: &Token, now: &Token) -> Option<String> {
     })
 }
 
-/// A name that PostgreSQL needs no quotes for, and that nobody else has.
+/// A name that PostgreSQL needs no quotes for, and that nothing else has.
 fn name(token: &Token) -> String {
     let plain = |byte: char| {
         if byte.is_ascii_alphanumeric() {
@@ -173,10 +175,10 @@ fn name(token: &Token) -> String {
     format!("mcp_{}", id.to_ascii_lowercase())
 }
 
-/// Passwords that are told one by one.
+/// How many passwords are reported one by one.
 const MOST_UNCLAIMED: usize = 100;
 
-/// Finds passwords of roles that were made for tokens that there are not, or not any more.
+/// Finds passwords of roles that were made for tokens that do not exist, or no longer do.
 pub(crate) fn unclaimed<'a>(
     token_file: &Path,
     tokens: impl Iterator<Item = &'a Token>,
@@ -209,7 +211,7 @@ fn folder(token_file: &Path) -> io::Result<PathBuf> {
 }
 
 impl PasswordFile {
-    /// Makes the file, which must not be there: it would be another role's.
+    /// Makes the file, which must not exist: it would be another role's.
     fn write(path: &Path, password: &Secret) -> io::Result<Self> {
         let mut made = Self::default();
         if let Some(folder) = path.parent() {
@@ -237,11 +239,11 @@ impl PasswordFile {
 
 impl Drop for PasswordFile {
     fn drop(&mut self) {
-        // What cannot be deleted is the password of a role that does not exist.
+        // If it cannot be deleted, it is the password of a role that does not exist.
         if let Some(file) = &self.file {
             let _ = fs::remove_file(file);
         }
-        // Another role's password may be in it by now; then it stays.
+        // The file may hold another role's password by now; then it stays.
         if let Some(folder) = &self.folder {
             let _ = fs::remove_dir(folder);
         }
@@ -280,7 +282,7 @@ fn parts(token: &Token, role: &str, config: &Config, password: &Secret) -> Vec<P
     parts
 }
 
-/// Names the server of a database: its hosts, in the order in which they are tried, and their ports.
+/// Names the server of a database: its hosts and their ports, in the order in which they are tried.
 fn hosts(database: &Database) -> (String, String) {
     let (mut hosts, mut ports) = (database.host.clone(), database.port.to_string());
     for other in &database.other_hosts {
@@ -290,7 +292,7 @@ fn hosts(database: &Database) -> (String, String) {
     (hosts, ports)
 }
 
-/// Writes a connection string that says where a database is, and nothing of as whom.
+/// Writes a connection string that says where a database is, without a role or a password.
 fn connection(database: &Database) -> String {
     let value = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
     let (hosts, ports) = hosts(database);
@@ -300,7 +302,7 @@ fn connection(database: &Database) -> String {
         value(&database.database)
     );
     if !database.other_hosts.is_empty() {
-        // A standby makes no roles, whichever host the server itself wants.
+        // A role cannot be made on a standby, whichever host the server itself wants.
         text.push_str(" target_session_attrs='read-write'");
     }
     text
@@ -376,8 +378,8 @@ fn identifier(name: &str) -> String {
 }
 
 impl Script {
-    /// The whole SQL, for psql: it goes from database to database, as the role that psql has logged in as, and ends at the
-    /// first mistake.
+    /// The whole SQL for psql: it goes from database to database, as the role that psql has logged
+    /// in as, and ends at the first error.
     pub(crate) fn text(&self) -> String {
         let part = |part: &Part| {
             format!(
@@ -390,7 +392,8 @@ impl Script {
         format!("\\set ON_ERROR_STOP on\n{}", parts.join("\n"))
     }
 
-    /// Runs it with psql, each database in one transaction, as whom psql's own variables and files say.
+    /// Runs it with psql, each database in one transaction, with the login that psql's own
+    /// variables and files name.
     pub(crate) fn apply(&mut self, interruption: &Deferred) -> Result<(), Failure> {
         for part in &self.parts {
             if interruption.was_asked() {
@@ -420,10 +423,11 @@ impl Script {
         self.password.keep();
     }
 
-    /// Takes back whatever was made; gives the role's name where that is still there.
+    /// Removes whatever was made; gives the role's name if the role is still there.
     pub(crate) fn undo(self) -> Option<String> {
         let mut is_gone = true;
-        // Each server's last, as the role can only go when nothing is granted to it.
+        // Each server's last database first, as the role can only be dropped when nothing is
+        // granted to it.
         for part in self.parts[..self.done].iter().rev() {
             let role = &self.role;
             let mut sql = format!("DROP OWNED BY {role};\n");
@@ -436,15 +440,16 @@ impl Script {
     }
 }
 
-/// psql's variable for the seconds that it may take to connect, and what it is unless it is set: psql itself would wait for ever.
+/// psql's variable for the connect time-out in seconds, and its value unless it is set: psql itself
+/// would wait for ever.
 const CONNECT_TIMEOUT: &str = "PGCONNECT_TIMEOUT";
 
 fn connect_timeout() -> OsString {
     std::env::var_os(CONNECT_TIMEOUT).unwrap_or_else(|| "10".into())
 }
 
-/// Runs SQL in one transaction, perhaps until somebody asks for the end; gives what PostgreSQL warned of. The inner error is
-/// what psql said.
+/// Runs SQL in one transaction, until it is done or somebody asks for the end; gives PostgreSQL's
+/// warnings. The inner error is what psql said.
 fn psql(
     connection: &str,
     sql: &str,
@@ -464,7 +469,7 @@ fn psql(
         .map_err(Failure::Psql)?;
     let _told = interruption.map(|interruption| interruption.tell(&psql));
     if let Some(mut stdin) = psql.stdin.take() {
-        // When psql has gone already it says why.
+        // If psql has ended already, it says why.
         let _ = stdin.write_all(sql.as_bytes());
     }
     let done = psql.wait_with_output().map_err(Failure::Psql)?;
@@ -475,7 +480,8 @@ fn psql(
     if done.status.success() {
         return Ok(Ok(said));
     }
-    // What ended it comes last, behind what was warned of. Where there is no connection psql itself says why, and then more.
+    // The error comes last, after the warnings. Without a connection psql itself says why, in
+    // several lines.
     let is_of_psql = said.first().is_some_and(|line| line.starts_with("psql:"));
     said.truncate(if is_of_psql { 1 } else { said.len() });
     Ok(Err(said.pop().unwrap_or_else(|| "psql failed".into())))

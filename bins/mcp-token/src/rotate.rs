@@ -17,7 +17,7 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     world.expect_reader()?;
     let file = token_file(sources)?;
-    // Without a file there is nothing to lock, and no reason to make its folder.
+    // Without a file there is nothing to lock, and its folder is not made.
     selector.find(load(&file, world)?.set.iter())?;
     let now = world.now();
     let until = grace.until(now)?;
@@ -48,13 +48,13 @@ pub(crate) fn run(
     }
 }
 
-/// Tells until when the secret is accepted that a token had before: its own end may come first.
+/// Says until when the earlier secret is accepted: the token may end first.
 pub(crate) fn old_secret_ends(token: &Token) -> Option<OffsetDateTime> {
     let until = token.previous.as_ref()?.until;
     Some(token.expires_at.map_or(until, |end| end.min(until)))
 }
 
-/// Takes a secret back that nobody could read, unless the token has another one by now.
+/// Takes back a secret that nobody could read, unless the token has yet another one by now.
 fn restore(file: &TokenFile, before: &Token, secret: &Secret, shown: std::io::Error) -> Failure {
     let restored = file.edit(|draft| {
         draft.change(&before.id, |token| {

@@ -1,4 +1,4 @@
-//! A terminal that does not show what is typed.
+//! Reads from a terminal without showing what is typed.
 
 use std::{
     io,
@@ -20,13 +20,13 @@ use signal_hook::{
     low_level::emulate_default_handler,
 };
 
-/// What ends a program that does not expect it.
+/// The signals that end a program unless it handles them.
 const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
 /// In the place of a key that is to do nothing.
 const NO_KEY: u8 = 0;
 
-/// Keeps what is typed from being shown, until it is dropped or a signal ends the program.
+/// Hides what is typed until it is dropped or a signal ends the program.
 pub(crate) struct Unseen {
     screen: Arc<Screen>,
     signals: Handle,
@@ -34,7 +34,7 @@ pub(crate) struct Unseen {
     is_over: Arc<AtomicBool>,
 }
 
-/// A terminal, and how it was found.
+/// A terminal, and its settings from before.
 struct Screen {
     terminal: OwnedFd,
     before: Termios,
@@ -50,7 +50,7 @@ impl Unseen {
             before: tcgetattr(terminal)?,
             terminal: terminal.try_clone_to_owned()?,
         });
-        // From here on a signal waits until the terminal can be restored.
+        // From here on a signal waits until the terminal is restored.
         let mut signals = Signals::new(ENDING)?;
         let is_over = Arc::new(AtomicBool::new(false));
         for signal in ENDING {
@@ -62,7 +62,7 @@ impl Unseen {
         let watch = move || {
             for signal in signals.forever() {
                 watched.restore();
-                // It does not return.
+                // This does not return.
                 let _ = emulate_default_handler(signal);
             }
         };
@@ -79,18 +79,19 @@ impl Unseen {
 impl Drop for Unseen {
     fn drop(&mut self) {
         self.screen.restore();
-        // From here on a signal does what it usually does.
+        // From here on a signal has its usual effect.
         self.is_over.store(true, Ordering::SeqCst);
         self.signals.close();
         if let Some(watcher) = self.watcher.take() {
-            // It has nothing to panic about.
+            // It does nothing that could panic.
             let _ = watcher.join();
         }
     }
 }
 
 impl Screen {
-    /// Shows the end of a line and nothing else. The key that suspends a program would leave the terminal so.
+    /// Shows only the end of a line. The key that suspends a program is off, as it would leave the
+    /// terminal in this state.
     fn hide(&self) -> io::Result<()> {
         let mut hidden = self.before.clone();
         hidden.local_modes.remove(LocalModes::ECHO);

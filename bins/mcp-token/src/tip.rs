@@ -1,4 +1,4 @@
-//! What to write in the place of a command line that is not understood.
+//! Suggests what to write instead of a command line that was not understood.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -21,7 +21,7 @@ pub(crate) fn with_tip(mut error: clap::Error, verbs: &[String]) -> clap::Error 
         _ => None,
     };
     if let Some(tip) = tip {
-        // What is merely spelled alike is not what was meant.
+        // A word that is merely spelled alike is not what was meant.
         error.remove(ContextKind::SuggestedArg);
         error.remove(ContextKind::SuggestedSubcommand);
         error.remove(ContextKind::Usage);

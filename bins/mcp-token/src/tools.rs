@@ -1,12 +1,12 @@
-//! Whether the tools that a policy names are there.
+//! Whether the tools that a policy names exist.
 
 use server_config::keys::nearest;
 use token_store::Policy;
 
 use crate::text;
 
-/// Says of each tool that a policy names what is wrong with it, where these are all that there are. A misspelt one would be
-/// left out without a word.
+/// Says of each tool that a policy names whether something is wrong with it, given all the tools
+/// that exist. A misspelt tool would silently be missing.
 pub(crate) fn missing(policy: &Policy, known: &[String]) -> Vec<String> {
     let is_missing = |name: &&str| !known.iter().any(|known| known == name);
     let told = |name: &str| {

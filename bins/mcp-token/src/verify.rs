@@ -1,4 +1,4 @@
-//! Saying whose a token is.
+//! Says whose token was given.
 
 use std::io::{BufRead, Read};
 
@@ -10,7 +10,7 @@ use crate::{
     world::World,
 };
 
-/// More than any token has, in bytes.
+/// The most bytes that are read; no token is that long.
 const MOST: usize = 4_096;
 
 const PROMPT: &str = "Type or paste the token, which is not shown, and press Return: ";
@@ -51,15 +51,16 @@ pub(crate) fn run(json: bool, sources: &Sources, world: &mut World<'_>) -> Resul
     }
 }
 
-/// Reads the token, without the line break that most programs print after it. A person is asked for a line, and it is not shown.
+/// Reads the token, without the line break that most programs print after it. A person is asked for
+/// a line, which is not shown.
 fn read(world: &mut World<'_>) -> Result<Secret, Failure> {
     let unseen = world.terminal.map(Unseen::begin).transpose();
     let unseen = unseen.map_err(Failure::Input)?;
     if unseen.is_some() {
         world.ask(PROMPT).map_err(Failure::Input)?;
     }
-    // With room for all that is read, and for the reader to see that there is no more: text that moved to
-    // a larger place would not be wiped where it was.
+    // The buffer has room for everything that is read, and for the reader to notice the end: if it
+    // had to grow, the earlier copy of the text would not be wiped.
     let mut text = String::with_capacity(2 * MOST);
     let mut input = (&mut world.stdin).take(MOST as u64);
     let read = match &unseen {
@@ -68,7 +69,7 @@ fn read(world: &mut World<'_>) -> Result<Secret, Failure> {
     };
     drop(unseen);
     let presented = Secret::from(text.trim().to_owned());
-    // The rest of the text is wiped as the token itself is.
+    // The rest of the text is wiped, as the token itself is.
     drop(Secret::from(text));
     read.map_err(Failure::Input)?;
     if presented.expose().is_empty() {

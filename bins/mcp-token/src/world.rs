@@ -1,4 +1,4 @@
-//! The outside, as far as a command needs it.
+//! The outside world, as far as a command needs it.
 
 use std::{
     fmt::Display,
@@ -13,7 +13,7 @@ use token_store::{RandomError, Secret, Warning};
 
 use crate::failure::Failure;
 
-/// The numbers of `/dev/null`, which are the same on every Linux.
+/// The device numbers of `/dev/null`, which are the same on every Linux.
 const NULL_DEVICE: (u32, u32) = (1, 3);
 
 /// Input, output, clock and randomness.
@@ -28,7 +28,8 @@ pub struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// Takes the three streams and, if a person sits at `stdin`, the terminal that it is; clock and randomness are the system's.
+    /// Takes the three streams and, if a person sits at `stdin`, the terminal; the clock and the
+    /// randomness are the system's.
     pub fn new(
         stdin: &'a mut dyn BufRead,
         stdout: &'a mut dyn Write,
@@ -46,8 +47,9 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Looks where `stdout` leads: what is shown only once is not made when that is `/dev/null`. A standard output that is
-    /// closed is that, too, as Rust puts it there.
+    /// Looks where `stdout` leads: a secret that is shown only once is not made if that is
+    /// `/dev/null`. A closed standard output counts as well, because Rust opens `/dev/null` in its
+    /// place.
     #[must_use]
     pub fn with_output(self, stdout: impl AsFd) -> Self {
         let loses_output = is_null_device(stdout);
@@ -69,7 +71,7 @@ impl<'a> World<'a> {
         Self { secret, ..self }
     }
 
-    /// Fails where nobody could read what is printed.
+    /// Fails if nobody could read what is printed.
     pub(crate) fn expect_reader(&self) -> Result<(), Failure> {
         if self.loses_output {
             return Err(Failure::NobodyReads);
@@ -85,7 +87,7 @@ impl<'a> World<'a> {
         (self.secret)()
     }
 
-    /// Prints a result that is shown only once, to the last byte.
+    /// Prints a result that is shown only once; any byte that cannot be written is an error.
     pub(crate) fn hand_over(&mut self, text: &str) -> io::Result<()> {
         self.stdout.write_all(text.as_bytes())?;
         self.stdout.flush()
@@ -112,7 +114,7 @@ impl<'a> World<'a> {
     }
 
     pub(crate) fn complain(&mut self, severity: &str, message: &dyn Display) {
-        // Without a standard error there is nobody left to tell.
+        // Without a standard error there is nobody to tell.
         let _ = writeln!(self.stderr, "{severity}: {message}");
     }
 }
@@ -132,7 +134,7 @@ pub enum Exit {
     Done,
     /// It could not: 1.
     Failed,
-    /// It was asked wrongly: 2.
+    /// It was asked in a wrong way: 2.
     Usage,
     /// The token that was to be verified is not accepted: 3.
     Refused,
