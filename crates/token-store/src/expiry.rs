@@ -39,7 +39,7 @@ pub static UNITS: [Unit; 4] = [
     },
 ];
 
-/// Letters that people try, and what to write for one of them: `6m` is `180d`.
+/// Letters that people try, and what to write instead: `180d` for `6m`.
 const NOT_UNITS: [(char, &str, u32, char); 3] = [
     ('m', "months have no fixed length", 30, 'd'),
     ('s', "seconds are too short", 1, 'h'),
@@ -62,11 +62,11 @@ const NOT_UNITS: [(char, &str, u32, char); 3] = [
 pub enum Expiry {
     /// Until it is removed.
     Never,
-    /// A number of units from its creation.
+    /// A number of units after its creation.
     After(NonZeroU32, &'static Unit),
 }
 
-/// A text is no expiry.
+/// Why a text is not an expiry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpiryError {
     /// It has some other form.

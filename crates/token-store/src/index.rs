@@ -1,12 +1,12 @@
-//! Where in a list things stand, found by a hash of theirs; made once and then only read.
+//! Finds the places of things in a list by a hash of theirs; made once and then only read.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
 use hashbrown::HashTable;
 
-/// Places in a list, 6 to 12 bytes for each. The things themselves stay in their list.
+/// Places in a list, 6 to 12 bytes each. The things themselves stay in their list.
 ///
-/// Nobody can choose keys that collide, for their hashes are keyed anew each time.
+/// Nobody can choose keys that collide, because their hashes get a new key each time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     places: HashTable<u32>,
@@ -33,7 +33,7 @@ impl Index {
         found.map(|place| *place as usize)
     }
 
-    /// Puts a key's place in. Where the key has one already, returns that and changes nothing.
+    /// Enters a key's place. If the key has one already, returns that and changes nothing.
     ///
     /// There must be room for it.
     pub(crate) fn insert(

@@ -11,8 +11,9 @@
 //!     expires_at: "2025-10-30T10:15:30Z"
 //! ```
 //!
-//! Beside that an entry may say what the token may do and use up, its [`Policy`], and hold the secret that it had before it was
-//! rotated. [`UsageLog`] tells when each token was last used, in a file of its own.
+//! An entry may also say what the token may do and use up, its [`Policy`], and hold the secret that
+//! it had before it was rotated. [`UsageLog`] says when each token was last used, in a file of its
+//! own.
 //!
 //! [`TokenFile`] reads and changes the file, [`TokenSet`] is what it holds, [`Expiry`] is how people write the life of a token,
 //! and, with the feature `watch`, `watch::TokenWatch` follows the file. Time is an argument everywhere; only the watching thread

@@ -9,10 +9,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 /// Bytes of randomness in a token: 256 bits cannot be guessed, so a plain hash of them is enough.
 const SECRET_BYTES: usize = 32;
 
-/// A token's text: shown once, never stored; wiped on drop.
+/// A token's text: shown once, never stored, and wiped on drop.
 ///
-/// Any text can be one, to be hashed and looked up. A token is given only one of 1 to [`Secret::MAX_BYTES`] bytes, for no other is
-/// ever accepted; how hard it is to guess is for whoever makes it, and [`Secret::generate`] sees to that.
+/// Any text can be one, to be hashed and looked up. A token can only be given one of 1 to
+/// [`Secret::MAX_BYTES`] bytes, because no other is ever accepted. Whoever makes the text is
+/// responsible for how hard it is to guess; [`Secret::generate`] makes one that cannot be guessed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Secret(String);
 
@@ -36,7 +37,7 @@ impl Secret {
         Self(Base64Url::encode_string(bytes))
     }
 
-    /// Shows the text: for the one print-out after its creation.
+    /// Shows the text, to be printed once after its creation.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -71,7 +72,7 @@ impl fmt::Debug for Secret {
 #[error("failed to read the operating system's randomness: {0}")]
 pub struct RandomError(getrandom::Error);
 
-/// How many bytes of zero a hash ends with that no secret is known for.
+/// How many zero bytes a hash ends with for which no secret is known.
 const ZEROS: usize = 10;
 
 /// The SHA-256 of a token's text: what the file keeps and what a presented token is looked up by.
@@ -85,14 +86,15 @@ impl TokenHash {
         Self(Sha256::digest(presented.as_bytes()).into())
     }
 
-    /// Makes one that no secret is known for, and that shows it by its end, which no digest will ever have by chance.
+    /// Makes a hash for which no secret is known; its end shows that, and no digest will have that
+    /// end by chance.
     pub(crate) fn nobodys() -> Result<Self, RandomError> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes[..32 - ZEROS]).map_err(RandomError)?;
         Ok(Self(bytes))
     }
 
-    /// Says whether the hash stands in the place of one that was written over.
+    /// Says whether the hash was written over another one.
     #[must_use]
     pub fn is_nobodys(&self) -> bool {
         self.0[32 - ZEROS..] == [0; ZEROS]
@@ -103,7 +105,8 @@ impl TokenHash {
     pub fn from_hex(text: &str) -> Option<Self> {
         let text: &[u8; 64] = text.as_bytes().try_into().ok()?;
         let mut bytes = [0; 32];
-        // All digits are looked at before any is judged: a branch for each would cost more than the rest.
+        // All digits are looked up before any is checked: a branch for each would cost more than
+        // everything else.
         let mut wrong = 0;
         for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
             let (high, low) = (DIGIT[usize::from(pair[0])], DIGIT[usize::from(pair[1])]);

@@ -8,13 +8,14 @@ use crate::token::{Token, TokenId};
 const MIN_DIGITS: usize = 8;
 const MAX_DIGITS: usize = 64;
 
-/// A whole token id, or 8 to 64 first digits of a hash in either case, unless they are a whole id; the hash of a secret that was replaced counts, too.
+/// A whole token id, or the first 8 to 64 digits of a hash in either case, unless they are a whole
+/// id. The hash of a secret that was replaced counts, too.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Selector {
     text: String,
 }
 
-/// A selector names no token, or not one alone.
+/// Why a selector does not name exactly one token.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SelectError {
     /// Some digits of a hash, but too few to mean one token.
@@ -31,7 +32,8 @@ pub enum SelectError {
 }
 
 impl Selector {
-    /// Returns the text. It may be a token that somebody gave in the wrong place, so it is not for messages.
+    /// Returns the text. It may be a token that somebody gave in the wrong place, so do not put it
+    /// into messages.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -47,7 +49,8 @@ impl Selector {
     ) -> Result<Arc<Token>, SelectError> {
         let fits = |token: &&Arc<Token>| self.is_id_of(token) || self.begins_hash_of(token);
         let mut found: Vec<_> = tokens.filter(fits).cloned().collect();
-        // Whoever gives a whole id means it. Were the hash that begins so as good, no id would tell them apart.
+        // A whole id means itself. If a hash that begins with the same digits counted as well, no
+        // id could name that token.
         if found.iter().any(|token| self.is_id_of(token)) {
             found.retain(|token| self.is_id_of(token));
         }

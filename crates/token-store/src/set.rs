@@ -16,7 +16,7 @@ use crate::{
 pub struct TokenSet {
     /// In order of creation.
     tokens: Vec<Arc<Token>>,
-    /// Where the hashes of their secrets are, see [`hash_at`].
+    /// Where the hashes of their secrets are; see [`hash_at`].
     by_hash: Index,
     /// Top-level fields of the file beside `tokens`.
     unknown: Vec<(Value, Value)>,
@@ -28,20 +28,21 @@ pub enum Refusal {
     /// No token of the set has this text.
     #[error("the token is unknown")]
     Unknown,
-    /// The token was good until its `expires_at`; the record is for logs.
+    /// The token was good until its `expires_at`; use the record for logs only.
     #[error("the token has expired")]
     Expired(Arc<Token>),
-    /// The secret was replaced by a new one, and its time is over; the record is for logs.
+    /// The secret was replaced by a new one and is no longer accepted; use the record for logs only.
     #[error("the token was replaced by a new one")]
     Replaced(Arc<Token>),
 }
 
-/// A token that was accepted; it stands for its record.
+/// A token that was accepted; it dereferences to its record.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Accepted<'a> {
     /// The record.
     pub token: &'a Arc<Token>,
-    /// When the secret that was presented is no longer accepted, where that is before the token's own end: it was replaced.
+    /// When the presented secret is no longer accepted, if that is before the end of the token
+    /// itself because it was replaced.
     pub replaced_from: Option<OffsetDateTime>,
 }
 
@@ -53,13 +54,14 @@ impl std::ops::Deref for Accepted<'_> {
     }
 }
 
-/// Two tokens share what must be each token's own.
+/// Two tokens share something that must be unique.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Duplicate {
     /// The id of both.
     #[error("two tokens have the id {0}")]
     Id(TokenId),
-    /// The ids of the two tokens with one hash; the same id where a token has it as its own and as the one before.
+    /// The ids of the two tokens with one hash; the same id twice if one token has it as its own
+    /// and as its previous one.
     #[error("{}", same_hash(.0, .1))]
     Hash(TokenId, TokenId),
 }
@@ -85,7 +87,7 @@ impl TokenSet {
         unknown: Vec<(Value, Value)>,
     ) -> Result<Self, Duplicate> {
         tokens.sort_by_key(|token| token.created_at);
-        // A list that grew while it was read has room left over.
+        // A list that grew while it was read has memory left over.
         tokens.shrink_to_fit();
         check_ids(&tokens)?;
         Ok(Self {
@@ -103,8 +105,9 @@ impl TokenSet {
         format::parse(content, &Self::default())
     }
 
-    /// Reads a file's content as [`TokenSet::parse`] does, after this snapshot: tokens that are as they were are not made again
-    /// but shared with it, so that two snapshots of many tokens take little more memory than one.
+    /// Reads a file's content as [`TokenSet::parse`] does, as the successor of this snapshot:
+    /// tokens that have not changed are shared with it, so that two snapshots of many tokens take
+    /// little more memory than one.
     ///
     /// # Errors
     /// As [`TokenSet::parse`].
@@ -125,8 +128,8 @@ impl TokenSet {
         format::parse(content, self)
     }
 
-    /// Writes the content of a file, in the list form. Of a time that a file cannot hold, before the year 0 or after 9999, it
-    /// writes the nearest that it can.
+    /// Writes the content of a file, in the list form. A time that a file cannot hold (before the
+    /// year 0 or after 9999) is written as the nearest one that it can.
     #[must_use]
     pub fn to_yaml(&self) -> String {
         format::write(&self.tokens, &self.unknown)
@@ -139,10 +142,12 @@ impl TokenSet {
 
     /// Looks a presented token up: one SHA-256 and one access to a map, however many tokens there are.
     ///
-    /// The time it takes depends on the hash of the guess, which a guesser does not choose, so it tells nothing about any stored token.
+    /// The time that this takes depends on the hash of the guess, which a guesser cannot choose, so
+    /// it reveals nothing about any stored token.
     ///
     /// # Errors
-    /// The token is unknown, or expired or replaced at `now`. One that is empty or has more than [`Secret::MAX_BYTES`](crate::Secret::MAX_BYTES) is unknown.
+    /// The token is unknown, or has expired or been replaced at `now`. An empty one, or one of more
+    /// than [`Secret::MAX_BYTES`](crate::Secret::MAX_BYTES), is unknown.
     ///
     /// ```
     /// use time::{Duration, OffsetDateTime};

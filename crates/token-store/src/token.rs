@@ -64,7 +64,7 @@ impl fmt::Debug for TokenId {
     }
 }
 
-/// A text is no token id. It is not repeated: it may be a secret in the wrong place.
+/// A text is not a token id. It is not repeated, because it may be a secret in the wrong place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a token id is 1 to {max} letters, digits, `.`, `_` or `-` and begins with a letter or digit",
@@ -72,7 +72,7 @@ impl fmt::Debug for TokenId {
 )]
 pub struct InvalidId;
 
-/// A secret that was replaced, and is accepted for a while yet.
+/// A secret that was replaced and is still accepted for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Previous {
     /// The hash of its text, unique in its file.
@@ -81,7 +81,7 @@ pub struct Previous {
     pub until: OffsetDateTime,
 }
 
-/// The record of a token. The token itself is not in it and cannot be got from it.
+/// The record of a token. The token's text is not in it and cannot be computed from it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
     /// Its name, unique in its file.
@@ -90,7 +90,8 @@ pub struct Token {
     pub hash: TokenHash,
     /// What a person wrote about it; may hold any characters.
     pub note: Box<str>,
-    /// The configured databases that it may use, the one that it is on first; without any the first configured database is its own.
+    /// The configured databases that it may use, its own first; if empty, it may use the first
+    /// configured one.
     pub databases: Option<Names>,
     /// When it was made, in UTC.
     pub created_at: OffsetDateTime,
@@ -127,14 +128,14 @@ impl Token {
         self.expires_at.is_some_and(|end| now >= end)
     }
 
-    /// Says whether it was removed where a full disk left no room to take its entry out
-    /// ([`TokenFile::spoil`](crate::TokenFile::spoil)): it is accepted no more.
+    /// Says whether it was removed when a full disk left no room to remove its entry
+    /// ([`TokenFile::spoil`](crate::TokenFile::spoil)): it is no longer accepted.
     #[must_use]
     pub fn is_spoiled(&self) -> bool {
         self.hash.is_nobodys()
     }
 
-    /// Returns the name of the database that it is on; `None` is the first configured one.
+    /// Returns the name of its own database; `None` is the first configured one.
     #[must_use]
     pub fn database(&self) -> Option<&str> {
         self.databases.as_ref().map(Names::first)
@@ -145,7 +146,7 @@ impl Token {
         self.unknown.iter().filter_map(|(key, _)| key.scalar())
     }
 
-    /// Says whether all that this version knows of both is the same.
+    /// Says whether everything that this version knows of both is the same.
     pub(crate) fn is_known_alike(&self, other: &Self) -> bool {
         let Self {
             id,

@@ -1,6 +1,7 @@
 //! When each token was last used, in a file of its own beside the token file.
 //!
-//! Nothing depends on it: a line that is not understood is left out, and a file that cannot be read is as good as none.
+//! Nothing depends on it: a line that cannot be understood is left out, and a file that cannot be
+//! read counts as empty.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -53,7 +54,7 @@ impl UsageLog {
         PathBuf::from(name)
     }
 
-    /// Reads the file; without one, or from one that cannot be read, nothing is known.
+    /// Reads the file; if there is none, or it cannot be read, nothing is known.
     #[must_use]
     pub fn load(path: &Path) -> Self {
         Self::read(path).unwrap_or_default()
@@ -73,7 +74,8 @@ impl UsageLog {
         }))
     }
 
-    /// Adds what a token has done since: counts are added, and the latest use counts.
+    /// Adds what a token has done since: counts are summed, and the latest use replaces the earlier
+    /// one.
     pub fn add(&mut self, id: TokenId, since: Usage) {
         match self.0.entry(id) {
             Entry::Vacant(vacant) => _ = vacant.insert(since),

@@ -15,10 +15,10 @@ use crate::{
     token::{Previous, Token, TokenId},
 };
 
-/// How far ahead of its second an id may be before it is taken for one that was not made here.
+/// How far its number may be ahead of the present second before an id counts as not made here.
 const MAX_IDS_AHEAD: u64 = 1_000_000;
 
-/// What is asked of a new token.
+/// What a new token is to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewToken {
     /// What a person wrote about it.
@@ -31,14 +31,14 @@ pub struct NewToken {
     pub policy: Policy,
 }
 
-/// Why a draft does not take what it is given.
+/// Why a draft refuses what it is given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DraftError {
     /// Another token has it already.
     #[error(transparent)]
     Duplicate(#[from] Duplicate),
-    /// A secret that is empty or too long to be ever accepted.
+    /// The secret is empty, or too long to be accepted ever.
     #[error("the secret is not one that is ever accepted; give one of 1 to {max} bytes, such as `Secret::generate` makes", max = Secret::MAX_BYTES)]
     Secret,
     /// A time that the file cannot hold.
@@ -59,7 +59,7 @@ pub struct Draft {
     tokens: Vec<Arc<Token>>,
     unknown: Vec<(Value, Value)>,
     changed: bool,
-    /// Made when the first token comes, and anew after what frees an id or a hash.
+    /// Made when the first token is added, and anew after a change that frees an id or a hash.
     taken: Option<Taken>,
 }
 
@@ -125,10 +125,10 @@ impl Draft {
         Ok(token)
     }
 
-    /// Changes a token and returns it as it then is; nothing when there is none with this id.
+    /// Changes a token and returns it as it is then; `None` when there is no token with this id.
     ///
-    /// Its times are moved to UTC. An id or a hash that another token has, and a time that the file cannot hold, are found when
-    /// the draft is written.
+    /// Its times are moved to UTC. If another token has its id or its hash, or the file cannot hold
+    /// one of its times, that is found when the draft is written.
     pub fn change(&mut self, id: &TokenId, change: impl FnOnce(&mut Token)) -> Option<Arc<Token>> {
         let place = match &self.taken {
             Some(taken) => taken.ids.get(id).copied(),
@@ -149,10 +149,11 @@ impl Draft {
         Some(Arc::clone(token))
     }
 
-    /// Gives a token a new secret; the one that it had is accepted until `until`. Nothing when there is no such token.
+    /// Gives a token a new secret, and accepts the one that it had until `until`; `None` when there
+    /// is no such token.
     ///
-    /// Only the last secret lives on: one that was replaced before ends at once. A secret that another token has is found when
-    /// the draft is written.
+    /// Only the last secret lives on: one that was replaced before ends at once. If another token
+    /// has the secret, that is found when the draft is written.
     ///
     /// # Errors
     /// The secret is empty or has more than [`Secret::MAX_BYTES`], or `until` is, in UTC, before the year 0 or after 9999.
@@ -203,7 +204,7 @@ impl Draft {
         Ok((set, self.changed))
     }
 
-    /// Numbers a token by its second, or by the next number after all that are used.
+    /// Numbers a token by its second, or by the next number if that or a later one is used.
     fn free_id(&mut self, now: OffsetDateTime) -> TokenId {
         let used = &self.taken().numbers;
         let second = u64::try_from(now.unix_timestamp()).unwrap_or(0);

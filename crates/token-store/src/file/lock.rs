@@ -1,7 +1,8 @@
 //! One writer at a time, over all processes.
 //!
-//! The lock is on a file of its own that is never deleted: a lock on the token file itself would be on a file that the first
-//! writer replaces, and the second would write over the first one's work.
+//! The lock is on a file of its own that is never deleted. A lock on the token file itself would be
+//! on a file that the first writer replaces, and the second writer would overwrite the first one's
+//! work.
 
 use std::{
     ffi::OsString,
@@ -39,9 +40,11 @@ impl Lock {
     }
 }
 
-/// Waits in the system's own queue, where every writer gets its turn; polling would let some starve.
+/// Waits in the system's own queue, in which every writer gets its turn; with polling some would
+/// starve.
 ///
-/// The system knows no time limit, so a thread waits. When it comes too late, it finds nobody to take the lock and drops it.
+/// The system knows no time limit, so a thread waits. If it gets the lock too late, nobody takes
+/// it, and the thread drops it.
 fn wait(file: File, path: PathBuf) -> Result<Lock, EditError> {
     let (sender, locked) = mpsc::channel();
     thread::Builder::new()
@@ -64,7 +67,8 @@ fn lock_path(real: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Opens the lock file, and gives a new one to the owner of the token file: root's lock would keep the server out.
+/// Opens the lock file, and gives a new one to the owner of the token file: if root owned it, the
+/// server could not take the lock.
 fn open(path: &Path, real: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)

@@ -34,11 +34,11 @@ pub struct TokenFile {
 /// What a file held when it was read.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The tokens; none when there is no file.
+    /// The tokens; empty when there is no file.
     pub set: Arc<TokenSet>,
-    /// Which file it was; nothing when there is none.
+    /// Which file it was; `None` when there is none.
     pub identity: Option<Identity>,
-    /// What should be mended although the file is usable.
+    /// What should be put right although the file is usable.
     pub warnings: Vec<Warning>,
 }
 
@@ -49,7 +49,7 @@ pub struct Edited<T> {
     pub value: T,
     /// The tokens after it.
     pub set: Arc<TokenSet>,
-    /// What should be known although the change is made.
+    /// What a person should know although the change is made.
     pub warnings: Vec<Warning>,
 }
 
@@ -82,15 +82,15 @@ pub enum EditError {
         /// The token file.
         path: PathBuf,
     },
-    /// The file belongs to someone else and would not when replaced.
+    /// The file belongs to another user, and would not after it was replaced.
     #[error("{path} belongs to user {owner}, and only that user or root can replace it without taking it away from them; run this as that user", path = .path.display())]
     Owner {
         /// The token file.
         path: PathBuf,
-        /// The number of the user whose it is.
+        /// The number of the user that owns it.
         owner: u32,
     },
-    /// The new content is larger than what is read back.
+    /// The new content is larger than what is ever read back.
     #[error("{path} would have {bytes} bytes, more than the {MAX_FILE_BYTES} that are read; remove tokens that are no longer needed", path = .path.display())]
     TooLarge {
         /// The token file.
@@ -98,12 +98,12 @@ pub enum EditError {
         /// Bytes it would have.
         bytes: u64,
     },
-    /// The new content would be refused by every reader, or be read as something else.
+    /// The new content would be refused by every reader, or read as something else.
     #[error("{path} is unchanged, for after the change it could not be read again: {why}", path = .path.display(), why = not_read_back(.error.as_ref()))]
     NotReadBack {
         /// The token file.
         path: PathBuf,
-        /// What is wrong with the content, and where in it; nothing where it would be read as something else.
+        /// What is wrong with the content, and where in it; `None` if it would be read as something else.
         error: Option<FormatError>,
     },
     /// The system refused a step.
@@ -175,12 +175,14 @@ impl TokenFile {
 
     /// Changes the file: locks it, reads it, lets `change` work on a draft, and replaces it if the draft differs.
     ///
-    /// The lock is a file beside the real file, `<real file>.lock`, and is waited for up to 10 s. An edit of the same file inside
-    /// `change` would wait for itself: what belongs together goes into one draft.
+    /// The lock is a file beside the real file, `<real file>.lock`, and is waited for up to 10 s.
+    /// An edit of the same file inside `change` would wait for itself: put what belongs together
+    /// into one draft.
     ///
-    /// A crash or a full disk at any moment leaves the old file or the new one, whole. What would not be read back as it is meant
-    /// is not written. What another program, one that does not know the lock, makes of the file meanwhile is not written over. When
-    /// this returns `Ok`, the new file is in place: every later reader has it.
+    /// A crash or a full disk at any moment leaves the old file or the new one, whole. Content that
+    /// would not be read back as it is meant is not written. If a program that does not take the
+    /// lock changes the file meanwhile, its change is not overwritten. When this returns `Ok`, the
+    /// new file is in place: every later reader has it.
     ///
     /// # Errors
     /// What `change` returns (then nothing is written), or an [`EditError`]; in both cases the file is as it was.
@@ -224,7 +226,7 @@ impl TokenFile {
             expect_readable(&content, &set, &self.path).map_err(E::from)?;
             let durable = save::replace(&real, content.as_bytes(), is_overtaken);
             let durable = durable.map_err(E::from)?;
-            // Whoever may have read the file before, nobody can any more.
+            // Nobody else may read the new file, whoever may have read the old one.
             warnings.retain(|warning| !matches!(warning, Warning::Readable { .. }));
             warnings.extend(durable);
         }
@@ -236,7 +238,8 @@ impl TokenFile {
         })
     }
 
-    /// Removes every token that has expired at `now` and returns them; writes nothing when there is none.
+    /// Removes every token that has expired at `now` and returns them; writes nothing when there
+    /// are none.
     ///
     /// # Errors
     /// As [`TokenFile::edit`].
@@ -256,13 +259,14 @@ impl TokenFile {
     }
 }
 
-/// Refuses content that does not read back as what is meant: once it were in place, no token would be accepted any more.
+/// Refuses content that would not be read back as it is meant: once it was in place, no token would
+/// be accepted any more.
 fn expect_readable(content: &str, meant: &TokenSet, path: &Path) -> Result<(), EditError> {
     let refused = |error| EditError::NotReadBack {
         path: path.to_owned(),
         error,
     };
-    // Not as what comes after the set: what is in a set already is taken over from it without being judged.
+    // Not with `parse_next`: what is in a set already would be taken over without being judged.
     let read = TokenSet::parse(content.as_bytes()).map_err(|error| refused(Some(error)))?;
     let is_as_meant = read.iter().len() == meant.iter().len()
         && read

@@ -15,7 +15,7 @@ use crate::{format::FormatError, set::TokenSet};
 /// The largest file that is read, in bytes: 100,000 tokens with notes of 300 bytes.
 pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// One byte more than is read of a file.
+/// One byte more than the largest file that is read.
 const ROOM: usize = MAX_FILE_BYTES as usize + 1;
 
 /// Why a file cannot be used.
@@ -68,7 +68,7 @@ pub(super) fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// A file's bytes, and what was seen of it before they were read.
+/// A file's bytes, and the identity that it had before they were read.
 pub(crate) struct Content {
     pub(crate) bytes: Vec<u8>,
     pub(crate) identity: Identity,
@@ -86,7 +86,8 @@ pub(crate) fn parse(bytes: &[u8], path: &Path, old: &TokenSet) -> Result<TokenSe
     })
 }
 
-/// Refuses a path that leads to something else than a file. What the system does not show is for whoever opens it.
+/// Refuses a path that leads to something other than a file. If the system does not say, opening it
+/// will.
 pub(super) fn expect_file(path: &Path) -> Result<(), LoadError> {
     expect_name(path)?;
     fs::metadata(path).map_or(Ok(()), |metadata| expect_kind(path, metadata.file_type()))

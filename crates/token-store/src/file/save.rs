@@ -60,8 +60,9 @@ pub(super) fn create_folder(real: &Path) -> Result<(), EditError> {
 
 /// Replaces the real file. The caller holds the lock.
 ///
-/// An error means that the old file is in place. The new one is, when the last step alone failed: that is a warning.
-/// `is_overtaken` is asked at the last moment whether the old file is another one by now, which must stay.
+/// An error means that the old file is in place. If only the last step fails, the new one is in
+/// place, and that is a warning. `is_overtaken` is asked at the last moment whether somebody else
+/// has changed the old file, which must then stay.
 pub(super) fn replace(
     real: &Path,
     content: &[u8],
@@ -88,7 +89,8 @@ pub(super) fn replace(
     }))
 }
 
-/// Refuses what could not be read back, and what a limit on file sizes would answer with a deadly signal.
+/// Refuses content that could not be read back, or that exceeds the limit on file sizes, which the
+/// system would answer with a deadly signal.
 fn check_size(real: &Path, content: &[u8]) -> Result<(), EditError> {
     let bytes = content.len() as u64;
     if bytes > MAX_FILE_BYTES {
@@ -160,7 +162,7 @@ impl Temporary {
             .file
             .metadata()
             .map_err(EditError::system("inspect", &self.path))?;
-        // Of a file with mode 0600 the group has no say: to keep it is a courtesy.
+        // With mode 0600 the group has no rights, so failing to keep it does no harm.
         if mine.gid() != group {
             let _ = fchown(&self.file, None, Some(group));
         }
@@ -199,13 +201,13 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.done {
-            // What cannot be deleted now is swept by the next change.
+            // If it cannot be deleted now, the next change deletes it.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Deletes what writers that were killed have left. It only tidies up, so it does not fail.
+/// Deletes what killed writers have left. This only tidies up, so it does not fail.
 fn sweep(folder: &Path, real: &Path) {
     let prefix = temporary_prefix(real);
     let Ok(entries) = fs::read_dir(folder) else {

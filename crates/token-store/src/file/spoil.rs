@@ -1,4 +1,4 @@
-//! Writing over a token's hashes where they stand: what is left to do where there is no room for a new file.
+//! Overwrites a token's hashes in place, for when there is no room for a new file.
 
 use std::{
     fs::OpenOptions,
@@ -29,11 +29,12 @@ impl EditError {
 }
 
 impl TokenFile {
-    /// Has a token refused without a new file, for which a full disk has no room: the digits of its hashes are
-    /// written over in place, with those of hashes that no secret is known for. The entry stays until it is removed.
+    /// Has a token refused without a new file, for which a full disk has no room: the digits of its
+    /// hashes are overwritten in place with those of hashes that no secret is known for. The entry
+    /// stays until it is removed.
     ///
-    /// It is the one change that is made in place. A crash in the middle of it leaves digits of both hashes, which
-    /// are nobody's either.
+    /// This is the only change that is made in place. A crash in the middle of it leaves digits of
+    /// both hashes, and no secret is known for such a mixture either.
     ///
     /// # Errors
     /// A hash of the token does not stand in the file as it was given, or what [`TokenFile::edit`] fails with.

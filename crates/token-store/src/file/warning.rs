@@ -1,4 +1,4 @@
-//! What should be mended although the file is usable.
+//! What should be put right although the file is usable.
 
 use std::{io, path::PathBuf, sync::Arc};
 

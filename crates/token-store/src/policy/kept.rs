@@ -1,4 +1,5 @@
-//! A policy as a token holds it: in few bytes, for there may be another one in each of very many tokens.
+//! A policy as a token holds it: in few bytes, because each of very many tokens may have a
+//! different one.
 
 use std::{
     fmt::{self, Write},

@@ -72,7 +72,7 @@ pub static LIMITS: [Limit; 6] = [
 ];
 
 impl Limit {
-    /// Sets the limit, or takes it back with `None`.
+    /// Sets the limit, or gives it the default again with `None`.
     ///
     /// # Errors
     /// The text is no such limit.
@@ -86,7 +86,7 @@ impl Limit {
         Ok(())
     }
 
-    /// Writes the limit as it is read; nothing when it is not set.
+    /// Writes the limit as it is read; `None` when it is not set.
     #[must_use]
     pub fn text(&self, limits: &Limits) -> Option<String> {
         self.value(limits).map(ToString::to_string)

@@ -16,8 +16,9 @@ pub use units::{ByteSize, InvalidQuantity, Span};
 
 /// What a token may do and use up; whatever is missing takes the server's default.
 ///
-/// It is kept here and held to elsewhere: [`TokenSet::authenticate`](crate::TokenSet::authenticate) accepts a token from any address,
-/// and whoever accepts it sees to the rest.
+/// This crate stores it and does not enforce it:
+/// [`TokenSet::authenticate`](crate::TokenSet::authenticate) accepts a token from any address, and
+/// the program that accepts it must enforce the rest.
 ///
 /// Every value of it is valid: it is made of parts that cannot be wrong.
 ///
@@ -34,7 +35,8 @@ pub use units::{ByteSize, InvalidQuantity, Span};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// As whom the token's statements run; `None` is the role that its database is configured with.
+    /// The role that the token's statements run as; `None` is the one with which its database is
+    /// configured.
     pub role: Option<Role>,
     /// Whether it may change anything.
     pub access: Access,
@@ -48,7 +50,7 @@ pub struct Policy {
     pub allow_from: Option<Networks>,
 }
 
-/// As whom a token's statements run.
+/// The role that a token's statements run as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The server logs in as this role, with its own credentials.
@@ -62,13 +64,13 @@ pub enum Role {
 pub struct Login {
     /// The role.
     pub user: RoleName,
-    /// Where its password is; `None` where PostgreSQL asks for none.
+    /// Where its password is; `None` if PostgreSQL asks for none.
     pub password: Option<PasswordSource>,
 }
 
 /// Where a password is.
 ///
-/// What names a variable names no file, and the other way round:
+/// A variable's name cannot be used as a file's path, nor the other way round:
 ///
 /// ```compile_fail
 /// use token_store::PasswordSource;
@@ -110,7 +112,7 @@ pub enum Access {
     Write,
 }
 
-/// A field of a policy does not hold what it must. The value is not repeated.
+/// A field of a policy has a value that it must not have. The value is not repeated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the field `{field}` {must}{reason}", reason = .networks.map(|wrong| format!(" ({wrong})")).unwrap_or_default())]
 pub struct InvalidPolicy {
@@ -149,10 +151,11 @@ pub const FIELDS: [&str; 8] = [
 ];
 
 impl Policy {
-    /// Sets a field from a text as people write it on a command line, or takes it back with `None`.
+    /// Sets a field from a text as people write it on a command line, or gives it the default again
+    /// with `None`.
     ///
-    /// Lists are separated by commas. Where `role.user` and a password are both given, the user comes first: another
-    /// user than before has no password yet.
+    /// Lists are separated by commas. If both `role.user` and a password are to be set, set the
+    /// user first: a new user has no password yet.
     ///
     /// # Errors
     /// There is no such field, or it cannot hold the text; nothing is changed then.
@@ -181,7 +184,7 @@ impl Policy {
         *self == Policy::default()
     }
 
-    /// Says whether everything that `other` allows is allowed here, too, limits apart.
+    /// Says whether everything that `other` allows is allowed here, too, apart from limits.
     ///
     /// ```
     /// use token_store::Policy;
@@ -227,7 +230,7 @@ fn items(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim)
 }
 
-/// Gives the role that follows when one of its fields is set.
+/// Gives the role that results from setting one of its fields.
 fn role(
     before: Option<Role>,
     field: &'static str,

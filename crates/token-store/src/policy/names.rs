@@ -1,4 +1,4 @@
-//! A list of names that is never empty and has none twice.
+//! A list of names that is never empty and has no name twice.
 
 use std::fmt;
 
@@ -16,7 +16,8 @@ impl Names {
     /// The most names that a list may have.
     pub const MAX: usize = 1_000;
 
-    /// Takes names; nothing when there is none, too many, one twice, or one that is no name.
+    /// Takes names; `None` when there are none or too many, when one occurs twice, or when one is
+    /// not a name.
     #[must_use]
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let mut list: Vec<&str> = Vec::with_capacity(4);

@@ -31,13 +31,13 @@ pub struct Span {
     milliseconds: NonZeroU64,
 }
 
-/// A text is no such quantity.
+/// Why a text is not such a quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a quantity is a whole number and a unit, such as 256KiB or 10s")]
 pub struct InvalidQuantity;
 
 impl ByteSize {
-    /// Takes a number of bytes; nothing for 0 and for more than 1 GiB.
+    /// Takes a number of bytes; `None` for 0 and for more than 1 GiB.
     #[must_use]
     pub fn new(bytes: u64) -> Option<Self> {
         let bytes = NonZeroU32::new(u32::try_from(bytes).ok()?)?;
@@ -76,7 +76,8 @@ impl fmt::Display for ByteSize {
 }
 
 impl Span {
-    /// Takes a span; nothing for less than 1 ms and more than 365 days. What is beyond whole milliseconds is cut off.
+    /// Takes a span; `None` for less than 1 ms and for more than 365 days. Fractions of a
+    /// millisecond are cut off.
     #[must_use]
     pub fn new(span: Duration) -> Option<Self> {
         Self::of(u64::try_from(span.as_millis()).ok()?)
