@@ -1,4 +1,4 @@
-//! How lines hang together.
+//! How each line's hash depends on all lines before it.
 
 use std::{fmt, io::Write, str::FromStr};
 
@@ -6,17 +6,17 @@ use sha2::{Digest, Sha256};
 
 use crate::Entry;
 
-/// What stands between a line's content and its hash, and behind that.
+/// What stands between a line's content and its hash, and after the hash.
 const BEFORE_HASH: &[u8] = b",\"hash\":\"";
 const AFTER_HASH: &[u8] = b"\"}";
 
-/// No line is longer, in bytes, with its end.
+/// The longest line, in bytes, with its end.
 pub(crate) const LONGEST: usize = 1 << 20;
 
-/// No log has more lines, so that the number behind the last one is a number.
+/// The most lines of a log, so that the number after the last one is still a number.
 const MOST_LINES: u64 = u64::MAX >> 1;
 
-/// The hash of a line, or of the nothing before the first one. Displayed in hexadecimal.
+/// The hash of a line, or the default one before the first line. Displayed in hexadecimal.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Hash([u8; 32]);
 
@@ -86,7 +86,7 @@ impl FromStr for Hash {
     }
 }
 
-/// A place in the chain: behind so many lines, of which the last has this hash.
+/// A place in the chain: after this many lines, of which the last has this hash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     /// The number of the last line; the first line is 1.
@@ -96,7 +96,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// Writes an entry as the next line, and moves behind it.
+    /// Writes an entry as the next line, and moves behind that.
     pub(crate) fn write(&mut self, entry: &Entry, out: &mut Vec<u8>) {
         let start = out.len();
         self.seq += 1;
@@ -111,7 +111,7 @@ impl Position {
         out.push(b'\n');
     }
 
-    /// Says what is wrong with a line that is to come next; moves behind it when nothing is.
+    /// Says what is wrong with a line that should be the next; moves behind it if nothing is.
     pub(crate) fn read(&mut self, line: &Line<'_>) -> Result<(), Misfit> {
         if line.seq != self.seq + 1 {
             return Err(Misfit::Order(line.seq));
@@ -124,7 +124,7 @@ impl Position {
     }
 }
 
-/// Why a line does not fit where it stands.
+/// Why a line does not belong where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Misfit {
     /// It has another number.
@@ -142,7 +142,7 @@ pub(crate) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Takes a line apart; `None` when it is none of such a log.
+    /// Takes a line apart; `None` if it is no line of such a log.
     pub(crate) fn read(line: &'a [u8]) -> Option<Self> {
         let rest = line.strip_suffix(AFTER_HASH)?;
         let (rest, hex) = rest.split_at_checked(rest.len().checked_sub(64)?)?;
@@ -158,7 +158,7 @@ impl<'a> Line<'a> {
         })
     }
 
-    /// The place behind it.
+    /// The place after it.
     pub(crate) fn position(&self) -> Position {
         Position {
             seq: self.seq,

@@ -9,15 +9,15 @@ use crate::chain::LONGEST;
 /// What a line says, beside its number and its hash: names and values in the order in which they are
 /// added.
 ///
-/// Names are words of the program's, of letters, digits and `_`, and are written as they are, without being
-/// looked at. It is for the program to give each once, and none of `seq`, `time`, `event`, `hash` and
-/// `shortened`: of two with one name most readers take the last. [`verify`](crate::verify) is not misled, for
-/// it goes by the event that the entry began with. `opened`, `lost` and `torn` are events of the log's own,
-/// and `start` and `stop` those with which a process begins and ends.
+/// Names are words of the program's, of letters, digits and `_`; they are written without being
+/// checked. The program must give each name once, and none of `seq`, `time`, `event`, `hash` and
+/// `shortened`: of two members with one name most readers take the last. [`verify`](crate::verify)
+/// is not misled, because it uses the event that the entry began with. `opened`, `lost` and `torn`
+/// are events of the log itself, and `start` and `stop` those with which a process begins and ends.
 ///
-/// A line has less than 1 MiB. A text that would be longer than the room that is left is shortened, with `…`
-/// behind it, and a list ends with `…`; what finds no place even so is left out, with all that is added after
-/// it, and the line ends with `"shortened":true`.
+/// A line has less than 1 MiB. A text that is longer than the room that is left is shortened and
+/// ends with `…`, and so does a list. What has no room even so is left out, with everything that is
+/// added after it, and the line ends with `"shortened":true`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// JSON members, each with a comma before it.
@@ -26,19 +26,20 @@ pub struct Entry {
     most: usize,
 }
 
-/// How many bytes the members of a line may have: what is left beside its number and its hash, and [`SHORTENED`].
+/// How many bytes the members of a line may have: what its number, its hash and [`SHORTENED`]
+/// leave.
 const MOST: usize = LONGEST - 256;
 
-/// What ends the members of which some were left out.
+/// What ends the members if some were left out.
 const SHORTENED: &str = ",\"shortened\":true";
 
-/// What is kept free behind a text that is shortened: for its mark, for what closes it and its list, and for
-/// one more character.
+/// How many bytes are kept free after a text that is shortened: for its mark, for closing it and
+/// its list, and for one more character.
 const RESERVE: usize = 32;
 
 impl Entry {
-    /// Begins with what happened, in one word, and when: in UTC, and for a time before the year 0 or after
-    /// 9999 the nearest that RFC 3339 can write.
+    /// Begins with what happened, in one word, and when. The time is written in UTC; a time before
+    /// the year 0 or after 9999 becomes the nearest that RFC 3339 can write.
     #[must_use]
     pub fn new(event: &str, at: OffsetDateTime) -> Self {
         let mut members = String::with_capacity(512);
@@ -49,8 +50,8 @@ impl Entry {
         Entry { members, most }.text("event", event)
     }
 
-    /// Adds a text. Control characters, and those that turn the direction of what follows them, are
-    /// escaped, so that the line can be shown anywhere.
+    /// Adds a text. Control characters, and those that change the direction of the text after them,
+    /// are escaped, so that the line can be shown anywhere.
     #[must_use]
     pub fn text(mut self, name: &'static str, value: &str) -> Self {
         let start = self.name(name);
@@ -67,8 +68,7 @@ impl Entry {
         }
     }
 
-    /// Adds the beginning of a text, at most so many bytes of it, and with `…` behind it when that is
-    /// not all.
+    /// Adds the beginning of a text, at most this many bytes of it, followed by `…` if that is not all.
     #[must_use]
     pub fn short(self, name: &'static str, value: &str, most_bytes: usize) -> Self {
         if value.len() <= most_bytes {
@@ -133,7 +133,7 @@ impl Entry {
         self.end(start)
     }
 
-    /// Adds a span of time in milliseconds, with three places behind the point.
+    /// Adds a span of time in milliseconds, with three decimal places.
     #[must_use]
     pub fn milliseconds(mut self, name: &'static str, value: std::time::Duration) -> Self {
         let start = self.name(name);
@@ -157,7 +157,7 @@ impl Entry {
         start
     }
 
-    /// Ends the member that began there; without room for it, the whole entry.
+    /// Ends the member that began there; if there is no room for it, ends the whole entry.
     fn end(mut self, start: usize) -> Self {
         if self.members.len() > self.most {
             self.members.truncate(start);
@@ -180,7 +180,7 @@ impl Entry {
             return self.shortened(value);
         }
         self.members.push('"');
-        // Over all of its bytes, which compilers make wide steps of.
+        // It looks at every byte, so that the compiler can vectorise it.
         let is_special = |byte| !matches!(byte, b' '..=b'~') || byte == b'"' || byte == b'\\';
         let has_special = value
             .bytes()

@@ -1,4 +1,4 @@
-//! The file: opened for appending, by one process alone, behind its last whole line.
+//! The file: opened for appending, by one process alone, after its last whole line.
 
 use std::{
     fs::{File, OpenOptions, Permissions},
@@ -18,10 +18,11 @@ use crate::{
     chain::{LONGEST, Line, Misfit},
 };
 
-/// How much of the end of a file is looked at: its last whole line, and behind that one that was not finished.
+/// How many bytes at the end of a file are read: its last whole line, and an unfinished one after
+/// that.
 const TAIL: u64 = 2 * LONGEST as u64;
 
-/// Who else may not write: whoever is not the owner.
+/// The permission bits by which others than the owner may write.
 const OTHERS_WRITE: u32 = 0o022;
 
 /// Why a log cannot be opened, and what to do.
@@ -36,7 +37,7 @@ pub enum OpenError {
         #[source]
         error: io::Error,
     },
-    /// It is no regular file.
+    /// It is not a regular file.
     #[error("the audit log {} is not a regular file; name one", .0.display())]
     NotAFile(PathBuf),
     /// Others could change it.
@@ -47,7 +48,7 @@ pub enum OpenError {
         /// Its mode.
         mode: u32,
     },
-    /// Another process has it.
+    /// Another process has locked it.
     #[error("another server writes the audit log {}; give each a file of its own", .0.display())]
     Locked(PathBuf),
     /// The system does not lock it.
@@ -59,15 +60,15 @@ pub enum OpenError {
         #[source]
         error: io::Error,
     },
-    /// Its end is no line of such a log.
+    /// Its last line is not a line of such a log.
     #[error("the file {} does not end as an audit log does, so that it cannot go on there: check it with `mcp-token audit verify`, and move it away", .0.display())]
     NotALog(PathBuf),
-    /// A log that goes on begins a file of its own.
+    /// A log that goes on after another file must begin in an empty one.
     #[error("the file {} is not empty; the audit log goes on where it was: move that file away, and send SIGHUP again", .0.display())]
     NotEmpty(PathBuf),
 }
 
-/// Tells a lock that another process has from one that cannot be had at all.
+/// Tells a lock that another process holds from one that the system refuses.
 fn of_lock(path: &Path, error: Errno) -> OpenError {
     let path = path.to_owned();
     match error {
@@ -89,18 +90,18 @@ pub(crate) struct LogFile {
     end: Position,
     rest: Rest,
     is_synced: bool,
-    /// What is to be written next; kept for its room.
+    /// What is to be written next; kept to reuse its memory.
     out: Vec<u8>,
 }
 
-/// Room that is kept from one write to the next.
+/// The memory that is kept from one write to the next, in bytes.
 const KEPT_ROOM: usize = 64 << 10;
 
-/// What stands behind the last whole line.
+/// What stands after the last whole line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rest {
     Nothing,
-    /// A line that lacks nothing but its end.
+    /// A line that lacks only its line break.
     Line(u64),
     /// The beginning of a line, as a power cut leaves it.
     Torn(u64, Hash),
@@ -115,15 +116,15 @@ impl Rest {
     }
 }
 
-/// What became of the file since it was last written.
+/// What has happened to the file since it was last written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sight {
     AsItWas,
-    /// It has no name any more.
+    /// It was removed: it has no name any more.
     Removed,
-    /// Somebody has taken out all that was in it.
+    /// Somebody has emptied it.
     Emptied,
-    /// Somebody else has written in it, or has cut it.
+    /// Somebody else has written to it or cut it.
     Changed,
 }
 
@@ -139,7 +140,7 @@ impl LogFile {
             .append(true)
             .create(true)
             .mode(0o600)
-            // A pipe would block.
+            // Opening a pipe would block.
             .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
             .open(path)
             .map_err(failed)?;
@@ -228,7 +229,7 @@ impl LogFile {
         }
     }
 
-    /// Looks what became of it.
+    /// Looks what has happened to it.
     pub(crate) fn look(&mut self) -> io::Result<Sight> {
         let metadata = self.file.metadata()?;
         if metadata.nlink() == 0 {
@@ -254,8 +255,8 @@ impl LogFile {
         matches!((named, open), (Ok(named), Ok(open)) if named == open)
     }
 
-    /// Appends entries with as few writes as the system allows. Says how many of them stand there
-    /// whole, also when it fails; what it could write of a line beyond them it takes away again.
+    /// Appends entries with as few writes as the system allows. Says how many of them are in the
+    /// file whole, also when it fails; what was written of a line beyond them is removed again.
     pub(crate) fn append<'a>(
         &mut self,
         entries: impl IntoIterator<Item = &'a Entry>,
@@ -297,7 +298,7 @@ impl LogFile {
         (whole.saturating_sub(ours), result)
     }
 
-    /// Takes the beginning of a line away again. Where that is not allowed it stays as a torn line.
+    /// Removes the beginning of a line again. If that is not allowed, it stays as a torn line.
     fn take_back(&mut self, fragment: &[u8]) {
         if fragment.is_empty() || self.file.set_len(self.whole + self.rest.bytes()).is_ok() {
             return;
@@ -320,7 +321,7 @@ impl LogFile {
     }
 }
 
-/// Writes all, and says how many bytes it came to.
+/// Writes everything, and says how many bytes that were.
 fn write_all(file: &mut File, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
     while written < bytes.len() {

@@ -1,13 +1,13 @@
-//! An append-only log in which a removed, altered or reordered line is found.
+//! An append-only log in which removed, altered and reordered lines are found.
 //!
-//! Each line is a JSON object. It ends with the SHA-256 of the hash of the line before and of what the
-//! line itself says, so that the lines are a chain: [`verify`] names the first one that does not fit.
-//! What is cut off at the end cannot be seen in the file itself: whoever keeps the hash of a line
-//! ([`AuditLog::head`]) elsewhere finds that, too.
+//! Each line is a JSON object. It ends with a SHA-256 of the previous line's hash and of the line's
+//! own content, so that the lines are a chain: [`verify`] names the first one that does not fit. If
+//! lines are cut off at the end, the file itself does not show it; whoever keeps the hash of a
+//! later line ([`AuditLog::head`]) elsewhere can tell.
 //!
-//! One thread owns the file. Who writes a line puts it into a queue and waits for nothing; the thread
-//! writes what has come together. The queue has a limit, and what finds no place in it is counted, and
-//! told by a line of its own as soon as lines can be written again.
+//! One thread owns the file. Writers put lines into a queue and wait for nothing; the thread writes
+//! what has come together. The queue has a limit. Lines that find no place in it are counted, and a
+//! line of the log's own says how many were lost as soon as lines can be written again.
 //!
 //! ```
 //! use audit_log::{AuditLog, Entry, Options, verify};

@@ -20,9 +20,9 @@ use crate::{
 /// Where a log is, and how much may wait for it.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The file. It is made when it is not there, and goes on when it is.
+    /// The file. It is made if it does not exist; otherwise the log goes on in it.
     pub path: PathBuf,
-    /// Lines that may wait to be written, with those that a place is kept for.
+    /// How many lines may wait to be written, including those for which a place is reserved.
     pub most_queued: usize,
 }
 
@@ -37,8 +37,8 @@ impl Options {
     }
 }
 
-/// A log that is open; clones are the same. Dropping the last one writes what waits, and does not wait
-/// for it; [`AuditLog::finish`] does.
+/// An open log; clones share it. Dropping the last one has the waiting lines written, without
+/// waiting for that; [`AuditLog::finish`] waits.
 #[derive(Clone, Debug)]
 pub struct AuditLog {
     shared: Arc<Shared>,
@@ -46,7 +46,7 @@ pub struct AuditLog {
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
-/// What the writers and the thread know of each other.
+/// What the writers and the thread share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     most_queued: usize,
@@ -56,7 +56,7 @@ pub(crate) struct Shared {
     thread: OnceLock<Thread>,
     pub(crate) written: AtomicU64,
     lost: AtomicU64,
-    /// Lines that were lost since that was last told.
+    /// Lines that were lost and not yet reported.
     pub(crate) untold: AtomicU64,
     is_failing: AtomicBool,
     /// Locked for an assignment, as is the next one.
@@ -66,12 +66,12 @@ pub(crate) struct Shared {
     pub(crate) end: Mutex<Position>,
 }
 
-/// How a log is.
+/// The state of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// Lines that were written since it was opened.
     pub written: u64,
-    /// Lines that found no place, since it was opened.
+    /// Lines that found no place in the queue since it was opened.
     pub lost: u64,
     /// Places of the queue that are taken.
     pub queued: usize,
@@ -80,11 +80,12 @@ pub struct Status {
 }
 
 impl AuditLog {
-    /// Opens a log, and starts the thread that writes it. `report` is told what happens to the file,
-    /// on that thread; when it panics, lines are written all the same, and it is told what happens next.
+    /// Opens a log, and starts the thread that writes it. `report` is called on that thread with
+    /// what happens to the file. If it panics, lines are written all the same, and it is called
+    /// again for what happens next.
     ///
     /// # Errors
-    /// The file cannot be had, or is none that a log can go on in.
+    /// The file cannot be opened, or is not one in which a log can go on.
     pub fn open(
         options: Options,
         report: impl FnMut(Report) + Send + 'static,
@@ -118,7 +119,7 @@ impl AuditLog {
         })
     }
 
-    /// Writes a line, if there is a place for it; else counts it as lost. Never waits.
+    /// Writes a line, if there is a place for it; otherwise counts it as lost. Never waits.
     pub fn write(&self, entry: Entry) {
         if self.take_place() {
             self.write_in_place(entry);
@@ -128,8 +129,8 @@ impl AuditLog {
         }
     }
 
-    /// Takes a place for a line that will be written later, if there is one. Each place is for one
-    /// call of [`AuditLog::write_in_place`].
+    /// Reserves a place for a line that will be written later, if there is one. Each place is good
+    /// for one call of [`AuditLog::write_in_place`].
     #[must_use]
     pub fn take_place(&self) -> bool {
         let before = self.shared.queued.fetch_add(1, Ordering::Relaxed);
@@ -145,9 +146,9 @@ impl AuditLog {
         true
     }
 
-    /// Writes a line in a place that was taken before.
+    /// Writes a line in a place that was reserved.
     pub fn write_in_place(&self, entry: Entry) {
-        // The thread ends only when it is told to: then there is nobody left who could write.
+        // The thread ends only when it is told to, and then nobody is left who could write.
         let _ended = self.messages.send(Message::Line(entry));
     }
 
@@ -157,7 +158,7 @@ impl AuditLog {
         self.shared.is_failing.load(Ordering::Relaxed)
     }
 
-    /// Says how it is.
+    /// Gives the log's state.
     #[must_use]
     pub fn status(&self) -> Status {
         Status {
@@ -168,26 +169,27 @@ impl AuditLog {
         }
     }
 
-    /// Gives the place that the log went on after when it was opened; the default one when it began then.
+    /// Gives the place after which the log went on when it was opened; the default place if it
+    /// began then.
     #[must_use]
     pub fn found(&self) -> Position {
         self.shared.found
     }
 
-    /// Gives the place behind the last line that was written.
+    /// Gives the place after the last line that was written.
     #[must_use]
     pub fn head(&self) -> Position {
         *locked(&self.shared.end)
     }
 
-    /// Opens the file anew, when another one has its name, as after a rotation. What becomes of it is
+    /// Opens the file anew if another file has its name now, as after a rotation. The result is
     /// reported.
     pub fn reopen(&self) {
         let _ended = self.messages.send(Message::Reopen);
     }
 
-    /// Writes what waits, has it put on the disk, and says where the log ends. Lines that come later
-    /// are not written.
+    /// Writes the lines that wait, has them put on the disk, and gives the place where the log
+    /// ends. Later lines are not written.
     pub fn finish(&self) -> Position {
         let _ended = self.messages.send(Message::Finish);
         let thread = locked(&self.thread).take();

@@ -1,10 +1,10 @@
-//! What the operator of a log is told.
+//! What happens to a log, for its operator.
 
 use std::{fmt, path::PathBuf};
 
 use crate::{Position, file::OpenError};
 
-/// What happened to a log, in words for its operator when displayed.
+/// What happened to a log; displayed in words for its operator.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Report {
@@ -24,15 +24,15 @@ pub enum Report {
     },
     /// The file was removed; there is a new one.
     Removed(PathBuf),
-    /// Somebody has taken out all that was in the file.
+    /// Somebody has emptied the file.
     Emptied(PathBuf),
-    /// Somebody else has written in the file or has cut it.
+    /// Somebody else has written to the file or cut it.
     Changed(PathBuf),
     /// The last line was not finished when the file was opened.
     Torn {
         /// The file.
         path: PathBuf,
-        /// Bytes that stand there of it.
+        /// How many bytes of it there are.
         bytes: u64,
     },
     /// The log goes on in a new file of the same name.
@@ -42,7 +42,7 @@ pub enum Report {
         /// Where the old one ends.
         end: Position,
     },
-    /// The log was to be opened anew, and is where it should be.
+    /// The log was to be opened anew, but its file is still the right one.
     InPlace {
         /// The file.
         path: PathBuf,

@@ -1,4 +1,4 @@
-//! Whether a file is as it was written.
+//! Checks whether a file is as it was written.
 
 use std::io::{self, BufRead, Read};
 
@@ -9,7 +9,7 @@ use crate::{
     chain::{LONGEST, Line, Misfit},
 };
 
-/// The event of a line stands within so many bytes of its beginning, behind its number and its time.
+/// The event of a line is within this many bytes of its beginning, after its number and its time.
 const HEAD: usize = 128;
 
 /// What was found in a file that is as it was written.
@@ -17,15 +17,17 @@ const HEAD: usize = 128;
 pub struct Verified {
     /// Lines.
     pub lines: u64,
-    /// Where the file before it ends; the default place when this is the first.
+    /// Where the file before it ends; the default place if this is the first file.
     pub after: Position,
-    /// Where it ends. That nothing was cut off behind it can only be told by whoever has kept the hash.
+    /// Where it ends. Only somebody who has kept the hash of a later line can tell that lines after
+    /// it were cut off.
     pub end: Position,
-    /// Lines that were not finished, as after a power cut, each told by the line behind it.
+    /// Lines that were not finished, as after a power cut, each reported by the line after it.
     pub torn: u64,
-    /// Lines that found no place, as the log itself tells.
+    /// Lines that found no place in the queue, as the log itself reports.
     pub lost: u64,
-    /// Starts behind something else than a stop: the process before was ended, or had no room for its last lines.
+    /// Starts that do not follow a stop: the process before was killed, or had no room for its last
+    /// lines.
     pub unstopped: u64,
     /// Whether a line has the hash that was expected, if one was.
     pub has_expected: bool,
@@ -80,7 +82,7 @@ pub enum Fault {
         /// The last.
         to: u64,
     },
-    /// It stood elsewhere.
+    /// It belongs elsewhere.
     #[error("it is line {0} of the log, which does not belong here; it was moved or repeated")]
     Moved(u64),
     /// Its hash does not fit.
@@ -127,7 +129,7 @@ pub fn verify(
     while let Some(bytes) = next.take() {
         let number = file.number;
         if let Err(fault) = verified.take(&bytes, expected) {
-            // A line that was not finished is told by the one behind it.
+            // A line that was not finished is reported by the line after it.
             let behind = file.next()?.filter(|behind| tells_of(behind, &bytes));
             let is_told = behind.is_some_and(|behind| verified.take(&behind, expected).is_ok());
             if !is_told {
@@ -201,7 +203,7 @@ fn event(line: &[u8]) -> &[u8] {
         .unwrap_or_default()
 }
 
-/// Takes the end off a line, which one that is cut off lacks.
+/// Removes a line's end, which a line that was cut off lacks.
 fn whole(line: &[u8]) -> Result<&[u8], Fault> {
     line.strip_suffix(b"\n").ok_or(match line.len() {
         LONGEST => Fault::NotALine,
@@ -209,7 +211,7 @@ fn whole(line: &[u8]) -> Result<&[u8], Fault> {
     })
 }
 
-/// Reads after which place a file goes on.
+/// Reads the place after which a file goes on.
 fn beginning(first: &[u8]) -> Result<Position, Fault> {
     let whole = whole(first)?;
     let line = Line::read(whole).ok_or(Fault::NotALine)?;
