@@ -105,12 +105,14 @@ pub(crate) enum ReadError {
         /// The names that come nearest to the wrong one.
         nearest: Vec<String>,
     },
-    /// PostgreSQL ended it for its time, and others have locked something.
+    /// PostgreSQL ended it for its time.
     #[error("{source}")]
-    Locked {
+    OutOfTime {
         /// What PostgreSQL said.
         source: Box<ReadError>,
-        /// The tables that nobody else can read.
+        /// The time that it had.
+        limit: Duration,
+        /// The tables that others have locked, so that nobody else can read them.
         locked: Vec<String>,
     },
     /// PostgreSQL took it alone, but not as a query inside another.
@@ -268,7 +270,7 @@ impl ReadError {
         match self {
             ReadError::Database(..)
             | ReadError::Misnamed { .. }
-            | ReadError::Locked { .. }
+            | ReadError::OutOfTime { .. }
             | ReadError::NeverBegan(_)
             | ReadError::Lost(_) => true,
             ReadError::NoConnection(cause) => matches!(cause, LeaseError::Unreachable { .. }),
@@ -300,7 +302,7 @@ impl ReadError {
             ReadError::Database(db, _) | ReadError::NotAQuery(db) => {
                 db.code().code().as_bytes().try_into().ok()
             }
-            ReadError::Misnamed { source, .. } | ReadError::Locked { source, .. } => {
+            ReadError::Misnamed { source, .. } | ReadError::OutOfTime { source, .. } => {
                 source.sqlstate()
             }
             _ => None,
@@ -310,7 +312,7 @@ impl ReadError {
     /// Says whether the query was cancelled, by a limit of time or by somebody, or is being cancelled.
     pub(crate) fn is_cancelled(&self) -> bool {
         match self {
-            ReadError::Unanswered(_) | ReadError::Locked { .. } => true,
+            ReadError::Unanswered(_) | ReadError::OutOfTime { .. } => true,
             ReadError::Database(db, _) => *db.code() == SqlState::QUERY_CANCELED,
             _ => false,
         }
@@ -322,7 +324,7 @@ impl ReadError {
             ReadError::Database(db, _) => {
                 *db.code() == SqlState::QUERY_CANCELED && !is_cancelled_by_somebody(db)
             }
-            ReadError::Locked { .. } => true,
+            ReadError::OutOfTime { .. } => true,
             _ => false,
         }
     }
@@ -336,8 +338,11 @@ impl ReadError {
             ReadError::Misnamed { source, nearest } => {
                 format!("{}\nNEAREST: {}", source.explain(), nearest.join(", "))
             }
-            ReadError::Locked { source, locked } => {
-                // To ask for less, which remedies other lack of time, is of no use here.
+            ReadError::OutOfTime {
+                source,
+                limit,
+                locked,
+            } => {
                 let told = match &**source {
                     ReadError::Database(db, prefix) => {
                         described(db, short(db.message()), position(db, *prefix), QUERY)
@@ -345,8 +350,8 @@ impl ReadError {
                     other => other.explain(),
                 };
                 format!(
-                    "{told}\nLOCKED: {}\nHINT: other sessions have locked these tables against everybody, and whatever reads them waits: try again later, or ask the operator who holds the locks (pg_locks, pg_stat_activity)",
-                    locked.join(", ")
+                    "{told}\nLIMIT: {limit:?} for one statement\n{}",
+                    in_time(locked)
                 )
             }
             ReadError::NotAQuery(db) => format!(
@@ -421,6 +426,17 @@ impl ReadError {
             other => other.explain(),
         }
     }
+}
+
+/// Says what to do when the time was up. To ask for less is of no use where others hold a lock.
+fn in_time(locked: &[String]) -> String {
+    if locked.is_empty() {
+        return format!("HINT: {LESS}");
+    }
+    format!(
+        "LOCKED: {}\nHINT: other sessions have locked these tables against everybody, and whatever reads them waits: try again later, or ask the operator who holds the locks (pg_locks, pg_stat_activity)",
+        locked.join(", ")
+    )
 }
 
 /// Says of a session that there is none, whether there was one or not.

@@ -25,8 +25,8 @@ const MOST_TOLD: usize = 5;
 const LIMIT: Duration = Duration::from_secs(1);
 
 impl Reader {
-    /// Adds the tables that others have locked to an error of a query that had no more time. PostgreSQL does not say
-    /// that it waited for one. Nothing is lost when they cannot be had.
+    /// Adds the limit to an error of a query that had no more time, and the tables that others have locked.
+    /// PostgreSQL says neither. Nothing is lost when the tables cannot be had.
     ///
     /// It is boxed with its type, as it leases a connection by itself where a lease has failed.
     pub(super) fn name_locks<'a>(
@@ -37,15 +37,13 @@ impl Reader {
         Box::pin(async move {
             let asked = tokio::time::timeout(LIMIT, self.locked(agent)).await;
             let mut locked = asked.ok().flatten().unwrap_or_default();
-            if locked.is_empty() {
-                return error;
-            }
             if locked.len() > MOST_TOLD {
                 locked.truncate(MOST_TOLD);
                 locked.push("..".to_owned());
             }
-            ReadError::Locked {
+            ReadError::OutOfTime {
                 source: Box::new(error),
+                limit: agent.limits(self.limits).statement_timeout,
                 locked,
             }
         })

@@ -153,9 +153,10 @@ impl CountRows {
         let part = request.part(&before);
         let rows = self.0.query(agent, &part.whole(), ONE_ROW).await;
         let rows = rows.map_err(|error| {
-            let is_timeout = error.is_timeout() && !matches!(error, ReadError::Locked { .. });
+            let is_large =
+                matches!(&error, ReadError::OutOfTime { locked, .. } if locked.is_empty());
             let failure = failure(error, &part);
-            if is_timeout {
+            if is_large {
                 failure.hint("the table is large: call again with estimate true")
             } else {
                 failure

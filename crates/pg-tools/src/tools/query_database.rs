@@ -121,7 +121,8 @@ impl QueryDatabase {
         let agent = &call.in_session()?;
         let mut request = Request::read(call.arguments, &agent.scope())?;
         let mut question = None;
-        let limit = agent.most_rows(request.page.limit.into());
+        let asked = u64::from(request.page.limit);
+        let limit = agent.most_rows(asked);
         request.page.limit = u32::try_from(limit).expect("at most MOST_ROWS");
         let (mut rows, is_sure) = match &request.cursor {
             None => match self.page(agent, &request).await {
@@ -163,7 +164,15 @@ impl QueryDatabase {
         if let (Some(told), Some(sql)) = (&question, sql) {
             found = found.data(format!("{told}\nSQL:\n{sql}"));
         }
-        if let Some(note) = note(&rows, request.page, next.as_deref(), sql.is_some()) {
+        let more = |cut| {
+            let bounds = Bounds {
+                is_of_token: limit < asked,
+                bytes: agent.limits(self.reader.limits).result_bytes,
+            };
+            let step = step(&rows, request.page, next.as_deref(), sql.is_some());
+            format!("{}: {step}", bounds.why(cut))
+        };
+        if let Some(note) = note(&rows, more) {
             found = found.said(note);
         }
         if is_vague {
@@ -237,31 +246,51 @@ fn with_more(structured: Json, next: Option<&str>, sql: Option<&str>) -> Json {
     }
 }
 
-/// Says in words what the rows alone do not.
-fn note(rows: &Rows, page: Page, next: Option<&str>, is_question: bool) -> Option<String> {
-    let count = rows.count();
-    let why = match rows.cut {
-        None if count == 0 => return Some("(0 rows)".into()),
-        None if rows.columns.is_empty() => {
-            return Some(format!("({} without columns)", render::row_count(count)));
+/// Says in words what the rows alone do not; `more` says why there are more, and how to get them.
+fn note(rows: &Rows, more: impl FnOnce(Cut) -> String) -> Option<String> {
+    let count = render::row_count(rows.count());
+    match rows.cut {
+        Some(cut) => Some(format!("({count}, {})", more(cut))),
+        None if rows.count() == 0 => Some("(0 rows)".into()),
+        None if rows.columns.is_empty() => Some(format!("({count} without columns)")),
+        None => None,
+    }
+}
+
+/// What bounds a page.
+struct Bounds {
+    /// The token may have fewer rows at once than were asked for.
+    is_of_token: bool,
+    bytes: usize,
+}
+
+impl Bounds {
+    fn why(&self, cut: Cut) -> String {
+        match cut {
+            Cut::Limit if self.is_of_token => {
+                "the most that this token gets at once, and there are more".into()
+            }
+            Cut::Limit => "and there are more".into(),
+            Cut::Bytes => format!(
+                "and there are more, left out because a result may have {} bytes: select fewer columns, or go on",
+                self.bytes
+            ),
         }
-        None => return None,
-        Some(Cut::Limit) => "and there are more",
-        Some(Cut::Bytes) => {
-            "and there are more, left out because the result is too large: select fewer columns, or go on"
-        }
-    };
-    let step = match next {
+    }
+}
+
+/// Says how to get the rows after these.
+fn step(rows: &Rows, page: Page, next: Option<&str>, is_question: bool) -> String {
+    match next {
         Some(next) if is_question => {
             format!("call again with the SQL above as query and cursor {next}")
         }
         Some(next) => format!("call again with the same query and cursor {next}"),
         None => {
-            let offset = page.offset.saturating_add(count as u64);
+            let offset = page.offset.saturating_add(rows.count() as u64);
             format!("add ORDER BY, then call again with the cursor; or with offset {offset}")
         }
-    };
-    Some(format!("({}, {why}: {step})", render::row_count(count)))
+    }
 }
 
 /// Changes the first value of a cursor's key.

@@ -4,6 +4,7 @@ mod bounds;
 mod custom;
 mod explain;
 mod in_doubt;
+mod limits;
 mod met;
 mod names;
 mod paging;
