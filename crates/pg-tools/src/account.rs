@@ -153,7 +153,7 @@ impl Outcome {
         match error {
             _ if error.is_timeout() => Outcome::TimedOut,
             ReadError::Unanswered(_) => Outcome::TimedOut,
-            ReadError::Database(..) | ReadError::Misnamed { .. } => Outcome::DatabaseError,
+            ReadError::Database(..) | ReadError::Helped { .. } => Outcome::DatabaseError,
             ReadError::NoConnection(_) | ReadError::NeverBegan(_) | ReadError::Lost(_) => {
                 Outcome::NoConnection
             }

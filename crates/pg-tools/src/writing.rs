@@ -105,7 +105,7 @@ impl Writer {
                 end(lease, done.as_ref().err()).await;
                 done
             })
-            .or_else(|error| self.reader.name_nearest(agent, text, error).map(Err))
+            .or_else(|error| self.reader.with_help(agent, text, error).map(Err))
             .await
     }
 }

@@ -4,7 +4,11 @@ use std::fmt::Write;
 
 use plain_question::{Reason, Unsure};
 
-use crate::{quoting::written, read_only::ReadError, tools::Failure};
+use crate::{
+    quoting::written,
+    read_only::{ReadError, is_command},
+    tools::Failure,
+};
 
 /// Words that SQL begins with.
 const VERBS: [&str; 9] = [
@@ -28,20 +32,23 @@ pub(super) fn looks_like_sql(text: &str) -> bool {
 }
 
 /// Says why there is no answer, and what PostgreSQL says of the text; what it was rather meant as
-/// comes first.
+/// comes first. What helps a question would lead somebody astray who wrote SQL.
 pub(super) fn declined(text: &str, unsure: &Unsure, syntax: &ReadError) -> Failure {
-    let question = in_words(unsure);
     let syntax = syntax.explain();
-    Failure::Quoted(if looks_like_sql(text) {
-        format!("{syntax}\nNor is it a question in plain words that is understood: {question}")
+    Failure::Quoted(if is_command(text) {
+        syntax
+    } else if looks_like_sql(text) {
+        let reason = reason(unsure);
+        format!("{syntax}\nNor is it a question in plain words that is understood: {reason}")
     } else {
+        let question = in_words(unsure);
         let syntax = syntax.strip_prefix("ERROR: ").unwrap_or(&syntax);
         format!("ERROR: the question is not understood for sure: {question}\nAs SQL: {syntax}")
     })
 }
 
-fn in_words(unsure: &Unsure) -> String {
-    let mut text = match &unsure.reason {
+fn reason(unsure: &Unsure) -> String {
+    match &unsure.reason {
         Reason::Unexplained(words) => format!("not explained: {}", words.join(" ")),
         Reason::Ambiguous(queries) => {
             format!("it may mean any of these:\n{}", queries.join("\n-- or\n"))
@@ -49,7 +56,11 @@ fn in_words(unsure: &Unsure) -> String {
         Reason::Incomplete => "its words do not make a whole question".into(),
         Reason::TooLong => "it is too long".into(),
         Reason::NoTables => "this token may read no tables".into(),
-    };
+    }
+}
+
+fn in_words(unsure: &Unsure) -> String {
+    let mut text = reason(unsure);
     let nearest = unsure.nearest.iter().map(|path| {
         let path: Vec<_> = path.iter().map(|name| written(name)).collect();
         path.join(".")

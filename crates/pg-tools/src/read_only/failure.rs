@@ -23,10 +23,11 @@ const ABOUT_OTHERS: [&str; 2] = ["40", "57"];
 const STANDBY: [&str; 2] = ["0A000", "25006"];
 
 /// What to do about errors that say nothing of that, by how their codes begin.
-const REMEDIES: [(&str, &str); 6] = [
+const REMEDIES: [(&str, &str); 7] = [
     ("22021", ENCODING),
     ("22P05", NO_SUCH_CHARACTER),
     ("40001", AGAIN),
+    ("42501", NO_RIGHT),
     ("40P01", AGAIN),
     ("57014", LESS),
     (
@@ -45,6 +46,9 @@ const ENCODING: &str = "these bytes are no text in UTF-8; where the database has
 /// sent; or UTF-8, with a value in which there are bytes that the database's encoding gives no meaning.
 const NO_SUCH_CHARACTER: &str = "an encoding does not have this character: where it is the database's, no value and no name in it has it, so leave it out; \
     where a value that is read holds such bytes, convert_to(column, getdatabaseencoding()) gives them as they are";
+
+/// What to do about a table or a column that the role may not read: `SELECT *` asks for all of them.
+const NO_RIGHT: &str = "get_schema_info shows the tables and columns that this token may read; name these, or ask the operator for the right";
 
 /// What to do about a query that takes too long.
 const LESS: &str = "ask for less: filter earlier, aggregate, or use an index; if it waited for a lock that another held, try again later";
@@ -97,13 +101,13 @@ pub(crate) enum ReadError {
     /// PostgreSQL refused it; the number is the length of what we put before the query.
     #[error("PostgreSQL refused the query")]
     Database(Box<Complaint>, u32),
-    /// PostgreSQL refused it for a name that is not there.
+    /// PostgreSQL refused it, and more can be told than it said.
     #[error("{source}")]
-    Misnamed {
+    Helped {
         /// What PostgreSQL said.
         source: Box<ReadError>,
-        /// The names that come nearest to the wrong one.
-        nearest: Vec<String>,
+        /// The nearest names, or what to do, in lines.
+        help: String,
     },
     /// PostgreSQL ended it for its time.
     #[error("{source}")]
@@ -245,6 +249,7 @@ impl ReadError {
             ReadError::Database(db, 0) => {
                 *db.code() == SqlState::SYNTAX_ERROR && db.routine() == Some("scanner_yyerror")
             }
+            ReadError::Helped { source, .. } => source.is_not_sql(),
             _ => false,
         }
     }
@@ -260,7 +265,7 @@ impl ReadError {
                 let code = db.code().code();
                 !ABOUT_OTHERS.iter().any(|class| code.starts_with(class))
             }
-            ReadError::Misnamed { .. } => true,
+            ReadError::Helped { source, .. } => source.is_about_the_query(),
             _ => false,
         }
     }
@@ -269,7 +274,7 @@ impl ReadError {
     pub(crate) fn is_of_postgresql(&self) -> bool {
         match self {
             ReadError::Database(..)
-            | ReadError::Misnamed { .. }
+            | ReadError::Helped { .. }
             | ReadError::OutOfTime { .. }
             | ReadError::NeverBegan(_)
             | ReadError::Lost(_) => true,
@@ -302,7 +307,7 @@ impl ReadError {
             ReadError::Database(db, _) | ReadError::NotAQuery(db) => {
                 db.code().code().as_bytes().try_into().ok()
             }
-            ReadError::Misnamed { source, .. } | ReadError::OutOfTime { source, .. } => {
+            ReadError::Helped { source, .. } | ReadError::OutOfTime { source, .. } => {
                 source.sqlstate()
             }
             _ => None,
@@ -335,9 +340,7 @@ impl ReadError {
             ReadError::Database(db, prefix) => {
                 explain_database(db, short(db.message()), position(db, *prefix), QUERY)
             }
-            ReadError::Misnamed { source, nearest } => {
-                format!("{}\nNEAREST: {}", source.explain(), nearest.join(", "))
-            }
+            ReadError::Helped { source, help } => format!("{}\n{help}", source.explain()),
             ReadError::OutOfTime {
                 source,
                 limit,
@@ -395,12 +398,8 @@ impl ReadError {
     /// Says what happened and what to do, for the model that wrote a condition, and nothing of what stands around it.
     pub(crate) fn explain_in(&self, part: &Part<'_>) -> String {
         match self {
-            ReadError::Misnamed { source, nearest } => {
-                format!(
-                    "{}\nNEAREST: {}",
-                    source.explain_in(part),
-                    nearest.join(", ")
-                )
+            ReadError::Helped { source, help } => {
+                format!("{}\n{help}", source.explain_in(part))
             }
             ReadError::Database(db, prefix) => {
                 let before = u32::try_from(part.before.chars().count()).unwrap_or(u32::MAX);

@@ -1,15 +1,19 @@
-//! The tables and columns that come nearest to a name that is not there.
+//! What helps whoever wrote a query that PostgreSQL refused: the tables and columns that come nearest to a name that
+//! is not there, and what an enum can be.
 
 use std::borrow::Cow;
 
 use session_pool::Complaint;
 use tokio_postgres::{Row, error::SqlState, types::Type};
 
-use super::{ReadError, Reader, failure::position, statement::Statement};
+use super::{ReadError, Reader, failure::position, foreign, statement::Statement};
 use crate::{Agent, nearest::nearest_few};
 
 /// How many names are told.
 const MOST_TOLD: usize = 3;
+
+/// What to do about a table that is not there, when no name is near.
+const TABLES: &str = "get_schema_info lists the tables that this token may read";
 
 /// The relations that the role may read, named as it would have to.
 const RELATIONS: &str = "SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN pg_catalog.quote_ident(c.relname) \
@@ -31,39 +35,69 @@ const COLUMNS: &str = "SELECT DISTINCT pg_catalog.quote_ident(c.relname) || '.' 
        AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true) \
      ORDER BY 1 LIMIT 5000";
 
+/// What an enum can be, as SQL writes it.
+const LABELS: &str = "SELECT pg_catalog.string_agg(pg_catalog.quote_literal(e.enumlabel), ', ' ORDER BY e.enumsortorder) \
+     FROM pg_catalog.pg_enum e WHERE e.enumtypid = pg_catalog.to_regtype($1)::pg_catalog.oid";
+
 impl Reader {
-    /// Adds the nearest names to an error about a name. What was asked for failed already, so that
-    /// nothing is lost when the names cannot be had.
-    pub(crate) async fn name_nearest(
+    /// Adds to an error what its text does not say: the names nearest to a wrong one, what an enum can be, or what
+    /// is written here for what another database understands. What was asked for failed already, so that nothing
+    /// is lost when this cannot be had.
+    pub(crate) async fn with_help(&self, agent: &Agent, text: &str, error: ReadError) -> ReadError {
+        let (ReadError::Database(db, prefix), Ok(statement)) = (&error, Statement::check(text))
+        else {
+            return error;
+        };
+        let (before, rest) = around(db, *prefix, statement.text());
+        let known = match db.code().code() {
+            "42P01" | "42703" => self.nearest(agent, db, &statement, rest).await,
+            "22P02" => self.labels(agent, db).await,
+            _ => None,
+        };
+        let hint = foreign::hint(db, before, rest);
+        let help: Vec<_> = known.into_iter().chain(hint).collect();
+        if help.is_empty() {
+            return error;
+        }
+        ReadError::Helped {
+            source: Box::new(error),
+            help: help.join("\n"),
+        }
+    }
+
+    async fn nearest(
         &self,
         agent: &Agent,
-        text: &str,
-        error: ReadError,
-    ) -> ReadError {
-        let ReadError::Database(db, prefix) = &error else {
-            return error;
-        };
-        let Some(wrong) = wrong_name(db, *prefix, text) else {
-            return error;
-        };
+        db: &Complaint,
+        statement: &Statement<'_>,
+        rest: &str,
+    ) -> Option<String> {
+        let wrong = name_at(rest)?;
         let nearest = if *db.code() == SqlState::UNDEFINED_TABLE {
             self.nearest_relations(agent, &wrong).await
         } else {
-            let Ok(statement) = Statement::check(text) else {
-                return error;
-            };
             let words: Vec<String> = statement.words().map(Cow::into_owned).collect();
             let parameters = [(&words as _, Type::TEXT_ARRAY)];
             let known = self.ask(agent, COLUMNS, &parameters).await;
             nearest_of(&wrong, &known.unwrap_or_default())
         };
-        if nearest.is_empty() {
-            return error;
+        match (nearest.is_empty(), *db.code() == SqlState::UNDEFINED_TABLE) {
+            (false, _) => Some(format!("NEAREST: {}", nearest.join(", "))),
+            (true, true) => Some(format!("HINT: {TABLES}")),
+            (true, false) => None,
         }
-        ReadError::Misnamed {
-            source: Box::new(error),
-            nearest,
+    }
+
+    /// What an enum can be, if that is what was wrong.
+    async fn labels(&self, agent: &Agent, db: &Complaint) -> Option<String> {
+        if db.routine() != Some("enum_in") {
+            return None;
         }
+        let (_, named) = db.message().split_once(" enum ")?;
+        let (name, _) = named.split_once(": \"")?;
+        let rows = self.ask(agent, LABELS, &[(&name as _, Type::TEXT)]).await;
+        let labels: String = rows.ok()?.first()?.try_get(0).ok()?;
+        Some(format!("ONE OF: {labels}"))
     }
 
     /// The relations whose names come nearest to one that is not there, as SQL would name them.
@@ -80,18 +114,14 @@ fn nearest_of(wrong: &str, known: &[Row]) -> Vec<String> {
     nearest_few(wrong, names, MOST_TOLD)
 }
 
-/// Reads the name that PostgreSQL points at: the last part of `a.b."C"`.
-fn wrong_name(db: &Complaint, prefix: u32, text: &str) -> Option<String> {
-    if *db.code() != SqlState::UNDEFINED_TABLE && *db.code() != SqlState::UNDEFINED_COLUMN {
-        return None;
-    }
-    // PostgreSQL got the text without the blanks around it.
-    let at = position(db, prefix)? - 1;
-    let rest: String = text.trim_start().chars().skip(at as usize).collect();
-    name_at(&rest)
+/// Cuts a text where PostgreSQL found the mistake; at its end, when it does not say where.
+fn around<'a>(db: &Complaint, prefix: u32, text: &'a str) -> (&'a str, &'a str) {
+    let at = position(db, prefix).and_then(|at| text.char_indices().nth(at as usize - 1));
+    text.split_at(at.map_or(text.len(), |(at, _)| at))
 }
 
-fn name_at(text: &str) -> Option<String> {
+/// Reads the name that PostgreSQL points at: the last part of `a.b."C"`.
+pub(super) fn name_at(text: &str) -> Option<String> {
     let mut rest = text;
     loop {
         let (name, after) = match rest.strip_prefix('"') {

@@ -15,6 +15,7 @@ mod bounds;
 mod conditions;
 mod exchange;
 mod failure;
+mod foreign;
 mod gathered;
 mod guard;
 mod keyed;
@@ -48,6 +49,7 @@ use std::{
 use exchange::Imagination;
 pub(crate) use exchange::{GRACE, Imagined, Parameter};
 pub(crate) use failure::{Part, ReadError, not_open};
+pub(crate) use foreign::is_command;
 use futures_util::{FutureExt, TryFutureExt};
 pub(crate) use gathered::Gathered;
 pub use guard::{Allowance, DangerousRoles, Guards};
@@ -164,7 +166,7 @@ impl Reader {
         self.read(agent, Run::as_written(statement), wanted)
             .and_then(|following| ready(following.ok_or(ReadError::Unreadable)))
             .map_ok(|Following { rows, .. }| rows)
-            .or_else(|error| Box::pin(self.name_nearest(agent, text, error)).map(Err))
+            .or_else(|error| Box::pin(self.with_help(agent, text, error)).map(Err))
             .await
     }
 
@@ -210,7 +212,7 @@ impl Reader {
             let following = self.read(agent, Run::as_written(statement), wanted).await?;
             following.ok_or(ReadError::Unreadable)
         };
-        from.or_else(|error| self.name_nearest(agent, text, error).map(Err))
+        from.or_else(|error| self.with_help(agent, text, error).map(Err))
             .await
     }
 
@@ -275,7 +277,7 @@ impl Reader {
         self.leased(agent, Some(statement), |lease, guard| async move {
             query::explain(lease, &guard, statement, options, limits).await
         })
-        .or_else(|error| self.name_nearest(agent, text, error).map(Err))
+        .or_else(|error| self.with_help(agent, text, error).map(Err))
         .await
     }
 
@@ -297,7 +299,7 @@ impl Reader {
         self.leased(agent, Some(statement), |lease, guard| async move {
             exchange::what_if(lease, &guard, statement, imagine, agent.limits(self.limits)).await
         })
-        .or_else(|error| self.name_nearest(agent, text, error).map(Err))
+        .or_else(|error| self.with_help(agent, text, error).map(Err))
         .await
     }
 

@@ -3,6 +3,7 @@
 mod bounds;
 mod custom;
 mod explain;
+mod foreign;
 mod in_doubt;
 mod limits;
 mod met;

@@ -86,10 +86,7 @@ impl Writer {
                 done
             });
         match leased.await {
-            Err(error) => Err(self
-                .reader
-                .name_nearest(agent, looked_at.text(), error)
-                .await),
+            Err(error) => Err(self.reader.with_help(agent, looked_at.text(), error).await),
             written => written,
         }
     }
