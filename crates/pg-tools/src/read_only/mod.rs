@@ -70,7 +70,7 @@ pub(crate) use bounds::SchemaBounds;
 pub(crate) use guard::Guard;
 pub(crate) use reading::ROW_OVERHEAD;
 pub(crate) use record::fields;
-pub(crate) use statement::{Statement, words};
+pub(crate) use statement::{Statement, without_explain, without_fence, words};
 pub(crate) use typename::columns;
 #[cfg(feature = "bench")]
 pub(crate) use typename::of_own;

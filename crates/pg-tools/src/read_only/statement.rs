@@ -17,7 +17,8 @@ const LONGEST_OPERATOR: usize = 1_000;
 pub(crate) struct Statement<'a>(&'a str);
 
 impl<'a> Statement<'a> {
-    /// Checks the text, and leaves off the semicolon that people end a statement with.
+    /// Checks the text, and leaves off the semicolon that people end a statement with and the fence that models
+    /// put around it.
     ///
     /// # Errors
     /// [`ReadError::Refused`] with what to write instead.
@@ -44,7 +45,7 @@ impl<'a> Statement<'a> {
                  put a blank between them"
             )));
         }
-        let statement = without_end(text);
+        let statement = without_end(without_fence(text));
         if statement.is_empty() {
             return Err(ReadError::refused(
                 "the query is empty; write one SELECT statement",
@@ -140,6 +141,43 @@ fn without_end(text: &str) -> &str {
         }
     }
     text[..end.unwrap_or(text.len())].trim()
+}
+
+/// Takes a text out of the fence of Markdown around it, with the language in its first line.
+///
+/// A mistake here lets nothing through: PostgreSQL judges what is left.
+pub(crate) fn without_fence(text: &str) -> &str {
+    let fenced = text.trim().strip_prefix("```");
+    let Some(inner) = fenced.and_then(|fenced| fenced.strip_suffix("```")) else {
+        return text;
+    };
+    let is_language = |line: &str| line.trim().chars().all(char::is_alphanumeric);
+    match inner.split_once('\n') {
+        Some((line, rest)) if is_language(line) => rest,
+        _ => inner,
+    }
+}
+
+/// Leaves off `EXPLAIN` and its options from a query that is to be explained.
+///
+/// A mistake here lets nothing through: PostgreSQL judges what is left.
+pub(crate) fn without_explain(text: &str) -> &str {
+    let text = without_fence(text);
+    let mut rest = tokens(text).filter(|token| !token.is_blank());
+    let is = |token: &Token<'_>, word: &str| token.text.eq_ignore_ascii_case(word);
+    if !rest.next().is_some_and(|first| is(&first, "explain")) {
+        return text;
+    }
+    let mut in_list = false;
+    let query = rest.find(|token| {
+        let was_in_list = in_list;
+        in_list = token.text == "(" || in_list && token.text != ")";
+        let is_option = ["analyze", "analyse", "verbose"]
+            .iter()
+            .any(|one| is(token, one));
+        !was_in_list && !in_list && !is_option
+    });
+    query.map_or(text, |query| &text[query.at..])
 }
 
 /// Looks for `ORDER BY` outside of all parentheses, where it orders the whole result.
@@ -291,6 +329,39 @@ fn is_tag(tag: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fence_around_the_text_goes() {
+        for (text, left) in [
+            ("```sql\nSELECT 1\n```", "SELECT 1"),
+            ("\n```\nSELECT 1;\n```\n", "SELECT 1"),
+            ("```SELECT 1```", "SELECT 1"),
+            ("```sql\nSELECT 1", "```sql\nSELECT 1"),
+            ("Look:\n```\nSELECT 1\n```", "Look:\n```\nSELECT 1\n```"),
+        ] {
+            assert_eq!(Statement::check(text).unwrap().text(), left, "{text}");
+        }
+        assert!(Statement::check("```").is_ok_and(|statement| statement.text() == "```"));
+        assert!(Statement::check("``````").is_err());
+    }
+
+    #[test]
+    fn explain_and_its_options_go() {
+        for (text, left) in [
+            ("SELECT 1", "SELECT 1"),
+            ("EXPLAIN SELECT 1", "SELECT 1"),
+            (
+                "explain analyze verbose /* x */ WITH x AS (SELECT 1) TABLE x",
+                "WITH x AS (SELECT 1) TABLE x",
+            ),
+            ("EXPLAIN (ANALYZE, FORMAT JSON)\nSELECT (1)", "SELECT (1)"),
+            ("```sql\nEXPLAIN SELECT 1\n```", "SELECT 1\n"),
+            ("EXPLAIN (SELECT 1)", "EXPLAIN (SELECT 1)"),
+            ("EXPLAIN", "EXPLAIN"),
+        ] {
+            assert_eq!(without_explain(text), left, "{text}");
+        }
+    }
 
     #[test]
     fn the_last_semicolon_goes_and_others_stay() {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Agent,
-    read_only::{Explain, Imagined, ReadError, Reader},
+    read_only::{Explain, Imagined, ReadError, Reader, without_explain},
 };
 use candidates::{Candidate, MOST_TOGETHER, Together};
 use wanted::Wanted;
@@ -172,10 +172,11 @@ impl AdviseIndexes {
     async fn run(&self, mut call: Call<'_>) -> Result<Found, Failure> {
         let agent = &call.on_database()?;
         let query = call.arguments.text("query")?;
+        let query = without_explain(&query);
         let wanted = Wanted::read(&mut call.arguments)?;
         call.arguments.finish()?;
         let allotted = &Allotted::begin(agent, &self.0);
-        let now = self.plan(agent, &query).await?;
+        let now = self.plan(agent, query).await?;
         let wholes = &Wholes::of(&self.0, agent, &now.plan).await?;
         let rows = self.0.ask(agent, INSTALLED, &[]).await?;
         let hypopg: Option<String> = rows.first().and_then(|row| row.try_get(0).ok());
@@ -183,7 +184,7 @@ impl AdviseIndexes {
             let hypopg = hypopg.as_deref().ok_or_else(wanted::not_installed)?;
             let trial = Trial {
                 agent,
-                query: &query,
+                query,
                 hypopg,
                 allotted,
             };
@@ -194,7 +195,7 @@ impl AdviseIndexes {
             Some(schema) => {
                 let trial = Trial {
                     agent,
-                    query: &query,
+                    query,
                     hypopg: schema,
                     allotted,
                 };

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, keep_first, partitions::Wholes,
 };
-use crate::read_only::{Explain, Reader};
+use crate::read_only::{Explain, Reader, without_explain};
 use findings::Finding;
 use plan::Plan;
 
@@ -53,7 +53,7 @@ impl ExecuteExplain {
 
         let text = self
             .0
-            .explain(agent, &query, Explain { analyze, buffers })
+            .explain(agent, without_explain(&query), Explain { analyze, buffers })
             .await?;
         let unreadable = |_| Failure::told("the plan is too deep to be read");
         let mut whole: Value = serde_json::from_str(&text).map_err(unreadable)?;

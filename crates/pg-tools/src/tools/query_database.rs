@@ -13,7 +13,7 @@ use crate::{
     Agent,
     arguments::Arguments,
     questions::{Answered, Asked, Questions},
-    read_only::{Cut, Following, Page, Place, ReadError, Reader, Rows},
+    read_only::{Cut, Following, Page, Place, ReadError, Reader, Rows, without_fence},
     render::{self, Rendered},
 };
 use cursor::Cursor;
@@ -131,7 +131,7 @@ impl QueryDatabase {
                     let asked = Asked {
                         agent,
                         client: call.client,
-                        text: &request.query,
+                        text: without_fence(&request.query),
                         page: request.page,
                         syntax,
                     };

@@ -329,7 +329,8 @@ async fn the_query_is_guarded_as_everywhere() {
             "CREATE TABLE x AS SELECT 1",
             "SELECT pg_notify('a', 'b')",
             "WITH gone AS (DELETE FROM users RETURNING 1) SELECT * FROM gone",
-            "EXPLAIN SELECT 1",
+            "EXPLAIN EXPLAIN SELECT 1",
+            "EXPLAIN ANALYZE DELETE FROM users",
             "SELECT $1",
             "",
         ] {

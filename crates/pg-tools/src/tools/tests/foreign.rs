@@ -79,3 +79,22 @@ async fn who_lacks_a_right_is_told_where_the_others_are_shown() {
     );
     admin.batch_execute("DROP TABLE shop.wages").await.unwrap();
 }
+
+#[tokio::test]
+async fn a_query_in_a_fence_is_run_and_one_behind_explain_is_explained() {
+    let caller = reader();
+    let fenced = json!({"query": "```sql\nSELECT count(*) FROM users;\n```"});
+    let (_, found) = caller.done("query_database", fenced).await;
+    assert_eq!(found["rows"], json!([[1000]]));
+    let explained = json!({"query": "EXPLAIN (ANALYZE, BUFFERS) SELECT * FROM users WHERE id = 7"});
+    for tool in ["execute_explain", "advise_indexes"] {
+        caller.done(tool, explained.clone()).await;
+    }
+}
+
+#[tokio::test]
+async fn the_name_in_a_fence_is_found() {
+    let fenced = json!({"query": "```sql\nSELECT * FROM userz\n```"});
+    let failure = reader().failed("query_database", fenced).await;
+    assert!(failure.contains("NEAREST: users"), "{failure}");
+}
