@@ -35,7 +35,13 @@ pub(crate) fn check(schema: &Value, given: &Map<String, Value>) -> Result<(), St
             let what = known
                 .and_then(|known| field(known, name))
                 .map_or_else(String::new, describe);
-            return Err(format!("{name} is missing; it must be {what}"));
+            let missing = format!("{name} is missing; it must be {what}");
+            let mut names = given.keys();
+            let other = names.find(|name| known.is_none_or(|known| field(known, name).is_none()));
+            return Err(match other {
+                Some(other) => format!("{missing}; {}", unknown(other, known)),
+                None => missing,
+            });
         }
     }
     for (name, value) in given {
@@ -251,6 +257,12 @@ mod tests {
             ),
             (json!({ "q": "a", "n": null }), None),
             (json!({}), Some("q is missing; it must be a text")),
+            (
+                json!({ "n": 1, "sql": "a" }),
+                Some(
+                    "q is missing; it must be a text; unknown argument \"sql\"; known are q, n, x, b, f, v, o, u",
+                ),
+            ),
             (
                 json!({ "q": null }),
                 Some("q is missing; it must be a text"),
