@@ -23,9 +23,10 @@ const ABOUT_OTHERS: [&str; 2] = ["40", "57"];
 const STANDBY: [&str; 2] = ["0A000", "25006"];
 
 /// What to do about errors that say nothing of that, by how their codes begin.
-const REMEDIES: [(&str, &str); 7] = [
+const REMEDIES: [(&str, &str); 8] = [
     ("22021", ENCODING),
     ("22P05", NO_SUCH_CHARACTER),
+    ("25006", READS),
     ("40001", AGAIN),
     ("42501", NO_RIGHT),
     ("40P01", AGAIN),
@@ -35,6 +36,10 @@ const REMEDIES: [(&str, &str); 7] = [
         "PostgreSQL ended the connection, as for a restart, and undid what the statement had done: run the same again in a moment",
     ),
 ];
+
+/// What to do about a query that locks rows, or calls what changes some.
+const READS: &str =
+    "queries only read here: leave out FOR UPDATE, FOR SHARE and whatever changes rows";
 
 const AGAIN: &str = "what others did at the same time stood in the way, and nothing was changed: run the same again, and ask for less if it happens again";
 

@@ -25,6 +25,7 @@ async fn what_another_database_understands_is_told_in_postgresqls_words() {
             "the values themselves",
         ),
         ("SELECT name FROM sys.tables", "get_schema_info lists"),
+        ("SELECT id FROM users FOR UPDATE", "leave out FOR UPDATE"),
     ] {
         let failure = caller
             .failed("query_database", json!({ "query": query }))
