@@ -23,7 +23,9 @@ const ABOUT_OTHERS: [&str; 2] = ["40", "57"];
 const STANDBY: [&str; 2] = ["0A000", "25006"];
 
 /// What to do about errors that say nothing of that, by how their codes begin.
-const REMEDIES: [(&str, &str); 8] = [
+const REMEDIES: [(&str, &str); 10] = [
+    ("22007", TIMES),
+    ("22008", TIMES),
     ("22021", ENCODING),
     ("22P05", NO_SUCH_CHARACTER),
     ("25006", READS),
@@ -36,6 +38,9 @@ const REMEDIES: [(&str, &str); 8] = [
         "PostgreSQL ended the connection, as for a restart, and undid what the statement had done: run the same again in a moment",
     ),
 ];
+
+/// What to do about a date that is none, or has its month in another place.
+const TIMES: &str = "write dates as 2026-01-31, times as 2026-01-31 13:00:00+00";
 
 /// What to do about a query that locks rows, or calls what changes some.
 const READS: &str =
@@ -365,7 +370,7 @@ impl ReadError {
             ReadError::NotAQuery(db) => format!(
                 "ERROR: only one plain query is run here: SELECT, VALUES, TABLE, or WITH ending in one of them\n\
                  SQLSTATE: {}\n\
-                 HINT: nothing can be changed with this tool; for SHOW x write SELECT current_setting('x'), for EXPLAIN call execute_explain",
+                 HINT: nothing can be changed with this tool, but with execute_write where that is listed; for SHOW x write SELECT current_setting('x'), for EXPLAIN call execute_explain",
                 db.code().code()
             ),
             ReadError::Unanswered(_) => format!(

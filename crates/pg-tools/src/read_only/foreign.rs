@@ -53,7 +53,11 @@ const KEYWORD: &str = "a table whose name is a keyword or has other characters s
 const BACKTICKS: &str = "names stand in double quotes, not in backticks";
 const DOUBLE_QUOTES: &str =
     "in double quotes stands a name, with its capital letters; a text stands in single quotes";
+const UNIT: &str = "a unit of time stands in single quotes: date_trunc('month', time)";
+const QUALIFIER: &str = "what stands before the point has to be a table of FROM, or its alias; a key of a JSON column is column ->> 'key'";
 const COMMAND: &str = "this is no SQL of PostgreSQL: get_schema_info shows tables, columns, keys and indexes; a table is named schema.table";
+
+const UNITS: [&str; 7] = ["day", "hour", "minute", "month", "quarter", "week", "year"];
 
 /// Commands of other databases.
 const COMMANDS: [&str; 4] = ["desc", "describe", "pragma", "use"];
@@ -101,6 +105,10 @@ pub(super) fn hint(db: &Complaint, before: &str, rest: &str) -> Option<String> {
         of_syntax(before, rest)?.to_owned()
     } else if *code == SqlState::UNDEFINED_COLUMN && rest.starts_with('"') {
         DOUBLE_QUOTES.to_owned()
+    } else if *code == SqlState::UNDEFINED_COLUMN && is_unit(rest) {
+        UNIT.to_owned()
+    } else if *code == SqlState::UNDEFINED_TABLE && db.routine() == Some("errorMissingRTE") {
+        QUALIFIER.to_owned()
     } else if *code == SqlState::UNDEFINED_FUNCTION {
         format!("for this PostgreSQL has {}", of_function(rest)?)
     } else {
@@ -126,6 +134,10 @@ fn of_syntax(before: &str, rest: &str) -> Option<&'static str> {
     let last = tokens(before).filter(|token| !token.is_blank()).last()?;
     let is_last = |word: &&(&str, &str)| last.text.eq_ignore_ascii_case(word.0);
     BEHIND.iter().find(is_last).map(|(_, hint)| *hint)
+}
+
+fn is_unit(rest: &str) -> bool {
+    name_at(rest).is_some_and(|name| UNITS.contains(&name.to_lowercase().as_str()))
 }
 
 fn of_function(rest: &str) -> Option<&'static str> {

@@ -50,6 +50,8 @@ impl Reader {
         };
         let (before, rest) = around(db, *prefix, statement.text());
         let known = match db.code().code() {
+            // The name before the point is wrong, of which PostgreSQL knows no more than the place.
+            "42P01" if db.routine() == Some("errorMissingRTE") => None,
             "42P01" | "42703" => self.nearest(agent, db, &statement, rest).await,
             "22P02" => self.labels(agent, db).await,
             _ => None,

@@ -26,6 +26,13 @@ async fn what_another_database_understands_is_told_in_postgresqls_words() {
         ),
         ("SELECT name FROM sys.tables", "get_schema_info lists"),
         ("SELECT id FROM users FOR UPDATE", "leave out FOR UPDATE"),
+        (
+            "SELECT x.name FROM users u",
+            "a table of FROM, or its alias",
+        ),
+        ("SELECT date_trunc(month, now())", "in single quotes"),
+        ("SELECT '14/01/2026'::date", "write dates as 2026-01-31"),
+        ("DELETE FROM users", "execute_write where that is listed"),
     ] {
         let failure = caller
             .failed("query_database", json!({ "query": query }))
