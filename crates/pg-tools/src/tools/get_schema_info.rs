@@ -129,8 +129,8 @@ impl GetSchemaInfo {
             return Failure::told("there is no table that this token may read");
         }
         let nothing = "no table that this token may read fits";
-        let nearest = match &request.table {
-            Some(table) => self.0.nearest_relations(agent, table).await,
+        let nearest = match request.table.as_ref().or(request.search.as_ref()) {
+            Some(wrong) => self.0.nearest_relations(agent, wrong).await,
             None => Vec::new(),
         };
         let failure = if nearest.is_empty() {

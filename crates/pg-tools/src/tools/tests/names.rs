@@ -38,10 +38,13 @@ async fn a_table_is_found_by_any_way_to_write_its_name() {
         .failed("query_database", json!({"query": "SELECT * FROM old_box"}))
         .await;
     assert!(failure.contains(&format!("NEAREST: {quoted}")), "{failure}");
-    let failure = caller
-        .failed("get_schema_info", json!({"table_name": "shop.userz"}))
-        .await;
-    assert!(failure.contains("NEAREST: users"), "{failure}");
+    for given in [
+        json!({"table_name": "shop.userz"}),
+        json!({"search": "userz"}),
+    ] {
+        let failure = caller.failed("get_schema_info", given).await;
+        assert!(failure.contains("NEAREST: users"), "{failure}");
+    }
     admin
         .batch_execute("DROP SCHEMA \"Deep Attic\" CASCADE; DROP TABLE shop.\"attic.box\"")
         .await
