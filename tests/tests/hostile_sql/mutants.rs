@@ -11,6 +11,7 @@ pub(crate) fn of(sql: &str) -> Vec<String> {
         sql.replace(' ', "\t\n\r\u{c}"),
         sql.replace('(', "/* ( */ ("),
         format!("{sql};"),
+        format!("```sql\n{sql}\n```"),
         format!("{sql} --"),
         format!("-- SELECT 1\n{sql}"),
         format!("/* /* */ SELECT 1; */ {sql}"),

@@ -35,9 +35,12 @@ const COLUMNS: &str = "SELECT DISTINCT pg_catalog.quote_ident(c.relname) || '.' 
        AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true) \
      ORDER BY 1 LIMIT 5000";
 
-/// What an enum can be, as SQL writes it.
-const LABELS: &str = "SELECT pg_catalog.string_agg(pg_catalog.quote_literal(e.enumlabel), ', ' ORDER BY e.enumsortorder) \
-     FROM pg_catalog.pg_enum e WHERE e.enumtypid = pg_catalog.to_regtype($1)::pg_catalog.oid";
+/// What an enum can be, as SQL writes it; one more than is told.
+const LABELS: &str = "SELECT pg_catalog.quote_literal(e.enumlabel) FROM pg_catalog.pg_enum e \
+     WHERE e.enumtypid = pg_catalog.to_regtype($1)::pg_catalog.oid ORDER BY e.enumsortorder LIMIT 31";
+
+/// How many labels of an enum are told.
+const MOST_LABELS: usize = 30;
 
 impl Reader {
     /// Adds to an error what its text does not say: the names nearest to a wrong one, what an enum can be, or what
@@ -98,8 +101,14 @@ impl Reader {
         let (_, named) = db.message().split_once(" enum ")?;
         let (name, _) = named.split_once(": \"")?;
         let rows = self.ask(agent, LABELS, &[(&name as _, Type::TEXT)]).await;
-        let labels: String = rows.ok()?.first()?.try_get(0).ok()?;
-        Some(format!("ONE OF: {labels}"))
+        let rows = rows.ok().filter(|rows| !rows.is_empty())?;
+        let labels = rows.iter().filter_map(|row| row.try_get(0).ok());
+        let mut labels: Vec<String> = labels.collect();
+        if labels.len() > MOST_LABELS {
+            labels.truncate(MOST_LABELS);
+            labels.push("..".to_owned());
+        }
+        Some(format!("ONE OF: {}", labels.join(", ")))
     }
 
     /// The relations whose names come nearest to one that is not there, as SQL would name them.

@@ -71,6 +71,20 @@ async fn an_enum_is_told_with_what_it_can_be() {
 }
 
 #[tokio::test]
+async fn of_an_enum_with_many_labels_the_first_are_told() {
+    let admin = superuser(cluster()).await;
+    let labels: Vec<String> = (1..=40).map(|number| format!("'n{number}'")).collect();
+    let labels = labels.join(", ");
+    let sql = format!("CREATE TYPE shop.many AS ENUM ({labels})");
+    admin.batch_execute(&sql).await.unwrap();
+    let query = json!({"query": "SELECT 'x'::shop.many"});
+    let failure = reader().failed("query_database", query).await;
+    assert!(failure.contains("'n29', 'n30', .."), "{failure}");
+    assert!(!failure.contains("n31"), "{failure}");
+    admin.batch_execute("DROP TYPE shop.many").await.unwrap();
+}
+
+#[tokio::test]
 async fn who_lacks_a_right_is_told_where_the_others_are_shown() {
     let admin = superuser(cluster()).await;
     let sql = "CREATE TABLE shop.wages (id int, wage int); GRANT SELECT (id) ON shop.wages TO shop_reader";
