@@ -1,8 +1,8 @@
-//! Countries by the names that people call them, where a column holds their codes.
+//! Countries by their everyday names, where a column holds their codes.
 
 use crate::words::{Kind, Word};
 
-/// The codes of ISO 3166-1, and the names in English of the countries that are asked about most.
+/// ISO 3166-1 codes and English names of the countries that are asked about most.
 const NAMES: &[(&str, &[&str])] = &[
     ("AE", &["united arab emirates", "uae"]),
     ("AR", &["argentina"]),
@@ -70,7 +70,7 @@ const NAMES: &[(&str, &[&str])] = &[
     ("ZA", &["south africa"]),
 ];
 
-/// How many of the words, from the first on, name the country with this code.
+/// How many words, from the first on, name the country with this code.
 pub(crate) fn length(words: &[Word], code: &str) -> Option<usize> {
     let (_, names) = NAMES.iter().find(|(known, _)| *known == code)?;
     names.iter().find_map(|name| {

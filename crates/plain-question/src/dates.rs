@@ -1,13 +1,13 @@
 //! Times that people name: days, months, years, and spans that end today.
 //!
-//! A span is half open, and its ends are SQL that PostgreSQL reckons from `current_date`, so that
-//! "today" is the database's own. Weeks begin on Monday. "Last week" is the calendar's, "the last
-//! 7 days" are those before today, and today.
+//! A span is half-open. Its ends are SQL; relative ones start from `current_date` (or `now()`, for
+//! hours), so that "today" is the database's own. Weeks begin on Monday. "Last week" is the previous
+//! calendar week; "the last 7 days" are the seven before today, and today.
 
 use crate::query::Unit;
 use crate::words::{Kind, Word, days_in};
 
-/// A span of time: from the first moment on, up to but without the second.
+/// A span of time: `from` is included, `until` is not. `None` leaves that end open.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Span {
     pub(crate) from: Option<String>,
@@ -23,7 +23,7 @@ impl Span {
     }
 }
 
-/// How a year may be written, so that a number is not taken for one by chance.
+/// The numbers that are read as years, so that others are not taken for one by chance.
 const YEARS: std::ops::RangeInclusive<u32> = 1800..=2199;
 
 const MONTHS: [&str; 12] = [
@@ -50,10 +50,10 @@ const UNITS: [(&str, Unit); 6] = [
     ("year", Unit::Year),
 ];
 
-/// Days that have a name of their own, by how many they are after today.
+/// Days with a name of their own, and how many days after today they are.
 const NAMED_DAYS: [(&str, i32); 3] = [("today", 0), ("yesterday", -1), ("tomorrow", 1)];
 
-/// Words before a span that name the whole of it.
+/// Words before a span that mean the whole of it.
 const INSIDE: [&str; 6] = ["in", "on", "during", "for", "from", "of"];
 
 /// Reads a unit of time.
@@ -62,7 +62,7 @@ pub(crate) fn unit(word: &Word) -> Option<Unit> {
     Some(found.1)
 }
 
-/// The word of a unit, as `date_trunc` and intervals take it.
+/// The name of a unit, as `date_trunc` and intervals take it.
 pub(crate) fn unit_name(unit: Unit) -> &'static str {
     UNITS
         .iter()
@@ -70,7 +70,7 @@ pub(crate) fn unit_name(unit: Unit) -> &'static str {
         .map_or("day", |(name, _)| name)
 }
 
-/// Reads a span at the beginning of the words; also says how many words it took.
+/// Reads a span at the beginning of the words, and returns how many words it took.
 pub(crate) fn span(words: &[Word]) -> Option<(usize, Span)> {
     bounded(words)
         .or_else(|| ranged(words))
@@ -88,7 +88,7 @@ fn says(words: &[Word], expected: &[&str]) -> bool {
             .all(|(word, expected)| word.lower == *expected && word.kind == Kind::Plain)
 }
 
-/// The length of the first of some phrases that the words begin with.
+/// The length, in words, of the first of the phrases that the words begin with.
 fn any(words: &[Word], phrases: &[&[&str]]) -> Option<usize> {
     phrases
         .iter()
@@ -115,7 +115,7 @@ fn bounded(words: &[Word]) -> Option<(usize, Span)> {
     Some((took + 1, span?))
 }
 
-/// A month without its year: the last one that has begun.
+/// A month without a year: the last one that has begun.
 fn since_month(words: &[Word]) -> Option<(usize, Span)> {
     let month = month(words.first()?)?;
     if words.get(1).and_then(year).is_some() || day_of(words, month).is_some() {
@@ -178,7 +178,7 @@ fn rolling(words: &[Word]) -> Option<(usize, Span)> {
     }
     let (took, count) = match words.get(before + 1)? {
         word if word.kind == Kind::Number => (2, word.lower.parse::<u32>().ok()?),
-        // "The last week" without a number is the calendar's.
+        // "The last week" without a number is the previous calendar week.
         _ if is_past => (1, 1),
         _ => return None,
     };
@@ -191,7 +191,7 @@ fn rolling(words: &[Word]) -> Option<(usize, Span)> {
     Some((before + took + 1, span))
 }
 
-/// Reckons backwards; nobody asks for more than a few thousand of anything.
+/// The SQL for `count` units before a moment; `None` unless there are 1 to 10,000 (of months, for quarters).
 fn back_from(moment: &str, count: u32, unit: Unit) -> Option<String> {
     let name = unit_name(unit);
     let (count, name) = if unit == Unit::Quarter {
@@ -247,7 +247,7 @@ fn inside(words: &[Word]) -> Option<(usize, Span)> {
     }
     let the = any(&words[1..], &[&["the", "year"], &["year"], &["the"]]).unwrap_or(0);
     let rest = &words[1 + the..];
-    // "In the last year" may be the calendar's, or the twelve months before today.
+    // "In the last year" may mean the previous calendar year, or the twelve months before today.
     if the > 0 && says(rest, &["last"]) {
         return None;
     }
@@ -255,7 +255,7 @@ fn inside(words: &[Word]) -> Option<(usize, Span)> {
     Some((1 + the + took, span))
 }
 
-/// What needs no word before it: "last week", "today", "March 2024".
+/// A span without a preposition: "last week", "today", "March 2024".
 fn bare(words: &[Word]) -> Option<(usize, Span)> {
     let is_number = words.first()?.kind == Kind::Number;
     if is_number { None } else { period(words) }
@@ -294,7 +294,7 @@ fn calendar(words: &[Word]) -> Option<(usize, Span)> {
     Some((the + 2, Span::between(at(steps), at(steps + 1))))
 }
 
-/// What stands in a calendar: "2024-05-01", "May 2024", "May 3, 2024", "3 May 2024", "Q2 2024", "2024".
+/// Calendar dates and periods: "2024-05-01", "May 2024", "May 3, 2024", "3 May 2024", "Q2 2024", "2024".
 fn dated(words: &[Word]) -> Option<(usize, Span)> {
     let first = words.first()?;
     if first.kind == Kind::Day {

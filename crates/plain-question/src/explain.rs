@@ -1,11 +1,11 @@
-//! What was understood, in words.
+//! Says in words what was understood.
 
 use crate::dates::{Span, unit_name};
 use crate::query::{Ask, By, Children, ColumnRef, Filter, Group, Limit, Literal, Place, Query};
 use crate::schema::{Schema, Table};
 use crate::sql::{sign, word};
 
-/// Says what the query asks for, a part at a time.
+/// Says what the query asks for, one part per entry.
 pub(crate) fn query(query: &Query, schema: &Schema) -> Vec<String> {
     let teller = Teller {
         table: &schema.tables[query.table],

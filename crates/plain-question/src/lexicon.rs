@@ -8,7 +8,7 @@ use crate::query::{Children, ColumnRef};
 use crate::schema::{Column, ForeignKey, Kind, Schema, Table};
 use crate::words::{self, Word, parts};
 
-/// A question, and what it may be about.
+/// A question, the schema that it is about, and the effort that reading it may still take.
 #[derive(Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub(crate) words: &'a [Word],
@@ -17,8 +17,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) effort: &'a Effort,
 }
 
-/// How many names may still be compared with a question's words. Whoever asks for meanings when it is used
-/// up is told of none, so that what came of it must not be taken for an answer.
+/// How many names may still be compared with a question's words. Once it is used up no meanings are
+/// found any more, so that nothing read by then may be taken for an answer.
 pub(crate) struct Effort(Cell<usize>);
 
 impl Effort {
@@ -26,7 +26,7 @@ impl Effort {
         Effort(Cell::new(names))
     }
 
-    /// Whether so many names may be compared.
+    /// Spends the effort of comparing so many names; `false` when none is left for it.
     pub(crate) fn spend(&self, names: usize) -> bool {
         self.0.set(self.0.get().saturating_sub(names));
         !self.is_used_up()
@@ -37,14 +37,14 @@ impl Effort {
     }
 }
 
-/// Something that the words mean: how many of them, what, and at which cost.
+/// Something that words mean: how many words, what they mean, and at which cost.
 pub(crate) struct Hit<T> {
     pub(crate) took: usize,
     pub(crate) what: T,
     pub(crate) cost: u32,
 }
 
-/// To cut a name into words takes as long as to compare so many.
+/// Splitting a name into words takes as long as comparing so many names.
 const CUTTING: usize = 16;
 
 /// A condition that one word states.
@@ -52,15 +52,15 @@ const CUTTING: usize = 16;
 pub(crate) enum State {
     /// A text column holds this value.
     Value(ColumnRef, String),
-    /// A boolean is so.
+    /// A boolean has this value.
     Boolean(ColumnRef, bool),
-    /// Something has happened, or has not: a time is there.
+    /// Something has happened, or has not: a nullable time has a value, or is NULL.
     Happened(ColumnRef, bool),
-    /// Something that has always happened.
+    /// Something that has happened for every row: a time that is never NULL.
     Always,
 }
 
-/// A question's words, and the table that they may be about with its neighbours.
+/// A question's words, and the table that they may be about, with its neighbours.
 pub(crate) struct Lexicon<'a> {
     asked: Asked<'a>,
     pub(crate) words: &'a [Word],
@@ -70,23 +70,23 @@ pub(crate) struct Lexicon<'a> {
     /// The table's own columns, and those of the tables that it refers to.
     scopes: Vec<Scope<'a>>,
     referring: Vec<Referring<'a>>,
-    /// One for each of the children, made when the first draft asks: many do, and there may be many.
+    /// One for each of `referring`, made once, when a draft first asks: many drafts do, and there may be many tables.
     of_children: OnceCell<Vec<Lexicon<'a>>>,
 }
 
-/// A foreign key by which rows refer to these.
+/// A foreign key of another table (or this one) that refers to this table.
 struct Referring<'a> {
     rows: Children,
-    /// What the rows are called.
+    /// The names of the rows that refer.
     noun: &'a Terms,
-    /// What it costs to mean this key when just the rows are named.
+    /// What it costs to mean this key when only the rows are named.
     cost: u32,
 }
 
 struct Scope<'a> {
     via: Option<usize>,
     table: &'a Table,
-    /// What the row is called that the foreign key leads to.
+    /// The names of the row that the foreign key leads to.
     noun: Terms,
     names: &'a TableNames,
 }
@@ -128,7 +128,7 @@ impl<'a> Lexicon<'a> {
         }
     }
 
-    /// The rows that refer to these, the same question as one about them, and what it costs to mean them.
+    /// The rows that refer to these, the lexicon of the same question about them, and what it costs to mean them.
     pub(crate) fn all_children(&self) -> impl Iterator<Item = (&Children, &Self, u32)> {
         let lexicons = self.of_children.get_or_init(|| {
             let tables = self.referring.iter().map(|them| them.rows.table);
@@ -140,7 +140,7 @@ impl<'a> Lexicon<'a> {
         them.map(|(them, own)| (&them.rows, own, them.cost))
     }
 
-    /// The column that a reference leads to.
+    /// The column that a [`ColumnRef`] stands for.
     pub(crate) fn column(&self, at: ColumnRef) -> &'a Column {
         &self.scope_table(at.via).columns[at.column]
     }
@@ -149,13 +149,13 @@ impl<'a> Lexicon<'a> {
         self.scope(via).table
     }
 
-    /// Of a foreign key whose table is not known there are no columns, so that nobody asks for it.
+    /// Nobody asks for a foreign key whose table is not known: none of its columns are ever found.
     fn scope(&self, via: Option<usize>) -> &Scope<'a> {
         let found = self.scopes.iter().find(|scope| scope.via == via);
         found.unwrap_or(&self.scopes[0])
     }
 
-    /// Whether the words say this.
+    /// The end of the phrase, if the words at a place say it.
     pub(crate) fn says(&self, at: usize, phrase: &str) -> Option<usize> {
         let mut end = at;
         for expected in phrase.split(' ') {
@@ -170,7 +170,7 @@ impl<'a> Lexicon<'a> {
         Some(end)
     }
 
-    /// The end of the first of some phrases that the words say; longer ones must come first.
+    /// The end of the first of the phrases that the words say. Longer phrases must come first.
     pub(crate) fn any(&self, at: usize, phrases: &[&str]) -> Option<usize> {
         phrases.iter().find_map(|phrase| self.says(at, phrase))
     }
@@ -185,7 +185,7 @@ impl<'a> Lexicon<'a> {
             .collect()
     }
 
-    /// Whether the table has one of the names.
+    /// Whether a name of the table ends with one of these words.
     pub(crate) fn is_called(&self, names: &[&str]) -> bool {
         let last = |term: &[String]| {
             term.last()
@@ -194,7 +194,7 @@ impl<'a> Lexicon<'a> {
         self.subject.iter().any(|(term, _)| last(term))
     }
 
-    /// Rows that are referred to, by the foreign key.
+    /// Foreign keys whose rows the words at a place name.
     pub(crate) fn parents(&self, at: usize) -> Vec<Hit<usize>> {
         let mut found: Vec<Hit<usize>> = Vec::new();
         for scope in &self.scopes {
@@ -209,8 +209,8 @@ impl<'a> Lexicon<'a> {
         found
     }
 
-    /// Rows that are referred to, after a preposition. Only "of" and "with" say nothing of what they do with these:
-    /// what is approved by an employee is not that of which they are the employee.
+    /// The same after a preposition. With any but "of" and "with", another key to the same table may be meant: what is
+    /// approved "by an employee" need not be that employee's own.
     pub(crate) fn parents_after(&self, preposition: &str, at: usize) -> Vec<Hit<usize>> {
         let mut found = self.parents(at);
         if !["of", "with"].contains(&preposition) {
@@ -219,7 +219,7 @@ impl<'a> Lexicon<'a> {
         found
     }
 
-    /// Whether rows that refer to these do so by several keys, of which some tell who dealt with them.
+    /// Whether the rows refer to these by several keys, some of which say who dealt with the row.
     pub(crate) fn may_be_dealt_with(&self, rows: &Children) -> bool {
         has_rival(self.asked, &self.asked.schema.tables[rows.table], rows.key)
     }
@@ -235,7 +235,7 @@ impl<'a> Lexicon<'a> {
         found.collect()
     }
 
-    /// Rows that refer to these, by the verb of their noun: "ordered", "reviewed", "booked".
+    /// Rows that refer to these, by the verb made of their noun: "ordered", "reviewed", "booked".
     pub(crate) fn done(&self, at: usize) -> Vec<Hit<Children>> {
         let Some(word) = self.words.get(at) else {
             return Vec::new();
@@ -261,7 +261,7 @@ impl<'a> Lexicon<'a> {
         found.collect()
     }
 
-    /// Columns of the table itself.
+    /// The table's own columns that are named at a place.
     pub(crate) fn own_columns(&self, at: usize) -> Vec<Hit<ColumnRef>> {
         self.columns(at, &[])
             .into_iter()
@@ -269,20 +269,20 @@ impl<'a> Lexicon<'a> {
             .collect()
     }
 
-    /// The table's own columns that are named at a place, where the word is not the name of a table as well: the
-    /// grades of a student may be rows of their own.
+    /// The same without columns that have the name of a table as well: "the grades of a student" may be rows of their
+    /// own.
     pub(crate) fn sole_columns(&self, at: usize) -> Vec<Hit<ColumnRef>> {
         let mut found = self.own_columns(at);
         found.retain(|hit| !self.is_a_table(hit.what));
         found
     }
 
-    /// Whether a table has the name of the table's own column.
+    /// Whether another table has the name of this table's own column.
     pub(crate) fn is_a_table(&self, column: ColumnRef) -> bool {
         self.scope(None).names.columns[column.column].is_a_table
     }
 
-    /// The table's own times by the event that a place tells of: born, hired, starting.
+    /// The table's own times by the word for their event at a place: "born", "hired", "starting".
     pub(crate) fn times_of_events(&self, at: usize) -> Vec<Hit<ColumnRef>> {
         let word = self.words.get(at);
         let Some(word) = word.filter(|word| word.kind == words::Kind::Plain) else {
@@ -298,7 +298,7 @@ impl<'a> Lexicon<'a> {
         .collect()
     }
 
-    /// Columns of the table, and of those that it refers to; the mentioned ones cost nothing extra.
+    /// Columns of the table and of those that it refers to. Those behind mentioned foreign keys cost nothing extra.
     pub(crate) fn columns(&self, at: usize, mentioned: &[usize]) -> Vec<Hit<ColumnRef>> {
         let mut found: Vec<Hit<ColumnRef>> = Vec::new();
         for scope in &self.scopes {
@@ -320,7 +320,7 @@ impl<'a> Lexicon<'a> {
         found
     }
 
-    /// Values that columns are known to hold, of the table itself (`None`) or of one that it refers to.
+    /// Values at a place that columns are known to hold, of the table itself (`None`) or of one that it refers to.
     pub(crate) fn values(&self, at: usize, via: Option<usize>) -> Vec<Hit<(ColumnRef, &'a str)>> {
         let scope = self.scope(via);
         let columns = scope.table.columns.iter().zip(&scope.names.columns);
@@ -342,7 +342,7 @@ impl<'a> Lexicon<'a> {
         found
     }
 
-    /// How many words at the place are the value of a column, by itself or by the name of a country.
+    /// How many words at a place are a column's value, as it is or, for a country code, by the country's name.
     fn value_length(
         &self,
         at: usize,
@@ -358,8 +358,8 @@ impl<'a> Lexicon<'a> {
         })
     }
 
-    /// Whether the value is the name of a row elsewhere, which may be meant: patients in the Surgery ward are not those
-    /// of the doctors for surgery.
+    /// Whether the value is also the name of a row in another table, which may be meant instead: "patients in Surgery"
+    /// may be those in the ward, not those of the doctors for surgery.
     pub(crate) fn is_a_name(&self, value: &str, via: Option<usize>) -> bool {
         const NAMES: [&str; 2] = ["name", "title"];
         let is_here = |table: &Table| {
@@ -386,7 +386,7 @@ impl<'a> Lexicon<'a> {
         })
     }
 
-    /// A value that this column is known to hold.
+    /// The longest value at a place that this column is known to hold, and how many words it takes.
     pub(crate) fn value_of(&self, at: usize, column: ColumnRef) -> Option<(usize, &'a str)> {
         let names = &self.scope(column.via).names.columns[column.column];
         let values = self.column(column).values.iter().zip(&names.values);
@@ -409,8 +409,8 @@ impl<'a> Lexicon<'a> {
         may_be_read && held.iter().any(is_one)
     }
 
-    /// Conditions that one word, or a value's few, state of a row: of the table's own (`None`), or of
-    /// one that it refers to.
+    /// Conditions that the words at a place state of a row: of the table's own (`None`), or of one that
+    /// it refers to.
     pub(crate) fn states(&self, at: usize, via: Option<usize>) -> Vec<Hit<State>> {
         let values = self.values(at, via).into_iter().map(|hit| Hit {
             took: hit.took,
@@ -431,8 +431,8 @@ impl<'a> Lexicon<'a> {
             let Some(is) = truth(words, name) else {
                 continue;
             };
-            // What has always happened has no opposite; and "unpaid" is not clear where "paid" is a
-            // status as well.
+            // What has happened for every row has no opposite, and "unpaid" is not clear where "paid"
+            // is a status as well.
             let is_clear = is || (state(is) != State::Always && !self.holds(scope, name));
             if is_clear {
                 found.push(Hit {
@@ -445,7 +445,7 @@ impl<'a> Lexicon<'a> {
         found
     }
 
-    /// Whether a column is known to hold this.
+    /// Whether any column of the scope is known to hold this.
     fn holds(&self, scope: &Scope<'_>, stems: &[String]) -> bool {
         let mut columns = scope.table.columns.iter();
         columns.any(|column| {
@@ -454,12 +454,12 @@ impl<'a> Lexicon<'a> {
         })
     }
 
-    /// Whether so many names may be cut into words.
+    /// Spends the effort of splitting so many names into words; `false` when none is left for it.
     fn cut(&self, names: usize) -> bool {
         self.asked.effort.spend(CUTTING * names)
     }
 
-    /// Where the words at a place are one of the terms: how many words, and the cost.
+    /// The terms that the words at a place are: how many words, and the cost.
     fn hits<'t>(
         &self,
         at: usize,
@@ -473,8 +473,8 @@ impl<'a> Lexicon<'a> {
             .filter_map(move |(term, cost)| Some((term_length(rest, term)?, *cost)))
     }
 
-    /// The time that is meant when none is named: the only one that every row has, or the only one.
-    /// When a row was changed or ends is not it, nor is the last or next time of something.
+    /// The time that is meant when none is named: the only one that is never NULL or else, if all may be
+    /// NULL, the only one. Times of changes, ends and births, and last, next or planned times do not count.
     pub(crate) fn usual_time(&self) -> Option<ColumnRef> {
         const OTHERS: [&str; 22] = [
             "updated",
@@ -521,7 +521,7 @@ impl<'a> Lexicon<'a> {
         Some(ColumnRef { via: None, column })
     }
 
-    /// Whether the table has a time of what a participle tells: `graduation_date` of "graduated".
+    /// Whether the table has a time for the event of a participle: `graduation_date` for "graduated".
     pub(crate) fn has_time_of(&self, participle: &str) -> bool {
         let lower = participle.to_lowercase();
         let stem = lower.strip_suffix("ed").unwrap_or(&lower);
@@ -533,7 +533,7 @@ impl<'a> Lexicon<'a> {
             && columns.any(|column| column.kind == Kind::Date && is_its(&parts(&column.name)))
     }
 
-    /// The columns that the first of these words tells that any column is named by.
+    /// The columns whose names have the first of these words that is in any column's name.
     pub(crate) fn columns_meant(&self, about: &[&str]) -> Vec<ColumnRef> {
         let columns = about.iter().map(|word| self.columns_about(&[word]));
         columns
@@ -542,7 +542,7 @@ impl<'a> Lexicon<'a> {
             .unwrap_or_default()
     }
 
-    /// The table's own columns whose names have one of the words, and that are no keys.
+    /// The table's own columns, other than keys, whose names have one of the words.
     pub(crate) fn columns_about(&self, about: &[&str]) -> Vec<ColumnRef> {
         let columns = &self.table.columns;
         if !self.cut(columns.len()) {
@@ -559,7 +559,7 @@ impl<'a> Lexicon<'a> {
             .collect()
     }
 
-    /// Whether a word is the unit that the column's name ends with, as it stands there or as people say it.
+    /// Whether a word is the unit that the column's name ends with, as written there or as people say it.
     pub(crate) fn is_unit(&self, column: ColumnRef, word: &Word) -> bool {
         let name = parts(&self.column(column).name);
         let mut marks = UNIT_MARKS
@@ -578,7 +578,7 @@ impl Scope<'_> {
     }
 }
 
-/// What the rows are called that a foreign key leads to: as their table, and as the column says.
+/// The names of the rows that a foreign key leads to: those of their table, and the one in the key's column.
 fn parent_terms(asked: Asked<'_>, table: &Table, key: usize, noun: &Terms) -> Terms {
     let extra = role_cost(asked, table, key);
     let as_table = noun.iter().map(|(term, cost)| (term.clone(), cost + extra));
@@ -586,14 +586,14 @@ fn parent_terms(asked: Asked<'_>, table: &Table, key: usize, noun: &Terms) -> Te
     as_table.chain(as_column).collect()
 }
 
-/// What it costs to mean a foreign key by the name of its table: a review of an employee is by `employee_id`, and
-/// not by `reviewer_id`.
+/// What it costs to mean a foreign key by the name of its table: "a review of an employee" means `employee_id`
+/// rather than `reviewer_id`.
 fn role_cost(asked: Asked<'_>, table: &Table, key: usize) -> u32 {
     let is_other = is_of_a_handler(&table.foreign_keys[key]) && has_rival(asked, table, key);
     if is_other { cost::SYNONYM } else { 0 }
 }
 
-/// Whether several foreign keys lead to the rows that this one leads to: one by the name of their table, and one to
+/// Whether, of the foreign keys to the same table as this one, one is named after that table and one after somebody
 /// who deals with the row.
 fn has_rival(asked: Asked<'_>, table: &Table, key: usize) -> bool {
     let this = &table.foreign_keys[key];
@@ -610,7 +610,7 @@ fn has_rival(asked: Asked<'_>, table: &Table, key: usize) -> bool {
     keys.clone().any(is_of_a_handler) && keys.any(is_named_by_table)
 }
 
-/// What the foreign key's column calls the row that it refers to.
+/// What the foreign key's column calls the row that it refers to: `owner` for `owner_id`.
 fn role(key: &ForeignKey) -> Option<Vec<String>> {
     let [column] = &key.columns[..] else {
         return None;
@@ -620,7 +620,7 @@ fn role(key: &ForeignKey) -> Option<Vec<String>> {
     is_id.then_some(name)
 }
 
-/// Whether a foreign key leads to who deals with a row, and not to whose it is.
+/// Whether a foreign key leads to somebody who deals with the row, rather than to whose row it is.
 fn is_of_a_handler(key: &ForeignKey) -> bool {
     const HANDLERS: [&str; 12] = [
         "approver",
@@ -687,7 +687,7 @@ fn term_length(words: &[Word], term: &[String]) -> Option<usize> {
     }
 }
 
-/// How many words at the place are the value. Short values are codes: their case must fit.
+/// How many words at a place are the value. Values of up to three characters are codes, whose case must match.
 fn value_length(words: &[Word], at: usize, value: &str, stems: &[String]) -> Option<usize> {
     let rest = words.get(at..)?;
     let first = rest.first()?;
@@ -704,7 +704,7 @@ fn value_length(words: &[Word], at: usize, value: &str, stems: &[String]) -> Opt
     term_length(rest, stems)
 }
 
-/// Whether any of the words names the table, one of its columns, or what they hold.
+/// Whether any of the words names the table, one of its columns, or a value or state of one.
 pub(crate) fn may_be_about(asked: Asked<'_>, index: usize) -> bool {
     let lexicon = Lexicon::new(asked, index);
     (0..asked.words.len()).any(|at| {

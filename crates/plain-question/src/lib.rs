@@ -2,10 +2,10 @@
 //! sure.
 //!
 //! [`translate`] takes a question and a [`Schema`]. It knows a small grammar: lists, counts, averages
-//! and the like, filters, dates, groups, order, the first few; of one table, with what its foreign
-//! keys refer to and what refers to it. It explains every word of the question by the schema, or
-//! gives no answer: a wrong answer would be worse. The SQL is written from a query value that can
-//! hold nothing but a SELECT, with every name and text quoted.
+//! and other aggregates, filters, dates, groups, order and limits, on one table with the tables that
+//! its foreign keys refer to and those that refer to it. It explains every word of the question by the
+//! schema, or gives no answer: a wrong answer would be worse. The SQL is written from a query value
+//! that can express nothing but a SELECT, with every name and text quoted.
 //!
 //! ```
 //! use plain_question::{Column, Kind, Schema, Table, translate};
@@ -44,10 +44,11 @@ const LONGEST: usize = 1_000;
 /// The most words that are read.
 const MOST_WORDS: usize = 60;
 
-/// The most tables that a question is read as one about.
+/// The most tables that a question is tried on.
 const MOST_TABLES: usize = 200;
 
-/// How many names of the schema are compared with words until a question is given up: a fraction of a second.
+/// How many comparisons of the schema's names with words are made before a question is given up. They take a
+/// fraction of a second.
 const MOST_COMPARED: usize = 20_000_000;
 
 /// A question that was understood.
@@ -55,15 +56,16 @@ const MOST_COMPARED: usize = 20_000_000;
 pub struct Answer {
     /// One SELECT that PostgreSQL 13 and later take.
     pub sql: String,
-    /// What it asks for, a part at a time.
+    /// What it asks for, one part per entry.
     pub understood: Vec<String>,
 }
 
 /// Translates a question into SQL.
 ///
 /// # Errors
-/// [`Unsure`] when a word is left unexplained, or when two readings are equally good; with what was
-/// understood, what came closest and a query to begin with.
+/// [`Unsure`] when a word is left unexplained, when readings that are equally good give different
+/// queries, when the question is too long or takes too much work, or when there are no tables. Where
+/// possible, it says what was understood, which names came closest, and a query to start from.
 pub fn translate(question: &str, schema: &Schema) -> Result<Answer, Box<Unsure>> {
     let because = |reason| Err(Box::new(Unsure::because(reason)));
     if question.len() > LONGEST {
@@ -91,12 +93,12 @@ pub fn translate(question: &str, schema: &Schema) -> Result<Answer, Box<Unsure>>
         drafts -= read.drafts;
         let is_tangled = read.is_tangled;
         reads.push((table, read));
-        // Whatever the further tables come to, there is no answer.
+        // There is no answer now, whatever the other tables give.
         if is_tangled {
             break;
         }
     }
-    // What was not compared may have meant something else.
+    // A name that was not compared might have given another reading.
     let readings = if asked.effort.is_used_up() {
         Vec::new()
     } else {
@@ -124,9 +126,10 @@ pub fn translate(question: &str, schema: &Schema) -> Result<Answer, Box<Unsure>>
     }
 }
 
-/// Orders the tables by how much their names have in common with the question, the most first.
+/// Returns the indices of all tables, those whose names or columns' names are most similar to the question's words
+/// first.
 ///
-/// For a reader of the schema that cannot be shown all of it.
+/// For showing a schema to a reader that cannot be shown all of it.
 #[must_use]
 pub fn nearest_first(question: &str, schema: &Schema) -> Vec<usize> {
     let mut words = words::read(question);
@@ -139,7 +142,7 @@ pub fn nearest_first(question: &str, schema: &Schema) -> Vec<usize> {
     })
 }
 
-/// Takes the readings that cost the least. Where one was given up, a better one may have been missed.
+/// Takes the readings with the lowest cost; none when a table was given up, as a better one may have been missed there.
 fn best(reads: &mut [(usize, grammar::Read)]) -> Vec<grammar::Reading> {
     if reads.iter().any(|(_, read)| read.is_tangled) {
         return Vec::new();

@@ -1,18 +1,18 @@
-//! What the things of a schema are called.
+//! The names by which a question can refer to what is in a schema.
 
 use std::collections::HashSet;
 
 use crate::schema::{Column, Kind, Schema, Table};
 use crate::words::{Word, parts};
 
-/// What a reading costs that takes a thing by another name than its own. A reading that costs more
-/// than another is the less natural one.
+/// What a reading pays for taking something by a name other than its own. Of two readings the cheaper
+/// one is the more natural.
 pub(crate) mod cost {
-    /// Named in a comment.
+    /// By a further name, such as one given in a comment.
     pub(crate) const SYNONYM: u32 = 1;
     /// By the last word of its name only.
     pub(crate) const LAST_WORD: u32 = 2;
-    /// In a table that the question does not mention.
+    /// A column of a table that the question does not mention.
     pub(crate) const OTHER_TABLE: u32 = 2;
     /// Not named at all: what is usually meant.
     pub(crate) const IMPLIED: u32 = 1;
@@ -20,7 +20,7 @@ pub(crate) mod cost {
     pub(crate) const IMPLIED_TABLE: u32 = 3;
 }
 
-/// Names that a thing goes by, as stems, and what each costs.
+/// The names of a thing, each as stems, with its cost.
 pub(crate) type Terms = Vec<(Vec<String>, u32)>;
 
 /// The names of all that is in a schema.
@@ -35,21 +35,21 @@ pub(crate) struct TableNames {
 /// The names of a column and of what it holds.
 pub(crate) struct ColumnNames {
     pub(crate) terms: Terms,
-    /// The words that state what it records, of which there are several only for a boolean.
+    /// The words that state what it records: one for a time, one or more for a boolean.
     pub(crate) state: Option<Vec<String>>,
-    /// The participles and verbs of the event whose time it is.
+    /// For a time, the participles and verbs of its event.
     pub(crate) events: &'static [&'static str],
-    /// Its values, each as stems; none of one that the question cannot mean.
+    /// Its values, each as stems, which are empty for a value that the question cannot mean.
     pub(crate) values: Vec<Vec<String>>,
-    /// Whether its values are codes of countries, which people call by their names.
+    /// Whether its values may be country codes, for which people say the country's name.
     pub(crate) holds_countries: bool,
     /// Whether another table has the same name, so that its rows may be meant.
     pub(crate) is_a_table: bool,
 }
 
 impl Names {
-    /// Names what a question in these words can be about. Values that begin otherwise than all of the
-    /// words are left nameless, for there may be many.
+    /// Collects the names that a question in these words can use. There may be many values, so those that
+    /// begin with no word's initial get no stems.
     pub(crate) fn of(schema: &Schema, words: &[Word]) -> Self {
         let initials: Vec<char> = words
             .iter()
@@ -105,16 +105,16 @@ fn initial(text: &str) -> Option<char> {
         .and_then(|first| first.to_lowercase().next())
 }
 
-/// What columns are called that hold countries.
+/// Words in the names of columns that hold countries.
 const COUNTRIES: [&str; 2] = ["country", "nationality"];
 
-/// Beginnings of the names of booleans that say nothing.
+/// Prefixes of booleans' names that carry no meaning.
 const BOOLEAN_MARKS: [&str; 4] = ["is", "was", "has", "are"];
 
-/// Endings of the names of times that say nothing.
+/// Suffixes of times' names that carry no meaning.
 const TIME_MARKS: [&str; 8] = ["at", "on", "date", "time", "ts", "day", "utc", "timestamp"];
 
-/// Endings that tell a unit, and how people say it.
+/// Suffixes that give a unit, and the word that people use for it.
 pub(crate) const UNIT_MARKS: [(&str, &str); 19] = [
     ("pct", "percent"),
     ("percent", "percent"),
@@ -137,10 +137,10 @@ pub(crate) const UNIT_MARKS: [(&str, &str); 19] = [
     ("year", "year"),
 ];
 
-/// Beginnings that turn a state round.
+/// Prefixes that negate a state.
 const NEGATIONS: [&str; 3] = ["un", "in", "non"];
 
-/// States that are each other's opposite without looking like it.
+/// Pairs of opposite states that share no stem.
 const OPPOSITES: [(&str, &str); 4] = [
     ("online", "offline"),
     ("enabled", "disabled"),
@@ -148,12 +148,12 @@ const OPPOSITES: [(&str, &str); 4] = [
     ("visible", "hidden"),
 ];
 
-/// Participles that do not end as participles do.
+/// Irregular participles.
 const PARTICIPLES: [&str; 12] = [
     "paid", "sent", "sold", "built", "lost", "met", "left", "made", "read", "held", "won", "shut",
 ];
 
-/// Events as columns name them, and as people tell of them.
+/// Events: the words that columns use for them, and the words that people use.
 const EVENTS: [(&[&str], &[&str]); 24] = [
     (&["birth", "birthday", "birthdate", "dob"], &["born"]),
     (&["hire", "hiring"], &["hired"]),
@@ -184,7 +184,7 @@ const EVENTS: [(&[&str], &[&str]); 24] = [
     (&["join", "joining"], &["joined"]),
 ];
 
-/// What a comment says before further names.
+/// Phrases that introduce further names in a comment.
 const SYNONYM_MARKS: [&str; 6] = [
     "also called:",
     "also called",
@@ -194,7 +194,7 @@ const SYNONYM_MARKS: [&str; 6] = [
     "synonyms:",
 ];
 
-/// A table's own name, without what only says that it is one.
+/// A table's own name, without a prefix that only says that it is a table.
 fn own_noun(table: &Table) -> Vec<String> {
     const PREFIXES: [&str; 4] = ["tbl", "t", "dim", "fact"];
     let mut name = parts(&table.name);
@@ -204,12 +204,12 @@ fn own_noun(table: &Table) -> Vec<String> {
     name
 }
 
-/// The names that a table goes by.
+/// The names of a table.
 fn table_terms(schema: &Schema, table: &Table, nouns: &HashSet<Vec<String>>) -> Terms {
     let name = own_noun(table);
     let last = name.last().cloned().filter(|_| name.len() > 1);
     let last = last.filter(|last| !is_counted_elsewhere(schema, table, last));
-    // Tags are not the pairs of a tag and a post.
+    // "Tags" means the rows of `tags`, not the pairs in `post_tags`.
     let is_pair_of = |last: &String| table.is_junction() && nouns.contains(&vec![last.clone()]);
     let last = last.filter(|last| !is_pair_of(last));
     let mut terms = vec![(name, 0)];
@@ -218,8 +218,8 @@ fn table_terms(schema: &Schema, table: &Table, nouns: &HashSet<Vec<String>>) -> 
     terms
 }
 
-/// Whether what the table refers to has a number of that name: the views of a post are that rather than its
-/// `post_views`, or either.
+/// Whether a table that this one refers to has a number of that name: "views of a post" may mean that number rather
+/// than rows of `post_views`.
 fn is_counted_elsewhere(schema: &Schema, table: &Table, name: &str) -> bool {
     let is_it = |column: &Column| column.kind == Kind::Number && parts(&column.name) == [name];
     let parents = table.foreign_keys.iter();
@@ -227,8 +227,8 @@ fn is_counted_elsewhere(schema: &Schema, table: &Table, name: &str) -> bool {
     parents.any(|parent| schema.tables[parent].columns.iter().any(is_it))
 }
 
-/// The names that a column goes by. A part of its name that is the name of a table means that table:
-/// students are no `max_students`.
+/// The names of a column. A part of its name that is also a table's name means that table: "students"
+/// does not mean `max_students`.
 fn column_terms(table: &Table, index: usize, nouns: &HashSet<Vec<String>>) -> Terms {
     let column = &table.columns[index];
     let full = parts(&column.name);
@@ -265,7 +265,7 @@ fn column_terms(table: &Table, index: usize, nouns: &HashSet<Vec<String>>) -> Te
     terms
 }
 
-/// A column's name without what only tells its type or unit.
+/// A column's name without a prefix or suffix that only gives its type or unit.
 fn without_marks<'a>(column: &Column, name: &'a [String]) -> &'a [String] {
     let [first, .., last] = name else {
         return name;
@@ -279,7 +279,7 @@ fn without_marks<'a>(column: &Column, name: &'a [String]) -> &'a [String] {
     }
 }
 
-/// The words that state what the column records, if they do.
+/// The words of the column's name that state a condition: `is_active`, `shipped_at`.
 fn state_name(column: &Column) -> Option<Vec<String>> {
     let name = parts(&column.name);
     let words = without_marks(column, &name);
@@ -291,7 +291,7 @@ fn state_name(column: &Column) -> Option<Vec<String>> {
     states.then(|| words.to_vec())
 }
 
-/// The words for the event whose time a column is, where its name has another form of them: hired on a
+/// The words for the event whose time the column holds, where its name has another form: "hired" for
 /// `hire_date`.
 fn events(column: &Column) -> &'static [&'static str] {
     if column.kind != Kind::Date {
@@ -307,12 +307,12 @@ fn events(column: &Column) -> &'static [&'static str] {
     found.map_or(&[], |(_, words)| *words)
 }
 
-/// Whether the word tells what has happened to something.
+/// Whether the word is a participle, which tells what has happened to something.
 pub(crate) fn is_participle(word: &str) -> bool {
     word.ends_with("ed") || word.ends_with("en") || PARTICIPLES.contains(&word)
 }
 
-/// Whether words say that the state is so, or that it is not.
+/// Whether the words affirm the state (`true`) or negate it (`false`); `None` when they do neither.
 pub(crate) fn truth(words: &[Word], name: &[String]) -> Option<bool> {
     let is_plain = |word: &Word| word.kind == crate::words::Kind::Plain;
     let is_said = words.len() >= name.len()

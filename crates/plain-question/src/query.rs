@@ -1,18 +1,18 @@
-//! What a question asks for, before it is SQL. Only what this can hold can ever be asked.
+//! What a question asks for, before it becomes SQL. What these types cannot express cannot be asked.
 
 use crate::dates::Span;
 
 /// A column of the table that is asked about, or of one that it refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ColumnRef {
-    /// Which of the table's foreign keys leads to the column's table; `None` for its own columns.
+    /// The index of the foreign key that leads to the column's table; `None` for the table's own columns.
     pub(crate) via: Option<usize>,
     pub(crate) column: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Query {
-    /// The table's place in the schema.
+    /// The table's index in the schema.
     pub(crate) table: usize,
     pub(crate) ask: Ask,
     pub(crate) filters: Vec<Filter>,
@@ -29,11 +29,11 @@ pub(crate) enum Ask {
     Distinct(ColumnRef),
     Count,
     CountDistinct(ColumnRef),
-    /// One or more numbers of one column.
+    /// One or more aggregates of one column.
     Measure(Vec<Aggregate>, ColumnRef),
-    /// One or more numbers of how many rows refer to each of these; where none do, that is zero.
+    /// One or more aggregates of the number of rows that refer to each row, which may be zero.
     MeasureChildren(Vec<Aggregate>, Children),
-    /// Of how many in a hundred this is so as well.
+    /// The percentage of the rows for which these filters hold as well.
     Share(Vec<Filter>),
 }
 
@@ -66,18 +66,18 @@ pub(crate) enum Literal {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Filter {
     Compare(ColumnRef, Comparison, Literal),
-    /// From the first to the second, both included.
+    /// From the first number to the second, both included.
     Between(ColumnRef, String, String),
-    /// One of several texts, or none of them.
+    /// The value is one of these texts (`true`), or none of them (`false`).
     OneOf(ColumnRef, Vec<String>, bool),
-    /// A text is part of the value, or it is not, in any case.
+    /// The value has the text at that place (`true`), or not (`false`), ignoring case.
     Holds(ColumnRef, Place, String, bool),
     /// A boolean is true, or it is not.
     Is(ColumnRef, bool),
-    /// There is a value, or there is none.
+    /// The value is not NULL (`true`), or it is NULL (`false`).
     Present(ColumnRef, bool),
     Within(ColumnRef, Span),
-    /// How many rows of a table refer to this one.
+    /// How the number of rows that refer to this one compares with a count.
     Children(Children, Comparison, u64),
 }
 
@@ -93,9 +93,9 @@ pub(crate) enum Place {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Children {
     pub(crate) table: usize,
-    /// Which of that table's foreign keys refers.
+    /// The index, in that table, of the foreign key that refers.
     pub(crate) key: usize,
-    /// What is said of them, by columns of their own.
+    /// Conditions on them, which may use only columns of their own.
     pub(crate) states: Vec<Filter>,
 }
 
@@ -113,7 +113,7 @@ pub(crate) enum Unit {
 pub(crate) enum Group {
     Column(ColumnRef),
     Period(ColumnRef, Unit),
-    /// A row of the table that this foreign key refers to.
+    /// Each row that this foreign key refers to.
     Parent(usize),
 }
 
@@ -127,19 +127,19 @@ pub(crate) struct Order {
 pub(crate) enum By {
     Column(ColumnRef),
     Children(Children),
-    /// How many rows a group has.
+    /// The number of rows in a group.
     Count,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Limit {
     Rows(u64),
-    /// The first row, and all that are its equals; where there are groups, of each.
+    /// The first row and all tied with it; of each group, when grouped rows are asked for.
     First,
 }
 
 impl Filter {
-    /// The column that is looked at, where it is one.
+    /// The column that the filter is on; `None` for [`Filter::Children`].
     pub(crate) fn column(&self) -> Option<ColumnRef> {
         match self {
             Filter::Compare(column, ..)

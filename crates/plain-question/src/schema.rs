@@ -18,7 +18,7 @@ pub struct Table {
     pub comment: Option<String>,
     /// Its columns, in order.
     pub columns: Vec<Column>,
-    /// Whether it has columns beside those, which nobody may ask for.
+    /// Whether it has further columns, not listed here, that nobody may ask for.
     pub is_in_part: bool,
     /// The names of the primary key's columns.
     pub primary_key: Vec<String>,
@@ -33,7 +33,7 @@ pub struct Table {
 pub struct Column {
     /// Its name.
     pub name: String,
-    /// Its type as in SQL.
+    /// Its type, as SQL writes it.
     pub type_name: String,
     /// What can be asked of it.
     pub kind: Kind,
@@ -41,7 +41,7 @@ pub struct Column {
     pub is_nullable: bool,
     /// Its comment. `Also called: a, b` in it gives it further names.
     pub comment: Option<String>,
-    /// All that it can hold (an enum's labels) or is known to hold (a few different texts).
+    /// All values that it can hold (an enum's labels) or is known to hold (a few distinct texts).
     pub values: Vec<String>,
 }
 
@@ -72,7 +72,7 @@ pub struct ForeignKey {
     pub schema: String,
     /// Its name.
     pub table: String,
-    /// The names of its columns, one for each that refers.
+    /// The names of the columns that are referred to, one for each of `columns`.
     pub targets: Vec<String>,
 }
 
@@ -88,7 +88,7 @@ impl Table {
         self.columns.iter().position(|column| column.name == name)
     }
 
-    /// The one column of the primary key.
+    /// The primary key's column, if it has just one.
     pub(crate) fn key(&self) -> Option<usize> {
         match &self.primary_key[..] {
             [name] => self.column(name),
@@ -96,7 +96,7 @@ impl Table {
         }
     }
 
-    /// Whether the column is there to identify rows, not to be counted with.
+    /// Whether the column identifies rows, of this table or another, rather than holding a quantity.
     pub(crate) fn is_key(&self, column: usize) -> bool {
         let name = &self.columns[column].name;
         self.primary_key.contains(name)
@@ -109,7 +109,7 @@ impl Table {
                 .is_some_and(|last| last == "id")
     }
 
-    /// Whether the rows do nothing but stand for pairs: each says which two of other tables belong together.
+    /// Whether each row only links two rows of other tables: beside its keys the table has nothing but dates.
     pub(crate) fn is_junction(&self) -> bool {
         let mut others = self.columns.iter().filter(|column| {
             let is_in = |key: &ForeignKey| key.columns.contains(&column.name);

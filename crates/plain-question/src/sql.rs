@@ -1,4 +1,4 @@
-//! Queries as SQL: one SELECT, in which every name and every text is quoted.
+//! Writes queries as SQL: one SELECT, in which every name and every text is quoted.
 
 use crate::dates::{Span, unit_name};
 use crate::query::{
@@ -26,7 +26,7 @@ pub(crate) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Quotes a text, whatever `standard_conforming_strings` says.
+/// Quotes a text correctly whatever `standard_conforming_strings` is.
 fn text(value: &str) -> String {
     let quoted = value.replace('\'', "''");
     if value.contains('\\') {
@@ -44,7 +44,7 @@ pub(crate) fn table_name(table: &Table) -> String {
 struct Writer<'a> {
     query: &'a Query,
     schema: &'a Schema,
-    /// What the query's own table is called in it.
+    /// The alias of the query's own table.
     alias: &'a str,
 }
 
@@ -130,7 +130,7 @@ impl<'a> Writer<'a> {
         outputs
     }
 
-    /// All that may be asked of a row.
+    /// All columns that may be shown of a row.
     fn whole_rows(&self) -> Vec<String> {
         if !self.table().is_in_part {
             return vec!["t.*".into()];
@@ -144,13 +144,13 @@ impl<'a> Writer<'a> {
         matches!(self.query.ask, Ask::Rows | Ask::Columns(_))
     }
 
-    /// What groups are formed by.
+    /// The expressions to group by.
     fn groups(&self) -> Vec<String> {
         let groups = self.query.groups.iter().flat_map(|group| self.group(group));
         groups.map(|(sql, _)| sql).collect()
     }
 
-    /// What groups are formed by, as it is shown. Whole rows show what is their own.
+    /// The expressions to group by, as they are shown. Whole rows already show the table's own columns.
     fn group_outputs(&self) -> Vec<String> {
         let is_own = |group: &&Group| {
             self.query.ask == Ask::Rows
@@ -167,7 +167,7 @@ impl<'a> Writer<'a> {
             .collect()
     }
 
-    /// What a group is formed by, and what that is called where it has no name of its own.
+    /// The expressions of a group, each with an alias where it is no plain column.
     fn group(&self, group: &Group) -> Vec<(String, Option<String>)> {
         match group {
             Group::Column(column) => vec![(self.column(*column), None)],
@@ -206,11 +206,11 @@ impl<'a> Writer<'a> {
             .collect();
         let groups = self.groups();
         if !groups.is_empty() && self.asks_for_rows() {
-            // The first of each group are equals, so that the ties of one are all of them.
+            // The first rows of all groups have the same rank, so that WITH TIES returns them all.
             let (groups, by) = (groups.join(", "), order.join(", "));
             order = vec![format!("rank() OVER (PARTITION BY {groups} ORDER BY {by})")];
         } else if !groups.is_empty() && self.query.limit == Some(Limit::First) {
-            // Equals of the first are those with as many.
+            // No further key: groups with as many rows as the first have to tie with it.
         } else if !groups.is_empty() {
             order.extend((1..=groups.len()).map(|place| place.to_string()));
         } else if matches!(self.query.ask, Ask::Distinct(_)) {
@@ -223,14 +223,14 @@ impl<'a> Writer<'a> {
         order
     }
 
-    /// Rows with the same rank must not change places between two pages.
+    /// Whether the primary key must complete the order, so that equal rows do not change places between two pages.
     fn wants_stable_pages(&self) -> bool {
         let is_limited = matches!(self.query.limit, Some(Limit::Rows(_)));
         let is_ranked = !self.query.order.is_empty() && self.query.limit.is_none();
         self.asks_for_rows() && (is_limited || is_ranked)
     }
 
-    /// The foreign keys whose tables take part.
+    /// The foreign keys whose tables are joined.
     fn joined(&self) -> Vec<usize> {
         let shared = match &self.query.ask {
             Ask::Share(shared) => &shared[..],
@@ -262,7 +262,7 @@ impl<'a> Writer<'a> {
             let column = self.table().column(name);
             column.is_none_or(|column| self.table().columns[column].is_nullable)
         };
-        // Rows that refer to nothing still count in a group of their own.
+        // Rows that refer to nothing still form a group of their own.
         let kind = if key.columns.iter().any(may_lack) {
             "LEFT JOIN"
         } else {
@@ -310,7 +310,7 @@ impl<'a> Writer<'a> {
         format!("EXISTS (SELECT {})", self.those(children))
     }
 
-    /// The rows that refer to this one, from `FROM` on.
+    /// The rows that refer to this one: a subquery from `FROM` on.
     fn those(&self, children: &Children) -> String {
         let child = &self.schema.tables[children.table];
         let query = Query {
@@ -369,7 +369,7 @@ impl<'a> Writer<'a> {
         let list: Vec<_> = values.iter().map(|value| text(value)).collect();
         match (&list[..], is) {
             ([one], true) => format!("{name} = {one}"),
-            // What is unknown is none of the values either.
+            // NULL is none of the values either.
             ([one], false) if self.source(column).is_nullable => {
                 format!("{name} IS DISTINCT FROM {one}")
             }
@@ -395,7 +395,7 @@ impl<'a> Writer<'a> {
         });
         match is {
             true => format!("{name} ILIKE {pattern}"),
-            // What is unknown holds nothing.
+            // NULL does not have the text either.
             false if self.source(column).is_nullable => {
                 format!("({name} ILIKE {pattern}) IS NOT TRUE")
             }

@@ -1,4 +1,4 @@
-//! What is said when a question is not answered.
+//! Why a question is not answered, and what may help to ask a better one.
 
 use std::collections::BTreeSet;
 
@@ -10,31 +10,31 @@ use crate::schema::Schema;
 use crate::words::{Kind, Word};
 use crate::{explain, sql};
 
-/// How many tables and columns are named as the nearest.
+/// The most tables and columns that are named as the nearest.
 const MOST_NEAREST: usize = 6;
 
-/// How like each other two words are that may mean the same, from 0 to 1.
+/// The Jaro-Winkler similarity, from 0 to 1, at which two words may mean the same.
 const LIKENESS: f64 = 0.8;
 
-/// Rows that a suggested query shows.
+/// The row limit of a suggested query.
 const SUGGESTED_ROWS: u64 = 10;
 
-/// A longer word, in bytes, is meant for no name of PostgreSQL's, which have 63 at most.
+/// A longer word, in bytes, cannot be meant for a name in PostgreSQL, which has at most 63 bytes.
 const LONGEST_NAME: usize = 64;
 
-/// To say how like two words are takes as long as to compare so many for being the same.
+/// One similarity takes as long as so many comparisons for equality.
 const LIKENING: usize = 16;
 
-/// Why there is no answer, and what may help to ask better.
+/// Why there is no answer, and what may help to ask a better question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsure {
     /// Why.
     pub reason: Reason,
-    /// What was understood, a part at a time.
+    /// What was understood, one part per entry.
     pub understood: Vec<String>,
-    /// The tables and columns that came closest, each by the names of its schema, its table and itself.
+    /// The tables and columns that came closest, each as its path: schema, table and, for a column, its name.
     pub nearest: Vec<Vec<String>>,
-    /// A query to begin with, where a table came close.
+    /// A query to start from, where a table came close.
     pub suggestion: Option<String>,
 }
 
@@ -43,13 +43,13 @@ pub struct Unsure {
 pub enum Reason {
     /// These words are not explained.
     Unexplained(Vec<String>),
-    /// It can mean these different queries.
+    /// It can mean different queries, of which these are up to three.
     Ambiguous(Vec<String>),
-    /// All words are known, but together they make no question.
+    /// All words are understood, but together they make no complete question.
     Incomplete,
-    /// It is longer than questions are.
+    /// It is longer than 1,000 bytes or 60 words.
     TooLong,
-    /// There is nothing to ask about.
+    /// The schema has no tables.
     NoTables,
 }
 
@@ -136,7 +136,7 @@ fn path(schema: &Schema, table: usize) -> Vec<String> {
     vec![table.schema.clone(), table.name.clone()]
 }
 
-/// The words that mean nothing in the schema, or else those after what the best reading explains.
+/// Of the words that the best reading does not explain, those that mean nothing in the schema; all, if there are none.
 fn strange(asked: Asked<'_>, best: Option<&(usize, Read)>) -> Vec<String> {
     let words = asked.words;
     let Some((table, read)) = best else {
@@ -163,7 +163,7 @@ fn strange(asked: Asked<'_>, best: Option<&(usize, Read)>) -> Vec<String> {
     }
 }
 
-/// How like a word is to a name of which it may be meant as a part.
+/// How similar a word is to the nearest part of a name, from 0 to 1.
 fn likeness(word: &Word, name: &[String]) -> f64 {
     name.iter()
         .map(|part| strsim::jaro_winkler(&word.stem, part))
@@ -176,7 +176,7 @@ fn content(words: &[Word]) -> impl Iterator<Item = &Word> {
         .filter(|word| word.kind == Kind::Plain && (3..=LONGEST_NAME).contains(&word.lower.len()))
 }
 
-/// Nothing is like anything when the effort is used up.
+/// The highest similarity of a word to a term; 0 once the effort is used up.
 fn best_likeness(asked: Asked<'_>, terms: &Terms) -> f64 {
     let like = |word| {
         let parts = terms.iter().map(|(term, _)| term.len()).sum::<usize>();
@@ -194,12 +194,12 @@ fn nearest_table(asked: Asked<'_>) -> Option<usize> {
     (best.0 >= LIKENESS).then_some(best.1)
 }
 
-/// All tables, those that are most like the question's words first.
+/// All tables, the most similar to the question's words first.
 pub(crate) fn nearest_tables(asked: Asked<'_>) -> Vec<usize> {
     let likeness = |index: usize| {
         let names = asked.names.table(index);
         let columns = names.columns.iter();
-        // A table's own name says more than that of a column.
+        // A table's own name counts for more than a column's.
         columns
             .map(|column| 0.9 * best_likeness(asked, &column.terms))
             .fold(best_likeness(asked, &names.noun), f64::max)
@@ -210,7 +210,7 @@ pub(crate) fn nearest_tables(asked: Asked<'_>) -> Vec<usize> {
     tables.into_iter().map(|(_, index)| index).collect()
 }
 
-/// The tables and columns whose names are most like the question's words.
+/// The tables and columns whose names are most similar to the question's words.
 fn nearest(asked: Asked<'_>) -> Vec<Vec<String>> {
     let Asked {
         words,
@@ -234,7 +234,7 @@ fn nearest(asked: Asked<'_>) -> Vec<Vec<String>> {
             } else {
                 best_likeness(asked, &names.terms)
             };
-            // Tables come before their columns where both are as near.
+            // At the same similarity a table comes before its columns.
             let column = full.iter().chain([&it.name]).cloned();
             found.push((like - 0.01, column.collect()));
         }

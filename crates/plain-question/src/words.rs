@@ -1,4 +1,4 @@
-//! Texts and names as words: what a question and a schema have in common.
+//! Cuts questions and names into words, so that a question can be compared with a schema.
 
 /// A word of a question, or what stands for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -7,7 +7,7 @@ pub(crate) struct Word {
     pub(crate) text: String,
     /// In lower case.
     pub(crate) lower: String,
-    /// Without the ending of a plural.
+    /// In lower case, without a plural ending.
     pub(crate) stem: String,
     pub(crate) kind: Kind,
 }
@@ -17,7 +17,7 @@ pub(crate) enum Kind {
     Plain,
     /// Digits, perhaps with a fraction; `lower` is as SQL writes it.
     Number,
-    /// A number after the sign of a currency, which `text` has; `lower` is as SQL writes it.
+    /// An amount with a currency sign, which `text` includes; `lower` is the number as SQL writes it.
     Money,
     /// A calendar day; `lower` is `YYYY-MM-DD`.
     Day,
@@ -53,7 +53,7 @@ pub(crate) fn is_plural(text: &str) -> bool {
     stem(last) != last && !last.ends_with("ie")
 }
 
-/// What apostrophes cut off, and the words that it stands for.
+/// Contractions, and the words that they stand for.
 const CONTRACTIONS: &[(&str, &[&str])] = &[
     ("what's", &["what", "is"]),
     ("who's", &["who", "is"]),
@@ -70,7 +70,7 @@ const CONTRACTIONS: &[(&str, &[&str])] = &[
     ("didn't", &["did", "not"]),
 ];
 
-/// Plurals that no rule makes.
+/// Irregular plurals and their singulars.
 const IRREGULAR: &[(&str, &str)] = &[
     ("people", "person"),
     ("children", "child"),
@@ -87,7 +87,7 @@ const NUMERALS: &[&str] = &[
     "eleven", "twelve",
 ];
 
-/// Signs of more than one character before those of one.
+/// Longer signs come first.
 const SIGNS: &[&str] = &[
     ">=", "<=", "<>", "!=", ">", "<", "=", ",", "*", "(", ")", ";", "+", "%", "&", "|", "#", "?",
     "!",
@@ -166,7 +166,7 @@ fn push_chunk(words: &mut Vec<Word>, chunk: &str) {
     }
 }
 
-/// Reads a number, perhaps after the sign of a currency: `$99.50`.
+/// Reads a number, perhaps with a currency sign: `$99.50`.
 fn amount(chunk: &str) -> Option<Word> {
     let bare = chunk.trim_start_matches(['$', '€', '£']);
     let number = Word::new(&number(bare)?, Kind::Number);
@@ -181,7 +181,7 @@ fn amount(chunk: &str) -> Option<Word> {
     })
 }
 
-/// Reads `1200`, `1,200`, `99.50` or `twelve`, and gives it as SQL writes it.
+/// Reads `1200`, `1,200`, `99.50` or `twelve`, and returns it as SQL writes it.
 fn number(chunk: &str) -> Option<String> {
     if let Some(value) = NUMERALS
         .iter()
@@ -193,7 +193,7 @@ fn number(chunk: &str) -> Option<String> {
     let digits = plain.strip_prefix('-').unwrap_or(&plain);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
     let all_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    // More digits than any count or price has would overflow what reads them.
+    // No count or price has more digits, and what parses them could overflow.
     let is_number = all_digits(whole) && all_digits(fraction) && digits.len() <= 18;
     is_number.then_some(plain)
 }
@@ -232,7 +232,7 @@ fn is_code(chunk: &str) -> bool {
     chunk.contains(['@', '/', '.']) || (has_digit && (has_letter || is_joined) && !is_counted)
 }
 
-/// Cuts a name at `_`, `-`, blanks and changes of case.
+/// Splits a name at `_`, `-`, blanks and changes of case.
 fn split(name: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut start = 0;
@@ -251,7 +251,7 @@ fn split(name: &str) -> Vec<&str> {
     parts
 }
 
-/// Gives the words of a name of the schema, without the endings of plurals.
+/// The words of a name in the schema, without plural endings.
 pub(crate) fn parts(name: &str) -> Vec<String> {
     split(name)
         .into_iter()
@@ -259,7 +259,7 @@ pub(crate) fn parts(name: &str) -> Vec<String> {
         .collect()
 }
 
-/// Leaves off the ending of a plural; two forms of a word give the same.
+/// Removes a plural ending, so that the singular and the plural of a word give the same stem.
 pub(crate) fn stem(lower: &str) -> String {
     if let Some((_, singular)) = IRREGULAR.iter().find(|(plural, _)| *plural == lower) {
         return (*singular).to_owned();

@@ -1,4 +1,4 @@
-//! What is said of the rows by those that refer to them: a user's orders.
+//! Rules for conditions on the rows that refer to those asked for: users, by their orders.
 
 use super::filters::{SAYING, add, before_having, quantity, usual_then};
 use super::head::described;
@@ -13,7 +13,7 @@ use crate::words::{Kind, Word};
 
 pub(super) const RULES: &[Rule] = &[related, doing, paired];
 
-/// Where the words for rows that refer to these end, which they are, and the cost.
+/// Rows that refer to these: where the words for them end, which they are, and the cost.
 type They = (usize, Children, u32);
 
 /// "without reviews", "with more than 5 orders"
@@ -83,7 +83,7 @@ fn doing(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
         }
         let end = lexicon.any(end, &["any", "an", "a"]).unwrap_or(end);
         relate(children(lexicon, end), draft, amount, &mut found);
-        // Who wrote a review is not whose review it is.
+        // Who wrote a review is not the one that it is about.
         let is_clear = |of: &Children| !lexicon.may_be_dealt_with(of);
         found.retain(|(_, next)| {
             matches!(next.filters.last(), Some(Filter::Children(of, ..)) if is_clear(of))
@@ -92,7 +92,7 @@ fn doing(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
     }
 }
 
-/// "tags of post 5": rows that others refer to, each beside a post
+/// "tags of post 5": rows that the rows of a junction table link to another row
 fn paired(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     for (preposition, end) in after_prepositions(lexicon, at) {
         for (pairs, own, _) in lexicon.all_children() {
@@ -111,7 +111,7 @@ fn paired(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>
     }
 }
 
-/// "ordered in 2024": the usual time of what was done
+/// "ordered in 2024": with the usual time of what was done
 fn done_then(lexicon: &Lexicon<'_>, (end, children, cost): &They) -> Option<They> {
     let own = of_children(lexicon, children)?;
     let (end, then) = usual_then(own, *end)?;
@@ -145,8 +145,8 @@ fn relate(
     }
 }
 
-/// Rows that refer to these at a place, perhaps with what is said of them: "returned orders", "orders in
-/// 2024".
+/// Rows that refer to these and are named at a place, perhaps with conditions: "returned orders", "orders
+/// in 2024".
 pub(super) fn children(lexicon: &Lexicon<'_>, at: usize) -> Vec<They> {
     let mut found: Vec<_> = lexicon
         .children(at)
@@ -172,10 +172,10 @@ pub(super) fn children(lexicon: &Lexicon<'_>, at: usize) -> Vec<They> {
     found
 }
 
-/// What is said of rows that refer to these, right after them.
+/// The same rows with one more condition, stated right after them.
 fn said_of(lexicon: &Lexicon<'_>, (from, children, cost): &They) -> Vec<They> {
     let from = *from;
-    // "With orders and from NO" goes on with what was asked for.
+    // "With orders and from NO" goes back to the rows that are asked for.
     let is_over = lexicon.any(from, &[", and", "and", ",", "but"]).is_some();
     let Some(own) = of_children(lexicon, children).filter(|_| !is_over) else {
         return Vec::new();
@@ -202,7 +202,7 @@ fn said_of(lexicon: &Lexicon<'_>, (from, children, cost): &They) -> Vec<They> {
     found.collect()
 }
 
-/// The same question as one about the rows that refer to these.
+/// The lexicon of the same question about the rows that refer to these.
 pub(super) fn of_children<'l, 'a>(
     lexicon: &'l Lexicon<'a>,
     children: &Children,

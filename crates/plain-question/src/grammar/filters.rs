@@ -1,4 +1,4 @@
-//! What narrows the rows down, after the noun.
+//! Rules for conditions that come after the noun.
 
 use super::head::{described, times};
 use super::joined::stands_alone;
@@ -17,10 +17,10 @@ pub(super) const RULES: &[Rule] = &[
     present, shared,
 ];
 
-/// What can be said of rows right after their noun, in a question about others.
+/// Conditions that can follow the noun of related rows directly, in a question about other rows.
 pub(super) const SAYING: &[Rule] = &[stated, compared, counted, amounting, dated, valued];
 
-/// The places after what may lead to a condition: "and", "who", "are".
+/// The place itself, and those after words that may lead to a condition: "and", "who", "are".
 pub(super) fn led(lexicon: &Lexicon<'_>, at: usize) -> Vec<usize> {
     let steps: [&[&str]; 3] = [
         &[", and", "and", ",", "but"],
@@ -49,7 +49,7 @@ pub(super) fn led(lexicon: &Lexicon<'_>, at: usize) -> Vec<usize> {
     places
 }
 
-/// The places after what may lead to a condition on a column: "with a".
+/// The same for a condition on a column, to which "with a" may lead as well.
 fn led_to_column(lexicon: &Lexicon<'_>, at: usize) -> Vec<usize> {
     let mut places = Vec::new();
     for place in led(lexicon, at) {
@@ -68,7 +68,7 @@ pub(super) fn add(draft: &Draft, end: usize, cost: u32, filter: Filter, moves: &
     moves.push((end, draft.clone().paying(cost).filtered(filter)));
 }
 
-/// Adds what a preposition or a column's name leads to.
+/// Adds a filter that was read after a preposition or a column's name.
 fn add_led(draft: &Draft, end: usize, cost: u32, filter: Filter, moves: &mut Vec<Move>) {
     let mut draft = draft.clone();
     draft.led_value = matches!(filter, Filter::OneOf(..)).then_some(end);
@@ -86,12 +86,12 @@ fn stated(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>
     }
 }
 
-/// What is true of every row narrows nothing: orders that were placed.
+/// "orders that were placed": what is true of every row is no condition
 fn always(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     for start in led(lexicon, at) {
         for state in lexicon.states(start, None) {
             let end = start + state.took;
-            // "Opened and closed today" says when it was opened.
+            // "Opened and closed today" also says when it was opened.
             let is_joined = lexicon.any(end, &["and", "or", "but", ","]).is_some();
             if state.what == State::Always && !is_joined {
                 moves.push((end, draft.clone()));
@@ -154,7 +154,7 @@ fn holding(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Option<(usize
     let is_last = lexicon.words.len() == end + 1 || lexicon.any(end + 1, &["and", ","]).is_some();
     let is_text = match word.kind {
         words::Kind::Quoted => !word.text.is_empty(),
-        // A bare word may be the first of several.
+        // An unquoted word may be the first of several.
         words::Kind::Plain | words::Kind::Number | words::Kind::Money | words::Kind::Code => {
             is_last
         }
@@ -163,7 +163,7 @@ fn holding(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Option<(usize
     is_text.then(|| (end + 1, Filter::Holds(column, place, word.text.clone(), is)))
 }
 
-/// A text is compared as one of several, so that one form says it.
+/// Compares a text as a list of one, so that texts have one form of filter.
 fn comparing(column: ColumnRef, comparison: Comparison, literal: Literal) -> Filter {
     match literal {
         Literal::Text(text) => Filter::OneOf(column, vec![text], comparison == Comparison::Equal),
@@ -181,14 +181,14 @@ fn several(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Vec<(usize, F
         .collect()
 }
 
-/// "'OAK-1' or 'OAK-2'", "10 or 11": values that are known to nobody, of which a column can be one.
+/// "'OAK-1' or 'OAK-2'", "10 or 11": a list of values that the column is not known to hold.
 fn either(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Option<(usize, Filter)> {
     let is_quoted = |word: &&Word| word.kind == words::Kind::Quoted;
     let one = |at: usize| {
         let word = lexicon.words.get(at)?;
         let is_it = match lexicon.column(column).kind {
             Kind::Text => is_quoted(&word) || word.kind == words::Kind::Code,
-            // It is written as a text, of which PostgreSQL makes a number of the column's type.
+            // It is written as a text literal, which PostgreSQL converts to the column's type.
             Kind::Number => word.kind == words::Kind::Number && !word.lower.contains('.'),
             _ => false,
         };
@@ -238,7 +238,7 @@ fn between(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Option<(usize
     }
 }
 
-/// Values that stand at a place and that the column could hold.
+/// Values at a place that the column could hold.
 fn literals(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> Vec<(usize, Literal)> {
     let it = lexicon.column(column);
     let mut found = Vec::new();
@@ -267,7 +267,7 @@ pub(super) fn is_number(lexicon: &Lexicon<'_>, column: ColumnRef) -> bool {
     lexicon.column(column).kind == Kind::Number
 }
 
-/// Whether the column holds a quantity, of which there can be more or less.
+/// Whether the column holds a quantity: a number that is no key.
 pub(super) fn is_quantity(lexicon: &Lexicon<'_>, column: ColumnRef) -> bool {
     is_number(lexicon, column) && !lexicon.scope_table(column.via).is_key(column.column)
 }
@@ -278,20 +278,20 @@ pub(super) fn number(lexicon: &Lexicon<'_>, at: usize) -> Option<Literal> {
     Some(Literal::Number(word.lower.clone()))
 }
 
-/// A number, perhaps of money.
+/// A number, perhaps with a currency sign.
 fn amount(lexicon: &Lexicon<'_>, at: usize) -> Option<Literal> {
     let is_amount = |word: &&Word| matches!(word.kind, words::Kind::Number | words::Kind::Money);
     let word = lexicon.words.get(at).filter(is_amount)?;
     Some(Literal::Number(word.lower.clone()))
 }
 
-/// Goes past the unit that the column's name tells: "45 minutes".
+/// Skips the unit that the column's name gives: "45 minutes".
 fn past_unit(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> usize {
     let is_unit = |word: &&Word| lexicon.is_unit(column, word);
     at + usize::from(lexicon.words.get(at).filter(is_unit).is_some())
 }
 
-/// A comparison and its number: where they end, and both.
+/// Comparisons with a number at a place: where they end, the comparison, and the number.
 pub(super) fn quantity(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Comparison, Literal)> {
     let mut found = Vec::new();
     let comparisons = COMPARISONS
@@ -327,7 +327,7 @@ fn counted(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
 fn told(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     let places = led(lexicon, at);
     for (phrase, comparison, about) in TELLING {
-        // Where there is a column of that name, the word is its name and not a verb.
+        // Where there is a column of that name, the word is its name, not a verb.
         let is_verb = |end: &usize| lexicon.own_columns(end - 1).is_empty();
         let ends = places.iter().filter_map(|at| lexicon.says(*at, phrase));
         for end in ends.filter(is_verb) {
@@ -380,7 +380,7 @@ fn amounting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mo
     }
 }
 
-/// Whether people of whom there is a salary may be "over 50" years instead.
+/// Whether the number may be an age: people "over 50" need not be those with a higher salary.
 fn may_be_age(lexicon: &Lexicon<'_>, number: &Literal) -> bool {
     const OLDEST: f64 = 130.0;
     let is_low = match number {
@@ -390,7 +390,7 @@ fn may_be_age(lexicon: &Lexicon<'_>, number: &Literal) -> bool {
     is_low && lexicon.is_called(PEOPLE)
 }
 
-/// "between 100 and 200" with the column before it is a condition; here the column comes after.
+/// "between 100 and 200 points": the column comes after the range; `compared` takes one before it
 fn ranging(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     for start in led_to_column(lexicon, at) {
         let column = |at| lexicon.columns(at, &draft.mentioned);
@@ -432,15 +432,15 @@ fn dated(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
     }
 }
 
-/// The usual time of rows, as a place says it: "in 2024".
+/// "in 2024": a condition on the usual time of rows
 pub(super) fn usual_then(of: &Lexicon<'_>, at: usize) -> Option<(usize, Filter)> {
     let (took, span) = dates::span(of.words.get(at..)?)?;
     Some((at + took, Filter::Within(of.usual_time()?, span)))
 }
 
-/// Whether a time is that of what the word before it tells: "returned last week" is not when the order
-/// was placed, nor "inactive since 2024" or "waiting since May" when it all began. What is scheduled for a time is no such
-/// case.
+/// Whether a time belongs to the word before it: "returned last week" does not say when the order was
+/// placed, nor "inactive since 2024" or "waiting since May" when the row began. "Scheduled for" a time
+/// is no such case.
 fn happened_then(lexicon: &Lexicon<'_>, at: usize) -> bool {
     let Some(before) = at.checked_sub(1) else {
         return false;
@@ -455,8 +455,8 @@ fn happened_then(lexicon: &Lexicon<'_>, at: usize) -> bool {
     (is_state || is_participle(&lexicon.words[before].lower)) && lexicon.says(at, "for").is_none()
 }
 
-/// Whether something was told that happened at a time of its own, which may be meant: "terminated employees in
-/// 2023" where there is a `terminated_on`, or a `termination_date`.
+/// Whether a condition is an event with a time of its own, which may be meant: "terminated employees in 2023" where
+/// there is a `terminated_on` or a `termination_date`.
 pub(super) fn tells_an_event(lexicon: &Lexicon<'_>, draft: &Draft) -> bool {
     draft.filters.iter().any(|filter| match filter {
         Filter::Present(column, true) => lexicon.column(*column).kind == Kind::Date,
@@ -465,12 +465,12 @@ pub(super) fn tells_an_event(lexicon: &Lexicon<'_>, draft: &Draft) -> bool {
     })
 }
 
-/// Whether people are said to be "older than" something: that is no time of their rows.
+/// Whether people are "older than" something, which is their age and no time of their rows.
 fn tells_an_age(lexicon: &Lexicon<'_>, at: usize) -> bool {
     lexicon.is_called(PEOPLE) && lexicon.says(at, "older than").is_some()
 }
 
-/// "percentage of orders in 2024 that were returned": what follows tells the share
+/// "percentage of orders in 2024 that were returned": what follows defines the share
 fn shared(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     const TELLING_OF_ALL: &[&str] = &[
         "that", "which", "who", "whose", "where", "are", "is", "were", "was", "have", "has", "had",
@@ -628,7 +628,7 @@ fn present(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
                     let filter = Filter::Is(column.what, *is_present);
                     add(draft, end + column.took, column.cost, filter, moves);
                 }
-                // No quantity may be none or zero.
+                // No quantity may mean NULL or zero.
                 let is_clear = matches!(it.kind, Kind::Text | Kind::Enum | Kind::Date);
                 if it.is_nullable && is_clear {
                     let filter = Filter::Present(column.what, *is_present);
@@ -639,7 +639,7 @@ fn present(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
     }
 }
 
-/// The places before "have", of which a rule takes account itself.
+/// The places where "have" may stand, for rules that read it themselves.
 pub(super) fn before_having(lexicon: &Lexicon<'_>, at: usize) -> Vec<usize> {
     let mut places = vec![at];
     for phrases in [&[", and", "and", ",", "but"][..], &["that", "which", "who"]] {

@@ -1,4 +1,4 @@
-//! What stands before the noun and is the noun: what is asked, of what, and which of them.
+//! Rules for the noun and what comes before it: what is asked, of which table, and of which of its rows.
 
 use super::children::children;
 use super::phrases::{
@@ -22,7 +22,7 @@ pub(super) const ASKING: &[Rule] = &[
     projecting,
 ];
 
-/// Of what, and which of them.
+/// Of which table, and of which of its rows.
 pub(super) const NAMING: &[Rule] = &[
     article,
     limiting,
@@ -70,7 +70,7 @@ fn counting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mov
     if let Some(end) = lexicon.any(at, COUNT) {
         count(end, 0);
     }
-    // "Total users" is a count, unless there is something to be summed up.
+    // "Total users" is a count, unless there is something to sum.
     let end = lexicon.says(at, "total");
     let is_summed = |words| !lexicon.columns_about(words).is_empty();
     if let Some(end) = end.filter(|_| !is_summed(AMOUNTS) && !is_summed(QUANTITIES)) {
@@ -96,7 +96,7 @@ fn measuring_children(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &m
         return;
     }
     for (end, aggregates) in aggregates(lexicon, at, Vec::new()) {
-        // The total number of each user's orders is one for each of them, or one for all.
+        // "The total number of orders per user" may be one for each user, or one for all.
         let is_clear = !aggregates.contains(&Aggregate::Sum);
         let end = lexicon.any(end, &["number of", "count of"]);
         let Some(end) = end.filter(|_| is_clear) else {
@@ -128,7 +128,7 @@ fn measuring(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mo
     }
 }
 
-/// "minimum and maximum": each end of the list at a place, and what it holds till there.
+/// "minimum and maximum": each place where the list may end, and what it holds up to there.
 fn aggregates(
     lexicon: &Lexicon<'_>,
     at: usize,
@@ -159,7 +159,8 @@ fn measured(
     aggregates: &[Aggregate],
     moves: &mut Vec<Move>,
 ) {
-    // The largest order is no order's number. Only a view may have counted them, to be summed up.
+    // "The largest order" is a row, not a number in a column `order`. Only a view may have counts by such a name, which
+    // can be summed.
     let is_view = lexicon.table.primary_key.is_empty();
     let columns = if is_view && *aggregates == [Aggregate::Sum] {
         lexicon.own_columns(at)
@@ -195,7 +196,7 @@ fn projecting(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<M
     project(lexicon, at, draft, moves);
     for noun in lexicon.subjects(at) {
         let end = at + noun.took;
-        // "Alerts resolved" are alerts, not the times at which they were.
+        // "Alerts resolved" are alerts, not the times at which they were resolved.
         if lexicon.states(end, None).is_empty() {
             let mut next = draft.clone().paying(noun.cost);
             next.subject = Some(Number::Many);
@@ -217,7 +218,7 @@ fn project(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
         return;
     }
     for column in lexicon.own_columns(at) {
-        // The grades of a student are rows, and the grade is a column.
+        // Where there is a table of grades, "grades" are its rows, and "grade" is the column.
         let is_plural = lexicon.words[at + column.took - 1].is_plural();
         if is_plural && lexicon.is_a_table(column.what) {
             continue;
@@ -265,14 +266,14 @@ fn linking(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
     }
 }
 
-/// "country with the most" users, "countries by number of" users: what is counted comes after it
+/// "country with the most" users, "countries by number of" users: what is counted follows
 fn largest_groups(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     let Some(Ask::Columns(columns)) = &draft.ask else {
         return;
     };
     let is_free = draft.subject.is_none() && draft.order.is_empty() && draft.filters.is_empty();
     let &[column] = &columns[..] else { return };
-    // The most stock is the largest quantity, not the most rows.
+    // "The most stock" is the largest quantity, not the most rows.
     let is_counted = lexicon.columns_about(QUANTITIES).is_empty();
     if !is_free || !is_counted || lexicon.column(column).kind == Kind::Other {
         return;
@@ -298,7 +299,7 @@ fn largest_groups(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut V
         .filter(|(phrase, _)| COUNTING_RANKS.contains(phrase));
     for (phrase, descending) in counting {
         let end = most.and_then(|at| lexicon.says(at, phrase));
-        // Of several it must be said how many.
+        // With a plural, the question must say how many.
         if let Some(end) = end.filter(|_| is_one || draft.limit.is_some()) {
             divide(end, *descending);
         }
@@ -342,7 +343,7 @@ fn ranking(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
     }
 }
 
-/// Superlatives at a place: where they end, the column that they speak of, and the direction.
+/// Superlatives at a place: where they end, the column that they mean, and the direction.
 pub(super) fn superlatives(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, ColumnRef, bool)> {
     let known = SUPERLATIVES
         .iter()
@@ -362,7 +363,7 @@ pub(super) fn superlatives(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, Colu
         .collect()
 }
 
-/// Ranks by a column, unless something else does already.
+/// Ranks by a column; `None` when the draft has an order already, or asks for no rows.
 pub(super) fn ranked(draft: &Draft, by: ColumnRef, descending: bool, rank: Rank) -> Option<Draft> {
     let is_free = draft.order.is_empty() && draft.asks_for_rows();
     is_free.then(|| {
@@ -382,7 +383,7 @@ fn recency(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
         let Some(next) = ranked(draft, by, descending, Rank::Loose) else {
             continue;
         };
-        // The most recently closed accounts are no open ones.
+        // "The most recently closed accounts" leave out the open ones.
         let is_event = lexicon.column(by).is_nullable && lexicon.usual_time() != Some(by);
         let next = if is_event {
             next.filtered(Filter::Present(by, true))
@@ -403,7 +404,7 @@ pub(super) fn recencies(lexicon: &Lexicon<'_>, at: usize) -> Vec<(usize, ColumnR
         for time in times(lexicon, end) {
             found.push((end + time.took, time.what, *descending, time.cost));
         }
-        // "Most recently" needs to say what happened.
+        // After "most recently" the question must say what happened.
         let is_of_age = *phrase == "oldest" && lexicon.is_called(PEOPLE);
         if !phrase.ends_with("ly") && !is_of_age {
             let usual = lexicon.usual_time();
@@ -433,8 +434,8 @@ fn describing(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<M
     }
 }
 
-/// Conditions that words state: where they end, and what they say. `any` lets "and" join values as
-/// "or" does, as it does before a noun: "paid and shipped orders".
+/// Conditions that words at a place state: where they end, and the filter. With `any`, "and" joins
+/// values like "or", as it does before a noun: "paid and shipped orders".
 pub(super) fn described(
     lexicon: &Lexicon<'_>,
     at: usize,
@@ -494,7 +495,7 @@ fn alternatives(
     alternatives(lexicon, end, column, values, any, found);
 }
 
-/// Goes past the column's name after its value: "high severity", "the tent category".
+/// Skips the column's name after its value: "high severity", "the tent category".
 fn own_name(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef) -> usize {
     let named = lexicon.columns(at, &[]);
     let own = named.iter().filter(|hit| hit.what == column);
@@ -534,7 +535,7 @@ fn naming(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>
     }
 }
 
-/// A word that says what the rows are: "nurses" where nurse is a job title.
+/// A value in the place of the noun: "nurses" where nurse is a job title.
 fn naming_by_value(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     if draft.subject.is_some() {
         return;
@@ -542,7 +543,7 @@ fn naming_by_value(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut 
     for (end, filter) in described(lexicon, at, None, true) {
         let is_noun = lexicon.words[end - 1].is_plural() || draft.rank != Rank::None;
         let is_stated = match &filter {
-            // "Sales" is a department, and not what those are who work there.
+            // "Sales" is a department, not a name for the people who work there.
             Filter::OneOf(_, values, true) => !values.iter().any(|value| words::is_plural(value)),
             Filter::Is(_, so) => *so,
             _ => false,

@@ -1,5 +1,5 @@
-//! What a value can be said of that stands after other values: "and" joins the values of one column, and never one of
-//! each of two columns that could hold both.
+//! Which rows and columns a value may belong to that follows other values: "and" joins values of one column, but never
+//! values of two columns where one column could hold both.
 
 use super::Draft;
 use super::children::of_children;
@@ -11,22 +11,22 @@ struct Value<'l, 'a> {
     lexicon: &'l Lexicon<'a>,
     place: usize,
     via: Option<usize>,
-    /// Whether the values before it go on with it.
+    /// Whether it continues a list of values.
     is_listed: bool,
-    /// Whether nothing but a joint stands between it and what is before it.
+    /// Whether nothing but "and", "but" or a comma separates it from what comes before.
     is_bare: bool,
 }
 
-/// Values that were said before, and the table whose columns hold them.
+/// Values that came before, and the table whose columns hold them.
 struct Before<'l, 'a> {
     lexicon: &'l Lexicon<'a>,
     via: Option<usize>,
     values: Vec<&'l String>,
-    /// Whether the question names the rows.
+    /// Whether the question names the rows that have them.
     are_named: bool,
 }
 
-/// Whether the value of a filter, which a rule has read from a place on, is clearly not one of what was said before.
+/// Whether the value of a filter, read from a place on, clearly does not continue what came before.
 pub(super) fn stands_alone(
     lexicon: &Lexicon<'_>,
     at: usize,
@@ -44,7 +44,7 @@ pub(super) fn stands_alone(
     let Some(place) = (at..end).find(is_here) else {
         return true;
     };
-    // "In Norway from clients in France", "from Norway that are sent" begin something else.
+    // "In Norway from clients in France", "from Norway that are sent" begin another condition.
     if joint.is_none() && place > at {
         let may_be_theirs = |own: &Lexicon<'_>| !own.values(place, None).is_empty();
         let of_children = draft
@@ -52,10 +52,10 @@ pub(super) fn stands_alone(
             .and_then(|last| of_children(lexicon, last));
         return !(is_both(lexicon, at, (end, filter)) && of_children.is_some_and(may_be_theirs));
     }
-    // "In Washington, Georgia" may be a place in another.
+    // "In Washington, Georgia" may be a place within another.
     let is_after_and = joint.is_some() && lexicon.says(at, ",") != joint;
     let is_bare = joint == Some(place);
-    // What leads to the one value of "in Oslo and Norway" leads to both.
+    // In "in Oslo and Norway" the preposition leads to both values.
     if is_after_and && is_bare && draft.led_value == Some(at) {
         return false;
     }
@@ -69,8 +69,8 @@ pub(super) fn stands_alone(
     said_before(lexicon, draft).all(|before| value.is_apart_from(&before))
 }
 
-/// Whether "and" joins what a filter, which was read from a place on, says of rows. Of those with orders from NO and SE
-/// it tells that they have some from both, or from one of them.
+/// Whether "and" joins the values of a filter that was read from a place on. Said of related rows that is ambiguous:
+/// users "with orders from NO and SE" may have some from both, or from one of them.
 pub(super) fn is_both(lexicon: &Lexicon<'_>, at: usize, (end, filter): (usize, &Filter)) -> bool {
     matches!(filter, Filter::OneOf(_, values, _) if values.len() > 1)
         && (at + 1..end).any(|joint| lexicon.says(joint, "and").is_some())
@@ -97,7 +97,7 @@ fn said_before<'l, 'a>(
     filters.chain(order)
 }
 
-/// What was said of rows that refer to these.
+/// The values that were said of rows that refer to these.
 fn said_of<'l, 'a>(lexicon: &'l Lexicon<'a>, children: &'l Children) -> Option<Before<'l, 'a>> {
     let states = children.states.iter().filter_map(|state| match state {
         Filter::OneOf(_, values, _) => Some(values),
@@ -116,13 +116,13 @@ fn said_of<'l, 'a>(lexicon: &'l Lexicon<'a>, children: &'l Children) -> Option<B
 impl<'l, 'a> Value<'l, 'a> {
     fn is_apart_from(&self, before: &Before<'l, 'a>) -> bool {
         let is_of_the_same = std::ptr::eq(self.lexicon, before.lexicon) && self.via == before.via;
-        // "From clients in Oslo and from Norway" may tell of both.
+        // In "from clients in Oslo and from Norway" the clients may be from Norway, or the rows themselves.
         let may_be_another = if is_of_the_same {
             self.via.is_some() && self.may_be_of(self.lexicon, None)
         } else {
             self.may_be_of(before.lexicon, before.via) || (self.is_bare && !before.are_named)
         };
-        // "Lyon and Oslo, Norway" are three places, or two.
+        // "Lyon and Oslo, Norway" may be three places, or two.
         let goes_on = self.is_bare && before.values.len() > 1;
         let is_of_one_column = || self.is_listed && self.has_a_column_with(&before.values);
         !may_be_another && !goes_on && !is_of_one_column()

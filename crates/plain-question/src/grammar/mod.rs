@@ -1,10 +1,10 @@
 //! The grammar: how words become a query.
 //!
-//! A question is read from left to right by rules, each of which takes a few words and adds what they
-//! say to a draft. All ways to read all words are tried, for every table that the question may be
-//! about. What no rule takes ends a reading: a question that is not explained to its last word is
-//! not answered. Nor is one with two different readings of which none is more natural (see
-//! [`cost`](crate::names::cost)).
+//! Rules read a question from left to right: each takes a few words and adds their meaning to a draft.
+//! All ways to read the words are tried, for every table that the question may be about. A word that
+//! no rule takes ends a reading, so that a question is answered only when it is explained to its last
+//! word; and not when several readings give different queries and none is more natural than the others
+//! (see [`cost`](crate::names::cost)).
 
 mod children;
 mod filters;
@@ -25,14 +25,14 @@ use crate::query::{Ask, By, Children, Comparison, Filter, Group, Limit, Literal,
 use crate::schema::{Column, Kind};
 use crate::words::parts;
 
-/// How many drafts are looked at, for all tables together, before a question is given up as too tangled.
+/// How many drafts are tried, for all tables together, before a question is given up as too tangled.
 pub(crate) const MOST_DRAFTS: usize = 20_000;
 
-/// A draft and the place of the first word that it does not explain.
+/// The place of the first word that a draft does not explain, and the draft.
 pub(crate) type Move = (usize, Draft);
 
-/// A rule reads the words at a place, and gives each way to go on. One that reads a list must stop
-/// when there are [`too_many`]: the ways multiply with each item.
+/// A rule reads the words at a place, and adds a move for each way to read them. One that reads a list
+/// must stop when there are [`too_many`]: the moves multiply with each item.
 type Rule = fn(&Lexicon<'_>, usize, &Draft, &mut Vec<Move>);
 
 /// What has been understood so far.
@@ -49,24 +49,24 @@ pub(crate) struct Draft {
     order: Vec<Order>,
     rank: Rank,
     limit: Option<u64>,
-    /// Foreign keys to the rows that the question mentions.
+    /// Foreign keys whose rows the question mentions.
     mentioned: Vec<usize>,
-    /// Where a value ends that a preposition or a column's name leads to, if it is what was read last.
+    /// Where the value ends that was last read after a preposition or a column's name.
     led_value: Option<usize>,
-    /// The first of the filters that tell a share; those before it tell of what.
+    /// The index of the first filter that defines a share; those before it define the whole.
     share_from: Option<usize>,
     cost: u32,
 }
 
-/// Where in a question a place is.
+/// The part of a question that is read next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum Phase {
     /// Before the noun: what is asked.
     #[default]
     Head,
-    /// After a column: "of" and the noun may follow, or what else follows a noun.
+    /// After a column: "of" and the noun may follow, or whatever can follow a noun.
     Link,
-    /// The noun and what belongs to it must come.
+    /// The noun, and the words that describe it, must follow.
     Noun,
     /// After the noun.
     Tail,
@@ -74,7 +74,7 @@ enum Phase {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum Opening {
-    /// Only a noun.
+    /// Neither "show" nor "list".
     #[default]
     None,
     Show,
@@ -92,11 +92,11 @@ enum Number {
 enum Rank {
     #[default]
     None,
-    /// "Top 5": it must still be said by what.
+    /// "Top 5": the question must still say by what.
     Wanted,
-    /// "The newest users": in order, and the first one when it is one.
+    /// "The newest users": in order, or only the first if the noun is singular.
     Loose,
-    /// "With the highest price": the first ones only.
+    /// "With the highest price": only the first, so that a plural needs a number.
     Strict,
 }
 
@@ -121,24 +121,24 @@ impl Draft {
         self
     }
 
-    /// Whether anything is known of the rows that are asked for.
+    /// Whether anything is known about the rows that are asked for.
     pub(crate) fn is_about_something(&self) -> bool {
         self.subject.is_some() || !self.filters.is_empty()
     }
 
-    /// Whether the first rows are wanted, which may be those of each group.
+    /// Whether the first rows are wanted, which may turn out to be the first of each group.
     fn is_one_ranked(&self) -> bool {
         let is_ranked = matches!(self.rank, Rank::Loose | Rank::Strict);
         let are_whole = matches!(self.ask, None | Some(Ask::Rows | Ask::Columns(_)));
         is_ranked && are_whole && self.limit.is_none() && self.groups.is_empty()
     }
 
-    /// Whether rows that refer to these were spoken of last, so that a time or an amount is said of them.
+    /// Whether rows that refer to these were mentioned last, so that a time or an amount may be theirs.
     fn speaks_of_children(&self) -> bool {
         self.last_children().is_some()
     }
 
-    /// The rows that refer to these and were spoken of last.
+    /// The rows that refer to these, if they were mentioned last.
     fn last_children(&self) -> Option<&Children> {
         match (self.filters.last(), &self.ask, self.order.last()) {
             (Some(Filter::Children(children, ..)), ..)
@@ -168,18 +168,18 @@ pub(crate) struct Reading {
     pub(crate) query: Query,
 }
 
-/// What came of reading a question as one about a table.
+/// The result of reading a question as one about a table.
 pub(crate) struct Read {
     pub(crate) readings: Vec<Reading>,
     /// The draft that explains the most words, and how many.
     pub(crate) furthest: (usize, Draft),
     /// How many drafts were tried.
     pub(crate) drafts: usize,
-    /// Whether there were more.
+    /// Whether it was given up, for too many drafts or too many comparisons.
     pub(crate) is_tangled: bool,
 }
 
-/// Reads the words as a question about one table, by at most so many drafts.
+/// Reads the words as a question about one table, trying fewer than `most_drafts` drafts.
 pub(crate) fn read(asked: Asked<'_>, table: usize, most_drafts: usize) -> Read {
     let lexicon = Lexicon::new(asked, table);
     let mut open: Vec<Move> = vec![(0, Draft::default())];
@@ -191,7 +191,7 @@ pub(crate) fn read(asked: Asked<'_>, table: usize, most_drafts: usize) -> Read {
         is_tangled: false,
     };
     while let Some((at, draft)) = open.pop() {
-        // Whatever is open is a draft, too: of too many none need be looked at.
+        // Open drafts count, too: when there are too many, none of them needs to be tried.
         if read.drafts + open.len() >= most_drafts || asked.effort.is_used_up() {
             read.is_tangled = true;
             break;
@@ -215,7 +215,7 @@ pub(crate) fn read(asked: Asked<'_>, table: usize, most_drafts: usize) -> Read {
     read
 }
 
-/// Gives the ways in which rules go on that compare numbers with what is in their unit.
+/// Applies the rules at a place, and keeps the moves that compare numbers only with columns in their unit.
 fn follow(lexicon: &Lexicon<'_>, rules: &[Rule], at: usize, draft: &Draft) -> Vec<Move> {
     let mut moves = Vec::new();
     for rule in rules {
@@ -229,7 +229,7 @@ fn follow(lexicon: &Lexicon<'_>, rules: &[Rule], at: usize, draft: &Draft) -> Ve
     moves
 }
 
-/// Whether these are more drafts than are looked at.
+/// Whether these are more moves than drafts may be tried.
 fn too_many(moves: &[Move]) -> bool {
     moves.len() > MOST_DRAFTS
 }
@@ -286,7 +286,7 @@ impl Draft {
         if matches!(self.ask, Some(Ask::Share(_))) {
             self.ask = Some(Ask::Share(self.shared()?));
         }
-        // One number has neither order nor limit.
+        // A single number has neither order nor limit.
         if !self.asks_for_rows() && !is_grouped && (limit.is_some() || !self.order.is_empty()) {
             return None;
         }
@@ -303,7 +303,7 @@ impl Draft {
         })
     }
 
-    /// How many rows are wanted; `None` where the draft leaves open what the first ones are.
+    /// The limit on rows, if any; the outer `None` where the draft leaves open which rows come first, or how many.
     fn rows(&self) -> Option<Option<Limit>> {
         match (self.rank, self.limit, self.subject) {
             (Rank::Wanted, ..) => None,
@@ -315,7 +315,8 @@ impl Draft {
         }
     }
 
-    /// Takes what tells the share. "Female nurses in Oslo" may be a share of nurses, of women, of those in Oslo.
+    /// Takes the one filter that defines the share. With several there is no answer: "female nurses in Oslo" may be a
+    /// share of the nurses, of the women, or of those in Oslo.
     fn shared(&mut self) -> Option<Vec<Filter>> {
         let shared = self.filters.split_off(self.share_from.unwrap_or(0));
         (shared.len() == 1).then_some(shared)
@@ -341,8 +342,8 @@ impl Draft {
         (1..columns.len()).any(|at| columns[..at].contains(&columns[at]))
     }
 
-    /// Whether rows that the question mentions have what is measured themselves, by a longer name: the capacity of
-    /// warehouses is not that of their trucks.
+    /// Whether rows that the question mentions have a number themselves whose name shares a word with what is measured:
+    /// "the capacity of warehouses" is not that of their trucks.
     fn is_of_a_mention(&self, lexicon: &Lexicon<'_>) -> bool {
         let (Some(Ask::Measure(_, measured)), false) = (&self.ask, self.mentioned.is_empty())
         else {
@@ -361,7 +362,7 @@ impl Draft {
         })
     }
 
-    /// Whether the question mentions rows that then have no part in it.
+    /// Whether the question mentions rows that neither a filter nor a group uses.
     fn leaves_a_mention(&self) -> bool {
         let has_part = |via: &usize| {
             let filtered = self.filters.iter().filter_map(Filter::column);

@@ -1,15 +1,15 @@
-//! Rows that are called by a number: "user 7", "room number 101".
+//! Rows that are identified by a number: "user 7", "room number 101".
 
 use super::filters::{is_number, number};
 use crate::lexicon::Lexicon;
 use crate::query::{ColumnRef, Comparison, Filter};
 use crate::schema::Kind;
 
-/// What a column is called that numbers rows as people do.
+/// The names of columns with the numbers by which people know rows.
 const NUMBERS: [&str; 3] = ["number", "no", "nr"];
 
-/// What a number at a place says of a row that its key is compared with, and where it ends. A room that has a
-/// number of its own is called by that, or by its key.
+/// The filters that a number at a place may mean, and where it ends: on the rows' key, or on a number of their own,
+/// as rooms have.
 pub(super) fn numbered(
     lexicon: &Lexicon<'_>,
     at: usize,
@@ -34,7 +34,7 @@ pub(super) fn numbered(
         .collect()
 }
 
-/// The column that numbers the rows for people.
+/// The column, other than the key, with the numbers by which people know the rows.
 fn own_number(lexicon: &Lexicon<'_>, via: Option<usize>) -> Option<ColumnRef> {
     let table = lexicon.scope_table(via);
     let is_it = |(at, name): (usize, &str)| NUMBERS.contains(&name) && table.key() != Some(at);
@@ -43,7 +43,7 @@ fn own_number(lexicon: &Lexicon<'_>, via: Option<usize>) -> Option<ColumnRef> {
     Some(ColumnRef { via, column })
 }
 
-/// The column's value, if it may be that.
+/// The filter for the number as the column's value, if the column may hold it.
 fn equal(lexicon: &Lexicon<'_>, at: usize, column: ColumnRef, is_said: bool) -> Option<Filter> {
     let text = lexicon.words[at].text.clone();
     let it = lexicon.column(column);

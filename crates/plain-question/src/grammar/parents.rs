@@ -1,4 +1,4 @@
-//! What is said of the rows by those that they refer to: a user's orders, asked for as orders.
+//! Rules for conditions on the rows that those asked for refer to: orders, by their user.
 
 use super::filters::{add, led, usual_then};
 use super::head::described;
@@ -21,7 +21,7 @@ fn referring(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mo
     }
 }
 
-/// The places after "of", "of the", each behind its preposition.
+/// The places after "of" or "of the", each with its preposition.
 pub(super) fn after_prepositions<'a>(
     lexicon: &Lexicon<'a>,
     at: usize,
@@ -47,7 +47,7 @@ fn owned(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
     let doers = doers.filter_map(|(end, cost, filter)| Some((past(end)?, cost, filter)));
     for (end, cost, filter) in owners.chain(doers) {
         let owned = draft.clone().paying(cost).filtered(filter);
-        // "Has user 7 placed in 2025": to do it is what makes the row.
+        // "Has user 7 placed in 2025": the row is made by placing it, so that its usual time is meant.
         let is_done = is_participle(&lexicon.words[end - 1].lower);
         if let Some((end, then)) = usual_then(lexicon, end).filter(|_| is_done) {
             add(&owned, end, cost::IMPLIED, then, moves);
@@ -64,7 +64,7 @@ fn owned(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
     }
 }
 
-/// "user 7": where it ends, what it costs, and what it says.
+/// "user 7": where it ends, its cost, and the filter.
 pub(super) fn numbered_parents(
     lexicon: &Lexicon<'_>,
     at: usize,
@@ -82,7 +82,7 @@ pub(super) fn numbered_parents(
     found
 }
 
-/// The table's own column that refers.
+/// The table's own column of a foreign key, if it has just one.
 pub(super) fn referring_column(lexicon: &Lexicon<'_>, via: usize) -> Option<ColumnRef> {
     let [name] = &lexicon.table.foreign_keys[via].columns[..] else {
         return None;
@@ -94,7 +94,7 @@ pub(super) fn referring_column(lexicon: &Lexicon<'_>, via: usize) -> Option<Colu
     Some(column)
 }
 
-/// "from active users": the rows that are referred to, of which more is said.
+/// "from active users": rows that are referred to, with conditions on them.
 fn mentioning(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     for start in led(lexicon, at) {
         let Some(end) = lexicon.any(start, PREPOSITIONS) else {
@@ -137,7 +137,7 @@ fn mention(
     }
 }
 
-/// Goes past the noun after a value of what is referred to: "in the Radiology department".
+/// Skips the noun after a value of the row that is referred to: "in the Radiology department".
 pub(super) fn past_parent(lexicon: &Lexicon<'_>, at: usize, via: Option<usize>) -> usize {
     let nouns = lexicon.parents(at);
     let own = nouns.iter().filter(|hit| Some(hit.what) == via);

@@ -2,7 +2,7 @@
 
 use crate::query::{Aggregate, Comparison, Place};
 
-/// How a request begins that does not say how its answer is arranged.
+/// Openings that do not say how the answer is arranged.
 pub(super) const SHOW: &[&str] = &[
     "can you show me",
     "could you show me",
@@ -36,7 +36,7 @@ pub(super) const SHOW: &[&str] = &[
     "who",
 ];
 
-/// How a request begins for a list, in which "by" is the order.
+/// Openings that ask for a list, in which "by" means the order.
 pub(super) const LIST: &[&str] = &[
     "can you list",
     "could you list",
@@ -104,7 +104,7 @@ pub(super) const ENDINGS: &[&str] = &[
     "now",
 ];
 
-/// What asks for a number of rows.
+/// Phrases that ask for the number of rows.
 pub(super) const COUNT: &[&str] = &[
     "the total number of",
     "the number of",
@@ -117,7 +117,7 @@ pub(super) const COUNT: &[&str] = &[
     "count",
 ];
 
-/// What asks for a share, in percent.
+/// Phrases that ask for a share, in percent.
 pub(super) const SHARE: &[&str] = &[
     "what percentage of",
     "the percentage of",
@@ -152,7 +152,7 @@ pub(super) const AGGREGATES: &[(&str, Aggregate)] = &[
     ("biggest", Aggregate::Greatest),
 ];
 
-/// What ranks rows by a column that is named after it, and whether the greatest comes first.
+/// Phrases that rank rows by the column named after them, and whether the greatest comes first.
 pub(super) const RANKS: &[(&str, bool)] = &[
     ("highest number of", true),
     ("largest number of", true),
@@ -172,7 +172,7 @@ pub(super) const RANKS: &[(&str, bool)] = &[
     ("least", false),
 ];
 
-/// Those of them that speak of a number of rows: the largest orders are not the most.
+/// Those of them that can mean a number of rows: "the largest orders" are not the most orders.
 pub(super) const COUNTING_RANKS: &[&str] = &[
     "most",
     "fewest",
@@ -187,7 +187,8 @@ pub(super) const COUNTING_RANKS: &[&str] = &[
 /// The columns by which rows are large or small.
 const TOTALS: &[&str] = &["total", "amount", "principal"];
 
-/// What ranks rows by itself: the words of the column that is meant, and whether the greatest comes first.
+/// Phrases that rank rows without naming a column: words in the name of the column that is meant, and whether the
+/// greatest comes first.
 pub(super) const SUPERLATIVES: &[(&str, &[&str], bool)] = &[
     ("most expensive", &["price", "cost"], true),
     ("least expensive", &["price", "cost"], false),
@@ -221,7 +222,7 @@ pub(super) const SUPERLATIVES: &[(&str, &[&str], bool)] = &[
     ),
 ];
 
-/// What ranks rows by their usual time, and whether the last comes first.
+/// Phrases that rank rows by a time, and whether the last comes first.
 pub(super) const RECENCY: &[(&str, bool)] = &[
     ("most recently", true),
     ("most recent", true),
@@ -233,7 +234,7 @@ pub(super) const RECENCY: &[(&str, bool)] = &[
     ("earliest", false),
 ];
 
-/// Those whose age is meant when they are the oldest.
+/// Nouns for people, of whom "the oldest" means their age.
 pub(super) const PEOPLE: &[&str] = &[
     "user",
     "customer",
@@ -287,7 +288,7 @@ pub(super) const PEOPLE: &[&str] = &[
     "voter",
 ];
 
-/// Comparisons with what follows them. Longer phrases come first.
+/// Phrases that compare with what follows them. Longer phrases come first.
 pub(super) const COMPARISONS: &[(&str, Comparison)] = &[
     ("greater than or equal to", Comparison::AtLeast),
     ("less than or equal to", Comparison::AtMost),
@@ -342,7 +343,7 @@ pub(super) const COMPARISONS: &[(&str, Comparison)] = &[
     ("=", Comparison::Equal),
 ];
 
-/// What looks for a text in a column, where in it, and whether it must be there.
+/// Phrases that look for a text in a column: where in it, and whether the text must be there.
 pub(super) const HOLDING: &[(&str, Place, bool)] = &[
     ("starts with", Place::Beginning, true),
     ("start with", Place::Beginning, true),
@@ -382,7 +383,7 @@ pub(super) const HOLDING: &[(&str, Place, bool)] = &[
     ("not ending in", Place::End, false),
 ];
 
-/// What says that something was not done.
+/// Phrases that say that something was not done.
 pub(super) const DENYING: &[&str] = &[
     "have not yet",
     "has not yet",
@@ -397,7 +398,7 @@ pub(super) const DENYING: &[&str] = &[
     "never",
 ];
 
-/// What people do to make a row that refers to them; of which none is turned round ("received").
+/// Verbs for making a row that refers to the one who makes it. None runs the other way, as "received" does.
 pub(super) const DEEDS: &[&str] = &[
     "placed",
     "place",
@@ -422,17 +423,17 @@ pub(super) const DEEDS: &[&str] = &[
     "create",
 ];
 
-/// What says how many rows are wanted, before the number.
+/// Phrases before the number of rows that are wanted.
 pub(super) const LIMITS: &[&str] = &["limited to", "limit to", "limit"];
 
-/// What turns the number before it into a bound.
+/// Phrases that turn the number before them into a bound.
 pub(super) const BOUNDS: &[(&str, Comparison)] = &[
     ("or more", Comparison::AtLeast),
     ("or less", Comparison::AtMost),
     ("or fewer", Comparison::AtMost),
 ];
 
-/// Verbs and comparisons that tell the column, and the comparison where they do.
+/// Verbs and comparisons that imply a column, and the comparison if they imply one, too.
 pub(super) const TELLING: &[(&str, Option<Comparison>, &[&str])] = &[
     ("costing", None, &["price", "cost"]),
     ("that costs", None, &["price", "cost"]),
@@ -466,19 +467,19 @@ pub(super) const TELLING: &[(&str, Option<Comparison>, &[&str])] = &[
     ("lighter than", Some(Comparison::Less), &["weight"]),
 ];
 
-/// Columns of which "over 300" speaks when a table has just one of them.
+/// Words in the names of columns that "over 300" can mean, where a table has just one such column.
 pub(super) const AMOUNTS: &[&str] = &["price", "cost", "amount", "total", "salary", "fee"];
 
-/// Columns that "total" adds up besides.
+/// Words in the names of further columns that "total" can sum.
 pub(super) const QUANTITIES: &[&str] = &[
     "quantity", "qty", "stock", "balance", "value", "unit", "volume", "score", "point", "hour",
     "minute", "duration",
 ];
 
-/// What leads to a row that is referred to, or to a value.
+/// Words that lead to a row that is referred to, or to a value.
 pub(super) const PREPOSITIONS: &[&str] = &["from", "in", "at", "on", "of", "for", "by", "with"];
 
-/// What forms groups.
+/// Phrases that introduce groups.
 pub(super) const PER: &[&str] = &[
     "grouped by",
     "group by",
@@ -494,7 +495,7 @@ pub(super) const PER: &[&str] = &[
     "per",
 ];
 
-/// What arranges rows.
+/// Phrases that introduce an order.
 pub(super) const SORTED: &[&str] = &[
     "ordered by",
     "sorted by",

@@ -1,4 +1,4 @@
-//! What is in stock, by a column of its own or by rows that count it.
+//! What is in stock, by a column of the table or by rows that count it.
 
 use super::filters::{add, is_quantity, led};
 use super::{Draft, Move, Rule};
@@ -37,7 +37,7 @@ fn stock(lexicon: &Lexicon<'_>, draft: &Draft, is_there: bool) -> Option<Filter>
     {
         return Some(Filter::Is(column, is_there));
     }
-    // "How many tents are in stock" asks for pieces, and not for kinds of them.
+    // "How many tents are in stock" asks for pieces, not for kinds.
     if draft.ask == Some(Ask::Count) {
         return None;
     }
@@ -63,7 +63,7 @@ fn positive(column: ColumnRef) -> Filter {
     Filter::Compare(column, Comparison::More, Literal::Number("0".into()))
 }
 
-/// The rows of a table of stocks that refer to these and are not empty.
+/// The rows of the only table of stocks that refers to these whose quantity is above zero.
 fn counted_elsewhere(lexicon: &Lexicon<'_>) -> Option<Children> {
     let mut found = lexicon.all_children().filter_map(|(rows, own, _)| {
         let counts = columns(own, &["quantity", "qty", "stock", "unit"]);
@@ -82,7 +82,7 @@ fn counted_elsewhere(lexicon: &Lexicon<'_>) -> Option<Children> {
     found.next().is_none().then_some(only)
 }
 
-/// The columns that tell how much there is, and not how much there should be.
+/// The columns that tell how much there is, not how much there should be.
 fn columns(lexicon: &Lexicon<'_>, about: &[&str]) -> Vec<ColumnRef> {
     const WANTED: [&str; 7] = [
         "min", "minimum", "max", "maximum", "reorder", "safety", "target",

@@ -1,4 +1,4 @@
-//! What arranges the rows, after the noun: groups, order, the first ones.
+//! Rules for what arranges the rows, after the noun: groups, order and limits.
 
 use super::children::children;
 use super::filters::{before_having, is_quantity, led, tells_an_event};
@@ -13,7 +13,7 @@ use crate::query::{Ask, By, ColumnRef, Filter, Group, Order};
 use crate::schema::Kind;
 use crate::words;
 
-/// A table has a name of at most so many words.
+/// The most words of a table's name.
 const LONGEST_NOUN: usize = 4;
 
 pub(super) const RULES: &[Rule] = &[
@@ -37,7 +37,7 @@ fn ending(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>
     }
 }
 
-/// "What plans are there": each of them once.
+/// "What plans are there": each value once.
 fn existing(draft: &Draft, phrase: &str) -> Option<Draft> {
     let Some(Ask::Columns(columns)) = draft.ask.as_ref().filter(|_| draft.subject.is_none()) else {
         return None;
@@ -76,7 +76,7 @@ fn grouping(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Mov
     }
 }
 
-/// "Closed per year" leaves out what was not closed; that is no share of all.
+/// "Closed per year" leaves out what was not closed, so that it can be no share of all.
 fn happened(lexicon: &Lexicon<'_>, draft: &Draft, time: ColumnRef) -> Option<Draft> {
     if !lexicon.column(time).is_nullable {
         return Some(draft.clone());
@@ -95,7 +95,7 @@ fn by(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     if !is_list && !is_ranking {
         group(lexicon, end, draft, moves);
     }
-    // "Show orders by status" may be either, and so is neither.
+    // "Show orders by status" may be either. Both are read, so that there is no answer.
     let is_shown = draft.ask.is_none() && draft.opening == Opening::Show;
     if is_list || is_ranking || is_shown {
         sort(lexicon, end, draft, moves);
@@ -112,14 +112,14 @@ fn group(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>)
     let mut draft = draft.clone().at(Phase::Tail);
     let is_implied = draft.ask.is_none();
     if is_implied && is_free {
-        // "Users per country" are counted.
+        // "Users per country" asks for their number.
         draft.ask = Some(Ask::Count);
     }
     if draft.asks_for_rows() || !is_free {
         return;
     }
     for column in lexicon.columns(at, &draft.mentioned) {
-        // "Products by price" are more likely to be in order than counted.
+        // "Products by price" is more likely an order than a count for each price.
         let is_order = is_implied && is_quantity(lexicon, column.what);
         if is_divisor(lexicon, column.what) && !is_order {
             let next = grouped(
@@ -156,7 +156,7 @@ fn is_divisor(lexicon: &Lexicon<'_>, column: ColumnRef) -> bool {
     lexicon.column(column).kind != Kind::Other
 }
 
-/// The groups of which the first rows are wanted.
+/// Groups whose first rows are wanted.
 fn first_of_each(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>) {
     for column in lexicon.columns(at, &draft.mentioned) {
         if is_divisor(lexicon, column.what) && !is_quantity(lexicon, column.what) {

@@ -1,4 +1,4 @@
-//! What a number can be compared with: what is in its unit.
+//! Numbers are compared only with columns in the same unit.
 
 use super::filters::is_quantity;
 use crate::lexicon::Lexicon;
@@ -6,7 +6,7 @@ use crate::names::UNIT_MARKS;
 use crate::query::{ColumnRef, Filter};
 use crate::words::{Kind, Word, parts};
 
-/// Parts of the names of columns that hold amounts in a small unit, of which nobody means so many when they give none.
+/// Parts of the names of columns in a small unit. A number without a unit is never meant in one of these.
 const SMALL_UNITS: [&str; 5] = ["cent", "pence", "penny", "minor", "micro"];
 
 /// Parts of the names of columns that hold amounts of money.
@@ -17,7 +17,7 @@ const MONEY: [&str; 27] = [
     "debit", "rent", "bonus", "premium",
 ];
 
-/// Signs of currencies, and the words for these.
+/// Currency signs, and their words.
 const SIGNS: [(char, &str); 3] = [('$', "dollar"), ('€', "euro"), ('£', "pound")];
 
 /// Parts of the names of columns that hold amounts in a currency without a sign of its own.
@@ -26,7 +26,7 @@ const CURRENCIES: [&str; 24] = [
     "krw", "mxn", "nok", "nzd", "pln", "ron", "sek", "sgd", "thb", "uah", "zar",
 ];
 
-/// Whether a filter that some words say compares a number with what is in its unit.
+/// Whether a filter that these words state compares numbers with a column in their unit.
 pub(super) fn is_comparable(lexicon: &Lexicon<'_>, words: &[Word], filter: &Filter) -> bool {
     match filter {
         Filter::Compare(column, ..) | Filter::Between(column, ..) | Filter::OneOf(column, ..) => {
@@ -46,7 +46,7 @@ fn is_small_unit(lexicon: &Lexicon<'_>, column: ColumnRef) -> bool {
     is_quantity(lexicon, column) && name.iter().any(|part| SMALL_UNITS.contains(&part.as_str()))
 }
 
-/// Whether the words say the small unit of the column.
+/// Whether the words name the small unit of the column.
 fn is_said(lexicon: &Lexicon<'_>, words: &[Word], column: ColumnRef) -> bool {
     let name = parts(&lexicon.column(column).name);
     let is_unit = |word: &Word| SMALL_UNITS.contains(&word.stem.as_str());
@@ -55,8 +55,8 @@ fn is_said(lexicon: &Lexicon<'_>, words: &[Word], column: ColumnRef) -> bool {
         .any(|word| is_unit(word) && name.contains(&word.stem))
 }
 
-/// Whether the column may hold amounts in the currency whose sign the amount has. Where there is a column of currencies,
-/// it is one for each row.
+/// Whether the column may hold amounts in the currency of the amount's sign. Not where a column `currency` gives each
+/// row its own.
 fn is_money(lexicon: &Lexicon<'_>, amount: &Word, column: ColumnRef) -> bool {
     let name = parts(&lexicon.column(column).name);
     let has_one = |parts: &[&str]| name.iter().any(|part| parts.contains(&part.as_str()));
