@@ -1,15 +1,15 @@
-//! Where the binaries under test are, and how a command of theirs is run.
+//! Finds the binaries under test, and runs their commands.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-/// The path of `mcp-server` or `mcp-token`, built from the sources as they are now.
+/// The path of `mcp-server` or `mcp-token`, built from the current sources.
 ///
-/// `END_TO_END_BINARIES` names a folder that holds other ones, for trying a release.
+/// `END_TO_END_BINARIES` names a folder with binaries to use instead, for testing a release.
 pub fn binary(name: &str) -> PathBuf {
-    // A failed build is kept as well, so that not every test tries it again.
+    // A failed build is remembered as well, so that not every test tries it again.
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| match std::env::var_os("END_TO_END_BINARIES") {
         Some(folder) => Ok(folder.into()),
@@ -21,7 +21,7 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// Builds into the folder that this test's own executable lies in, with the same profile; a no-op after `./run test`.
+/// Builds with the profile, and into the folder, of this test's own executable; a no-op after `./run test`.
 fn build() -> Result<PathBuf, String> {
     let this = std::env::current_exe().unwrap();
     let folder = this
@@ -54,7 +54,7 @@ pub fn repository() -> &'static Path {
         .expect("tests/ has a parent")
 }
 
-/// A command of one of the binaries that sees nothing of this process's environment and has no input.
+/// A command of one of the binaries, with `PATH` and `HOME` as its only environment and no input.
 pub fn command(name: &str, home: &Path) -> Command {
     let mut command = Command::new(binary(name));
     command
@@ -66,7 +66,7 @@ pub fn command(name: &str, home: &Path) -> Command {
     command
 }
 
-/// What a finished command said.
+/// The exit code and the output of a finished command.
 #[derive(Clone, Debug)]
 pub struct Said {
     /// Its exit code; -1 when a signal ended it.

@@ -15,7 +15,7 @@ pub fn for_localhost() -> Pair {
     for_localhost_until(4096)
 }
 
-/// Makes such a pair that ends when a year begins.
+/// Makes such a pair that expires on 1 January of a year.
 pub fn for_localhost_until(year: i32) -> Pair {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let mut params = CertificateParams::new(names).expect("names are valid");

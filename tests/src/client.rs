@@ -8,10 +8,10 @@ use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 
-/// How long one answer may take; only a hang takes longer.
+/// The read timeout of a connection; only a hang takes longer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
-/// HTTP/1.1 by hand: one connection that is kept, opened again where the server has closed it.
+/// HTTP/1.1 by hand: one connection that is kept, and opened again when the server has closed it.
 pub struct Client {
     address: SocketAddr,
     source: Option<IpAddr>,
@@ -28,12 +28,12 @@ pub struct Request {
     body: Vec<u8>,
 }
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// Names in lower case, in the order they came.
+    /// The headers in the order they came, with names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body, without its transfer coding.
     pub body: Vec<u8>,
@@ -82,7 +82,7 @@ impl Request {
         self
     }
 
-    /// The bytes on the wire; `Host` and `Content-Length` are added unless they are there.
+    /// The bytes on the wire. `Host` and, where one is needed, `Content-Length` are added unless they are there.
     pub fn to_bytes(&self, address: SocketAddr) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
         let has = |wanted: &str| {
@@ -134,7 +134,7 @@ impl Client {
         }
     }
 
-    /// Calls from another address of this machine, of which 127.0.0.0/8 has many.
+    /// Connects from another address of this machine: all of 127.0.0.0/8 are its own.
     #[must_use]
     pub fn calling_from(mut self, source: &str) -> Self {
         self.source = Some(source.parse().expect("an address"));
@@ -163,10 +163,10 @@ impl Client {
         }
     }
 
-    /// Sends a request and reads its answer. A connection that the server closed while it was idle is opened again.
+    /// Sends a request and reads its response. A connection that the server closed while it was idle is opened again.
     ///
     /// # Errors
-    /// When no whole answer comes.
+    /// When no complete response arrives.
     pub fn send(&mut self, request: &Request) -> io::Result<Response> {
         let bytes = request.to_bytes(self.address);
         if self.stream.is_some() {
@@ -178,10 +178,10 @@ impl Client {
         self.exchange(&bytes)
     }
 
-    /// Sends bytes as they are and reads one answer.
+    /// Sends bytes as they are and reads one response.
     ///
     /// # Errors
-    /// When no whole answer comes.
+    /// When no complete response arrives.
     pub fn exchange(&mut self, bytes: &[u8]) -> io::Result<Response> {
         let answered = self.write(bytes).and_then(read_response);
         let stays_open = answered
@@ -193,7 +193,7 @@ impl Client {
         answered
     }
 
-    /// Sends a request and does not wait.
+    /// Sends a request and does not wait for its response.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -202,15 +202,15 @@ impl Client {
         self.write(&bytes).map(|_| ())
     }
 
-    /// Reads an answer to what was sent before.
+    /// Reads a response to what was sent before.
     ///
     /// # Errors
-    /// When no whole answer comes.
+    /// When no complete response arrives.
     pub fn receive(&mut self) -> io::Result<Response> {
         read_response(self.stream.as_mut().expect("something was sent"))
     }
 
-    /// Closes the connection as a client that goes away.
+    /// Closes the connection, as a client does that goes away.
     pub fn hang_up(&mut self) {
         self.stream = None;
     }
@@ -245,7 +245,7 @@ impl Client {
 /// Connects from an address of this machine.
 ///
 /// # Errors
-/// When it is none, or nobody listens.
+/// When it is no address of this machine, or nobody listens at `to`.
 pub fn connect_from(source: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
     let family = match to {
         SocketAddr::V4(_) => AddressFamily::INET,

@@ -16,7 +16,7 @@ pub struct Conversation {
     process: Child,
     input: Option<ChildStdin>,
     output: Receiver<String>,
-    /// What it printed on standard error.
+    /// What the server has printed on standard error.
     pub log: Log,
 }
 
@@ -39,7 +39,7 @@ impl Conversation {
         }
     }
 
-    /// Sends a line: a message, or what is none.
+    /// Sends a line: a message, or anything else.
     pub fn send(&mut self, line: impl Display) {
         let input = self.input.as_mut().expect("it has not ended");
         writeln!(input, "{line}").expect("the server reads");
@@ -54,7 +54,7 @@ impl Conversation {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
-    /// Begins as clients did until 2025: in a revision, with capabilities.
+    /// Initializes a session, as clients did until 2025, with a revision and capabilities.
     pub fn initialize(&mut self, revision: &str, capabilities: &Value) {
         let params = json!({ "protocolVersion": revision, "capabilities": capabilities,
             "clientInfo": { "name": "test", "version": "1" } });
@@ -68,7 +68,7 @@ impl Conversation {
         self.send(json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
     }
 
-    /// Sends a request and receives its answer, before which nothing else may come.
+    /// Sends a request and receives its response, before which no other message may come.
     pub fn ask(&mut self, id: u32, method: &str, params: Value) -> Value {
         self.request(id, method, params);
         let answer = self.receive();
@@ -76,7 +76,7 @@ impl Conversation {
         answer
     }
 
-    /// Ends the input, and waits for the server's end.
+    /// Closes the server's input, and waits until it exits.
     pub fn end(mut self) -> ExitStatus {
         drop(self.input.take());
         self.wait()
@@ -88,7 +88,7 @@ impl Conversation {
         kill_process(pid, Signal::TERM).expect("it is our child");
     }
 
-    /// Waits for the server's end.
+    /// Waits until the server exits. Panics after ten seconds.
     pub fn wait(&mut self) -> ExitStatus {
         wait::until_some("it ends", Duration::from_secs(10), || {
             self.process.try_wait().expect("it is our child")
@@ -103,7 +103,7 @@ impl Drop for Conversation {
     }
 }
 
-/// Hands over the lines as they come, so that a missing one is noticed.
+/// Passes lines on as they come, so that waiting for a missing one can time out.
 fn lines_of(output: ChildStdout) -> Receiver<String> {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {

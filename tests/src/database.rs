@@ -9,7 +9,7 @@ use crate::postgres::Postgres;
 use crate::sql::Sql;
 use crate::wait;
 
-/// A role and what it logs in with.
+/// A role and its password.
 #[derive(Clone, Debug)]
 pub struct Login {
     /// The role.
@@ -136,7 +136,7 @@ fn login(database: &str, suffix: &str) -> Login {
     }
 }
 
-/// Copies the template, made by whoever comes first; its name changes with its content.
+/// Copies the template database, which the first process to need it makes. Its name changes with its content.
 fn copy_template(postgres: &Postgres, admin: &Sql, name: &str) {
     let template = format!("mcptest_template_{:016x}", fnv(sample::SHOP));
     let is_ready =
@@ -148,7 +148,7 @@ fn copy_template(postgres: &Postgres, admin: &Sql, name: &str) {
         }
         admin.run("select pg_advisory_unlock(727401)");
     }
-    // 55006: somebody is still connected to the template, such as its maker or autovacuum.
+    // 55006: something is still connected to the template, such as its maker or autovacuum.
     wait::until(
         "the template can be copied",
         Duration::from_secs(20),

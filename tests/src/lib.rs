@@ -3,9 +3,9 @@
 //! - [`Database`]: a fresh copy of the sample shop in this process's own PostgreSQL, with a reader and an owner role
 //! - [`Setup`]: a configuration and a token file in a folder of their own
 //! - [`World`]: both of them, for tests of what tokens may do
-//! - [`Server`]: a running `mcp-server`, ended with its guard; its log may hold no secret
+//! - [`Server`]: a running `mcp-server`, ended when dropped; its log must hold no secret
 //! - [`Client`]: HTTP by hand, so that tests decide about every byte
-//! - [`Conversation`]: an `mcp-server` over standard input and output
+//! - [`Conversation`]: a client of an `mcp-server` over standard input and output
 //! - [`Sql`]: a blocking connection that sees what the server does to PostgreSQL
 //!
 //! Everything blocks; tests that need many clients start threads. A helper that cannot do its work panics with the
@@ -22,7 +22,7 @@ mod postgres;
 mod server;
 mod setup;
 mod sql;
-/// A server of models; model-client's own tests have it, too.
+/// A stub of a model's server, shared with the tests of model-client.
 #[path = "../../crates/model-client/tests/stub/mod.rs"]
 pub mod stub;
 pub mod wait;

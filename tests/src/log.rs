@@ -10,7 +10,7 @@ pub struct Log(Arc<(Mutex<Lines>, Condvar)>);
 #[derive(Default)]
 struct Lines {
     lines: Vec<String>,
-    /// The streams that may still bring some.
+    /// How many streams may still bring lines.
     open: usize,
 }
 
@@ -56,7 +56,7 @@ impl Log {
         }
     }
 
-    /// Waits for a line that contains `text`, and answers it. Panics after ten seconds.
+    /// Waits for a line that contains `text`, and returns it. Panics after ten seconds.
     pub fn wait_for(&self, text: &str) -> String {
         self.find(Duration::from_secs(10), |line| {
             line.contains(text).then(|| line.to_owned())

@@ -7,24 +7,24 @@ use tokio_postgres::Config;
 use crate::certificate::Pair;
 use crate::sql::Sql;
 
-/// Every private server's folder begins so; what killed test runs left is recognised by it.
+/// The prefix of every private server's folder, by which the leftovers of killed test runs are recognised.
 const FOLDER_PREFIX: &str = "mcp-end-to-end-";
 
 /// A PostgreSQL server of the tests.
 pub struct Postgres {
     /// How a superuser connects, without a database.
     superuser: Config,
-    /// The host and port that a role with a password connects to.
+    /// The host that a role with a password connects to.
     pub host: String,
     /// The TCP port.
     pub port: u16,
-    /// The private cluster; none when a server was named by `MCP_TEST_DATABASE_URL`.
+    /// The private cluster; `None` when `MCP_TEST_DATABASE_URL` names a server.
     cluster: Option<Cluster>,
 }
 
 impl Postgres {
-    /// The server that all tests of this process share: the one that `MCP_TEST_DATABASE_URL` names (a superuser's),
-    /// else a private one. Nothing is ever taken because it happens to answer on some port.
+    /// The server that all tests of this process share: the one that `MCP_TEST_DATABASE_URL` names (for a superuser),
+    /// else a private one. A server is never used just because it answers on some port.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
         SHARED.get_or_init(|| match std::env::var("MCP_TEST_DATABASE_URL") {
@@ -63,7 +63,7 @@ impl Postgres {
         })
     }
 
-    /// A private server that offers TLS, and takes TCP connections from no one who does not use it.
+    /// A private server that offers TLS, and takes TCP connections only with it.
     pub fn with_tls(pair: &Pair) -> Self {
         let mut options = options();
         options.tls = Some(Identity {
@@ -72,7 +72,7 @@ impl Postgres {
         });
         let server = Self::of(Cluster::start(options).unwrap_or_else(|error| panic!("{error}")));
         let sql = server.superuser("postgres");
-        // The file belongs to the server's own user; only the server can be sure to reach it.
+        // The file belongs to PostgreSQL's own user; only the server itself is sure to reach it.
         sql.run(
             "create temporary table hba (line text);
              insert into hba values ('local all all trust'), ('hostssl all all 127.0.0.1/32 scram-sha-256');
@@ -141,7 +141,7 @@ impl Postgres {
             .socket_dir()
     }
 
-    /// Ends the server; every session is closed.
+    /// Stops the server, which closes every session.
     pub fn halt(&mut self) {
         self.cluster.as_mut().expect("the server is private").halt();
     }
@@ -152,7 +152,7 @@ impl Postgres {
         cluster.resume().unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Starts the server again as a standby that has lost its primary: it only reads.
+    /// Starts the server again as a standby that has lost its primary: it is read-only.
     pub fn become_standby(&mut self) {
         let data = self.superuser("postgres").value("show data_directory");
         self.halt();
@@ -161,13 +161,13 @@ impl Postgres {
         self.resume();
     }
 
-    /// Whether databases have to be dropped after use: a private server goes as a whole.
+    /// Whether databases have to be dropped after use: a private server is deleted as a whole.
     pub(crate) fn is_lent(&self) -> bool {
         self.cluster.is_none()
     }
 }
 
-/// PostgreSQL's programs. A machine without them fails the tests: skipping would be green and prove nothing.
+/// PostgreSQL's programs. Without them the tests fail: skipping them would be green and prove nothing.
 pub fn programs() -> Programs {
     let search = Search {
         bin_dir: std::env::var_os("PG_BINDIR").map(Into::into),

@@ -9,10 +9,10 @@ use crate::client::{Client, Request, Response};
 use crate::log::Log;
 use crate::setup::Token;
 
-/// How long a start may take on a machine that does much else.
+/// How long a start may take on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-/// Without a header that names one, a request is served at the first revision, which has no structured content.
+/// Sent as a header: a request without it is served at the first revision, which has no structured content.
 const REVISION: &str = "2025-11-25";
 
 /// A running `mcp-server`. Dropping it ends the process and checks that its output held no secret.
@@ -24,10 +24,10 @@ pub struct Server {
     secrets: Vec<String>,
 }
 
-/// The answer of a tool.
+/// The result of a tool call.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Whether the tool says that it failed.
+    /// Whether the tool reports a failure.
     pub is_error: bool,
     /// Its text, without the fences around data.
     pub text: String,
@@ -58,7 +58,7 @@ impl Server {
             secrets,
         };
         server.address = server.log.find(START_LIMIT, address_in)?;
-        // Over HTTP nothing belongs on standard output, but whatever is there is searched for secrets, too.
+        // Over HTTP nothing belongs on standard output, but if there is something, it is searched for secrets, too.
         let stdout = server.process.stdout.take().expect("it is piped");
         server.log.collect(stdout);
         Ok(server)
@@ -79,14 +79,14 @@ impl Server {
         Client::new(self.address)
     }
 
-    /// Sends one JSON-RPC message with a token, and answers what comes back.
+    /// Sends one JSON-RPC message with a token, and returns the response.
     pub fn post(&self, token: &Token, message: &Value) -> Response {
         self.client()
             .send(&Request::of(token, message))
             .unwrap_or_else(|error| panic!("{error}\n{}", self.log))
     }
 
-    /// Calls a tool, and answers its result.
+    /// Calls a tool, and returns its result.
     pub fn call(&self, token: &Token, tool: &str, arguments: Value) -> Answer {
         let response = self.post(token, &call(tool, arguments));
         assert_eq!(response.status, 200, "{}", response.text());
@@ -98,7 +98,7 @@ impl Server {
         self.call(token, "query_database", json!({ "query": sql }))
     }
 
-    /// Waits for its end, at most `limit`.
+    /// Waits until it exits, for at most `limit`.
     pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + limit;
         loop {
@@ -119,7 +119,7 @@ impl Server {
         kill_process(pid, signal).expect("it is our child");
     }
 
-    /// Adds what the log may not hold.
+    /// Adds a secret that the log must not hold.
     pub fn keep_secret(&mut self, secret: &str) {
         self.secrets.push(secret.to_owned());
     }
@@ -167,7 +167,7 @@ impl Request {
             .header("MCP-Protocol-Version", REVISION)
     }
 
-    /// A call of `query_database`, for who does not wait for its answer or looks at all of it.
+    /// A call of `query_database`, for tests that do not wait for the response or look at all of it.
     pub fn query(token: &Token, sql: &str) -> Self {
         Self::of(token, &call("query_database", json!({ "query": sql })))
     }
@@ -188,7 +188,7 @@ pub fn list_tools() -> Value {
     json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" })
 }
 
-/// What stands between the two lines of a fence, or the text as it is where there are none.
+/// The text between the two lines of a fence, or the whole text where there is no fence.
 ///
 /// # Panics
 /// When a fence is not closed, or closed before its end.
@@ -203,7 +203,7 @@ pub fn unfenced(text: &str) -> &str {
 }
 
 impl Answer {
-    /// Reads the answer to `tools/call`; data without its fence.
+    /// Reads the response to `tools/call`, and takes the fences off its data.
     pub fn read(message: &Value) -> Self {
         let result = &message["result"];
         assert!(result.is_object(), "no result in {message}");
@@ -218,7 +218,7 @@ impl Answer {
         }
     }
 
-    /// Makes sure that the tool says that it failed, and why.
+    /// Asserts that the tool reports a failure, and that its text contains `why`.
     pub fn assert_refused(&self, why: &str) {
         assert!(self.is_error, "{}", self.text);
         assert!(self.text.contains(why), "{}", self.text);

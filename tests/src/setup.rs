@@ -15,22 +15,22 @@ use crate::server::Server;
 pub struct Token {
     /// What a client presents.
     pub secret: String,
-    /// What it is called.
+    /// Its id.
     pub id: String,
     /// The first digits of its hash, enough to remove it by.
     pub hash_prefix: String,
 }
 
-/// A configuration and a token file, in a folder that goes with the value.
+/// A configuration and a token file, in a folder that is deleted with the value.
 pub struct Setup {
     folder: TempDir,
-    /// The configuration as it will be written: YAML, of which JSON is a part.
+    /// The configuration as it will be written: in JSON, which is valid YAML.
     pub config: Value,
     tokens: Vec<Token>,
 }
 
 impl Setup {
-    /// Serves HTTP on a free port of 127.0.0.1, with the given entries of `databases:`.
+    /// Configures HTTP on a free port of 127.0.0.1, with the given entries of `databases:`.
     pub fn new(databases: impl IntoIterator<Item = Value>) -> Self {
         let folder = TempDir::with_prefix("mcp-setup-").expect("a temporary folder");
         let config = json!({
@@ -58,14 +58,14 @@ impl Setup {
         self.path().join("tokens.yaml")
     }
 
-    /// Writes the configuration, and answers where.
+    /// Writes the configuration, and returns the file's path.
     pub fn config_file(&self) -> PathBuf {
         let path = self.path().join("config.yaml");
         fs::write(&path, format!("{:#}\n", self.config)).expect("the folder is ours");
         path
     }
 
-    /// A file of the folder with the given content.
+    /// Writes a file in the folder, and returns its path.
     pub fn file(&self, name: &str, content: &str) -> PathBuf {
         let path = self.path().join(name);
         fs::write(&path, content).expect("the folder is ours");
@@ -112,14 +112,14 @@ impl Setup {
         assert_eq!(said.code, 0, "{}", said.stderr);
     }
 
-    /// Replaces the token file as every careful writer does.
+    /// Replaces the token file by renaming a new one into its place.
     pub fn replace_tokens(&self, text: &str) {
         let part = self.file("tokens.part", text);
         fs::set_permissions(&part, fs::Permissions::from_mode(0o600)).expect("the file is ours");
         fs::rename(part, self.token_file()).expect("the folder is ours");
     }
 
-    /// Has a token end at a second since 1970, which may be sooner than `mcp-token` takes.
+    /// Makes a token expire at a Unix time, in seconds, which may be sooner than `mcp-token` accepts.
     pub fn expire_at(&self, token: &Token, second: u64) {
         let moment = OffsetDateTime::from_unix_timestamp(second.cast_signed())
             .expect("a year of four digits");

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
-/// A blocking connection to PostgreSQL, for watching and preparing.
+/// A blocking connection to PostgreSQL, for preparing data and observing the server.
 pub struct Sql {
     client: Client,
     runtime: Arc<Runtime>,
 }
 
-/// What PostgreSQL had against a statement.
+/// The error of a statement or a connection.
 #[derive(Debug)]
 pub struct SqlError {
-    /// The five-letter code; empty when the connection failed.
+    /// The SQLSTATE, of five characters; empty when PostgreSQL reported none, as when the connection failed.
     pub state: String,
     /// The message.
     pub message: String,
@@ -40,7 +40,7 @@ impl Sql {
     /// Connects.
     ///
     /// # Errors
-    /// With what PostgreSQL or the socket said.
+    /// With the error of PostgreSQL or the socket.
     pub fn connect(config: &Config) -> Result<Self, SqlError> {
         let runtime = Arc::new(
             tokio::runtime::Builder::new_multi_thread()
@@ -54,10 +54,10 @@ impl Sql {
         Ok(Self { client, runtime })
     }
 
-    /// Runs statements and answers the rows of the last one, as `psql` would show their values.
+    /// Runs statements and returns the rows of the last one, with values as `psql` would show them.
     ///
     /// # Errors
-    /// With what PostgreSQL said.
+    /// With the error of PostgreSQL or the connection.
     pub fn rows(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, SqlError> {
         let messages = self.runtime.block_on(self.client.simple_query(sql))?;
         let mut rows = Vec::new();
@@ -77,13 +77,13 @@ impl Sql {
         Ok(rows)
     }
 
-    /// Runs statements that have to work.
+    /// Runs statements that must succeed.
     pub fn run(&self, sql: &str) {
         self.rows(sql)
             .unwrap_or_else(|error| panic!("{error}\n{sql}"));
     }
 
-    /// Runs statements that have to work, and answers the first value of the last one; empty for null or no row.
+    /// Runs statements that must succeed, and returns the first value of the last one; empty for NULL or no row.
     pub fn value(&self, sql: &str) -> String {
         let rows = self
             .rows(sql)

@@ -1,14 +1,14 @@
-//! Waiting for what announces itself by no event.
+//! Polling for what no event announces.
 
 use std::time::{Duration, Instant};
 
-/// Only a hang takes longer.
+/// A limit for waiting that only a hang exceeds.
 pub const HANG: Duration = Duration::from_secs(20);
 
-/// What even a machine that is busy with everything else has to keep of what happens at once.
+/// How long something that happens at once may take, even on a busy machine.
 pub const WORST: Duration = Duration::from_millis(250);
 
-/// Polls until `probe` gives a value, and answers it. Panics after `limit`, naming `what` was awaited.
+/// Polls until `probe` returns a value, and returns it. Panics after `limit`, naming `what` was awaited.
 pub fn until_some<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + limit;
     loop {
@@ -20,7 +20,7 @@ pub fn until_some<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Opt
     }
 }
 
-/// Polls until `probe` holds, and answers how long that took.
+/// Polls until `probe` holds, and returns how long that took. Panics after `limit`.
 pub fn until(what: &str, limit: Duration, mut probe: impl FnMut() -> bool) -> Duration {
     let began = Instant::now();
     until_some(what, limit, || probe().then_some(()));

@@ -1,4 +1,4 @@
-//! Reads what Cargo knows about the workspace, and fails on every dependency that the design does not have.
+//! Reads the workspace's metadata from Cargo, and fails on every dependency that the design does not have.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use std::process::Command;
 use end_to_end::binaries::repository;
 use serde_json::Value;
 
-/// Who may use whom, of our own crates. Whoever is not named on the left stands alone.
+/// Which of our own crates may use which. A crate that is not named on the left stands alone.
 const ARROWS: [(&str, &[&str]); 10] = [
     (
         "mcp-server",
@@ -39,7 +39,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "session-pool",
         ],
     ),
-    // A program of somebody else's, as docs/embedding.md shows it.
+    // Stands for somebody else's program, as in docs/embedding.md.
     (
         "embedding",
         &["mcp-protocol", "pg-tools", "session-pool", "token-store"],
@@ -61,7 +61,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ),
 ];
 
-/// What the tests of a crate may use beyond that: a server to test against.
+/// What the tests of any crate may use as well: a server to test against.
 const TESTS_MAY_USE: &str = "private-postgres";
 
 fn cargo(arguments: &[&str]) -> String {
@@ -131,7 +131,7 @@ fn every_name_in_the_design_is_a_crate() {
     assert!(unknown.is_empty(), "no such crates: {unknown:?}");
 }
 
-/// The names of all that a package is built from, with the features that it asks for itself.
+/// The names of all packages that a package is built from, with the features that it enables itself.
 fn built_from(package: &str) -> BTreeSet<String> {
     let tree = cargo(&[
         "tree",

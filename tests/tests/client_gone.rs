@@ -1,4 +1,4 @@
-//! Who hangs up wants no answer: what runs for them in PostgreSQL is ended.
+//! A client that hangs up wants no answer: what runs for it in PostgreSQL is ended.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
@@ -117,7 +117,7 @@ fn a_statement_that_runs_out_of_time_ends_with_its_connection() {
     let response = client.receive().unwrap();
     assert!(response.text().contains("57014"), "{}", response.text());
     assert_eq!(sleepers(&observer), 0);
-    // Another one may be there, on which it was asked what is locked.
+    // Another connection may be there, on which the server asked what is locked.
     let connection = format!("select count(*) from pg_stat_activity where pid = {pid}");
     wait::until("its connection is closed", Duration::from_secs(2), || {
         observer.value(&connection) == "0"

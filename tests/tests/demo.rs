@@ -1,4 +1,4 @@
-//! `mcp-server demo`: everything set up by one command, and gone with it.
+//! `mcp-server demo`: one command sets everything up, and removes it when it ends.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -67,7 +67,7 @@ fn paste(line: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}\n{line}"))
 }
 
-/// The printed line with another query in it.
+/// Runs the printed line with another query in it.
 fn ask(server: &Server, sql: &str) -> Answer {
     let line = printed_curl(server);
     let (before, rest) = line.split_once("\"query\":\"").unwrap();
@@ -75,7 +75,7 @@ fn ask(server: &Server, sql: &str) -> Answer {
     Answer::read(&paste(&format!("{before}\"query\":\"{sql}\"{after}")))
 }
 
-/// Everything that works in the demo's folder, which is where PostgreSQL's processes work.
+/// PostgreSQL's processes whose working directory is in the demo's folder.
 fn processes_in(folder: &Path) -> Vec<String> {
     fs::read_dir("/proc")
         .unwrap()

@@ -1,4 +1,4 @@
-//! Who guesses tokens is answered late, and then with 429; nobody else notices.
+//! A client that guesses tokens is answered late, and then with 429; nobody else notices.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};

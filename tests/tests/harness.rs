@@ -1,4 +1,4 @@
-//! What the other tests build on, tried by itself.
+//! Tests of what the other tests build on.
 #![allow(clippy::unwrap_used)]
 
 use end_to_end::{Database, Postgres, Sql, certificate};

@@ -33,7 +33,7 @@ fn entry(hosts: &[&Postgres], wanted: &str) -> Value {
     })
 }
 
-/// Starts a server with one database for each kind that may be wanted, and asks each where it is.
+/// Starts a server with one database for each `target_session_attrs`, and asks each for its port.
 fn ports_asked(hosts: &[&Postgres]) -> Vec<(&'static str, Option<u16>)> {
     const WANTED: [&str; 6] = [
         "any",
@@ -58,7 +58,7 @@ fn ports_asked(hosts: &[&Postgres]) -> Vec<(&'static str, Option<u16>)> {
 
 #[test]
 fn a_database_that_cannot_be_reached_is_told_at_the_start() {
-    // Nobody listens on it any more.
+    // A port on which nobody listens any more.
     let port = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -135,7 +135,7 @@ fn when_a_host_goes_down_the_next_one_serves() {
     );
 }
 
-/// Powered off, or behind a firewall that drops everything: it takes connections and says nothing.
+/// Like a host that is powered off, or behind a firewall that drops everything: it takes connections and says nothing.
 #[test]
 fn past_a_silent_host_health_is_what_calls_find() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

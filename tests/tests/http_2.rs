@@ -7,7 +7,7 @@ use std::time::Duration;
 use end_to_end::{Answer, Database, Server, Setup, Sql, Token, call, certificate, wait};
 use serde_json::json;
 
-/// A command that asks for the version to be printed behind the body.
+/// A command that prints the HTTP version after the body.
 fn curl(server: &Server, scheme: &str, token: &Token, sql: &str, options: &[&str]) -> Command {
     let message = call("query_database", json!({ "query": sql }));
     let mut command = Command::new("curl");
@@ -36,7 +36,7 @@ fn curl(server: &Server, scheme: &str, token: &Token, sql: &str, options: &[&str
     command
 }
 
-/// Runs the command and gives the answer, which must have come over HTTP/2.
+/// Runs the command and returns the answer, which must have come over HTTP/2.
 fn answer(mut command: Command) -> Answer {
     let output = command.output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
@@ -80,7 +80,7 @@ fn curl_shows_what_it_is_refused_for() {
     let server = setup.start();
     let message = call("query_database", json!({ "query": "SELECT 1" })).to_string();
     let address = format!("http://localhost:{}", server.address().port());
-    // Each of them may be fast enough by chance.
+    // A single request may be fast enough by chance.
     for _ in 0..20 {
         for (path, status) in [("/mcp/v1", "401"), ("/nowhere", "404")] {
             let output = Command::new("curl")

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use end_to_end::{Database, Setup, Sql, Token, call, wait};
 use serde_json::json;
 
-/// Looks into the test's own database: ids are made from the second, so that another test may have the same.
+/// Looks at the test's own database only: ids are made from the current second, so that another test may have the same.
 fn backends_of(observer: &Sql, token: &Token) -> Vec<String> {
     let sql = format!(
         "select pid from pg_stat_activity where datname = current_database() and application_name = 'mcp/{}' order by 1",

@@ -1,4 +1,4 @@
-//! Metrics: they are in Prometheus' format, and say what was done.
+//! Metrics: they are in Prometheus' format, and count what was done.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,10 +15,10 @@ use token_store::TokenHash;
 /// Only a hang takes longer.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The labels of a sample, by their names.
+/// The labels of a sample: their values by name.
 type Labels = BTreeMap<String, String>;
 
-/// A scrape, taken apart as the description of the format has it (Prometheus, exposition formats, 0.0.4).
+/// A scrape, parsed as the format is specified (Prometheus, exposition formats, version 0.0.4).
 struct Scrape {
     kinds: HashMap<String, String>,
     samples: Vec<(String, Labels, f64)>,
@@ -277,7 +277,7 @@ fn the_counts_are_what_was_done() {
     let none = Request::json(&call("query_database", json!({})));
     assert_eq!(server.client().send(&none).unwrap().status, 401);
     wait::until("all lines are written", LIMIT, || {
-        // What opens the log, the start, the calls, and the refused token.
+        // The line that opens the log, the start, the calls, and the refused token.
         scrape(at).value("mcp_server_audit_lines_total", &[]) == 2.0 + 14.0 + 1.0
     });
 
@@ -430,7 +430,7 @@ fn scrapes_while_many_tokens_call_are_whole_and_never_fall() {
             let calls = scrape(at).sum("mcp_server_token_calls_total");
             assert!(calls >= before, "{calls} after {before}");
             before = calls;
-            // Who does not wait for the answer leaves nothing behind.
+            // A client that does not wait for the response leaves nothing behind.
             let mut gone = Client::new(at);
             gone.send_only(&Request::new("GET", "/metrics")).unwrap();
             gone.hang_up();
@@ -467,7 +467,7 @@ fn the_end_of_the_certificate_in_use_is_told() {
     let server = setup.start();
     let at = address(&server);
     assert_eq!(scrape(at).value(END, &[]), 4_102_444_800.0);
-    // Renewed, and nobody has come since.
+    // The certificate is renewed, and no client has connected since.
     certify_until(&setup, 2101);
     assert_eq!(scrape(at).value(END, &[]), 4_133_980_800.0);
 }

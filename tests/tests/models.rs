@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 const KEY: &str = "sk-canary-embedding";
 
-/// A server that embeds by a stub, whose key it gets by a variable.
+/// A server that gets embeddings from a stub, and the key for it from a variable.
 fn start(database: &Database<'_>, stub: &Stub) -> (Setup, Server, Token) {
     let mut setup = Setup::new([database.entry("shop", &database.reader)]);
     setup.config["embedding"] = json!({

@@ -10,7 +10,7 @@ use end_to_end::{Database, Server, Setup, Token, binaries};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Each client, and the revision that it agrees on with the server.
+/// Each client, and the revision that it negotiates with the server.
 const LADDER: &[(Client, &str)] = &[
     (Client::TypeScript1("sdk-1.10.2"), "2024-11-05"),
     (Client::TypeScript1("sdk-1.11.5"), "2025-03-26"),
@@ -79,7 +79,7 @@ impl Client {
         }
     }
 
-    /// Runs the client and gives what it saw.
+    /// Runs the client and returns what it saw.
     fn run(self, transport: &[&str]) -> Value {
         let output = self.command().args(transport).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
@@ -97,7 +97,7 @@ impl Client {
     }
 }
 
-/// A command that is ended when it hangs, as a client does on an answer that it waits for in vain.
+/// A command with a timeout of 120 seconds: a client that waits in vain for a response hangs.
 fn limited(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("timeout");
     command.arg("120").arg(program);
@@ -200,7 +200,7 @@ fn a_client_with_a_wrong_token_is_told_so_and_does_not_hang() {
     for (client, told) in [
         (Client::TypeScript1("sdk-1.32.2"), "unauthorized"),
         (Client::TypeScript2("auto"), "unauthorized"),
-        // It knows of no error without an id, and says only that there was one.
+        // It does not know errors without an id, and says only that there was one.
         (Client::Python2("auto"), "server returned an error response"),
         (Client::Rust("auto"), "unauthorized"),
     ] {

@@ -1,4 +1,4 @@
-//! Between the server and PostgreSQL stands PgBouncer, which gives each transaction another connection.
+//! PgBouncer stands between the server and PostgreSQL, and gives each transaction another connection.
 #![allow(clippy::unwrap_used)]
 
 use std::fs::{self, Permissions};
@@ -35,7 +35,7 @@ impl Pooler {
             .prefix("mcp-pooler-")
             .tempdir_in("/tmp")
             .unwrap();
-        // As root it changes its user, who has to reach the files.
+        // Started as root, it switches to another user, who has to reach the files.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -84,7 +84,7 @@ impl Pooler {
         pooler
     }
 
-    /// Comes as another program that uses the pooler.
+    /// Connects as another program that uses the pooler.
     fn connect(&self, database: &Database<'_>) -> Result<Sql, SqlError> {
         let reader = &database.reader;
         let mut config = tokio_postgres::Config::new();

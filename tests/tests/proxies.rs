@@ -1,4 +1,4 @@
-//! Behind a proxy: a client is who the proxy says it is, and nobody is whom it would like to be.
+//! Behind a proxy, a client's address is the one that the proxy gives, and none that the client makes up.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -20,14 +20,14 @@ const PROXY: &str = "127.0.0.2";
 const ALICE: &str = "127.0.0.3";
 const BOB: &str = "127.0.0.4";
 
-/// What a proxy does with whom it was called by.
+/// What a proxy does with its client's address.
 #[derive(Clone, Copy)]
 enum Says {
     /// Adds it to `X-Forwarded-For`, as most do.
     XForwardedFor,
     /// Adds it to `Forwarded`.
     Forwarded,
-    /// Passes headers on as they come, as a proxy does that was not told otherwise.
+    /// Passes headers on as they come, as a proxy does without configuration.
     Nothing,
 }
 
@@ -48,7 +48,7 @@ impl Proxy {
                 if stop.load(Ordering::Acquire) {
                     return;
                 }
-                // Whoever hangs up is of no interest.
+                // A client that hangs up here does not matter.
                 std::thread::spawn(move || pass_on(&stream?, source, to, says));
             }
         });
@@ -93,7 +93,7 @@ fn pass_on(client: &TcpStream, source: IpAddr, to: SocketAddr, says: Says) -> io
     })
 }
 
-/// Writes a head anew: who has called stands behind what came in the same header.
+/// Rewrites a head: the client's address is appended to what came in the same header.
 fn added(head: &str, client: IpAddr, says: Says) -> String {
     let (name, said) = match says {
         Says::XForwardedFor => ("x-forwarded-for", client.to_string()),
@@ -122,7 +122,7 @@ fn behind_the_proxy() -> World {
     with("trusted_proxies", json!([PROXY]))
 }
 
-/// Behind the proxy, with one key of `http:` that is set.
+/// A world behind the proxy, with one key of `http:` set.
 fn with(key: &str, value: Value) -> World {
     let mut world = World::serving(|database| [database.entry("shop", &database.reader)]);
     world.setup.config["http"]["trusted_proxies"] = json!([PROXY]);
@@ -158,7 +158,7 @@ fn a_token_is_used_from_the_addresses_of_clients_whatever_they_say() {
     for headers in forged {
         let through = send(&mut proxy.client(ALICE), &token, headers);
         assert_eq!(through.status, 403, "{headers:?}: {}", through.text());
-        // Whoever is no trusted proxy speaks for itself, whatever it sends.
+        // A caller that is no trusted proxy speaks only for itself, whatever it sends.
         let direct = send(&mut server.client(), &token, headers);
         assert_eq!(direct.status, 403, "{headers:?}: {}", direct.text());
         let own = Client::new(server.address()).calling_from(BOB);
@@ -182,7 +182,7 @@ fn the_one_header_that_is_configured_is_believed() {
         let through = send(&mut proxy.client(ALICE), &token, &[forged]);
         assert_eq!(through.status, expected, "{forged:?}: {}", through.text());
     }
-    // The other header comes as the client has sent it.
+    // The other header arrives as the client sent it.
     let other = Proxy::before(&server, Says::XForwardedFor);
     let through = send(&mut other.client(BOB), &token, &[]);
     assert_eq!(through.status, 400, "{}", through.text());
@@ -214,7 +214,7 @@ fn a_proxy_that_does_not_say_who_calls_is_told_so() {
             assert!(through.text().contains(told), "{}", through.text());
         }
     }
-    // To ask how the server is needs no client.
+    // The health check needs no known client.
     let health = proxy.client(ALICE).send(&Request::new("GET", "/health"));
     assert_eq!(health.unwrap().status, 200);
 }

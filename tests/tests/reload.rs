@@ -1,4 +1,4 @@
-//! The configuration is changed while the server runs: new calls are on the new databases at once, running ones end in peace.
+//! The configuration changes while the server runs: new calls use the new databases at once, and running calls finish.
 #![allow(clippy::unwrap_used)]
 
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 const NAME: &str = "SELECT current_database()";
 
-/// Writes the configuration anew, and waits until the server says what it made of it.
+/// Rewrites the configuration, and waits until the server logs the outcome.
 fn reload(setup: &Setup, server: &Server, told: &str) {
     let before = server.log.count(told);
     setup.config_file();
@@ -39,7 +39,7 @@ fn asleep(observer: &Sql, token: &Token) -> usize {
     observer.value(&sql).parse().unwrap()
 }
 
-/// Begins a statement on a database that takes long, and waits until PostgreSQL runs it.
+/// Begins a long statement on a database, and waits until PostgreSQL runs it.
 fn begin_sleeping(
     server: &Server,
     token: &Token,
@@ -154,7 +154,7 @@ fn a_database_that_stays_as_it_was_keeps_its_connections() {
     reload(&setup, &server, "databases changed: two");
     assert_eq!(on(&server, &token, "one", pid).value(), &first);
     assert_ne!(on(&server, &token, "two", pid).value(), &second);
-    // What a query may not name is asked anew, too.
+    // What a query may not name is determined anew, too.
     let lock = "SELECT pg_try_advisory_lock(1)";
     assert!(on(&server, &token, "two", lock).is_error);
     setup.config["databases"][1]["allow_functions"] = json!(["pg_try_advisory_lock"]);
@@ -360,7 +360,7 @@ fn a_hangup_reads_the_password_of_a_tokens_own_role_again() {
     server.log.wait_for("no database changed");
     let pid = "SELECT pg_backend_pid()";
     let before = server.query(&token, pid).value().clone();
-    // Read again and found as it was, it ends nothing.
+    // When everything is read again and has not changed, nothing ends.
     server.signal(Signal::HUP);
     wait::until("it is read again", HANG, || {
         server.log.count("no database changed") == 2

@@ -11,7 +11,7 @@ fn start(database: &Database<'_>) -> (Setup, Server, Token) {
     (setup, server, token)
 }
 
-/// One value of every type that PostgreSQL comes with, and of some that are made of them.
+/// One value of every type that PostgreSQL comes with, and of some that are composed of them.
 #[rustfmt::skip]
 const VALUES: &[&str] = &[
     "true", "false", "NULL::bool", "32767::int2", "(-2147483648)::int4", "9223372036854775807::int8",
@@ -67,7 +67,7 @@ fn every_type_is_shown_as_psql_shows_it() {
             number => Some(number.to_string()),
         };
         match (structured, shown) {
-            // A number may be spelled otherwise in JSON, but must be the same number.
+            // A number may be written differently in JSON, but must be the same number.
             (Some(read), Some(shown)) if read != shown => {
                 assert_eq!(
                     read.parse::<f64>().ok(),

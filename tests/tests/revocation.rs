@@ -111,7 +111,7 @@ fn no_request_that_is_sent_after_the_command_returned_is_accepted() {
             });
             setup.remove_token(&token);
             let removed = Instant::now();
-            // Long enough for many requests more; there is no event for "nothing was accepted".
+            // Long enough for many more requests; there is no event for "nothing was accepted".
             std::thread::sleep(Duration::from_millis(300));
             for common in [&own, &foreign] {
                 common.stop.store(true, Ordering::Relaxed);
@@ -157,7 +157,7 @@ fn no_request_that_is_sent_after_the_command_returned_is_accepted() {
     );
 }
 
-/// Lets `statements` run at once for a token, and answers for each client whether it was told that it was over.
+/// Calls `then` while that many statements of a token run, and returns for each client whether it got 401.
 fn while_running<T>(
     server: &Server,
     token: &Token,

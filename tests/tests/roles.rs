@@ -1,4 +1,5 @@
-//! Roles of tokens' own: what `add --create-role` prints is right for psql as it is, and what `--apply` began it ends or takes back.
+//! Roles of tokens' own: what `add --create-role` prints works in psql unchanged, and `--apply` finishes what it began
+//! or takes it back.
 #![allow(clippy::unwrap_used)]
 
 use std::process::{Command, Output};
@@ -6,7 +7,7 @@ use std::process::{Command, Output};
 use end_to_end::{Database, Login, Setup, binaries};
 use serde_json::{Value, json};
 
-/// A name that is no name in most grammars.
+/// A name that must be quoted in most grammars.
 const ODD: &str = "we=ird '\\ \"x";
 
 struct World {
@@ -16,7 +17,7 @@ struct World {
 }
 
 impl World {
-    /// With a database of that name, where there is no schema `shop`.
+    /// With a second database of such a name, which has no schema `shop`.
     fn new() -> Self {
         let database = Database::fresh();
         let odd = format!("{ODD} {}", database.name);
@@ -71,7 +72,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// One test, as the names of roles are made from the second and the tests of this file share a server.
+/// One test, because role names are made from the current second and the tests of this file share a server.
 #[test]
 fn a_role_of_a_tokens_own_is_made_whole_or_not_at_all() {
     let world = World::new();
@@ -105,7 +106,7 @@ fn a_printed_script_runs_as_whom_psql_was_told_to_be_and_ends_at_its_first_mista
     let done = run();
     assert!(done.status.success(), "{}", said(&done));
     assert!(world.exists(role));
-    // A role that is there has a password that this token does not know: nothing may be granted to it.
+    // A role that already exists has a password that this token does not know: nothing may be granted to it.
     let again = run();
     assert_eq!(again.status.code(), Some(3), "{}", said(&again));
     assert_eq!(said(&again).matches("ERROR").count(), 1, "{}", said(&again));
@@ -130,10 +131,10 @@ fn what_was_applied_before_a_failure_is_taken_back(world: &World, admin: &Login)
     assert!(failed.stderr.ends_with(expected), "{}", failed.stderr);
     assert_eq!(world.roles(), before);
     let listed = world.setup.mcp_token(&["list"]);
-    // The printed one.
+    // Only the token whose role was printed.
     assert!(listed.stdout.contains("Total tokens: 1"));
 
-    // What was applied and could not be shown is nobody's.
+    // A token that could not be shown is of use to nobody: it and its role are taken back.
     let full = std::fs::File::options().write(true).open("/dev/full");
     let words = [&ADD[..], &["--database", "shop", "--apply"]].concat();
     let mut command = world.setup.command("mcp-token", &words);
@@ -157,7 +158,7 @@ fn what_was_applied_before_a_failure_is_taken_back(world: &World, admin: &Login)
 }
 
 fn what_cannot_be_granted_is_told(world: &World) {
-    // It makes roles, and has rights of its own without the right to grant them.
+    // It may make roles, and has rights of its own that it may not grant.
     let maker = world.database.role("maker", "createrole");
     let admin = world.database.superuser();
     let (database, role) = (quoted(&world.database.name), &maker.role);
@@ -175,7 +176,7 @@ fn what_cannot_be_granted_is_told(world: &World) {
     };
     let refused = apply();
     assert_eq!(refused.code, 1);
-    // And not what PostgreSQL warned of before it.
+    // Only the error is told, and no warning before it.
     let reason = "ERROR:  permission denied for ";
     assert!(refused.stderr.contains(reason), "{}", refused.stderr);
     assert!(!refused.stderr.contains("WARNING"), "{}", refused.stderr);

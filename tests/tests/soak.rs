@@ -21,7 +21,7 @@ const GREEDY: (usize, usize) = (4, 8);
 /// Callers that go through all other tokens.
 const WANDERERS: usize = 40;
 
-/// Numbers that are the same whenever the seed is (xorshift).
+/// Random numbers that depend only on the seed (xorshift).
 struct Dice(u64);
 
 impl Dice {
@@ -40,7 +40,7 @@ fn number_from(variable: &str, default: u64) -> u64 {
 /// Everything that the threads of the test share.
 struct World {
     tokens: Vec<Token>,
-    /// Tokens before this one of `order` are taken away, or just being so.
+    /// The order in which tokens are removed: those before index `removed` are gone, or are just being removed.
     order: Vec<usize>,
     removed: AtomicUsize,
     stop: AtomicBool,
@@ -48,7 +48,7 @@ struct World {
     refused: AtomicUsize,
     served: Vec<AtomicUsize>,
     slowest: Mutex<Duration>,
-    /// Each connection that answered, by its process and start, and whose it was.
+    /// The token that each connection belonged to, by the backend's process id and start.
     owners: Mutex<HashMap<String, usize>>,
 }
 
@@ -58,7 +58,7 @@ impl World {
         self.order[..removed].contains(&token)
     }
 
-    /// Calls as a token, and checks that it sees itself and nobody else.
+    /// Calls as a token, and checks that it sees nothing of any other.
     fn call(&self, client: &mut Client, token: usize) {
         let id = &self.tokens[token].id;
         let sql = format!(
@@ -133,7 +133,7 @@ fn write_tokens<'a>(setup: &Setup, tokens: impl Iterator<Item = &'a Token>) {
     std::fs::rename(new, setup.token_file()).unwrap();
 }
 
-/// Takes tokens away, one every now and then, and sees that nothing of them is left.
+/// Removes tokens, one every now and then, and checks that nothing of them is left.
 fn revoke(world: &World, setup: &Setup, database: &Database<'_>, dice: &mut Dice) -> Duration {
     let observer = database.superuser();
     let mut slowest = Duration::ZERO;
@@ -157,7 +157,7 @@ fn revoke(world: &World, setup: &Setup, database: &Database<'_>, dice: &mut Dice
     slowest
 }
 
-/// Counts the server's connections until the end; gives the most that there were.
+/// Counts the server's connections until the end, and returns the highest number.
 fn count(world: &World, database: &Database<'_>) -> usize {
     let observer = database.superuser();
     let mut most = 0;
@@ -199,7 +199,7 @@ fn two_thousand_tokens_share_forty_connections_and_nothing_else() {
     for at in (1..order.len()).rev() {
         order.swap(at, dice.below(at + 1));
     }
-    // The greedy ones are never taken away.
+    // The greedy tokens come last, and are never removed.
     order.extend(0..GREEDY.0);
     let world = World {
         served: tokens.iter().map(|_| AtomicUsize::new(0)).collect(),
@@ -232,7 +232,7 @@ fn two_thousand_tokens_share_forty_connections_and_nothing_else() {
             callers.push(scope.spawn(move || {
                 while !world.stop.load(Ordering::Relaxed) {
                     let turn = next.fetch_add(1, Ordering::Relaxed);
-                    // Some calls are those of the tokens that are being taken away just now.
+                    // Some calls use the tokens that are just being removed.
                     let at = match turn % 8 {
                         0 => world.removed.load(Ordering::SeqCst) + turn / 8 % 3,
                         1 => world.removed.load(Ordering::SeqCst).saturating_sub(1),

@@ -32,7 +32,7 @@ fn is_there(observer: &Sql, pid: i64) -> bool {
     observer.value(&sql) == "1"
 }
 
-/// A client until 2025, in a session of the protocol's.
+/// A client of a revision until 2025, in a session of the protocol.
 struct Old<'a> {
     server: &'a Server,
     token: &'a Token,
@@ -304,14 +304,14 @@ fn a_call_that_does_not_end_well_takes_the_session_with_it() {
     let old = Old::begin(&server, &token);
     let endless = "SELECT pg_sleep(60)";
 
-    // Out of time.
+    // The statement times out.
     old.write("CREATE TEMP TABLE mine AS SELECT 1 AS n");
     old.read(endless).assert_refused("57014");
     old.read("SELECT n FROM mine")
         .assert_refused("what was in the session is gone");
     old.read("SELECT n FROM mine").assert_refused("42P01");
 
-    // The connection is ended in PostgreSQL.
+    // PostgreSQL ends the connection.
     old.write("CREATE TEMP TABLE mine AS SELECT 1 AS n");
     let pid = old.pid();
     observer.run(&format!("select pg_terminate_backend({pid})"));

@@ -116,7 +116,7 @@ fn a_stopped_server_answers_what_runs_and_cancels_its_statement() {
     let told = answer["error"]["message"].as_str().unwrap();
     assert!(told.starts_with("the server stops"), "{answer}");
     assert_eq!(server.wait().code(), Some(0));
-    // Clients kill it two seconds after they told it to stop.
+    // Clients kill a server two seconds after telling it to stop.
     assert!(begun.elapsed() < Duration::from_secs(2));
     wait::until("it is cancelled", Duration::from_secs(1), || !running());
 }
@@ -153,7 +153,7 @@ fn a_change_of_a_table_is_told_to_who_subscribed_to_it() {
     server.ask(4, "resources/unsubscribe", json!({ "uri": USERS }));
     owner
         .run("ALTER TABLE shop.users DROP COLUMN fresh; ALTER TABLE shop.orders DROP COLUMN other");
-    // Whatever is told of the first change would come with what is told of the second, or before.
+    // A notification of the first change would come with that of the second, or before it.
     assert_eq!(server.receive()["params"]["uri"], ORDERS);
     server.ask(5, "ping", json!({}));
 }

@@ -1,4 +1,4 @@
-//! Every tool over HTTP, as a client sees it: listed, called, and answered as it was promised.
+//! Every tool over HTTP, as a client sees it: listed, called, and answering as promised.
 #![allow(clippy::unwrap_used)]
 
 use end_to_end::{Answer, Database, Postgres, Server, Setup, Token, call, unfenced};
@@ -293,7 +293,7 @@ fn later_pages_read_neither_the_rows_before_them_nor_count_them() {
         }
         assert_eq!(ids.len(), 13_000, "{query}");
         assert!(ids.windows(2).all(|two| two[1] - two[0] == step), "{query}");
-        // What ran over the table, with how many rows and blocks it read.
+        // The statements that read the table, and how many rows and blocks they read.
         let ran = superuser
             .rows(
                 "select query, calls, rows, (shared_blks_hit + shared_blks_read) / calls

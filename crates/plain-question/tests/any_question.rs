@@ -1,4 +1,4 @@
-//! Whatever is asked of whatever schema: there is an end, and what comes out is one SELECT.
+//! Whatever is asked of whatever schema, reading it ends, and an answer is one SELECT.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use plain_question::{Column, ForeignKey, Kind, Schema, Table, nearest_first, translate};
 use proptest::prelude::*;
 
-/// Names and values that would do harm, were they not quoted.
+/// Names and values that would do harm if they were not quoted.
 const ODD: [&str; 6] = [
     "a\"b",
     "it's",
@@ -206,12 +206,12 @@ fn words() -> impl Strategy<Value = String> {
     prop::collection::vec(word, 0..12).prop_map(|words| words.join(" "))
 }
 
-/// What may stand outside of quotes.
+/// The words that may stand outside quotes.
 const SQL_WORDS: &str = "SELECT DISTINCT AS FROM JOIN LEFT ON WHERE AND IN NOT IS NULL TRUE BETWEEN EXISTS GROUP BY ORDER DESC \
     NULLS LAST LIMIT FETCH FIRST ROWS WITH TIES CASE WHEN THEN ELSE END DATE E t c p0 p1 count avg sum min max date_trunc \
     make_date extract year month current_date now interval int ILIKE percentile_cont WITHIN OVER PARTITION rank";
 
-/// Leaves out quoted names and texts; `None` where a quote has no end.
+/// Removes quoted names and texts; `None` where a quote has no end.
 fn without_quoted(sql: &str) -> Option<String> {
     let mut out = String::new();
     let mut rest = sql;
@@ -383,7 +383,7 @@ fn no_question_of_a_large_schema_takes_long() {
     ] {
         assert!(translate(&question, &schema).is_err(), "{question}");
     }
-    // They took minutes, although each table's part of it was bounded.
+    // This took minutes when only each table's share of the work was bounded.
     assert!(began.elapsed() < Duration::from_secs(40));
 }
 

@@ -1,4 +1,4 @@
-//! Rows that are called by a number, and pairs of rows.
+//! Rows that are identified by a number, and pairs of rows.
 #![allow(clippy::unwrap_used)]
 
 mod common;

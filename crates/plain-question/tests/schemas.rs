@@ -1,4 +1,4 @@
-//! The same questions on schemas whose makers had other habits.
+//! The same questions on schemas whose authors had other habits.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -44,7 +44,7 @@ fn active_users_are_found_in_many_schemas_and_not_guessed_in_others() {
         ),
         // Nothing is known of what the column holds.
         ("users", vec![column("status", Kind::Text)], None),
-        // Whoever is not deleted may still be banned.
+        // A user who is not deleted may still be banned.
         ("users", vec![deleted_at()], None),
         // Which of the two?
         (
@@ -173,7 +173,7 @@ fn what_tempts_to_guess_is_declined() {
         "unpaid invoices",
         // When they were opened is said as well.
         "tickets opened and closed today",
-        // A column or a sum; counted or summed up.
+        // A column or a sum; a count or a sum.
         "total of invoices",
         "total invoices",
         // Groups or an order.

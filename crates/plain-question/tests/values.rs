@@ -1,4 +1,4 @@
-//! Which column a value or an amount is of, and what is said of rows by it.
+//! Which column a value or an amount belongs to, and what it says of rows.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -229,7 +229,7 @@ fn what_is_unknown_is_none_of_what_is_denied() {
     }
 }
 
-/// Amounts in cents, in a currency, and in nothing that is said.
+/// Amounts in cents, in a currency, and in a unit that the schema does not give.
 fn amounts() -> Schema {
     let table = |name: &str, columns: Vec<Column>| schema(name, columns).tables.remove(0);
     let buyers = table("buyer", vec![]);

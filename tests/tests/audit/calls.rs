@@ -1,4 +1,4 @@
-//! The lines of calls and of refused tokens, and what is in none of them.
+//! The lines for calls and for refused tokens, and what none of them may hold.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -39,7 +39,7 @@ fn a_server_that_is_killed_in_the_middle_of_calls_leaves_a_log_that_goes_on() {
     assert!(said.stdout.contains(told), "{}", said.stdout);
 }
 
-/// Sends up to 1,000 calls, until there is nobody left who answers.
+/// Sends up to 1,000 calls, until nobody answers any more.
 fn hammer(mut client: Client, token: &Token, answered: &AtomicUsize) {
     let request = Request::query(token, "SELECT 1");
     for _ in 0..1_000 {
@@ -188,7 +188,7 @@ fn a_log_that_is_rotated_under_load_loses_nothing() {
             let name = world.setup.path().join(format!("audit.{rotation}"));
             fs::rename(world.file(), &name).unwrap();
             old.push(name.to_str().unwrap().to_owned());
-            // Whoever asks twice gets one new file.
+            // Two signals in a row give one new file.
             server.signal(Signal::HUP);
             server.signal(Signal::HUP);
             wait::until("there is a new file", LIMIT, || {

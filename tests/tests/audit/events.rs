@@ -1,4 +1,4 @@
-//! The lines of what happens beside calls: sessions that end, resources that are followed, databases that change.
+//! The lines for what happens outside calls: sessions that end, resources that are followed, databases that change.
 
 use std::fs;
 
@@ -40,7 +40,7 @@ fn a_token_that_expires_with_connections_is_told_once_and_at_its_hour() {
     running
         .send_only(&Request::query(&busy, "SELECT pg_sleep(60)"))
         .unwrap();
-    // Nobody asks anything at that time.
+    // No request arrives at that time.
     wait::until("both ends are told", LIMIT, || {
         ended(&world.lines()).len() == 2
     });
@@ -98,7 +98,7 @@ fn why_a_session_ended_is_told() {
     server.log.wait_for(&format!("1 removed: {}", removed.id));
     for arguments in [
         &["edit", &narrowed.id, "--schemas", "shop"][..],
-        // A secret that is good for an hour more takes nothing from anybody, and a tool only its calls.
+        // A rotation with an hour of grace ends nothing, and a tool that is taken away ends only its calls.
         &["rotate", &rotated.id, "--grace", "1h"],
         &["edit", &rotated.id, "--tools", "query_database"],
     ] {

@@ -1,4 +1,4 @@
-//! The audit log: what is in it, what never is, and what becomes of it when its file cannot be written.
+//! The audit log: what is in it, what never is, and what happens when its file cannot be written.
 #![allow(clippy::unwrap_used)]
 
 mod calls;

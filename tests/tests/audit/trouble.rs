@@ -1,4 +1,4 @@
-//! A file that cannot be written.
+//! An audit log whose file cannot be written.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::world::{LIMIT, World, of, stop};
 
-/// Lets the files of a process grow no further than to so many bytes, as a full disk does.
+/// Limits the size, in bytes, of the files that the server writes, to act as a full disk.
 fn limit(server: &Server, most: Option<u64>) {
     let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap());
     let maximum = getrlimit(Resource::Fsize).maximum;
@@ -41,7 +41,7 @@ fn a_full_disk_loses_lines_loudly_and_calls_go_on() {
         Some(fs::metadata(world.file()).unwrap().len() + 100),
     );
     let mut calls = 1;
-    // It is tried again some times meanwhile.
+    // Long enough for some further attempts to write.
     let begin = Instant::now();
     while calls < 40 || begin.elapsed() < Duration::from_millis(1_500) {
         assert!(!server.query(&world.token, "SELECT 1").is_error);
@@ -135,7 +135,7 @@ fn where_calls_are_refused_without_a_line_none_runs_without_one() {
                 }
             });
         }
-        // The disk is full and has room again, in the middle of lines.
+        // The disk fills up in the middle of a line, and then has room again.
         for part in 1..10 {
             wait::until("calls are answered", LIMIT, || {
                 done.load(Ordering::Relaxed) > part * CALLERS * CALLS / 10

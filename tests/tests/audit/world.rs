@@ -62,7 +62,7 @@ pub(crate) fn of<'a>(lines: &'a [Value], event: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["event"] == event).collect()
 }
 
-/// Ends the server as an operator does; gives the hash that it told.
+/// Stops the server as an operator does, and returns the chain's last hash, which it logs.
 pub(crate) fn stop(mut server: Server) -> String {
     server.signal(Signal::TERM);
     assert!(server.wait(LIMIT).unwrap().success());

@@ -146,7 +146,7 @@ fn a_bomb_of_aliases_is_refused_at_once() {
         ));
     }
     let nested = "[".repeat(500_000);
-    // Built before the time is taken.
+    // Built before time is measured.
     end_to_end::binaries::binary("mcp-server");
     for text in [bomb.as_str(), nested.as_str()] {
         let began = Instant::now();

@@ -209,7 +209,7 @@ fn every_wrong_message_gets_its_code() {
     }
 }
 
-/// Sends bytes on a connection of their own, and answers what came back until the server closed it, or a second passed.
+/// Sends bytes on a new connection, and returns what came back until the server closed it or a second passed.
 fn raw(server: &Server, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream

@@ -1,4 +1,4 @@
-//! The configuration's syntax, the token file's format and where it lies.
+//! The configuration's syntax, and the token file's format and location.
 
 use std::fs;
 

@@ -2,7 +2,7 @@
 //! against the real binaries.
 //!
 //! Command lines run verbatim through a shell, in a folder whose `bin/pgedge-postgres-mcp` is this project's
-//! `mcp-server`. Only what has to be a fact of the machine is put in its place: ports, paths, tokens.
+//! `mcp-server`. Only what depends on the machine is replaced: ports, paths, tokens.
 #![allow(clippy::unwrap_used)]
 
 mod clients;

@@ -7,14 +7,14 @@ use end_to_end::{Request, list_tools, wait};
 
 use crate::world::{DOCUMENT_FILE, World};
 
-/// The last words of `-add-token`.
+/// The last lines that `-add-token` prints.
 const WARNING: [&str; 3] = [
     "Store this token securely. It cannot be retrieved later.",
     "Warning",
     "The generated token is shown only once. Save it immediately!",
 ];
 
-/// Every line of the document that adds a token without a prompt, and how many days it makes it last.
+/// Every line of the document that adds a token without a prompt, and the token's lifetime in days.
 #[rustfmt::skip]
 const ADDING: [(&str, Option<u32>); 10] = [
     ("./bin/pgedge-postgres-mcp -add-token \\\n-token-note \"Web App - Q4 2024\" \\\n-token-expiry \"90d\"", Some(90)),

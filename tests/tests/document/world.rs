@@ -42,7 +42,7 @@ impl World {
             secrets: vec![DOCUMENT_TOKEN.into()],
         };
         fs::create_dir(world.path("bin")).unwrap();
-        // A file of its own, not a symbolic link: defaults lie beside the binary.
+        // A file of its own, not a symbolic link: default files are looked for beside the binary.
         let program = world.path("bin/pgedge-postgres-mcp");
         if fs::hard_link(binary("mcp-server"), &program).is_err() {
             fs::copy(binary("mcp-server"), &program).unwrap();
@@ -114,7 +114,7 @@ impl World {
         run(self.shell(line))
     }
 
-    /// Runs a line that has to work, and answers its standard output.
+    /// Runs a line that must succeed, and returns its standard output.
     pub(crate) fn output(&self, line: &str) -> String {
         let said = self.run(line);
         assert_eq!(said.code, 0, "{line}\n{}{}", said.stdout, said.stderr);
@@ -137,7 +137,7 @@ impl World {
         Server::start(self.shell(&format!("exec {line}")), secrets)
     }
 
-    /// Puts the server's port, and a token, in the place of the document's.
+    /// Replaces the document's port and token with the server's port and the given token.
     pub(crate) fn filled(&self, text: &str, server: &Server, token: &str) -> String {
         text.replace(
             "localhost:8080",

@@ -6,7 +6,7 @@ use std::path::Path;
 use end_to_end::{Postgres, Sql};
 use tempfile::TempDir;
 
-/// What is looked at, by name. Each gives one text.
+/// What is looked at: a name, and a query that returns one text.
 #[rustfmt::skip]
 const PARTS: &[(&str, &str)] = &[
     ("a table's rows", "select md5(string_agg(t::text, ',' order by id)) from target.plain t"),
@@ -60,7 +60,7 @@ pub(crate) struct Fingerprint {
     victim: Sql,
 }
 
-/// What a look gave.
+/// The result of one look.
 pub(crate) struct Print(BTreeMap<&'static str, String>);
 
 impl Fingerprint {

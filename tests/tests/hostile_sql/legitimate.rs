@@ -94,7 +94,7 @@ pub(crate) const ENDLESS: &[&str] = &[
     "SELECT count(*) FROM shop.page_views a, shop.page_views b WHERE a.milliseconds + b.milliseconds = -1",
 ];
 
-/// Queries with too much to say, and the limit of rows that they are asked with.
+/// Queries whose results are too large, and the row limit that they are sent with.
 #[rustfmt::skip]
 pub(crate) const LARGE: &[(&str, u32)] = &[
     ("SELECT repeat('x', 100 * 1024 * 1024)", 1),

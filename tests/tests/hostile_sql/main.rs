@@ -61,14 +61,14 @@ impl Target {
         }
     }
 
-    /// The words in a probe that stand for something of this run.
+    /// Replaces the placeholders in a probe.
     fn fill(&self, sql: &str) -> String {
         sql.replace("{folder}", &self.fingerprint.folder().display().to_string())
             .replace("{victim}", &self.fingerprint.victim_pid())
             .replace("{database}", &self.database.name)
     }
 
-    /// Sends one statement as each role, through each tool that takes one; answers what was wrong with the outcome.
+    /// Sends one statement as each role, through each tool that takes one; returns what was wrong with the outcome.
     fn attack(&self, sql: &str) -> Vec<String> {
         let sql = self.fill(sql);
         let mut findings = Vec::new();
@@ -94,8 +94,8 @@ impl Target {
         findings
     }
 
-    /// Sends many disguises of one statement as the superuser, and looks once after them all. Some may be answered: a
-    /// subquery whose result is not needed is never run.
+    /// Sends many disguises of one statement as the superuser, and takes one fingerprint after them all. Some may be
+    /// answered: a subquery whose result is not needed is never run.
     fn attack_in_disguise(&self, sql: &str) -> Vec<String> {
         let (_, superuser) = &self.tokens[0];
         let before = self.fingerprint.take(&self.observer);

@@ -1,6 +1,6 @@
-//! Disguises: the same statement in other clothes.
+//! Disguises: the same statement in other forms.
 
-/// Ways to dress a statement. None of them makes an acceptable query of a bad one.
+/// Ways to disguise a statement. None of them makes a bad statement an acceptable query.
 pub(crate) fn of(sql: &str) -> Vec<String> {
     vec![
         sql.to_uppercase()
@@ -41,7 +41,7 @@ pub(crate) fn of(sql: &str) -> Vec<String> {
     ]
 }
 
-/// Ways to put a statement where a condition is asked for.
+/// Ways to put a statement where a condition is expected.
 pub(crate) fn conditions(sql: &str) -> Vec<String> {
     vec![
         format!("EXISTS ({sql})"),

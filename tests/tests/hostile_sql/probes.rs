@@ -1,6 +1,7 @@
 //! Statements that would change, or give away, something if they got through.
 //!
-//! `{folder}` is a folder that PostgreSQL may write to, `{victim}` another session's process, `{database}` the database.
+//! `{folder}` is a folder that PostgreSQL may write to, `{victim}` the process id of another session, `{database}` the
+//! database's name.
 
 #[rustfmt::skip]
 pub(crate) const PROBES: &[&str] = &[
@@ -169,7 +170,7 @@ pub(crate) const PROBES: &[&str] = &[
     "EXPLAIN ANALYZE EXECUTE hacked",
     "EXPLAIN (ANALYZE, BUFFERS) WITH w AS (DELETE FROM target.plain RETURNING 1) SELECT * FROM w",
 
-    // Functions of the system that do things.
+    // System functions with side effects.
     "SELECT pg_notify('hacked', 'x')",
     "SELECT pg_advisory_lock(1)",
     "SELECT pg_try_advisory_lock(1)",
@@ -250,7 +251,7 @@ pub(crate) const PROBES: &[&str] = &[
     "SELECT dblink_send_query('c', 'SELECT 1')",
     "SELECT postgres_fdw_disconnect_all()",
 
-    // Names in disguise.
+    // Disguised names.
     "SELECT U&\"pg\\005fadvisory\\005flock\"(1)",
     "SELECT U&\"pg!005fadvisory!005flock\" UESCAPE '!' (1)",
     "SELECT u&'\\0061'",

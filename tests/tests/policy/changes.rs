@@ -1,4 +1,4 @@
-//! What a change of the entry does to what runs, and what use leaves beside it.
+//! What a change of a token's entry does to running calls, and what use of the token leaves beside its file.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -37,7 +37,7 @@ fn what_gives_leaves_running_calls_alone_and_what_takes_ends_them() {
         wait::until("the statement has ended", WORST, || {
             asleep(&observer, &token) == 0
         });
-        // 401 would have clients take the token for lost.
+        // 401 would make clients give the token up.
         let ended = sleeping.receive().unwrap();
         assert_eq!(ended.status, 503, "{change:?}");
         assert_eq!(ended.header("retry-after"), Some("1"));
@@ -106,7 +106,7 @@ fn a_tool_that_is_taken_ends_its_own_calls_only() {
     assert_eq!(ended.status, 200);
     assert_eq!(ended.json()["result"]["isError"], true);
     assert!(ended.text().contains("may not use this tool any more"));
-    // Given back, it is there for calls of now.
+    // Once the tool is allowed again, new calls can use it.
     world.edit(&token, &["--tools", "default", "--schemas", "shop"]);
     assert!(!server.query(&token, "SELECT 1").is_error);
 }
@@ -159,7 +159,7 @@ fn a_rotation_interrupts_nobody_until_the_old_secret_ends() {
     }
     assert!(sleeping.receive().unwrap().text().contains("done"));
 
-    // The end of the old secret by its time, while a statement runs with each.
+    // The old secret expires while a statement runs with each secret.
     let mut with_old = begin_sleeping(&world, &server, &old, 30);
     let mut with_new = begin_sleeping(&world, &server, &new, 6);
     let until = OffsetDateTime::now_utc() + time::Duration::seconds(3);
@@ -183,7 +183,8 @@ fn a_rotation_interrupts_nobody_until_the_old_secret_ends() {
     assert!(with_new.receive().unwrap().text().contains("done"));
     assert_eq!(status(&server, &new), 200);
 
-    // What began before a rotation has the end of its secret, too, and a second rotation ends the first one alone.
+    // A call that began before a rotation ends with its secret, too. A second rotation ends the first secret at once,
+    // and only that.
     let rotate = |until: OffsetDateTime| {
         let secret = Secret::generate().unwrap();
         let rotated = TokenFile::new(world.setup.token_file()).edit(|draft| {

@@ -1,4 +1,4 @@
-//! How much a token may have at once, and in a minute.
+//! How much a token may use at once, and per minute.
 
 use std::time::{Duration, Instant};
 
@@ -122,7 +122,7 @@ fn calls_a_minute_are_bounded_and_say_when_to_try_again() {
         server
             .query(token, "SELECT 1")
             .assert_refused(&format!("may make {limit} calls a minute; try again in "));
-        // Listing is no call.
+        // Listing the tools does not count as a call.
         assert_eq!(status(&server, token), 200);
         let read = json!({ "jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": { "uri": "pg://settings" } });
         assert!(server.post(token, &read).text().contains("calls a minute"));
@@ -156,7 +156,7 @@ fn calls_are_counted_however_they_come() {
     let refused = answers.filter(|answer| is_refused(&answer.to_string()));
     assert_eq!(refused.count(), 2);
 
-    // The old text and the new one are one token.
+    // The old secret and the new one count as one token.
     assert!(!server.query(rotated, "SELECT 1").is_error);
     let said = world.run(&["rotate", &rotated.id]);
     let new = Token::read(&said);
@@ -168,7 +168,7 @@ fn calls_are_counted_however_they_come() {
         assert!(is_refused(&answer.text), "{}", answer.text);
     }
 
-    // A look at a table is one, also to follow it.
+    // Looking at a table counts as a call, and following it does so, too.
     let mut client = server.client();
     let mut ask = |session: &str, method: &str, params: serde_json::Value| {
         let message = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
@@ -194,7 +194,7 @@ fn calls_are_counted_however_they_come() {
         let uri = json!({ "uri": format!("pg://schema/shop/{table}") });
         let answer = ask(&session, "resources/subscribe", uri.clone()).text();
         assert_eq!(is_refused(&answer), !is_followed, "{table}: {answer}");
-        // That makes room for another one, not for another look.
+        // That makes room for another subscription, not for another call.
         let answer = ask(&session, "resources/unsubscribe", uri);
         assert!(answer.json()["result"].is_object(), "{}", answer.text());
     }
@@ -219,7 +219,7 @@ fn bytes_are_bounded_whatever_a_result_is_of() {
             let answer = server.call(&token, "execute_explain", given);
             assert!(!answer.is_error, "{}", answer.text);
             let (told, programs) = (answer.text.len(), answer.structured.to_string().len());
-            // The plan and what was found in it may each have as much, written as JSON.
+            // The plan and the findings in it may each have that many bytes, written as JSON.
             assert!(told < 5_000 && programs < 5_000, "{told}, {programs}");
             let is_cut = answer.text.contains("a result may have 2048 bytes");
             assert_eq!(is_cut, !is_whole, "{query:.60}: {}", answer.text);

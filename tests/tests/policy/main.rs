@@ -1,4 +1,5 @@
-//! What a token's entry says holds from the moment it is saved: each limit, each wall, and each way out of them that was tried.
+//! What a token's entry says holds from the moment it is saved: each limit, each wall, and each way around them that
+//! was tried.
 #![allow(clippy::unwrap_used)]
 
 mod changes;

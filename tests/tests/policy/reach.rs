@@ -16,7 +16,7 @@ fn a_token_sees_and_calls_only_its_tools_in_every_revision() {
     let reader = world.token(&[]);
     let writer = world.token(&["--access", "write"]);
     let server = world.setup.start();
-    // A list allows no more than the access does.
+    // A list of tools allows no more than the access level does.
     assert_eq!(tools(&server, &narrow), ["count_rows", "list_databases"]);
     assert!(!tools(&server, &reader).contains(&"execute_write".to_owned()));
     assert!(tools(&server, &writer).contains(&"execute_write".to_owned()));
@@ -139,7 +139,7 @@ fn only_what_is_on_a_database_that_a_token_loses_ends() {
     let again = server.client().send(&on_other("SELECT 1")).unwrap();
     Answer::read(&again.json()).assert_refused("it may use shop, third");
 
-    // Another one in the first place takes nothing away.
+    // Putting another database first takes nothing away.
     let mut kept = begin_sleeping(&world, &server, &token, 2);
     world.edit(&token, &["--database", "third", "--database", "shop"]);
     assert!(
@@ -169,7 +169,7 @@ fn a_token_is_used_from_its_addresses_only() {
     });
     assert!(edited.elapsed() < WORST, "{:?}", edited.elapsed());
     assert_eq!(sleeping.receive().unwrap().status, 403);
-    // Not a header that anyone can send.
+    // A header that anyone can send changes nothing.
     let forged = Request::json(&list_tools())
         .bearer(&token.secret)
         .header("X-Forwarded-For", "192.0.2.1")

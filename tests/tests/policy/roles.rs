@@ -45,7 +45,7 @@ fn show_effective_tells_what_a_token_can_and_can_not_do() {
         assert!(text.contains(expected), "{expected} is not in:\n{text}");
     }
     assert!(text.contains(&format!("as {reader}:")), "{text}");
-    // A reader that has seen enough is no error.
+    // A reader that closes the pipe early is no error.
     let (reader_end, writer_end) = std::io::pipe().unwrap();
     drop(reader_end);
     let mut unread = world.setup.command("mcp-token", &words);
@@ -210,7 +210,7 @@ fn a_role_of_a_tokens_own_is_made_with_no_more_rights_than_it_needs() {
     );
     assert_eq!(observer.value(&rights), "0");
 
-    // Printed, the same holds for another token, and nothing is made.
+    // When the role is only printed, the same goes for another token, and nothing is made.
     let printed = world.run(&[&words[..], &["--access", "write", "--json"]].concat());
     let printed: Value = serde_json::from_str(&printed).unwrap();
     let sql = printed["create_role"].as_str().unwrap();
@@ -283,7 +283,7 @@ fn a_token_logs_in_with_credentials_of_its_own_or_not_at_all() {
         assert_eq!(response.status, code, "{}", response.text());
         assert!(!response.text().contains("nowhere"), "{}", response.text());
     }
-    // Without a password there is none, not that of the configured role.
+    // Without a password of its own none is used, least of all the configured role's.
     world.edit(&token, &["--role-password-env", "default"]);
     let answer = current_user(&server, &token);
     assert!(

@@ -1,4 +1,4 @@
-//! Ways around a token's list of schemas, beside naming a table.
+//! Ways around a token's list of schemas, other than naming a table.
 
 use serde_json::json;
 
@@ -26,19 +26,19 @@ fn a_list_of_schemas_is_not_got_around_by_what_tells_of_the_whole_database() {
     let server = world.setup.start();
     let _sleeping = begin_sleeping(&world, &server, &free, 30);
     for hostile in [
-        // What others on the same role run.
+        // What other sessions of the same role run.
         "SELECT query FROM pg_stat_get_activity(NULL)",
         "SELECT pg_stat_get_backend_activity(s.id) FROM pg_stat_get_backend_idset() AS s (id)",
         "SELECT s.id.\"pg_stat_get_backend_activity\" FROM pg_stat_get_backend_idset() AS s (id)",
         "SELECT * FROM statements",
         "SELECT * FROM pg_prepared_statement()",
         "SELECT * FROM pg_cursor()",
-        // How far a sequence is.
+        // The position of a sequence.
         "SELECT last_value FROM secret.s",
         "SELECT last_value FROM pg_sequences WHERE schemaname = 'secret'",
         "SELECT pg_sequence_last_value('secret.s'::regclass)",
         "SELECT * FROM numbers",
-        // What the role logs in with elsewhere.
+        // The role's credentials for other servers.
         "SELECT umoptions FROM pg_user_mappings",
         "SELECT * FROM information_schema.user_mapping_options",
         "SELECT * FROM information_schema._pg_user_mappings",
@@ -49,7 +49,7 @@ fn a_list_of_schemas_is_not_got_around_by_what_tells_of_the_whole_database() {
             assert!(!answer.text.contains(told), "{hostile}: {}", answer.text);
         }
     }
-    // Its own can be read, and others may read all.
+    // It can read what is in its own schema, and the unrestricted token can read everything.
     assert!(
         server
             .query(&bound, "SELECT last_value FROM shop.s")

@@ -1,11 +1,11 @@
-//! Statements that try to leave what a token is held in.
+//! Statements that try to get out of what a token is confined to.
 
 use end_to_end::{Answer, Server, Token};
 use serde_json::json;
 
 use crate::world::{current_user, three_databases};
 
-/// Makes sure that a statement is refused, and that what it was after is not told.
+/// Asserts that a statement is refused, and that the answer does not tell what it was after.
 fn refuses(server: &Server, token: &Token, hostile: &str) {
     refused(&server.query(token, hostile), hostile);
 }
@@ -83,7 +83,7 @@ fn a_set_role_cannot_be_left_by_any_statement() {
     let schema = server.call(&token, "get_schema_info", json!({}));
     assert!(!schema.text.contains("hidden"), "{}", schema.text);
 
-    // What is not there, or not granted, is an error and never the role that is logged in.
+    // A role that does not exist, or is not granted, is an error; the login role is never used instead.
     for missing in ["no_such_role", world.database.owner.role.as_str()] {
         world.edit(&token, &["--set-role", missing]);
         let answer = current_user(&server, &token);
@@ -227,7 +227,7 @@ fn a_set_role_is_not_left_by_a_statement_that_writes() {
     };
     let who =
         "SELECT current_user::text || ' ' || current_setting('default_transaction_read_only') AS u";
-    // Rights are asked for when it is run.
+    // A prepared statement's rights are checked when it is run.
     for begin in [
         "SET my.name = 'x'",
         "PREPARE p AS SELECT * FROM shop.hidden",
@@ -268,7 +268,7 @@ fn a_set_role_is_not_left_by_a_statement_that_writes() {
         assert!(current_user(&server, &token).text.contains(&clerk));
     }
 
-    // It is the role of each transaction: gone, or another one by its name, it is no other's rights.
+    // The role is set in each transaction. When it is gone, or another has its name, nobody else's rights are used.
     let login_is_never_used = |answer: &Answer| {
         refused(answer, "a role that has gone");
         assert!(!answer.text.contains(&login), "{}", answer.text);

@@ -3,7 +3,7 @@
 use end_to_end::wait::{self, HANG};
 use end_to_end::{Answer, Client, Request, Server, Sql, Token, World, list_tools};
 
-/// The sample shop as `shop`, which is read only, and as two more.
+/// The sample shop as `shop`, which is read-only, and as two more databases.
 pub(crate) fn three_databases() -> World {
     World::serving(|database| {
         [
@@ -18,7 +18,8 @@ pub(crate) fn sleep_for(token: &Token, seconds: u32) -> Request {
     Request::query(token, &format!("SELECT pg_sleep({seconds}), 'done'"))
 }
 
-/// Counts in the world's own database: ids are made from the second, so that another test may have the same.
+/// Counts a token's sleeping statements in this database only: ids are made from the current second, so that another
+/// test may have the same.
 pub(crate) fn asleep(observer: &Sql, token: &Token) -> usize {
     let sql = format!(
         "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'mcp/{}' and state = 'active' and wait_event = 'PgSleep'",

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 pub(crate) type Rows = Vec<Vec<Option<String>>>;
 
-/// Rows as they stand in structured content, with values as `psql` shows them.
+/// Rows of structured content, with values as `psql` shows them.
 pub(crate) fn shown(rows: &Value) -> Rows {
     let row = |row: &Value| row.as_array().unwrap().iter().map(value).collect();
     rows.as_array().unwrap().iter().map(row).collect()
@@ -19,8 +19,8 @@ fn value(value: &Value) -> Option<String> {
     }
 }
 
-/// Whether the rows are those that are expected: each expected column must be there, whatever its name and place, and
-/// further ones may be.
+/// Whether the rows are the expected ones. Each expected column must be there, whatever its name and place; there may
+/// be further columns.
 pub(crate) fn are_same(expected: &Rows, actual: &Rows, is_ordered: bool) -> bool {
     let (expected, actual) = (plain(expected), plain(actual));
     if expected.len() != actual.len() {
@@ -36,7 +36,7 @@ pub(crate) fn are_same(expected: &Rows, actual: &Rows, is_ordered: bool) -> bool
     pair(&expected, &actual, &mut Vec::new(), is_ordered)
 }
 
-/// Numbers are the same however they are written.
+/// Rewrites numbers, so that equal ones are equal however they were written.
 fn plain(rows: &Rows) -> Vec<Vec<String>> {
     let plain = |value: &Option<String>| match value {
         None => "NULL".to_owned(),

@@ -1,4 +1,4 @@
-//! The files of questions: a question on a line, and what is expected of it on the indented line after it.
+//! The files of questions: a question on a line, and what is expected on the indented line after it.
 
 /// A question and what is expected of it.
 pub(crate) struct Question {
@@ -7,7 +7,7 @@ pub(crate) struct Question {
 }
 
 pub(crate) enum Expected {
-    /// The rows that this query gives; in its order, where the question asks for one.
+    /// The rows that this query returns, in its order where the question asks for one.
     Rows { sql: String, is_ordered: bool },
     /// No answer.
     Declined,

@@ -1,9 +1,9 @@
-//! Questions in plain words, over seven schemas, through the whole way of a query: how many of them are answered
+//! Questions in plain words, over seven schemas, through everything that a query passes: how many of them are answered
 //! (coverage), and how many of the answers are right (precision).
 //!
-//! The files beside this one hold the questions. Of each schema, those in `.tuned` may be looked at while the grammar is
-//! worked on; those in `.held_out` were written before it and only counted, so that they measure and do not guide. Of the
-//! last four schemas, which came later, they were written after it.
+//! The files beside this one hold the questions. Those in `.tuned` may be looked at while the grammar is worked on.
+//! Those in `.held_out` are only counted, so that they measure the grammar and do not guide it. They were written
+//! before it, except for those of the last four schemas, which were added later.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod compare;
@@ -16,7 +16,7 @@ use serde_json::json;
 /// One half of the questions, and what it must reach.
 struct Half {
     name: &'static str,
-    /// Where the questions of a world are.
+    /// The world's questions that belong to this half.
     of: fn(&World) -> &'static str,
     precision: f64,
     coverage: f64,
@@ -44,7 +44,7 @@ const HALVES: [Half; 2] = [
 /// A schema and the questions about it.
 struct World {
     name: &'static str,
-    /// What makes it; the sample shop is there already.
+    /// The script that makes it; `None` for the sample shop, which is there already.
     script: Option<&'static str>,
     tuned: &'static str,
     held_out: &'static str,
@@ -136,7 +136,7 @@ impl Served {
         self.server.call(&self.token, "query_database", arguments)
     }
 
-    /// The rows that the answer's query gives, all of them.
+    /// All rows that the answer's query returns.
     fn rows(&self, answer: &Answer) -> compare::Rows {
         let sql = answer.structured["sql"].as_str().unwrap_or_default();
         if answer.structured["truncated"] == true {
@@ -146,7 +146,7 @@ impl Served {
     }
 }
 
-/// What came of a half's questions.
+/// The results of a half's questions.
 #[derive(Default)]
 struct Score {
     answerable: usize,

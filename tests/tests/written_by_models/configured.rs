@@ -8,7 +8,7 @@ use crate::{GOOD, HARD, assert_people};
 
 const KEY: &str = "sk-canary-of-the-model";
 
-/// A text as each provider's interface wraps it.
+/// A text, wrapped as in the response of the provider's API.
 fn wrapped(path: &str, text: &str) -> Value {
     let message = json!({ "role": "assistant", "content": text });
     match path {
@@ -84,7 +84,7 @@ fn each_provider_is_asked_in_its_own_form_and_its_query_is_run() {
         for part in [HARD, "\\\"shop\\\".\\\"users\\\"", "customer, staff, admin"] {
             assert!(said.contains(part), "{provider}: no {part} in {said}");
         }
-        // What rows hold stays here, even where the grammar knows it.
+        // What rows hold is not sent to the model, even where the grammar knows it.
         assert!(!said.contains("Gdansk"), "{provider}: {said}");
         let key = seen[0]
             .header("x-api-key")
@@ -213,7 +213,7 @@ fn a_removed_token_ends_the_call_of_a_model() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let request = Request::query(&asking.token, HARD);
-            // Whatever comes, or an end without an answer: it must come.
+            // Any response will do, or a closed connection, as long as the call ends.
             let _ = asking.server.client().send(&request);
         });
         stub.wait_for_requests(1);

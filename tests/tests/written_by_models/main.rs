@@ -13,7 +13,7 @@ const HARD: &str = "Which of our people work here?";
 /// What a good model answers.
 const GOOD: &str = "SELECT id FROM users WHERE role <> 'customer' ORDER BY id";
 
-/// How many that are.
+/// How many rows that query returns.
 const PEOPLE: usize = 20;
 
 fn assert_people(answer: &Answer) {

@@ -11,14 +11,14 @@ fn setup(database: &Database<'_>) -> Setup {
     Setup::new([database.entry("shop", &database.reader)])
 }
 
-/// Begins as a client of the years before 2026, over a pipe.
+/// Initializes a session over a pipe, as clients did before 2026.
 fn begin(setup: &Setup, revision: &str, capabilities: &Value) -> Conversation {
     let mut server = Conversation::start(setup);
     server.initialize(revision, capabilities);
     server
 }
 
-/// Asks a question; what the server asks in turn is answered with these texts.
+/// Asks a question, and answers the server's own requests with these texts.
 fn ask(server: &mut Conversation, question: &str, texts: &[&str]) -> (Answer, Vec<Value>) {
     converse(
         server,
@@ -27,7 +27,7 @@ fn ask(server: &mut Conversation, question: &str, texts: &[&str]) -> (Answer, Ve
     )
 }
 
-/// Asks a question; `reply` makes the result or the error for each turn of the server's.
+/// Asks a question; `reply` makes the result or the error for each request of the server.
 fn converse(
     server: &mut Conversation,
     question: &str,

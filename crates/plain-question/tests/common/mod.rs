@@ -1,4 +1,4 @@
-//! Schemas, put together from few words.
+//! Builds schemas from a few words.
 #![allow(dead_code, unreachable_pub)] // Each test binary uses its own part.
 
 use plain_question::{Column, ForeignKey, Kind, Schema, Table, translate};
@@ -46,7 +46,7 @@ pub fn condition(question: &str, schema: &Schema) -> Option<String> {
     Some(condition.to_owned())
 }
 
-/// Refers to the first table.
+/// Adds a foreign key on a column to another table's primary key.
 pub fn refers(mut table: Table, column: &str, to: &Table) -> Table {
     table.foreign_keys.push(ForeignKey {
         columns: vec![column.into()],
