@@ -1,4 +1,4 @@
-//! A database on several hosts: who is asked, and what happens when one is down.
+//! A database on several hosts: which one is asked, and what happens when one is down.
 #![allow(clippy::unwrap_used)]
 
 use end_to_end::{Postgres, Request, Setup, wait};

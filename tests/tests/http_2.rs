@@ -80,7 +80,7 @@ fn curl_shows_what_it_is_refused_for() {
     let server = setup.start();
     let message = call("query_database", json!({ "query": "SELECT 1" })).to_string();
     let address = format!("http://localhost:{}", server.address().port());
-    // A single request may be fast enough by chance.
+    // A single attempt may be fast enough by chance.
     for _ in 0..20 {
         for (path, status) in [("/mcp/v1", "401"), ("/nowhere", "404")] {
             let output = Command::new("curl")

@@ -372,7 +372,7 @@ fn a_hangup_reads_the_password_of_a_tokens_own_role_again() {
 fn custom_tools_are_prepared_on_the_new_database() {
     let other = Postgres::private();
     let (old, new) = (Database::fresh(), Database::fresh_in(&other));
-    // The type is another one there, which only PostgreSQL can tell.
+    // The type of the parameter is a different one there, which only PostgreSQL can tell.
     new.superuser()
         .run("create type public.before as enum ('x')");
     for database in [&old, &new] {

@@ -17,8 +17,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) effort: &'a Effort,
 }
 
-/// How many names may still be compared with a question's words. Once it is used up no meanings are
-/// found any more, so that nothing read by then may be taken for an answer.
+/// How many names may still be compared with a question's words. Once it is used up, no meanings are
+/// found any more, so that no reading may be taken for an answer.
 pub(crate) struct Effort(Cell<usize>);
 
 impl Effort {
@@ -47,10 +47,10 @@ pub(crate) struct Hit<T> {
 /// Splitting a name into words takes as long as comparing so many names.
 const CUTTING: usize = 16;
 
-/// A condition that one word states.
+/// A condition that words state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum State {
-    /// A text column holds this value.
+    /// A column holds this value.
     Value(ColumnRef, String),
     /// A boolean has this value.
     Boolean(ColumnRef, bool),
@@ -533,7 +533,7 @@ impl<'a> Lexicon<'a> {
             && columns.any(|column| column.kind == Kind::Date && is_its(&parts(&column.name)))
     }
 
-    /// The columns whose names have the first of these words that is in any column's name.
+    /// The columns about the first of these words that any column is about.
     pub(crate) fn columns_meant(&self, about: &[&str]) -> Vec<ColumnRef> {
         let columns = about.iter().map(|word| self.columns_about(&[word]));
         columns
@@ -620,7 +620,7 @@ fn role(key: &ForeignKey) -> Option<Vec<String>> {
     is_id.then_some(name)
 }
 
-/// Whether a foreign key leads to somebody who deals with the row, rather than to whose row it is.
+/// Whether a foreign key leads to somebody who deals with the row, rather than to the row's owner or subject.
 fn is_of_a_handler(key: &ForeignKey) -> bool {
     const HANDLERS: [&str; 12] = [
         "approver",

@@ -37,7 +37,7 @@ fn what_gives_leaves_running_calls_alone_and_what_takes_ends_them() {
         wait::until("the statement has ended", WORST, || {
             asleep(&observer, &token) == 0
         });
-        // 401 would make clients give the token up.
+        // On 401 clients would give the token up.
         let ended = sleeping.receive().unwrap();
         assert_eq!(ended.status, 503, "{change:?}");
         assert_eq!(ended.header("retry-after"), Some("1"));

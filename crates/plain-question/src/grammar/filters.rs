@@ -628,7 +628,7 @@ fn present(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move
                     let filter = Filter::Is(column.what, *is_present);
                     add(draft, end + column.took, column.cost, filter, moves);
                 }
-                // No quantity may mean NULL or zero.
+                // "Without" a quantity may mean NULL or zero.
                 let is_clear = matches!(it.kind, Kind::Text | Kind::Enum | Kind::Date);
                 if it.is_nullable && is_clear {
                     let filter = Filter::Present(column.what, *is_present);

@@ -2,9 +2,8 @@
 //!
 //! Rules read a question from left to right: each takes a few words and adds their meaning to a draft.
 //! All ways to read the words are tried, for every table that the question may be about. A word that
-//! no rule takes ends a reading, so that a question is answered only when it is explained to its last
-//! word; and not when several readings give different queries and none is more natural than the others
-//! (see [`cost`](crate::names::cost)).
+//! no rule takes ends a reading: a question is answered only when it is explained to its last word. Nor
+//! is it answered when different queries are equally natural (see [`cost`](crate::names::cost)).
 
 mod children;
 mod filters;
@@ -51,7 +50,7 @@ pub(crate) struct Draft {
     limit: Option<u64>,
     /// Foreign keys whose rows the question mentions.
     mentioned: Vec<usize>,
-    /// Where the value ends that was last read after a preposition or a column's name.
+    /// The end of the value that was last read after a preposition or a column's name.
     led_value: Option<usize>,
     /// The index of the first filter that defines a share; those before it define the whole.
     share_from: Option<usize>,

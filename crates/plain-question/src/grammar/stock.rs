@@ -63,7 +63,7 @@ fn positive(column: ColumnRef) -> Filter {
     Filter::Compare(column, Comparison::More, Literal::Number("0".into()))
 }
 
-/// The rows of the only table of stocks that refers to these whose quantity is above zero.
+/// The rows with a quantity above zero in the table of stocks that refers to these; `None` unless there is just one.
 fn counted_elsewhere(lexicon: &Lexicon<'_>) -> Option<Children> {
     let mut found = lexicon.all_children().filter_map(|(rows, own, _)| {
         let counts = columns(own, &["quantity", "qty", "stock", "unit"]);
