@@ -111,6 +111,33 @@ fn rows_are_found_by_their_pairs() {
     }
 }
 
+/// Rooms with numbers of their own, amenities, and which room has which.
+fn furnished() -> Schema {
+    let rooms = table("rooms", vec![column("number", Kind::Text)]);
+    let amenities = table("amenities", vec![column("name", Kind::Text)]);
+    let pairs = Table {
+        schema: "app".into(),
+        name: "room_amenities".into(),
+        columns: vec![
+            column("room_id", Kind::Number),
+            column("amenity_id", Kind::Number),
+        ],
+        primary_key: vec!["room_id".into(), "amenity_id".into()],
+        ..Table::default()
+    };
+    let pairs = refers(refers(pairs, "room_id", &rooms), "amenity_id", &amenities);
+    Schema {
+        tables: vec![rooms, amenities, pairs],
+    }
+}
+
+#[test]
+fn pairs_are_not_found_by_a_column_that_they_do_not_have() {
+    let furnished = furnished();
+    assert!(condition("amenities of room with id 7", &furnished).is_some());
+    assert_eq!(condition("amenities of room number 7", &furnished), None);
+}
+
 #[test]
 fn how_long_something_has_been_so_is_no_time_of_its_row() {
     let hotel = hotel();

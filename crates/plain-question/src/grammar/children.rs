@@ -98,7 +98,10 @@ fn paired(lexicon: &Lexicon<'_>, at: usize, draft: &Draft, moves: &mut Vec<Move>
         for (pairs, own, _) in lexicon.all_children() {
             let mut parents = own.parents_after(preposition, end);
             parents.retain(|parent| own.table.is_junction() && parent.what != pairs.key);
-            for (end, cost, filter) in numbered_parents(own, end, parents) {
+            let mut numbered = numbered_parents(own, end, parents);
+            // A pair holds keys; a number of the row itself stands in another table.
+            numbered.retain(|(_, _, filter)| filter.column().is_some_and(|it| it.via.is_none()));
+            for (end, cost, filter) in numbered {
                 let states = vec![filter];
                 let pairs = Children {
                     states,
