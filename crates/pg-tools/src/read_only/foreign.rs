@@ -5,7 +5,7 @@ use tokio_postgres::error::SqlState;
 
 use super::{
     failure::PARAMETERS,
-    misnamed::name_at,
+    help::name_at,
     statement::{tokens, words},
 };
 
