@@ -19,7 +19,7 @@ pub(crate) fn takes_something(before: &Token, now: &Token) -> bool {
     now.policy != before.policy && !apart(now).covers(&apart(before))
 }
 
-/// Names what changed, as `1 added: token-1; 2 removed: token-2, token-3`.
+/// Describes the changes, as in `1 added: token-1; 2 removed: token-2, token-3`.
 pub(crate) fn told(changes: &Changes) -> String {
     let changed: Vec<Arc<Token>> = changes.changed.iter().map(|(_, now)| now.clone()).collect();
     let parts: Vec<String> = [
@@ -38,7 +38,7 @@ pub(crate) fn told(changes: &Changes) -> String {
     }
 }
 
-/// Counts tokens, and names the first of them.
+/// Counts tokens and names the first five of them.
 pub(crate) fn counted(tokens: &[Arc<Token>], what: &str) -> String {
     const MOST: usize = 5;
     let names: Vec<&str> = tokens

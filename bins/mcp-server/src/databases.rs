@@ -1,4 +1,4 @@
-//! The configured databases, in session-pool's terms.
+//! Converts the configured databases and limits into session-pool's types.
 
 use std::{fmt, sync::Arc};
 
@@ -18,7 +18,7 @@ const ANSWER_OVER_RESULT: u64 = 4;
 /// Enough for the certificates of some thousand authorities.
 const MOST_ROOTS: u64 = 8 << 20;
 
-/// The configured databases, each with the number of its description.
+/// The configured databases, each with its generation, the number of its description.
 #[derive(Clone)]
 pub(crate) struct Databases {
     all: Vec<Known>,
@@ -29,7 +29,7 @@ pub(crate) struct Databases {
 #[derive(Clone)]
 struct Known {
     configured: Configured,
-    /// What the file of trusted certificates held.
+    /// The content of the file of trusted certificates.
     roots: Option<Vec<u8>>,
     described: Database,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Differences {
     pub(crate) added: Vec<String>,
     pub(crate) changed: Vec<String>,
     pub(crate) removed: Vec<String>,
-    /// Whether the same databases come in another order.
+    /// Whether the same databases are listed in another order.
     pub(crate) reordered: bool,
 }
 
@@ -107,7 +107,7 @@ impl Databases {
         self.all.iter().find(|known| known.configured.name == name)
     }
 
-    /// The databases, in session-pool's terms.
+    /// The databases as session-pool describes them.
     pub(crate) fn described(&self) -> impl Iterator<Item = Database> {
         self.all.iter().map(|known| known.described.clone())
     }
@@ -119,7 +119,7 @@ impl Databases {
         names.map(Arc::from).collect()
     }
 
-    /// The name of the first.
+    /// The name of the first database, or an empty one if there is none.
     pub(crate) fn first(&self) -> Arc<str> {
         let first = self.all.first().map(|known| known.configured.name.as_str());
         first.unwrap_or_default().into()
@@ -301,7 +301,7 @@ mod tests {
             .unwrap();
         assert_eq!(generations(&next), numbered(&[("b", 0), ("c", 1)]));
         assert_eq!(told.to_string(), "databases added: c; removed: a");
-        // What comes back is not what it was.
+        // A database that comes back gets a new generation.
         let (last, _) = next.replaced_by(&load("[{name: a, user: u}]")).unwrap();
         assert_eq!(generations(&last), numbered(&[("a", 2)]));
         let (same, told) = last.replaced_by(&load("[{name: a, user: u}]")).unwrap();

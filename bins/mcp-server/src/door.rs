@@ -39,7 +39,7 @@ impl From<Refusal> for Turned {
     }
 }
 
-/// The tokens in force and the sessions that they have.
+/// The tokens in force and their sessions.
 pub(crate) struct Door {
     audit: Option<Arc<Audit>>,
     guesses: Option<Guesses>,
@@ -59,14 +59,14 @@ pub(crate) struct Door {
 #[derive(Default)]
 struct State {
     tokens: Arc<TokenSet>,
-    /// Why the file that is there now is not in force.
+    /// Why the present file is not in force, if it is not.
     failure: Option<String>,
 }
 
-/// What became of a look at the door.
+/// The outcome of looking up a presented token.
 enum Look {
     Admitted(Agent),
-    /// The token is used for the first time since its entry was read.
+    /// The token has no holder for its present entry yet; make it, then look again.
     Unprepared(Arc<Token>),
 }
 
@@ -229,7 +229,7 @@ impl Door {
         &self.refusals
     }
 
-    /// When the token file was read.
+    /// When the token file was loaded, and how often that failed.
     pub(crate) fn loads(&self) -> &Loads {
         &self.loads
     }
@@ -240,12 +240,12 @@ impl Door {
         Arc::clone(&state.tokens)
     }
 
-    /// Who came, and what they did.
+    /// The holders of tokens, and what they have done.
     pub(crate) fn holders(&self) -> &Holders {
         &self.holders
     }
 
-    /// Says why the token file that is there now is not in force, if it is not.
+    /// Says why the present token file is not in force, if it is not.
     pub(crate) fn failure(&self) -> Option<String> {
         self.state
             .read()
@@ -267,7 +267,7 @@ fn deadline(token: &Token) -> Option<SystemTime> {
     token.expires_at.map(SystemTime::from)
 }
 
-/// Says whether an agent's secret is one that the token has.
+/// Says whether the token still has the secret that the agent was authenticated with.
 fn has_secret_of(token: &Token, agent: &Agent, now: OffsetDateTime) -> bool {
     let old = token.previous.as_ref().filter(|old| now < old.until);
     let mut hashes = std::iter::once(&token.hash).chain(old.map(|old| &old.hash));

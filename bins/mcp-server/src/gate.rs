@@ -58,7 +58,7 @@ impl TokenGate {
             .await
     }
 
-    /// A handle for the health check and for the record of who came.
+    /// A handle for the health check, the usage record and reloading.
     pub(crate) fn door(&self) -> Arc<Door> {
         self.door.clone()
     }

@@ -1,4 +1,4 @@
-//! `GET /health`: whether the databases answer and the token file is in force.
+//! `GET /health`: whether the databases answer, the token file is in force and the audit log is written.
 
 use std::{
     collections::HashMap,
@@ -22,11 +22,11 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How long a database may take to answer, and how long a caller waits for the result.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-// No token can have these ids, as no id of a token begins with a parenthesis.
+// No token can have these ids: a token id never begins with a parenthesis.
 const SESSION: &str = "(health)";
 const FIRST_SESSION: &str = "(start)";
 
-/// Asks the databases on a session of its own.
+/// Checks the databases on a session of its own.
 pub(crate) struct Check {
     session: Session,
     door: Option<Arc<Door>>,
@@ -37,15 +37,15 @@ pub(crate) struct Check {
 
 #[derive(Default)]
 struct Known {
-    /// The last answer.
+    /// The last result and when it was found.
     last: Option<(Instant, Health)>,
     databases: HashMap<Arc<str>, Asked>,
 }
 
-/// What is known of a database.
+/// The state of the check of one database.
 #[derive(Default)]
 struct Asked {
-    /// What was found last.
+    /// The last finding.
     is_up: bool,
     /// The question that is not answered yet. It goes on beyond [`PATIENCE`]: if connecting takes
     /// longer, as past a silent host, a new question would not get further either.
@@ -53,7 +53,7 @@ struct Asked {
 }
 
 impl Asked {
-    /// Notes how a question ended: with what was found out, if anything was.
+    /// Records the outcome of a check, if it found anything out.
     fn note(&mut self, ended: Result<Option<bool>, JoinError>) {
         self.is_up = ended.unwrap_or(Some(false)).unwrap_or(self.is_up);
     }
@@ -149,7 +149,8 @@ impl Check {
     }
 }
 
-/// Asks every database once, for the log: it tells of one that cannot be reached, which nobody may notice before the first call.
+/// Checks every database once, so that the log reports one that cannot be reached; otherwise nobody might notice before
+/// the first call.
 pub(crate) async fn look_once(sessions: &Sessions) {
     let session = sessions.open(FIRST_SESSION, None);
     let mut asked = JoinSet::new();
@@ -192,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_came_when_nobody_waited_for_it_any_more_says_nothing_of_now() {
-        // A port at which nobody listens.
+        // A port on which nothing listens.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);

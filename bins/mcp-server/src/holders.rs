@@ -1,4 +1,4 @@
-//! The holders of all tokens.
+//! The holders: what the server keeps for each token that has been used.
 
 mod holder;
 
@@ -24,7 +24,7 @@ pub(crate) use self::holder::Holder;
 pub(crate) struct Usual {
     /// The tools that are offered and never change.
     pub(crate) tools: Option<BTreeSet<String>>,
-    /// Calls a minute; `None` is any number.
+    /// Calls per minute; `None` is unlimited.
     pub(crate) calls_per_minute: Option<u32>,
     /// The addresses of proxies, which no client can have.
     pub(crate) proxies: Option<Networks>,
@@ -66,7 +66,7 @@ impl Holders {
         }
     }
 
-    /// Finds the holder of a token as its entry is now.
+    /// Finds the holder of a token, if it was made from this entry and is not outdated.
     pub(crate) fn of(&self, token: &Arc<Token>) -> Option<Arc<Holder>> {
         let known = self.read();
         let holder = known.by_id.get(&token.id)?;
@@ -74,7 +74,7 @@ impl Holders {
         is_present.then(|| Arc::clone(holder))
     }
 
-    /// Says what a token's agents are called, if it has been used.
+    /// The name of a token's agents, if the token has been used.
     pub(crate) fn name_of(&self, id: &TokenId) -> Option<Arc<str>> {
         let known = self.read();
         let holder = known.by_id.get(id)?;
@@ -161,7 +161,7 @@ impl Holders {
         all
     }
 
-    /// Has the passwords that are in files read again, each when its token is used next.
+    /// Marks passwords from files to be read again, each when its token is next used.
     pub(crate) fn read_passwords_again(&self) {
         let mut known = self.lock();
         known.readings += 1;
@@ -233,7 +233,7 @@ impl Holders {
         totals
     }
 
-    /// Says what an entry asks for that there is not, or seems to.
+    /// Describes what an entry names that the server does not have, and fields that seem misspelt.
     pub(crate) fn lacking(&self, token: &Token) -> Vec<String> {
         let databases = self
             .unconfigured(token)
@@ -263,7 +263,7 @@ impl Holders {
             .collect()
     }
 
-    /// Names the databases of a token's that are not configured.
+    /// Names a token's databases that are not configured.
     pub(crate) fn unconfigured<'a>(&self, token: &'a Token) -> Vec<&'a str> {
         let configured = self.read().databases.clone();
         let named = token.databases.iter().flat_map(|names| names.iter());
@@ -272,12 +272,12 @@ impl Holders {
             .collect()
     }
 
-    /// Names the databases that a token may use, its own first.
+    /// Names the databases that a token may use, its default first.
     pub(crate) fn databases_of(&self, token: &Token) -> Arc<[Arc<str>]> {
         self.read().databases_of(token)
     }
 
-    /// Takes what has happened since the last time, and adds it.
+    /// Adds to the log what has happened since the last call.
     pub(crate) fn take_news(&self, to: &mut UsageLog) {
         let holders: Vec<Arc<Holder>> = self.read().by_id.values().cloned().collect();
         for (id, usage) in holders.iter().filter_map(|holder| holder.news()) {
@@ -337,7 +337,7 @@ mod tests {
     use token_store::TokenHash;
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-    /// Calls a tool; what it answers does not matter.
+    /// Calls a tool and ignores its result.
     async fn call(agent: Agent) {
         let toolbox = Toolbox::new(Settings::default()).unwrap();
         let (client, server) = tokio::io::duplex(1 << 16);

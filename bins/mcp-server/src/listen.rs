@@ -5,14 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use anyhow::{Context, bail};
 use tokio::net::{TcpListener, lookup_host};
 
-/// The sockets that an address stands for.
+/// The sockets bound for one configured address.
 pub(crate) struct Listeners {
     pub(crate) sockets: Vec<TcpListener>,
 }
 
 impl Listeners {
-    /// Binds `HOST:PORT`, on every address that the host has; `:PORT` is every interface. `by` says by
-    /// which option the address is chosen.
+    /// Binds `HOST:PORT` on every address of the host, or `:PORT` on every interface. `by` is the option that sets the
+    /// address, for error messages.
     pub(crate) async fn bind(address: &str, by: &str) -> anyhow::Result<Self> {
         let (host, port) = address.rsplit_once(':').context("an address has a port")?;
         let port: u16 = port.parse().context("a port is a number up to 65535")?;
@@ -72,8 +72,8 @@ async fn bind_host(
     Ok(sockets)
 }
 
-/// Binds all of the addresses that this machine has: `localhost` may stand for one that it does not have
-/// (`::1`).
+/// Binds those of the addresses that this machine has: `localhost` may resolve to one that it lacks (`::1`). An address
+/// in use is an error.
 async fn bind_each(found: impl Iterator<Item = SocketAddr>) -> std::io::Result<Vec<TcpListener>> {
     let mut sockets: Vec<TcpListener> = Vec::new();
     let mut failed = None;
@@ -86,7 +86,7 @@ async fn bind_each(found: impl Iterator<Item = SocketAddr>) -> std::io::Result<V
         if sockets.iter().any(is_bound) {
             continue;
         }
-        // With port 0 the further addresses take the port that the first one got.
+        // With port 0, further addresses take the port that the first one was given.
         if let Some(first) = sockets.first() {
             one.set_port(first.local_addr()?.port());
         }
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use std::io::ErrorKind::AddrInUse;
 
-    /// An address of no machine (RFC 5737), so that it cannot be bound.
+    /// An address reserved for documentation (RFC 5737), which no machine has, so binding it fails.
     const NOWHERE: [u8; 4] = [192, 0, 2, 1];
 
     #[tokio::test]

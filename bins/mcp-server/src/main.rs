@@ -1,4 +1,4 @@
-//! Serves PostgreSQL to AI agents over MCP, each token in a world of its own.
+//! Serves PostgreSQL to AI agents over MCP, and keeps each token apart from all others.
 
 mod announce;
 mod audit;
@@ -68,7 +68,7 @@ fn serve(sources: &Sources) -> anyhow::Result<()> {
     on_runtime(async { serve::run(&config, sources, Signals::take()?).await })
 }
 
-/// Runs what `mcp-token` runs.
+/// Runs an `mcp-token` command.
 fn tokens(command: &mcp_token::Command, sources: &Sources) -> ExitCode {
     let input = io::stdin();
     let (mut stdin, mut stdout, mut stderr) = (input.lock(), io::stdout(), io::stderr());
@@ -78,7 +78,7 @@ fn tokens(command: &mcp_token::Command, sources: &Sources) -> ExitCode {
     mcp_token::run(command, sources, &mut world).into()
 }
 
-/// Runs a future on all cores.
+/// Runs a future on a runtime with a thread for each core.
 fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -96,7 +96,7 @@ fn start_log(level: &str) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        // It would tell of a lost standard error by a panic.
+        // When standard error is lost, reporting it there would panic.
         .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal() && wants_color(std::env::var_os("NO_COLOR")))
         .init();
@@ -115,7 +115,7 @@ fn log_filter(said: Option<OsString>, level: &str) -> EnvFilter {
     })
 }
 
-/// Says what `NO_COLOR` says: set to anything, it forbids colors (no-color.org).
+/// Says whether `NO_COLOR` permits colors: any value but the empty one forbids them (no-color.org).
 fn wants_color(no_color: Option<OsString>) -> bool {
     no_color.is_none_or(|value| value.is_empty())
 }

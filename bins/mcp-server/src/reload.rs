@@ -23,7 +23,7 @@ use crate::{
     serve::request_timeout,
 };
 
-/// How often the file is looked at.
+/// How often the file is checked.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How long a file must stay the same to count as completely written.
@@ -32,9 +32,9 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// After how many looks a file that changes all the time is taken as it is.
 const LOOKS: usize = 20;
 
-/// Puts the databases of a changed configuration in the place of those before.
+/// Replaces the databases when the configuration changes.
 pub(crate) struct Reload {
-    /// Where the configuration comes from; without this it does not change.
+    /// Where the configuration comes from; if `None`, it is not followed.
     sources: Option<Sources>,
     /// Everything but the databases stays as it was when the server started.
     started: Config,
@@ -44,11 +44,11 @@ pub(crate) struct Reload {
     guards: Arc<Guards>,
     door: Option<Arc<Door>>,
     audit: Option<Arc<Audit>>,
-    /// The name of the first database, told anew with each change.
+    /// The name of the first database, published after each change.
     first: watch::Sender<Arc<str>>,
     loads: Arc<Loads>,
-    /// What was last read, whether it was right or not. The first look sees whether the file changed
-    /// while the server started.
+    /// The content that was last read, valid or not. Set before the start is complete, so that the first check finds a
+    /// change made meanwhile.
     seen: Option<file::Content>,
     hangups: Signal,
 }
@@ -77,7 +77,7 @@ impl Reload {
         })
     }
 
-    /// Keeps the holders of tokens up to date, too.
+    /// Also updates the holders of tokens.
     pub(crate) fn with_door(self, door: Arc<Door>) -> Self {
         Reload {
             door: Some(door),
@@ -85,17 +85,17 @@ impl Reload {
         }
     }
 
-    /// Has changes told in the audit log, too.
+    /// Also records changes in the audit log.
     pub(crate) fn with_audit(self, audit: Option<Arc<Audit>>) -> Self {
         Reload { audit, ..self }
     }
 
-    /// When the configuration was read.
+    /// When the configuration was reloaded, and how often that failed.
     pub(crate) fn loads(&self) -> Arc<Loads> {
         self.loads.clone()
     }
 
-    /// Tells the name of the first database, whenever databases were replaced.
+    /// Receives the name of the first database whenever databases are replaced.
     pub(crate) fn first(&self) -> watch::Receiver<Arc<str>> {
         self.first.subscribe()
     }
@@ -167,7 +167,7 @@ impl Reload {
         true
     }
 
-    /// Reads the configuration, and puts its databases in force.
+    /// Reads the configuration and applies its databases.
     async fn reload(
         &mut self,
         sources: &Sources,
@@ -201,7 +201,7 @@ impl Reload {
         service.set_request_timeout(request_timeout(&in_force));
         self.databases = databases;
         self.put_in_force();
-        // Who may write on a database that allows it has other tools.
+        // Which tools an agent sees can depend on whether its databases allow writing.
         service.changes().tools();
         if let Some(audit) = &self.audit {
             audit.databases_changed(&differences);

@@ -1,4 +1,4 @@
-//! Puts the parts together and serves until it is told to stop.
+//! Assembles the server and runs it until it is told to stop.
 
 use std::{io::IsTerminal, sync::Arc, time::Duration};
 
@@ -29,12 +29,12 @@ use crate::{
     tls::{self, Certificates},
 };
 
-// No token can have these ids, as no id of a token begins with a parenthesis.
+// No token can have these ids: a token id never begins with a parenthesis.
 const STDIO_SESSION: &str = "(stdio)";
 const ANONYMOUS_SESSION: &str = "(anonymous)";
 const NO_TLS: &str = "TLS cannot be set up";
 
-/// Serves as the configuration says, which is read again when it changes.
+/// Serves HTTP or stdio as configured, and follows changes of the configuration.
 pub(crate) async fn run(
     config: &Config,
     sources: &Sources,
@@ -98,8 +98,8 @@ async fn over_stdio(
     served?.context("standard input or output failed; the client may be gone")
 }
 
-/// Serves HTTP on sockets that are bound; calls `ready` when requests are answered. Without `sources`
-/// the configuration stays as it is.
+/// Serves HTTP on bound sockets; calls `ready` once requests are answered. Without `sources` the configuration is not
+/// followed.
 pub(crate) async fn http(
     config: &Config,
     sources: Option<Sources>,
@@ -230,7 +230,7 @@ fn options(config: &Config, certificates: Option<Arc<Certificates>>) -> anyhow::
 /// Counts the tokens, and removes those that have expired, from the file too.
 fn tidy(file: &TokenFile) -> anyhow::Result<()> {
     let path = file.path().display();
-    // Its message holds the whole story already.
+    // Its message already includes its cause, so the chain would repeat it.
     let loaded = file.load().map_err(|error| anyhow::anyhow!("{error}"))?;
     let count = loaded.set.len();
     announce!("Loaded {count} API token(s) from {path}");
@@ -277,7 +277,7 @@ pub(crate) fn request_timeout(config: &Config) -> Duration {
         })
         .max();
     let embedding = config.embedding.as_ref().map(|made| made.model.timeout);
-    // A model that answers with a query that fails is asked once more.
+    // If the model's query fails, the model is asked a second time.
     let answering = config.llm.as_ref().map(|llm| 2 * llm.model.timeout);
     config.limits.statement_timeout
         + embedding.unwrap_or_default()

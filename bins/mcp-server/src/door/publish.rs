@@ -119,7 +119,7 @@ impl Door {
         }
     }
 
-    /// Ends what a token has running.
+    /// Closes a token's session, with everything that runs in it.
     fn end(&self, id: &TokenId, why: &str) {
         let had_one = self.sessions.close(id.as_str());
         if let Some(audit) = self.audit.as_ref().filter(|_| had_one) {
