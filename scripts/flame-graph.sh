@@ -15,7 +15,7 @@ PATH=$tools/bin:$PATH
 if ! cargo install --list --root "$tools" | grep -q "^inferno v$inferno_version:"; then
     cargo install inferno --quiet --locked --version "$inferno_version" --root "$tools"
 fi
-# Callers are found by the frame pointers, which a usual build does without.
+# Call stacks need frame pointers, which a usual build omits.
 export RUSTFLAGS="-C force-frame-pointers=yes"
 CARGO_TARGET_DIR=$PWD/target/flame cargo build --quiet --release --locked -p mcp-server
 unset RUSTFLAGS

@@ -22,7 +22,7 @@ for name in ${2:-pipeline token-file}; do
     esac
     echo "== fuzzing $name for $seconds s"
     mkdir -p "$crate/fuzz/corpus/$name"
-    # The instrumentation is a feature of nightly compilers; this lets the pinned one do it, too.
+    # The instrumentation needs a nightly compiler's features; this enables them in the pinned one.
     (cd "$crate" && RUSTC_BOOTSTRAP=1 cargo fuzz run "$name" --target-dir "$target" "fuzz/corpus/$name" fuzz/seeds -- \
         -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1)
 done

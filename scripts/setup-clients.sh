@@ -1,7 +1,6 @@
 #!/bin/sh
 # Installs the official MCP clients that the end-to-end tests drive, each at the version that its file pins.
-#   setup-clients.sh FOLDER PYTHON
-# What is installed already is left as it is.
+# setup-clients.sh FOLDER PYTHON Existing installations are kept.
 set -eu
 folder=${1:?usage: setup-clients.sh FOLDER PYTHON}
 python=${2:?usage: setup-clients.sh FOLDER PYTHON}
@@ -13,7 +12,7 @@ fail() {
     exit 1
 }
 
-# Says whether something was installed from this very file.
+# Says whether the installation was made from exactly this file.
 is_installed() { # $1: name; $2: the file that pins it
     [ -f "$folder/$1.pinned" ] && cmp -s "$2" "$folder/$1.pinned"
 }

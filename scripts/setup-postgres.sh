@@ -75,7 +75,7 @@ print_first_usable() {
             echo "$PG_BINDIR"
             return 0
         fi
-        # What was asked for by name is never replaced by something else.
+        # A server that was asked for by name is never replaced by another.
         say "PG_BINDIR=$PG_BINDIR has no usable postgres and initdb (14 or newer); correct it or unset it"
         exit 1
     fi
@@ -101,7 +101,7 @@ install_package() {
     say "installing PostgreSQL's server package (no cluster, no service)"
     apt update || return 1
     apt install -y --no-install-recommends postgresql-common || return 1
-    # Otherwise the package makes a cluster and starts it on port 5432.
+    # Otherwise the package would create a cluster and start it on port 5432.
     as_root sed -i 's/^#\{0,1\} *create_main_cluster.*/create_main_cluster = false/' \
         /etc/postgresql-common/createcluster.conf || return 1
     major=$(apt-cache depends postgresql | sed -n 's/.*Depends: postgresql-\([0-9][0-9]*\)$/\1/p' | head -n 1)

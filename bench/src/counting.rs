@@ -1,4 +1,4 @@
-//! An allocator that counts.
+//! An allocator that counts allocations.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -7,15 +7,15 @@ use std::{
     sync::atomic::{AtomicI64, Ordering::Relaxed},
 };
 
-/// The system's allocator, which counts what the threads do that have asked for it.
+/// The system's allocator, counting the allocations of threads that have asked for it.
 pub struct Counting;
 
 /// What was allocated so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Count {
-    /// How often memory was asked for, or asked to grow.
+    /// How often memory was allocated or grown.
     pub allocations: i64,
-    /// How many bytes were asked for.
+    /// How many bytes were requested.
     pub bytes: i64,
     /// How many bytes are in use.
     pub in_use: i64,
@@ -29,12 +29,12 @@ thread_local! {
     static IS_COUNTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Has what this thread does counted from now on.
+/// Counts this thread's allocations from now on.
 pub fn count_this_thread() {
     IS_COUNTED.set(true);
 }
 
-/// Tells what was counted so far.
+/// Returns the counts so far.
 #[must_use]
 pub fn counted() -> Count {
     let bytes = BYTES.load(Relaxed);
@@ -58,7 +58,7 @@ impl Sub for Count {
 }
 
 fn note(asked: usize, freed: usize) {
-    // A thread that is ending has no such value any more.
+    // A thread that is ending no longer has this value.
     if IS_COUNTED.try_with(Cell::get).unwrap_or(false) {
         let size = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
         if asked > 0 {
@@ -69,8 +69,8 @@ fn note(asked: usize, freed: usize) {
     }
 }
 
-// SAFETY: everything is left to the system's allocator; counting allocates nothing, for the value of
-// the thread is a constant one without a destructor.
+// SAFETY: everything is delegated to the system's allocator. Counting allocates nothing, as the thread-local value is
+// const-initialized and has no destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size(), 0);

@@ -1,4 +1,4 @@
-//! What the measuring programs share. They are devices, not models: they end at the first surprise.
+//! Shared code of the benchmark programs. They are tools, not examples of style: they panic at the first surprise.
 
 pub mod counting;
 pub mod world;
@@ -9,13 +9,13 @@ use std::borrow::Cow;
 pub struct Arguments(Vec<String>);
 
 impl Arguments {
-    /// Takes the process's own.
+    /// Takes the arguments of this process.
     #[must_use]
     pub fn of_process() -> Self {
         Arguments(std::env::args().skip(1).collect())
     }
 
-    /// Gives the value of an argument, or `default`.
+    /// Returns the value of an argument, or `default`.
     #[must_use]
     pub fn text(&self, name: &str, default: &str) -> String {
         let at = self.0.iter().position(|argument| argument == name);
@@ -23,10 +23,10 @@ impl Arguments {
         value.map_or(default, String::as_str).to_owned()
     }
 
-    /// Gives the number that an argument is, or `default`.
+    /// Returns the value of an argument as a number, or `default`.
     ///
     /// # Panics
-    /// When it is no number.
+    /// If the value is not a number.
     #[must_use]
     pub fn number(&self, name: &str, default: u64) -> u64 {
         let text = self.text(name, "");
@@ -38,17 +38,17 @@ impl Arguments {
     }
 }
 
-/// Picks keys; good enough for that.
+/// A random generator that is good enough to pick keys.
 pub struct Random(u64);
 
 impl Random {
-    /// Begins at a place that differs for each `seed`.
+    /// Starts a sequence that differs for each `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Random((seed + 1).wrapping_mul(0xD134_2543_DE82_EF95) ^ 0x9E37_79B9_7F4A_7C15)
     }
 
-    /// Gives a number from 1 to `most`.
+    /// Returns a number from 1 to `most`.
     pub fn up_to(&mut self, most: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -60,7 +60,7 @@ impl Random {
 /// CPU time of a process, of its living children and of those that it has reaped, in microseconds.
 #[must_use]
 pub fn cpu_us(pid: u64) -> f64 {
-    /// What Linux counts in, as `getconf CLK_TCK` says on every system that it runs on.
+    /// The clock tick that Linux counts in: `getconf CLK_TCK` is 100 on all common systems.
     const TICK_US: f64 = 10_000.0;
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let pids = children.unwrap_or_default();
@@ -85,7 +85,7 @@ pub fn resident_kib(pid: u64) -> u64 {
     pages.unwrap_or(0) * 4
 }
 
-/// How often threads of this process have gone to sleep by themselves, waiting for something.
+/// The number of voluntary context switches of this process's threads.
 #[must_use]
 pub fn sleeps() -> u64 {
     let threads = std::fs::read_dir("/proc/self/task");
@@ -101,10 +101,10 @@ pub fn sleeps() -> u64 {
     statuses.filter_map(of).sum()
 }
 
-/// Gives the body of an HTTP response, once all of it is there.
+/// Returns the body of an HTTP response once it is complete.
 ///
 /// # Errors
-/// It is another one than 200, or in a form that no server here sends; gives its head then.
+/// The status is not 200, or the form is one that no server here sends; returns the response's head.
 pub fn body(response: &[u8]) -> Result<Option<Cow<'_, [u8]>>, String> {
     let Some(end) = find(response, b"\r\n\r\n") else {
         return Ok(None);
@@ -123,7 +123,7 @@ pub fn body(response: &[u8]) -> Result<Option<Cow<'_, [u8]>>, String> {
     Ok(rest.get(..length).map(Cow::Borrowed))
 }
 
-/// Joins chunks (RFC 9112, section 7.1); gives nothing before the last is there.
+/// Joins chunks (RFC 9112, section 7.1); `None` until the last one is there.
 fn joined(mut chunks: &[u8]) -> Option<Vec<u8>> {
     let mut whole = Vec::new();
     loop {

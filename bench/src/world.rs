@@ -1,4 +1,4 @@
-//! What the programs measure with that have the server's parts in their own process.
+//! Fixtures for the benchmarks that run the server's parts in their own process.
 
 use private_postgres::{Cluster, Options, Programs, Search};
 use session_pool::{Database, Tls};
@@ -12,7 +12,7 @@ pub const DATABASE: &str = "bench";
 /// Starts a private PostgreSQL with the table of the benchmarks.
 ///
 /// # Panics
-/// When there is none to be had; it says what to do.
+/// If PostgreSQL cannot be started; the message says what to do.
 pub async fn start() -> Cluster {
     let search = Search {
         bin_dir: std::env::var_os("PG_BINDIR").map(Into::into),
@@ -33,7 +33,7 @@ async fn run(cluster: &Cluster, database: &str, script: &str) {
     let connected = tokio_postgres::connect(&address, NoTls).await;
     let (client, connection) = connected.expect("it has just started");
     let running = tokio::spawn(connection);
-    // One by one: some statements run in no transaction.
+    // One by one, as some statements cannot run in a transaction.
     for statement in script.split_terminator(";\n") {
         let ran = client.batch_execute(statement).await;
         ran.unwrap_or_else(|error| panic!("{statement}: {error}"));

@@ -1,5 +1,5 @@
-//! The audit log: who called what, and what became of it. No token, password or value of a statement
-//! gets into it.
+//! The audit log: who called what, and with what outcome. Tokens and passwords are never written to it, and values of
+//! statements only with their texts, if those are configured.
 
 use std::{
     net::IpAddr,
@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{announce, databases::Differences, throttle::Throttle};
 
-/// Tokens that one line names.
+/// How many tokens one line names at most.
 const MOST_IDS: usize = 100;
 
 // The client's own name is cut to this many bytes.
@@ -30,11 +30,11 @@ const LONGEST_REQUEST: usize = 64;
 /// use it.
 const SESSION_DIGITS: usize = 16;
 
-/// The log, and what goes into it.
+/// The audit log, and what is written to it.
 pub(crate) struct Audit {
     log: AuditLog,
     terms: Terms,
-    /// Locked for a computation, and only when a token is refused.
+    /// Locked briefly, and only when a token is refused.
     refusals: Mutex<Throttle>,
 }
 
@@ -83,7 +83,7 @@ impl Audit {
             most_queued: terms.queue_lines,
         };
         let log = AuditLog::open(options, |report| announce!("[AUDIT] {report}"));
-        // Its message holds the whole story already.
+        // Its message already includes its cause, so the chain would repeat it.
         let log = log.map_err(|error| anyhow::anyhow!("audit.file: {error}"))?;
         announce!(
             "[AUDIT] Calls are recorded in {}, {}",
@@ -113,7 +113,7 @@ impl Audit {
         let untold = self.refusals().untold();
         self.write(entry("stop").number("refused_tokens_untold", untold));
         let log = self.log.clone();
-        // What it would fail with it has reported.
+        // The log has already reported any failure.
         let _ended = tokio::task::spawn_blocking(move || log.finish()).await;
     }
 
@@ -144,7 +144,7 @@ impl Audit {
         });
     }
 
-    /// Tells what has become of the tokens.
+    /// Records which tokens were added, removed or changed.
     pub(crate) fn tokens_changed(&self, changes: &Changes) {
         self.tell_ids("tokens_added", &changes.added);
         self.tell_ids("tokens_removed", &changes.removed);
@@ -159,7 +159,7 @@ impl Audit {
         }
     }
 
-    /// Tells which databases are others than before.
+    /// Records which databases were added, changed or removed.
     pub(crate) fn databases_changed(&self, differences: &Differences) {
         let Differences {
             added,
@@ -249,7 +249,7 @@ impl Audit {
     }
 }
 
-/// Says in a word why a connection was closed that was kept for a session.
+/// Names, in one word, why a connection kept for a session was closed.
 fn cause(loss: Loss) -> &'static str {
     match loss {
         Loss::Idle(_) => "idle",
@@ -259,7 +259,7 @@ fn cause(loss: Loss) -> &'static str {
     }
 }
 
-/// As much of a session's name as is told.
+/// The part of a session's id that is logged.
 fn beginning(session: &str) -> &str {
     session.get(..SESSION_DIGITS).unwrap_or(session)
 }

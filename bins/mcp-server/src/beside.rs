@@ -1,5 +1,5 @@
-//! What runs beside whatever serves: the databases are asked once, the configuration and the file of custom tools are
-//! followed, and metrics are given.
+//! What runs beside the server: checks each database once, follows the configuration and the file of custom tools, and
+//! serves metrics.
 
 use std::{pin::pin, sync::Arc, time::SystemTime};
 
@@ -51,20 +51,20 @@ impl Beside {
         })
     }
 
-    /// With tokens, whose databases change with the configuration.
+    /// Adds the tokens, whose databases change with the configuration.
     pub(crate) fn with_door(mut self, door: Arc<Door>) -> Self {
         self.reload = self.reload.with_door(door.clone());
         self.counted.door = Some(door);
         self
     }
 
-    /// With TLS.
+    /// Adds the certificates of TLS.
     pub(crate) fn with_certificates(mut self, certificates: Option<Arc<Certificates>>) -> Self {
         self.counted.certificates = certificates;
         self
     }
 
-    /// Over HTTP, whose replies are counted.
+    /// Adds the counts of HTTP responses.
     pub(crate) fn counting(mut self, replies: Arc<Counts>) -> Self {
         self.counted.http = Some(replies);
         self

@@ -1,4 +1,4 @@
-//! The command line, in the documentation's spelling and in today's.
+//! The command line, whose options take one dash, as documented, or two.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -186,7 +186,7 @@ pub(crate) enum Action {
     Show(ShowToken, Sources),
 }
 
-/// Reads the program's command line; ends the program after help, version or a mistake.
+/// Reads the program's command line; exits after help, version or an error.
 pub(crate) fn read() -> Action {
     match parse(std::env::args_os()) {
         Ok(line) => line.action(),

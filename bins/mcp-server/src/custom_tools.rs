@@ -1,4 +1,4 @@
-//! The file of custom tools, followed while the server runs.
+//! Follows the file of custom tools while the server runs.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,10 +14,10 @@ use tokio::sync::watch;
 
 use crate::{announce, file};
 
-/// How often the file is looked at.
+/// How often the file is checked.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// No token can have this id, as no id of a token begins with a parenthesis.
+/// No token can have this id: a token id never begins with a parenthesis.
 const SESSION: &str = "(custom tools)";
 
 /// The custom tools of a file.
@@ -26,7 +26,7 @@ pub(crate) struct ToolFile {
     default_database: String,
     tools: CustomTools,
     session: Session,
-    /// What was last read, whether it was right or not.
+    /// The content that was last read, valid or not.
     seen: Option<file::Content>,
     /// Whether what was read must be tried again once its databases can be reached.
     is_waiting: bool,
@@ -44,7 +44,7 @@ impl ToolFile {
     /// Reads the configured file, if there is one, and offers its tools.
     ///
     /// # Errors
-    /// All that is wrong with it. That a database cannot be reached is only announced.
+    /// All errors in the file. A database that cannot be reached is only announced.
     pub(crate) async fn open(
         config: &Config,
         toolbox: &Toolbox,
@@ -155,7 +155,7 @@ impl ToolFile {
     }
 }
 
-/// Reads a file beside the runtime's threads, which others are served by.
+/// Reads a file on a blocking thread, so as not to hold up other requests.
 async fn configured(path: &Path) -> Result<Vec<Configured>, Failure> {
     let path = path.to_owned();
     let read = tokio::task::spawn_blocking(move || Configured::read_file(&path)).await;

@@ -1,4 +1,4 @@
-//! `mcp-server demo`: everything set up, on this machine only.
+//! `mcp-server demo`: sets everything up, on this machine only.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::{
     announce, command_line::Demo, listen::Listeners, on_runtime, serve, signals::Signals, start_log,
 };
 
-/// Where the demo listens, if nobody else does.
+/// Where the demo listens, unless the address is taken.
 const ADDRESS: &str = "127.0.0.1:8080";
 
 /// The database that holds the sample shop.
@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Demo) -> anyhow::Result<()> {
         let signals = Signals::take()?;
         let listeners = match Listeners::bind(ADDRESS, "-addr").await {
             Ok(listeners) => listeners,
-            // Any other port does as well.
+            // Any other port will do.
             Err(_) => {
                 announce!("{ADDRESS} is taken by another program; listening on another port");
                 Listeners::bind("127.0.0.1:0", "-addr").await?

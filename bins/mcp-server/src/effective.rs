@@ -1,4 +1,4 @@
-//! Shows what a token really can do, and what not, asked from its databases.
+//! Shows what a token can really do and what it cannot, as its databases report it.
 
 use std::{
     fmt::Write,
@@ -58,7 +58,7 @@ pub(crate) fn run(show: &ShowToken, sources: &Sources) -> anyhow::Result<()> {
 
 fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
-        // A reader that has gone, such as `head`, has read as much as it wants.
+        // A reader that has gone, such as `head`, has read all that it wanted.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         printed => printed.context("failed to print"),
     }
@@ -119,7 +119,7 @@ async fn survey(config: &Config, token: Arc<Token>) -> anyhow::Result<Survey> {
     Ok(survey)
 }
 
-/// The limits that are in force, the server's where the entry has none.
+/// The limits in force; the server's where the entry has none.
 fn limits(config: &Config, token: &Token) -> Vec<(String, Value)> {
     let Limits {
         rows,

@@ -1,4 +1,4 @@
-//! What a token's entry means for the server.
+//! Translates a token's entry for the server.
 
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 

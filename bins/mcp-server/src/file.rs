@@ -1,4 +1,4 @@
-//! Files that are looked at again and again.
+//! Reads files that are polled for changes.
 
 use std::{io, path::Path};
 
@@ -7,10 +7,10 @@ use server_config::read_regular;
 /// How many bytes of a file are compared; a larger file is refused when it is read.
 const MOST_BYTES: u64 = 2 << 20;
 
-/// What a file holds, or why that cannot be read.
+/// The content of a file, or why it cannot be read.
 pub(crate) type Content = Result<Vec<u8>, io::ErrorKind>;
 
-/// Reads a file beside the runtime's threads; `None` while it is not there, as in a replacement.
+/// Reads a file on a blocking thread; `None` while it does not exist, as during a replacement.
 pub(crate) async fn read(path: &Path) -> Option<Content> {
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || content(&path))
@@ -18,7 +18,7 @@ pub(crate) async fn read(path: &Path) -> Option<Content> {
         .ok()?
 }
 
-/// Reads what of a file is compared.
+/// Reads a file; `None` if it does not exist.
 pub(crate) fn content(path: &Path) -> Option<Content> {
     match read_regular(path, MOST_BYTES).map_err(|error| error.kind()) {
         Err(io::ErrorKind::NotFound) => None,

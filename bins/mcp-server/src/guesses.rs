@@ -33,10 +33,10 @@ const REMEMBERED: usize = 4;
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
-/// The addresses that guessed.
+/// The addresses that have presented wrong tokens.
 pub(crate) struct Guesses {
     terms: Guessing,
-    /// Locked for a look-up, and only when a token is wrong.
+    /// Locked briefly, and only when a token is wrong.
     table: Mutex<Table>,
     /// Locked for a look-up or an entry.
     gone: Mutex<Gone>,
@@ -55,7 +55,7 @@ struct Table {
 
 struct Guesser {
     turn: u64,
-    /// When nothing is owed any more.
+    /// When the debt is paid off.
     owes_until: Instant,
     /// Digests of its last wrong tokens.
     tokens: [Option<u64>; REMEMBERED],
@@ -71,7 +71,7 @@ struct Gone {
 /// How a wrong token is answered.
 #[derive(Debug)]
 pub(crate) struct Verdict {
-    /// How late.
+    /// How long to wait before responding.
     pub(crate) delay: Duration,
     pub(crate) refusal: Refusal,
     /// The right to hold the answer back for this long.
@@ -141,7 +141,7 @@ impl Guesses {
         self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a wrong token.
+    /// Adds the penalty of a wrong token, and decides the response.
     fn judge(&self, peer: IpAddr, digest: u64, now: Instant) -> Verdict {
         let Guessing {
             penalty,

@@ -1,10 +1,10 @@
-//! The configured models, in model-client's terms.
+//! Converts the configured models into model-client's types.
 
 use anyhow::{Context, anyhow};
 use model_client::{Chat, Chats, Embedder, Embeddings, Endpoint, Key, Limits};
 use server_config::{Config, EmbeddingProvider, LlmProvider, Model};
 
-/// Prepares for the model that makes vectors, if one is configured.
+/// Sets up the embedding model, if one is configured.
 pub(crate) fn embedder(config: &Config) -> anyhow::Result<Option<Embedder>> {
     let Some(embedding) = &config.embedding else {
         return Ok(None);
@@ -19,7 +19,7 @@ pub(crate) fn embedder(config: &Config) -> anyhow::Result<Option<Embedder>> {
     Ok(Some(embedder))
 }
 
-/// Prepares for the model that answers texts, if one is configured.
+/// Sets up the chat model, if one is configured.
 pub(crate) fn chat(config: &Config) -> anyhow::Result<Option<Chat>> {
     let Some(llm) = &config.llm else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! What is served: databases, the sessions on them, and the tools.
+//! Assembles what is served: the databases, the sessions on them, and the tools.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Makes the sessions, on the configured databases, and the tools; `audit` keeps account of calls.
+    /// Makes the sessions on the configured databases, and the tools; `audit` records calls.
     pub(crate) fn of(
         config: &Config,
         only_loopback: bool,
@@ -78,7 +78,7 @@ fn toolbox(
         settings.questions.answer_tokens = llm.max_tokens;
     }
     settings.written_rows = config.limits.written_rows;
-    // Tokens, databases and the file of custom tools may give others at any time.
+    // The list of tools may change at any time, with the tokens, databases and file of custom tools.
     settings.tools_change = true;
     settings.enabled = config.tools.enabled.clone();
     settings.embedder = models::embedder(config)?.map(Arc::new);

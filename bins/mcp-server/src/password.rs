@@ -8,7 +8,7 @@ use token_store::PasswordSource;
 /// The longest password that is read from a file, in bytes.
 const LONGEST: u64 = 4_096;
 
-/// Why a password is not known. It holds none.
+/// Why a password cannot be read. Never contains a password.
 pub(crate) struct Missing(String);
 
 impl fmt::Display for Missing {
@@ -17,7 +17,7 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Finds a password where a token's entry says that it is.
+/// Reads a password from the source that a token's entry names.
 ///
 /// # Errors
 /// The password cannot be read. No other one is tried instead.
@@ -35,7 +35,7 @@ pub(crate) async fn find(source: Option<PasswordSource>) -> Result<Option<String
     }
 }
 
-/// Takes what a variable holds, or says what is wrong with it.
+/// Returns the value of a variable, or says what is wrong with it.
 fn held(value: Option<OsString>) -> Result<String, &'static str> {
     let value = value.ok_or("is not set")?;
     let password = value.into_string().map_err(|_| "is not in UTF-8")?;

@@ -15,7 +15,7 @@ use crate::door::Door;
 /// How often the file is written at most.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// The file, and what goes into it.
+/// The file, and the source of its content.
 pub(crate) struct Record {
     door: Arc<Door>,
     path: PathBuf,

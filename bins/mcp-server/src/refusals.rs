@@ -14,15 +14,15 @@ use token_store::TokenId;
 
 use crate::{audit::Audit, throttle::Throttle};
 
-/// The most lines of the server's log about refused tokens.
+/// How many lines per minute the server's log has about refused tokens at most.
 const REFUSALS_A_MINUTE: u32 = 10;
 
-/// What was refused so far.
+/// The refusals so far.
 #[derive(Default)]
 pub(crate) struct Refusals {
     /// In the order of [`REASONS`].
     counts: [AtomicU64; REASONS.len()],
-    /// Locked for a computation, and only when a token is refused.
+    /// Locked briefly, and only when a token is refused.
     told: Mutex<Throttle>,
 }
 

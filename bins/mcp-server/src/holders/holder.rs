@@ -12,13 +12,13 @@ use token_store::{Networks, Token, TokenId, Usage};
 
 use crate::entry::may_come_from;
 
-/// Who has one token, as its entry says.
+/// The holder of one token, made from its entry.
 #[derive(Clone)]
 pub(crate) struct Holder {
-    /// The entry that this was made of.
+    /// The entry that this was made from.
     pub(super) token: Arc<Token>,
     pub(super) standing: Arc<Standing>,
-    /// The only addresses that it may be used from.
+    /// The networks that it may be used from; `None` is any.
     pub(super) allow_from: Option<Networks>,
     /// The terms of its session.
     pub(crate) terms: Terms,
@@ -29,7 +29,7 @@ pub(crate) struct Holder {
     pub(super) is_outdated: bool,
 }
 
-/// What a holder did. It outlives changes of the entry.
+/// What a holder has done. It outlives changes of the entry.
 #[derive(Default)]
 pub(super) struct Deeds {
     pub(super) meter: Arc<Meter>,
@@ -48,22 +48,22 @@ impl Deeds {
     }
 }
 
-/// That a holder came.
+/// The last request of a holder.
 #[derive(Clone, Copy)]
 struct Visit {
     at: OffsetDateTime,
     from: IpAddr,
-    /// Whether it is not in the file yet.
+    /// Whether it has yet to be written to the usage file.
     is_news: bool,
 }
 
 impl Holder {
-    /// Says whether the holder may come from an address.
+    /// Says whether the token may be used from an address.
     pub(crate) fn may_come_from(&self, peer: IpAddr) -> bool {
         may_come_from(self.allow_from.as_ref(), peer)
     }
 
-    /// Notes that the holder came.
+    /// Records a request of the holder.
     pub(crate) fn came(&self, now: OffsetDateTime, from: IpAddr) {
         *self.last() = Some(Visit {
             at: now,
@@ -72,12 +72,12 @@ impl Holder {
         });
     }
 
-    /// Makes the agent that acts for the holder, on its session.
+    /// Makes the holder's agent, on its session.
     pub(crate) fn agent(&self, session: Session) -> Agent {
         Agent::of(Arc::clone(&self.standing), session).following_session_beyond_calls()
     }
 
-    /// Takes what has happened since the last time: the holder came, or a call went on that began before.
+    /// Takes the usage since the last time, if there was any: a request came, or an earlier call went on.
     pub(super) fn news(&self) -> Option<(TokenId, Usage)> {
         let Visit { at, from, is_news } = {
             let mut last = self.last();

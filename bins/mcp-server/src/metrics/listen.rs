@@ -1,4 +1,4 @@
-//! The address that metrics are served on: one path, one request for each connection.
+//! Serves metrics on their own address: one path, and one request per connection.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -29,20 +29,20 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 
 const PATH: &str = "/metrics";
 
-/// The sockets, and who may ask on them.
+/// The sockets, and the limits of requests on them.
 pub(super) struct Endpoint {
     listeners: Listeners,
     terms: Asking,
 }
 
-/// Who may ask, and for how long.
+/// Which requests are answered, how many at once, and for how long.
 struct Asking {
     slots: Arc<Semaphore>,
     /// Web pages that reach the server under their own host name (DNS rebinding) are refused,
     /// unless other machines may ask anyway.
     hosts: AllowedHosts,
     header_timeout: Duration,
-    /// Time for a whole request and its answer.
+    /// The time for a whole request and its response.
     timeout: Duration,
 }
 
@@ -70,7 +70,7 @@ impl Endpoint {
         Ok(Endpoint { listeners, terms })
     }
 
-    /// Answers for as long as it is polled; dropping it closes all connections.
+    /// Serves for as long as it is polled; dropping it closes all connections.
     pub(super) async fn serve(self, sources: Arc<Sources>) -> Infallible {
         let Endpoint { listeners, terms } = self;
         let terms = Arc::new(terms);
@@ -129,7 +129,7 @@ async fn answer(
 }
 
 impl Asking {
-    /// Gives the answer to a request that does not get the metrics.
+    /// Returns the response to a request that is refused, or `None` if it may have the metrics.
     fn refuse(&self, request: &Parts) -> Option<Response<Full<Bytes>>> {
         if !self.hosts.takes(request) {
             return Some(told(StatusCode::FORBIDDEN, "this host is not allowed"));
@@ -210,7 +210,7 @@ mod tests {
             },
         };
         let asking = async {
-            // The one that is not asked must not have what the other needs.
+            // The idle socket must not hold the slot that the other one needs.
             for address in [addresses[1], addresses[1], addresses[0]] {
                 let mut stream = TcpStream::connect(address).await.unwrap();
                 let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";

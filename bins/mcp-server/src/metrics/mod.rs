@@ -22,7 +22,7 @@ use crate::{audit::Audit, door::Door, tls::Certificates};
 use listen::Endpoint;
 use text::{Kind, Text};
 
-/// Where the counts are.
+/// Where the counts are kept.
 pub(crate) struct Sources {
     pub(crate) started: SystemTime,
     pub(crate) counters: Counters,
@@ -46,7 +46,7 @@ pub(crate) struct Loads {
 }
 
 impl Loads {
-    /// Begins with a first success.
+    /// Starts with a success now.
     pub(crate) fn new() -> Arc<Self> {
         let loads = Loads {
             last: AtomicU64::new(0),

@@ -1,8 +1,8 @@
-//! The text format of Prometheus, version 0.0.4.
+//! Prometheus' text format, version 0.0.4.
 
 use std::fmt::{Display, Write};
 
-/// What the format is called.
+/// The media type of the format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What a family of metrics counts.
@@ -13,11 +13,11 @@ pub(super) enum Kind {
     Histogram,
 }
 
-/// A text that grows by one family after the other.
+/// A text under construction, family by family.
 #[derive(Default)]
 pub(super) struct Text(String);
 
-/// A family, whose samples are added.
+/// A family to which samples are added.
 pub(super) struct Family<'a> {
     text: &'a mut String,
     name: &'static str,
