@@ -1,4 +1,4 @@
-//! Making a token: asked for, committed to the file, then shown.
+//! Makes a token: asks for what is missing, writes the entry to the file, then shows the token.
 
 use std::sync::Arc;
 
@@ -101,7 +101,7 @@ fn policy(add: &Add, config: &Config, world: &mut World<'_>) -> Result<Policy, F
 }
 
 impl Made {
-    /// Gives a token that was just made its role, if it is to have one.
+    /// Gives a new token its role, if it is to have one.
     fn of(
         add: &Add,
         draft: &mut Draft,

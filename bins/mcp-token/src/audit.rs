@@ -1,4 +1,4 @@
-//! Checking that audit logs are as they were written.
+//! Checks that audit logs are as they were written.
 
 use std::{
     fs::File,

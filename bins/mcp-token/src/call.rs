@@ -20,10 +20,10 @@ use crate::{
     tip,
 };
 
-/// What stands on a command line is seen by everybody on the machine, and kept by shells.
+/// Command lines are visible to every user of the machine, and kept in shell histories.
 const MISPLACED: &str = "`verify` takes options only (`mcp-token verify --help`), and no token from the command line, where others could see it; pipe it in, as `printf %s \"$TOKEN\" | mcp-token verify`, or type it when asked";
 
-/// A command line that has been understood.
+/// A parsed command line.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// What to do.
@@ -163,7 +163,7 @@ impl Call {
     /// Reads a command line, the program's name first.
     ///
     /// # Errors
-    /// It is not understood, or asks for help; clap's error knows where to print and how to exit (2, or 0 for help), and
+    /// The line is invalid, or asks for help. clap's error knows where to print and how to exit (2, or 0 for help), and
     /// repeats no secret.
     pub fn parse<I>(line: I) -> Result<Self, clap::Error>
     where
@@ -205,7 +205,7 @@ impl Call {
         })
     }
 
-    /// Adds to what is wrong with a command line, also one of `mcp-server`, which command of `mcp-token` was meant.
+    /// Adds to an error in a command line, also one of `mcp-server`'s, which command of `mcp-token` was probably meant.
     #[must_use]
     pub fn with_tip(error: clap::Error) -> clap::Error {
         let line = CommandLine::command();
@@ -215,8 +215,8 @@ impl Call {
         tip::with_tip(error, &verbs.collect::<Vec<_>>())
     }
 
-    /// Gives the line by which `mcp-server` answers instead, when the databases have to be asked; this program has no
-    /// connection to any.
+    /// Returns the command line for `mcp-server` if the databases must be queried, as this program cannot connect to
+    /// any.
     #[must_use]
     pub fn delegated(&self) -> Option<Vec<OsString>> {
         let Action::Show(selector) = &self.command.action else {

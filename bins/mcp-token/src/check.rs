@@ -1,4 +1,4 @@
-//! Checking the files before they are put in force.
+//! Checks the files before they are put in force.
 
 use std::{fmt, path::Path};
 
@@ -185,7 +185,7 @@ impl Findings {
         self.errors.extend(told);
     }
 
-    /// Addresses of proxies are never those of clients.
+    /// Reports an `allow_from` that covers proxies only, as a proxy's address is never a client's.
     fn addresses(&mut self, entry: &Entry<'_>, policy: &Policy, config: Option<&Config>) {
         let proxies = config.and_then(|config| config.http.proxies.as_ref());
         let (Some(proxies), Some(allowed)) = (proxies, &policy.allow_from) else {
@@ -198,7 +198,7 @@ impl Findings {
         }
     }
 
-    /// A password may be known on the server alone, so that its absence here is no error.
+    /// A missing password is no error, as it may be available on the server only.
     fn role(&mut self, entry: &Entry<'_>, policy: &Policy, sources: &Sources) {
         let Some(Role::Login(login)) = &policy.role else {
             return;

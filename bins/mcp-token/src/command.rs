@@ -1,4 +1,4 @@
-//! What can be asked for.
+//! The commands and their arguments.
 
 use std::{num::NonZeroU32, path::PathBuf, str::FromStr};
 
@@ -8,7 +8,7 @@ use token_store::{Expiry, ExpiryError, Policy, Selector};
 
 use crate::failure::Failure;
 
-/// A command, however it was spelled.
+/// A command, from whichever command line.
 #[derive(Clone, Debug)]
 pub struct Command {
     /// What to do.
@@ -22,18 +22,18 @@ pub struct Command {
 pub enum Action {
     /// Make a token.
     Add(Add),
-    /// Show all tokens, or those that have not been used for so long.
+    /// Show all tokens, or those that have not been used for some time.
     List {
         /// How long.
         unused: Option<Unused>,
     },
-    /// Show the token that is meant.
+    /// Show the selected token.
     Show(Selector),
-    /// Give the token that is meant a new secret.
+    /// Give the selected token a new secret.
     Rotate(Selector, Grace),
-    /// Change the token that is meant.
+    /// Change the selected token.
     Edit(Selector, Edit),
-    /// Remove the token that is meant.
+    /// Remove the selected token.
     Remove(Selector),
     /// Read a token and say whose it is and whether it is accepted.
     Verify,
@@ -43,27 +43,27 @@ pub enum Action {
     VerifyAudit(VerifyAudit),
 }
 
-/// Which audit logs are to be checked.
+/// Which audit logs to check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifyAudit {
-    /// The files, each going on where the one before it ends; none for the configured one.
+    /// The files, each continuing the one before it; if empty, the configured one.
     pub files: Vec<PathBuf>,
     /// The hash of a line that must be in one of them.
     pub expect: Option<Hash>,
 }
 
-/// What is given for a new token. What is missing is prompted for on a terminal.
+/// What was given for a new token. On a terminal, the user is prompted for what is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Add {
     /// What a person wants to remember about it.
     pub note: Option<String>,
-    /// The configured databases to bind it to, the one that it is on first.
+    /// The configured databases to bind it to, its default one first.
     pub databases: Vec<String>,
     /// How long it lives.
     pub expiry: Option<Expiry>,
     /// What it may do and use up.
     pub policy: Vec<Setting>,
-    /// The role of its own that is to be made for it, if there is to be one.
+    /// How to make a role of its own for it, if it is to have one.
     pub create_role: Option<CreateRole>,
 }
 
@@ -76,7 +76,7 @@ pub enum CreateRole {
     Apply,
 }
 
-/// What is to change about a token.
+/// What to change about a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edit {
     /// Its note.
@@ -87,20 +87,20 @@ pub struct Edit {
     pub expiry: Option<Expiry>,
     /// What it may do and use up.
     pub policy: Vec<Setting>,
-    /// End the secret that it had before.
+    /// End the secret that it had before its last rotation.
     pub end_previous: bool,
 }
 
-/// One field of a policy that is to have a value, or none.
+/// One field of a policy to set or to clear.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// The field, as [`Policy::set`] names it.
     pub field: &'static str,
-    /// Its text; `None` takes it back.
+    /// Its text; `None` clears the field.
     pub value: Option<String>,
 }
 
-/// Settings of which a policy has one, and how the options are called.
+/// Fields of which a policy has at most one, with the names of their options.
 const EXCLUSIVE: [([&str; 2], &str); 2] = [
     (["role.user", "set_role"], "--role and --set-role"),
     (
@@ -109,7 +109,7 @@ const EXCLUSIVE: [([&str; 2], &str); 2] = [
     ),
 ];
 
-/// Lays settings down on a policy. What is taken back goes first, as it may make room for what is set.
+/// Applies settings to a policy. Fields are cleared first, as that may make room for what is set.
 pub(crate) fn lay(settings: &[Setting], policy: &mut Policy) -> Result<(), Failure> {
     let (set, unset): (Vec<_>, Vec<_>) =
         settings.iter().partition(|setting| setting.value.is_some());
@@ -129,14 +129,14 @@ pub(crate) fn lay(settings: &[Setting], policy: &mut Policy) -> Result<(), Failu
 /// How long the old secret of a rotated token is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grace {
-    /// Not a moment.
+    /// Not at all.
     None,
     /// For so long.
     For(Expiry),
 }
 
 impl Grace {
-    /// Computes until when.
+    /// Computes the end of that time.
     pub(crate) fn until(self, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, Failure> {
         match self {
             Self::None => Ok(None),
@@ -174,7 +174,7 @@ impl FromStr for Grace {
 /// For how long a token has not been used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unused {
-    /// Not once.
+    /// Never used.
     Ever,
     /// For so long.
     For(Expiry),
@@ -194,7 +194,7 @@ impl FromStr for Unused {
     }
 }
 
-/// Says what is wrong with a time that is no expiry.
+/// Says what is wrong with an invalid time.
 fn no_time(error: &ExpiryError, accepted: &str) -> String {
     match error {
         ExpiryError::Unit {

@@ -1,4 +1,4 @@
-//! Changing what a token's entry says.
+//! Changes a token's entry.
 
 use server_config::{Config, Sources};
 use token_store::{Names, Selector, TokenFile};

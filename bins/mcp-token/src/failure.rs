@@ -1,4 +1,4 @@
-//! Why a command could not do what was asked.
+//! Why a command failed.
 
 use std::{io, path::PathBuf};
 
@@ -101,7 +101,7 @@ pub(crate) enum Failure {
     #[error("{cause}; the token was removed again{}", left_over(.role_left.as_deref()))]
     Undone {
         cause: Box<Failure>,
-        /// The role, where that could not be removed.
+        /// The role, if it could not be removed.
         role_left: Option<String>,
     },
     #[error(

@@ -1,4 +1,4 @@
-//! Fields of a token's entry that are not known.
+//! Unknown fields of a token's entry.
 
 use server_config::keys::nearest;
 use token_store::{LIMITS, Token, entry_fields};
@@ -9,9 +9,9 @@ use crate::text;
 /// expiry never comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownField {
-    /// What to say of it.
+    /// The message to show.
     pub message: String,
-    /// Whether it is nearly one that is known.
+    /// Whether it is similar to a known one.
     pub is_misspelt: bool,
 }
 

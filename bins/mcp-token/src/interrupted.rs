@@ -20,7 +20,7 @@ use signal_hook::{
     low_level::unregister,
 };
 
-/// What a terminal sends to all that run on it.
+/// The signals that a terminal sends to all processes in its foreground.
 const OF_TERMINALS: [i32; 2] = [SIGHUP, SIGINT];
 
 /// Until it is dropped, a signal ends the programs that this one has started and not this one,
@@ -37,7 +37,7 @@ pub(crate) struct Deferred {
 #[derive(Default)]
 struct Asked {
     was: Arc<AtomicBool>,
-    /// The program that runs, as long as it has not been waited for.
+    /// The running program, until it has been waited for.
     running: Mutex<Option<OwnedFd>>,
 }
 
@@ -69,7 +69,7 @@ impl Deferred {
         })
     }
 
-    /// Says whether the end was asked for meanwhile.
+    /// Says whether a signal has come meanwhile.
     pub(crate) fn was_asked(&self) -> bool {
         self.asked.was.load(Ordering::SeqCst)
     }
@@ -113,7 +113,7 @@ impl Drop for Told<'_> {
 
 impl Drop for Deferred {
     fn drop(&mut self) {
-        // From here on a signal does what it usually does.
+        // From here on signals have their usual effect.
         self.is_over.store(true, Ordering::SeqCst);
         for id in self.noting.drain(..) {
             unregister(id);

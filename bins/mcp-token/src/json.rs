@@ -1,4 +1,4 @@
-//! Results as programs read them; `docs/tokens.md` describes every field.
+//! Results as JSON; `docs/tokens.md` describes every field.
 
 use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -146,7 +146,7 @@ fn record(token: &Token) -> Map<String, Value> {
     object
 }
 
-/// Writes an instant as programs read it.
+/// Formats a time for JSON.
 pub(crate) fn stamp(instant: OffsetDateTime) -> String {
     instant
         .format(&Rfc3339)
@@ -159,7 +159,7 @@ pub fn line(value: &Value) -> String {
     let text = value.to_string();
     let mut line = String::with_capacity(text.len() + 1);
     for character in text.chars() {
-        // They can only stand in texts; all of them are of four digits at most.
+        // They occur in strings only, and each has at most four hexadecimal digits.
         match is_hidden(character) {
             true => line.push_str(&format!("\\u{:04x}", u32::from(character))),
             false => line.push(character),

@@ -99,7 +99,7 @@ fn load(file: &TokenFile, world: &mut World<'_>) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
-/// Tells that there is no file.
+/// The warning that there is no file.
 fn missing_file(file: &TokenFile, loaded: &Loaded) -> Option<String> {
     let path = file.path().display().to_string();
     loaded.identity.is_none().then(|| {

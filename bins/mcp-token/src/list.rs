@@ -1,4 +1,4 @@
-//! Showing tokens.
+//! Shows tokens.
 
 use server_config::Sources;
 use time::OffsetDateTime;
@@ -39,7 +39,7 @@ pub(crate) fn all(
     world.print(&text).map_err(Failure::Output)
 }
 
-/// A token that was never used may be new.
+/// A token that was never used may simply be new.
 fn last_sign(token: &Token, usage: Option<&Usage>) -> OffsetDateTime {
     usage.map_or(token.created_at, |usage| usage.at)
 }
@@ -64,7 +64,7 @@ pub(crate) fn one(
     world.print(&text).map_err(Failure::Output)
 }
 
-/// Reads when tokens were used.
+/// Reads the record of tokens' use.
 pub(crate) fn usage(file: &TokenFile) -> UsageLog {
     UsageLog::load(&UsageLog::path_for(file.path()))
 }

@@ -1,4 +1,5 @@
-//! `mcp-token`: makes, shows, changes and removes API tokens. All of it is in the library, which `mcp-server` shares.
+//! `mcp-token`: makes, shows, changes and removes API tokens. The implementation is in the library, which `mcp-server`
+//! shares.
 
 use std::{
     ffi::OsString,
@@ -9,7 +10,7 @@ use std::{
 
 use mcp_token::{Call, World};
 
-/// The program that can ask databases.
+/// The program that can query databases.
 const SERVER: &str = "mcp-server";
 
 fn main() -> ExitCode {
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     mcp_token::run(&call.command, &sources, &mut world).into()
 }
 
-/// Becomes `mcp-server`, which is beside this program or on the path.
+/// Replaces this process by `mcp-server`, from beside this program or from the `PATH`.
 fn delegate(line: Vec<OsString>) -> ExitCode {
     let beside = std::env::current_exe().map(|program| program.with_file_name(SERVER));
     let program = beside.ok().filter(|path| path.exists());

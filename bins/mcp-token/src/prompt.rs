@@ -1,10 +1,10 @@
-//! Asking a person for what was not given.
+//! Prompts for what was not given.
 
 use token_store::{Expiry, Names};
 
 use crate::{command::Add, failure::Failure, text, world::World};
 
-/// All that a new token needs.
+/// Everything that a new token needs.
 pub(crate) struct Complete {
     pub(crate) note: String,
     pub(crate) databases: Option<Names>,
@@ -101,7 +101,7 @@ fn expiry(world: &mut World<'_>) -> Result<Expiry, Failure> {
     }
 }
 
-/// Reads one line, without the blanks around it. The end of the input (Ctrl-D) is no answer, not even a blank one.
+/// Reads one line and trims it. The end of the input (Ctrl-D) is no answer, not even a blank one.
 fn ask(world: &mut World<'_>, prompt: &str) -> Result<String, Failure> {
     world.ask(prompt).map_err(Failure::Input)?;
     let mut line = String::new();

@@ -1,4 +1,4 @@
-//! Removing a token.
+//! Removes a token.
 
 use server_config::Sources;
 use token_store::{EditError, Selector, TokenFile};

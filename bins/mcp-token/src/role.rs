@@ -28,9 +28,9 @@ const USUAL_SCHEMA: &str = "public";
 pub(crate) struct Script {
     role: String,
     parts: Vec<Part>,
-    /// How many of the parts were run.
+    /// How many parts have been run.
     done: usize,
-    /// What PostgreSQL warned of meanwhile, such as rights that it could not grant.
+    /// PostgreSQL's warnings so far, such as of rights that it could not grant.
     warnings: Vec<String>,
     password: PasswordFile,
 }
@@ -42,7 +42,7 @@ struct PasswordFile {
     file: Option<PathBuf>,
 }
 
-/// What is run in one database.
+/// The SQL to run in one database.
 struct Part {
     /// Where it is, as a connection string.
     connection: String,
@@ -85,7 +85,7 @@ pub(crate) fn prepare(
     Ok((token, script))
 }
 
-/// Gives the role that was made for a token in this file: its password is where [`prepare`] puts it.
+/// Returns the role that was made for a token of this file, recognized by its password being where [`prepare`] puts it.
 fn made_for(token: &Token, token_file: &Path) -> Option<(RoleName, PathBuf)> {
     let Some(Role::Login(login)) = token.policy.read().role else {
         return None;
@@ -146,7 +146,7 @@ fn logs_in_as(token: &Token, role: &RoleName) -> bool {
     matches!(token.policy.read().role, Some(Role::Login(login)) if login.user == *role)
 }
 
-/// Tells that another login than before has no password.
+/// Warns if the login changed and has no password.
 fn without_password(before: &Token, now: &Token) -> Option<String> {
     let (Some(Role::Login(former)), Some(Role::Login(login))) =
         (before.policy.read().role, now.policy.read().role)
@@ -197,7 +197,7 @@ pub(crate) fn unclaimed<'a>(
     unclaimed
 }
 
-/// How the files of passwords end.
+/// The extension of password files.
 const KIND: &str = "password";
 
 fn password_path(token_file: &Path, role: &str) -> io::Result<PathBuf> {
@@ -323,7 +323,7 @@ fn create(
     connections: u64,
     password: &Secret,
 ) -> String {
-    // Only a verifier of the password is sent, so that no log of PostgreSQL's holds it.
+    // Only the SCRAM verifier is sent, so that PostgreSQL's logs never contain the password.
     let verifier = scram_sha_256(password.expose().as_bytes());
     let until = valid_until(token);
     let mut sql = format!(
@@ -413,12 +413,12 @@ impl Script {
         Ok(())
     }
 
-    /// What PostgreSQL warned of, line by line.
+    /// PostgreSQL's warnings, line by line.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
         self.warnings.iter().map(|line| text::printable(line))
     }
 
-    /// Lets the password stay.
+    /// Keeps the password.
     pub(crate) fn keep(mut self) {
         self.password.keep();
     }
@@ -458,7 +458,7 @@ fn psql(
     let mut psql = Command::new("psql")
         .args(["--no-psqlrc", "--quiet", "--single-transaction"])
         .args(["--no-password", "--set", "ON_ERROR_STOP=1"])
-        // One line for each thing that PostgreSQL says.
+        // One line for each message of PostgreSQL's.
         .args(["--set", "VERBOSITY=terse"])
         .args(["--dbname", connection])
         .env(CONNECT_TIMEOUT, connect_timeout())

@@ -1,4 +1,4 @@
-//! Giving a token a new secret.
+//! Gives a token a new secret.
 
 use server_config::Sources;
 use time::OffsetDateTime;

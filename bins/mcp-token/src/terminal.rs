@@ -23,7 +23,7 @@ use signal_hook::{
 /// The signals that end a program unless it handles them.
 const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
-/// In the place of a key that is to do nothing.
+/// Stands for a key that is disabled.
 const NO_KEY: u8 = 0;
 
 /// Hides what is typed until it is dropped or a signal ends the program.
@@ -44,7 +44,7 @@ impl Unseen {
     /// Begins with it.
     ///
     /// # Errors
-    /// This is no terminal, or the system gives no signals or no thread. The terminal is then as it was.
+    /// It is not a terminal, or signals or a thread cannot be set up. The terminal is then unchanged.
     pub(crate) fn begin(terminal: BorrowedFd<'_>) -> io::Result<Self> {
         let screen = Arc::new(Screen {
             before: tcgetattr(terminal)?,

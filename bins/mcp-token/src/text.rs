@@ -1,4 +1,4 @@
-//! Results as people read them.
+//! Results as text for people.
 
 use std::fmt::Write;
 
@@ -52,7 +52,7 @@ pub(crate) fn added(token: &Token, secret: &Secret, database: &DatabaseShown<'_>
     )
 }
 
-/// Shows the SQL that makes a token's role; it holds a verifier of the password only.
+/// Shows the SQL that makes a token's role. It contains only the verifier of the password.
 pub(crate) fn sql(sql: String) -> String {
     format!(
         "\nRun this with psql, as a role that may create roles and grant these rights:\n\n{sql}"
@@ -83,7 +83,7 @@ pub(crate) fn list(tokens: &[(&Token, Option<&Usage>)], now: OffsetDateTime) -> 
     out
 }
 
-/// Shows a token with all that is known of it.
+/// Shows everything that is known of a token.
 pub(crate) fn shown(token: &Token, usage: Option<&Usage>, now: OffsetDateTime) -> String {
     let mut out = facts(token);
     let expires = token
@@ -122,7 +122,7 @@ fn used(usage: &Usage) -> String {
     text + &format!(" ({} calls, {} rows in all)", usage.calls, usage.rows)
 }
 
-/// Writes a policy on one line; nothing where nothing is set.
+/// Writes a policy on one line; nothing if nothing is set.
 fn policy(policy: &Policy) -> String {
     if policy.is_empty() {
         return String::new();
@@ -222,14 +222,14 @@ fn stamp(instant: OffsetDateTime, form: StaticFormatDescription) -> String {
         .expect("a date and a time of day can be formatted")
 }
 
-/// Says whether a character shows nothing itself, and may do something to a terminal.
+/// Says whether a character is invisible and may control a terminal.
 pub(crate) fn is_hidden(character: char) -> bool {
     let turns = matches!(u32::from(character),
         0x061c | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x2069 | 0xfeff | 0xfff9..=0xfffb);
     turns || character.is_control()
 }
 
-/// Escapes what could move the cursor, change colours or turn the reading direction of a terminal.
+/// Escapes what could move a terminal's cursor, change its colors or reverse its text direction.
 pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {

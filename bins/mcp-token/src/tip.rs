@@ -10,7 +10,7 @@ pub(crate) fn with_tip(mut error: clap::Error, verbs: &[String]) -> clap::Error 
     };
     let subcommand = word(ContextKind::InvalidSubcommand);
     let tip = match error.kind() {
-        // An option stands before a command that takes its own.
+        // The option precedes a command that has options of its own.
         ErrorKind::ArgumentConflict => subcommand.map(|verb| {
             format!("the options of '{verb}' stand behind it: mcp-server {verb} --help shows them")
         }),

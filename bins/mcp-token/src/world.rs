@@ -59,13 +59,13 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Takes another clock.
+    /// Replaces the clock.
     #[must_use]
     pub fn with_now(self, now: fn() -> OffsetDateTime) -> Self {
         Self { now, ..self }
     }
 
-    /// Takes another source of new tokens.
+    /// Replaces the source of new tokens.
     #[must_use]
     pub fn with_secret(self, secret: fn() -> Result<Secret, RandomError>) -> Self {
         Self { secret, ..self }
@@ -93,7 +93,7 @@ impl<'a> World<'a> {
         self.stdout.flush()
     }
 
-    /// Prints any other result. A reader that has gone, such as `head`, has read as much as it wants.
+    /// Prints any other result. A reader that has gone, such as `head`, has read all that it wanted.
     pub(crate) fn print(&mut self, text: &str) -> io::Result<()> {
         match self.hand_over(text) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -101,7 +101,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Prints a prompt where it does not mix with the result.
+    /// Prints a prompt to `stderr`, apart from the result.
     pub(crate) fn ask(&mut self, text: &str) -> io::Result<()> {
         self.stderr.write_all(text.as_bytes())?;
         self.stderr.flush()
@@ -130,13 +130,13 @@ fn is_null_device(file: impl AsFd) -> bool {
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It did what was asked: 0.
+    /// It succeeded: exit code 0.
     Done,
-    /// It could not: 1.
+    /// It failed: exit code 1.
     Failed,
     /// It was asked in a wrong way: 2.
     Usage,
-    /// The token that was to be verified is not accepted: 3.
+    /// The token to verify is not accepted: exit code 3.
     Refused,
 }
 
