@@ -23,7 +23,7 @@ stop() {
 }
 trap stop EXIT
 
-# What follows "$1" in the log. `read` refuses a line that is not ended: a program may write one piece by piece.
+# What follows "$1" in the log. `read` fails on an unterminated line, as a program may write a line piece by piece.
 address() { # $1: words before the address
     while IFS= read -r line; do
         case $line in *"$1 http"*) echo "${line##* }" && return ;; esac
@@ -67,7 +67,7 @@ passes_everything() { # $1: bearer token or nothing
     fi
 }
 
-# What the suite asks of a server that has none of its fixtures.
+# The suite's checks for a server that has none of its fixtures.
 without_fixtures='server-initialize ping tools-list resources-list prompts-list caching dns-rebinding-protection
     sep-2164-resource-not-found server-sse-multiple-streams
     server-session-lifecycle server-sse-polling http-header-validation'

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Makes bench/mcp-server.profdata anew, which `./run build` compiles with: which functions and branches the benchmark's
-# calls take, and how often. It is of use to the sources and the compiler that it was made with; what changed since then
-# is compiled as if there were none.
-# Needs llvm-profdata of the compiler's LLVM or a newer one; LLVM_PROFDATA may name it.
+# calls take, and how often. It applies to the sources and the compiler that it was made with; code changed since then
+# is compiled without a profile. Needs llvm-profdata of the compiler's LLVM or a newer one; LLVM_PROFDATA may name it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
@@ -16,10 +15,10 @@ if [ ! -x "$tool" ]; then
 fi
 target=$PWD/target/profile
 counts=$target/counts
-# Cargo gives what it builds other names with --target, or in another kind of build, and the profile would fit nothing.
+# With --target, or in another kind of build, Cargo gives symbols other names, and the profile would match nothing.
 RUSTFLAGS="-Cprofile-generate=$counts" CARGO_TARGET_DIR=$target \
     cargo build --release --locked -p mcp-server -p mcp-token
-# What build scripts and macros counted.
+# The counts of build scripts and macros.
 rm -rf "$counts"
 bench/run --server "$target/release/mcp-server" --rounds 1 --policies
 bench/run --server "$target/release/mcp-server" --rounds 1 --rows 1 --connections 8 --new-texts

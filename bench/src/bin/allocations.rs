@@ -1,9 +1,9 @@
-//! What a request allocates, and what a session keeps, by an allocator that counts.
+//! Measures what a request allocates and what a session keeps, with a counting allocator.
 //!
-//! The server's parts are in this process: the HTTP endpoint on a loopback socket, the protocol, the tools,
-//! the sessions and a PostgreSQL. The gate is one of this program's own that does what mcp-server's does for a
-//! token whose entry was seen before; left out are mcp-server's look at the token file, its log and its
-//! record of who came. Only the server's threads are counted, so neither this client nor PostgreSQL is.
+//! The server's parts are in this process: the HTTP endpoint on a loopback socket, the protocol, the tools, the
+//! sessions and a PostgreSQL. The gate is this program's own and does what mcp-server's does for a token whose entry
+//! was seen before, without mcp-server's check of the token file, its log and its record of use. Only the server's
+//! threads are counted, so neither this client nor PostgreSQL is.
 
 use std::{
     io::{Read, Write},
@@ -42,7 +42,7 @@ fn main() {
     sessions(&runtime, &database);
 }
 
-/// A call's arguments by its number.
+/// Makes the arguments of the call with a number.
 type Query = fn(u64) -> String;
 
 const QUERIES: [(&str, Query); 5] = [
@@ -88,7 +88,7 @@ fn requests(runtime: &Runtime, database: Database) {
 
 #[allow(clippy::cast_precision_loss)]
 fn row(client: &mut Client, name: &str, body: impl Fn(u64) -> String) {
-    // What is made once, and what a buffer grows to, is no request's own.
+    // Warm up: what is allocated once, and the growth of buffers, belongs to no single request.
     for number in 1..=REQUESTS {
         client.call(&body(number));
     }
@@ -190,7 +190,7 @@ impl Client {
         }
     }
 
-    /// Calls; gives how long the answer's body was.
+    /// Calls, and returns the length of the response's body in bytes.
     fn call(&mut self, body: &str) -> usize {
         let request = format!("{}{}\r\n\r\n{body}", self.head, body.len());
         self.stream.write_all(request.as_bytes()).expect("sent");
@@ -211,7 +211,7 @@ impl Client {
     }
 }
 
-/// What a session keeps while nobody uses it.
+/// Measures what an idle session keeps.
 fn sessions(runtime: &Runtime, database: &Database) {
     let mut nowhere = tokio_postgres::Config::new();
     nowhere.host("127.0.0.1").port(closed_port());
@@ -229,7 +229,7 @@ fn sessions(runtime: &Runtime, database: &Database) {
     row("a pool with one idle connection", database, 100, true);
 }
 
-/// Gives the bytes that each of several sessions keeps, after a lease or without one.
+/// Returns the bytes that each of several sessions keeps, after a lease or without one.
 async fn kept(database: Database, count: usize, lease: bool) -> i64 {
     let sessions = Sessions::new(
         [database],
@@ -238,7 +238,7 @@ async fn kept(database: Database, count: usize, lease: bool) -> i64 {
             ..Limits::default()
         },
     );
-    // What all have in common is made by the first.
+    // The first session allocates what all share.
     let _first = use_one(&sessions, "token-0", lease).await;
     let before = counted();
     let mut all = Vec::with_capacity(count);
@@ -262,7 +262,7 @@ async fn use_one(sessions: &Sessions, id: &str, lease: bool) -> Session {
     session
 }
 
-/// A port on which nobody listens, as far as one can know.
+/// A port on which, most likely, nothing listens.
 fn closed_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()

@@ -1,9 +1,9 @@
-//! What 64 tasks at once cost each other on a request's way to a connection: the token's look-up, its
-//! session, and a connection of that which is idle and given back at once.
+//! Measures what 64 concurrent tasks cost each other on a request's way to a connection: the token's look-up, its
+//! session, and an idle connection of that session, which is given back at once.
 //!
-//! With 64 tasks, each has a token and a session of its own, or all have one. The runtime has a thread for
-//! each core, as the server's; or one for each task, so that the system often stops a thread in the
-//! middle: whoever waits for something that it holds sleeps until it goes on.
+//! The 64 tasks have a token and a session each, or share one. The runtime has a thread for each core, as the server's
+//! has, or one for each task, so that the system often preempts a thread: whatever waits for something that it holds
+//! sleeps until it resumes.
 
 use std::{
     hint::black_box,
@@ -17,9 +17,9 @@ use time::OffsetDateTime;
 use token_store::{Secret, TokenSet};
 
 const TASKS: usize = 64;
-/// All tokens in use, those of the tasks among them.
+/// All tokens in use, including those of the tasks.
 const TOKENS: u64 = 10_000;
-/// After so many operations a task lets others run; the runtime would see to that a bit later.
+/// After this many operations a task yields; the runtime would make it yield a bit later.
 const TURN: u32 = 32;
 
 #[derive(Clone, Copy)]
@@ -50,7 +50,7 @@ fn main() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cluster = runtime(1).block_on(world::start());
     let database = Database {
-        // To wait for a connection of one's own session is not what is looked for.
+        // Waiting for a connection of the task's own session is not measured.
         max_connections: TASKS,
         ..world::database(&cluster)
     };
@@ -90,7 +90,7 @@ fn runtime(threads: usize) -> tokio::runtime::Runtime {
     built.expect("a runtime")
 }
 
-/// All that a request meets on its way.
+/// Everything that a request passes on its way.
 struct Desk {
     tokens: TokenSet,
     secrets: Vec<Secret>,
@@ -233,7 +233,7 @@ impl Measured {
     }
 }
 
-/// How long operations took, each counted among those of about its time: eight kinds for each doubling.
+/// A histogram of how long operations took, with eight buckets per doubling.
 struct Times {
     counts: [u64; 512],
     longest: Duration,
@@ -268,7 +268,7 @@ impl Times {
         self.counts.iter().sum::<u64>().max(1)
     }
 
-    /// The time below which this part of all operations stayed.
+    /// The time within which this fraction of all operations finished.
     #[allow(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,

@@ -1,7 +1,7 @@
 //! The yardstick: bare hyper and tokio-postgres, one token's hash and look-up, one round trip.
 //!
-//! `--mode constant` answers a constant of `--bytes` bytes, `--mode unsafe` runs whatever SQL it is
-//! given, `--mode safe` does so in a read-only transaction with `DISCARD ALL`, pipelined.
+//! `--mode constant` responds with a constant of `--bytes` bytes, `--mode unsafe` runs any SQL that it is given,
+//! `--mode safe` does so in a read-only transaction with `DISCARD ALL`, pipelined.
 
 use std::{collections::HashMap, convert::Infallible, sync::Arc};
 

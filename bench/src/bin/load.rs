@@ -12,7 +12,7 @@ use tokio::{
 
 /// Rows of the table.
 const KEYS: u64 = 99_000;
-/// The revision of MCP that is spoken.
+/// The revision of MCP to use.
 const REVISION: &str = "2025-06-18";
 
 #[derive(Clone)]
@@ -21,7 +21,7 @@ struct Call {
     path: String,
     token: String,
     body: String,
-    /// What must be in the answer; `{id}` and `{last}` stand for the first and the last key.
+    /// What the response must contain; `{id}` and `{last}` stand for the first and the last key.
     expected: Vec<String>,
     rows: u64,
 }
