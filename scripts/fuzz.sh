@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Fuzzes the code that reads untrusted input: the request pipeline of mcp-protocol, which must not panic, hang or answer
-# 5xx, and the token file's two readers, which must agree. fuzz.sh SECONDS [pipeline|token-file]     for so long, both
-# in turn or one What it finds is kept in the crate's folder fuzz: inputs worth keeping in corpus/, those that fail in
-# artifacts/.
+# 5xx, and the token file's two readers, which must agree.
+#   fuzz.sh SECONDS [pipeline|token-file]     for that long, both in turn or one
+# Findings are kept in the crate's folder fuzz: inputs worth keeping in corpus/, those that fail in artifacts/.
 set -euo pipefail
 usage='usage: fuzz.sh SECONDS [pipeline|token-file]'
 seconds=${1:?$usage}

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes bench/mcp-server.profdata anew, which `./run build` compiles with: which functions and branches the benchmark's
 # calls take, and how often. It applies to the sources and the compiler that it was made with; code changed since then
-# is compiled without a profile. Needs llvm-profdata of the compiler's LLVM or a newer one; LLVM_PROFDATA may name it.
+# is compiled without a profile.
+# Needs llvm-profdata of the compiler's LLVM or a newer one; LLVM_PROFDATA may name it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
