@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Checks mcp-protocol against official schemas and tests that are not copied into this repository. check-official.sh
-# FOLDER FOLDER has `reference/schemas/REVISION.json`, the official schemas, and `tools/conformance URL [BEARER]`, which
+# Checks mcp-protocol against official schemas and tests that are not copied into this repository.
+#   check-official.sh FOLDER
+# FOLDER has `reference/schemas/REVISION.json`, the official schemas, and `tools/conformance URL [BEARER]`, which
 # runs the official conformance suite (it installs the suite from npm).
 set -euo pipefail
 folder=$(cd "${1:?usage: check-official.sh FOLDER}" && pwd)

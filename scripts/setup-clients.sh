@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the official MCP clients that the end-to-end tests drive, each at the version that its file pins.
-# setup-clients.sh FOLDER PYTHON Existing installations are kept.
+#   setup-clients.sh FOLDER PYTHON
+# Existing installations are kept.
 set -eu
 folder=${1:?usage: setup-clients.sh FOLDER PYTHON}
 python=${2:?usage: setup-clients.sh FOLDER PYTHON}
