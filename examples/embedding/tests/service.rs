@@ -357,7 +357,8 @@ fn the_tools_for_postgresql_stand_beside_the_own_one_and_heed_the_tokens_entry()
     let cut = service.query(&slow, "SELECT * FROM shop.users");
     let cut = cut.body["result"]["content"][1]["text"].as_str();
     assert!(
-        cut.unwrap().starts_with("(2 rows, and there are more"),
+        cut.unwrap()
+            .starts_with("(2 rows, the most that this token gets at once, and there are more"),
         "{cut:?}"
     );
     let refused = service.free_stock("/sql/mcp", &slow);
