@@ -257,7 +257,7 @@ impl Session {
     /// Says whether the session has lost its rights.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        *self.0.ended.borrow()
+        self.0.is_closed()
     }
 
     /// Waits until the session loses its rights.
@@ -486,6 +486,11 @@ impl Session {
 
     /// Ends the session: refuses leases, closes idle connections, cancels and closes busy ones.
     pub(crate) fn end(&self) {
+        // Told at the end; but whoever gets an error from what follows is to find the reason.
+        self.0.ended.send_if_modified(|ended| {
+            *ended = true;
+            false
+        });
         let serving = {
             let mut pools = self.0.lock();
             pools.has_ended = true;
@@ -497,7 +502,7 @@ impl Session {
         for pool in &serving {
             pool.pool.close();
         }
-        self.0.ended.send_replace(true);
+        self.0.ended.send_modify(|_| {});
     }
 
     /// Closes connections that have been idle for too long.
@@ -580,6 +585,10 @@ fn most(terms: &Terms) -> usize {
 }
 
 impl SessionState {
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.ended.borrow()
+    }
+
     /// Takes a place among those that wait.
     pub(crate) fn enqueue(&self) -> Result<Queued<'_>, LeaseError> {
         let limit = self.limits.waiting;

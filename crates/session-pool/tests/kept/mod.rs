@@ -531,3 +531,24 @@ async fn lost_lines_are_forgotten_and_their_session_with_them() {
         .await
         .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_in_a_line_that_ends_finds_the_session_closed() {
+    for _ in 0..40 {
+        let sessions = sessions();
+        let session = sessions.open("waits", None);
+        make(&session, &line("a")).await;
+        let first = session.keep(&line("a"), "main").await.unwrap();
+        let waiting = tokio::spawn(async move {
+            let told = session.kept(&line("a"), "main").await;
+            (told.map(|lease| lease.is_some()), session.is_closed())
+        });
+        while sessions.census().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+        sessions.close("waits");
+        let (told, is_closed) = waiting.await.unwrap();
+        assert!(is_closed, "it was told {told:?}");
+        drop(first);
+    }
+}
