@@ -260,6 +260,31 @@ fn a_revoked_token_loses_its_kept_connections_at_once() {
 }
 
 #[test]
+fn a_token_whose_rights_were_changed_is_told_what_its_session_has_lost() {
+    let mut world = world();
+    let token = writer(&mut world);
+    let server = world.setup.start();
+    let old = Old::begin(&server, &token);
+    let (take, give) = (["--access", "read"], ["--access", "write"]);
+    for changes in [&[["--schemas", "shop"]][..], &[take, give]] {
+        old.write("CREATE TEMP TABLE users AS SELECT 1 AS n");
+        assert_eq!(old.read("SELECT count(*) FROM users").value(), &json!(1));
+        for change in changes {
+            world.edit(&token, change);
+        }
+        // It was meant for the table of the session, which stands before the one of the shop.
+        old.call("execute_write", json!({ "query": "DELETE FROM users" }))
+            .assert_refused("what was in the session is gone");
+        let count = old.read("SELECT count(*) FROM users");
+        assert!(count.value().as_i64() > Some(1), "who was told goes on");
+    }
+    old.write("CREATE TEMP TABLE users AS SELECT 1 AS n");
+    world.edit(&token, &take);
+    old.read("SELECT count(*) FROM users")
+        .assert_refused("what was in the session is gone");
+}
+
+#[test]
 fn an_idle_session_ends_and_says_so() {
     let mut world = world();
     world.setup.config["limits"] = json!({ "kept_idle_time": "500ms" });

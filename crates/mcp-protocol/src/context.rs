@@ -266,6 +266,11 @@ impl ClientSession {
     pub fn attach(&self, value: impl Any + Send + Sync) {
         self.0.attach(Box::new(value));
     }
+
+    /// Drops what is attached of which `is_over` says so, and says whether there was any.
+    pub fn detach(&self, is_over: impl FnMut(&(dyn Any + Send + Sync)) -> bool) -> bool {
+        self.0.detach(is_over)
+    }
 }
 
 /// The severity of a log message (RFC 5424, section 6.2.1); later ones compare as greater.

@@ -212,6 +212,16 @@ impl Session {
         }
     }
 
+    /// Drops the values of which `is_over` says so; tells whether there was one.
+    pub(crate) fn detach(&self, mut is_over: impl FnMut(&(dyn Any + Send + Sync)) -> bool) -> bool {
+        let gone: Vec<Attached> = match &mut *self.attached() {
+            Some(attached) => attached.extract_if(.., |value| is_over(&**value)).collect(),
+            None => Vec::new(),
+        };
+        // Dropped outside of the lock.
+        !gone.is_empty()
+    }
+
     /// Names the principal that it belongs to.
     pub(crate) fn owner(&self) -> &str {
         &self.owner

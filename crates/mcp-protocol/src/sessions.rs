@@ -169,6 +169,11 @@ mod tests {
             one.attach(Box::new(Arc::clone(&value)));
         }
         assert_eq!(Arc::strong_count(&value), 3);
+        assert!(!idle.detach(|value| value.is::<u8>()));
+        idle.attach(Box::new(7_u8));
+        assert!(idle.detach(|value| value.is::<u8>()));
+        assert!(!idle.detach(|value| value.is::<u8>()), "it has gone");
+        assert_eq!(Arc::strong_count(&value), 3);
         sessions.end(ended.id.as_str(), "alice");
         assert_eq!(Arc::strong_count(&value), 2);
         ended.attach(Box::new(Arc::clone(&value)));

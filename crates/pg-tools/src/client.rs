@@ -18,8 +18,14 @@ pub(crate) trait Client: Send + Sync {
     fn conversation(&self) -> Option<Conversation>;
 
     /// Holds a value until the conversation ends, and drops it then.
-    fn hold(&self, value: Box<dyn Any + Send + Sync>);
+    fn hold(&self, value: Held);
+
+    /// Drops what is held of which `is_over` says so, and says whether there was any.
+    fn let_go(&self, is_over: &dyn Fn(&Held) -> bool) -> bool;
 }
+
+/// A value whose meaning the tool knows that has it held.
+pub(crate) type Held = Box<dyn Any + Send + Sync>;
 
 /// Calls of one program that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,14 +74,18 @@ impl Client for Silent {
         None
     }
 
-    fn hold(&self, _: Box<dyn Any + Send + Sync>) {}
+    fn hold(&self, _: Held) {}
+
+    fn let_go(&self, _: &dyn Fn(&Held) -> bool) -> bool {
+        false
+    }
 }
 
 /// A client whose calls belong together, without a model.
 #[cfg(test)]
 pub(crate) struct Talking {
     pub(crate) id: &'static str,
-    pub(crate) held: std::sync::Mutex<Vec<Box<dyn Any + Send + Sync>>>,
+    pub(crate) held: std::sync::Mutex<Vec<Held>>,
 }
 
 #[cfg(test)]
@@ -105,10 +115,16 @@ impl Client for Talking {
         })
     }
 
-    fn hold(&self, value: Box<dyn Any + Send + Sync>) {
+    fn hold(&self, value: Held) {
         self.held
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .push(value);
+    }
+
+    fn let_go(&self, is_over: &dyn Fn(&Held) -> bool) -> bool {
+        let held = self.held.lock();
+        let mut held = held.unwrap_or_else(std::sync::PoisonError::into_inner);
+        held.extract_if(.., |value| is_over(value)).count() > 0
     }
 }

@@ -55,6 +55,8 @@ pub enum Loss {
     Crowded,
     /// The pool of the connection was taken out of service.
     Outdated,
+    /// The session ended that it was of, and another one took its place.
+    Ended,
 }
 
 impl fmt::Display for Loss {
@@ -66,6 +68,7 @@ impl fmt::Display for Loss {
             ),
             Loss::Crowded => out.write_str("the token may have fewer connections than before"),
             Loss::Outdated => out.write_str("the database was configured anew"),
+            Loss::Ended => out.write_str("what the token may do was changed"),
         }
     }
 }
@@ -234,6 +237,16 @@ impl Session {
 pub struct Tie {
     session: Weak<SessionState>,
     name: Arc<str>,
+}
+
+impl Tie {
+    /// Says whether the session has ended, with the line and all that was in it. A later session of the same id knows
+    /// nothing of it, so that it falls to who has the tie to tell of the loss.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let state = self.session.upgrade();
+        state.is_none_or(|state| state.is_closed())
+    }
 }
 
 impl fmt::Debug for Tie {

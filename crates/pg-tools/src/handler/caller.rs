@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Agent,
-    client::{Client, Conversation, Question, Unanswered},
+    client::{Client, Conversation, Held, Question, Unanswered},
 };
 
 /// The program that a call comes from.
@@ -62,10 +62,16 @@ impl Client for Caller<'_> {
         })
     }
 
-    fn hold(&self, value: Box<dyn Any + Send + Sync>) {
+    fn hold(&self, value: Held) {
         if let Some(session) = self.context.session() {
             session.attach(value);
         }
+    }
+
+    fn let_go(&self, is_over: &dyn Fn(&Held) -> bool) -> bool {
+        let is_over = |held: &(dyn Any + Send + Sync)| held.downcast_ref().is_some_and(is_over);
+        let session = self.context.session();
+        session.is_some_and(|session| session.detach(is_over))
     }
 }
 

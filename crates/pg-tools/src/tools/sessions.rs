@@ -7,12 +7,12 @@
 use std::{fmt::Write, sync::Arc};
 
 use serde_json::json;
-use session_pool::Line;
+use session_pool::{LeaseError, Line, Loss, Tie};
 
 use super::{Answer, Call, Definition, Effect, Failure, Found, Offer, Tool};
 use crate::{
     Agent,
-    client::Conversation,
+    client::{Conversation, Held},
     read_only::{ReadError, not_open},
 };
 
@@ -110,6 +110,10 @@ impl Call<'_> {
     pub(crate) fn in_session(&mut self) -> Result<Agent, Failure> {
         let Some(name) = self.arguments.optional_text("session")? else {
             let agent = self.on_database()?;
+            // Also to who may not write any more: names mean other tables now.
+            if self.client.let_go(&has_lost_its_session) {
+                return Err(ReadError::from(LeaseError::Lost(Loss::Ended)).into());
+            }
             if !agent.may_leave_state() {
                 return Ok(agent);
             }
@@ -133,6 +137,11 @@ impl Call<'_> {
             _ => Ok(agent.in_line(line)),
         }
     }
+}
+
+/// Says whether a value that is held ties a line that has ended with the token's session.
+fn has_lost_its_session(held: &Held) -> bool {
+    held.downcast_ref::<Tie>().is_some_and(Tie::is_over)
 }
 
 /// The line of a session that was opened by its name.

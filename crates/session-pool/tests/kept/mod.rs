@@ -552,3 +552,17 @@ async fn whoever_waits_in_a_line_that_ends_finds_the_session_closed() {
         drop(first);
     }
 }
+
+#[tokio::test]
+async fn a_tie_tells_of_the_end_of_its_session_and_of_nothing_else() {
+    let sessions = sessions();
+    let session = sessions.open("tied", None);
+    let tie = session.tie("a");
+    make(&session, &line("a")).await;
+    drop(session.keep(&line("a"), "main").await.unwrap());
+    assert!(!tie.is_over(), "only the connection was lost");
+    sessions.close("tied");
+    assert!(tie.is_over());
+    let next = sessions.open("tied", None);
+    assert!(tie.is_over() && !next.tie("a").is_over());
+}
