@@ -80,7 +80,8 @@ impl Session {
     ///
     /// # Errors
     /// See [`LeaseError`]: [`LeaseError::Turn`] when another lease of the line took too long, and
-    /// [`LeaseError::Lost`] once after its connection was lost.
+    /// [`LeaseError::Lost`] once after its connection was lost, be it to another database that the session
+    /// may not use any more.
     ///
     /// # Panics
     /// As [`Session::lease`].
@@ -90,6 +91,7 @@ impl Session {
         if self.is_closed() {
             return Err(LeaseError::Closed);
         }
+        self.tell_of_withdrawn(line)?;
         let Some(slot) = state.kept.find(&key) else {
             return Ok(None);
         };
@@ -116,6 +118,7 @@ impl Session {
     pub async fn keep(&self, line: &Line, database: &str) -> Result<Lease, LeaseError> {
         let state = self.state();
         let key = (line.name.clone(), database.into());
+        self.tell_of_withdrawn(line)?;
         let spot = loop {
             let slot = state.kept.enter(line, &key, self.idle_time(line))?;
             // The line may have ended while this lease waited; then it begins anew.
@@ -213,6 +216,16 @@ impl Session {
             session: self.downgrade(),
             name,
         }
+    }
+
+    /// Tells, once, what a line has lost on a database that the session may not use any more: the lease that is asked
+    /// for on another one may have been meant for what was there.
+    fn tell_of_withdrawn(&self, line: &Line) -> Result<(), LeaseError> {
+        let kept = &self.state().kept;
+        let mut lost = kept.lost_on(&line.name).into_iter();
+        let withdrawn = lost.find(|database| self.generation(database).is_err());
+        let loss = withdrawn.and_then(|database| kept.take_loss(&(line.name.clone(), database)));
+        loss.map_or(Ok(()), |loss| Err(LeaseError::Lost(loss)))
     }
 
     /// Waits for the turn of a lease; nothing, when the line has ended meanwhile.

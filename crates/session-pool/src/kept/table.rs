@@ -141,6 +141,28 @@ impl Kept {
         table.slots.get(key).map(Slot::found)
     }
 
+    /// Names the databases on which a line has lost its connection without having been told.
+    pub(super) fn lost_on(&self, name: &str) -> Vec<Arc<str>> {
+        let table = self.lock();
+        let lost = table
+            .slots
+            .iter()
+            .filter(|((known, _), slot)| **known == *name && matches!(slot.held, Held::Lost(_)));
+        lost.map(|((_, database), _)| database.clone()).collect()
+    }
+
+    /// Takes the loss out of which a line was not told.
+    pub(super) fn take_loss(&self, key: &Key) -> Option<Loss> {
+        let mut table = self.lock();
+        let held = &mut table.slots.get_mut(key)?.held;
+        let loss = match held {
+            Held::Lost(loss) => *loss,
+            _ => return None,
+        };
+        *held = Held::Nothing;
+        Some(loss)
+    }
+
     /// Finds a line's slot, or makes it.
     pub(super) fn enter(
         &self,

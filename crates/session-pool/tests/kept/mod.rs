@@ -442,6 +442,31 @@ async fn a_database_that_is_configured_anew_or_taken_away_ends_what_is_kept_on_i
 }
 
 #[tokio::test]
+async fn what_a_line_loses_with_its_database_is_told_on_another_one() {
+    let named = |name: &str| Database::new(name, socket_config(), Tls::disabled());
+    let sessions = Sessions::new([named("main"), named("other")], Limits::default());
+    let session = sessions.open("elsewhere", None);
+    let line = &line("a");
+    for keep in [false, true] {
+        make(&session, line).await;
+        assert!(session.kept(line, "other").await.unwrap().is_none());
+        sessions.confine("elsewhere", ["other".into()].into());
+        let told = if keep {
+            session.keep(line, "other").await.map(drop)
+        } else {
+            session.kept(line, "other").await.map(drop)
+        };
+        assert!(
+            matches!(told, Err(LeaseError::Lost(Loss::Outdated))),
+            "{told:?}"
+        );
+        assert!(session.kept(line, "other").await.unwrap().is_none());
+        sessions.confine("elsewhere", ["main".into(), "other".into()].into());
+        assert!(session.kept(line, "main").await.unwrap().is_none(), "told");
+    }
+}
+
+#[tokio::test]
 async fn what_a_line_loses_is_told_once_and_why() {
     let limits = Limits {
         kept: 10,
