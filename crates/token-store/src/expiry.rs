@@ -15,7 +15,7 @@ pub struct Unit {
     pub hours: u32,
 }
 
-/// Every unit there is: the grammar, the help and the messages are made from this table.
+/// All units. The grammar, the help and the messages are generated from this table.
 pub static UNITS: [Unit; 4] = [
     Unit {
         letter: 'h',
@@ -69,29 +69,29 @@ pub enum Expiry {
 /// Why a text is not an expiry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpiryError {
-    /// It has some other form.
+    /// It does not have the form of an expiry.
     #[error("the expiry \"{text}\" is not understood: {accepted}", accepted = Expiry::accepted())]
     Form {
         /// What was given, escaped and cut.
         text: String,
     },
-    /// It would end at once.
+    /// The token would expire at once.
     #[error("the expiry \"{text}\" is zero: {accepted}", accepted = Expiry::accepted())]
     Zero {
         /// What was given, escaped and cut.
         text: String,
     },
-    /// Its unit is not one of ours.
+    /// Its unit is not supported.
     #[error("the expiry \"{text}\" is refused: {reason}, use {instead}")]
     Unit {
         /// What was given.
         text: String,
-        /// Why there is no such unit.
+        /// Why this unit is not supported.
         reason: &'static str,
-        /// The same time in a unit that exists.
+        /// The same time in a supported unit.
         instead: String,
     },
-    /// It would end after the year 9999.
+    /// The token would expire after the year 9999.
     #[error(
         "the expiry \"{text}\" is too far away: use a shorter one, such as 90d or 1y, or never"
     )]
@@ -115,10 +115,10 @@ impl Expiry {
         )
     }
 
-    /// Computes the end of the life of a token made at `created_at`, in UTC.
+    /// Computes when a token made at `created_at` expires, in UTC.
     ///
     /// # Errors
-    /// [`ExpiryError::TooFar`]: the end is, in UTC, after the year 9999.
+    /// [`ExpiryError::TooFar`]: the end, in UTC, is after the year 9999.
     pub fn end(self, created_at: OffsetDateTime) -> Result<Option<OffsetDateTime>, ExpiryError> {
         let Self::After(count, unit) = self else {
             return Ok(None);
@@ -190,7 +190,7 @@ fn no_unit(letter: char, count: Option<u32>, shown: &str) -> Option<ExpiryError>
     })
 }
 
-/// Shows at most 20 characters of what was given, without control characters.
+/// Returns at most 20 characters of the input, with control characters escaped.
 fn shown(text: &str) -> String {
     let mut shown: String = text.chars().take(20).collect();
     if shown.len() < text.len() {

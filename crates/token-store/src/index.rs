@@ -14,7 +14,7 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Makes room for so many keys.
+    /// Makes an index with room for `count` keys.
     pub(crate) fn with_room_for(count: usize) -> Self {
         Self {
             places: HashTable::with_capacity(count),
@@ -22,7 +22,7 @@ impl Index {
         }
     }
 
-    /// Finds the place of a key; `is_at` says whether it is the key of a place.
+    /// Finds the place of a key; `is_at` says whether the item at a place has it.
     pub(crate) fn find(&self, key: &impl Hash, is_at: impl Fn(usize) -> bool) -> Option<usize> {
         if self.places.is_empty() {
             return None;

@@ -1,6 +1,8 @@
-//! API tokens in a YAML file: made, hashed, checked, expired, edited safely by many processes at once, and watched.
+//! API tokens in a YAML file: generated, hashed, checked, expired, edited safely by many processes at once, and
+//! watched.
 //!
-//! A token is 32 random bytes as text. The file keeps its SHA-256, never the token, and a person can read it:
+//! A token is 32 random bytes, encoded as text. The file keeps its SHA-256, never the token itself, and is
+//! human-readable:
 //!
 //! ```yaml
 //! tokens:
@@ -15,12 +17,12 @@
 //! it had before it was rotated. [`UsageLog`] says when each token was last used, in a file of its
 //! own.
 //!
-//! [`TokenFile`] reads and changes the file, [`TokenSet`] is what it holds, [`Expiry`] is how people write the life of a token,
-//! and, with the feature `watch`, `watch::TokenWatch` follows the file. Time is an argument everywhere; only the watching thread
-//! has a clock, to know when to look again.
+//! [`TokenFile`] reads and changes the file, [`TokenSet`] is its contents, [`Expiry`] is a token's lifetime as people
+//! write it, and `watch::TokenWatch` (feature `watch`) follows the file. Time is always an argument; only the watching
+//! thread has a clock, to know when to look again.
 //!
 //! # The crate alone
-//! A program of one's own that gives out a token and then asks for it:
+//! Your own program, issuing a token and then checking it:
 //!
 //! ```
 //! use time::macros::datetime;

@@ -1,4 +1,4 @@
-//! A token's text, and the hash that is kept of it.
+//! A token's text and its hash, which is all that is stored.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use base64ct::{Base64Url, Encoding};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// Bytes of randomness in a token: 256 bits cannot be guessed, so a plain hash of them is enough.
+/// Bytes of randomness in a token: 256 bits cannot be guessed, so a plain hash is enough.
 const SECRET_BYTES: usize = 32;
 
 /// A token's text: shown once, never stored, and wiped on drop.
@@ -18,20 +18,20 @@ const SECRET_BYTES: usize = 32;
 pub struct Secret(String);
 
 impl Secret {
-    /// The longest text that is accepted, in bytes; those that are made here have 44.
+    /// The longest text that is accepted, in bytes. Generated ones have 44.
     pub const MAX_BYTES: usize = 512;
 
-    /// Makes a token from the operating system's randomness.
+    /// Generates a token from the operating system's randomness.
     ///
     /// # Errors
-    /// The operating system has no randomness to give.
+    /// The operating system provided no randomness.
     pub fn generate() -> Result<Self, RandomError> {
         let mut bytes = Zeroizing::new([0; SECRET_BYTES]);
         getrandom::fill(bytes.as_mut_slice()).map_err(RandomError)?;
         Ok(Self::from_random_bytes(&bytes))
     }
 
-    /// Makes a token of 44 characters, padded URL-safe base64 (RFC 4648, section 5), from randomness that is handed in.
+    /// Makes a token of 44 characters, padded URL-safe base64 (RFC 4648, section 5), from the given randomness.
     #[must_use]
     pub fn from_random_bytes(bytes: &[u8; SECRET_BYTES]) -> Self {
         Self(Base64Url::encode_string(bytes))
@@ -67,7 +67,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The operating system gave no randomness.
+/// The operating system provided no randomness.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to read the operating system's randomness: {0}")]
 pub struct RandomError(getrandom::Error);
@@ -75,7 +75,7 @@ pub struct RandomError(getrandom::Error);
 /// How many zero bytes a hash ends with for which no secret is known.
 const ZEROS: usize = 10;
 
-/// The SHA-256 of a token's text: what the file keeps and what a presented token is looked up by.
+/// The SHA-256 of a token's text. It is what the file keeps, and the key by which a presented token is looked up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenHash([u8; 32]);
 
@@ -100,7 +100,7 @@ impl TokenHash {
         self.0[32 - ZEROS..] == [0; ZEROS]
     }
 
-    /// Reads 64 hexadecimal digits of either case.
+    /// Reads 64 hexadecimal digits in either case.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let text: &[u8; 64] = text.as_bytes().try_into().ok()?;
@@ -136,7 +136,7 @@ impl TokenHash {
         digits
     }
 
-    /// Gives its first eight bytes as a number: enough to tell the secrets of one token apart.
+    /// Returns its first eight bytes as a number: enough to tell the secrets of one token apart.
     #[must_use]
     pub fn number(&self) -> u64 {
         let first = self.0.iter().take(8);
@@ -150,7 +150,7 @@ impl fmt::Debug for TokenHash {
     }
 }
 
-/// The value of each byte as a hexadecimal digit; 255 for all that are none.
+/// The value of each byte as a hexadecimal digit; 255 for bytes that are not digits.
 const DIGIT: [u8; 256] = {
     let mut values = [255; 256];
     let mut value = 0;

@@ -1,10 +1,10 @@
-//! Naming one token among many, as people do: by its id, or by how its hash begins.
+//! Selecting one token among many as people do: by its id, or by how its hash begins.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
 use crate::token::{Token, TokenId};
 
-/// The fewest digits of a hash that name a token.
+/// The fewest digits of a hash that can name a token.
 const MIN_DIGITS: usize = 8;
 const MAX_DIGITS: usize = 64;
 
@@ -18,7 +18,7 @@ pub struct Selector {
 /// Why a selector does not name exactly one token.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SelectError {
-    /// Some digits of a hash, but too few to mean one token.
+    /// Digits of a hash, but too few to identify a token.
     #[error(
         "{0} digits of a hash are too few to name a token; give at least {MIN_DIGITS}, or the whole id"
     )]
@@ -26,7 +26,7 @@ pub enum SelectError {
     /// No token has this id or hash.
     #[error("no token has this id, or a hash that begins so; list all tokens to see what there is")]
     Unknown,
-    /// Several tokens fit, in order of creation.
+    /// Several tokens match, in order of creation.
     #[error("several tokens fit; give the whole id, or more digits of the hash")]
     Ambiguous(Vec<Arc<Token>>),
 }
@@ -39,10 +39,10 @@ impl Selector {
         &self.text
     }
 
-    /// Finds the one token that is meant.
+    /// Finds the one token that matches.
     ///
     /// # Errors
-    /// None fits, or several do.
+    /// None matches, or several do.
     pub fn find<'a>(
         &self,
         tokens: impl Iterator<Item = &'a Arc<Token>>,
@@ -107,7 +107,7 @@ impl FromStr for Selector {
     }
 }
 
-/// Does not show the text: someone may have given the token itself.
+/// Does not show the text, which may be a token given by mistake.
 impl fmt::Debug for Selector {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("Selector(..)")

@@ -1,4 +1,4 @@
-//! All tokens of a file, as one immutable snapshot.
+//! All tokens of a file as one immutable snapshot.
 
 use std::{fmt, sync::Arc};
 
@@ -18,7 +18,7 @@ pub struct TokenSet {
     tokens: Vec<Arc<Token>>,
     /// Where the hashes of their secrets are; see [`hash_at`].
     by_hash: Index,
-    /// Top-level fields of the file beside `tokens`.
+    /// Top-level fields of the file other than `tokens`.
     unknown: Vec<(Value, Value)>,
 }
 
@@ -100,7 +100,7 @@ impl TokenSet {
     /// Reads a file's content: the list form, the map form or JSON.
     ///
     /// # Errors
-    /// Anything that is not wholly valid; nothing of such a file is used.
+    /// The content is not entirely valid; then none of it is used.
     pub fn parse(content: &[u8]) -> Result<Self, FormatError> {
         format::parse(content, &Self::default())
     }
@@ -135,12 +135,12 @@ impl TokenSet {
         format::write(&self.tokens, &self.unknown)
     }
 
-    /// Names the keys beside `tokens` that this version does not know.
+    /// Names the top-level keys other than `tokens`, which this version does not know.
     pub fn unknown_keys(&self) -> impl Iterator<Item = &str> {
         self.unknown.iter().filter_map(|(key, _)| key.scalar())
     }
 
-    /// Looks a presented token up: one SHA-256 and one access to a map, however many tokens there are.
+    /// Looks up a presented token: one SHA-256 and one map access, however many tokens there are.
     ///
     /// The time that this takes depends on the hash of the guess, which a guesser cannot choose, so
     /// it reveals nothing about any stored token.
@@ -191,7 +191,7 @@ impl TokenSet {
         }
     }
 
-    /// Finds a token by its hash, or by that of the secret that it had before.
+    /// Finds a token by its current hash or its previous one.
     #[must_use]
     pub fn get(&self, hash: &TokenHash) -> Option<&Arc<Token>> {
         self.place(hash).map(|place| &self.tokens[place])
@@ -204,7 +204,7 @@ impl TokenSet {
         found.map(|at| at / HASHES)
     }
 
-    /// Goes through all tokens in order of creation.
+    /// Iterates over all tokens in order of creation.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Token>> {
         self.tokens.iter()
     }
@@ -215,7 +215,7 @@ impl TokenSet {
         self.tokens.len()
     }
 
-    /// Says whether there is no token.
+    /// Says whether there are no tokens.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
@@ -247,7 +247,7 @@ impl TokenSet {
         changes
     }
 
-    /// Begins to look many tokens up, in about the order of creation.
+    /// Starts a series of look-ups, roughly in order of creation.
     pub(crate) fn walk(&self) -> Walk<'_> {
         Walk { set: self, next: 0 }
     }
@@ -257,16 +257,16 @@ impl TokenSet {
     }
 }
 
-/// The same tokens with the same fields, in the same order.
+/// Equal if they have the same tokens with the same fields, in the same order.
 impl PartialEq for TokenSet {
     fn eq(&self, other: &Self) -> bool {
         self.tokens == other.tokens && self.unknown == other.unknown
     }
 }
 
-/// Refuses an id that two tokens have.
+/// Refuses an id that two tokens share.
 fn check_ids(tokens: &[Arc<Token>]) -> Result<(), Duplicate> {
-    // Ids that are made here begin with the second of their creation.
+    // Ids made by this crate begin with the second of their creation, so they are usually sorted already.
     if tokens.is_sorted_by(|token, next| token.id < next.id) {
         return Ok(());
     }
@@ -280,7 +280,7 @@ fn check_ids(tokens: &[Arc<Token>]) -> Result<(), Duplicate> {
     Ok(())
 }
 
-/// Finds tokens by the hashes of their secrets; refuses a hash that two have.
+/// Indexes tokens by the hashes of their secrets; refuses a hash that occurs twice.
 fn index_hashes(tokens: &[Arc<Token>]) -> Result<Index, Duplicate> {
     let count = tokens.iter().map(|token| token.hashes().count()).sum();
     let mut by_hash = Index::with_room_for(count);
@@ -296,35 +296,35 @@ fn index_hashes(tokens: &[Arc<Token>]) -> Result<Index, Duplicate> {
     Ok(by_hash)
 }
 
-/// How many secrets a token may have at once: its own and the one before.
+/// How many secrets a token may have at once: the current and the previous one.
 const HASHES: usize = 2;
 
-/// Gives the hash at a place of all tokens' hashes, of which each token has [`HASHES`] places.
+/// Returns the hash at a place. Each token has [`HASHES`] consecutive places.
 fn hash_at(tokens: &[Arc<Token>], at: usize) -> Option<TokenHash> {
     tokens[at / HASHES].hashes().nth(at % HASHES)
 }
 
-/// Looks tokens up in a set. The one after that which was found last is tried first: snapshots of one file have most tokens in
-/// common, in the same order, and what lies side by side is found without a search.
+/// Looks up tokens in a set, trying first the one after the last hit: snapshots of one file share most tokens, in the
+/// same order, so that neighbors are found without a search.
 pub(crate) struct Walk<'a> {
     set: &'a TokenSet,
     next: usize,
 }
 
 impl<'a> Walk<'a> {
-    /// Finds the token whose own hash this is.
+    /// Finds the token whose current hash this is.
     pub(crate) fn own(&mut self, hash: &TokenHash) -> Option<&'a Arc<Token>> {
         let found = self.any(hash)?;
         (found.hash == *hash).then_some(found)
     }
 
-    /// Finds what became of a token of an older snapshot.
+    /// Finds what a token of an older snapshot has become.
     fn successor(&mut self, old: &Token) -> Option<&'a Arc<Token>> {
         let found = self.any(&old.hash)?;
         (found.hash == old.hash || found.id == old.id).then_some(found)
     }
 
-    /// Finds what a token of a newer snapshot was: `successor` the other way round.
+    /// Finds what a token of a newer snapshot was before; the inverse of `successor`.
     fn predecessor(&mut self, new: &Token) -> Option<&'a Arc<Token>> {
         self.own(&new.hash).or_else(|| {
             let before = self.own(&new.previous.as_ref()?.hash)?;
@@ -345,8 +345,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Returns the record that was known before of a token that is as it was, so that it is held once; else a new one, with the
-/// policy that was known where that has stayed.
+/// Returns the known record if the token is unchanged, so that it is held only once; else a new one, sharing the known
+/// policy if that is unchanged.
 pub(crate) fn shared(known: Option<&Arc<Token>>, mut token: Token) -> Arc<Token> {
     match known {
         Some(known) if **known == token => return Arc::clone(known),
@@ -356,17 +356,17 @@ pub(crate) fn shared(known: Option<&Arc<Token>>, mut token: Token) -> Arc<Token>
     Arc::new(token)
 }
 
-/// What differs between two snapshots.
+/// The differences between two snapshots.
 ///
-/// A token is the same token as long as its hash is the same, and beyond that when it keeps its id and still accepts, as its
-/// previous one, the secret that it had.
+/// A token counts as the same one if its hash is unchanged, or if it keeps its id and still accepts its former secret
+/// as its previous one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// Tokens that are new.
     pub added: Vec<Arc<Token>>,
-    /// Tokens that are gone: what runs with them must end.
+    /// Tokens that are gone: whatever runs with them must end.
     pub removed: Vec<Arc<Token>>,
-    /// Tokens of which a field differs: before, and now. A changed id, database or expiry concerns what runs.
+    /// Tokens with a changed field, as (old, new). A changed id, database or expiry affects what is running.
     pub changed: Vec<(Arc<Token>, Arc<Token>)>,
 }
 

@@ -10,17 +10,17 @@ use crate::{
     secret::TokenHash,
 };
 
-/// The name of a token in lists, logs and other programs: 1 to 59 of `A-Z a-z 0-9 . _ -`, the first a letter or digit.
+/// A token's name in lists, logs and other programs: 1 to 59 of `A-Z a-z 0-9 . _ -`, starting with a letter or digit.
 ///
-/// With a prefix such as `mcp/` it still fits a PostgreSQL name of 63 bytes.
+/// Even with a prefix such as `mcp/` it fits PostgreSQL's limit of 63 bytes for a name.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenId(Box<str>);
 
 impl TokenId {
-    /// The most characters an id may have.
+    /// The maximum length of an id, in characters.
     pub const MAX_LENGTH: usize = 59;
 
-    /// Names the token made at a second since 1970: `token-1730283330`.
+    /// Returns the id of a token made in this second since 1970: `token-1730283330`.
     #[must_use]
     pub fn numbered(number: u64) -> Self {
         Self(format!("token-{number}").into())
@@ -77,7 +77,7 @@ pub struct InvalidId;
 pub struct Previous {
     /// The hash of its text, unique in its file.
     pub hash: TokenHash,
-    /// The first moment at which it is no longer accepted, in UTC.
+    /// When it stops being accepted, in UTC. It is refused from this moment on.
     pub until: OffsetDateTime,
 }
 
@@ -88,20 +88,20 @@ pub struct Token {
     pub id: TokenId,
     /// The hash of its text, unique in its file.
     pub hash: TokenHash,
-    /// What a person wrote about it; may hold any characters.
+    /// A human-written description; may hold any characters.
     pub note: Box<str>,
     /// The configured databases that it may use, its own first; if empty, it may use the first
     /// configured one.
     pub databases: Option<Names>,
-    /// When it was made, in UTC.
+    /// When it was created, in UTC.
     pub created_at: OffsetDateTime,
-    /// The first moment at which it is no longer accepted, in UTC; without one it never expires.
+    /// When it stops being accepted, in UTC: it is refused from this moment on. `None` means it never expires.
     pub expires_at: Option<OffsetDateTime>,
-    /// The secret that it had before it was rotated, as long as that is accepted, too.
+    /// The secret that it had before it was rotated, which is accepted until its own end.
     pub previous: Option<Box<Previous>>,
-    /// What it may do and use up.
+    /// What it may do and how much it may use.
     pub policy: KeptPolicy,
-    /// Fields of the file that this version does not know, kept for the next write.
+    /// Fields of its entry that this version does not know, kept for the next write.
     pub(crate) unknown: Box<[(Value, Value)]>,
 }
 
@@ -141,7 +141,7 @@ impl Token {
         self.databases.as_ref().map(Names::first)
     }
 
-    /// Names the fields of its entry that this version does not know: one of them may be a misspelt limit.
+    /// Names the fields of its entry that this version does not know. One of them may be a misspelled limit.
     pub fn unknown_fields(&self) -> impl Iterator<Item = &str> {
         self.unknown.iter().filter_map(|(key, _)| key.scalar())
     }
@@ -165,7 +165,7 @@ impl Token {
             && *previous == other.previous
     }
 
-    /// Goes through the hashes of all its secrets.
+    /// Iterates over the hashes of all its secrets.
     pub fn hashes(&self) -> impl Iterator<Item = TokenHash> {
         let previous = self.previous.as_ref().map(|previous| previous.hash);
         std::iter::once(self.hash).chain(previous)

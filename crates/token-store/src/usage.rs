@@ -20,10 +20,10 @@ use crate::{
     token::TokenId,
 };
 
-/// The most characters of a client's name that are kept.
+/// How many characters of a client's name are kept.
 const MAX_CLIENT: usize = 100;
 
-/// The first line of a file, which names the columns.
+/// The first line of the file: the names of the columns.
 const HEAD: &str = "# id\tlast used\taddress\tcalls\trows\tclient";
 
 /// How a token has been used.
@@ -31,13 +31,13 @@ const HEAD: &str = "# id\tlast used\taddress\tcalls\trows\tclient";
 pub struct Usage {
     /// When it was last used, in UTC.
     pub at: OffsetDateTime,
-    /// From where.
+    /// From which address, if known.
     pub address: Option<IpAddr>,
-    /// By which program, as that calls itself.
+    /// By which program, as it names itself.
     pub client: String,
-    /// Calls of tools so far.
+    /// Tool calls so far.
     pub calls: u64,
-    /// Rows that they returned so far.
+    /// Rows returned by them so far.
     pub rows: u64,
 }
 
@@ -46,7 +46,7 @@ pub struct Usage {
 pub struct UsageLog(pub BTreeMap<TokenId, Usage>);
 
 impl UsageLog {
-    /// Returns where the usage of a token file's tokens is kept: `<token file>.usage`.
+    /// Returns the path of the usage file of a token file: `<token file>.usage`.
     #[must_use]
     pub fn path_for(token_file: &Path) -> PathBuf {
         let mut name: OsString = token_file.as_os_str().to_owned();
@@ -61,7 +61,7 @@ impl UsageLog {
     }
 
     fn read(path: &Path) -> io::Result<Self> {
-        // In its place may be anything, as in that of the token file.
+        // Like the token file's, the path may lead to anything.
         let content = file::read(path).map_err(|error| match error {
             LoadError::Read { source, .. } => source,
             LoadError::NotAFile { kind, .. } => {
@@ -91,10 +91,10 @@ impl UsageLog {
         }
     }
 
-    /// Adds this to what a file holds, and drops from it the tokens that `is_known` does not know.
+    /// Adds this to the file's content, and drops tokens for which `is_known` returns false.
     ///
     /// # Errors
-    /// The system refused a step; the file is as it was.
+    /// The file cannot be locked, read or replaced; it is unchanged then.
     pub fn add_to(
         &self,
         path: &Path,
@@ -115,15 +115,15 @@ impl UsageLog {
         Self(text.lines().filter_map(entry).collect())
     }
 
-    /// Replaces the file in one step, readable for its owner alone.
+    /// Replaces the file atomically, readable only by its owner.
     ///
     /// # Errors
-    /// The system refused a step; the old file is in place then.
+    /// The system refused a step; the old file is still in place then.
     pub fn save(&self, path: &Path) -> Result<(), EditError> {
         replace_beside(path, self.to_text().as_bytes())
     }
 
-    /// Writes the file's text, of a time before the year 0 or after 9999 the nearest within.
+    /// Writes the file's text. A time before the year 0 or after 9999 is written as the nearest one within.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut out = format!("{HEAD}\n");

@@ -21,13 +21,13 @@ const MAX_IDS_AHEAD: u64 = 1_000_000;
 /// What a new token is to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewToken {
-    /// What a person wrote about it.
+    /// A human-written description.
     pub note: String,
     /// The configured databases to bind it to.
     pub databases: Option<Names>,
-    /// The first moment at which it is no longer accepted.
+    /// When it stops being accepted: it is refused from this moment on.
     pub expires_at: Option<OffsetDateTime>,
-    /// What it may do and use up.
+    /// What it may do and how much it may use.
     pub policy: Policy,
 }
 
@@ -35,13 +35,13 @@ pub struct NewToken {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DraftError {
-    /// Another token has it already.
+    /// Another token already has this id or hash.
     #[error(transparent)]
     Duplicate(#[from] Duplicate),
     /// The secret is empty, or too long to be accepted ever.
     #[error("the secret is not one that is ever accepted; give one of 1 to {max} bytes, such as `Secret::generate` makes", max = Secret::MAX_BYTES)]
     Secret,
-    /// A time that the file cannot hold.
+    /// The file cannot hold this time.
     #[error(
         "the `{field}` of {id} cannot be kept; give a time that is in the years 0 to 9999 in UTC"
     )]
@@ -74,16 +74,17 @@ impl Draft {
         }
     }
 
-    /// Goes through the tokens in order of creation.
+    /// Iterates over the tokens in order of creation, followed by those added to this draft.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Token>> {
         self.tokens.iter()
     }
 
-    /// Adds a token for `secret` under an id of its own, made from the second of `now`. Its times are cut to whole seconds.
+    /// Adds a token for `secret` with a new id, made from the second of `now`. Its times are truncated to whole
+    /// seconds.
     ///
     /// # Errors
-    /// The secret is empty or has more than [`Secret::MAX_BYTES`], a token for it is there already, or a time is, in UTC, before
-    /// the year 0 or after 9999.
+    /// The secret is empty or longer than [`Secret::MAX_BYTES`], a token with it exists already, or a time, in UTC, is
+    /// before the year 0 or after 9999.
     pub fn create(
         &mut self,
         secret: &Secret,
@@ -100,10 +101,10 @@ impl Draft {
         self.insert(token)
     }
 
-    /// Adds a record that was made elsewhere, with its times in UTC.
+    /// Adds a record that was made elsewhere, converting its times to UTC.
     ///
     /// # Errors
-    /// Its id or its hash is there already, or one of its times is, in UTC, before the year 0 or after 9999.
+    /// Its id or a hash of it exists already, or one of its times, in UTC, is before the year 0 or after 9999.
     pub fn insert(&mut self, mut token: Token) -> Result<Arc<Token>, DraftError> {
         move_to_utc(&mut token);
         expect_times(&token)?;
@@ -156,7 +157,8 @@ impl Draft {
     /// has the secret, that is found when the draft is written.
     ///
     /// # Errors
-    /// The secret is empty or has more than [`Secret::MAX_BYTES`], or `until` is, in UTC, before the year 0 or after 9999.
+    /// The secret is empty or longer than [`Secret::MAX_BYTES`], or `until`, in UTC, is before the year 0 or after
+    /// 9999.
     pub fn rotate(
         &mut self,
         id: &TokenId,
@@ -183,7 +185,7 @@ impl Draft {
         self.remove_where(|token| token.id == *id).pop()
     }
 
-    /// Removes all tokens that `condition` picks.
+    /// Removes all tokens that satisfy `condition` and returns them.
     pub fn remove_where(&mut self, condition: impl Fn(&Token) -> bool) -> Vec<Arc<Token>> {
         let (removed, kept) = std::mem::take(&mut self.tokens)
             .into_iter()
@@ -221,11 +223,11 @@ impl Draft {
     }
 }
 
-/// What the tokens of a draft have, and no new one may have, each with the place of its first token.
+/// The ids and hashes in use, which no new token may have, each with the place of the first token that has it.
 #[derive(Debug, Default)]
 struct Taken {
     ids: HashMap<TokenId, usize>,
-    /// Those of the ids.
+    /// The numbers in the ids.
     numbers: BTreeSet<u64>,
     hashes: HashMap<TokenHash, usize>,
 }
@@ -257,13 +259,13 @@ fn expect_usable(secret: &Secret) -> Result<(), DraftError> {
     is_usable.then_some(()).ok_or(DraftError::Secret)
 }
 
-/// Cuts the fraction of a second off: the file shows whole seconds.
+/// Truncates to whole seconds, as the file shows no fractions.
 fn to_whole_seconds(instant: OffsetDateTime) -> OffsetDateTime {
     let utc = instant::in_utc(instant).unwrap_or(instant);
     utc.replace_nanosecond(0).unwrap_or(utc)
 }
 
-/// Moves all times of a token to UTC but those that the file cannot hold.
+/// Converts all times of a token to UTC, except those that the file cannot hold.
 fn move_to_utc(token: &mut Token) {
     let until = token.previous.as_mut().map(|previous| &mut previous.until);
     let rest = token.expires_at.as_mut().into_iter().chain(until);
@@ -272,7 +274,7 @@ fn move_to_utc(token: &mut Token) {
     }
 }
 
-/// Refuses a token of which the file cannot hold a time.
+/// Refuses a token with a time that the file cannot hold.
 fn expect_times(token: &Token) -> Result<(), DraftError> {
     let until = token.previous.as_ref().map(|previous| previous.until);
     let times = [

@@ -1,4 +1,4 @@
-//! Which file, in which state: compared to see that nothing has changed.
+//! Which file it is, in which state; compared to detect changes.
 
 use std::{
     fs::{self, Metadata},
@@ -6,9 +6,10 @@ use std::{
     path::Path,
 };
 
-/// The identity of a file's content as far as one `stat` (about a microsecond) tells it.
+/// The identity of a file's content as far as one `stat` (about a microsecond) shows it.
 ///
-/// Two equal identities mean the same content, but for a write within one tick of the file system's clock, some milliseconds.
+/// Equal identities mean equal content, unless it was written twice within one tick of the file system's clock (some
+/// milliseconds).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     device: u64,
@@ -20,13 +21,13 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Looks which file is at a path, links followed; nothing where none can be seen.
+    /// Identifies the file at a path, following links; `None` if it cannot be inspected.
     pub(super) fn at(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         Some(Self::from(&metadata))
     }
 
-    /// Says whether both are one file, whatever its content.
+    /// Says whether both are the same file, whatever its content.
     #[must_use]
     pub fn is_same_file(&self, other: &Identity) -> bool {
         (self.device, self.inode) == (other.device, other.inode)

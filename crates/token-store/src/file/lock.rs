@@ -1,4 +1,4 @@
-//! One writer at a time, over all processes.
+//! One writer at a time, across all processes.
 //!
 //! The lock is on a file of its own that is never deleted. A lock on the token file itself would be
 //! on a file that the first writer replaces, and the second writer would overwrite the first one's
@@ -19,10 +19,10 @@ use rustix::fs::OFlags;
 
 use super::{EditError, save};
 
-/// How long the lock is waited for.
+/// How long to wait for the lock.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// The right to change a token file; given back on drop, or by the system when the process dies.
+/// The right to change a token file. Released on drop, or by the system when the process dies.
 pub(crate) struct Lock {
     _file: File,
 }
@@ -51,7 +51,7 @@ fn wait(file: File, path: PathBuf) -> Result<Lock, EditError> {
         .name("token-lock".into())
         .spawn(move || {
             let outcome = file.lock().map(|()| Lock { _file: file });
-            // Nobody waits any more when the time is over.
+            // After the timeout there is no receiver any more.
             let _ = sender.send(outcome);
         })
         .map_err(EditError::system("wait for the lock", &path))?;

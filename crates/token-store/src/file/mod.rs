@@ -1,4 +1,4 @@
-//! The file on disk: read whole or refused, changed under a lock, replaced at once.
+//! The file on disk: read as a whole or refused, changed under a lock, replaced atomically.
 
 mod draft;
 mod identity;
@@ -25,7 +25,7 @@ pub(crate) use read::{parse, read};
 
 use crate::{format::FormatError, set::TokenSet, token::Token};
 
-/// A token file, which need not exist yet.
+/// A token file. It need not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenFile {
     path: PathBuf,
@@ -42,7 +42,7 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
 }
 
-/// A change that has been made.
+/// The outcome of a change that was made.
 #[derive(Clone, Debug)]
 pub struct Edited<T> {
     /// What the change returned.
@@ -53,7 +53,7 @@ pub struct Edited<T> {
     pub warnings: Vec<Warning>,
 }
 
-/// Waits for the lock of a file beside the token file, which several servers may write.
+/// Waits for the lock of a file beside the token file, which several servers may write to.
 pub(crate) fn lock_beside(path: &Path) -> Result<lock::Lock, EditError> {
     lock::Lock::acquire(&save::resolve(path)?)
 }
@@ -64,19 +64,19 @@ pub(crate) fn replace_beside(path: &Path, content: &[u8]) -> Result<(), EditErro
     save::replace(&real, content, || false).map(|_| ())
 }
 
-/// Why a change was not made; the file is as it was.
+/// Why a change was not made. The file is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// The file cannot be used as it is.
+    /// The existing file is unusable.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// Another program, or another edit of this one, is changing the file and does not finish.
+    /// Another program, or another edit in this one, has held the lock for too long.
     #[error("another program or thread has held the lock {path} for 10 s; see who with `fuser {path}`, end it, and try again", path = .path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,
     },
-    /// The file was changed meanwhile by a program that does not take the lock, such as an editor.
+    /// The file was changed in the meantime by a program that does not take the lock, such as an editor.
     #[error("{path} was changed by another program at the same time, and is as that left it; try again", path = .path.display())]
     Overtaken {
         /// The token file.
@@ -95,7 +95,7 @@ pub enum EditError {
     TooLarge {
         /// The token file.
         path: PathBuf,
-        /// Bytes it would have.
+        /// Its new size in bytes.
         bytes: u64,
     },
     /// The new content would be refused by every reader, or read as something else.
@@ -109,11 +109,11 @@ pub enum EditError {
     /// The system refused a step.
     #[error("failed to {step} {path}: {source}; the token file is unchanged{hint}", path = .path.display(), hint = read::hint(.source))]
     System {
-        /// What was tried.
+        /// What was attempted.
         step: &'static str,
-        /// On what.
+        /// On which path.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
     /// The change itself breaks a rule.
@@ -157,7 +157,8 @@ impl TokenFile {
     /// Reads the file. A file that does not exist has no tokens.
     ///
     /// # Errors
-    /// The path is empty, or the file cannot be read, is no plain file, is larger than [`MAX_FILE_BYTES`], or is not wholly valid.
+    /// The path is empty, or the file cannot be read, is not a regular file, is larger than [`MAX_FILE_BYTES`], or is
+    /// not entirely valid.
     pub fn load(&self) -> Result<Loaded, LoadError> {
         match read(&self.path)? {
             None => Ok(Loaded {
@@ -185,7 +186,7 @@ impl TokenFile {
     /// new file is in place: every later reader has it.
     ///
     /// # Errors
-    /// What `change` returns (then nothing is written), or an [`EditError`]; in both cases the file is as it was.
+    /// The error of `change`, or an [`EditError`]. In both cases the file is unchanged.
     ///
     /// ```
     /// use time::OffsetDateTime;
@@ -204,7 +205,7 @@ impl TokenFile {
         &self,
         change: impl FnOnce(&mut Draft) -> Result<T, E>,
     ) -> Result<Edited<T>, E> {
-        // Looked at before anything is made beside it.
+        // Checked before anything is created beside it.
         read::expect_file(&self.path).map_err(|error| E::from(error.into()))?;
         let real = save::resolve(&self.path).map_err(E::from)?;
         save::create_folder(&real).map_err(E::from)?;

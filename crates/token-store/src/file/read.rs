@@ -1,4 +1,4 @@
-//! Reading a file that may be anything.
+//! Reading a path that may lead to anything.
 
 use std::{
     fs::{self, File, FileType, OpenOptions},
@@ -26,7 +26,7 @@ pub enum LoadError {
     Read {
         /// The token file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
     /// Its path is empty.
@@ -40,7 +40,7 @@ pub enum LoadError {
         /// What it is.
         kind: &'static str,
     },
-    /// It is larger than any list of tokens.
+    /// It is larger than [`MAX_FILE_BYTES`].
     #[error("{path} has {bytes} bytes, more than the {MAX_FILE_BYTES} that are read; remove tokens, or name another file", path = .path.display())]
     TooLarge {
         /// The token file.
@@ -48,7 +48,7 @@ pub enum LoadError {
         /// Its size.
         bytes: u64,
     },
-    /// Its content is not wholly valid; nothing of it is used.
+    /// Its content is not entirely valid; none of it is used.
     #[error("{path}, {error}", path = .path.display())]
     Format {
         /// The token file.
@@ -78,7 +78,7 @@ pub(crate) struct Content {
     pub(crate) file: File,
 }
 
-/// Reads the content of the file at `path`, which held an older set before.
+/// Parses the content of the file at `path`; `old` is the set that it held before.
 pub(crate) fn parse(bytes: &[u8], path: &Path, old: &TokenSet) -> Result<TokenSet, LoadError> {
     old.parse_next(bytes).map_err(|error| LoadError::Format {
         path: path.to_owned(),
@@ -112,14 +112,15 @@ fn expect_kind(path: &Path, kind: FileType) -> Result<(), LoadError> {
     })
 }
 
-/// Reads a file; nothing if there is none.
+/// Reads a file; `None` if there is none.
 pub(crate) fn read(path: &Path) -> Result<Option<Content>, LoadError> {
     expect_name(path)?;
     let failed = |source| LoadError::Read {
         path: path.to_owned(),
         source,
     };
-    // Opening a pipe would wait for a writer, and a terminal could become ours.
+    // Without these flags, opening a pipe would wait for a writer, and a terminal could become our controlling
+    // terminal.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let opened = OpenOptions::new()
         .read(true)
@@ -152,8 +153,9 @@ fn read_bytes(file: &File, size: u64) -> io::Result<Vec<u8>> {
         return Ok(Vec::new());
     }
     let mut bytes = Vec::new();
-    // Of the address space, room for any file: allocators take so much from the system by itself and give it back as a whole
-    // (glibc from 32 MiB on), whereas memory of the size of the file would stay with the process. Only what is read is used.
+    // Reserve address space for the largest file. Allocators request a block of this size directly from the system and
+    // return it as a whole (glibc from 32 MiB on), whereas a block of the file's size would stay with the process. Only
+    // pages that are read into are used.
     if bytes.try_reserve_exact(ROOM).is_err() {
         bytes.reserve_exact(usize::try_from(size).unwrap_or(0) + 1);
     }
@@ -174,7 +176,7 @@ fn warnings(path: &Path, mode: u32) -> Vec<Warning> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    // With the sticky bit, as in /tmp, only a file's owner may replace it.
+    // With the sticky bit, as on /tmp, only a file's owner may replace it.
     let folder_mode = folder
         .metadata()
         .map_or(0, |metadata| metadata.permissions().mode());

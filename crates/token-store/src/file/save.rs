@@ -1,4 +1,4 @@
-//! Replacing a file so that a crash at any moment leaves the old one or the new one, whole.
+//! Replacing a file so that a crash at any moment leaves either the old file or the new one, complete.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -19,16 +19,16 @@ use rustix::{
 
 use super::{EditError, MAX_FILE_BYTES, Warning};
 
-/// Links that are followed, as many as Linux itself follows.
+/// How many links are followed: as many as Linux itself follows.
 const MAX_LINKS: usize = 40;
 const TEMPORARY_SUFFIX: &[u8] = b".tmp";
 
-/// Follows symbolic links to the real file, which need not exist: the links stay, the file is replaced.
+/// Follows symbolic links to the real file, which need not exist. Links stay; only the real file is replaced.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, EditError> {
     let mut real = path.to_owned();
     for _ in 0..MAX_LINKS {
         match fs::read_link(&real) {
-            // A relative target counts from the link's folder; an absolute one replaces everything.
+            // A relative target starts at the link's folder; `join` lets an absolute one replace the whole path.
             Ok(target) => real = folder_of(&real).join(target),
             Err(error) if is_no_link(&error) => return Ok(real),
             Err(error) => return Err(EditError::system("follow", &real)(error)),
@@ -45,7 +45,7 @@ fn is_no_link(error: &io::Error) -> bool {
     )
 }
 
-/// Creates the folder, for its owner alone, if it is missing.
+/// Creates the folder if it is missing, accessible only to its owner.
 pub(super) fn create_folder(real: &Path) -> Result<(), EditError> {
     let folder = folder_of(real);
     if folder.is_dir() {
@@ -70,7 +70,7 @@ pub(super) fn replace(
 ) -> Result<Option<Warning>, EditError> {
     let folder_path = folder_of(real);
     check_size(real, content)?;
-    // Opened first, so that after the rename only its flush can still fail.
+    // Opened first, so that only its flush can still fail after the rename.
     let folder =
         File::open(folder_path).map_err(EditError::system("open the folder", folder_path))?;
     sweep(folder_path, real);
@@ -112,7 +112,7 @@ fn check_size(real: &Path, content: &[u8]) -> Result<(), EditError> {
     Ok(())
 }
 
-/// The owner that the file has, or that a new one should have: root makes it for the folder's owner, others for themselves.
+/// The file's owner, or the folder's if there is no file: root gives the new file to that user.
 pub(super) fn owner_for(real: &Path) -> io::Result<(u32, u32)> {
     let metadata = match fs::metadata(real) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::metadata(folder_of(real))?,
@@ -121,7 +121,7 @@ pub(super) fn owner_for(real: &Path) -> io::Result<(u32, u32)> {
     Ok((metadata.uid(), metadata.gid()))
 }
 
-/// A new file beside the old one; deleted on drop unless it has taken the old one's place.
+/// A new file beside the old one; deleted on drop unless it has replaced the old one.
 struct Temporary {
     path: PathBuf,
     file: File,
@@ -154,7 +154,7 @@ impl Temporary {
         })
     }
 
-    /// Gives the new file the old one's owner, so that `sudo mcp-token add` does not take it from the server.
+    /// Gives the new file the old one's owner, so that `sudo mcp-token add` does not take it away from the server.
     fn give_to_owner(&self, real: &Path) -> Result<(), EditError> {
         let (user, group) =
             owner_for(real).map_err(EditError::system("find the owner of", real))?;
@@ -178,7 +178,7 @@ impl Temporary {
 
     fn fill(&self, content: &[u8]) -> Result<(), EditError> {
         let path = &self.path;
-        // The process's umask may have taken the owner's own rights away.
+        // The process's umask may have removed even the owner's permissions.
         let mode = fs::Permissions::from_mode(0o600);
         self.file
             .set_permissions(mode)

@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use super::{EditError, Identity, TokenFile, lock::Lock, read, save};
 use crate::{secret::TokenHash, token::Token};
 
-/// How many digits a hash has.
+/// Hexadecimal digits of a hash.
 const DIGITS: usize = 64;
 
 impl EditError {
@@ -37,7 +37,8 @@ impl TokenFile {
     /// both hashes, and no secret is known for such a mixture either.
     ///
     /// # Errors
-    /// A hash of the token does not stand in the file as it was given, or what [`TokenFile::edit`] fails with.
+    /// The file does not contain a hash of the token as given, or an error of locking, reading or writing it, as with
+    /// [`TokenFile::edit`].
     pub fn spoil(&self, token: &Token) -> Result<(), EditError> {
         let real = save::resolve(&self.path)?;
         let _lock = Lock::acquire(&real)?;
@@ -72,7 +73,7 @@ impl TokenFile {
     }
 }
 
-/// Finds where the digits of a hash stand.
+/// Finds the offsets of a hash's digits.
 fn places_of(hash: &TokenHash, bytes: &[u8]) -> Vec<u64> {
     let digits = hash.to_hex();
     let is_it = |text: &[u8]| text.eq_ignore_ascii_case(digits.as_bytes());

@@ -1,4 +1,4 @@
-//! From one entry of a YAML file to a token.
+//! Turning one entry of a YAML file into a token.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::{
     token::{InvalidId, Token, TokenId},
 };
 
-/// The fields of an entry beside those of its policy.
+/// The fields of an entry other than those of its policy.
 const OWN: [&str; 8] = [
     "id",
     "hash",
@@ -25,12 +25,12 @@ const OWN: [&str; 8] = [
     "expires_at",
 ];
 
-/// Names the fields that an entry of a token file may have.
+/// Lists the fields that an entry of a token file may have.
 pub fn entry_fields() -> impl Iterator<Item = &'static str> {
     OWN.into_iter().chain(policy::FIELDS)
 }
 
-/// The fields of an entry as they stand in it.
+/// The raw fields of an entry.
 #[derive(Default)]
 struct Fields<'a> {
     id: Option<&'a Placed>,
@@ -45,7 +45,7 @@ struct Fields<'a> {
     unknown: Vec<(&'a Placed, &'a Placed)>,
 }
 
-/// Reads an entry: of the list form, or of the map form, where its id is its `key`.
+/// Reads an entry of the list form, or of the map form, where its `key` is its id.
 pub(super) fn token(
     text: &str,
     key: Option<&Placed>,
@@ -88,7 +88,7 @@ fn sort(pairs: &[(Placed, Placed)]) -> Fields<'_> {
     fields
 }
 
-/// Reads fields, and knows where the entry stands.
+/// Reads fields, knowing the entry's line.
 struct Reader<'a> {
     text: &'a str,
     line: u64,
@@ -185,7 +185,7 @@ impl Reader<'_> {
             .ok_or_else(|| self.at(field, Problem::Missing(name)))
     }
 
-    /// Reads a text; a number stands for its spelling, null and absence for nothing.
+    /// Reads a text. A number is taken as it is spelled; null and absence give `None`.
     fn optional(
         &self,
         name: &'static str,

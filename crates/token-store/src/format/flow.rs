@@ -1,4 +1,4 @@
-//! A reader for the values that the writer puts on one line: texts, lists of texts, and mappings from names to texts.
+//! A reader for values that the writer puts on one line: texts, lists of texts, and mappings from names to texts.
 
 use std::borrow::Cow;
 
@@ -11,28 +11,28 @@ use super::{
 };
 use crate::secret::TokenHash;
 
-/// The letters that may follow the digits of a number, or nothing.
+/// The units that may follow the digits of a number, including none.
 const UNITS: [&str; 8] = ["", "KiB", "MiB", "GiB", "ms", "s", "m", "h"];
 
-/// What is left of a file. Whatever is taken is looked at once, and stays where it is; where something else is next than what
-/// is asked for, the answer is nothing and reading is over.
+/// The unread rest of a file. Taken parts are borrowed, each byte inspected once. If something other than expected
+/// comes next, a method returns `None`, and reading is over.
 #[derive(Clone, Copy)]
 pub(super) struct Rest<'a>(pub(super) &'a str);
 
 impl<'a> Rest<'a> {
-    /// Takes just this, and says whether it was next.
+    /// Takes this exact text if it is next, and says whether it was.
     pub(super) fn take(&mut self, expected: &str) -> bool {
         let rest = self.0.strip_prefix(expected);
         self.0 = rest.unwrap_or(self.0);
         rest.is_some()
     }
 
-    /// Takes just this.
+    /// Takes this exact text, or returns `None`.
     pub(super) fn expect(&mut self, expected: &str) -> Option<()> {
         self.take(expected).then_some(())
     }
 
-    /// Takes what may stand without quotes, whatever it means.
+    /// Takes the longest run of bytes that may stand without quotes, whatever it means.
     pub(super) fn plain(&mut self) -> &'a str {
         let ends = |byte: u8| !BARE[usize::from(byte)];
         let end = self.0.bytes().position(ends);
@@ -41,14 +41,14 @@ impl<'a> Rest<'a> {
         plain
     }
 
-    /// Takes so many bytes.
+    /// Takes `count` bytes.
     fn bytes(&mut self, count: usize) -> Option<&'a str> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
-    /// Takes a hash, in quotes or not.
+    /// Takes a hash, quoted or bare.
     pub(super) fn hash(&mut self) -> Option<TokenHash> {
         let is_quoted = self.take("\"");
         let hash = TokenHash::from_hex(self.bytes(64)?)?;
@@ -56,7 +56,7 @@ impl<'a> Rest<'a> {
         Some(hash)
     }
 
-    /// Takes a time, in quotes, in the one form that is written.
+    /// Takes a quoted time in the one form that is written.
     pub(super) fn time(&mut self) -> Option<OffsetDateTime> {
         self.expect("\"")?;
         let time = instant::whole_seconds(self.bytes(20)?)?;
@@ -133,7 +133,7 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// Says whether this is a whole number, or a sum of such with units, as `1h30m`.
+/// Says whether this is a whole number, or a sum of numbers with units such as `1h30m`.
 fn is_quantity(plain: &str) -> bool {
     let mut rest = plain;
     loop {
@@ -151,7 +151,7 @@ fn is_quantity(plain: &str) -> bool {
     }
 }
 
-/// Says whether this is a hash, and one that no reader takes for a number.
+/// Says whether this is a hash that no reader takes for a number.
 fn is_bare_hash(plain: &str) -> bool {
     let is_letter = |digit: u8| matches!(digit, b'a'..=b'd' | b'f');
     TokenHash::from_hex(plain).is_some() && plain.bytes().any(is_letter)

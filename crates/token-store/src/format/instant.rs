@@ -1,4 +1,4 @@
-//! Times in the file: RFC 3339, with an offset, kept as UTC.
+//! Times in the file: RFC 3339 with an offset, held in UTC.
 
 use time::{
     Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset,
@@ -14,7 +14,7 @@ pub(crate) enum NoInstant {
 }
 
 impl NoInstant {
-    /// Says so of a field.
+    /// Returns the problem for the field of this name.
     pub(super) fn of(self, field: &'static str) -> Problem {
         match self {
             Self::Malformed => Problem::Time(field),
@@ -23,14 +23,14 @@ impl NoInstant {
     }
 }
 
-/// The years that RFC 3339 has.
+/// The years that RFC 3339 can express.
 const YEARS: std::ops::RangeInclusive<i32> = 0..=9999;
 
 /// The first and the last moment that can be written.
 const FIRST: OffsetDateTime = datetime!(0000-01-01 0:00 UTC);
 const LAST: OffsetDateTime = datetime!(9999-12-31 23:59:59 UTC);
 
-/// Gives a moment in UTC; nothing when its year there cannot be written.
+/// Converts a moment to UTC; `None` if its year there cannot be written.
 pub(crate) fn in_utc(instant: OffsetDateTime) -> Option<OffsetDateTime> {
     let utc = instant.checked_to_offset(UtcOffset::UTC);
     utc.filter(|utc| YEARS.contains(&utc.year()))
@@ -49,7 +49,8 @@ pub(crate) fn parse(text: &str) -> Result<OffsetDateTime, NoInstant> {
     }
 }
 
-/// Writes a moment as [`parse`] reads it, `2025-10-30T10:15:30Z`; of one that cannot be written the nearest that can be.
+/// Writes a moment as [`parse`] reads it, `2025-10-30T10:15:30Z`. One that cannot be written becomes the nearest that
+/// can.
 pub(crate) fn write(instant: OffsetDateTime) -> String {
     let nearest = || if instant < FIRST { FIRST } else { LAST };
     let instant = in_utc(instant).unwrap_or_else(nearest);
@@ -64,7 +65,7 @@ pub(crate) fn write(instant: OffsetDateTime) -> String {
         .expect("it is in UTC and in the years 0 to 9999")
 }
 
-/// Reads the one form that is written, `2025-10-30T10:15:30Z`, some 20 times as fast as the general reader.
+/// Reads the one form that is written, `2025-10-30T10:15:30Z`, some 20 times faster than the general parser.
 pub(super) fn whole_seconds(text: &str) -> Option<OffsetDateTime> {
     let text: &[u8; 20] = text.as_bytes().try_into().ok()?;
     let number = |from: usize, to: usize| {

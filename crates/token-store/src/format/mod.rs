@@ -1,6 +1,7 @@
 //! The content of a token file: what is accepted, and what is written.
 //!
-//! [`scan`] reads at once what [`write`] writes; everything else goes to the YAML parser in [`yaml`]. Both give the same tokens.
+//! [`scan`] is the fast path for files as [`write`] writes them; everything else goes to the YAML parser in [`yaml`].
+//! Both give the same tokens.
 
 mod entry;
 mod error;
@@ -17,11 +18,11 @@ pub(crate) use write::write;
 
 use crate::set::TokenSet;
 
-/// A YAML value that is kept for the next write without being understood.
+/// A YAML value of unknown meaning that is kept for the next write.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Null,
-    /// A number or a truth value, as it was spelled.
+    /// A number or boolean as it was spelled.
     Plain(String),
     Text(String),
     List(Vec<Value>),
@@ -29,7 +30,7 @@ pub(crate) enum Value {
 }
 
 impl Value {
-    /// Returns a text, or how a number or truth value is spelled.
+    /// Returns a text, or a number or boolean as it was spelled.
     pub(crate) fn scalar(&self) -> Option<&str> {
         match self {
             Self::Text(text) | Self::Plain(text) => Some(text),
@@ -38,13 +39,13 @@ impl Value {
     }
 }
 
-/// Reads a whole file's content; tokens that are in an older set as they are now are shared with it.
+/// Reads a whole file's content; unchanged tokens are shared with the older set.
 pub(crate) fn parse(content: &[u8], old: &TokenSet) -> Result<TokenSet, FormatError> {
     let text = str::from_utf8(content).map_err(|error| {
         let before = &content[..error.valid_up_to()];
         FormatError::at(line_after(before), Problem::NotUtf8)
     })?;
-    // A duplicate, too, goes to the slower reader: it knows the lines.
+    // A file with a duplicate also goes to the slower parser, which knows the line numbers.
     if let Some(set) = scan::scan(text, old) {
         return Ok(set);
     }
@@ -55,12 +56,12 @@ fn line_after(before: &[u8]) -> u64 {
     before.iter().filter(|byte| **byte == b'\n').count() as u64 + 1
 }
 
-/// The two readers one by one, so that a test can compare them.
+/// The two readers separately, so that a test can compare them.
 #[doc(hidden)]
 pub mod readers {
     use super::{FormatError, TokenSet, scan, yaml};
 
-    /// Reads with the line scanner alone; nothing when the text is not in the writer's own form.
+    /// Reads with the scanner alone; `None` if the text is not in the writer's own form.
     #[must_use]
     pub fn scanner(text: &str) -> Option<TokenSet> {
         scan::scan(text, &TokenSet::default())

@@ -1,4 +1,4 @@
-//! The optional fields of an entry: what a token may do and use up.
+//! The optional fields of an entry: what a token may do and how much it may use.
 
 use std::{
     borrow::Cow,
@@ -34,17 +34,17 @@ pub(super) const FIELDS: [&str; 8] = [
 const LIMITS_SHAPE: &str = "must be {NAME: LIMIT} with one or more of rows, bytes, statement_timeout, concurrent, calls_per_minute and connections, each once; delete the line for the server's defaults";
 const PREVIOUS: &str = "must be {hash: 64 hexadecimal digits, until: \"2025-10-30T10:15:30Z\"}; delete the line to end the old secret";
 
-/// What a field holds, as far as one of these can use it.
+/// A field's value, as far as these fields can use it.
 pub(super) enum Given<'a> {
-    /// Stands for absence.
+    /// Null, which counts as absent.
     Null,
-    /// A text, or how a number or truth value is spelled.
+    /// A text, or a number or boolean as it is spelled.
     Scalar(Cow<'a, str>),
-    /// Scalars alone.
+    /// A list of scalars.
     List(Vec<Cow<'a, str>>),
-    /// Scalars alone, on both sides.
+    /// A mapping from scalars to scalars.
     Map(Vec<(Cow<'a, str>, Cow<'a, str>)>),
-    /// Anything that is deeper.
+    /// Anything nested deeper.
     Other,
 }
 
@@ -63,7 +63,7 @@ impl Given<'_> {
         }
     }
 
-    /// Goes through a mapping, in which nothing stands twice.
+    /// Iterates over a mapping; `None` if it is not one or has a duplicate key.
     fn pairs(&self) -> Option<impl Iterator<Item = (&str, &str)>> {
         let Self::Map(pairs) = self else {
             return None;
@@ -84,7 +84,7 @@ pub(super) fn databases(given: &Given<'_>) -> Result<Option<Names>, Problem> {
     names.map(Some).ok_or(Problem::Database)
 }
 
-/// Puts the field `name` of an entry into a policy.
+/// Sets the field `name` of an entry in a policy.
 pub(super) fn lay(policy: &mut Policy, name: &str, given: &Given<'_>) -> Result<(), InvalidPolicy> {
     if matches!(given, Given::Null) {
         return Ok(());
@@ -157,7 +157,7 @@ fn limits(given: &Given<'_>) -> Result<Limits, InvalidPolicy> {
     Ok(limits)
 }
 
-/// Reads the secret that a token had before.
+/// Reads a token's previous secret.
 pub(super) fn previous(given: &Given<'_>) -> Result<Option<Box<Previous>>, Problem> {
     if matches!(given, Given::Null) {
         return Ok(None);
@@ -179,7 +179,7 @@ pub(super) fn previous(given: &Given<'_>) -> Result<Option<Box<Previous>>, Probl
     previous.map(Some).ok_or_else(shape)
 }
 
-/// Writes `database` or `databases`, if there is any.
+/// Writes `database` or `databases`.
 pub(super) fn write_databases(out: &mut String, databases: &Names) {
     if databases.iter().len() == 1 {
         line(out, "database", &scalar(databases.first()));
@@ -188,7 +188,7 @@ pub(super) fn write_databases(out: &mut String, databases: &Names) {
     }
 }
 
-/// Writes the fields that a token has, in the order of [`FIELDS`].
+/// Writes the fields that are set, in the order of [`FIELDS`].
 pub(super) fn write(out: &mut String, token: &Token) {
     if let Some(previous) = &token.previous {
         let (hash, until) = (

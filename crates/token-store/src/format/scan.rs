@@ -1,7 +1,7 @@
-//! A reader for exactly what the writer writes, with comments and blank lines between the entries, as templates have them:
-//! ten thousand tokens in a few milliseconds.
+//! A reader for exactly the writer's form, plus comments and blank lines between entries, as templates have them. It
+//! reads ten thousand tokens in a few milliseconds.
 //!
-//! It accepts less than YAML, never more and never otherwise: any doubt gives nothing, and the YAML parser decides.
+//! It accepts a subset of YAML with the same meaning: on any doubt it returns `None`, and the YAML parser decides.
 
 use std::{fmt, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::{
     token::{Token, TokenId},
 };
 
-/// Reads a text in the writer's form with no unknown fields; tokens that are in an older set as they are now are shared with it.
+/// Reads a text in the writer's form without unknown fields; unchanged tokens are shared with the older set.
 pub(super) fn scan(text: &str, old: &TokenSet) -> Option<TokenSet> {
     if text == "tokens: []\n" {
         return Some(TokenSet::default());
@@ -34,7 +34,7 @@ pub(super) fn scan(text: &str, old: &TokenSet) -> Option<TokenSet> {
     TokenSet::with_unknown(tokens, Vec::new()).ok()
 }
 
-/// Passes over whole lines that say nothing: blank ones and comments.
+/// Skips whole lines without content: blank ones and comments.
 fn pass_over(rest: &mut Rest<'_>) {
     while !rest.0.starts_with(ENTRY)
         && let Some((line, after)) = rest.0.split_once('\n')
@@ -45,12 +45,12 @@ fn pass_over(rest: &mut Rest<'_>) {
 }
 
 fn says_nothing(line: &str) -> bool {
-    // Other characters may end a line, or be none in YAML.
+    // Other characters may end a line or be illegal in YAML.
     let is_sure = |letter: char| matches!(letter, ' '..='~') || letter.is_alphanumeric();
     line.is_empty() || line.starts_with('#') && line.chars().all(is_sure)
 }
 
-/// Reads one entry, with the line break at its end: a line that is cut off could pass for a shorter value.
+/// Reads one entry including its final line break: a truncated line could pass for a shorter value.
 fn entry<'a>(rest: &mut Rest<'a>, old: &mut Walk<'_>, last: &mut Last<'a>) -> Option<Arc<Token>> {
     rest.expect(ENTRY)?;
     let id = Some(rest.plain()).filter(|id| is_text(id))?;
@@ -89,7 +89,7 @@ fn entry<'a>(rest: &mut Rest<'a>, old: &mut Walk<'_>, last: &mut Last<'a>) -> Op
     Some(shared(known, token))
 }
 
-/// Takes the lines of just this policy, and says whether they were next.
+/// Takes the lines of exactly this policy if they are next, and says whether they were.
 fn take(rest: &mut Rest<'_>, policy: &KeptPolicy) -> bool {
     let mut taken = *rest;
     let is_next = policy::write_kept(&mut taken, policy).is_ok() && !taken.0.starts_with(INDENT);
@@ -99,7 +99,7 @@ fn take(rest: &mut Rest<'_>, policy: &KeptPolicy) -> bool {
     is_next
 }
 
-/// Takes what is written, and fails where that is not next.
+/// "Writing" consumes the same text from the input, and fails if it is not next.
 impl fmt::Write for Rest<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.expect(text).ok_or(fmt::Error)
@@ -109,15 +109,15 @@ impl fmt::Write for Rest<'_> {
 /// What an entry begins with.
 const ENTRY: &str = "  - id: ";
 
-/// What each field of an entry begins with, and no entry.
+/// What each field of an entry begins with, but no entry.
 const INDENT: &str = "    ";
 
-/// The policy of the entry before: many entries in a row have the same, which is then read and held once.
+/// The previous entry's policy. Consecutive entries often have the same one, which is then read and stored once.
 #[derive(Default)]
 struct Last<'a> {
     lines: &'a str,
     policy: KeptPolicy,
-    /// Where texts of policies are made.
+    /// The buffer in which encoded policies are built.
     room: String,
 }
 
@@ -140,7 +140,7 @@ fn own(rest: &mut Rest<'_>) -> Option<Policy> {
     let mut known = &policy::FIELDS[1..];
     while rest.take(INDENT) {
         let name = rest.plain();
-        // In the writer's order, so that none can stand twice.
+        // Fields must be in the writer's order, so none can occur twice.
         let place = known.iter().position(|known| *known == name)?;
         rest.expect(": ")?;
         policy::lay(&mut policy, name, &rest.value()?).ok()?;

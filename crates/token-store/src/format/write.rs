@@ -1,4 +1,4 @@
-//! Writing a file: the list form, readable by any YAML parser whatever the notes hold.
+//! Writing a file in the list form, readable by any YAML parser whatever the notes contain.
 
 use std::{
     fmt::{self, Write},
@@ -8,15 +8,15 @@ use std::{
 use super::{Value, instant, policy};
 use crate::token::Token;
 
-/// Words that some YAML reader takes for something else than a text.
+/// Words that some YAML reader takes for something other than text.
 const NOT_TEXT: [&str; 12] = [
     "true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf", "infinity",
 ];
 
-/// No word of [`NOT_TEXT`] has more bytes.
+/// The length in bytes of the longest word in [`NOT_TEXT`].
 const LONGEST_NOT_TEXT: usize = 8;
 
-/// Writes all tokens, and the fields that were not understood.
+/// Writes all tokens and the unknown fields.
 pub(crate) fn write(tokens: &[Arc<Token>], unknown: &[(Value, Value)]) -> String {
     let mut out = String::with_capacity(64 + tokens.len() * 256);
     for (key, value) in unknown {
@@ -69,7 +69,7 @@ fn field(out: &mut String, indent: &str, key: &Value, value: &Value) {
     out.push_str(indent);
     match key {
         Value::Text(key) if key.len() < 200 => out.push_str(&scalar(key)),
-        // YAML limits keys to 1,024 characters on one line unless they are marked as keys.
+        // YAML limits an implicit key to 1,024 characters on one line; a longer one needs the `?` indicator.
         long => {
             out.push_str("? ");
             flow(out, long);
@@ -115,7 +115,7 @@ fn flow(out: &mut String, value: &Value) {
     }
 }
 
-/// Writes a text bare where every YAML reader agrees that it is a text, else in double quotes.
+/// Writes a text bare if every YAML reader takes it for text, else in double quotes.
 pub(super) fn write_scalar(out: &mut impl Write, text: &str) -> fmt::Result {
     if is_bare(text) {
         out.write_str(text)
@@ -124,7 +124,7 @@ pub(super) fn write_scalar(out: &mut impl Write, text: &str) -> fmt::Result {
     }
 }
 
-/// Returns a text as [`write_scalar`] writes it.
+/// Returns what [`write_scalar`] writes.
 pub(super) fn scalar(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     // Writing to a String cannot fail.
@@ -132,7 +132,7 @@ pub(super) fn scalar(text: &str) -> String {
     out
 }
 
-/// The bytes that a text without quotes may have.
+/// The bytes that a bare text may contain.
 pub(super) static BARE: [bool; 256] = {
     let mut bare = [false; 256];
     let mut byte = 0_u8;
@@ -147,12 +147,12 @@ pub(super) static BARE: [bool; 256] = {
     bare
 };
 
-/// Says whether a text may stand without quotes. The scanner accepts exactly these.
+/// Says whether a text may stand without quotes. The scanner accepts exactly these texts.
 fn is_bare(text: &str) -> bool {
     text.bytes().all(|byte| BARE[usize::from(byte)]) && is_text(text)
 }
 
-/// Says whether a text of bytes in [`BARE`] is a text to every reader.
+/// Says whether every reader takes a text of [`BARE`] bytes for text.
 pub(super) fn is_text(bare: &str) -> bool {
     bare.starts_with(|first: char| first.is_ascii_alphabetic())
         && !bare.ends_with(' ')
@@ -160,7 +160,7 @@ pub(super) fn is_text(bare: &str) -> bool {
             || !NOT_TEXT.iter().any(|word| word.eq_ignore_ascii_case(bare)))
 }
 
-/// Writes a text in double quotes, every character that is not plainly printable escaped (YAML 1.2.2, section 5.7).
+/// Writes a text in double quotes, escaping every character that is not plainly printable (YAML 1.2.2, section 5.7).
 fn write_quoted(out: &mut impl Write, text: &str) -> fmt::Result {
     out.write_str("\"")?;
     let mut rest = text;
@@ -177,7 +177,7 @@ fn write_quoted(out: &mut impl Write, text: &str) -> fmt::Result {
     out.write_str("\"")
 }
 
-/// Says whether a character stands as itself between quotes to the oldest of readers.
+/// Says whether a character can stand unescaped between quotes for even the oldest readers.
 fn is_plain(character: char) -> bool {
     matches!(character, ' '..='~') && !matches!(character, '"' | '\\')
 }
@@ -195,7 +195,8 @@ fn write_special(out: &mut impl Write, character: char) -> fmt::Result {
     }
 }
 
-/// Says whether a character may stand as itself: it is no line break, no mark of byte order or direction, no space in disguise, and in the first plane.
+/// Says whether a character may stand unescaped: it is in the Basic Multilingual Plane, and not a line break, a byte
+/// order or direction mark, or an invisible or unusual space.
 fn is_printable(character: char) -> bool {
     !matches!(u32::from(character),
         0..=0xa0 | 0xad | 0x2000..=0x200f | 0x2028..=0x202f | 0x205f..=0x206f | 0x061c | 0x3000 | 0xd800..=0xf8ff | 0xfe00..=0xfe0f | 0xfeff | 0xfff0..)

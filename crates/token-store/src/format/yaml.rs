@@ -1,4 +1,4 @@
-//! Reading with a whole YAML parser: files written by people, by other programs, or as JSON.
+//! Reading with a full YAML parser: files written by people, by other programs, or as JSON.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -12,15 +12,15 @@ use crate::{
     token::Token,
 };
 
-/// How deep a file may nest; its own form needs three levels, the rest is for unknown fields.
+/// How deep a file may nest. Its own form needs three levels; the rest is for unknown fields.
 const MAX_DEPTH: usize = 16;
 
-/// The one key at the top that is known.
+/// The one known top-level key.
 const TOKENS: &str = "tokens";
-/// Letters that may be wrong in it for it still to be what was meant.
+/// How many typos a key may have and still be taken for a misspelling of it.
 const MAX_TYPOS: usize = 2;
 
-/// Reads a text as YAML; tokens that are in an older set as they are now are shared with it.
+/// Reads a text as YAML; unchanged tokens are shared with the older set.
 pub(super) fn parse(text: &str, old: &TokenSet) -> Result<TokenSet, FormatError> {
     let mut reading = Reading {
         text,
@@ -51,7 +51,7 @@ pub(super) fn parse(text: &str, old: &TokenSet) -> Result<TokenSet, FormatError>
     })
 }
 
-/// Says whether there is nothing but comments: an empty file is an empty set.
+/// Says whether there are only comments and blank lines: an empty file is an empty set.
 fn is_blank(text: &str) -> bool {
     text.trim_start_matches('\u{feff}')
         .lines()
@@ -59,7 +59,7 @@ fn is_blank(text: &str) -> bool {
         .all(|line| line.is_empty() || line.starts_with('#'))
 }
 
-/// Limits what a text may cost. A token takes 15 nodes and some 250 bytes, so real files stay far below.
+/// Limits the cost of parsing. A token takes 15 nodes and some 250 bytes, so real files stay far below the limits.
 fn limits(text: &str) -> serde_yaml::Options {
     let nodes = (text.len() / 8).max(20_000);
     options! {
@@ -82,7 +82,8 @@ fn limits(text: &str) -> serde_yaml::Options {
     }
 }
 
-/// Says what the parser found. Where it met a plain value in the place of a collection, `found` says which.
+/// Translates the parser's error. If it met a scalar instead of a collection, `found` says which collection: that of
+/// `tokens`, or the top level.
 fn explain(error: &Error, found: bool) -> FormatError {
     let error = error.without_snippet();
     let line = error.location().map_or(0, |location| location.line());
@@ -100,7 +101,7 @@ fn explain(error: &Error, found: bool) -> FormatError {
         Error::DuplicateMappingKey { .. } => Problem::DuplicateKey,
         Error::MultipleDocuments { .. } => Problem::Syntax("more than one document".into()),
         Error::Eof { .. } => Problem::Syntax("it ends too early".into()),
-        // The parser's own messages are fixed texts; what they may quote is cut out.
+        // The parser's own messages are fixed texts; anything they may quote is redacted.
         Error::ExternalMessage { msg, .. } | Error::Message { msg, .. } => {
             Problem::Syntax(redact(msg))
         }
@@ -120,13 +121,13 @@ fn breached(breach: &serde_yaml::budget::BudgetBreach) -> &'static str {
     }
 }
 
-/// A value with its place, as the parser gives it.
+/// A value with its position, as the parser gives it.
 pub(super) type Placed = Spanned<Node>;
 
 /// A YAML value.
 pub(super) enum Node {
     Null,
-    /// A number or truth value: its spelling is read from the text.
+    /// A number or boolean; its spelling is taken from the source text.
     Plain,
     Text(String),
     List(Vec<Placed>),
@@ -134,7 +135,7 @@ pub(super) enum Node {
 }
 
 impl Node {
-    /// Turns a value into what is kept of it.
+    /// Converts a value into the form that is kept for the next write.
     pub(super) fn keep(placed: &Placed, text: &str) -> Value {
         match &placed.value {
             Node::Null => Value::Null,
@@ -153,7 +154,7 @@ impl Node {
     }
 }
 
-/// Returns a plain scalar as it stands in the text.
+/// Returns a plain scalar as spelled in the source text.
 pub(super) fn spelling<'a>(placed: &Placed, text: &'a str) -> &'a str {
     let span = placed.referenced.span();
     let place = span
@@ -239,7 +240,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 }
 
-/// What has been read so far. Entries become tokens one by one, so that a large file is never held as a tree.
+/// What has been read so far. Entries become tokens one by one, so a large file is never held as a tree.
 struct Reading<'a> {
     text: &'a str,
     old: Walk<'a>,
@@ -247,7 +248,7 @@ struct Reading<'a> {
     unknown: Vec<(Value, Value)>,
     seen: Seen,
     found: bool,
-    /// The failure, which says more than the parser's error type can.
+    /// The failure in detail, which the parser's error type cannot carry.
     failure: Option<FormatError>,
 }
 
@@ -288,7 +289,7 @@ impl Reading<'_> {
     }
 }
 
-/// The whole document: a mapping with `tokens`.
+/// The whole document: a mapping with the key `tokens`.
 struct Top<'r, 'a>(&'r mut Reading<'a>);
 
 impl<'de> DeserializeSeed<'de> for Top<'_, '_> {
@@ -343,7 +344,7 @@ impl<'de> Visitor<'de> for Top<'_, '_> {
     }
 }
 
-/// Says whether a key is what somebody wrote who meant `tokens`.
+/// Says whether a key looks like a misspelling of `tokens`.
 fn is_nearly_tokens(key: &str) -> bool {
     let most = TOKENS.len() + MAX_TYPOS;
     key.len() <= most && strsim::damerau_levenshtein(&key.to_ascii_lowercase(), TOKENS) <= MAX_TYPOS

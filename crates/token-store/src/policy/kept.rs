@@ -12,9 +12,9 @@ use super::{
     RoleName, VariableName,
 };
 
-/// A policy in one short text, which takes a third of the memory that its parts would take.
+/// A policy encoded as one short text, which takes a third of the memory of its parts.
 ///
-/// Two are equal when their policies are. Clones share the text.
+/// Two are equal if their policies are. Clones share the text.
 ///
 /// ```
 /// use token_store::{KeptPolicy, Policy};
@@ -28,11 +28,11 @@ use super::{
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct KeptPolicy(Arc<str>);
 
-/// What stands behind each field, and what between its parts: control characters, which no text of a policy has.
+/// The terminator of each field and the separator of its parts: control characters, which no text of a policy contains.
 const END: char = '\u{1e}';
 const BETWEEN: char = '\n';
 
-/// What each field begins with.
+/// The mark that each field begins with.
 const ROLE: char = 'r';
 const SET_ROLE: char = 's';
 const WRITE: char = 'w';
@@ -41,13 +41,13 @@ const SCHEMAS: char = 'c';
 const LIMITED: char = 'l';
 const NETWORKS: char = 'n';
 
-/// What the parts of a role begin with. Those of the limits begin with their places in [`LIMITS`].
+/// The marks that the parts of a role begin with. Those of limits begin with their index in [`LIMITS`].
 const USER: char = 'u';
 const VARIABLE: char = 'v';
 const FILE: char = 'f';
 
 impl KeptPolicy {
-    /// Returns the policy.
+    /// Decodes the policy.
     #[must_use]
     pub fn read(&self) -> Policy {
         let mut policy = Policy::default();
@@ -71,7 +71,7 @@ impl KeptPolicy {
         self.0.is_empty()
     }
 
-    /// Takes a policy. Its text is made in `room`, which may have held another one.
+    /// Encodes a policy, building the text in the buffer `room`, whose content is discarded.
     pub(crate) fn made_in(room: &mut String, policy: &Policy) -> Self {
         room.clear();
         write(room, policy);
@@ -81,13 +81,13 @@ impl KeptPolicy {
         }
     }
 
-    /// Says whether the two are held once.
+    /// Says whether the two share one text in memory.
     #[must_use]
     pub fn is_shared_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Goes through the fields that are set, by their names in an entry and in the order in which they are written.
+    /// Iterates over the fields that are set, with their names in an entry and in the order of writing.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, Field<'_>)> {
         self.marked().map(|(mark, text)| match mark {
             ROLE => ("role", Field::Texts(Parts::of(text, part_of_role))),
@@ -123,11 +123,11 @@ pub(crate) enum Field<'a> {
     List(Split<'a, char>),
     /// A mapping from names to texts.
     Texts(Parts<'a>),
-    /// A mapping from names to numbers, with units or without.
+    /// A mapping from names to numbers, with or without units.
     Quantities(Parts<'a>),
 }
 
-/// Goes through the parts of a field by their names.
+/// Iterates over the parts of a field, with their names.
 pub(crate) struct Parts<'a> {
     parts: Split<'a, char>,
     name: fn(char) -> &'static str,
@@ -175,7 +175,7 @@ fn marked(text: &str) -> Option<(char, &str)> {
 
 fn login(text: &str) -> Login {
     let mut parts = text.split(BETWEEN).filter_map(marked);
-    // Without it the token would log in as others do.
+    // Ignoring a missing user would let the token log in as others do.
     let (_, user) = parts.next().expect("a login has a user");
     let password = parts.next().map(|(mark, text)| match mark {
         VARIABLE => PasswordSource::Environment(VariableName(text.into())),
@@ -186,7 +186,7 @@ fn login(text: &str) -> Login {
 }
 
 fn networks(text: &str) -> Networks {
-    // Without them the token could be used from anywhere.
+    // Ignoring unreadable networks would let the token be used from anywhere.
     Networks::read(text.split(BETWEEN)).expect("networks are read as they are written")
 }
 
@@ -253,7 +253,7 @@ fn write_field<T: fmt::Display>(out: &mut String, mark: char, parts: impl IntoIt
     out.push(END);
 }
 
-/// Writes a part of a field behind its mark.
+/// Writes a part of a field after its mark.
 struct Marked<T>(char, T);
 
 impl<T: fmt::Display> fmt::Display for Marked<T> {

@@ -1,27 +1,27 @@
-//! What a token may use up.
+//! How much a token may use.
 
 use std::{fmt::Display, num::NonZeroU32};
 
 use super::{ByteSize, InvalidPolicy, Span, invalid};
 
-/// What a token may use up; `None` is the server's default.
+/// How much a token may use; `None` means the server's default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Rows of one result.
+    /// Rows per result.
     pub rows: Option<NonZeroU32>,
-    /// Bytes of one result.
+    /// Bytes per result.
     pub bytes: Option<ByteSize>,
-    /// Time for one statement.
+    /// Time per statement.
     pub statement_timeout: Option<Span>,
-    /// Calls of tools that run at once.
+    /// Tool calls that run at once.
     pub concurrent: Option<NonZeroU32>,
-    /// Calls of tools a minute.
+    /// Tool calls per minute.
     pub calls_per_minute: Option<NonZeroU32>,
-    /// Connections to each database.
+    /// Connections per database.
     pub connections: Option<NonZeroU32>,
 }
 
-/// One limit: its name in the file, and how it is read and written.
+/// One limit: its name in the file, and how to read and write it.
 #[derive(Debug)]
 pub struct Limit {
     /// The name in the file.
@@ -40,7 +40,7 @@ const COUNT: &str =
 const SIZE: &str = "must be a size from 1 to 1GiB, such as 65536, 256KiB or 1MiB; delete it for the server's default";
 const SPAN: &str = "must be a span of time above zero, in ms, s, m and h, such as 500ms, 10s or 1m30s; delete it for the server's default";
 
-/// Makes the table's row of a field.
+/// Makes the table row for a field.
 macro_rules! limit {
     ($field:ident, $must:ident, $what:literal) => {
         Limit {
@@ -57,7 +57,7 @@ macro_rules! limit {
     };
 }
 
-/// Every limit there is: the file's grammar, the command line and the help are made from this table.
+/// All limits. The file's grammar, the command line and the help are generated from this table.
 pub static LIMITS: [Limit; 6] = [
     limit!(rows, COUNT, "rows of one result"),
     limit!(bytes, SIZE, "bytes of one result, such as 256KiB"),
@@ -75,9 +75,9 @@ impl Limit {
     /// Sets the limit, or gives it the default again with `None`.
     ///
     /// # Errors
-    /// The text is no such limit.
+    /// The text is not a valid value of this limit.
     pub fn set(&self, limits: &mut Limits, text: Option<&str>) -> Result<(), InvalidPolicy> {
-        // `str::parse` takes a leading plus sign, which the file must not have.
+        // `str::parse` accepts a leading plus sign, which the file must not have.
         let plain = text.is_none_or(|text| !text.starts_with('+'));
         let mut changed = *limits;
         let read = plain.then(|| (self.read)(&mut changed, text)).flatten();
@@ -92,7 +92,7 @@ impl Limit {
         self.value(limits).map(ToString::to_string)
     }
 
-    /// Returns the limit, which is written as it is read.
+    /// Returns the limit's value, whose text can be read back.
     pub(crate) fn value<'a>(&self, limits: &'a Limits) -> Option<&'a dyn Display> {
         (self.value)(limits)
     }

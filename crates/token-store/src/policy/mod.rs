@@ -1,4 +1,4 @@
-//! What a token may do and use up, as the operator wrote it into its entry.
+//! What a token may do and how much it may use, as the operator wrote it into its entry.
 
 mod kept;
 mod limits;
@@ -14,13 +14,13 @@ pub use names::Names;
 pub use networks::{InvalidNetwork, InvalidNetworks, Network, Networks};
 pub use units::{ByteSize, InvalidQuantity, Span};
 
-/// What a token may do and use up; whatever is missing takes the server's default.
+/// What a token may do and how much it may use. Whatever is not set takes the server's default.
 ///
 /// This crate stores it and does not enforce it:
 /// [`TokenSet::authenticate`](crate::TokenSet::authenticate) accepts a token from any address, and
 /// the program that accepts it must enforce the rest.
 ///
-/// Every value of it is valid: it is made of parts that cannot be wrong.
+/// Every value is valid, as it is made of types that cannot hold invalid ones.
 ///
 /// ```
 /// use token_store::{Access, Policy};
@@ -38,15 +38,15 @@ pub struct Policy {
     /// The role that the token's statements run as; `None` is the one with which its database is
     /// configured.
     pub role: Option<Role>,
-    /// Whether it may change anything.
+    /// Whether it may write.
     pub access: Access,
-    /// The only tools that it may use; `None` is all that are offered.
+    /// The only tools that it may use; `None` means all that are offered.
     pub tools: Option<Names>,
-    /// The only schemas that it may use; `None` is all that its role may.
+    /// The only schemas that it may use; `None` means all that its role may.
     pub schemas: Option<Names>,
-    /// What it may use up.
+    /// How much it may use.
     pub limits: Limits,
-    /// The only addresses that it may be used from; `None` is any.
+    /// The only addresses that it may be used from; `None` means any.
     pub allow_from: Option<Networks>,
 }
 
@@ -55,11 +55,11 @@ pub struct Policy {
 pub enum Role {
     /// The server logs in as this role, with its own credentials.
     Login(Login),
-    /// The server logs in as configured and becomes this role in every transaction.
+    /// The server logs in as configured and switches to this role in every transaction.
     Set(RoleName),
 }
 
-/// Credentials of a role of the token's own. The password is named, never held.
+/// Credentials of the token's own role. The password itself is never held, only where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     /// The role.
@@ -68,7 +68,7 @@ pub struct Login {
     pub password: Option<PasswordSource>,
 }
 
-/// Where a password is.
+/// Where to find a password.
 ///
 /// A variable's name cannot be used as a file's path, nor the other way round:
 ///
@@ -90,7 +90,7 @@ pub enum PasswordSource {
     File(FilePath),
 }
 
-/// The name of an environment variable: letters of ASCII, digits and `_`, no digit first.
+/// The name of an environment variable: ASCII letters, digits and `_`, not starting with a digit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VariableName(Box<str>);
 
@@ -102,10 +102,10 @@ pub struct FilePath(Box<str>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleName(Box<str>);
 
-/// Whether a token may change anything.
+/// Whether a token may write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
-    /// It reads.
+    /// It may only read.
     #[default]
     Read,
     /// It may use the tools that write, where the server offers them.
@@ -118,9 +118,9 @@ pub enum Access {
 pub struct InvalidPolicy {
     /// The field, such as `limits.rows`.
     pub field: &'static str,
-    /// What it must be, and how to write it.
+    /// What it must be, or what to do about it.
     pub must: &'static str,
-    /// What is wrong with a list of networks, and which of its entries.
+    /// For a list of networks: what is wrong with which entry.
     pub networks: Option<InvalidNetworks>,
 }
 
@@ -138,7 +138,7 @@ pub(crate) const FILE: &str = "must be an absolute path, as UTF-8 text without c
 const NO_USER: &str = "needs the role's name beside it";
 const UNKNOWN: &str = "is not one that a policy has";
 
-/// The fields that [`Policy::set`] takes beside `limits.` and the names of [`LIMITS`].
+/// The fields that [`Policy::set`] accepts in addition to `limits.` followed by a name in [`LIMITS`].
 pub const FIELDS: [&str; 8] = [
     "role.user",
     "role.password_env",
@@ -158,7 +158,7 @@ impl Policy {
     /// user first: a new user has no password yet.
     ///
     /// # Errors
-    /// There is no such field, or it cannot hold the text; nothing is changed then.
+    /// There is no such field, or the text is not valid for it; nothing is changed then.
     pub fn set(&mut self, field: &str, text: Option<&str>) -> Result<(), InvalidPolicy> {
         if let Some(limit) = field.strip_prefix("limits.") {
             let known = LIMITS.iter().find(|known| known.name == limit);
@@ -245,7 +245,7 @@ fn role(
         ("role.user", before, None) => Ok(before),
         ("role.user", before, Some(text)) => {
             let user = name(text)?;
-            // Another role's password is not its own.
+            // The password of the previous user is not this one's.
             let password = match before {
                 Some(Role::Login(login)) if login.user == user => login.password,
                 _ => None,
@@ -277,11 +277,11 @@ pub(crate) fn no_networks(wrong: InvalidNetworks) -> InvalidPolicy {
 }
 
 impl RoleName {
-    /// Takes a name.
+    /// Checks and wraps a name; `None` if it is not valid.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let fits = (1..=63).contains(&text.len()) && !text.contains(char::is_control);
-        // PostgreSQL has no roles of these names: they mean no role, and all.
+        // PostgreSQL reserves these names: they mean no role and all roles.
         let is_reserved = matches!(text, "none" | "public");
         (fits && !is_reserved && !text.trim().is_empty()).then(|| Self(text.into()))
     }
@@ -352,7 +352,7 @@ impl PasswordSource {
 }
 
 impl Access {
-    /// Reads the word for it.
+    /// Parses its word, `read` or `write`.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         match word {
@@ -362,7 +362,7 @@ impl Access {
         }
     }
 
-    /// Returns the word for it.
+    /// Returns its word, `read` or `write`.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {

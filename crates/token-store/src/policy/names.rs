@@ -2,18 +2,18 @@
 
 use std::fmt;
 
-/// One or more different names, in the order in which they were written; none is blank or has control characters.
+/// One or more distinct names, in the order written; none is blank or contains control characters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Names {
-    /// All of them in one text, for there may be a list in each of very many policies.
+    /// All names in one text: there may be a list in each of very many policies.
     joined: Box<str>,
 }
 
-/// What stands between two names: a control character, which no name has.
+/// The separator: a control character, which no name contains.
 const BETWEEN: char = '\n';
 
 impl Names {
-    /// The most names that a list may have.
+    /// The maximum number of names in a list.
     pub const MAX: usize = 1_000;
 
     /// Takes names; `None` when there are none or too many, when one occurs twice, or when one is
@@ -31,13 +31,13 @@ impl Names {
         (!list.is_empty()).then_some(Self { joined })
     }
 
-    /// Takes all names in one text.
+    /// Wraps a text that [`Names::joined`] returned.
     pub(super) fn from_joined(text: &str) -> Self {
         let joined = text.into();
         Self { joined }
     }
 
-    /// Returns all names in one text, in which no control character stands but what is between them.
+    /// Returns all names in one text, whose only control characters are the separators.
     pub(super) fn joined(&self) -> &str {
         &self.joined
     }
@@ -48,7 +48,7 @@ impl Names {
         self.joined.split(BETWEEN).next().unwrap_or_default()
     }
 
-    /// Goes through the names.
+    /// Iterates over the names.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
         Iter {
             left: self.joined.matches(BETWEEN).count() + 1,
@@ -69,7 +69,7 @@ impl Names {
     }
 }
 
-/// Goes through names and knows how many are left.
+/// An iterator over names that knows how many are left.
 struct Iter<'a> {
     names: std::str::Split<'a, char>,
     left: usize,
@@ -102,7 +102,7 @@ impl fmt::Debug for Names {
     }
 }
 
-/// Writes the names with commas between them.
+/// Writes the names, separated by commas.
 impl fmt::Display for Names {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.joined.replace(BETWEEN, ", "))

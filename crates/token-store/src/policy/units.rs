@@ -1,4 +1,4 @@
-//! Sizes and spans of time with units, as `256KiB` and `1h30m`.
+//! Sizes and time spans with units, such as `256KiB` and `1h30m`.
 
 use std::{
     fmt,
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// Units of size, the largest first, with their bytes.
+/// Units of size in bytes, largest first.
 const SIZES: [(&str, u64); 4] = [
     ("GiB", 1 << 30),
     ("MiB", 1 << 20),
@@ -15,7 +15,7 @@ const SIZES: [(&str, u64); 4] = [
     ("", 1),
 ];
 
-/// Units of time, the longest first, with their milliseconds.
+/// Units of time in milliseconds, longest first.
 const SPANS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// The longest span: a year of 365 days.

@@ -25,18 +25,18 @@ use crate::{
     set::TokenSet,
 };
 
-/// File systems stamp times in ticks of up to 10 ms: two writes within one leave the same identity. As git does with its
-/// index, a look is trusted only when the state had been there for longer than that.
+/// File systems record times in ticks of up to 10 ms, so two writes within one tick leave the same identity. As git
+/// does with its index, a look is trusted only if the state had been there for longer than that.
 const SETTLING: Duration = Duration::from_millis(20);
-/// How long a file that looks unfinished may take to become whole.
+/// How long a file that looks unfinished may take to become complete.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// How often an unfinished file is looked at.
+/// The interval between looks at an unfinished file.
 const IMPATIENCE: Duration = Duration::from_millis(5);
-/// How often to look where the system gives no notices.
+/// The interval between looks where the system gives no notices.
 const POLLING: Duration = Duration::from_millis(50);
-/// What is exceptional whenever something was mounted or unmounted since it was last polled.
+/// A file that polls as exceptional (`POLLPRI`) once something was mounted or unmounted since the last poll.
 const MOUNTS: &str = "/proc/self/mountinfo";
-/// How often to look in any case: notices can be lost.
+/// The interval between looks in any case, as notices can be lost.
 const SAFETY: Duration = Duration::from_secs(1);
 
 pub(super) struct Follower {
@@ -46,27 +46,27 @@ pub(super) struct Follower {
     publish: Box<dyn FnMut(Update) + Send>,
     wanted: Notices,
     notices: Option<FolderNotices>,
-    /// Tells of mounts and their ends (proc_pid_mountinfo(5)), of which the folders hear nothing.
+    /// Reports mounts and unmounts (proc_pid_mountinfo(5)), which the watches on folders do not.
     mounts: Option<File>,
     arranged: Instant,
-    /// Whether the log knows that there are no notices.
+    /// Whether the lack of notices has been logged.
     complained: bool,
     news: News,
 
     set: Arc<TokenSet>,
-    /// How the last publication ended.
+    /// What was published last.
     standing: Standing,
-    /// What was accepted last.
+    /// The last state that was accepted.
     accepted: Option<Sight>,
-    /// The file that was accepted, where a look at it is as good as one at its path.
+    /// The file that was accepted, kept open where inspecting it is as good as inspecting its path.
     open: Option<Arc<File>>,
-    /// The accepted bytes, as long as the sight alone is no proof of them.
+    /// The accepted bytes, as long as an unchanged sight does not prove that they are unchanged.
     unsettled: Option<Vec<u8>>,
-    /// The last reading failed in a way that says nothing about the file, so that a newer one may be there.
+    /// Whether the last read failed in a way that says nothing about the file, so that a newer one may be there.
     unreadable: bool,
-    /// The state that is there now, and since when it was seen.
+    /// The current state, and when it was first seen.
     first_seen: (Sight, Instant),
-    /// Since when an unfinished file is being waited for.
+    /// Since when an unfinished file has been waited for.
     unfinished_since: Option<Instant>,
 }
 
@@ -78,7 +78,7 @@ enum Standing {
     Failed(String),
 }
 
-/// What reading the path gave.
+/// The result of reading the path.
 type Reading = Result<Option<(TokenSet, Vec<Warning>)>, LoadError>;
 
 impl Follower {
@@ -97,7 +97,7 @@ impl Follower {
             publish,
             wanted,
             notices: None,
-            // Where there is none the next look notices.
+            // Without this file, mounts are noticed by the next look.
             mounts: File::open(MOUNTS).ok(),
             arranged: now,
             complained: false,
@@ -127,7 +127,7 @@ impl Follower {
             }
             let moved = self.accepted != Some(Sight::of(&self.path));
             if moved || self.news.disturbed || self.arranged.elapsed() >= SAFETY {
-                // What happened before the new watches were there went unnoticed.
+                // Changes before the new watches were in place went unnoticed.
                 if self.arrange() {
                     self.look();
                 }
@@ -135,7 +135,7 @@ impl Follower {
         }
     }
 
-    /// Waits for a notice, the bell, or the next look that is due. Returns whether to look.
+    /// Waits for a notice, the bell, or the next look that is due; returns whether to look.
     fn wait(&mut self) -> bool {
         let due = self.pause();
         let timeout = Timespec {
@@ -149,7 +149,7 @@ impl Follower {
         if let Some(mounts) = &self.mounts {
             sources.push(PollFd::new(mounts, PollFlags::PRI));
         }
-        // An interrupted wait is an early look.
+        // An interrupted wait just leads to an early look.
         let ready = poll(&mut sources, Some(&timeout)).unwrap_or(0);
         let rung = !sources[0].revents().is_empty();
         let mounted = self.mounts.is_some()
@@ -177,7 +177,7 @@ impl Follower {
         }
     }
 
-    /// Watches the folders that matter now; returns whether they are others than before.
+    /// Watches the folders that matter now; returns whether they differ from before.
     fn arrange(&mut self) -> bool {
         self.arranged = Instant::now();
         if self.wanted == Notices::Off {
@@ -199,7 +199,7 @@ impl Follower {
             .is_some_and(|notices| notices.arrange(path))
     }
 
-    /// Looks at the file and publishes what is new; then lets the requests go on that asked before.
+    /// Looks at the file and publishes what is new, then releases the requests that asked before.
     fn look(&mut self) {
         let serving = self.bell.asked.load(Ordering::SeqCst);
         let now = Instant::now();
@@ -221,10 +221,10 @@ impl Follower {
         }
     }
 
-    /// Reads the file. Returns whether its state is accepted; else it looks unfinished and another look is due.
+    /// Reads the file. Returns whether its state is accepted; if not, it looks unfinished, and another look is due.
     fn read(&mut self, sight: Sight, now: Instant) -> bool {
         let (sight, bytes, open, opened) = match file::read(&self.path) {
-            // The file that was opened may be a newer one than the one that was looked at.
+            // The opened file may be newer than the one inspected before.
             Ok(Some(content)) => (
                 Sight::There(content.identity),
                 content.bytes,
@@ -269,13 +269,13 @@ impl Follower {
         true
     }
 
-    /// Says whether to wait longer for an unfinished file: only when something good is in force meanwhile.
+    /// Says whether to wait longer for an unfinished file: only while something is published already, and not for long.
     fn is_patient(&mut self, now: Instant) -> bool {
         let since = *self.unfinished_since.get_or_insert(now);
         !matches!(self.standing, Standing::Nothing) && now.duration_since(since) < PATIENCE
     }
 
-    /// Puts what was read in force and publishes it, if it is news.
+    /// Puts what was read into force, and publishes it if it is new.
     fn accept(&mut self, reading: Reading) {
         match reading {
             Ok(Some((set, warnings))) => {
@@ -314,7 +314,7 @@ impl Follower {
 }
 
 /// Says whether the same file might be readable a moment later: the system was short of something, or the disk failed.
-/// What stands in the way for good (no permission, a path that leads nowhere) changes the sight when it is mended.
+/// Lasting obstacles (no permission, a path that leads nowhere) change the sight when they are removed.
 fn may_pass(error: &LoadError) -> bool {
     let LoadError::Read { source, .. } = error else {
         return false;

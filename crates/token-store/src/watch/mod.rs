@@ -1,4 +1,4 @@
-//! Following a token file: one thread reads it, and every request can make sure that nothing newer is there.
+//! Following a token file: one thread reads it, and every request can make sure that it sees the newest version.
 
 mod file_systems;
 mod follower;
@@ -30,10 +30,10 @@ use crate::{
 use follower::Follower;
 use sight::Sight;
 
-/// How long a request waits for a newer file to be read before it is refused.
+/// How long a request waits for a changed file to be read before it is refused.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// What has become of the file, handed to `publish`.
+/// The new state of the file, passed to `publish`.
 #[derive(Debug)]
 pub enum Update {
     /// The file was read.
@@ -42,38 +42,38 @@ pub enum Update {
         set: Arc<TokenSet>,
         /// What differs from the last set.
         changes: Changes,
-        /// What should be mended although the file is usable.
+        /// Problems to fix although the file is usable.
         warnings: Vec<Warning>,
     },
-    /// There is no file, which means that there are no tokens.
+    /// There is no file, so there are no tokens.
     Missing {
         /// All tokens of the last set, as removed.
         changes: Changes,
     },
-    /// The file cannot be used; the last good set stays in force.
+    /// The file is unusable; the last good set stays in force.
     Failed(LoadError),
 }
 
-/// How to learn that a folder has changed.
+/// How to learn of changes in a folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Notices {
-    /// Ask the system to tell (inotify), and look every 50 ms where it cannot.
+    /// Ask the system for notifications (inotify), and poll every 50 ms where it has none.
     #[default]
     On,
-    /// Look every 50 ms.
+    /// Poll every 50 ms.
     Off,
 }
 
-/// Whether the tokens are current could not be found out: refuse the request.
+/// It could not be determined whether the tokens are current: refuse the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stale {
-    /// The changed file was not read within 2 s.
+    /// The changed file could not be read within 2 s.
     #[error("the token file has changed and could not be read again within 2 s")]
     Slow,
-    /// The file could not be read, and what stopped it may pass, such as a lack of file descriptors.
+    /// The file could not be read for a reason that may pass, such as a lack of file descriptors.
     #[error("the token file cannot be read at the moment; its last state may be out of date")]
     Unreadable,
-    /// The thread that reads the file has ended, because `publish` panicked.
+    /// The thread that reads the file has ended because `publish` panicked.
     #[error("the token file has changed and nothing reads it any more; restart the program")]
     Stopped,
 }
@@ -81,7 +81,7 @@ pub enum Stale {
 /// Why the file cannot be followed.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// The system gave no thread or no event descriptor.
+    /// The system provided no thread or event descriptor, or the path could not be made absolute.
     #[error("failed to start following the token file: {0}")]
     System(#[from] io::Error),
     /// `publish` panicked on the first set.
@@ -89,16 +89,18 @@ pub enum WatchError {
     Publish,
 }
 
-/// A thread that follows a token file until this is dropped, which waits until a `publish` that runs has returned: never drop it
-/// under a lock that `publish` takes.
+/// A thread that follows a token file until this handle is dropped. Dropping it waits for a running `publish` to
+/// return: never drop it under a lock that `publish` takes.
 ///
-/// The thread alone reads the file and calls `publish`, in the order of what happened. It acts at once on whatever is complete:
-/// a rename into place, a symbolic link that now leads elsewhere (Kubernetes), a written and closed file. A file that is missing,
-/// empty or cut off in the middle of being written gets up to 50 ms to become whole, so that saving it in place does not end every session.
+/// Only this thread reads the file and calls `publish`, in the order of events. It acts at once on a complete change: a
+/// rename into place, a symbolic link with a new target (Kubernetes), a file that was written and closed. A file that
+/// is missing, empty or half written gets up to 50 ms to become complete, so that saving it in place does not end every
+/// session.
 ///
-/// Whoever opens something for a token that is to end with it, such as a session, must not do that by [`TokenWatch::current`]: what
-/// is opened just after `publish` has ended everything goes on. Keep the set that `publish` is given behind a lock of your own;
-/// hold that for reading from the look-up until what is opened can be found, and for writing in `publish` before it ends anything.
+/// When you open something that must end with its token, such as a session, do not rely on [`TokenWatch::current`]:
+/// what is opened just after `publish` has ended everything would survive. Keep the set passed to `publish` behind a
+/// read-write lock of your own. Hold it for reading from the look-up until the opened thing can be found, and for
+/// writing in `publish` before it ends anything.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -134,12 +136,13 @@ pub struct TokenWatch {
 }
 
 impl TokenWatch {
-    /// Starts following a file, which need not exist; returns when its first state has been published.
+    /// Starts following a file, which need not exist; returns once its first state has been published.
     ///
-    /// `publish` runs on the following thread. Before it has returned, no request that waits in [`TokenWatch::fresh`] goes on.
+    /// `publish` runs on the following thread. No request waiting in [`TokenWatch::fresh`] continues before it has
+    /// returned.
     ///
     /// # Errors
-    /// The system gives no thread or event descriptor, or `publish` panics.
+    /// The system provides no thread or event descriptor, the path cannot be made absolute, or `publish` panics.
     pub fn start(
         file: TokenFile,
         publish: impl FnMut(Update) + Send + 'static,
@@ -147,7 +150,7 @@ impl TokenWatch {
         Self::start_with(file, Notices::On, publish)
     }
 
-    /// Starts as [`TokenWatch::start`] does, and learns of changes in a chosen way.
+    /// Like [`TokenWatch::start`], with a choice of how to learn of changes.
     ///
     /// # Errors
     /// As [`TokenWatch::start`].
@@ -171,7 +174,7 @@ impl TokenWatch {
             .name("token-watch".into())
             .spawn(move || {
                 follower.begin();
-                // Whoever waits for this cannot have gone.
+                // The receiver still exists: `start_with` is waiting on it.
                 let _ = ready.send(());
                 follower.run();
             })?;
@@ -185,17 +188,18 @@ impl TokenWatch {
         Ok(watch)
     }
 
-    /// Makes sure that the newest file is in force: one `stat`, about half a microsecond, as long as nothing has changed.
+    /// Makes sure that the newest file is in force. While nothing has changed, this costs one `stat`, about half a
+    /// microsecond.
     ///
-    /// When the file differs from what was last read, waits until it has been read and published, or has failed to parse.
-    /// Whatever was in place when this is called is in force when it returns; a folder that was swapped for another one is
-    /// noticed within milliseconds. Dropping the future is harmless.
+    /// When the file differs from what was last read, waits until it has been read and published, or has failed to
+    /// parse. Whatever was in place at the call is in force on return, except that a folder swapped for another is
+    /// noticed only within milliseconds. Dropping the future is harmless.
     ///
     /// # Errors
-    /// [`Stale`]: it could not be read, or not within 2 s. The request must be refused.
+    /// [`Stale`]: the file could not be read, or not within 2 s. The request must be refused.
     ///
     /// # Panics
-    /// When it has to wait outside a tokio runtime with a timer.
+    /// If it has to wait and there is no tokio runtime with a timer.
     pub async fn fresh(&self) -> Result<(), Stale> {
         if self.progress.borrow().is_current(&self.path) {
             return Ok(());
@@ -211,15 +215,15 @@ impl TokenWatch {
         }
     }
 
-    /// Returns the set that was last published.
+    /// Returns the last published set.
     #[must_use]
     pub fn current(&self) -> Arc<TokenSet> {
         Arc::clone(&self.progress.borrow().set)
     }
 }
 
-/// Waits until a `publish` that runs has returned, so that none runs any more; inside `publish` itself it does not wait. Never
-/// drop it under a lock that `publish` takes: each would wait for the other.
+/// Waits for a running `publish` to return, so that none runs afterwards; inside `publish` itself it does not wait.
+/// Never drop it under a lock that `publish` takes: each would wait for the other.
 impl Drop for TokenWatch {
     fn drop(&mut self) {
         self.bell.stop();
@@ -228,7 +232,7 @@ impl Drop for TokenWatch {
         };
         // Dropped inside `publish`, this is the thread itself, which cannot wait for its own end.
         if thread.thread().id() != thread::current().id() {
-            // A panic in `publish` has been reported where it happened.
+            // A panic in `publish` has already been reported.
             let _ = thread.join();
         }
     }
@@ -238,20 +242,20 @@ impl Drop for TokenWatch {
 #[derive(Clone, Debug, Default)]
 struct Progress {
     set: Arc<TokenSet>,
-    /// What was last looked at.
+    /// What the last look at the file showed.
     sight: Sight,
-    /// The file that was read, where a look at it shows as much as one at its path.
+    /// The file that was read, kept open where checking it is as good as checking its path.
     open: Option<Arc<File>>,
-    /// Whether that look was late enough that a later write would show in the sight.
+    /// Whether that look was late enough after the last write that a later one would change the sight.
     settled: bool,
-    /// The look failed for a reason that may pass, so that it says nothing.
+    /// Whether the read failed for a reason that may pass, and so says nothing about the file.
     unreadable: bool,
-    /// All requests up to this ticket have what they asked for.
+    /// All requests up to this ticket have been served.
     served: u64,
 }
 
 impl Progress {
-    /// Looks whether what was read is still what the path leads to.
+    /// Checks whether the path still leads to what was read.
     fn is_current(&self, path: &Path) -> bool {
         let now = || match &self.open {
             Some(file) => Sight::of_open(file),
@@ -291,11 +295,11 @@ impl Bell {
     }
 
     fn ring(&self) {
-        // It fails only when the counter is full: then the thread is about to wake anyway.
+        // This fails only when the counter is full, and then the thread is about to wake anyway.
         let _ = rustix::io::write(&self.descriptor, &1_u64.to_ne_bytes());
     }
 
-    /// Forgets the rings so far.
+    /// Clears the rings so far.
     fn hush(&self) {
         let _ = rustix::io::read(&self.descriptor, &mut [0; 8]);
     }

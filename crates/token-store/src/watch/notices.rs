@@ -1,4 +1,4 @@
-//! Notices of the system that something has changed in a folder (inotify).
+//! Notifications from the system that something has changed in a folder (inotify).
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -15,7 +15,7 @@ use super::{
     places::{Place, places},
 };
 
-/// What may make a path lead elsewhere, or change a file.
+/// Events that may make a path lead elsewhere, or change a file.
 const WATCHED: WatchMask = WatchMask::CREATE
     .union(WatchMask::MOVED_TO)
     .union(WatchMask::MOVED_FROM)
@@ -25,22 +25,22 @@ const WATCHED: WatchMask = WatchMask::CREATE
     .union(WatchMask::ATTRIB)
     .union(ITS_OWN);
 
-/// What becomes of a folder itself.
+/// Events of a folder itself.
 const ITS_OWN: WatchMask = WatchMask::DELETE_SELF
     .union(WatchMask::MOVE_SELF)
     .union(WatchMask::ONLYDIR);
 
-/// The folder itself is no longer where or what it was, or notices were lost.
+/// Events after which the folder may no longer be where or what it was, or notices were lost.
 const DISTURBING: EventMask = EventMask::DELETE_SELF
     .union(EventMask::MOVE_SELF)
     .union(EventMask::IGNORED)
     .union(EventMask::UNMOUNT)
     .union(EventMask::Q_OVERFLOW);
 
-/// A writer has finished: it closed the file or moved it into place.
+/// Events that show that a writer has finished: it closed the file or moved it into place.
 const FINISHING: EventMask = EventMask::CLOSE_WRITE.union(EventMask::MOVED_TO);
 
-/// Reads of up to some 400 notices each.
+/// The maximum number of reads per batch, of some 400 notices each.
 const MAX_READS: usize = 64;
 
 /// The folders that are watched for one path.
@@ -72,19 +72,19 @@ impl FolderNotices {
         })
     }
 
-    /// Says whether every change will be noticed.
+    /// Says whether every change will be reported.
     pub(super) fn is_complete(&self) -> bool {
         self.complete
     }
 
-    /// Says whether nothing but the file itself and the folders above it, whose moves are noticed, decides what the path
-    /// leads to: no symbolic link does.
+    /// Says whether the path has no symbolic link: only the file itself and the folders above it, whose moves are
+    /// reported, decide what the path leads to.
     pub(super) fn is_direct(&self) -> bool {
         self.complete && self.places.len() == 1
     }
 
-    /// Watches the folders that now decide what the path leads to, and whether those above them stay where they are.
-    /// Returns whether they differ from before: then something may have happened unnoticed.
+    /// Watches the folders that currently decide what the path leads to, and the folders above them, for being moved.
+    /// Returns whether they differ from before: then something may have gone unnoticed.
     pub(super) fn arrange(&mut self, path: &Path) -> bool {
         let places = places(path);
         let deciding: BTreeSet<&Path> = places.iter().map(|(folder, _)| &**folder).collect();
@@ -115,7 +115,7 @@ impl FolderNotices {
             .keys()
             .filter(|old| !folders.contains_key(*old))
         {
-            // It fails when the folder is gone, and its watch with it.
+            // This fails if the folder is gone, and its watch with it.
             let _ = self.inotify.watches().remove(old.clone());
         }
         let differs = folders != self.folders || places != self.places;
@@ -125,12 +125,12 @@ impl FolderNotices {
         differs
     }
 
-    /// Takes the notices that have come, but not for ever while more keep coming: the rest wakes the thread again.
+    /// Reads the pending notices, but not forever while more keep coming: the rest wakes the thread again.
     pub(super) fn take(&mut self) -> News {
         let mut news = News::default();
         let mut buffer = [0; 16 * 1024];
         for _ in 0..MAX_READS {
-            // It fails with "would block" when there are no more.
+            // This fails with "would block" when there are no more.
             let Ok(events) = self.inotify.read_events(&mut buffer) else {
                 break;
             };

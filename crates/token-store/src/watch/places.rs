@@ -7,14 +7,14 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// Links that are followed, as many as Linux itself follows.
+/// How many links are followed: as many as Linux itself follows.
 const MAX_LINKS: usize = 40;
 
 /// A folder, and the name in it that matters.
 pub(super) type Place = (PathBuf, OsString);
 
-/// Follows an absolute path step by step and returns every place where a change would lead it elsewhere:
-/// each symbolic link on the way, and the file itself or the first part of the path that is missing.
+/// Follows an absolute path step by step and returns every place where a change could make it lead elsewhere: each
+/// symbolic link on the way, and the file itself or the first missing part of the path.
 pub(super) fn places(path: &Path) -> Vec<Place> {
     let mut places = Vec::new();
     let mut folder = PathBuf::from("/");
@@ -48,7 +48,7 @@ pub(super) fn places(path: &Path) -> Vec<Place> {
     places
 }
 
-/// Splits a path into names; nothing stands for `..`.
+/// Splits a path into names; `None` stands for `..`.
 fn steps(path: &Path) -> VecDeque<Option<OsString>> {
     path.components()
         .filter_map(|component| match component {

@@ -1,4 +1,4 @@
-//! What one look at a file shows.
+//! The result of one look at a file.
 
 use std::{
     fs::{self, File},
@@ -14,7 +14,7 @@ pub(super) enum Sight {
     /// There is no such file.
     #[default]
     Missing,
-    /// The system refuses to show it, with this error number.
+    /// The system refuses to inspect it, with this error number.
     Hidden(Option<i32>),
     /// A file, a folder or something else, in this state.
     There(Identity),
@@ -29,7 +29,7 @@ impl Sight {
         }
     }
 
-    /// Looks at a file that is open, which takes a third of the time.
+    /// Inspects an open file, which takes a third of the time.
     pub(super) fn of_open(file: &File) -> Self {
         match file.metadata() {
             Ok(metadata) => Self::There(Identity::from(&metadata)),
