@@ -1,15 +1,15 @@
-//! Command lines as Go programs spell them, `-token-file F` for `--token-file F`, and as nobody should: with a secret.
+//! Command lines as Go programs spell them, `-token-file F` for `--token-file F`, and those that expose a secret.
 
 use std::ffi::{OsStr, OsString};
 
-/// Characters of a token's text before the `=` that ends it: 32 bytes in base64.
+/// The length of a token's text without its final `=`, in characters: 32 bytes in base64.
 const TOKEN_CHARACTERS: usize = 43;
 
-/// A secret that a word of a command line shows to everybody on the machine. It is told instead of an error that would
-/// repeat the word.
+/// A secret on a command line, where everybody on the machine can see it. Reported instead of an error that would
+/// repeat it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Exposed {
-    /// What has the shape of a token's text.
+    /// A word with the shape of a token.
     #[error(
         "this command line is not understood, and not repeated, since a word of it is as long as a token; name a token by its id or the first digits of its hash (`mcp-token list`), or pipe it into `mcp-token verify`: what stands on a command line is seen by others on the machine, and kept by shells"
     )]
@@ -22,7 +22,7 @@ pub enum Exposed {
 }
 
 impl Exposed {
-    /// Finds the first secret of a command line that was not understood.
+    /// Finds the first secret on a command line that could not be parsed.
     ///
     /// ```
     /// use server_config::arguments::Exposed;
@@ -59,9 +59,9 @@ impl Exposed {
 
 /// Turns single-dash long options into double-dash ones, so that one parser serves both.
 ///
-/// A word of one dash and at least two more characters, the first a letter, is such an option, known
-/// or not: the parser can then say which known one is near. What follows `--` stays as it is, and so
-/// does the word after an option that `takes_value` and stands alone.
+/// A word of one dash and at least two more characters, the first a letter, is such an option, known or not, so that
+/// the parser can suggest a similar one. Words after `--` stay unchanged, and so does the value after an option that
+/// `takes_value` and has no `=`.
 ///
 /// ```
 /// use server_config::arguments::double_dashes;
@@ -93,7 +93,7 @@ where
     turned
 }
 
-/// Takes the dashes off a long option.
+/// Strips the dashes from a long option.
 fn long_option(word: &str) -> Option<&str> {
     let option = word.strip_prefix("--").or_else(|| word.strip_prefix('-'))?;
     let is_long = option.len() > 1 && option.starts_with(|first: char| first.is_ascii_alphabetic());

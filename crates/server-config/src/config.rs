@@ -1,4 +1,4 @@
-//! All layers together: what the two programs run on.
+//! All layers together: the configuration that the two programs run on.
 
 use std::{
     collections::BTreeMap,
@@ -20,19 +20,19 @@ use crate::{
     value::Value,
 };
 
-/// The configuration file that is looked for beside the binary.
+/// The name of the configuration file that is looked for beside the binary.
 pub const CONFIG_FILE_NAME: &str = "pgedge-postgres-mcp.yaml";
-/// The token file beside the binary, when nothing names another.
+/// The name of the token file beside the binary, unless another one is configured.
 pub const TOKEN_FILE_NAME: &str = "pgedge-postgres-mcp-tokens.yaml";
 
-/// Where a configuration comes from. The library reads no environment by itself.
+/// Where a configuration comes from. The library does not read the environment by itself.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// The folder of the running binary.
     pub program_folder: PathBuf,
-    /// The environment's variables.
+    /// The environment variables.
     pub environment: BTreeMap<String, String>,
-    /// `-config`: must exist; without it [`CONFIG_FILE_NAME`] beside the binary is read if it exists.
+    /// `-config`: the file must exist. Without it [`CONFIG_FILE_NAME`] beside the binary is read if it exists.
     pub config_file: Option<PathBuf>,
     /// `-token-file`.
     pub token_file: Option<PathBuf>,
@@ -55,7 +55,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The file that is read, which need not exist unless it was named.
+    /// The file to read, which need not exist unless it was named.
     #[must_use]
     pub fn file(&self) -> PathBuf {
         match &self.config_file {
@@ -65,7 +65,7 @@ impl Sources {
     }
 }
 
-/// A whole configuration.
+/// A complete configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The file that was read, if there was one.
@@ -76,19 +76,19 @@ pub struct Config {
     pub token_file: PathBuf,
     /// The databases in the order of the file; the first is the default.
     pub databases: Vec<Database>,
-    /// What a call may use up.
+    /// How much a call may use.
     pub limits: Limits,
-    /// Which tools there are.
+    /// Which tools are offered.
     pub tools: Tools,
-    /// The model that answers texts, if there is one.
+    /// The model that generates text, if any.
     pub llm: Option<Llm>,
-    /// The model that makes vectors, if there is one.
+    /// The embedding model, if any.
     pub embedding: Option<Embedding>,
-    /// The audit log, if there is one.
+    /// The audit log, if any.
     pub audit: Option<Audit>,
-    /// Where metrics are served, if they are.
+    /// How metrics are served, if they are.
     pub metrics: Option<Metrics>,
-    /// What should be mended although it does not stop the start.
+    /// Problems to fix although they do not prevent a start.
     pub warnings: Vec<String>,
     settings: Settings,
 }
@@ -96,80 +96,81 @@ pub struct Config {
 /// How HTTP is served.
 #[derive(Clone, Debug)]
 pub struct Http {
-    /// Over HTTP (else over stdio).
+    /// Whether to serve over HTTP (else over stdio).
     pub enabled: bool,
     /// `host:port`; an empty host is every interface.
     pub address: String,
-    /// Over TLS, with these files.
+    /// Serve over TLS with these files.
     pub tls: Option<Tls>,
-    /// Whether a token is asked for.
+    /// Whether a token is required.
     pub auth_enabled: bool,
     /// How wrong tokens are answered.
     pub guessing: Guessing,
-    /// Names beside loopback's that a `Host` header may have.
+    /// Host names accepted in a `Host` header in addition to those of loopback.
     pub allowed_hosts: Vec<String>,
-    /// Origins of web pages that may call.
+    /// Origins of web pages that may send requests.
     pub allowed_origins: Vec<String>,
-    /// The proxies that are trusted, if any are.
+    /// The trusted proxies, if any.
     pub proxies: Option<Proxies>,
     /// The largest request body in bytes.
     pub max_body_bytes: usize,
-    /// Open client connections at once.
+    /// The maximum number of open client connections.
     pub max_connections: usize,
-    /// Open connections at once from one address; requests at once behind a trusted proxy.
+    /// The maximum number of open connections from one address (IPv6: one /64 network); behind a trusted proxy, of
+    /// concurrent requests.
     pub max_connections_per_client: usize,
-    /// Time for a request's headers.
+    /// Time to receive a request's headers.
     pub header_timeout: Duration,
-    /// Time for a request's body.
+    /// Time to receive a request's body.
     pub body_timeout: Duration,
-    /// How long a client may refuse to read its answer.
+    /// How long a client may go without reading its response.
     pub write_timeout: Duration,
     /// How long a connection stays open without a request.
     pub idle_timeout: Duration,
-    /// How long running requests may go on once the server is told to stop.
+    /// How long running requests may continue once the server is told to stop.
     pub drain_timeout: Duration,
     /// Time for a TLS handshake.
     pub handshake_timeout: Duration,
-    /// After how long without a request an MCP session ends.
+    /// How long an MCP session may go without a request before it ends.
     pub session_idle_timeout: Duration,
-    /// MCP sessions of one token.
+    /// The maximum number of MCP sessions per token.
     pub max_sessions_per_token: usize,
 }
 
-/// Proxies that are trusted to say whose requests they pass on.
+/// Proxies that are trusted to report whose requests they forward.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxies {
-    /// Where they are.
+    /// The networks that they connect from.
     pub networks: Networks,
-    /// They say it in `Forwarded` (RFC 7239), not in `X-Forwarded-For`.
+    /// Whether they use `Forwarded` (RFC 7239) instead of `X-Forwarded-For`.
     pub by_forwarded: bool,
 }
 
 /// The files of a TLS identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// Certificates, PEM, the server's own first.
+    /// Certificates in PEM, the server's own first.
     pub cert_file: PathBuf,
-    /// Private key, PEM.
+    /// Private key in PEM.
     pub key_file: PathBuf,
-    /// Further certificates of the chain, PEM.
+    /// Further certificates of the chain in PEM.
     pub chain_file: Option<PathBuf>,
 }
 
 /// How wrong tokens are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guessing {
-    /// Later and later, and then with 429; else all the same.
+    /// Whether responses get slower and then become 429; if not, all wrong tokens are answered the same way.
     pub slowed: bool,
-    /// What a wrong token costs its address.
+    /// The time that a wrong token adds to what its address owes.
     pub penalty: Duration,
-    /// How much an address may owe before the answer is 429.
+    /// How much an address may owe before it gets 429.
     pub tolerance: Duration,
-    /// How much an address can owe.
+    /// The most that an address can owe.
     pub longest: Duration,
-    /// Addresses that are remembered.
+    /// How many addresses are remembered.
     pub addresses: usize,
-    /// Answers that are held back at once.
+    /// How many delayed responses are held back at once.
     pub held: usize,
 }
 
@@ -178,15 +179,15 @@ pub struct Guessing {
 pub struct Audit {
     /// The file.
     pub file: PathBuf,
-    /// Whether it holds the text of statements.
+    /// Whether it records the text of statements.
     pub texts: bool,
-    /// How much of a text it holds, in bytes.
+    /// How much of each text it records, in bytes.
     pub statement_bytes: usize,
-    /// Whether calls whose line cannot be written are refused.
+    /// Whether calls are refused when their line cannot be written.
     pub refuses: bool,
-    /// Lines that may wait.
+    /// How many lines may wait to be written.
     pub queue_lines: usize,
-    /// Lines about refused tokens a minute.
+    /// The maximum number of lines about refused tokens per minute.
     pub refused_tokens_per_minute: u32,
 }
 
@@ -195,39 +196,39 @@ pub struct Audit {
 pub struct Metrics {
     /// `host:port`; an empty host is every interface.
     pub address: String,
-    /// Whether other machines may reach it.
+    /// Whether other machines may access it.
     pub allow_remote: bool,
-    /// Open connections at once.
+    /// The maximum number of open connections.
     pub max_connections: usize,
     /// How many tokens have metrics of their own.
     pub most_tokens: usize,
 }
 
-/// Which tools there are.
+/// Which tools are offered.
 #[derive(Clone, Debug)]
 pub struct Tools {
-    /// The opt-in tools that are switched on.
+    /// The opt-in tools that are enabled.
     pub enabled: Vec<String>,
     /// The file of custom tools.
     pub file: Option<PathBuf>,
 }
 
-/// What a call may use up.
+/// How much a call may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Time for one statement.
+    /// Time per statement.
     pub statement_timeout: Duration,
-    /// Bytes of one result.
+    /// Bytes per result.
     pub result_bytes: usize,
-    /// Requests of one token that run at once.
+    /// Concurrent requests per token.
     pub running_calls: usize,
-    /// Bytes of one token's answers that are not read yet.
+    /// Bytes of responses that one token's clients have not read yet.
     pub unread_bytes: usize,
-    /// The same of all tokens together.
+    /// The same for all tokens together.
     pub unread_bytes_total: usize,
-    /// Calls of tools of one token a minute; `None` is any number.
+    /// Tool calls per token and minute; `None` means no limit.
     pub calls_per_minute: Option<u32>,
-    /// Calls of one token that may wait for a connection.
+    /// Calls per token that may wait for a connection.
     pub waiting_calls: usize,
     /// How long such a call waits.
     pub connection_wait: Duration,
@@ -235,26 +236,26 @@ pub struct Limits {
     pub held_bytes: usize,
     /// Bytes of rows read ahead for all tokens together.
     pub held_bytes_total: usize,
-    /// Bytes of the tables' description that a model gets with a question.
+    /// Bytes of the schema description that a model gets with a question.
     pub schema_bytes: usize,
-    /// How long such rows are good.
+    /// How long rows read ahead are kept.
     pub held_time: Duration,
-    /// Rows that one statement may change.
+    /// The maximum number of rows that one statement may change.
     pub written_rows: u64,
-    /// How often a followed table is looked at.
+    /// The interval at which a followed table is checked.
     pub follow_interval: Duration,
-    /// Connections to one PostgreSQL server of all tokens together; `None` is what the server takes.
+    /// Connections to one PostgreSQL server for all tokens together; `None` means as many as the server allows.
     pub max_connections_total: Option<usize>,
-    /// Statements that a connection keeps prepared; with fewer than 8 none is.
+    /// How many prepared statements a connection keeps; below 8, none.
     pub prepared_statements: usize,
-    /// Connections of one token that may be kept for sessions.
+    /// Connections per token that may be kept for sessions.
     pub kept_connections: usize,
-    /// How long such a connection may be idle.
+    /// How long a kept connection may be idle.
     pub kept_idle_time: Duration,
 }
 
 impl Config {
-    /// Reads all layers: flags over environment over file over defaults.
+    /// Reads all layers: flags override the environment, which overrides the file, which overrides the defaults.
     ///
     /// # Errors
     /// Every problem at once, each with its place and its fix.
@@ -315,7 +316,7 @@ impl Config {
         problems.into_result(config)
     }
 
-    /// Names the keys that are set otherwise in another configuration, `databases` apart.
+    /// Lists the keys whose values differ in another configuration, except `databases`.
     #[must_use]
     pub fn changed_keys(&self, other: &Config) -> Vec<&'static str> {
         self.settings.differing(&other.settings)
@@ -340,7 +341,7 @@ fn read_file(sources: &Sources, problems: &mut Problems) -> (Option<PathBuf>, Ma
     (Some(path), tree)
 }
 
-/// Reads `databases:`; where there are none the environment may describe one.
+/// Reads `databases:`. Without any, the environment may describe one.
 fn databases(
     list: Option<&Tree>,
     file: &str,
@@ -412,7 +413,8 @@ fn lay_flags(settings: &mut Settings, sources: &Sources) {
     }
 }
 
-/// Tells of variables that are nearly called like one that is read. Others with the same beginning may be other programs'.
+/// Warns of variables that look like a misspelling of a known one. Others with the same prefix may belong to other
+/// programs.
 fn misspelt_variables(environment: &BTreeMap<String, String>) -> Vec<String> {
     let keys = SERVER_KEYS.iter().chain(DATABASE_KEYS);
     let known: Vec<&str> = keys.filter_map(|key| key.variable).collect();
@@ -430,7 +432,7 @@ fn misspelt_variables(environment: &BTreeMap<String, String>) -> Vec<String> {
         .collect()
 }
 
-/// Tells of a certificate in the file that a server does not use.
+/// Warns of a certificate in the file that the server does not use.
 fn unused_identity(settings: &Settings) -> Option<String> {
     let keys = ["http.tls.cert_file", "http.tls.key_file"];
     let named = keys.into_iter().find(|key| settings.text(key).is_some())?;
@@ -440,7 +442,7 @@ fn unused_identity(settings: &Settings) -> Option<String> {
     })
 }
 
-/// Refuses a certificate on the command line of a server that would not use it: what follows is not encrypted.
+/// Refuses a certificate on the command line of a server that would not use it: its traffic would not be encrypted.
 fn refuse_idle_flags(settings: &Settings, sources: &Sources, problems: &mut Problems) {
     let given = [("-cert", &sources.cert_file), ("-key", &sources.key_file)];
     let is_on = settings.switch("http.tls.enabled");
@@ -509,7 +511,7 @@ fn address(settings: &Settings, path: &str, problems: &mut Problems) -> Option<S
     Some(address.to_owned())
 }
 
-/// Reads which proxies are trusted; one entry that is wrong is told alone.
+/// Reads which proxies are trusted. An invalid entry is reported by itself rather than as an error of the list.
 fn proxies(settings: &Settings, problems: &mut Problems) -> Option<Proxies> {
     const PATH: &str = "http.trusted_proxies";
     let texts = settings.texts(PATH);
@@ -592,7 +594,8 @@ fn tls(settings: &Settings, problems: &mut Problems) -> Option<Tls> {
     })
 }
 
-/// Asks the password file for what the configuration leaves out; says why it could not be used.
+/// Takes passwords missing from the configuration from the password file; returns warnings about why it could not be
+/// used.
 fn fill_passwords(
     databases: &mut [Database],
     environment: &BTreeMap<String, String>,
@@ -627,7 +630,7 @@ fn size(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-/// Tells of certificates that are named and not asked for.
+/// Warns of trusted certificates that are configured but not used.
 fn unused_roots(database: &Database) -> Option<String> {
     let is_unused = matches!(database.sslmode, SslMode::Disable | SslMode::Prefer);
     (is_unused && database.sslrootcert.is_some()).then(|| {

@@ -1,4 +1,4 @@
-//! The file of custom tools: SQL with parameters, under names of the operator's own.
+//! The file of custom tools: SQL with parameters, under names chosen by the operator.
 
 use std::{collections::HashSet, path::Path};
 
@@ -11,12 +11,12 @@ use crate::{
     settings::{Place, Settings},
 };
 
-/// A tool as the file describes it, under a name that no other tool has. What its SQL is worth is for PostgreSQL to say.
+/// A tool as the file describes it, with a unique name. Its SQL is not checked here; that is up to PostgreSQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CustomTool {
     /// The name that it is called by.
     pub name: String,
-    /// The name that people read.
+    /// The name shown to people.
     pub title: Option<String>,
     /// What it does, for the model.
     pub description: String,
@@ -24,11 +24,11 @@ pub struct CustomTool {
     pub database: Option<String>,
     /// One statement, with `$1` for the first parameter.
     pub sql: String,
-    /// Its parameters, in their order.
+    /// Its parameters, in order.
     pub parameters: Vec<ToolParameter>,
     /// Whether it only reads.
     pub read_only: bool,
-    /// Rows that it gives or, when it writes, changes at most.
+    /// The maximum number of rows that it returns or, if it writes, changes.
     pub max_rows: u32,
 }
 
@@ -39,9 +39,9 @@ pub struct ToolParameter {
     pub name: String,
     /// Its type in JSON Schema.
     pub kind: String,
-    /// What it is, for the model.
+    /// Its description, for the model.
     pub description: Option<String>,
-    /// Whether it must be given; what is not given is NULL.
+    /// Whether it is required. An omitted parameter is NULL.
     pub required: bool,
 }
 
@@ -73,7 +73,7 @@ impl CustomTool {
     }
 }
 
-/// Checks that each tool can be told from all others, and each of its parameters, too.
+/// Checks that tool names are valid and unique, and that each tool's parameter names are unique.
 fn check_names(tools: &[CustomTool], place: &str, problems: &mut Problems) {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     let mut names = HashSet::from(BUILT_IN_TOOLS);

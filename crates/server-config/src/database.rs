@@ -14,18 +14,18 @@ use crate::{
     value::Value,
 };
 
-/// A password; never shown, wiped when dropped.
+/// A password. Never shown; wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(Zeroizing<String>);
 
 impl Password {
-    /// Takes a password.
+    /// Wraps a password.
     #[must_use]
     pub fn new(text: String) -> Self {
         Password(Zeroizing::new(text))
     }
 
-    /// Gives the text to whoever opens the connection.
+    /// Returns the text, for opening a connection.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -38,18 +38,18 @@ impl fmt::Debug for Password {
     }
 }
 
-/// How far TLS is asked for, as in libpq.
+/// How far TLS is required, as in libpq.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SslMode {
     /// Never.
     Disable,
-    /// When the server offers it; `allow` is read as this.
+    /// If the server offers it. `allow` is read as this.
     Prefer,
-    /// Always, without checking whom one talks to.
+    /// Always, without verifying the server.
     Require,
     /// Always, with a certificate that a trusted authority signed.
     VerifyCa,
-    /// Always, with such a certificate for this very host.
+    /// Always, with such a certificate that is valid for this host.
     VerifyFull,
 }
 
@@ -68,15 +68,15 @@ impl SslMode {
     }
 }
 
-/// Whether a login must prove that nobody stands between, as in libpq.
+/// Whether a login must be protected against a man in the middle by channel binding, as in libpq.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChannelBinding {
-    /// It never does.
+    /// Never use it.
     Disable,
-    /// It does where the server can.
+    /// Use it if the server supports it.
     #[default]
     Prefer,
-    /// There is no login without it.
+    /// Do not log in without it.
     Require,
 }
 
@@ -98,37 +98,37 @@ impl ChannelBinding {
 pub struct Database {
     /// The name that tokens are bound to.
     pub name: String,
-    /// Host name, address, or the folder of a Unix socket; the first one of several.
+    /// Host name, address, or the folder of a Unix socket. If there are several hosts, the first one.
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// The hosts that are tried after it, in this order.
+    /// The hosts to try after it, in this order.
     pub other_hosts: Vec<Host>,
-    /// Which of them is wanted.
+    /// Which kind of server is wanted.
     pub target_session_attrs: TargetSession,
     /// The database's name in PostgreSQL.
     pub database: String,
     /// The role to log in as.
     pub user: String,
-    /// The password on `host`, where one is known.
+    /// The password for `host`, if known.
     pub password: Option<Password>,
-    /// How far TLS is asked for.
+    /// How far TLS is required.
     pub sslmode: SslMode,
-    /// Certificates to trust, PEM.
+    /// A PEM file of certificates to trust.
     pub sslrootcert: Option<PathBuf>,
-    /// Whether a login must prove that nobody stands between.
+    /// Whether a login must use channel binding.
     pub channel_binding: ChannelBinding,
-    /// Time for opening a connection, on each host.
+    /// Time to open a connection, per host.
     pub connect_timeout: Duration,
-    /// Connections of one token at most.
+    /// The maximum number of connections per token.
     pub pool_max_conns: usize,
-    /// Idle connections of one token that are kept.
+    /// Idle connections per token that are kept open.
     pub pool_min_conns: usize,
     /// How long a connection beyond those may be idle.
     pub pool_max_conn_idle_time: Duration,
     /// The role that the operator accepts although it may do more than read.
     pub allow_dangerous_role: Option<String>,
-    /// Functions with side effects that queries may call nevertheless.
+    /// Functions with side effects that queries may call all the same.
     pub allow_functions: Vec<String>,
 }
 
@@ -143,7 +143,7 @@ impl Database {
         }
     }
 
-    /// Makes a database of a connection URL (`postgres://user:password@host:port/name?sslmode=..`).
+    /// Makes a database from a connection URL (`postgres://user:password@host:port/name?sslmode=..`).
     ///
     /// # Errors
     /// What is wrong with the URL, without quoting it.
@@ -224,12 +224,12 @@ fn place_of(index: usize, entry: &Tree) -> String {
     }
 }
 
-/// Says whether a text holds more than it should, perhaps a password.
+/// Says whether a text looks like a connection string, which may hold a password.
 fn is_connection_string(text: &str) -> bool {
     text.contains("://") || text.contains("password=")
 }
 
-/// Makes the database that the standard variables describe, if they describe one.
+/// Makes the database that the standard variables describe, if they do.
 pub(crate) fn from_environment(
     environment: &BTreeMap<String, String>,
     problems: &mut Problems,
@@ -263,7 +263,7 @@ pub(crate) fn from_environment(
     build(&settings, &|path| variable_of(path, environment), problems)
 }
 
-/// libpq's variables, and the keys that they set.
+/// libpq's variables and the keys that they set.
 const STANDARD: [(&str, &str); 9] = [
     ("PGHOST", "host"),
     ("PGPORT", "port"),
@@ -276,14 +276,13 @@ const STANDARD: [(&str, &str); 9] = [
     ("PGTARGETSESSIONATTRS", "target_session_attrs"),
 ];
 
-/// Names the variable that sets a key, for messages about the environment: ours where it is set, else
-/// libpq's.
+/// Returns the variable that sets a key, for messages about the environment: ours if it is set, else libpq's.
 fn variable_of(path: &str, environment: &BTreeMap<String, String>) -> String {
     let named = own_variable(path, environment).or(standard_variable(path));
     named.unwrap_or(path).to_owned()
 }
 
-/// Our variable for a key, where it is set.
+/// Our variable for a key, if it is set.
 fn own_variable(path: &str, environment: &BTreeMap<String, String>) -> Option<&'static str> {
     let key = DATABASE_KEYS.iter().find(|key| key.path == path)?;
     key.variable.filter(|variable| {
@@ -369,7 +368,7 @@ fn build(
     })
 }
 
-/// Reads how far TLS is asked for, and whose certificates are trusted.
+/// Reads how far TLS is required, and whose certificates are trusted.
 fn trust(
     settings: &Settings,
     place: &dyn Fn(&str) -> String,
@@ -386,7 +385,7 @@ fn trust(
             );
             None
         }
-        // As libpq does: who names authorities wants them asked.
+        // As in libpq, naming authorities means that they are to be checked.
         (SslMode::Require, Some(path)) => Some((SslMode::VerifyCa, Some(path.into()))),
         (_, path) => Some((mode, path.map(PathBuf::from))),
     }

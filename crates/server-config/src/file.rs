@@ -1,4 +1,4 @@
-//! The YAML file, read into a tree of bounded size.
+//! Reading the YAML file into a tree of bounded size.
 
 use std::path::Path;
 
@@ -6,19 +6,19 @@ use serde_json::{Map, Value as Tree};
 
 use crate::read_regular;
 
-/// A configuration is a page or two; anything near this is a mistake.
+/// A configuration is a page or two; a file anywhere near this size (in bytes) is a mistake.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// Maps inside maps; the deepest key of a configuration is the fourth.
+/// The maximum nesting depth. The deepest key of a configuration is at the fourth level.
 const MOST_DEPTH: usize = 32;
 
-/// Values in a file, and values that aliases repeat.
+/// The maximum number of values in a file, and of values repeated by aliases.
 const MOST_NODES: usize = 20_000;
 
 /// Reads a configuration file as a map; an empty file is an empty map.
 ///
 /// # Errors
-/// A sentence without the file's name that says what to do.
+/// A sentence that says what to do, without the file's name.
 pub(crate) fn read(path: &Path) -> Result<Map<String, Tree>, String> {
     let text = text(path)?;
     let tree = parse(&text).map_err(|error| format!("this is not valid YAML: {error}"))?;
@@ -33,7 +33,7 @@ pub(crate) fn read(path: &Path) -> Result<Map<String, Tree>, String> {
 
 fn parse(text: &str) -> Result<Option<Tree>, String> {
     let options = serde_yaml::options! {
-        // It would show the passwords near a mistake.
+        // A snippet could show a password near the mistake.
         with_snippet: false,
         budget: serde_yaml::budget! {
             max_depth: MOST_DEPTH,
@@ -41,7 +41,7 @@ fn parse(text: &str) -> Result<Option<Tree>, String> {
             max_nodes: MOST_NODES,
             max_documents: 1,
         },
-        // What aliases stand for counts as often as it is used.
+        // What an alias stands for counts each time it is used.
         alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: MOST_NODES },
     };
     serde_yaml::from_str_with_options(text, options).map_err(|error| {
@@ -65,7 +65,7 @@ fn parse(text: &str) -> Result<Option<Tree>, String> {
     })
 }
 
-/// What the parser tells in words of its own, and what that means.
+/// Messages of the parser, and what they mean here.
 const REWORDED: [(&str, &str); 4] = [
     (
         "budget breached: Documents",

@@ -1,4 +1,4 @@
-//! Several hosts in one text, as `db1,db2:5433,[::1]:5434`.
+//! Several hosts in one text, such as `db1,db2:5433,[::1]:5434`.
 
 use std::net::Ipv6Addr;
 
@@ -11,23 +11,23 @@ pub struct Host {
     pub name: String,
     /// Port.
     pub port: u16,
-    /// The password there, where one is known.
+    /// The password there, if known.
     pub password: Option<Password>,
 }
 
-/// Which server of several is wanted, as libpq's `target_session_attrs`.
+/// Which of several servers is wanted, as in libpq's `target_session_attrs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TargetSession {
-    /// The first that lets one in.
+    /// The first that accepts the connection.
     #[default]
     Any,
     /// One whose transactions may write.
     ReadWrite,
-    /// One whose transactions may not.
+    /// One whose transactions may not write.
     ReadOnly,
     /// One that is not a standby.
     Primary,
-    /// One that is.
+    /// One that is a standby.
     Standby,
     /// A standby, or any if there is none.
     PreferStandby,
@@ -61,7 +61,7 @@ impl TargetSession {
     }
 }
 
-/// Takes a text apart; a host that names no port has `port`. The folder of a socket stands alone.
+/// Splits a text into hosts; one without a port gets `port`. A socket folder must be the only host.
 pub(crate) fn read(text: &str, port: u16) -> Result<Vec<Host>, String> {
     if text.starts_with('/') && !text.contains(',') {
         return Ok(vec![Host {
@@ -72,7 +72,7 @@ pub(crate) fn read(text: &str, port: u16) -> Result<Vec<Host>, String> {
     }
     let count = text.split(',').count();
     let hosts = text.split(',').enumerate().map(|(index, one)| {
-        // It is not quoted: a URL whose password has a `/` has part of the password here.
+        // The host is not quoted: if a URL's password contains a `/`, part of it ends up here.
         host(one.trim(), port).map_err(|message| match count {
             1 => message.to_owned(),
             _ => format!("{message} (host {} of {count})", index + 1),
@@ -120,7 +120,7 @@ fn host(text: &str, default: u16) -> Result<Host, &'static str> {
     })
 }
 
-/// Tells whether a name is an address of IPv6, which may have a zone (RFC 4007, section 11).
+/// Says whether a name is an IPv6 address, which may have a zone (RFC 4007, section 11).
 fn is_version_6(name: &str) -> bool {
     let (address, zone) = name.split_once('%').unwrap_or((name, "any"));
     address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty()

@@ -1,4 +1,4 @@
-//! The table of every key: what it takes, its default, its variable and what it is for.
+//! The table of all keys: what each takes, its default, its variable and its purpose.
 
 use crate::{hosts::TARGET_SESSIONS, value::Kind};
 
@@ -9,11 +9,11 @@ pub struct Key {
     pub path: &'static str,
     /// What it takes.
     pub kind: Kind,
-    /// Its value when nothing sets it, as it would be written; empty where there is none.
+    /// Its value if nothing sets it, as it would be written; empty if there is none.
     pub default: &'static str,
-    /// The environment variable that sets it, where there is one.
+    /// The environment variable that sets it, if any.
     pub variable: Option<&'static str>,
-    /// What it is for, in one line.
+    /// Its purpose, in one line.
     pub help: &'static str,
 }
 
@@ -46,22 +46,22 @@ pub const SSL_MODES: &[&str] = &[
 /// The words that `channel_binding` takes, as libpq spells them.
 pub const CHANNEL_BINDINGS: &[&str] = &["disable", "prefer", "require"];
 
-/// Whose interfaces a model that answers texts may have.
+/// Whose API a text model may have.
 pub const LLM_PROVIDERS: &[&str] = &["anthropic", "openai", "ollama"];
 
-/// Whose interfaces a model that makes vectors may have.
+/// Whose API an embedding model may have.
 pub const EMBEDDING_PROVIDERS: &[&str] = &["openai", "voyage", "ollama"];
 
-/// What an audit log may say of statements.
+/// What an audit log may record of statements.
 pub const STATEMENTS: &[&str] = &["fingerprint", "text"];
 
 /// What may happen when an audit log cannot be written.
 pub const WHEN_FULL: &[&str] = &["go_on", "refuse"];
 
-/// Where trusted proxies say whose requests they pass on.
+/// The headers in which trusted proxies may report whose requests they forward.
 pub const FORWARDED_HEADERS: &[&str] = &["X-Forwarded-For", "Forwarded"];
 
-/// The keys that stand once in a file.
+/// The keys that occur once per file.
 #[rustfmt::skip]
 pub const SERVER_KEYS: &[Key] = &[
     key("http.enabled", Kind::Switch, "false", Some("PGEDGE_HTTP_ENABLED"), "serve HTTP; without it the server speaks MCP over stdio"),
@@ -176,7 +176,7 @@ pub const DATABASE_KEYS: &[Key] = &[
 /// The types that a custom tool's parameter can have, as in JSON Schema.
 pub const PARAMETER_TYPES: &[&str] = &["string", "integer", "number", "boolean", "array"];
 
-/// The keys of an entry of `tools:` in the file of custom tools, beside `parameters`.
+/// The keys of an entry of `tools:` in the file of custom tools, except `parameters`.
 #[rustfmt::skip]
 pub const TOOL_KEYS: &[Key] = &[
     key("name", Kind::Text, "", None, "the name that it is called by: letters, digits, `_`, `.`, `-`; required, unique"),
@@ -197,7 +197,7 @@ pub const PARAMETER_KEYS: &[Key] = &[
     key("required", Kind::Switch, "true", None, "whether it must be given; what is not given is NULL"),
 ];
 
-/// Finds the key that somebody probably meant, if one is near.
+/// Finds the key that was probably meant, if one is similar.
 #[must_use]
 pub fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known

@@ -1,9 +1,9 @@
 //! The configuration that `mcp-server` and `mcp-token` share.
 //!
-//! Four layers, each over the one before: defaults, the YAML file, environment variables, flags.
-//! One table ([`keys`]) says which keys exist, what they take and which variable sets them; the
-//! reader, the messages and the documentation are made from it. Every problem is reported at
-//! once, each with its place and what to write instead.
+//! Four layers, each overriding the one before: defaults, the YAML file, environment variables, flags. One table
+//! ([`keys`]) defines which keys exist, which values they take and which variable sets them; the reader, the messages
+//! and the documentation are generated from it. All problems are reported at once, each with its place and what to
+//! write instead.
 //!
 //! ```
 //! use server_config::{Config, Sources};

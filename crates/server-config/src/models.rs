@@ -1,4 +1,4 @@
-//! The models that may be asked: one for texts (`llm:`), one for vectors (`embedding:`).
+//! The models that may be called: one for text (`llm:`), one for vectors (`embedding:`).
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
@@ -6,37 +6,37 @@ use zeroize::Zeroizing;
 
 use crate::{Password, problems::Problems, read_regular, settings::Settings};
 
-/// A key is a line; anything near this is another file.
+/// A key is one line; a file anywhere near this size (in bytes) is something else.
 const LARGEST_KEY_FILE: u64 = 64 << 10;
 
-/// A model, where it is served, and what a call of it may use up.
+/// A model, where it is served, and how much a call to it may use.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The section of the configuration, for messages.
     section: &'static str,
     /// The model's name.
     pub name: String,
-    /// Its address, when it is not the provider's own.
+    /// Its URL, if it is not the provider's own.
     pub url: Option<String>,
     key: KeySource,
-    /// Certificates to trust, PEM.
+    /// A PEM file of certificates to trust.
     pub ca_file: Option<PathBuf>,
     /// Time for a whole call.
     pub timeout: Duration,
-    /// Time for opening a connection.
+    /// Time to open a connection.
     pub connect_timeout: Duration,
-    /// Bytes of one answer.
+    /// The maximum size of a response in bytes.
     pub answer_bytes: usize,
-    /// Further attempts when the server is busy or fails.
+    /// How often a call is retried when the server is busy or fails.
     pub retries: u32,
     /// The longest wait between two attempts.
     pub longest_wait: Duration,
-    /// How long an unused connection is kept.
+    /// How long an idle connection is kept.
     pub idle_timeout: Duration,
 }
 
-/// Where a key comes from. It is read only when somebody asks for it: whoever only manages tokens
-/// needs none.
+/// Where a key comes from. A file is read only when the key is asked for: a program that only manages tokens does not
+/// need it.
 #[derive(Clone, Debug)]
 enum KeySource {
     None,
@@ -47,43 +47,43 @@ enum KeySource {
     File(PathBuf),
 }
 
-/// A model that answers texts.
+/// A model that generates text.
 #[derive(Clone, Debug)]
 pub struct Llm {
     /// Who serves it.
     pub provider: LlmProvider,
     /// The model.
     pub model: Model,
-    /// Tokens that an answer may have.
+    /// The maximum number of tokens in an answer.
     pub max_tokens: u32,
 }
 
-/// Whose interface a model that answers texts has.
+/// Whose API a text model has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LlmProvider {
     /// Anthropic's.
     Anthropic,
-    /// OpenAI's, which many servers have.
+    /// OpenAI's, which many servers implement.
     OpenAi,
     /// Ollama's.
     Ollama,
 }
 
-/// A model that makes vectors.
+/// An embedding model.
 #[derive(Clone, Debug)]
 pub struct Embedding {
     /// Who serves it.
     pub provider: EmbeddingProvider,
     /// The model.
     pub model: Model,
-    /// Dimensions that its vectors must have; else whatever it makes.
+    /// The dimensions that its vectors must have; `None` accepts any.
     pub dimensions: Option<usize>,
 }
 
-/// Whose interface a model that makes vectors has.
+/// Whose API an embedding model has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EmbeddingProvider {
-    /// OpenAI's, which many servers have.
+    /// OpenAI's, which many servers implement.
     OpenAi,
     /// Voyage's.
     Voyage,
@@ -92,10 +92,10 @@ pub enum EmbeddingProvider {
 }
 
 impl Model {
-    /// Reads the key that the configuration names; there is none for a server that asks for none.
+    /// Reads the key that the configuration names; `None` if none is configured.
     ///
     /// # Errors
-    /// A sentence with the key's place and the fix, without the key.
+    /// A sentence that names the key's source and the fix, without the key.
     pub fn key(&self) -> Result<Option<Password>, String> {
         let section = self.section;
         match &self.key {
@@ -104,7 +104,8 @@ impl Model {
                 value: Some(value), ..
             } => Ok(Some(value.clone())),
             KeySource::Variable { name, value: None } => {
-                // A key can pass for a variable's name, but has lower-case letters, which those have seldom.
+                // A key can be a valid variable name, but usually has lower-case letters, which variable names seldom
+                // have.
                 let may_be_key = name.contains(|character: char| character.is_ascii_lowercase());
                 let which = if may_be_key { "that it names" } else { name };
                 Err(format!(
@@ -127,7 +128,7 @@ impl Model {
         }
     }
 
-    /// Says what should be mended although it works.
+    /// Returns a problem to fix although it does not prevent a start.
     fn warning(&self) -> Option<String> {
         let (scheme, rest) = self.url.as_deref()?.split_once("://")?;
         let site = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -142,7 +143,7 @@ impl Model {
     }
 }
 
-/// Tells whether a host, with its port where it has one, is this machine.
+/// Says whether a host, with or without a port, is this machine.
 fn is_here(site: &str) -> bool {
     let host = match site.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,
@@ -152,7 +153,7 @@ fn is_here(site: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// What is read of a section that both kinds of model have.
+/// Reads the part that the sections of both kinds of model have in common.
 struct Section<'a> {
     name: &'static str,
     settings: &'a Settings,
@@ -176,7 +177,7 @@ impl Section<'_> {
         self.settings.count(&self.path(key))
     }
 
-    /// Says which word stands for the provider; a section without one must be empty.
+    /// Returns the provider's name. A section without one must be empty.
     fn provider(&self, problems: &mut Problems) -> Option<&str> {
         let provider = self.text("provider");
         let given = ["model", "url", "key_env", "key_file", "ca_file"]
@@ -191,7 +192,7 @@ impl Section<'_> {
         provider
     }
 
-    /// Reads the model. `variable` holds the key by custom, for the provider's own address.
+    /// Reads the model. `variable` is the conventional variable for the key to the provider's own address.
     fn model(&self, variable: Option<&str>, problems: &mut Problems) -> Option<Model> {
         let name = self.text("model").map(str::to_owned);
         let path = self.path("model");
@@ -215,7 +216,7 @@ impl Section<'_> {
     }
 
     fn key(&self, variable: Option<&str>, problems: &mut Problems) -> Option<KeySource> {
-        // A key that a variable holds by custom goes to the provider's own address only.
+        // The key in the conventional variable is sent only to the provider's own address.
         let variable = variable.filter(|_| self.text("url").is_none());
         match (self.text("key_env"), self.text("key_file")) {
             (Some(_), Some(_)) => {
@@ -293,7 +294,7 @@ pub(crate) fn embedding(
     })
 }
 
-/// Says what should be mended in both sections.
+/// Returns the problems of both sections.
 pub(crate) fn warnings(llm: Option<&Llm>, embedding: Option<&Embedding>) -> Vec<String> {
     let models = [llm.map(|llm| &llm.model), embedding.map(|made| &made.model)];
     models

@@ -4,13 +4,13 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use crate::{Database, Password, read_regular};
 
-/// A line for each of some ten thousand databases.
+/// The largest file that is read, in bytes: enough for some ten thousand databases.
 const LARGEST: u64 = 1 << 20;
 
-/// Gives each host of a database its password in a password file, if it has one there.
+/// Sets the password of each host of a database from a password file, if it is there.
 ///
 /// # Errors
-/// A sentence, when the file is there and may not be used.
+/// A sentence, if the file exists but may not be used.
 pub(crate) fn fill(path: &Path, database: &mut Database) -> Result<(), String> {
     let Ok(metadata) = fs::metadata(path) else {
         return Ok(());
@@ -46,7 +46,7 @@ fn password_in(line: &str, host: &str, port: u16, database: &Database) -> Option
         return None;
     };
     let fits = |field: &str, value: &str| field == "*" || field == value;
-    // libpq looks for `localhost` when the connection goes through a socket's folder.
+    // For a connection through a Unix socket, libpq looks up `localhost`.
     let known_as = if host.starts_with('/') {
         "localhost"
     } else {
@@ -59,7 +59,7 @@ fn password_in(line: &str, host: &str, port: u16, database: &Database) -> Option
     fits.then(|| Password::new(password.clone()))
 }
 
-/// Splits at colons; a backslash takes the next character as it is.
+/// Splits at colons; a backslash escapes the next character.
 fn fields(line: &str) -> Vec<String> {
     let mut fields = Vec::new();
     let mut field = String::new();
@@ -67,7 +67,7 @@ fn fields(line: &str) -> Vec<String> {
     while let Some(character) = characters.next() {
         match character {
             '\\' => field.extend(characters.next()),
-            // The fifth field is the password, to the end of the line.
+            // The fifth field is the password and extends to the end of the line.
             ':' if fields.len() < 4 => fields.push(std::mem::take(&mut field)),
             other => field.push(other),
         }

@@ -1,8 +1,8 @@
-//! What is wrong with a configuration: all of it at once, each with its place.
+//! The problems of a configuration: all at once, each with its place.
 
 use std::fmt::{self, Write};
 
-/// One thing that is wrong, where it stands and what to do.
+/// One problem, where it is and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The file, variable or flag, and the key in it.
@@ -11,7 +11,7 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Escapes control characters, which keys and names of files may have, and which a terminal would obey.
+/// Escapes control characters, which keys and file names may contain and a terminal would obey.
 impl fmt::Display for Problem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let told = self.place.chars().chain(": ".chars());
@@ -50,10 +50,10 @@ impl Problems {
         });
     }
 
-    /// Turns a finished reading into a result.
+    /// Returns `value` unless there are problems.
     ///
     /// # Errors
-    /// The collected problems, when there are any.
+    /// The collected problems, if there are any.
     pub fn into_result<T>(self, value: T) -> Result<T, Problems> {
         if self.0.is_empty() {
             Ok(value)

@@ -1,4 +1,4 @@
-//! Files that are read whole.
+//! Reading whole files.
 
 use std::{
     fs::{self, File},
@@ -6,10 +6,10 @@ use std::{
     path::Path,
 };
 
-/// Reads a regular file of at most `most` bytes. Others, such as pipes, may never end, nor begin.
+/// Reads a regular file of at most `most` bytes. Anything else, such as a pipe, might block or never end.
 ///
 /// # Errors
-/// The system's; or it is no regular file, or larger, which the error says.
+/// The system's error, or one that says that it is not a regular file or is too large.
 pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(

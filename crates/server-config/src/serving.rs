@@ -1,4 +1,4 @@
-//! What keeps a server from starting although every key is right by itself.
+//! What prevents a server from starting although each key is valid by itself.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Config {
-    /// Reads all layers, as [`Config::load`] does, for a server.
+    /// Reads all layers as [`Config::load`] does, for a server.
     ///
     /// # Errors
     /// As [`Config::load`], or what [`Config::check_serving`] finds.
@@ -19,8 +19,9 @@ impl Config {
         Ok(config)
     }
 
-    /// Checks that a server can start: that it has a database, knows the tools that are switched on, and lets in nobody
-    /// without a token but who is on its machine, and that hosts and origins are some. What PostgreSQL, the files of TLS and the network say is seen at the start only.
+    /// Checks that a server can start: that there is a database, the enabled tools exist and have the model they need,
+    /// allowed hosts and origins are well formed, and a server without authentication serves only its own machine.
+    /// Problems with PostgreSQL, TLS files or the network show only at startup.
     ///
     /// # Errors
     /// Every problem at once, each with its fix.
@@ -67,7 +68,7 @@ impl Config {
 }
 
 impl Http {
-    /// Checks that hosts and origins are such as a request can name.
+    /// Checks that hosts and origins are ones that a request can name.
     fn check_names(&self, problems: &mut Problems) {
         let hosts = self.allowed_hosts.iter();
         for host in hosts.filter(|host| Authority::parse(host).is_none()) {
@@ -87,7 +88,8 @@ impl Http {
         }
     }
 
-    /// Checks that a server without authentication is for its own machine. A name is looked up at the start only.
+    /// Checks that a server without authentication serves only its own machine. A host name is resolved only at
+    /// startup.
     fn check_open(&self, problems: &mut Problems) {
         let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>();

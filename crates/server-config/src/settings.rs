@@ -1,4 +1,4 @@
-//! One layer after the other over a table of keys.
+//! Applying one layer after the other to a table of keys.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -14,10 +14,10 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Settings {
     keys: &'static [Key],
-    /// The key of a list, whose entries have a table of their own.
+    /// The key of a list whose entries have their own table.
     list: Option<&'static str>,
     values: BTreeMap<&'static str, Value>,
-    /// Keys that were meant, and are told to be wrong.
+    /// Keys already reported as wrong, misspelled ones under the name that was probably meant.
     mistaken: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ impl Settings {
         }
     }
 
-    /// Knows of a list beside its keys.
+    /// Adds the key of a list, to be suggested for misspelled keys.
     pub(crate) fn beside(self, list: &'static str) -> Self {
         Settings {
             list: Some(list),
@@ -49,7 +49,7 @@ impl Settings {
         }
     }
 
-    /// Lays a file's map over what is there. `place` names the map in messages.
+    /// Applies a file's map over the current values. `place` names the map in messages.
     pub(crate) fn lay_tree(
         &mut self,
         map: &Map<String, Tree>,
@@ -75,7 +75,7 @@ impl Settings {
             if let Some(key) = self.keys.iter().find(|key| key.path == path) {
                 match key.kind.read_tree(tree) {
                     Some(value) => _ = self.values.insert(key.path, value),
-                    // A key with nothing behind it leaves the default, as YAML users expect.
+                    // A key without a value keeps the default, as YAML users expect.
                     None if tree.is_null() => {}
                     None => {
                         let (found, tree) = culprit(key, tree);
@@ -101,12 +101,12 @@ impl Settings {
         }
     }
 
-    /// Says whether a key was meant and is told to be wrong, so that it need not be told to be missing.
+    /// Says whether a key was already reported as wrong, so that it need not be reported as missing.
     pub(crate) fn is_mistaken(&self, path: &str) -> bool {
         self.mistaken.iter().any(|mistaken| mistaken == path)
     }
 
-    /// Says that a key is not known, and which was meant, if one was.
+    /// Returns the message about an unknown key, and the key that was probably meant, if any.
     fn unknown(&self, prefix: &str, name: &str) -> (String, Option<String>) {
         let list = self.list.filter(|_| prefix.is_empty());
         let mut siblings: Vec<&str> = self
@@ -143,7 +143,7 @@ impl Settings {
         }
     }
 
-    /// Lays the environment over what is there.
+    /// Applies the environment over the current values.
     pub(crate) fn lay_environment(
         &mut self,
         environment: &BTreeMap<String, String>,
@@ -152,7 +152,7 @@ impl Settings {
         self.lay_variables(|key| key.variable, environment, problems);
     }
 
-    /// Lays the variables over what is there that `variable` names for keys. An empty one is none.
+    /// Applies the variables that `variable` names for keys. An empty variable counts as unset.
     pub(crate) fn lay_variables(
         &mut self,
         variable: impl Fn(&Key) -> Option<&'static str>,
@@ -173,7 +173,7 @@ impl Settings {
         }
     }
 
-    /// Names the keys whose values differ, in the order of the table.
+    /// Lists the keys whose values differ, in the order of the table.
     pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
         let differs = |path: &&str| self.values.get(path) != other.values.get(path);
         let paths = self.keys.iter().map(|key| key.path);
@@ -218,14 +218,14 @@ impl Settings {
     }
 }
 
-/// Does not show the values, of which some are secrets.
+/// Does not show the values, as some are secrets.
 impl fmt::Debug for Settings {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("Settings(..)")
     }
 }
 
-/// Where a map stands: a file, and a path inside it.
+/// Where a map is: a file, and a path inside it.
 pub(crate) struct Place<'a> {
     pub(crate) file: &'a str,
     pub(crate) inside: &'a str,
@@ -247,7 +247,7 @@ fn wrong(key: &Key, found: &str) -> String {
     }
 }
 
-/// Shows what is wrong about a value, and gives the part of it that is: of a list, the first entry that is none of its texts.
+/// Returns the wrong part of a value, as text and as a tree: in a list, the first entry that is not a valid text.
 fn culprit<'a>(key: &Key, tree: &'a Tree) -> (String, &'a Tree) {
     let entries = match (key.kind, tree) {
         (Kind::Texts, Tree::Array(entries)) => &entries[..],
@@ -266,7 +266,7 @@ fn culprit<'a>(key: &Key, tree: &'a Tree) -> (String, &'a Tree) {
     }
 }
 
-/// Says what to do about a text that YAML takes for something else.
+/// Says how to fix a text that YAML reads as something else.
 fn quoting(key: &Key, tree: &Tree) -> &'static str {
     match (key.kind, tree) {
         (Kind::Text | Kind::Texts | Kind::Secret, Tree::Number(_) | Tree::Bool(_)) => {
@@ -276,7 +276,7 @@ fn quoting(key: &Key, tree: &Tree) -> &'static str {
     }
 }
 
-/// Shows a wrong value shortly; a value in the wrong place may be long.
+/// Returns a wrong value in short form, as a misplaced value may be long.
 fn shown(tree: &Tree) -> String {
     match tree {
         Tree::Array(_) => "a list".into(),

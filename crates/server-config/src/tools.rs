@@ -1,10 +1,10 @@
-//! The tools that there are, by name.
+//! The names of all tools.
 
 use std::path::Path;
 
 use crate::{Config, CustomTool, Problems};
 
-/// The tools that the server has itself, the opt-in ones too, in the order in which clients see them.
+/// The server's built-in tools, including the opt-in ones, in the order in which clients see them.
 pub const BUILT_IN_TOOLS: [&str; 14] = [
     "query_database",
     "get_schema_info",
@@ -23,11 +23,11 @@ pub const BUILT_IN_TOOLS: [&str; 14] = [
 ];
 
 impl Config {
-    /// Names all tools that a token could have: the server's own and those of the file.
+    /// Lists all tools that a token could have: the built-in ones and those of the file.
     ///
     /// # Errors
-    /// What is wrong with the file of custom tools, see [`CustomTool::read_file`], or a tool of it is for a database that
-    /// there is not.
+    /// A problem with the file of custom tools, see [`CustomTool::read_file`], or a tool of it that names an unknown
+    /// database.
     pub fn tool_names(&self) -> Result<Vec<String>, Problems> {
         let custom = match &self.tools.file {
             Some(file) => self.custom_tools(file)?,

@@ -7,7 +7,7 @@ use crate::{
 
 const FORM: &str = "write it as postgres://USER:PASSWORD@HOST:PORT/DATABASE";
 
-/// Takes a URL apart into values for the keys of a database. Messages never quote the URL.
+/// Splits a URL into values for the keys of a database. Messages never quote the URL.
 pub(crate) fn parse(text: &str) -> Result<Vec<(&'static str, Value)>, String> {
     let rest = text
         .strip_prefix("postgres://")
@@ -33,7 +33,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<(&'static str, Value)>, String> {
     }
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, part) = pair.split_once('=').unwrap_or((pair, ""));
-        // `dbname` is libpq's word for the key that is `database` here.
+        // `dbname` is libpq's name for the key `database`.
         if !IGNORED.contains(&name) {
             values.push(read(
                 if name == "dbname" { "database" } else { name },
@@ -65,7 +65,7 @@ fn split_server(server: &str) -> Result<(&str, &str), String> {
     }
 }
 
-/// What an application may add to a URL and what changes nothing here.
+/// Parameters that applications may add to a URL, and that have no effect here.
 const IGNORED: &[&str] = &["application_name", "gssencmode"];
 
 fn read(name: &str, part: &str) -> Result<(&'static str, Value), String> {
@@ -74,7 +74,7 @@ fn read(name: &str, part: &str) -> Result<(&'static str, Value), String> {
         .find(|key| key.path == name && name != "name")
         .ok_or_else(|| {
             let known = DATABASE_KEYS.iter().map(|key| key.path);
-            // The name is told by the path, or there is none.
+            // `name` is not a URL parameter.
             let known = known.filter(|known| *known != "name");
             match nearest(name, known) {
                 Some(meant) => format!("has an unknown parameter; did you mean `{meant}`?"),
@@ -83,7 +83,7 @@ fn read(name: &str, part: &str) -> Result<(&'static str, Value), String> {
             }
         })?;
     let text = decode(part).ok_or_else(|| format!("has a broken %-escape in {name}"))?;
-    // libpq counts this one in whole seconds.
+    // libpq takes this one in whole seconds.
     let text = if name == "connect_timeout" && text.bytes().all(|byte| byte.is_ascii_digit()) {
         format!("{text}s")
     } else {
@@ -96,7 +96,7 @@ fn read(name: &str, part: &str) -> Result<(&'static str, Value), String> {
     Ok((key.path, value))
 }
 
-/// Decodes `%41`; a broken escape or bytes that are not UTF-8 give none.
+/// Decodes percent-encoding such as `%41`; `None` for an invalid escape or bytes that are not UTF-8.
 fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -175,7 +175,7 @@ mod tests {
             ("postgres://:hunter2@h/d", "user"),
             ("postgres://ann:hunter2@[::1]5433/d", "than a port"),
             ("postgres://ann:hunter2@h1,/d", "empty place"),
-            // A password with a slash, which stands for what it is only as %2F.
+            // A password with a slash, which must be written as %2F.
             ("postgres://ann:x,hunter2:y/z@h/d?user=ann", "port"),
             ("postgres://ann:x:hunter2,y/z@h/d?user=ann", "no host"),
             ("postgres://ann:1,[hunter2]x/z@h/d?user=ann", "port"),

@@ -1,10 +1,10 @@
-//! The kinds of value that a key takes, read from YAML or from text.
+//! The kinds of values that keys take, read from YAML or from text.
 
 use std::time::Duration;
 
 use serde_json::Value as Tree;
 
-/// What a key takes.
+/// The kind of value that a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `true` or `false`; in the environment also `1`, `yes`, `0` and `no`.
@@ -13,9 +13,9 @@ pub enum Kind {
     Text,
     /// A text that must not be shown.
     Secret,
-    /// A whole number from the first to the second, both included.
+    /// A whole number within these bounds, both inclusive.
     Count(u64, u64),
-    /// A positive span of time as `500ms`, `30s`, `5m`, `1h` or a sum of these (`1h30m`).
+    /// A positive time span such as `500ms`, `30s`, `5m`, `1h` or a sum of these (`1h30m`).
     Span,
     /// One of these words.
     Choice(&'static [&'static str]),
@@ -23,7 +23,7 @@ pub enum Kind {
     Texts,
 }
 
-/// A value that has passed its kind.
+/// A value that is valid for its kind.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Value {
     /// Of [`Kind::Switch`].
@@ -39,7 +39,7 @@ pub enum Value {
 }
 
 impl Kind {
-    /// Says in words what the kind takes, to finish "must be ...".
+    /// Describes what the kind takes, to complete "must be ...".
     #[must_use]
     pub fn describe(self) -> String {
         match self {
@@ -55,7 +55,7 @@ impl Kind {
         }
     }
 
-    /// Reads a value as YAML gave it.
+    /// Reads a value from YAML.
     pub(crate) fn read_tree(self, tree: &Tree) -> Option<Value> {
         match (self, tree) {
             (Kind::Switch, Tree::Bool(on)) => Some(Value::Switch(*on)),
@@ -65,13 +65,13 @@ impl Kind {
                 .collect::<Option<Vec<_>>>()
                 .map(Value::Texts),
             (Kind::Switch, _) => None,
-            // A password that looks like a number may be another one by now: 0123, 1e3, 1.10.
+            // YAML may have changed a password that looks like a number: 0123, 1e3, 1.10.
             (Kind::Secret, Tree::Number(_)) => None,
             (kind, tree) => scalar(tree).and_then(|text| kind.read_text(&text)),
         }
     }
 
-    /// Reads a value as a variable or a flag gave it.
+    /// Reads a value from a variable or a flag.
     pub(crate) fn read_text(self, text: &str) -> Option<Value> {
         match self {
             Kind::Switch => switch(text).map(Value::Switch),
@@ -110,7 +110,7 @@ fn switch(text: &str) -> Option<bool> {
     }
 }
 
-/// Reads a sum of whole numbers with units, as `1h30m`; zero and more than ten years are refused.
+/// Reads a sum of whole numbers with units, such as `1h30m`; refuses zero and more than ten years.
 fn span(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
     const MOST: u64 = 10 * 365 * 24 * 3_600_000;
