@@ -20,18 +20,18 @@ const MOST_LINES: u64 = u64::MAX >> 1;
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Hash([u8; 32]);
 
-/// A text that is no hash.
+/// A text is not a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a hash is 64 hexadecimal digits")]
 pub struct NotAHash;
 
 impl Hash {
-    /// Computes that of bytes alone.
+    /// Hashes bytes alone.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Hash(Sha256::digest(bytes).into())
     }
 
-    /// Computes that of a line's content after this one.
+    /// Hashes a line's content following this hash.
     fn followed_by(self, content: &[u8]) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(self.0);
@@ -127,13 +127,13 @@ impl Position {
 /// Why a line does not belong where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Misfit {
-    /// It has another number.
+    /// It has this number, which is not the next one.
     Order(u64),
-    /// Its hash is another one.
+    /// Its hash is not the one computed.
     Hash,
 }
 
-/// A line as it stands in the file, without its end.
+/// A line of the file, without its line break.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line<'a> {
     pub(crate) seq: u64,
@@ -166,7 +166,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Its content as an object; `None` when it is no JSON.
+    /// Its content as an object; `None` if it is not JSON.
     pub(crate) fn members(&self) -> Option<serde_json::Map<String, serde_json::Value>> {
         let object = [self.content, b"}"].concat();
         serde_json::from_slice(&object).ok()

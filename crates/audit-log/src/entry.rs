@@ -1,4 +1,4 @@
-//! What a line says.
+//! The content of a line.
 
 use std::{fmt::Write, net::IpAddr};
 
@@ -6,8 +6,7 @@ use time::{OffsetDateTime, macros::datetime};
 
 use crate::chain::LONGEST;
 
-/// What a line says, beside its number and its hash: names and values in the order in which they are
-/// added.
+/// The content of a line apart from its number and hash: names and values in the order in which they are added.
 ///
 /// Names are words of the program's, of letters, digits and `_`; they are written without being
 /// checked. The program must give each name once, and none of `seq`, `time`, `event`, `hash` and
@@ -20,9 +19,9 @@ use crate::chain::LONGEST;
 /// added after it, and the line ends with `"shortened":true`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// JSON members, each with a comma before it.
+    /// JSON members, each preceded by a comma.
     members: String,
-    /// How many bytes they may have.
+    /// The maximum length of the members in bytes.
     most: usize,
 }
 
@@ -59,7 +58,7 @@ impl Entry {
         self.end(start)
     }
 
-    /// Adds a text if there is one.
+    /// Adds a text, if given.
     #[must_use]
     pub fn optional(self, name: &'static str, value: Option<&str>) -> Self {
         match value {
@@ -78,13 +77,13 @@ impl Entry {
         self.text(name, &format!("{}…", &value[..end]))
     }
 
-    /// Adds an address, as a text.
+    /// Adds an address as a text.
     #[must_use]
     pub fn address(mut self, name: &'static str, value: IpAddr) -> Self {
         let start = self.name(name);
         self.members.push('"');
         match value {
-            // As each line has one, without formatting.
+            // Every line has an address, so this avoids the slower formatting machinery.
             IpAddr::V4(address) => {
                 for (index, part) in address.octets().into_iter().enumerate() {
                     if index > 0 {
@@ -148,7 +147,7 @@ impl Entry {
         &self.members
     }
 
-    /// Begins a member, and says where.
+    /// Begins a member and returns where it starts.
     fn name(&mut self, name: &'static str) -> usize {
         let start = self.members.len();
         self.members.push_str(",\"");
@@ -175,7 +174,7 @@ impl Entry {
     }
 
     fn quoted(&mut self, value: &str) {
-        // Escaped, a byte becomes six at most.
+        // Escaping turns a byte into six at most.
         if self.members.len() + RESERVE + value.len().saturating_mul(6) > self.most {
             return self.shortened(value);
         }
@@ -195,7 +194,7 @@ impl Entry {
         self.members.push('"');
     }
 
-    /// Adds as much of a text as there is room for.
+    /// Adds as much of a text as fits.
     #[cold]
     fn shortened(&mut self, value: &str) {
         self.members.push('"');
@@ -227,8 +226,8 @@ impl Entry {
     }
 }
 
-/// Says whether a character acts on a terminal, or on how what follows is shown, or is not shown at all:
-/// Unicode's controls, formats (`Cf`), separators of lines, and what else a font has nothing for
+/// Says whether a character affects a terminal or the display of what follows, or is not displayed itself: Unicode's
+/// controls, format characters (`Cf`), line separators, and others without a visible glyph
 /// (`Default_Ignorable_Code_Point`).
 fn is_hidden(character: char) -> bool {
     character.is_control()
@@ -241,11 +240,11 @@ fn is_hidden(character: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The first and the last time that RFC 3339 knows.
+/// The first and the last time that RFC 3339 can express, in milliseconds.
 const FIRST: OffsetDateTime = datetime!(0000-01-01 0:00 UTC);
 const LAST: OffsetDateTime = datetime!(9999-12-31 23:59:59.999 UTC);
 
-/// Writes a time as RFC 3339 has it, in UTC, to the millisecond.
+/// Writes a time in RFC 3339 form, in UTC, to the millisecond.
 fn write_time(out: &mut String, at: OffsetDateTime) {
     let utc = at.checked_to_offset(time::UtcOffset::UTC);
     let utc = utc.filter(|utc| (0..=9999).contains(&utc.year()));
@@ -267,13 +266,13 @@ fn write_time(out: &mut String, at: OffsetDateTime) {
     }
 }
 
-/// Writes a number with at least so many digits, as each line has many.
+/// Writes a number, zero-padded to `width` digits. Faster than formatting, as each line has many numbers.
 pub(crate) fn push_number(out: &mut String, number: u64, width: usize) {
     let mut digits = [b'0'; 20];
     let (mut at, mut rest) = (digits.len(), number);
     while rest > 0 {
         at -= 1;
-        // A digit of ten is a byte.
+        // A decimal digit fits into a byte.
         digits[at] += (rest % 10) as u8;
         rest /= 10;
     }

@@ -28,7 +28,7 @@ const OTHERS_WRITE: u32 = 0o022;
 /// Why a log cannot be opened, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The system does not open it.
+    /// The system refuses to open it.
     #[error("the audit log {} cannot be opened: {error}; give the user that the server runs as the right to write there, or name another file", .path.display())]
     Open {
         /// The file.
@@ -40,7 +40,7 @@ pub enum OpenError {
     /// It is not a regular file.
     #[error("the audit log {} is not a regular file; name one", .0.display())]
     NotAFile(PathBuf),
-    /// Others could change it.
+    /// Users other than the owner could change it.
     #[error("the audit log {} can be written by others than its owner (mode {mode:04o}); run `chmod 600` on it", .path.display())]
     Mode {
         /// The file.
@@ -51,7 +51,7 @@ pub enum OpenError {
     /// Another process has locked it.
     #[error("another server writes the audit log {}; give each a file of its own", .0.display())]
     Locked(PathBuf),
-    /// The system does not lock it.
+    /// The system cannot lock it.
     #[error("the audit log {} cannot be locked, without which two servers could write it at once: {error}; name a file on a file system that has locks", .path.display())]
     Unlocked {
         /// The file.
@@ -85,7 +85,7 @@ fn of_lock(path: &Path, error: Errno) -> OpenError {
 pub(crate) struct LogFile {
     file: File,
     path: PathBuf,
-    /// Where the last whole line ends, in bytes.
+    /// Where the last complete line ends, in bytes.
     whole: u64,
     end: Position,
     rest: Rest,
@@ -103,7 +103,7 @@ enum Rest {
     Nothing,
     /// A line that lacks only its line break.
     Line(u64),
-    /// The beginning of a line, as a power cut leaves it.
+    /// The beginning of a line, as a power failure leaves it, with its length in bytes and its hash.
     Torn(u64, Hash),
 }
 
@@ -129,7 +129,7 @@ pub(crate) enum Sight {
 }
 
 impl LogFile {
-    /// Opens a file, or makes it; finds its last whole line.
+    /// Opens or creates a file and finds its last complete line.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Open {
             path: path.to_owned(),
@@ -149,7 +149,7 @@ impl LogFile {
             return Err(OpenError::NotAFile(path.to_owned()));
         }
         if metadata.mode() & OTHERS_WRITE != 0 {
-            // The umask says more than we asked for only if somebody made the file before.
+            // The mode can be wider than requested only if the file existed before.
             let mode = metadata.mode() & 0o7777;
             let path = path.to_owned();
             return Err(OpenError::Mode { path, mode });
@@ -177,7 +177,7 @@ impl LogFile {
         Ok(log)
     }
 
-    /// Opens a file, which must be empty, to go on in after another one.
+    /// Opens a file, which must be empty, to continue the log of another one.
     pub(crate) fn open_after(path: &Path, end: Position) -> Result<Self, OpenError> {
         let mut log = LogFile::open(path)?;
         if !log.is_empty() {
@@ -212,7 +212,7 @@ impl LogFile {
         &self.path
     }
 
-    /// The place behind its last whole line.
+    /// The position of its last complete line.
     pub(crate) fn end(&self) -> Position {
         self.end
     }
@@ -221,7 +221,7 @@ impl LogFile {
         self.whole == 0 && self.rest == Rest::Nothing
     }
 
-    /// How many bytes of a line stand there that was never finished.
+    /// The length in bytes of an unfinished line at the end, if any.
     pub(crate) fn torn(&self) -> Option<u64> {
         match self.rest {
             Rest::Torn(bytes, _) => Some(bytes),
@@ -307,7 +307,7 @@ impl LogFile {
         self.rest = Rest::Torn(fragment.len() as u64, Hash::of(fragment));
     }
 
-    /// Has the system put on the disk what was written.
+    /// Flushes what was written to the disk.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         if !self.is_synced {
             self.file.sync_data()?;

@@ -1,4 +1,4 @@
-//! The log as its writers see it.
+//! The log as its callers see it.
 
 use std::{
     path::PathBuf,
@@ -17,7 +17,7 @@ use crate::{
     writer::{Message, Writer},
 };
 
-/// Where a log is, and how much may wait for it.
+/// Where a log is, and how much may be queued for it.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The file. It is made if it does not exist; otherwise the log goes on in it.
@@ -27,7 +27,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// 10,000 lines may wait.
+    /// Options for a log in this file, with room for 10,000 waiting lines.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Options {
@@ -50,16 +50,16 @@ pub struct AuditLog {
 #[derive(Debug)]
 pub(crate) struct Shared {
     most_queued: usize,
-    /// Places that are taken.
+    /// Places in the queue that are taken.
     queued: AtomicUsize,
-    /// The thread, which is woken when half of the places are taken.
+    /// The thread. It is woken when half of the places are taken.
     thread: OnceLock<Thread>,
     pub(crate) written: AtomicU64,
     lost: AtomicU64,
     /// Lines that were lost and not yet reported.
     pub(crate) untold: AtomicU64,
     is_failing: AtomicBool,
-    /// Locked for an assignment, as is the next one.
+    /// Locked only for an assignment, as is `end`.
     failure: Mutex<Option<String>>,
     /// Where the file ended when it was opened.
     found: Position,
@@ -69,13 +69,13 @@ pub(crate) struct Shared {
 /// The state of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Lines that were written since it was opened.
+    /// Lines written since it was opened.
     pub written: u64,
     /// Lines that found no place in the queue since it was opened.
     pub lost: u64,
-    /// Places of the queue that are taken.
+    /// Places in the queue that are taken.
     pub queued: usize,
-    /// Why lines cannot be written at present.
+    /// Why lines currently cannot be written, if so.
     pub failure: Option<String>,
 }
 
@@ -152,7 +152,7 @@ impl AuditLog {
         let _ended = self.messages.send(Message::Line(entry));
     }
 
-    /// Says whether lines cannot be written at present.
+    /// Says whether lines currently cannot be written.
     #[must_use]
     pub fn is_failing(&self) -> bool {
         self.shared.is_failing.load(Ordering::Relaxed)
@@ -201,7 +201,7 @@ impl AuditLog {
 }
 
 impl Shared {
-    /// Waits for so long, but not while many lines wait. Only the thread that writes may call this.
+    /// Waits for `time`, unless many lines are waiting. Only the writing thread may call this.
     pub(crate) fn pause(&self, time: Duration) {
         self.thread.get_or_init(std::thread::current);
         let many = self.queued.load(Ordering::Relaxed) > self.most_queued / 2;
@@ -210,7 +210,7 @@ impl Shared {
         }
     }
 
-    /// Gives back the places of lines that are done with.
+    /// Releases the places of lines that were dealt with.
     pub(crate) fn leave(&self, lines: usize) {
         self.queued.fetch_sub(lines, Ordering::Relaxed);
     }

@@ -8,7 +8,7 @@ use crate::{Position, file::OpenError};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Report {
-    /// Lines cannot be written; it is tried again all the time.
+    /// Lines cannot be written; writing is retried continually.
     Failing {
         /// The file.
         path: PathBuf,
@@ -19,23 +19,23 @@ pub enum Report {
     Recovered {
         /// The file.
         path: PathBuf,
-        /// Lines that found no place meanwhile.
+        /// Lines that found no place in the meantime.
         lost: u64,
     },
-    /// The file was removed; there is a new one.
+    /// The file was removed, and a new one was begun.
     Removed(PathBuf),
     /// Somebody has emptied the file.
     Emptied(PathBuf),
     /// Somebody else has written to the file or cut it.
     Changed(PathBuf),
-    /// The last line was not finished when the file was opened.
+    /// The last line was unfinished when the file was opened.
     Torn {
         /// The file.
         path: PathBuf,
         /// How many bytes of it there are.
         bytes: u64,
     },
-    /// The log goes on in a new file of the same name.
+    /// The log continues in a new file of the same name.
     Reopened {
         /// The file.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub enum Report {
         /// Where it ends.
         end: Position,
     },
-    /// The log could not be opened anew, and goes on in its old file.
+    /// The log could not be reopened and continues in its old file.
     NotReopened(OpenError),
     /// The log has ended.
     Finished {

@@ -12,10 +12,10 @@ use crate::{
 /// The event of a line is within this many bytes of its beginning, after its number and its time.
 const HEAD: usize = 128;
 
-/// What was found in a file that is as it was written.
+/// The result for a file that is as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Lines.
+    /// The number of lines.
     pub lines: u64,
     /// Where the file before it ends; the default place if this is the first file.
     pub after: Position,
@@ -29,17 +29,17 @@ pub struct Verified {
     /// Starts that do not follow a stop: the process before was killed, or had no room for its last
     /// lines.
     pub unstopped: u64,
-    /// Whether a line has the hash that was expected, if one was.
+    /// Whether a line has the expected hash, if one was given.
     pub has_expected: bool,
 }
 
 /// Why a file is not as it was written.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// A line does not fit: the first one that does not.
+    /// The first line that does not fit.
     #[error("line {line}: {fault}")]
     Broken {
-        /// The number of the line in the file, from 1.
+        /// The line number in the file, from 1.
         line: u64,
         /// What is wrong.
         fault: Fault,
@@ -53,23 +53,23 @@ pub enum VerifyError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// There is none.
+    /// There are no lines.
     #[error("the file is empty")]
     Empty,
-    /// It is no line of such a log.
+    /// It is not a line of an audit log.
     #[error("this is no line of an audit log; it was altered, or somebody else has written it")]
     NotALine,
-    /// The file does not begin as one does.
+    /// The file does not begin with an `opened` line.
     #[error(
         "the file does not begin with the line that every file begins with; its first lines were removed"
     )]
     NoBeginning,
-    /// The file goes on after another one than the one before.
+    /// The file continues a different file than the previous one.
     #[error(
         "the file goes on after line {0}, and the file before it does not end there; name the oldest file first, and leave none out"
     )]
     OtherBefore(u64),
-    /// The file begins a log, and does not go on after the one before.
+    /// The file begins a new log instead of continuing the previous file.
     #[error(
         "the file begins a log of its own, as when the one before it is moved away while no server runs; check the two apart, each with the hash that the server's log has of its end (`--expect`)"
     )]
@@ -77,9 +77,9 @@ pub enum Fault {
     /// Lines are missing before it.
     #[error("{} missing before it", missing(*from, *to))]
     Missing {
-        /// The first.
+        /// The number of the first missing line.
         from: u64,
-        /// The last.
+        /// The number of the last missing line.
         to: u64,
     },
     /// It belongs elsewhere.
@@ -88,17 +88,17 @@ pub enum Fault {
     /// Its hash does not fit.
     #[error("its hash does not fit; it was altered, or the line before it was")]
     Altered,
-    /// It is not whole.
+    /// It is incomplete.
     #[error(
         "it is cut off after {0} bytes, as when the machine stopped or somebody cut the file; when the server opens the file the next line says so"
     )]
     CutOff(u64),
 }
 
-/// Checks that a file is as it was written, and goes on where the one `before` it ends, if that is known.
+/// Checks that a file is as it was written, and that it continues where the file `before` it ends, if given.
 ///
 /// # Errors
-/// The first line that does not fit, and what is wrong with it.
+/// The first line that does not fit and why, or an error of reading.
 pub fn verify(
     file: impl BufRead,
     before: Option<Position>,
@@ -170,10 +170,10 @@ impl Verified {
     }
 }
 
-/// What a line is about, as far as it says how processes began and ended.
+/// The kind of line, as far as it shows how processes began and ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Event {
-    /// A file begins, in the middle of a process or not.
+    /// A file begins, whether in the middle of a process or not.
     Opened,
     Start,
     Stop,
@@ -191,7 +191,7 @@ impl Event {
     }
 }
 
-/// The event that a line began with, escaped: other members of that name would stand behind it.
+/// The event that a line began with, still escaped. Later members of the same name do not count.
 fn event(line: &[u8]) -> &[u8] {
     const NAME: &[u8] = b"\"event\":\"";
     let head = &line[..line.len().min(HEAD)];
@@ -227,7 +227,7 @@ fn beginning(first: &[u8]) -> Result<Position, Fault> {
     }
 }
 
-/// Says whether a line tells that the one before it was not finished.
+/// Says whether a line reports that the one before it was unfinished.
 fn tells_of(line: &[u8], torn: &[u8]) -> bool {
     let whole = line.strip_suffix(b"\n").unwrap_or(line);
     let torn = torn.strip_suffix(b"\n").unwrap_or(torn);
@@ -237,9 +237,9 @@ fn tells_of(line: &[u8], torn: &[u8]) -> bool {
     })
 }
 
-/// What a line tells, if it is about such an event.
+/// The members of a line, if it has this event.
 fn about(line: &[u8], what: &str) -> Option<Map<String, Value>> {
-    // Most lines are about something else.
+    // Checked first, as most lines have another event.
     let is_about = event(line) == what.as_bytes();
     is_about.then(|| Line::read(line)?.members())?
 }
@@ -250,7 +250,7 @@ struct Lines<B> {
 }
 
 impl<B: BufRead> Lines<B> {
-    /// Reads the next line with its end, or as much of it as there is.
+    /// Reads the next line with its line break, or as much of it as there is.
     fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
         (&mut self.file)

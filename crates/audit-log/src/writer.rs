@@ -20,24 +20,23 @@ use crate::{
     log::{Shared, locked},
 };
 
-/// How long no line is looked for after a write, unless half of those that may wait do. One that comes
-/// after a quiet time is written at once; of those that come one after the other many come to one write,
-/// and nobody who sends them has to wake this thread.
+/// How long to gather lines after a write that caught up, unless half of the queue is taken. A line after a quiet time
+/// is written at once; lines in quick succession share one write, and their callers need not wake this thread.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// How often it is tried again when lines cannot be written.
+/// The interval between attempts while lines cannot be written.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// How often it is tried again when a new file cannot be begun after a rotation.
+/// The interval between attempts to begin a new file after a rotation.
 const REOPEN_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long what was written may be in the system's memory only.
+/// How long written lines may be only in the system's memory before they are flushed.
 const SYNC: Duration = Duration::from_secs(1);
 
-/// Lines of one write at most.
+/// The maximum number of lines per write.
 const MOST_AT_ONCE: usize = 1_024;
 
-/// What the thread is asked to do.
+/// A request to the thread.
 #[derive(Debug)]
 pub(crate) enum Message {
     Line(Entry),
@@ -49,22 +48,22 @@ pub(crate) struct Writer {
     file: LogFile,
     shared: Arc<Shared>,
     report: Box<dyn FnMut(Report) + Send>,
-    /// Lines about the file itself, which come before those that wait and have no places.
+    /// Lines about the file itself, which are written first and take no places in the queue.
     own: VecDeque<Entry>,
     waiting: VecDeque<Entry>,
-    /// Lines that were lost, and are yet to be told of in the file.
+    /// Lost lines not yet reported in the file.
     untold: u64,
-    /// How many lines were lost when writing began to fail, while it does.
+    /// While writing fails: how many lines had been lost when that began.
     failing_since: Option<u64>,
     tried: Instant,
     synced: Instant,
-    /// When a new file is tried again that could not be begun.
+    /// When to try again to begin a new file.
     reopen_at: Option<Instant>,
-    /// Whether lines were written, and no more had come by then.
+    /// Whether the last look at the queue left it empty.
     has_caught_up: bool,
 }
 
-/// What the thread does next.
+/// The thread's next step.
 enum Next {
     Wait,
     Write,
@@ -103,7 +102,7 @@ impl Writer {
         writer
     }
 
-    /// Writes until it is told to end, or nobody is left who could tell.
+    /// Writes until told to finish, or until no handle is left.
     pub(crate) fn run(mut self, messages: &Receiver<Message>) {
         loop {
             match self.receive(messages) {
@@ -124,7 +123,7 @@ impl Writer {
         }
     }
 
-    /// Waits for something to do, and takes what has come together.
+    /// Waits for something to do, and takes the lines that have accumulated.
     fn receive(&mut self, messages: &Receiver<Message>) -> Next {
         if std::mem::take(&mut self.has_caught_up) {
             self.shared.pause(GATHER);
@@ -192,7 +191,7 @@ impl Writer {
         }
     }
 
-    /// Looks what became of the file, and goes on in a new one when it has no name any more.
+    /// Checks what happened to the file, and continues in a new one if it was removed.
     fn look(&mut self) -> io::Result<()> {
         let why = match self.file.look()? {
             Sight::AsItWas => return Ok(()),
@@ -216,11 +215,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes what waits, and how many lines were lost before it.
+    /// Writes the waiting lines, after a line on how many were lost.
     fn append(&mut self) -> io::Result<()> {
         let now = OffsetDateTime::now_utc();
         self.untold += self.shared.untold.swap(0, Ordering::Relaxed);
-        // One line for all that were lost, however often it could not be written.
+        // One line for all lost lines, however often writing it failed.
         let lost = (self.untold > 0).then(|| Entry::new("lost", now).number("lines", self.untold));
         if self.own.is_empty() && lost.is_none() && self.waiting.is_empty() {
             return Ok(());
@@ -244,7 +243,7 @@ impl Writer {
         result
     }
 
-    /// Goes on in a new file, now or as soon as one can be begun.
+    /// Continues in a new file, now or as soon as one can be begun.
     fn reopen(&mut self) {
         let (path, end) = (self.file.path().to_owned(), self.file.end());
         let was_told = self.reopen_at.take().is_some();
@@ -264,7 +263,7 @@ impl Writer {
 
     fn go_on_in(&mut self, path: &std::path::Path) -> Result<(), OpenError> {
         let next = LogFile::open_after(path, self.file.end())?;
-        // What is not on the disk by now is lost with the disk only.
+        // If this fails, unflushed lines are lost only if the machine goes down.
         let _synced = self.file.sync();
         self.file = next;
         self.own.push_front(opening(&self.file, "rotated"));
@@ -272,9 +271,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Reports, and goes on whatever that leads to: without this thread every line would be lost, and nobody told.
+    /// Reports, and continues whatever the callback does: without this thread every line would be lost unnoticed.
     fn tell(&mut self, report: Report) {
-        // A panic has printed its message where it happened.
+        // A panic has already printed its message.
         let _panicked = panic::catch_unwind(AssertUnwindSafe(|| (self.report)(report)));
     }
 
@@ -292,7 +291,7 @@ impl Writer {
     }
 }
 
-/// The line that a file begins with: after which hash the log goes on in it, and why it is a new one.
+/// The first line of a file: which hash the log continues after, and why the file is new.
 fn opening(file: &LogFile, why: &str) -> Entry {
     Entry::new("opened", OffsetDateTime::now_utc())
         .text("after", &file.end().hash.to_string())
