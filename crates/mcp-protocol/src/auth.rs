@@ -92,7 +92,7 @@ impl fmt::Debug for Bearer<'_> {
 }
 
 impl<'a> Credentials<'a> {
-    /// Gives the token's text, or the refusal that fits its absence.
+    /// Returns the token's text, or the refusal that fits its absence.
     pub fn bearer(self) -> Result<&'a str, Refusal> {
         match self {
             Self::None => Err(Refusal::Missing),
@@ -115,10 +115,10 @@ pub enum Refusal {
     Expired,
     /// The peer failed too often: 429 with `Retry-After`.
     TooManyFailures {
-        /// How long the peer should wait; rounded up to whole seconds.
+        /// How long the peer should wait; sent in whole seconds, rounded up, at least 1.
         retry_after: Duration,
     },
-    /// They are good, but not for this request: 403. The text is shown to the client.
+    /// They are valid, but not for this request: 403. The text is shown to the client.
     Forbidden(&'static str),
     /// They cannot be checked now, or what they allow has just changed: 503. The text is shown to
     /// the client.

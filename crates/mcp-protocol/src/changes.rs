@@ -80,7 +80,7 @@ impl Changes {
     }
 
     fn send(&self, change: Change, principal: Option<Arc<str>>) {
-        // Nobody may be following.
+        // An error only means that nobody follows.
         let _followers = self.followers.send(News { change, principal });
     }
 }

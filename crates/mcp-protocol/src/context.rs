@@ -34,7 +34,7 @@ pub(crate) struct Circumstances<P> {
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) request: Id,
     pub(crate) progress_token: Option<Id>,
-    /// What this request alone asked for; a session has a level of its own.
+    /// The level that this one request asked for; a session has its own.
     pub(crate) log_level: Option<LogLevel>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) changes: Changes,
@@ -58,7 +58,7 @@ impl<P> Context<P> {
         Self { call }
     }
 
-    /// Gives the principal that the call is made for.
+    /// Returns the principal that the call is made for.
     pub fn principal(&self) -> &P {
         &self.call.principal
     }
@@ -68,7 +68,7 @@ impl<P> Context<P> {
         self.call.revision
     }
 
-    /// Tells what the client can be asked for.
+    /// Returns what the client can be asked for.
     pub fn client(&self) -> ClientCapabilities {
         self.call.client
     }
@@ -84,7 +84,7 @@ impl<P> Context<P> {
         self.call.session.clone().map(ClientSession)
     }
 
-    /// Gives the identifier that the client gave its request: a text or a number of its own choice.
+    /// Returns the identifier that the client gave its request: a string or a number that it chose itself.
     pub fn request_id(&self) -> Cow<'_, str> {
         self.call.request.words()
     }
@@ -94,7 +94,7 @@ impl<P> Context<P> {
         &self.call.changes
     }
 
-    /// Gives the answer to a question, by a key that the handler chooses.
+    /// Returns the answer to a question, by a key that the handler chooses.
     ///
     /// While there is no answer this is an error, which the handler returns (`?`): the client is
     /// asked, and the handler is called again with the answer. So put nothing that should happen
@@ -103,20 +103,20 @@ impl<P> Context<P> {
     ///
     /// # Errors
     ///
-    /// [`CallError::InputRequired`] while the answer is missing. A client that does not declare that
-    /// it can be asked is then refused; [`Context::client`] tells beforehand.
-    /// [`CallError::Unanswered`] when the client was asked in vain.
+    /// [`CallError::InputRequired`] while the answer is missing. If that is returned and the client does not declare
+    /// that it can be asked, the request is refused; [`Context::client`] tells beforehand. [`CallError::Unanswered`]
+    /// when the client was asked and did not answer.
     pub fn ask(&self, key: &str, request: InputRequest) -> Result<InputResponse, CallError> {
         let [response] = self.ask_all([(key, request)])?;
         Ok(response)
     }
 
-    /// Gives the answers to several questions, which are asked at once; see [`Context::ask`].
+    /// Returns the answers to several questions, which are asked together; see [`Context::ask`].
     ///
     /// # Errors
     ///
-    /// [`CallError::InputRequired`] while any of the answers is missing, and
-    /// [`CallError::Unanswered`] when one of the questions was asked in vain.
+    /// [`CallError::InputRequired`] while any of the answers is missing, and [`CallError::Unanswered`] when one of the
+    /// questions was asked and not answered.
     pub fn ask_all<const N: usize>(
         &self,
         requests: [(&str, InputRequest); N],
@@ -167,8 +167,8 @@ impl<P> Context<P> {
     ///
     /// # Errors
     ///
-    /// [`CallError::GoesOn`] when the call shall go on as a task, which the handler returns (`?`);
-    /// it is then called again, as a task.
+    /// [`CallError::GoesOn`] when the call is to continue as a task. The handler returns it (`?`) and is then called
+    /// again, as a task.
     pub fn go_on(&self, as_task: AsTask) -> Result<(), CallError> {
         match as_task {
             _ if self.call.as_task => Ok(()),

@@ -23,7 +23,7 @@ use crate::model::{
 pub enum Called<'a> {
     /// A tool, by the name that the client gave; empty if it gave none.
     Tool(&'a str),
-    /// A resource, to read it.
+    /// A resource to be read.
     Resource(&'a str),
     /// Resources, to be told of their changes: the first of them, and how many more there are.
     Follow(&'a str, usize),
@@ -39,18 +39,18 @@ pub struct Origin<'a, P> {
     pub principal: &'a P,
     /// What the client calls itself; see [`Context::client_name`].
     pub client_name: Option<&'a str>,
-    /// The identifier of its session.
+    /// The identifier of the client's session.
     pub session: Option<&'a str>,
-    /// The identifier that the client gave its request.
+    /// The identifier that the client gave the request.
     pub request: Cow<'a, str>,
 }
 
 /// Why a call is refused before the handler is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallRefusal {
-    /// There is no such tool for the principal.
+    /// The principal has no such tool.
     UnknownTool,
-    /// There are no such resources for the principal, see [`Handler::may_follow`].
+    /// The principal has no such resources; see [`Handler::may_follow`].
     UnknownResources,
     /// The arguments are not an object, or differ from those that the headers name.
     WrongArguments,
@@ -109,7 +109,7 @@ pub trait Handler: Send + Sync + 'static {
         async { Ok(Page::whole(Vec::new())) }
     }
 
-    /// Lists one page of the templates of resources that the principal may see.
+    /// Lists one page of the resource templates that the principal may see.
     fn list_resource_templates(
         &self,
         _page: PageRequest,
@@ -183,7 +183,7 @@ pub trait Handler: Send + Sync + 'static {
         }
     }
 
-    /// Completes an argument of a prompt or of a template.
+    /// Suggests values for an argument of a prompt or of a resource template.
     fn complete(
         &self,
         _call: CompletionCall,
@@ -198,7 +198,7 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
-/// The call of a tool.
+/// A call of a tool.
 #[derive(Clone, Debug)]
 pub struct ToolCall {
     /// The tool's name, as [`Handler::tools`] gives it.
@@ -214,7 +214,7 @@ impl ToolCall {
     }
 }
 
-/// The request for a prompt.
+/// A request for a prompt.
 #[derive(Clone, Debug)]
 pub struct PromptCall {
     /// The prompt's name, as [`Handler::prompts`] gives it.
@@ -223,7 +223,7 @@ pub struct PromptCall {
     pub arguments: BTreeMap<String, String>,
 }
 
-/// The request for completions.
+/// A request for completions.
 #[derive(Clone, Debug)]
 pub struct CompletionCall {
     /// What the argument belongs to.
@@ -232,7 +232,7 @@ pub struct CompletionCall {
     pub argument: String,
     /// What was typed of it so far.
     pub value: String,
-    /// Arguments that are known already (since 2025-06-18).
+    /// Arguments whose values are already known (since 2025-06-18).
     pub known: BTreeMap<String, String>,
 }
 
@@ -246,7 +246,7 @@ pub enum Reference {
         /// The prompt's name.
         name: String,
     },
-    /// A template of resources.
+    /// A resource template.
     #[serde(rename = "ref/resource")]
     Template {
         /// The template's URI.
@@ -282,7 +282,7 @@ pub enum CallError {
     /// The server failed: -32603. The cause is logged; the client reads "internal error".
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// An error of the application's own, with a code outside of -32768 to -32000.
+    /// An application-defined error, with a code outside -32768 to -32000.
     #[error("{message}")]
     Other {
         /// The code.
@@ -304,7 +304,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Says that all is well.
+    /// Reports that all is well.
     pub fn up() -> Self {
         Self {
             status: 200,

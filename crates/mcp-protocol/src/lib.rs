@@ -1,11 +1,11 @@
 //! The Model Context Protocol for servers: JSON-RPC, every revision, Streamable HTTP and stdio.
 //!
-//! A server's owner implements two traits. [`Authenticate`] says who sent a request; [`Handler`]
-//! says what that [`Principal`] can call and answers the calls. A [`Service`] puts the protocol
-//! around a handler, and a transport ([`http::Server`] or [`stdio::serve`]) carries it; a service of
-//! your own can pass requests on ([`http::Server::respond`]). No task is spawned for a request: its
-//! handler runs in the task of its connection, and is dropped there when the client hangs up,
-//! cancels, or loses its rights. A handler that panics fails its request, and nothing else.
+//! A server's owner implements two traits. [`Authenticate`] says who sent a request; [`Handler`] says what that
+//! [`Principal`] can call and answers the calls. A [`Service`] applies the rules of the protocol around a handler, and
+//! a transport ([`http::Server`] or [`stdio::serve`]) carries the messages; an HTTP service of your own can pass
+//! requests on ([`http::Server::respond`]). No task is spawned for a request: its handler runs in the task of its
+//! connection, and is dropped there when the client hangs up, cancels, or loses its rights. A handler that panics fails
+//! its own request and nothing else.
 //!
 //! An echo server, over stdio and over HTTP:
 //!

@@ -70,7 +70,7 @@ pub struct ServiceOptions {
     pub request_timeout: Duration,
     /// How long a client may take to answer what a handler asks it.
     pub input_timeout: Duration,
-    /// How often one request may ask.
+    /// How many rounds of questions one request may ask.
     pub max_rounds: usize,
     /// How many messages a batch may hold; only 2024-11-05 and 2025-03-26 have batches.
     pub max_batch: usize,
@@ -91,7 +91,7 @@ pub struct ServiceOptions {
     pub max_streams_per_principal: usize,
     /// How often a resource that a client follows is checked for changes.
     pub follow_interval: Duration,
-    /// How long clients may keep lists and descriptions (`ttlMs`).
+    /// How long clients may cache lists and descriptions (`ttlMs`).
     pub list_lifetime: Duration,
     /// How long a task and its result are kept.
     pub task_lifetime: Duration,
@@ -138,11 +138,11 @@ impl ServiceOptions {
     }
 }
 
-/// How a request came.
+/// How a request arrived.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) channel: Channel,
-    /// Becomes true when the transport wants its long streams to end.
+    /// Becomes true when the transport wants its long-lived streams to end.
     pub(crate) closing: Option<watch::Receiver<bool>>,
 }
 
@@ -178,7 +178,7 @@ impl Channel {
     }
 }
 
-/// For whom a request is served, and by which rules.
+/// For whom a request is served, and under which rules.
 #[derive(Debug)]
 pub(crate) struct Scope<P> {
     pub(crate) principal: P,
@@ -265,7 +265,7 @@ impl<H: Handler> Service<H> {
         place.keep(bytes).then_some(place)
     }
 
-    /// Starts a request; nothing runs until the exchange is polled.
+    /// Starts a request. Nothing runs until the exchange is polled.
     pub(crate) fn start(
         self: &Arc<Self>,
         request: Request,
@@ -296,7 +296,7 @@ impl<H: Handler> Service<H> {
         Exchange::new(outbox, id, answer)
     }
 
-    /// Refuses a batch that the revision does not have, or that is empty or too long.
+    /// Refuses a batch if the revision has none, or if it is empty or too long.
     pub(crate) fn check_batch(
         &self,
         revision: Option<Revision>,
@@ -343,7 +343,7 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    /// Finds the session that headers name; `None` if they name none.
+    /// Finds the session that the headers name; `None` if they name none.
     pub(crate) fn session(
         &self,
         headers: &HeaderMap,
@@ -363,14 +363,14 @@ impl<H: Handler> Service<H> {
         session.map(Some).ok_or_else(no_session)
     }
 
-    /// Takes a notification of a client.
+    /// Handles a client's notification.
     pub(crate) fn notice(session: &Session, note: &Notification) {
         if let Some(id) = cancelled(note) {
             session.cancel(&id);
         }
     }
 
-    /// Takes a client's answer to a request of the server.
+    /// Handles a client's answer to a request from the server.
     pub(crate) fn settle(session: Option<&Session>, response: Response) -> Result<(), Failure> {
         if session.is_some_and(|session| session.settle(response)) {
             Ok(())
@@ -398,7 +398,7 @@ fn milliseconds(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Gives the identifier of the request that a notification cancels.
+/// Returns the identifier of the request that a notification cancels.
 pub(crate) fn cancelled(note: &Notification) -> Option<Id> {
     if note.method != "notifications/cancelled" {
         return None;
@@ -407,7 +407,7 @@ pub(crate) fn cancelled(note: &Notification) -> Option<Id> {
     params.request_id.and_then(Id::read)
 }
 
-/// Refuses a session that is unknown, has ended, or belongs to another principal.
+/// The failure for a session that is unknown, has ended, or belongs to another principal.
 pub(crate) fn no_session() -> Failure {
     Failure::malformed("there is no such session; send `initialize` again").status(404)
 }
