@@ -25,6 +25,7 @@ use crate::{
     budget::{Grant, Place, Stake},
     cancel::{Canceller, Remains},
     exchange::Means,
+    lookups::Lookups,
     reachability::Reachability,
     refusal::Refusal,
     session::Ending,
@@ -47,6 +48,7 @@ tokio::task_local! {
 pub(crate) struct Connector {
     /// In the order in which they are tried.
     pub(crate) hosts: Vec<Host>,
+    pub(crate) lookups: Arc<Lookups>,
     pub(crate) target: TargetSession,
     /// The time for opening a connection to one host.
     pub(crate) connect_timeout: Duration,
@@ -226,13 +228,15 @@ impl Connector {
         let wire = self.wire.anew();
         let (client, lender, task) = match &host.canceller.socket {
             None => {
-                let connecting = host.config.connect(wire.clone());
+                let config = self.lookups.resolve(&host.config).await;
+                let config = config.map_err(|error| Refusal::of_way(&error))?;
+                let connecting = config.connect(wire.clone());
                 let (client, connection) = connecting.await.map_err(refused)?;
                 self.drive(&wire, client, connection, place, host)
             }
             Some(path) => {
                 let stream = wire.open_socket(path).await;
-                let stream = stream.map_err(|error| Refusal::of_socket(&error))?;
+                let stream = stream.map_err(|error| Refusal::of_way(&error))?;
                 let connecting = host.config.connect_raw(stream, NoTls);
                 let (client, connection) = connecting.await.map_err(refused)?;
                 self.drive(&wire, client, connection, place, host)

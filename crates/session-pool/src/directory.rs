@@ -8,7 +8,7 @@ use std::{
 
 use tokio_postgres::config::Host;
 
-use crate::{BudgetCensus, Database, budget::Budget, reachability::Reachability};
+use crate::{BudgetCensus, Database, budget::Budget, lookups::Lookups, reachability::Reachability};
 
 /// The databases as they are configured now.
 pub(crate) struct Directory {
@@ -21,6 +21,7 @@ pub(crate) struct Configured {
     pub(crate) database: Database,
     pub(crate) budget: Arc<Budget>,
     pub(crate) reachability: Arc<Reachability>,
+    pub(crate) lookups: Arc<Lookups>,
 }
 
 impl Directory {
@@ -53,6 +54,7 @@ impl Directory {
                     None => Arc::new(Configured {
                         budget: budgets.of(&database),
                         reachability: Arc::new(Reachability::of(&database.name)),
+                        lookups: Arc::default(),
                         database,
                     }),
                 }

@@ -46,6 +46,7 @@ mod frames;
 mod hosts;
 mod kept;
 mod lease;
+mod lookups;
 mod metered;
 mod reachability;
 mod refusal;

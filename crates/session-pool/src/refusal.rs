@@ -75,9 +75,9 @@ impl Refusal {
         }
     }
 
-    /// Takes the error of opening a Unix socket.
-    pub(crate) fn of_socket(error: &io::Error) -> Self {
-        // In the words that tokio-postgres uses for TCP.
+    /// Takes the error of opening a Unix socket or of looking up a host's addresses.
+    pub(crate) fn of_way(error: &io::Error) -> Self {
+        // In the words that tokio-postgres uses for TCP and for addresses.
         let told = format!("error connecting to server: {error}");
         Refusal {
             remedy: remedy(None, &told),

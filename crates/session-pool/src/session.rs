@@ -399,6 +399,7 @@ impl Session {
         let wire = Wire::new(database.tls.clone(), self.0.limits.exchange_bytes);
         Connector {
             hosts: self.hosts(database, &wire),
+            lookups: configured.lookups.clone(),
             target: database.target,
             connect_timeout: database.connect_timeout,
             stake: stake.clone(),
