@@ -1,4 +1,4 @@
-//! The certificate authorities that a TLS client trusts: those of a PEM file, or the system's.
+//! The certificate authorities that a TLS client trusts: those in a PEM file, or the system's.
 //!
 //! ```
 //! let missing = authorities::trusted(Some("/no/such.pem".as_ref())).unwrap_err();
@@ -26,7 +26,7 @@ pub enum Untrusted {
         /// Why.
         reason: String,
     },
-    /// rustls does not take a certificate of the file.
+    /// rustls does not accept a certificate of the file.
     #[error("cannot use a certificate from {path}")]
     Refused {
         /// The file.
@@ -34,15 +34,17 @@ pub enum Untrusted {
         /// Why.
         source: rustls::Error,
     },
-    /// There is none.
+    /// There are no certificates.
     #[error("no trusted certificates in {0}; name a PEM file that has some")]
     Empty(String),
 }
 
-/// Reads the authorities of a PEM file, or without one those that the system trusts. It reads files, and may block.
+/// Reads the authorities of a PEM file, or those that the system trusts if no file is given. It reads files and may
+/// block.
 ///
 /// # Errors
-/// The file is not a regular one, cannot be read or is no PEM, or there is not one certificate.
+/// The file is not a regular file, cannot be read or is not PEM; rustls refuses one of its certificates; or there are
+/// no certificates at all.
 pub fn trusted(file: Option<&Path>) -> Result<RootCertStore, Untrusted> {
     let mut store = RootCertStore::empty();
     let from = match file {
@@ -51,7 +53,7 @@ pub fn trusted(file: Option<&Path>) -> Result<RootCertStore, Untrusted> {
             path.display().to_string()
         }
         None => {
-            // A system's store may hold a certificate that rustls does not take; the others count.
+            // The system's store may hold certificates that rustls does not accept; the others still count.
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             "the system's store".to_owned()
         }
@@ -68,7 +70,7 @@ fn add_from(path: &Path, store: &mut RootCertStore) -> Result<(), Untrusted> {
         path: shown(),
         reason,
     };
-    // Another kind may never end, nor begin.
+    // Reading anything else, such as a pipe, might block or never end.
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return Err(unreadable("it is not a regular file; name one".to_owned()));
     }
@@ -83,8 +85,8 @@ fn add_from(path: &Path, store: &mut RootCertStore) -> Result<(), Untrusted> {
     Ok(())
 }
 
-/// Says what is wrong with a PEM file without a word of what is in it, for that may be a key: the error's
-/// own text holds whole lines.
+/// Says what is wrong with a PEM file without quoting its content, which may be a key: the error's own text contains
+/// whole lines.
 pub fn reason(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),
@@ -122,7 +124,7 @@ mod tests {
     #[test]
     fn a_file_that_is_no_pem_is_told_without_what_is_in_it() {
         let told = told("-----BEGIN PRIVATE KEY-----Y2FuYXJ5-----END PRIVATE KEY-----");
-        // "Y2F", as a list of bytes.
+        // The bytes of "Y2F" as a list.
         assert!(
             !told.contains("89, 50, 70") && told.contains("must be PEM"),
             "{told}"

@@ -1,20 +1,20 @@
-//! The address that a provider's paths are added to.
+//! The base URL that a provider's paths are appended to.
 
 use hyper::Uri;
 
 use crate::SetUpError;
 
-/// An address without a query, a fragment or a user in it, and without a slash at its end.
+/// A URL without a query, fragment, user or trailing slash.
 #[derive(Clone, Debug)]
 pub(crate) struct Base {
     /// Scheme, host and port.
     site: String,
-    /// What stands behind them.
+    /// The path after it.
     path: String,
 }
 
 impl Base {
-    /// Reads an address.
+    /// Parses a URL.
     pub(crate) fn new(text: &str) -> Result<Self, SetUpError> {
         let wrong = |reason| SetUpError::Url { reason };
         let uri: Uri = text.parse().map_err(|_| wrong("it is not a URL"))?;
@@ -31,7 +31,7 @@ impl Base {
         if uri.query().is_some() || text.contains('#') {
             return Err(wrong("it has a query or a fragment; leave these out"));
         }
-        // The host may be called as a part of a path is: http://api
+        // The host may have the same name as a part of the path: http://api
         let (scheme, rest) = text
             .split_once("://")
             .ok_or_else(|| wrong("it is not a URL"))?;
@@ -42,7 +42,7 @@ impl Base {
         })
     }
 
-    /// Adds a path, which may be there in part: people copy addresses with and without `/v1`.
+    /// Appends a path, which may be there in part already: people copy URLs with and without `/v1`.
     pub(crate) fn join(&self, path: &str) -> Result<Uri, SetUpError> {
         let before = path
             .match_indices('/')

@@ -1,4 +1,4 @@
-//! A text for a model, and its answer.
+//! Sending a text to a model and reading its answer.
 
 use hyper::{
     Uri,
@@ -9,26 +9,26 @@ use serde_json::{Value, json};
 
 use crate::{Key, ModelError, SetUpError, base::Base, endpoint::Endpoint, transport::Transport};
 
-/// Whose form of the request a model speaks.
+/// Whose API a model has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chats {
     /// Anthropic's messages.
     Anthropic,
-    /// OpenAI's chat completions, which most servers speak too.
+    /// OpenAI's chat completions, which most servers implement as well.
     OpenAi,
     /// Ollama's chat.
     Ollama,
 }
 
-/// The version of Anthropic's interface that is spoken here.
+/// The version of Anthropic's API that is used.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 
-/// Ollama silently cuts a prompt off at a window that is smaller than most schemas; these are the
-/// least and the most that it is asked for, in tokens.
+/// The smallest and the largest context window, in tokens, to request from Ollama: it silently truncates a prompt to
+/// its window, whose default is smaller than most schemas.
 const OLLAMA_WINDOW: (usize, usize) = (4_096, 65_536);
 
 impl Chats {
-    /// Name, own address and path.
+    /// The provider's name, its own URL, and the path.
     fn provider(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Chats::Anthropic => ("Anthropic", "https://api.anthropic.com", "/v1/messages"),
@@ -41,7 +41,7 @@ impl Chats {
         }
     }
 
-    /// Says whether requests to the provider's own address need a key.
+    /// Says whether requests to the provider's own address require a key.
     #[must_use]
     pub fn needs_key(self) -> bool {
         self != Chats::Ollama
@@ -59,10 +59,10 @@ impl Chats {
     }
 }
 
-/// Has a model answer texts.
+/// A client that has a model answer texts.
 pub struct Chat {
     kind: Chats,
-    /// OpenAI itself takes the limit under another name than the servers that speak its form.
+    /// OpenAI itself names the token limit differently from servers that implement its API.
     is_openai_itself: bool,
     transport: Transport,
 }
@@ -72,15 +72,15 @@ pub struct Chat {
 pub struct Reply {
     /// Its text.
     pub text: String,
-    /// Whether it was cut off because it had too many tokens.
+    /// Whether it was truncated at the token limit.
     pub is_cut_off: bool,
 }
 
 impl Chat {
-    /// Prepares for a model.
+    /// Makes a client for a model.
     ///
     /// # Errors
-    /// When the address or the certificates cannot be used, or the provider needs a key.
+    /// The URL or the certificates are unusable, or the provider requires a key.
     pub fn new(kind: Chats, endpoint: Endpoint) -> Result<Self, SetUpError> {
         let (provider, url, path) = kind.provider();
         if endpoint.key.is_none() && endpoint.url.is_none() && kind.needs_key() {
@@ -97,7 +97,7 @@ impl Chat {
         })
     }
 
-    /// Who serves the model, in words.
+    /// The provider's name, for people.
     #[must_use]
     pub fn provider(&self) -> &'static str {
         self.transport.provider()
@@ -109,11 +109,11 @@ impl Chat {
         self.transport.model()
     }
 
-    /// Gives the model its instructions (`system`) and a text (`user`), and waits for its answer of
-    /// at most `max_tokens` tokens.
+    /// Sends the model its instructions (`system`) and a text (`user`), and waits for an answer of at most `max_tokens`
+    /// tokens.
     ///
     /// # Errors
-    /// When the request fails, or the model declines or answers nothing.
+    /// The request fails, or the model declines or returns an empty answer.
     pub async fn complete(
         &self,
         system: &str,
@@ -182,8 +182,8 @@ impl Chat {
     }
 }
 
-/// Guesses the tokens that a prompt and its answer need: a token has three bytes or more. Powers of
-/// two, for Ollama loads the model anew for each other window.
+/// Estimates the tokens that a prompt and its answer need, taking a token to have at least three bytes. Rounded up to a
+/// power of two, as Ollama reloads the model for each new window size.
 fn window(bytes: usize, max_tokens: u32) -> usize {
     let (least, most) = OLLAMA_WINDOW;
     let needed = bytes / 3 + usize::try_from(max_tokens).unwrap_or(most);
@@ -238,7 +238,7 @@ struct Message {
 
 impl Choice {
     fn parts(self) -> (String, String) {
-        // Some servers fill all that the interface has.
+        // Some servers set every field of the API, even if empty.
         let refusal = self.message.refusal.filter(|why| !why.is_empty());
         let ended = match refusal {
             Some(_) => "refusal".to_owned(),

@@ -1,4 +1,4 @@
-//! Opens connections, with TLS where the address asks for it.
+//! Opening connections, with TLS if the URL asks for it.
 
 use std::{
     future::Future,
@@ -25,7 +25,7 @@ use tower_service::Service;
 
 use crate::SetUpError;
 
-/// Connects to the one host of a client.
+/// Connects to a client's one host.
 #[derive(Clone)]
 pub(crate) struct Connector {
     tcp: HttpConnector,
@@ -34,15 +34,15 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// Prepares for an address: with `https` certificates are checked against the file's, or else
-    /// the system's.
+    /// Makes a connector for a URL. For `https`, certificates are checked against those in the file, or else the
+    /// system's.
     pub(crate) fn new(
         address: &Uri,
         authorities: Option<&Path>,
         timeout: Duration,
     ) -> Result<Self, SetUpError> {
         let mut tcp = HttpConnector::new();
-        // It connects for https too; the TLS is ours.
+        // The TCP connector also has to accept https URLs; TLS is added here.
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         let is_secure = address.scheme_str() == Some("https");

@@ -1,4 +1,4 @@
-//! Texts into vectors.
+//! Turning texts into vectors.
 
 use hyper::header::AUTHORIZATION;
 use serde::Deserialize;
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use crate::{ModelError, SetUpError, base::Base, endpoint::Endpoint, transport::Transport};
 
-/// Whose form of the request an embedding model speaks.
+/// Whose API an embedding model has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Embeddings {
-    /// OpenAI's, which most servers speak too.
+    /// OpenAI's, which most servers implement as well.
     OpenAi,
     /// Voyage's.
     Voyage,
@@ -17,7 +17,7 @@ pub enum Embeddings {
     Ollama,
 }
 
-/// What a vector is for; some models make other vectors for a question than for its answers.
+/// What a vector is for. Some models make different vectors for a query and for what it should find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// To search with.
@@ -26,12 +26,12 @@ pub enum Purpose {
     Document,
 }
 
-/// What is particular to a provider.
+/// The particulars of a provider.
 struct Provider {
     name: &'static str,
     url: &'static str,
     path: &'static str,
-    /// Texts of one request.
+    /// The maximum number of texts per request.
     batch: usize,
 }
 
@@ -59,14 +59,14 @@ impl Embeddings {
         }
     }
 
-    /// Says whether requests to the provider's own address need a key.
+    /// Says whether requests to the provider's own address require a key.
     #[must_use]
     pub fn needs_key(self) -> bool {
         self != Embeddings::Ollama
     }
 }
 
-/// Turns texts into vectors.
+/// A client that turns texts into vectors.
 pub struct Embedder {
     kind: Embeddings,
     batch: usize,
@@ -75,11 +75,11 @@ pub struct Embedder {
 }
 
 impl Embedder {
-    /// Prepares for a model. With `dimensions` the model is asked for vectors of so many, where it
-    /// can choose, and others are refused.
+    /// Makes a client for a model. With `dimensions`, the model is asked for vectors of that size if it has a choice,
+    /// and others are refused.
     ///
     /// # Errors
-    /// When the address or the certificates cannot be used, or the provider needs a key.
+    /// The URL or the certificates are unusable, or the provider requires a key.
     pub fn new(
         kind: Embeddings,
         endpoint: Endpoint,
@@ -104,7 +104,7 @@ impl Embedder {
         })
     }
 
-    /// Who serves the model, in words.
+    /// The provider's name, for people.
     #[must_use]
     pub fn provider(&self) -> &'static str {
         self.transport.provider()
@@ -116,11 +116,11 @@ impl Embedder {
         self.transport.model()
     }
 
-    /// Makes a vector of each text, in their order. Many texts go in several requests, each with the
-    /// limits of a call, one after the other.
+    /// Makes a vector for each text, in order. Many texts are split over several requests, sent one after the other,
+    /// each with the limits of a call.
     ///
     /// # Errors
-    /// When a request fails, or a vector is not what was asked for; no vector is given then.
+    /// A request fails, or a vector is not as requested; then no vectors are returned.
     pub async fn embed(
         &self,
         texts: &[&str],
@@ -169,7 +169,7 @@ impl Embedder {
         request
     }
 
-    /// Sorts vectors by the number of the text that they belong to.
+    /// Sorts vectors by the index of the text that they belong to.
     fn in_order(&self, listed: Listed, expected: usize) -> Result<Vec<Vec<f32>>, ModelError> {
         let mut vectors: Vec<Option<Vec<f32>>> = vec![None; expected];
         for item in listed.data {
@@ -207,7 +207,7 @@ impl Embedder {
     }
 }
 
-/// The answer of OpenAI and Voyage.
+/// The response of OpenAI and Voyage.
 #[derive(Deserialize)]
 struct Listed {
     data: Vec<Item>,

@@ -1,10 +1,10 @@
-//! Where a model is and what a call of it may use up.
+//! Where a model is, and how much a call to it may use.
 
 use std::{path::PathBuf, time::Duration};
 
 use crate::Key;
 
-/// A model, where it is served, and what a call may use up.
+/// A model, where it is served, and how much a call to it may use.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     pub(crate) model: String,
@@ -14,27 +14,27 @@ pub struct Endpoint {
     pub(crate) limits: Limits,
 }
 
-/// What one call may use up.
+/// How much one call may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Time for the whole call: all attempts, and the waits between them.
+    /// Time for the whole call: all attempts and the waits between them.
     pub timeout: Duration,
-    /// Time for opening a connection, with its TLS.
+    /// Time to open a connection, including TLS.
     pub connect_timeout: Duration,
-    /// Bytes of one answer.
+    /// The maximum size of a response in bytes.
     pub answer_bytes: usize,
-    /// How often a call is tried again when the server is busy, fails or cannot be reached.
+    /// How often a call is retried when the server is busy, fails or cannot be reached.
     pub retries: u32,
-    /// The first wait between two attempts, when the server asks for none; it doubles.
+    /// The first wait between two attempts if the server does not ask for one; it then doubles.
     pub first_wait: Duration,
-    /// The longest wait between two attempts; a server that asks for more is not waited for.
+    /// The longest wait between two attempts. If a server asks for more, the call gives up.
     pub longest_wait: Duration,
-    /// How long an unused connection is kept.
+    /// How long an idle connection is kept.
     pub idle_timeout: Duration,
 }
 
 impl Default for Limits {
-    /// 30 s in all, 5 s to connect, 16 MiB, 2 more attempts, waits from 250 ms to 10 s, 60 s idle.
+    /// 30 s in total, 5 s to connect, 16 MiB per response, 2 retries, waits from 250 ms to 10 s, 60 s idle.
     fn default() -> Self {
         Limits {
             timeout: Duration::from_secs(30),
@@ -49,7 +49,7 @@ impl Default for Limits {
 }
 
 impl Endpoint {
-    /// Names a model; it is asked for at its provider's own address, without a key.
+    /// Names a model, to be called at its provider's own address, without a key.
     #[must_use]
     pub fn new(model: impl Into<String>) -> Self {
         Endpoint {
@@ -61,8 +61,7 @@ impl Endpoint {
         }
     }
 
-    /// Asks at another address: the part of the URL before what the provider's interface adds, as
-    /// `https://models.example.com/v1`.
+    /// Sets another URL: the part before what the provider's API appends, such as `https://models.example.com/v1`.
     #[must_use]
     pub fn with_url(self, url: impl Into<String>) -> Self {
         Endpoint {
@@ -71,7 +70,7 @@ impl Endpoint {
         }
     }
 
-    /// Shows the server a key.
+    /// Sets the key to send.
     #[must_use]
     pub fn with_key(self, key: Key) -> Self {
         Endpoint {
@@ -89,7 +88,7 @@ impl Endpoint {
         }
     }
 
-    /// Sets what a call may use up.
+    /// Sets how much a call may use.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Endpoint { limits, ..self }

@@ -1,4 +1,4 @@
-//! Why a model gave nothing. No message holds a key.
+//! Why a model call failed. No message holds a key.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use crate::key::KeyError;
 /// Why a client cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetUpError {
-    /// The address is not one.
+    /// The URL is unusable.
     #[error("the URL cannot be used: {reason}")]
     Url {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The provider takes no request without a key.
+    /// The provider requires a key.
     #[error("{provider} asks for a key and there is none")]
     NoKey {
-        /// Who asks.
+        /// The provider.
         provider: &'static str,
     },
-    /// The key is none.
+    /// The key is invalid.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// There is nothing to trust.
+    /// There are no certificates to trust.
     #[error(transparent)]
     Untrusted(#[from] authorities::Untrusted),
     /// rustls refused the settings.
@@ -30,133 +30,133 @@ pub enum SetUpError {
     Tls(#[from] rustls::Error),
 }
 
-/// Why a call gave nothing.
+/// Why a call failed.
 ///
-/// Its text is for whoever asked, and names the fix where there is one. Hosts, and what a server says
-/// of its customer's account when it is busy, are for the operator's log: they are in `Debug` alone.
+/// Its text is for the person who asked, and names the fix where there is one. Hosts, and what a busy or failed server
+/// says (perhaps about its customer's account), are for the operator's log: they appear only in `Debug`.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// No connection, or it was lost before the answer was whole.
+    /// There was no connection, or it was lost before the response was complete.
     #[error("{provider} cannot be reached: {reason}")]
     Unreachable {
-        /// Who was called.
+        /// The provider.
         provider: &'static str,
         /// Host and port.
         host: String,
-        /// Why, without a host.
+        /// The reason, without a host.
         reason: String,
-        /// What was found, with the hosts that a certificate is for.
+        /// The full cause, including the hosts that a certificate is for.
         cause: String,
     },
     /// All attempts together took too long.
     #[error("{provider} did not answer within {} ms", .after.as_millis())]
     TimedOut {
-        /// Who was called.
+        /// The provider.
         provider: &'static str,
         /// How long the call waited.
         after: Duration,
     },
-    /// The server does not take the key (401, 403).
+    /// The server refused the key (401, 403).
     #[error(
         "{provider} refused the key (HTTP {status}); the operator must give one that may use the model {model}"
     )]
     KeyRefused {
-        /// Who was called.
+        /// The provider.
         provider: &'static str,
         /// 401 or 403.
         status: u16,
-        /// The model that was asked for.
+        /// The requested model.
         model: String,
     },
     /// The server has no such model or path (404).
     #[error("{provider} does not know the model {model}, or its URL is wrong (HTTP 404){message}")]
     Unknown {
-        /// Who was called.
+        /// The provider.
         provider: &'static str,
-        /// The model that was asked for.
+        /// The requested model.
         model: String,
-        /// What it said, behind a colon; may be empty.
+        /// What the server said, preceded by a colon; may be empty.
         message: String,
     },
-    /// The server takes no more requests for now (429, 529).
+    /// The server accepts no more requests for now (429, 529).
     #[error("{provider} takes no more requests for now (HTTP {status}{}); try again later", asked(.wait))]
     Busy {
-        /// Who was called.
+        /// The provider.
         provider: &'static str,
         /// The HTTP status.
         status: u16,
-        /// How long it asked to wait, if it did.
+        /// How long the server asked to wait, if it did.
         wait: Option<Duration>,
-        /// What it said, behind a colon; may be empty.
+        /// What the server said, preceded by a colon; may be empty.
         message: String,
     },
     /// The server failed (5xx).
     #[error("{provider} failed (HTTP {status})")]
     Failed {
-        /// Who was called.
+        /// The provider.
         provider: &'static str,
         /// The HTTP status.
         status: u16,
-        /// What it said, behind a colon; may be empty.
+        /// What the server said, preceded by a colon; may be empty.
         message: String,
     },
-    /// The server did not take the request (4xx).
+    /// The server refused the request (4xx).
     #[error("{provider} refused the request (HTTP {status}){message}")]
     Refused {
-        /// Who was called.
+        /// The provider.
         provider: &'static str,
         /// The HTTP status.
         status: u16,
-        /// What it said, behind a colon; may be empty.
+        /// What the server said, preceded by a colon; may be empty.
         message: String,
     },
-    /// The server pointed elsewhere (3xx), where the key must not go.
+    /// The server redirected elsewhere (3xx), where the key must not go.
     #[error(
         "{provider} redirects to another address (HTTP {status}), which is not followed; configure that URL itself"
     )]
     Redirected {
-        /// Who was called.
+        /// The provider.
         provider: &'static str,
         /// The HTTP status.
         status: u16,
     },
-    /// The answer is larger than it may be.
+    /// The response is larger than allowed.
     #[error("the answer of {provider} has more than {limit} bytes")]
     TooLarge {
-        /// Who was called.
+        /// The provider.
         provider: &'static str,
-        /// Bytes that it may have.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// The answer is not JSON: something else listens there.
+    /// The response is not JSON: something else may be listening there.
     #[error("{provider} answered with {found} and not with JSON; is its URL right?")]
     NotJson {
-        /// Who was called.
+        /// The provider.
         provider: &'static str,
         /// The content type.
         found: String,
     },
-    /// The answer is JSON of another form.
+    /// The response is JSON of an unexpected form.
     #[error("the answer of {provider} is not what its interface promises: {reason}")]
     Unreadable {
-        /// Who was called.
+        /// The provider.
         provider: &'static str,
         /// What is wrong.
         reason: String,
     },
-    /// A vector has another number of dimensions than was configured.
+    /// A vector does not have the configured number of dimensions.
     #[error(
         "the model {model} gave a vector of {found} dimensions where {expected} are configured; correct the number, or the model"
     )]
     Dimensions {
         /// The model.
         model: String,
-        /// Dimensions that were configured.
+        /// The configured number of dimensions.
         expected: usize,
-        /// Dimensions that came.
+        /// The number of dimensions received.
         found: usize,
     },
-    /// The model would not answer.
+    /// The model declined to answer.
     #[error("the model {model} declined to answer")]
     Declined {
         /// The model.

@@ -1,30 +1,30 @@
-//! The key that a model's server asks for.
+//! The API key that a model's server requires.
 
 use std::fmt;
 
 use hyper::header::HeaderValue;
 use zeroize::Zeroizing;
 
-/// A key; never shown, wiped when dropped.
+/// A key. Never shown; wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(Zeroizing<String>);
 
-/// Why a text is no key. It never holds the text.
+/// Why a text is not a key. It never holds the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// There is nothing but blanks.
+    /// It is empty or blank.
     #[error("the key is empty")]
     Empty,
-    /// It has characters that no HTTP header takes.
+    /// It has characters that an HTTP header cannot hold.
     #[error("the key has characters that a key cannot have, such as a line break")]
     NotAKey,
 }
 
 impl Key {
-    /// Takes a key, without the blanks around it: files end with a line break.
+    /// Makes a key, trimming surrounding white space: files end with a line break.
     ///
     /// # Errors
-    /// When nothing is left, or something that cannot be sent.
+    /// Nothing is left, or the rest cannot be sent in a header.
     pub fn new(text: &str) -> Result<Self, KeyError> {
         let text = text.trim();
         if text.is_empty() {
@@ -36,7 +36,8 @@ impl Key {
         Ok(Key(Zeroizing::new(text.to_owned())))
     }
 
-    /// Writes the key behind a scheme, as `Bearer`, marked so that hyper shows it in no log.
+    /// Returns the key as a header value after `before`, such as a scheme, marked as sensitive so that hyper does not
+    /// log it.
     pub(crate) fn header(&self, before: &str) -> HeaderValue {
         let text = Zeroizing::new(format!("{before}{}", self.0.as_str()));
         let mut value =
@@ -45,7 +46,7 @@ impl Key {
         value
     }
 
-    /// Takes the key out of a text that a server wrote.
+    /// Removes the key from a text that a server wrote.
     pub(crate) fn censor(&self, text: &str) -> String {
         text.replace(self.0.as_str(), "(the key)")
     }

@@ -1,10 +1,10 @@
-//! Asks models for embeddings and for text, over HTTP.
+//! Calls models for embeddings and for text over HTTP.
 //!
-//! [`Embedder`] turns texts into vectors (OpenAI's form of the request, which many servers speak,
-//! Voyage, Ollama); [`Chat`] has a model answer a text (Anthropic, OpenAI's form, Ollama). Both keep
-//! their connections, and each call has a limit for everything: time for all attempts together, time
-//! to connect, bytes of an answer, attempts, the longest wait that a server may ask for. Redirects
-//! are not followed: a key goes to the host that was configured and to no other.
+//! [`Embedder`] turns texts into vectors (Voyage, Ollama, and OpenAI's API, which many servers implement); [`Chat`] has
+//! a model answer a text (Anthropic, Ollama, OpenAI's API). Both keep their connections open, and everything in a call
+//! is limited: the time for all attempts together, the time to connect, the size of a response, the number of attempts,
+//! and the longest wait that a server may ask for. Redirects are not followed: a key is sent to the configured host and
+//! to no other.
 //!
 //! ```no_run
 //! use model_client::{Embedder, Embeddings, Endpoint, Key, Purpose};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::Limits;
 
-/// The attempts of one call that are left.
+/// The remaining attempts of one call.
 pub(crate) struct Patience {
     limits: Limits,
     tried: u32,
@@ -15,8 +15,7 @@ impl Patience {
         Patience { limits, tried: 0 }
     }
 
-    /// Says how long to wait for the next attempt, given what the server asked for; nothing when
-    /// there is none.
+    /// Returns how long to wait before the next attempt, given what the server asked for; `None` to give up.
     pub(crate) fn next(&mut self, asked: Option<Duration>) -> Option<Duration> {
         if self.tried >= self.limits.retries {
             return None;
@@ -34,8 +33,8 @@ impl Patience {
     }
 }
 
-/// Reads `Retry-After` in its form of seconds (RFC 9110, section 10.2.3), which is what models'
-/// servers send. A date is left to our own waits.
+/// Parses `Retry-After` in seconds (RFC 9110, section 10.2.3), as models' servers send it. For a date, our own waits
+/// apply.
 pub(crate) fn asked(header: &str) -> Option<Duration> {
     let seconds: f64 = header.trim().parse().ok()?;
     Duration::try_from_secs_f64(seconds).ok()

@@ -1,4 +1,4 @@
-//! One POST of JSON and its answer, within limits.
+//! One POST of JSON and its response, within limits.
 
 use std::{io, time::Duration};
 
@@ -24,16 +24,16 @@ use crate::{
     patience::{self, Patience},
 };
 
-/// Connections that are kept while nobody uses them; more are opened where more calls run.
+/// How many idle connections are kept; more are opened when more calls run.
 const KEPT_CONNECTIONS: usize = 8;
 
-/// The longest part of what a server said that is passed on, in characters.
+/// How much of a server's message is passed on, in characters.
 const LONGEST_MESSAGE: usize = 300;
 
-/// An error's answer is read up to this many bytes; what matters stands at its beginning.
+/// How many bytes of an error response are read; what matters is at its beginning.
 const ERROR_BYTES: usize = 64 << 10;
 
-/// Sends requests for one model to one address.
+/// Sends requests for one model to one URL.
 pub(crate) struct Transport {
     provider: &'static str,
     model: String,
@@ -44,7 +44,7 @@ pub(crate) struct Transport {
     client: Client<Connector, Full<Bytes>>,
 }
 
-/// How an attempt failed, and whether another one may go better.
+/// How an attempt failed, and whether a retry may help.
 struct Failure {
     error: ModelError,
     is_passing: bool,
@@ -95,8 +95,8 @@ impl Transport {
         &self.model
     }
 
-    /// Sends a request and reads its answer, again where that may help. Dropping the future closes
-    /// the connection that it uses.
+    /// Sends a request and reads its response, with retries where they may help. Dropping the future closes the
+    /// connection in use.
     pub(crate) async fn post<T: DeserializeOwned>(&self, body: &Value) -> Result<T, ModelError> {
         let body = Bytes::from(body.to_string());
         let answered = tokio::time::timeout(self.limits.timeout, self.persist(body)).await;
@@ -104,7 +104,7 @@ impl Transport {
             provider: self.provider,
             after: self.limits.timeout,
         })??;
-        // The message of serde_json tells what is wrong and where, and quotes no more than a word.
+        // serde_json's message says what is wrong and where, and quotes no more than a word.
         serde_json::from_slice(&text)
             .map_err(|error| self.unreadable(self.clean(&error.to_string())))
     }
@@ -177,7 +177,7 @@ impl Transport {
         }
     }
 
-    /// Sorts an answer that is no success.
+    /// Classifies an unsuccessful response.
     async fn refusal(&self, response: Response<Incoming>) -> Failure {
         let status = response.status();
         let header = response.headers().get(RETRY_AFTER);
@@ -226,8 +226,8 @@ impl Transport {
         }
     }
 
-    /// Finds what a server says about an error, in the forms of all providers: `error.message`, or
-    /// `error`, `detail` or `message` as a text.
+    /// Extracts a server's error message in the forms of all providers: `error.message`, or `error`, `detail` or
+    /// `message` as a text.
     fn message(&self, body: &[u8]) -> String {
         let Ok(tree) = serde_json::from_slice::<Value>(body) else {
             return String::new();
@@ -240,7 +240,7 @@ impl Transport {
         said.map_or_else(String::new, |text| format!(": {}", self.clean(text)))
     }
 
-    /// Makes a server's text fit to be shown: one short line, without the key.
+    /// Makes a server's text fit for display: one short line, without the key.
     fn clean(&self, text: &str) -> String {
         let text = match &self.key {
             Some(key) => key.censor(text),
@@ -259,7 +259,7 @@ impl Transport {
     }
 
     fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> Failure {
-        // The outer ones only say that something went wrong.
+        // The outer errors only say that something went wrong.
         let mut innermost = error;
         while let Some(source) = innermost.source() {
             innermost = source;
@@ -279,9 +279,9 @@ impl Transport {
     }
 }
 
-/// Says in other words what rustls says with the hosts in it: the one that was called and those of the certificate.
+/// Rewords rustls's errors that name hosts: the one that was called and those of the certificate.
 fn without_hosts(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
-    // tokio-rustls puts it into one of these, which shows it as its own text.
+    // tokio-rustls wraps the error in an `io::Error`, which displays it as its own text.
     let inside = error.downcast_ref::<io::Error>()?.get_ref()?;
     match inside.downcast_ref::<rustls::Error>()? {
         rustls::Error::InvalidCertificate(

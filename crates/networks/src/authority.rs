@@ -1,6 +1,6 @@
-//! Hosts as requests and addresses of web pages name them (RFC 3986, section 3.2).
+//! Hosts as requests and URLs name them (RFC 3986, section 3.2).
 
-/// A host name or address, without a trailing dot, and the port if one is given.
+/// A host name or address, without a trailing dot, and its port, if given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority<'a> {
     /// The name or IPv4 address, or an IPv6 address in brackets.
@@ -10,7 +10,7 @@ pub struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// Reads `name` or `name:port`, if it is that.
+    /// Parses `name` or `name:port`; `None` if it is neither.
     ///
     /// ```
     /// use networks::Authority;
@@ -39,7 +39,8 @@ impl<'a> Authority<'a> {
         (!name.is_empty() && name.bytes().all(usable)).then_some(Self { name, port })
     }
 
-    /// Reads the host of a web page's origin, `https://name` or `https://name:port` (RFC 6454, section 6.2), if it is that.
+    /// Parses the host of a web page's origin, `https://name` or `https://name:port` (RFC 6454, section 6.2); `None` if
+    /// it is not an origin.
     #[must_use]
     pub fn of_origin(origin: &'a str) -> Option<Self> {
         let schemes = ["https://", "http://"];
@@ -49,7 +50,7 @@ impl<'a> Authority<'a> {
         Self::parse(hosts.next()?)
     }
 
-    /// Says whether the name is this one.
+    /// Says whether this is the name.
     #[must_use]
     pub fn is_called(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)

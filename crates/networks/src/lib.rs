@@ -1,4 +1,4 @@
-//! Networks of addresses, as `10.0.0.0/8` (RFC 4632, RFC 4291), and hosts with their ports.
+//! IP networks such as `10.0.0.0/8` (RFC 4632, RFC 4291), and hosts with their ports.
 
 mod authority;
 
@@ -6,7 +6,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 pub use authority::Authority;
 
-/// The addresses that begin with the same bits.
+/// The addresses that share a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -17,23 +17,23 @@ pub struct Network {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Networks(Box<[Network]>);
 
-/// A text is no network.
+/// A text is not a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a network is an address, or one with a prefix length and no bits beyond it, such as 10.0.0.0/8"
 )]
 pub struct InvalidNetwork;
 
-/// Why a list is none of networks; entries are counted from 1, and none is repeated.
+/// Why a list of networks is invalid. Entries are counted from 1, and their text is not repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidNetworks {
-    /// Nothing stands in it.
+    /// It has no entries.
     #[error("the list is empty")]
     Empty,
-    /// It is longer than [`Networks::MAX`].
+    /// It has more than [`Networks::MAX`] entries.
     #[error("the list has more than {} entries", Networks::MAX)]
     Long,
-    /// This entry is no network.
+    /// This entry is not a network.
     #[error("entry {0} is none")]
     None(usize),
     /// This entry is the same network as an earlier one.
@@ -42,7 +42,8 @@ pub enum InvalidNetworks {
 }
 
 impl Network {
-    /// Says whether an address is in the network. An IPv4 address that came through an IPv6 socket counts as itself.
+    /// Says whether an address is in the network. An IPv4 address that came through an IPv6 socket (`::ffff:a.b.c.d`)
+    /// counts as IPv4.
     ///
     /// ```
     /// use networks::Network;
@@ -60,7 +61,7 @@ impl Network {
             && masked(address, self.prefix) == bits(self.address)
     }
 
-    /// Gives how many bits its addresses share; with none it is every address of its family.
+    /// Returns the prefix length: how many bits its addresses share. With 0 it is every address of its family.
     #[must_use]
     pub fn prefix(&self) -> u8 {
         self.prefix
@@ -80,7 +81,7 @@ impl FromStr for Network {
             None => (text, None),
         };
         let address: IpAddr = address.parse().map_err(|_| InvalidNetwork)?;
-        // One way to write a network: an address of IPv4 inside IPv6 would never be met.
+        // IPv4-mapped IPv6 addresses are refused, since checked addresses are converted to IPv4 and would never match.
         if address.to_canonical() != address {
             return Err(InvalidNetwork);
         }
@@ -111,7 +112,7 @@ fn width(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-/// The bits of an address, those of IPv4 at the low end.
+/// The bits of an address; those of IPv4 are at the low end.
 fn bits(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => u128::from(address.to_bits()),
@@ -126,13 +127,13 @@ fn masked(address: IpAddr, prefix: u8) -> u128 {
 }
 
 impl Networks {
-    /// The most networks that a list may have.
+    /// The maximum number of networks in a list.
     pub const MAX: usize = 1_000;
 
     /// Reads networks.
     ///
     /// # Errors
-    /// There is none, there are too many, one stands there twice, or one is none.
+    /// The list is empty, is too long, has a duplicate, or has an entry that is not a network.
     ///
     /// ```
     /// use networks::{InvalidNetworks, Networks};
@@ -145,7 +146,7 @@ impl Networks {
     /// ```
     pub fn read<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidNetworks> {
         let texts = texts.into_iter();
-        // Most lists are told how long they are, and then take no more room than they need.
+        // Most iterators know their length, so the list takes no more memory than needed.
         let mut list = Vec::with_capacity(texts.size_hint().0.min(Self::MAX));
         for (entry, text) in (1..).zip(texts) {
             let network = text.parse().map_err(|_| InvalidNetworks::None(entry))?;
@@ -169,7 +170,7 @@ impl Networks {
         self.0.iter().any(|network| network.contains(address))
     }
 
-    /// Goes through the networks.
+    /// Iterates over the networks.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Network> {
         self.0.iter()
     }
@@ -182,7 +183,7 @@ impl Networks {
     }
 }
 
-/// Writes the networks with commas between them.
+/// Writes the networks, separated by commas.
 impl fmt::Display for Networks {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let texts: Vec<String> = self.iter().map(ToString::to_string).collect();
