@@ -6,15 +6,15 @@ use std::process::Command;
 
 use crate::StartError;
 
-/// Who runs the server when the owner is root; PostgreSQL refuses to be run by root.
+/// The accounts to run the server as if the owner is root, as PostgreSQL refuses to run as root.
 const STAND_INS: [&str; 2] = ["postgres", "nobody"];
 
 /// The account that PostgreSQL's programs run as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Account {
-    /// The one that this process has.
+    /// The account of this process.
     Own,
-    /// Another one, because this process is root's.
+    /// Another account, because this process runs as root.
     StandIn { name: String, uid: u32, gid: u32 },
 }
 
@@ -28,14 +28,14 @@ impl Account {
         stand_in(&passwd).ok_or(StartError::NoAccount)
     }
 
-    /// Makes the command run as this account, without any group of the caller's.
+    /// Makes the command run as this account, without any of the caller's groups.
     pub(crate) fn apply(&self, command: &mut Command) {
         if let Self::StandIn { uid, gid, .. } = self {
             command.uid(*uid).gid(*gid);
         }
     }
 
-    /// Hands a file or folder of this name, which this process has open, to the account.
+    /// Gives the account ownership of an open file or folder; `path` is its name.
     pub(crate) fn give(&self, file: &File, path: &Path) -> Result<(), StartError> {
         let Self::StandIn { uid, gid, .. } = self else {
             return Ok(());
@@ -43,7 +43,7 @@ impl Account {
         fchown(file, Some(*uid), Some(*gid)).map_err(StartError::file("change the owner of", path))
     }
 
-    /// Checks that the account can walk down to `path`, so that the refusal names the folder that stops it.
+    /// Checks that the account can reach `path`, so that the error names the folder that prevents it.
     pub(crate) fn check_reach(&self, path: &Path) -> Result<(), StartError> {
         let Self::StandIn { name, uid, gid } = self else {
             return Ok(());

@@ -18,18 +18,18 @@ use crate::settings::{IdentityFiles, Place, settings};
 use crate::supervised::{Signal, Supervised};
 use crate::{StartError, orphan};
 
-/// How long a server gets to end its sessions and write its data before it is told to end at once.
+/// How long a server gets to end its sessions and write its data before it is shut down immediately.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// How often another free port is tried when somebody took the one that had just been free.
+/// How many ports are tried if another program takes the one that was just free.
 const PORT_ATTEMPTS: usize = 5;
 
-/// Whether the data outlives a crash and the guard.
+/// Whether the data survives a crash and the guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
     /// Committed data survives power loss; the folder stays.
     Durable,
-    /// Nothing is flushed to disk, and the folder is removed with the guard: for tests.
+    /// For tests: nothing is flushed to disk, and the folder is removed with the guard.
     Throwaway,
 }
 
@@ -38,11 +38,11 @@ pub enum Storage {
 pub enum Network {
     /// Nowhere.
     SocketOnly,
-    /// On a free TCP port of 127.0.0.1, where a password is asked for.
+    /// On a free TCP port of 127.0.0.1, with password authentication.
     Loopback,
 }
 
-/// What the server shows to clients that ask for TLS, in PEM.
+/// The server's TLS identity, in PEM.
 #[derive(Clone)]
 pub struct Identity {
     /// The certificate, followed by its chain.
@@ -57,31 +57,31 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-/// Says which cluster to start, and how.
+/// Which cluster to start, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The programs to run.
     pub programs: Programs,
-    /// The folder that holds everything; made when it is missing, with mode 0700.
+    /// The folder that holds everything; created with mode 0700 if missing.
     pub folder: PathBuf,
-    /// Whether data outlives a crash and the guard.
+    /// Whether the data survives a crash and the guard.
     pub storage: Storage,
-    /// Whether data that is there is removed first.
+    /// Whether existing data is removed first.
     pub reset: bool,
-    /// The role that owns the cluster; taken when the cluster is made.
+    /// The role that owns the cluster; used only when the cluster is created.
     pub superuser: String,
     /// Where the server listens besides its Unix socket.
     pub network: Network,
     /// Turns TLS on for TCP connections.
     pub tls: Option<Identity>,
-    /// Further settings, such as `("max_connections", "200")`; they win over this crate's own.
+    /// Further settings, such as `("max_connections", "200")`; they override this crate's own.
     pub settings: Vec<(String, String)>,
-    /// How long a start, crash recovery included, may take.
+    /// How long a start may take, including crash recovery.
     pub start_limit: Duration,
 }
 
 impl Options {
-    /// A cluster whose data stays.
+    /// Options for a cluster whose data stays.
     pub fn durable(programs: Programs, folder: impl Into<PathBuf>) -> Self {
         Self {
             programs,
@@ -96,11 +96,13 @@ impl Options {
         }
     }
 
-    /// A cluster for all tests of a program, whose guard nobody drops: as [`Options::throwaway`] in a new folder of
-    /// `/tmp`, whose name begins with `prefix`. What ended programs left under that prefix is removed first.
+    /// Options for a cluster shared by all tests of a program, whose guard nobody drops: like [`Options::throwaway`],
+    /// in a new folder in `/tmp` whose name begins with `prefix`. Folders with that prefix left by programs that have
+    /// ended are removed first.
     pub fn for_tests(programs: Programs, prefix: &str) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
-        // Not in the folder of the build: as root, PostgreSQL runs as another user, who may not reach that.
+        // Not in the build folder: if this runs as root, PostgreSQL runs as another user, who may not be able to reach
+        // it.
         let parent = Path::new("/tmp");
         sweep(parent, prefix);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -113,7 +115,7 @@ impl Options {
         Self::throwaway(programs, parent.join(name))
     }
 
-    /// A cluster for tests: fast, unsafe against crashes, gone with its guard.
+    /// Options for a test cluster: fast, not crash-safe, removed with its guard.
     pub fn throwaway(programs: Programs, folder: impl Into<PathBuf>) -> Self {
         Self {
             storage: Storage::Throwaway,
@@ -129,7 +131,7 @@ impl Options {
     }
 }
 
-/// A running cluster. Dropping it stops the server, within five seconds in an orderly way, else at once.
+/// A running cluster. Dropping it stops the server, in an orderly way within five seconds, else immediately.
 #[derive(Debug)]
 pub struct Cluster {
     options: Options,
@@ -141,11 +143,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes the cluster where there is none, starts it and returns when it lets clients in. Blocks: about a
-    /// second the first time, a tenth of one later, longer after a crash.
+    /// Creates the cluster if there is none, starts it and returns once it accepts clients. Blocks for about a second
+    /// the first time, a tenth of a second later on, longer after a crash.
     ///
     /// # Errors
-    /// When the folder is held by another process or cannot be used, or when `initdb` or the server fail.
+    /// The folder is held by another process or unusable, or `initdb` or the server fails.
     pub fn start(options: Options) -> Result<Self, StartError> {
         let account = Account::for_this_process()?;
         let folder = Folder::hold(&options.folder, &account)?;
@@ -183,12 +185,12 @@ impl Cluster {
         }
     }
 
-    /// The folder of the Unix socket; only this process's user (and the server's) may enter it.
+    /// The folder of the Unix socket. Only this process's user (and the server's) may enter it.
     pub fn socket_dir(&self) -> &Path {
         &self.socket_dir
     }
 
-    /// The number in the socket's name, and the TCP port with [`Network::Loopback`].
+    /// The number in the socket's name, which is also the TCP port with [`Network::Loopback`].
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -198,12 +200,12 @@ impl Cluster {
         &self.options.superuser
     }
 
-    /// The server's log of the present run.
+    /// The server's log of the current run.
     pub fn log_path(&self) -> PathBuf {
         self.folder.log()
     }
 
-    /// Stops the server and lets go of the folder.
+    /// Stops the server and releases the folder.
     pub fn stop(self) {
         drop(self);
     }
@@ -225,7 +227,7 @@ impl Cluster {
     /// Starts the server again, on the same socket and port.
     ///
     /// # Errors
-    /// When the server does not start.
+    /// The server does not start.
     pub fn resume(&mut self) -> Result<(), StartError> {
         self.halt();
         orphan::settle(&self.folder.data(self.options.programs.major()))?;
@@ -238,8 +240,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Polls with connections until one is let in, the server has ended, or time is up. A server that is not
-    /// ready in time is interrupted when its guard goes.
+    /// Tries connections until one is accepted, the server has ended, or time is up. A server that is not ready in time
+    /// is interrupted when its guard is dropped.
     fn await_ready(&self, server: &mut Supervised) -> Result<(), StartError> {
         let limit = self.options.start_limit;
         let deadline = Instant::now() + limit;
@@ -281,7 +283,8 @@ impl Cluster {
         Ok(arguments)
     }
 
-    /// Writes the TLS identity where the server can read it; PostgreSQL wants the key to be its own, mode 0600.
+    /// Writes the TLS identity where the server can read it. PostgreSQL requires that it owns the key and that the mode
+    /// is 0600.
     fn identity_files(&self) -> Result<Option<IdentityFiles>, StartError> {
         let Some(identity) = &self.options.tls else {
             return Ok(None);
@@ -305,13 +308,13 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.halt();
         if self.options.storage == Storage::Throwaway {
-            // What cannot be removed now is taken by the next sweep.
+            // What cannot be removed now is removed by the next sweep.
             let _ = fs::remove_dir_all(self.folder.path());
         }
     }
 }
 
-/// The port must be free, but only the server's own start decides: it fails when another was quicker.
+/// Picks a port that is free now. Another program may still take it before the server does; then the start fails.
 fn choose_port(network: Network) -> Result<u16, StartError> {
     const SOCKET_ONLY: u16 = 5432;
     match network {

@@ -1,13 +1,13 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where and as whom to connect, as plain data. Its `Display` is a connection string that libpq and
-/// tokio-postgres parse; there is no password in it, because the folder's mode is what guards the socket.
+/// Where and as which role to connect, as plain data. Its `Display` is a connection string that libpq and
+/// tokio-postgres can parse. It has no password, because the folder's mode protects the socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// The folder of the Unix socket.
     pub socket_dir: PathBuf,
-    /// The number in the socket's name, and the TCP port on 127.0.0.1 where one was asked for.
+    /// The number in the socket's name, which is also the TCP port on 127.0.0.1 if one was requested.
     pub port: u16,
     /// The role.
     pub user: String,
@@ -28,7 +28,7 @@ impl fmt::Display for Connection {
     }
 }
 
-/// Quotes a value where the connection string's grammar needs it.
+/// Quotes a value if the connection string's grammar requires it.
 fn quoted(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     if !value.is_empty() && value.chars().all(plain) {

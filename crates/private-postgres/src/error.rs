@@ -3,39 +3,39 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// Says why a cluster could not be started; where there is a fix, the message names it.
+/// Why a cluster could not be started. Where there is a fix, the message names it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A file or folder could not be made, read or changed.
+    /// A file or folder could not be created, read or changed.
     #[error("failed to {action} {path}", path = path.display())]
     File {
         /// What was being done, as a verb: "create", "read".
         action: &'static str,
-        /// What it was done to.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system answered.
+        /// The system's error.
         source: io::Error,
     },
-    /// Another living process holds the folder.
+    /// Another running process holds the folder.
     #[error(
         "{path} is in use by another server ({owner}): stop that one, or choose another folder",
         path = folder.display()
     )]
     InUse {
-        /// The folder that is held.
+        /// The folder.
         folder: PathBuf,
-        /// The holder as it wrote itself down, `pid 123`.
+        /// The holder as it identified itself, `pid 123`.
         owner: String,
     },
-    /// The socket's path does not fit into the 107 bytes that the system allows.
+    /// The socket's path exceeds the 107 bytes that the system allows.
     #[error(
         "the socket path {path} has {length} bytes, the system allows {limit}: choose a shorter folder",
         path = path.display(),
         limit = crate::folder::SOCKET_PATH_LIMIT
     )]
     SocketPath {
-        /// The path that was meant.
+        /// The path.
         path: PathBuf,
         /// Its length in bytes.
         length: usize,
@@ -53,7 +53,7 @@ pub enum StartError {
         path = path.display()
     )]
     Unreachable {
-        /// The folder that stops it.
+        /// The folder that it cannot enter.
         path: PathBuf,
         /// The account that will run the server.
         account: String,
@@ -63,57 +63,57 @@ pub enum StartError {
     Spawn {
         /// The program.
         program: PathBuf,
-        /// A known cause and its fix, beginning with a colon, or nothing.
+        /// A known cause and its fix, preceded by a colon, or empty.
         hint: &'static str,
-        /// What the system answered.
+        /// The system's error.
         source: io::Error,
     },
-    /// `initdb` gave up.
+    /// `initdb` failed.
     #[error("initdb failed ({status}){hint}\n{output}")]
     Initialize {
         /// How it ended.
         status: ExitStatus,
-        /// A known cause and its fix, beginning with a colon, or nothing.
+        /// A known cause and its fix, preceded by a colon, or empty.
         hint: &'static str,
         /// The end of what it printed.
         output: String,
     },
-    /// The server ended before it took connections.
+    /// The server ended before it accepted connections.
     #[error("PostgreSQL ended at its start ({status}){hint}\n{log}")]
     Ended {
         /// How it ended.
         status: ExitStatus,
-        /// A known cause and its fix, beginning with a colon, or nothing.
+        /// A known cause and its fix, preceded by a colon, or empty.
         hint: &'static str,
         /// The end of its log.
         log: String,
     },
-    /// The server did not take connections in time.
+    /// The server did not accept connections in time.
     #[error("PostgreSQL took no connection within {limit:?} ({last}); its log ends with\n{log}")]
     NotReady {
-        /// How long it was waited for.
+        /// How long it was given.
         limit: Duration,
         /// Why the last attempt failed.
         last: String,
         /// The end of its log.
         log: String,
     },
-    /// A server that an earlier owner left behind does not stop.
+    /// A server left behind by an earlier owner does not stop.
     #[error(
         "a PostgreSQL of an earlier run (pid {pid}) still runs on this folder and does not stop: end it with `kill -QUIT {pid}`"
     )]
     OrphanStays {
-        /// Its process.
+        /// Its process ID.
         pid: u32,
     },
-    /// The pid file of an earlier server names a living process, of which the system does not tell what it is.
+    /// The pid file of an earlier server names a running process, and the system does not reveal what it is.
     #[error(
         "{file} names the process {pid}, which lives, and the system does not tell whether it is a PostgreSQL of an \
          earlier run: if it is, end it with `kill -INT {pid}`, else remove that file",
         file = file.display()
     )]
     MayRun {
-        /// The process.
+        /// The process ID.
         pid: u32,
         /// The file that names it.
         file: PathBuf,
@@ -121,7 +121,7 @@ pub enum StartError {
     /// No free TCP port was found.
     #[error("failed to find a free TCP port on 127.0.0.1")]
     NoPort {
-        /// What the system answered.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -140,7 +140,7 @@ impl StartError {
     }
 }
 
-/// Causes that PostgreSQL's programs name in their output, and what to do about each.
+/// Causes that PostgreSQL's programs report in their output, and the fix for each.
 const KNOWN_CAUSES: [(&str, &str); 6] = [
     (
         "could not look up effective user ID",
@@ -168,7 +168,7 @@ const KNOWN_CAUSES: [(&str, &str); 6] = [
     ),
 ];
 
-/// Finds the fix for what a program printed; empty when the output has to speak for itself.
+/// Finds the fix for what a program printed; empty if none is known.
 pub(crate) fn hint(output: &str) -> &'static str {
     KNOWN_CAUSES
         .iter()
@@ -176,7 +176,7 @@ pub(crate) fn hint(output: &str) -> &'static str {
         .map_or("", |(_, fix)| fix)
 }
 
-/// Keeps the last lines of a program's output, where the cause stands.
+/// Returns the last lines of a program's output, where the cause is.
 pub(crate) fn last_lines(output: &str) -> String {
     const KEPT: usize = 20;
     let lines: Vec<&str> = output.trim_end().lines().collect();

@@ -13,18 +13,18 @@ use crate::StartError;
 use crate::account::Account;
 use crate::error::last_lines;
 
-/// The longest socket path that the system takes, in bytes (`sun_path` less its closing zero).
+/// The longest socket path that the system allows, in bytes (`sun_path` less its terminating zero).
 pub(crate) const SOCKET_PATH_LIMIT: usize = 107;
 
 const LOCK_NAME: &str = "owner.lock";
 
-/// How much of a log's end is looked at, in bytes.
+/// How much of a log's end is read, in bytes.
 const SHOWN_BYTES: u64 = 64 << 10;
 
-/// The age from which a lock that nobody holds means that its folder was left behind.
+/// The age from which a lock held by nobody means that its folder was abandoned.
 const SETTLED: Duration = Duration::from_secs(60);
 
-/// A cluster's folder, held for this process alone while the value lives.
+/// A cluster's folder, held exclusively by this process while the value lives.
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
@@ -32,11 +32,11 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder where it is missing and locks it. The lock goes with the process, however that ends.
+    /// Creates the folder if it is missing and locks it. The lock ends with the process, however that ends.
     pub(crate) fn hold(path: &Path, account: &Account) -> Result<Self, StartError> {
         let path = std::path::absolute(path).map_err(StartError::file("find", path))?;
         make_private(&path, account)?;
-        // By this name the system tells who works in it, whatever links led here.
+        // `/proc` shows the processes working in the folder under this name, whatever links led here.
         let path = fs::canonicalize(&path).map_err(StartError::file("find", &path))?;
         account.check_reach(&path.join("data"))?;
         let lock_path = path.join(LOCK_NAME);
@@ -68,19 +68,19 @@ impl Folder {
         self.path.join(format!("data-{major}"))
     }
 
-    /// A file that says that the data folder was made to its end.
+    /// A file whose existence means that the data folder was created completely.
     pub(crate) fn made_marker(&self, major: u32) -> PathBuf {
         self.path.join(format!("data-{major}.made"))
     }
 
-    /// Makes a file of the folder empty, or anew.
+    /// Creates or empties a file in the folder.
     pub(crate) fn create(&self, path: &Path) -> Result<File, StartError> {
         open_unlinked(path)
             .and_then(|file| file.set_len(0).map(|()| file))
             .map_err(StartError::file("create", path))
     }
 
-    /// The last lines of a log in the folder; nothing where it cannot be read.
+    /// The last lines of a log in the folder; empty if it cannot be read.
     pub(crate) fn end_of(&self, log: &Path) -> String {
         last_lines(&end_of_unlinked(log).unwrap_or_default())
     }
@@ -93,7 +93,7 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// Makes the folder of the socket that ends in `port`, and checks that the path is short enough.
+    /// Creates the folder of the socket for `port`, and checks that the path is short enough.
     pub(crate) fn socket_dir(&self, port: u16, account: &Account) -> Result<PathBuf, StartError> {
         let folder = self.path.join("socket");
         let socket = folder.join(socket_name(port));
@@ -108,7 +108,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Removes every data folder, of all versions.
+    /// Removes the data folders of all versions.
     pub(crate) fn erase(&self) -> Result<(), StartError> {
         let entries = fs::read_dir(&self.path).map_err(StartError::file("list", &self.path))?;
         for entry in entries.flatten() {
@@ -127,7 +127,7 @@ impl Folder {
     }
 }
 
-/// The name that PostgreSQL gives to the socket of a port.
+/// The name of PostgreSQL's socket for a port.
 pub(crate) fn socket_name(port: u16) -> String {
     format!(".s.PGSQL.{port}")
 }
@@ -140,16 +140,15 @@ fn owner_of(lock: &mut File) -> String {
     }
 }
 
-/// Opens a file to read and write, and makes it where it is missing; never through a link. The folder is the
-/// account's, and a link that it left there would have root write elsewhere.
+/// Opens a file for reading and writing, creating it if missing, but never through a link. The folder belongs to the
+/// account, and a link left there could make root write elsewhere.
 fn open_unlinked(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.create(true).read(true).write(true).truncate(false);
     only_plain(&mut options, path)
 }
 
-/// Reads the end of a log that is no link either: it is shown to root's user, and the account may not read all
-/// that root may.
+/// Reads the end of a log, refusing links as well: root sees the result, and may read files that the account may not.
 fn end_of_unlinked(path: &Path) -> io::Result<String> {
     let mut file = only_plain(File::options().read(true), path)?;
     let begin = file.metadata()?.len().saturating_sub(SHOWN_BYTES);
@@ -159,7 +158,7 @@ fn end_of_unlinked(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Opens a regular file that has this one name. Whatever is in its place is not waited for, as a pipe would have to be.
+/// Opens a regular file that has no other name. Does not block on anything else, such as a pipe.
 fn only_plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let odd = || io::Error::other("it is a link, or no file: remove it");
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -176,8 +175,8 @@ fn only_plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     }
 }
 
-/// Makes a folder that only the account may enter. One that is there must be a real folder of ours:
-/// somebody else's folder, or a link of theirs, would be given away by the change of owner that follows.
+/// Creates a folder that only the account may enter. An existing one must be a real folder of ours: the change of owner
+/// that follows would give away another user's folder, or the target of a link.
 fn make_private(path: &Path, account: &Account) -> Result<(), StartError> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(StartError::file("create", parent))?;
@@ -188,7 +187,7 @@ fn make_private(path: &Path, account: &Account) -> Result<(), StartError> {
         }
         _ => {}
     }
-    // What is looked at is what is changed, whatever is put in its place meanwhile.
+    // The object checked is the object changed, even if something else is put in its place meanwhile.
     let looked_at = fs::symlink_metadata(path).map_err(StartError::file("look at", path))?;
     check_ours(path, &looked_at, account)?;
     let flags = OFlags::NOFOLLOW | OFlags::DIRECTORY;
@@ -220,10 +219,10 @@ fn check_ours(path: &Path, metadata: &fs::Metadata, account: &Account) -> Result
     Err(StartError::file("use", path)(refusal))
 }
 
-/// Removes what killed owners have left: every folder in `parent` whose name begins with `prefix`, that was
-/// made by this crate and that nobody holds. A folder that cannot be removed stays for the next sweep.
+/// Removes what killed owners have left: every folder in `parent` whose name begins with `prefix`, that was created by
+/// this crate and that nobody holds. A folder that cannot be removed stays for the next sweep.
 pub fn sweep(parent: &Path, prefix: &str) {
-    // By this name the system tells who works in it, as in `hold`.
+    // `/proc` shows working folders under this name, as in `hold`.
     let Ok(entries) = fs::canonicalize(parent).and_then(fs::read_dir) else {
         return;
     };
@@ -243,12 +242,12 @@ fn is_abandoned(folder: &Path, name: &OsStr, prefix: &str) -> bool {
     let Ok(lock) = only_plain(File::options().read(true).write(true), &lock_path) else {
         return false;
     };
-    // A young lock may belong to somebody who has made it and not yet taken it.
+    // A recent lock may belong to a process that has created it but not yet taken it.
     let is_old = lock
         .metadata()
         .and_then(|file| file.modified())
         .is_ok_and(|made| made.elapsed().is_ok_and(|age| age > SETTLED));
-    // A server whose owner was killed needs a moment to end; until then its data is in use.
+    // A server whose owner was killed needs a moment to end. Until then its data is in use.
     is_old && lock.try_lock().is_ok() && !crate::orphan::any_alive(folder)
 }
 
@@ -422,7 +421,7 @@ mod tests {
         fs::create_dir(&data).unwrap();
         let long_ago = std::time::SystemTime::now() - 2 * SETTLED;
         held._lock.set_modified(long_ago).unwrap();
-        // Before the program starts, which would have a part in the lock for a moment.
+        // Dropped before the program starts, which would otherwise share the lock for a moment.
         drop(held);
         let mut inside = std::process::Command::new("cat")
             .current_dir(&data)

@@ -10,17 +10,17 @@ use crate::folder::Folder;
 use crate::supervised::Supervised;
 use crate::{StartError, orphan};
 
-/// `initdb` takes about a second; a machine that needs more than this does not make progress.
+/// `initdb` takes about a second; if it needs longer than this, it is stuck.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Comparison by code point, upper and lower case by Unicode; there on every Linux, elsewhere only `C` is.
+/// Comparison by code point, case mapping by Unicode. Available on every Linux; elsewhere only `C` is certain.
 const LOCALE: &str = if cfg!(target_os = "linux") {
     "C.UTF-8"
 } else {
     "C"
 };
 
-/// Makes the data folder unless it was made before. One without its marker is half made, and is made anew.
+/// Creates the data folder unless that was done before. One without its marker is incomplete and is created again.
 pub(crate) fn initialize(
     folder: &Folder,
     options: &Options,
@@ -73,7 +73,7 @@ fn run_initdb(
     }
 }
 
-/// The socket trusts whoever can open it, which its folder's mode decides; TCP always asks for a password.
+/// The socket trusts whoever can open it, which its folder's mode restricts; TCP always requires a password.
 fn arguments(data: &Path, options: &Options) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec![
         "-D".into(),

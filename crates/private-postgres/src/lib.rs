@@ -1,10 +1,10 @@
-//! A private PostgreSQL cluster from the programs that are installed on this machine.
+//! A private PostgreSQL cluster, run with the programs installed on this machine.
 //!
-//! [`Cluster::start`] makes a cluster in a folder of yours (once), starts it on a Unix socket that only its
-//! owner may open, and hands back a guard. The server ends with the guard, and also when the owning process is
-//! killed. Nothing is downloaded, no other cluster is touched, nothing listens on the network unless asked.
+//! [`Cluster::start`] creates a cluster in a folder of yours (once), starts it on a Unix socket that only its owner may
+//! open, and returns a guard. The server ends with the guard, and also when the owning process is killed. Nothing is
+//! downloaded, no other cluster is touched, and nothing listens on the network unless asked to.
 //!
-//! The library reads no environment: what the caller knows about places goes into [`Search`].
+//! The library does not read the environment: the caller passes what it knows about locations in [`Search`].
 //!
 //! ```no_run
 //! use private_postgres::{Cluster, Options, Programs, Search};
@@ -21,8 +21,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A folder holds one data folder per major version (`data-15`, `data-18`), because one version's files do not
-//! open in another, the socket folder, the server's log and a lock file that names the owner.
+//! A folder holds the socket folder, the server's log, a lock file that names the owner, and one data folder per major
+//! version (`data-15`, `data-18`), as one version cannot open another's files.
 
 mod account;
 mod cluster;

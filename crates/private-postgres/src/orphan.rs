@@ -7,33 +7,34 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::StartError;
 
-/// Where Linux tells of its processes.
+/// Where Linux lists its processes.
 const PROCESSES: &str = "/proc";
 
 const PID_FILE: &str = "postmaster.pid";
 
-/// How long a server that was left behind gets for each way of stopping it.
+/// How long an orphaned server gets for each way of stopping it.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// What runs under the number in a pid file.
+/// What runs under the process ID in a pid file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Runs {
-    /// A postgres on the file's folder.
+    /// A postgres on the file's data folder.
     Server,
-    /// Some other program that has got the number since.
+    /// Another program, which has been given the same ID since.
     Another,
-    /// Something that lives; the system does not say what it is.
+    /// The system does not reveal what it is.
     Untold,
 }
 
-/// Clears the way for a start on `data`: stops a server that a killed owner left behind, and removes a pid file
-/// that would keep PostgreSQL from starting although its number has gone to some other program.
+/// Prepares for a start on `data`: stops a server that a killed owner left behind, and removes a pid file that would
+/// prevent the start although its process ID now belongs to another program.
 ///
-/// Everything else is left to PostgreSQL, which also checks the shared memory that the file names: removing the file of
-/// a dead postmaster whose backends still write would let two servers loose on one folder.
+/// Everything else is left to PostgreSQL, which also checks the shared memory named in the file: removing the file of a
+/// dead postmaster whose backends are still writing would allow two servers on one folder.
 ///
-/// The caller holds the folder's lock. Where the system does not tell what the file's process is (without `/proc`, or
-/// with one that hides it), a living one is taken for a server, and it is for the operator to look.
+/// The caller holds the folder's lock. If the system does not reveal what the file's process is (there is no `/proc`,
+/// or it hides other users' processes), a running one may be a server, and the error leaves that to the operator to
+/// check.
 pub(crate) fn settle(data: &Path) -> Result<(), StartError> {
     settle_among(Path::new(PROCESSES), data)
 }
@@ -49,7 +50,7 @@ fn settle_among(processes: &Path, data: &Path) -> Result<(), StartError> {
         return Ok(());
     };
     if running(processes, pid, data) != Runs::Another {
-        // Of one that has ended meanwhile nothing is told either.
+        // A process that has ended in the meantime is not visible either.
         return match is_alive(pid) {
             false => Ok(()),
             true => Err(StartError::MayRun {
@@ -62,7 +63,7 @@ fn settle_among(processes: &Path, data: &Path) -> Result<(), StartError> {
     fs::remove_file(&pid_file).map_err(StartError::file("remove", &pid_file))
 }
 
-/// Tells whether a program of PostgreSQL still runs on any data folder inside `folder`, or may do so.
+/// Says whether a PostgreSQL program runs, or may run, on any data folder inside `folder`.
 pub(crate) fn any_alive(folder: &Path) -> bool {
     let processes = Path::new(PROCESSES);
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -71,15 +72,15 @@ pub(crate) fn any_alive(folder: &Path) -> bool {
         .any(|data| may_be_alive(processes, &data) || !working_on(processes, &data).is_empty())
 }
 
-/// Tells whether the process that `data`'s pid file names lives and may be a server.
+/// Says whether the process named in `data`'s pid file is alive and may be a server.
 fn may_be_alive(processes: &Path, data: &Path) -> bool {
-    // One of another user may be signalled by nobody, and lives.
+    // Any error but "no such process" means that it is alive: another user's process may not be signalled.
     pid_in(&data.join(PID_FILE))
         .filter(|pid| test_kill_process(*pid) != Err(Errno::SRCH))
         .is_some_and(|pid| running(processes, pid, data) != Runs::Another)
 }
 
-/// The process that `data`'s pid file names, if it really is a postgres on `data`.
+/// The process named in `data`'s pid file, if it really is a postgres on `data`.
 fn postmaster(processes: &Path, data: &Path) -> Option<Pid> {
     pid_in(&data.join(PID_FILE)).filter(|pid| running(processes, *pid, data) == Runs::Server)
 }
@@ -107,7 +108,7 @@ fn pid_in(file: &Path) -> Option<Pid> {
     first_number(&fs::read_to_string(file).ok()?)
 }
 
-/// A server without a postmaster, as `initdb` runs it, writes its number with a minus sign.
+/// Reads the process ID. A server without a postmaster, as run by `initdb`, writes it with a minus sign.
 fn first_number(pid_file: &str) -> Option<Pid> {
     let number: i32 = pid_file.lines().next()?.trim().parse().ok()?;
     Pid::from_raw(number.checked_abs()?)
@@ -118,7 +119,7 @@ fn number(pid: Pid) -> u32 {
 }
 
 fn is_alive(pid: Pid) -> bool {
-    // A refusal (EPERM) also means that there is such a process, but PostgreSQL does not mind one of another user.
+    // EPERM would also mean that the process exists, but PostgreSQL ignores one of another user.
     test_kill_process(pid).is_ok()
 }
 
@@ -132,7 +133,8 @@ fn stop(processes: &Path, pid: Pid, data: &Path) -> Result<(), StartError> {
     Err(StartError::OrphanStays { pid: number(pid) })
 }
 
-/// Backends outlive a killed postmaster until their statement ends, and an interrupted `initdb` removes what it made.
+/// Waits for processes other than the postmaster: backends outlive a killed one until their statement ends, and an
+/// interrupted `initdb` removes what it created.
 fn wait_for_others(processes: &Path, data: &Path) -> Result<(), StartError> {
     if wait_until(STOP_LIMIT, || working_on(processes, data).is_empty()) {
         return Ok(());
@@ -143,7 +145,7 @@ fn wait_for_others(processes: &Path, data: &Path) -> Result<(), StartError> {
     }
 }
 
-/// All processes that work on `data`: PostgreSQL's do so from inside of it, `initdb` is given its name.
+/// All processes that work on `data`. PostgreSQL's have it as their working folder; `initdb` has it as an argument.
 fn working_on(processes: &Path, data: &Path) -> Vec<u32> {
     fs::read_dir(processes)
         .into_iter()
@@ -235,7 +237,7 @@ mod tests {
         assert!(error.contains("postmaster.pid"), "{error}");
         assert!(pid_file.exists() && may_be_alive(processes, data));
 
-        // Once the system tells that it is something else, its number means nothing.
+        // Once the system reveals that it is another program, its process ID means nothing.
         fs::create_dir(processes.join(living.pid().to_string())).unwrap();
         let command_line = processes.join(format!("{}/cmdline", living.pid()));
         fs::write(command_line, "cat\0").unwrap();

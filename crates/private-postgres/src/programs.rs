@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The oldest major version that is accepted: 13 and older get no fixes any more.
+/// The oldest major version that is accepted: 13 and older no longer get fixes.
 const OLDEST_MAJOR: u32 = 14;
 
-/// Folders of system packages that hold one folder per major version, and how that one is called.
+/// Folders of system packages that hold one folder per major version, and the prefix of that folder's name.
 const PACKAGE_ROOTS: [(&str, &str); 5] = [
     ("/usr/lib/postgresql", ""),          // Debian, Ubuntu
     ("/usr/libexec", "postgresql"),       // Alpine
@@ -20,7 +20,7 @@ const PACKAGE_ROOTS: [(&str, &str); 5] = [
 /// What the caller knows about where PostgreSQL's programs may be.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
-    /// The one folder to use (`PG_BINDIR` by custom); when given, nothing else is looked at.
+    /// The folder to use (by convention from `PG_BINDIR`); if given, no other is searched.
     pub bin_dir: Option<PathBuf>,
     /// A search path in the form of `PATH`.
     pub path: Option<OsString>,
@@ -33,21 +33,21 @@ pub struct Programs {
     major: u32,
 }
 
-/// Says why no usable programs were found.
+/// Why no usable programs were found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProgramsError {
-    /// Neither the search path nor the usual folders have a server.
+    /// Neither the search path nor the usual folders have server programs.
     #[error(
         "no PostgreSQL server programs found (postgres and initdb, {OLDEST_MAJOR} or newer): \
          `./run demo` installs them, or run `apt-get install postgresql`, or set PG_BINDIR to their folder, \
          or give a server that runs already with --database-url"
     )]
     Missing,
-    /// The folder that was asked for by name does not have them.
+    /// The requested folder does not have them.
     #[error("{path} has no usable postgres and initdb: {reason}; correct PG_BINDIR or unset it", path = path.display())]
     Unusable {
-        /// The folder asked for.
+        /// The requested folder.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -55,10 +55,11 @@ pub enum ProgramsError {
 }
 
 impl Programs {
-    /// Finds the programs: the folder asked for, else the first usable one on the path, else the newest package.
+    /// Finds the programs: in the requested folder, else in the first usable one on the path, else in the newest
+    /// package.
     ///
     /// # Errors
-    /// When the folder asked for is not usable, or when there is none anywhere.
+    /// The requested folder is not usable, or there are no programs anywhere.
     pub fn find(search: &Search) -> Result<Self, ProgramsError> {
         if let Some(bin_dir) = &search.bin_dir {
             return Self::at(bin_dir).map_err(|reason| ProgramsError::Unusable {
@@ -89,7 +90,7 @@ impl Programs {
         self.bin_dir.join(name)
     }
 
-    /// Both programs must be there (`pg_config` alone comes with client libraries) and must run.
+    /// Checks that both programs exist (`pg_config` alone comes with client libraries) and run.
     fn at(bin_dir: &Path) -> Result<Self, String> {
         for name in ["postgres", "initdb"] {
             if !bin_dir.join(name).is_file() {
@@ -136,7 +137,7 @@ fn versions_under(root: &Path, prefix: &str) -> Vec<(u32, PathBuf)> {
             let name = entry.file_name();
             let major = name.to_str()?.strip_prefix(prefix)?.parse().ok()?;
             let folder = entry.path();
-            // Alpine keeps the programs beside each other, all others in `bin`.
+            // Alpine has the programs directly in the folder, all others in `bin`.
             let bin = folder.join("bin");
             Some((major, if bin.is_dir() { bin } else { folder }))
         })
@@ -153,7 +154,8 @@ fn major_of(postgres: &Path) -> Result<u32, String> {
     parse_major(&printed).ok_or_else(|| format!("postgres --version printed {:?}", printed.trim()))
 }
 
-/// Reads the number in `postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)` or `postgres (PostgreSQL) 19beta1`.
+/// Parses the major version from `postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)` or `postgres (PostgreSQL)
+/// 19beta1`.
 fn parse_major(printed: &str) -> Option<u32> {
     let (_, version) = printed.split_once("(PostgreSQL) ")?;
     let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;

@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::connection::Connection;
 use crate::folder::socket_name;
 
-/// The longest wait for one answer; a server that starts answers at once, if only to say that it starts.
+/// How long to wait for one response. A server that is starting responds at once, if only to say so.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
-/// Connects as a client would and sees whether the server lets clients in.
+/// Connects as a client would and checks whether the server accepts clients.
 ///
-/// A listening socket is not enough: during crash recovery PostgreSQL accepts and answers with error 57P03. The
-/// first message of a server that is ready asks for, or grants, authentication (protocol 3.0, "Start-up").
+/// A listening socket is not enough: during crash recovery PostgreSQL accepts connections and responds with error
+/// 57P03. The first message of a server that is ready requests or grants authentication (protocol 3.0, "Start-up").
 pub(crate) fn probe(connection: &Connection) -> Result<(), String> {
     let socket = connection.socket_dir.join(socket_name(connection.port));
     ask(UnixStream::connect(socket), connection).map_err(|error| error.to_string())

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cluster::{Network, Options, Storage};
 
-/// For a server that shares its machine with its user's work.
+/// Modest settings, as the server shares its machine with the user's work.
 const MODEST: [&str; 6] = [
     "shared_buffers=64MB",
     "max_wal_size=256MB",
@@ -14,14 +14,14 @@ const MODEST: [&str; 6] = [
     "jit=off",
 ];
 
-/// Nothing is flushed: a crash of the machine may destroy the cluster.
+/// Nothing is flushed to disk: a crash of the machine may destroy the cluster.
 const UNSAFE_BUT_FAST: [&str; 3] = [
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
 ];
 
-/// Where this server is to be found.
+/// Where this server listens.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
     pub(crate) socket_dir: &'a Path,
@@ -34,7 +34,7 @@ pub(crate) struct IdentityFiles {
     pub(crate) key: PathBuf,
 }
 
-/// Lists the server's settings as `name=value`; where a name comes twice, PostgreSQL takes the last.
+/// Lists the server's settings as `name=value`. If a name occurs twice, PostgreSQL uses the last.
 pub(crate) fn settings(
     options: &Options,
     place: Place<'_>,
@@ -75,7 +75,7 @@ fn with_path(name: &str, path: &std::ffi::OsStr) -> OsString {
     setting
 }
 
-/// A path as one element of a list setting: in quotes, a quote in it doubled.
+/// A path as one element of a list setting: in double quotes, with quotes in it doubled.
 fn listed(path: &Path) -> OsString {
     let mut quoted = vec![b'"'];
     for byte in path.as_os_str().as_bytes() {

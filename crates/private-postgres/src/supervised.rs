@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 use crate::StartError;
 use crate::account::Account;
 
-/// Runs the program given as its arguments, passes on each signal whose name it reads, and interrupts the program
-/// when there is nothing more to read, which is when the owner has ended in whatever way. It ends as the program does.
+/// A shell script that runs the program given as its arguments, passes on each signal whose name it reads, and
+/// interrupts the program at end of input, which means that the owner has ended in whatever way. It exits with the
+/// program's status.
 ///
-/// The alternative is the kernel's parent-death signal. That one needs `unsafe` or a helper program, exists on Linux
-/// only, is cleared by a change of user, and fires when the *thread* that started the child ends: a server
-/// started from a pool's idle thread goes away seconds later. A pipe has none of these edges.
+/// The alternative is the kernel's parent-death signal. It needs `unsafe` or a helper program, exists only on Linux, is
+/// cleared by a change of user, and fires when the *thread* that started the child ends, so a server started from a
+/// pool's idle thread would be killed seconds later. A pipe has none of these problems.
 ///
-/// The program's pid is never reused under us: the shell has not yet waited for it while the reader may signal it.
+/// The program's pid cannot be reused too early: while the reader may still signal it, the shell has not yet waited for
+/// it.
 const SUPERVISOR: &str = r#"
 exec 3<&0
 "$@" 3<&- &
@@ -31,12 +33,12 @@ kill -s KILL "$reader"
 exit $status
 "#;
 
-/// The signals that PostgreSQL gives a meaning to.
+/// The signals used to stop PostgreSQL.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Signal {
-    /// Fast shutdown: sessions are ended, data is written.
+    /// Fast shutdown: sessions are ended and data is written.
     Interrupt,
-    /// Immediate shutdown: the next start recovers.
+    /// Immediate shutdown: the next start runs crash recovery.
     Quit,
 }
 
@@ -48,8 +50,8 @@ pub(crate) struct Supervised {
 }
 
 impl Supervised {
-    /// Starts `program` in its own process group, so that a terminal's Ctrl-C reaches the owner alone, with
-    /// a fixed environment (no `PGDATA`, `PGOPTIONS`, ... of the caller's) and all output going to `log`.
+    /// Starts `program` in its own process group, so that a terminal's Ctrl-C reaches only the owner, with a fixed
+    /// environment (without the caller's `PGDATA`, `PGOPTIONS`, ...) and all output going to `log`.
     pub(crate) fn start(
         program: &Path,
         arguments: impl IntoIterator<Item = OsString>,
@@ -85,22 +87,22 @@ impl Supervised {
         })
     }
 
-    /// Signals the program; one that has ended already takes no notice.
+    /// Signals the program. Has no effect if it has ended.
     pub(crate) fn signal(&mut self, signal: Signal) {
         let line: &[u8] = match signal {
             Signal::Interrupt => b"INT\n",
             Signal::Quit => b"QUIT\n",
         };
-        // A broken pipe means that there is nobody left to signal.
+        // A broken pipe means that there is no program left to signal.
         let _ = self.control.write_all(line);
     }
 
-    /// Answers how the program ended, if it has.
+    /// Returns how the program ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.supervisor.try_wait().ok().flatten()
     }
 
-    /// Waits for the program's end, at most `limit`.
+    /// Waits up to `limit` for the program to end.
     pub(crate) fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + limit;
         loop {
@@ -147,8 +149,8 @@ mod tests {
         (supervised, log)
     }
 
-    /// A program that says when it is ready for signals and which one it got. It is no shell, because a shell's
-    /// background programs start with INT ignored and a shell cannot undo that; PostgreSQL and perl do.
+    /// A program that reports when it is ready for signals, and which one it received. It is not a shell, because a
+    /// shell's background programs start with INT ignored and a shell cannot undo that; PostgreSQL and perl do.
     const TELLS_SIGNALS: &str = r#"exec perl -e '
         $| = 1;
         for my $name ("INT", "QUIT") { $SIG{$name} = sub { print "$name\n"; exit 7 } }
