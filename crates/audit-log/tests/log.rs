@@ -41,7 +41,7 @@ impl Folder {
         (log.unwrap(), told)
     }
 
-    /// A log with so many calls, closed.
+    /// A closed log of `calls` calls.
     fn filled(calls: u64) -> (Self, Position) {
         let folder = Folder::new();
         let (log, _) = folder.open();
@@ -71,7 +71,7 @@ fn next(told: &mpsc::Receiver<Report>, is_it: impl Fn(&Report) -> bool) -> Repor
     }
 }
 
-/// Waits until as many lines are written.
+/// Waits until this many lines are written.
 fn written(log: &AuditLog, lines: u64) {
     while log.status().written < lines {
         std::thread::yield_now();
@@ -91,7 +91,7 @@ fn the_chain_goes_on_after_a_restart() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
-/// Each line of a file that is as it was written.
+/// The lines of a file, which must be as it was written.
 fn told(path: &Path) -> Vec<serde_json::Value> {
     check(path).unwrap();
     let text = fs::read_to_string(path).unwrap();
@@ -291,7 +291,7 @@ fn a_file_that_is_in_the_way_is_not_taken() {
     next(&told, |report| matches!(report, Report::NotReopened(_)));
     log.write(entry(1));
     written(&log, 3);
-    // It is tried again when that is no longer in the way.
+    // Reopening is retried and succeeds once the obstacle is gone.
     fs::remove_file(folder.path()).unwrap();
     next(&told, |report| matches!(report, Report::Reopened { .. }));
     log.write(entry(2));
@@ -460,7 +460,7 @@ fn a_small_queue_is_emptied_before_it_is_full() {
         log.write(entry(number));
         written(&log, number + 2);
     }
-    // Each would come 5 ms after the one before it, if it were waited for whether there are more.
+    // If each line waited for more to come, it would be written 5 ms after the one before.
     let took = began.elapsed();
     assert!(took < Duration::from_millis(5 * LINES / 2), "{took:?}");
     assert_eq!(log.status().lost, 0);
@@ -468,7 +468,7 @@ fn a_small_queue_is_emptied_before_it_is_full() {
     assert_eq!(check(&folder.path()).unwrap().lines, LINES + 1);
 }
 
-/// A file without end, of which it is known how much was read.
+/// An endless file that counts how much of it was read.
 struct Endless {
     begins: &'static [u8],
     repeats: &'static [u8],

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Serves one vector to whoever trusts its certificate; gives its port and the certificate's file.
+/// Serves one vector to clients that trust its certificate; returns its port and the certificate's file.
 async fn serve() -> (u16, tempfile::NamedTempFile) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -76,7 +76,7 @@ async fn only_a_trusted_certificate_for_the_host_is_taken() {
             assert!(!shown.contains(host), "{shown}");
         }
     }
-    // The operator's log has both hosts.
+    // The operator's log contains both hosts.
     let error = ask(trusting("127.0.0.1")).await.unwrap_err();
     let logged = format!("{error:?}");
     assert!(
@@ -96,11 +96,11 @@ fn a_file_without_certificates_is_named() {
     assert!(matches!(error, SetUpError::Untrusted(_)), "{error}");
     let error = made("/nowhere.pem".as_ref()).unwrap_err();
     assert!(error.to_string().contains("/nowhere.pem"), "{error}");
-    // It may be a key that was put there by mistake, and has lost its line breaks.
+    // This may be a key that was put there by mistake and has lost its line breaks.
     let one_line = "-----BEGIN PRIVATE KEY-----Y2FuYXJ5-----END PRIVATE KEY-----";
     std::fs::write(empty.path(), one_line).unwrap();
     let told = made(empty.path()).unwrap_err().to_string();
-    // "Y2F", as a list of bytes.
+    // The bytes of "Y2F" as a list.
     assert!(!told.contains("89, 50, 70"), "{told}");
     assert!(told.contains("must be PEM"), "{told}");
 }
@@ -114,7 +114,7 @@ fn a_pipe_or_an_endless_file_is_no_file_of_certificates() {
     for path in [pipe.as_path(), "/dev/zero".as_ref(), folder.path()] {
         let endpoint = endpoint("localhost", 1).with_authorities(path);
         let (tell, told) = std::sync::mpsc::channel();
-        // What waits for a pipe goes on doing so when the test has failed.
+        // In a thread, as a client that blocks on a pipe would do so even after the test has failed.
         std::thread::spawn(move || {
             let made = Embedder::new(Embeddings::Ollama, endpoint, None).map(|_| ());
             let _ = tell.send(made.unwrap_err().to_string());

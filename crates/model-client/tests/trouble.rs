@@ -1,4 +1,4 @@
-//! Servers that fail, are slow, or are not what they should be.
+//! Servers that fail, are slow, or misbehave.
 #![allow(clippy::unwrap_used)]
 
 mod stub;
@@ -207,7 +207,7 @@ async fn a_connection_that_died_while_idle_is_replaced() {
     let stub = Stub::start(|_| {
         let body = r#"{"data": [{"index": 0, "embedding": [1.0]}]}"#;
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:";
-        // Promises to stay, and closes.
+        // Promises to keep the connection open, and closes it.
         Said::Bytes(format!("{head} {}\r\n\r\n{body}", body.len()).into_bytes())
     });
     let embedder = embedder(stub.url(""), LIMITS);
@@ -276,7 +276,7 @@ fn a_provider_that_needs_a_key_is_not_set_up_without_one() {
         let made = Embedder::new(kind, endpoint(), None);
         assert!(matches!(made, Err(SetUpError::NoKey { .. })), "{kind:?}");
     }
-    // A server of one's own may ask for none.
+    // A self-hosted server may not require a key.
     let own = endpoint().with_url("http://localhost:9/v1");
     assert!(Embedder::new(Embeddings::OpenAi, own, None).is_ok());
     assert!(Embedder::new(Embeddings::Ollama, endpoint(), None).is_ok());

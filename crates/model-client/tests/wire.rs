@@ -13,7 +13,7 @@ fn endpoint(stub: &Stub, path: &str) -> Endpoint {
         .with_key(Key::new("sk-canary").unwrap())
 }
 
-/// A text's vector tells which text it is of.
+/// A vector that identifies its text.
 fn vector(text: &str) -> Vec<f32> {
     vec![text.parse().unwrap_or(0.5), 1.0]
 }

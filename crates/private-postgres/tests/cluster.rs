@@ -1,4 +1,4 @@
-//! Real clusters, from the programs that are installed here.
+//! Real clusters, run with the programs installed here.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;
@@ -20,7 +20,7 @@ fn programs() -> Programs {
     Programs::find(&search).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A folder that another account can reach, too: the server does not run as root.
+/// A folder that another account can reach as well, as the server does not run as root.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::Builder::new()
         .prefix("private-postgres-")
@@ -38,7 +38,7 @@ fn throwaway(folder: &tempfile::TempDir) -> Options {
     Options::throwaway(programs(), folder.path().join("cluster"))
 }
 
-/// Runs statements and answers the first column of the last row.
+/// Runs statements and returns the first column of the last row.
 fn query(config: &str, sql: &str) -> Result<String, tokio_postgres::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -275,7 +275,7 @@ fn an_orphan_is_stopped_before_the_start() {
     wait_until("the orphan has written its pid file", || {
         fs::read_to_string(data.join("postmaster.pid")).is_ok_and(|text| text.contains("ready"))
     });
-    // Reaps it, so that it does not stay a zombie of this process.
+    // Reaps it, so that it does not remain a zombie of this process.
     let reaper = std::thread::spawn(move || orphan.wait().unwrap());
 
     let cluster = Cluster::start(durable(&folder)).unwrap();
@@ -387,7 +387,7 @@ fn a_server_started_from_a_thread_outlives_the_thread() {
 mod the_sample_shop {
     use super::*;
 
-    /// Everything in it, so that a change of a single value shows.
+    /// A digest of everything in it, so that a change of a single value shows.
     const DIGEST: &str = "
         select md5(string_agg(digest, ',' order by name)) from (
             select 'users' as name, md5(string_agg(t::text, '' order by id)) as digest from shop.users t

@@ -1,4 +1,4 @@
-//! The tables of docs/configuration.md are those of the code.
+//! Checks that the tables in docs/configuration.md match the code.
 #![allow(clippy::unwrap_used)]
 
 use std::{fmt::Write, fs, path::Path};
@@ -30,7 +30,7 @@ fn table(keys: &[Key]) -> String {
     text
 }
 
-/// Run with `UPDATE_DOCS=1` to write the tables anew.
+/// Run with `UPDATE_DOCS=1` to rewrite the tables.
 #[test]
 fn the_documented_keys_are_the_keys() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");

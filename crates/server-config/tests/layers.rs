@@ -1,4 +1,4 @@
-//! The layers over each other, and what they come to.
+//! How the layers override each other, and the resulting values.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -336,7 +336,7 @@ fn what_two_configurations_set_otherwise_is_named() {
         "http: {address: \":2\", allowed_hosts: [a]}\nlimits: {held_time: 60s}\ndatabases: []\n";
     let after = load(other, &[]).unwrap();
     assert_eq!(before.changed_keys(&before), Vec::<&str>::new());
-    // What is said to be what it is anyway changes nothing.
+    // Setting a key to its current value changes nothing.
     assert_eq!(
         before.changed_keys(&after),
         ["http.address", "http.allowed_hosts"]

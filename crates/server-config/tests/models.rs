@@ -58,7 +58,7 @@ fn a_missing_key_is_told_when_it_is_asked_for() {
             Err("llm.key_env: the variable OTHER is not set"),
         ),
         (
-            // It has the characters of a variable's name, and may be the key.
+            // It is a valid variable name, but may be the key itself.
             ", key_env: gsk_canary1",
             Err("llm.key_env: the variable that it names is not set"),
         ),

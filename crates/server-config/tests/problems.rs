@@ -1,4 +1,4 @@
-//! What a wrong configuration says.
+//! The messages about wrong configurations.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -195,7 +195,7 @@ fn what_is_wrong_with_the_first_entry_is_told_where_it_stands() {
     ] {
         assert_eq!(load(variable, value).place, variable);
     }
-    // Not by a variable that another entry's value does not come from.
+    // A variable is not named for an entry whose value does not come from it.
     let both = format!("{DATABASE}  - {{name: b, user: u, host: \"a,,b\"}}\n");
     let bench = Bench::new(&both).with(&[("PGEDGE_DB_HOST", "db")]);
     let place = bench.load().unwrap_err().0.remove(0).place;

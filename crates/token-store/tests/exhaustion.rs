@@ -1,4 +1,5 @@
-//! A process that has run out of file descriptors. Alone in its binary: the limit holds for the whole process.
+//! A process that has run out of file descriptors. In a test binary of its own, as the limit applies to the whole
+//! process.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -50,7 +51,7 @@ async fn without_file_descriptors_a_changed_file_refuses_requests_instead_of_ove
     setrlimit(Resource::Nofile, usual).unwrap();
     assert!(failure.contains("Too many open files"), "{failure}");
 
-    // Nothing tells that descriptors are free again; a request finds out.
+    // Nothing reports that descriptors are free again; a request finds out.
     let deadline = Instant::now() + Duration::from_secs(5);
     while watch.fresh().await.is_err() {
         assert!(Instant::now() < deadline, "the file is never read again");

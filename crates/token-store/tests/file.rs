@@ -1,4 +1,4 @@
-//! The file on disk: modes, owners, links, limits, and what is no file at all.
+//! The file on disk: modes, owners, links, limits, and paths that are not files.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -212,8 +212,8 @@ fn an_edit_that_would_not_be_read_back_is_refused_and_the_file_stays() {
     let folder = folder();
     let path = folder.path().join("tokens.yaml");
     let file = TokenFile::new(&path);
-    // Each is read as it stands, and would be refused as it is written: two keys for nothing become the same one, and
-    // without its blanks a list has too many values for its size.
+    // Each can be read as it is, but would be refused as rewritten: two spellings of null become the same key, and
+    // without its spaces a list has too many values for its size.
     let many = "0,         ".repeat(30_000);
     for field in ["x: {null: 1, ~: 2}", &format!("x: [{many}0]")] {
         let text = format!("{field}\ntokens: []\n");
@@ -288,7 +288,7 @@ fn twenty_thousand_tokens_are_made_in_one_edit_without_looking_at_all_each_time(
         Ok::<_, EditError>(())
     })
     .unwrap();
-    // A second or two; minutes where each is compared with all others.
+    // This takes a second or two, but minutes if each token is compared with all others.
     let took = began.elapsed();
     assert!(took < Duration::seconds(30), "{took:?}");
     assert_eq!(file.load().unwrap().set.len(), 20_000);
@@ -513,7 +513,7 @@ fn a_token_is_named_by_its_id_or_eight_digits_of_its_hash() {
             .map(|token| token.id.to_string())
     };
     assert_eq!(find("token-2"), Ok("token-2".into()));
-    // A hash begins so, too, and then more of its digits name that token.
+    // A hash has the same beginning; more of its digits select that token instead.
     assert_eq!(find("00000000"), Ok("00000000".into()));
     assert_eq!(find("0000000011"), Ok("token-3".into()));
     assert_eq!(find("b3f805a4c2"), Ok("token-1".into()));

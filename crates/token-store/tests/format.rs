@@ -1,4 +1,4 @@
-//! What a file may hold: the documented forms, every mistake, and anything at all.
+//! What a file may contain: the documented forms, every mistake, and arbitrary content.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -485,7 +485,7 @@ fn yaml_bombs_are_refused_at_once() {
         let refused = TokenSet::parse(text.as_bytes()).is_err();
         let took = start.elapsed();
         assert!(refused, "{name} is accepted");
-        // An optimised build takes a twentieth of this.
+        // An optimized build takes a twentieth of this.
         assert!(took.as_millis() < 3_000, "{name} took {took:?}");
     }
 }
@@ -557,7 +557,7 @@ fn the_scanner_passes_over_comments_and_blank_lines_between_entries() {
     text += "\n# Last\n";
     assert!(readers::scanner(&text).as_ref() == Some(&set), "{text}");
     assert!(readers::parser(&text).as_ref() == Ok(&set), "{text}");
-    // What is not sure, the parser decides.
+    // On any doubt, the parser decides.
     for ending in ["# cut off", "\t# tab\n", "# \u{2028}\n", "# \r\n"] {
         let text = text.clone() + ending;
         assert!(readers::scanner(&text).is_none(), "{ending:?}");
@@ -640,7 +640,7 @@ proptest! {
 
     #[test]
     fn a_set_that_shares_with_an_older_one_is_what_it_would_be_alone(set in any_set(), other in any_set(), mask in any::<u8>(), cut in any::<bool>()) {
-        // Some tokens of the one, some of these with another note, and all of the other.
+        // Some tokens of the first set, some of them with another note, and all of the second.
         let mut tokens: Vec<token_store::Token> = Vec::new();
         for (number, token) in set.iter().enumerate().filter(|(number, _)| mask >> number & 1 == 1) {
             let mut token = (**token).clone();
@@ -659,7 +659,7 @@ proptest! {
         tokens.extend(more);
         let mut text = TokenSet::new(tokens).unwrap().to_yaml();
         if cut {
-            // The YAML parser's turn.
+            // An unknown key makes the YAML parser read it.
             text.push_str("other: 1\n");
         }
         let alone = TokenSet::parse(text.as_bytes()).unwrap();
@@ -772,7 +772,7 @@ fn every_field_that_is_named_is_known() {
             "created_at" => file,
             field => format!("{file}    {field}: null\n"),
         };
-        // A field that takes no null is refused by its own name; one that is not known would be kept.
+        // A field that does not accept null is refused under its own name; an unknown one would be kept.
         if let Ok(set) = TokenSet::parse(file.as_bytes()) {
             let unknown: Vec<&str> = set
                 .iter()

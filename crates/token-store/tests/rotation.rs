@@ -1,4 +1,4 @@
-//! A token that gets a new secret, and what a change of its entry means for what runs with it.
+//! Giving a token a new secret, and what a change of its entry means for what runs with it.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -41,7 +41,7 @@ fn both_secrets_are_accepted_until_the_old_ones_time_is_over() {
         Err(Refusal::Replaced(_))
     ));
     assert_eq!(accepted(2, NOW + GRACE), Ok((id.clone(), None)));
-    // A leaked token is looked for by the hash of its text, the old one, too.
+    // A leaked token is looked up by the hash of its text, even a replaced one.
     let digits = secret(1).hash().to_hex();
     let found: Selector = digits[..16].parse().unwrap();
     assert_eq!(found.find(set.iter()).unwrap().id, id);
@@ -60,7 +60,7 @@ fn a_secret_that_could_never_be_accepted_is_not_given_to_a_token() {
             let error: EditError = refused.unwrap_err();
             assert!(error.to_string().contains("1 to 512 bytes"), "{error}");
         }
-        // Nor one from elsewhere, of which only the hash is seen.
+        // Nor is one accepted that was made elsewhere, of which only the hash is known.
         let token = Token::new(TokenId::numbered(2), of(length).hash(), NOW);
         let set = TokenSet::new(vec![token]).unwrap();
         assert_eq!(
@@ -123,7 +123,7 @@ fn a_new_secret_that_another_token_has_or_had_is_refused() {
     rotate(&second, 1).unwrap();
 }
 
-/// Makes a set of one token, changed.
+/// Makes a set with one changed token.
 fn one(change: impl FnOnce(&mut Token)) -> TokenSet {
     let mut token = Token::clone(numbered_set(1).iter().next().unwrap());
     change(&mut token);

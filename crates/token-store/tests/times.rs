@@ -10,7 +10,7 @@ use token_store::{
     TokenSet, Usage, UsageLog,
 };
 
-/// In UTC, or as they stand, they are before the year 0 or after 9999.
+/// These are before the year 0 or after 9999, in UTC or in their own offset.
 const NOT_HELD: [OffsetDateTime; 5] = [
     datetime!(9999-12-31 23:59:59 -12:00),
     datetime!(9999-12-31 23:59:59 -1:00),
@@ -19,7 +19,7 @@ const NOT_HELD: [OffsetDateTime; 5] = [
     datetime!(-9999-01-01 0:00 +12:00),
 ];
 
-/// The same times with another offset than UTC, of which one has seconds.
+/// The same times with an offset other than UTC, one of which has seconds.
 const HELD: [(OffsetDateTime, OffsetDateTime); 3] = [
     (
         datetime!(2026-01-02 04:05:07 +01:02:03),

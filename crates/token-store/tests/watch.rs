@@ -1,4 +1,4 @@
-//! Following a file through everything that programs and people do to files.
+//! Following a file through everything that programs and people do to it.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -24,10 +24,10 @@ use token_store::{
     watch::{Notices, Stale, TokenWatch, Update, WatchError},
 };
 
-/// The longest that any event is waited for.
+/// How long to wait for any event.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// What `publish` was given: the number of tokens, or why there is none.
+/// What `publish` received: the number of tokens, or why there are none.
 #[derive(Clone, Debug, PartialEq)]
 enum Told {
     Tokens(usize),
@@ -62,12 +62,12 @@ impl Followed {
             .0
     }
 
-    /// Waits for one state, through others.
+    /// Waits for one state, skipping others.
     fn until(&self, wanted: &Told) {
         while self.next() != *wanted {}
     }
 
-    /// Everything that has been published by now; the file is looked at once more before.
+    /// Everything published so far, after one more look at the file.
     async fn all(&self) -> Vec<Told> {
         self.watch.fresh().await.unwrap();
         self.told.try_iter().map(|(told, _)| told).collect()
@@ -97,7 +97,7 @@ fn replace(path: &Path, count: u64) {
     fs::rename(&temporary, path).unwrap();
 }
 
-/// Runs itself again where it may mount something that nobody else sees.
+/// Runs itself again where it may mount things that no other process sees.
 #[test]
 fn a_mount_over_the_file_is_noticed_long_before_the_next_look() {
     const NAME: &str = "a_mount_over_the_file_is_noticed_long_before_the_next_look";
@@ -123,7 +123,7 @@ fn a_mount_over_the_file_is_noticed_long_before_the_next_look() {
     let followed = Followed::start(&path, Notices::On);
     assert_eq!(followed.next(), Told::Tokens(1));
     let mut soon = 0;
-    // The look that is due once a second may come by chance, but not every time.
+    // The regular look once a second may happen at the right moment by chance, but not every time.
     for round in 1..=5 {
         for (program, words, told) in [
             (
@@ -133,7 +133,7 @@ fn a_mount_over_the_file_is_noticed_long_before_the_next_look() {
             ),
             ("umount", vec!["--lazy".as_ref(), path.as_os_str()], 1),
         ] {
-            // A state that is younger is looked at again and again.
+            // A more recent state is looked at repeatedly.
             thread::sleep(Duration::from_millis(60));
             let before = Instant::now();
             let done = Command::new(program).args(words).status().unwrap();
@@ -160,7 +160,7 @@ fn a_rename_into_place_is_published_within_milliseconds() {
         })
         .collect();
     times.sort();
-    // The promise is 10 ms; on a loaded machine the thread may have to wait for its turn.
+    // The promise is 10 ms, but on a loaded machine a single run may have to wait for the CPU.
     assert!(
         times[times.len() / 2] < Duration::from_millis(10),
         "{times:?}"
@@ -235,7 +235,7 @@ async fn whatever_becomes_of_the_file_is_seen_by_the_next_request() {
     ];
     for (number, (change, expected)) in changes.into_iter().enumerate() {
         let (_folder, path, followed) = followed(1);
-        // Until then a look at the file itself is no proof, and it is read each time.
+        // Before that, inspecting the file proves nothing, and it is read each time.
         thread::sleep(Duration::from_millis(50));
         followed.watch.fresh().await.unwrap();
         change(&path);
@@ -278,7 +278,7 @@ async fn two_writes_of_the_same_size_within_one_tick_are_both_seen() {
     assert_eq!(first.len(), second.len());
     for round in 0..200 {
         for (text, note) in [(&second, "Service 7"), (&first, "Service 1")] {
-            // Written in place over the old text: the inode, the size and often the times stay the same.
+            // Overwritten in place: the inode, the size and often the times stay the same.
             let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
             file.write_all(text.as_bytes()).unwrap();
             drop(file);
@@ -373,7 +373,8 @@ async fn a_file_that_appears_later_is_found_with_its_folders() {
     assert_eq!(followed.next(), Told::Tokens(2));
 }
 
-/// Saves, and says whether that took less time than a file gets to become whole: on a machine that stalled it proves nothing.
+/// Saves, and says whether that took less time than a file gets to become complete; if the machine stalled, the test
+/// proves nothing.
 fn quickly(save: impl FnOnce()) -> bool {
     let start = Instant::now();
     save();
@@ -503,7 +504,7 @@ async fn a_folder_that_is_renamed_away_and_made_again_is_followed() {
     );
 }
 
-/// A folder in whose place others are put, with a file far below that has a token more each time.
+/// A folder that is repeatedly replaced by another, with a file deep inside that gains a token each time.
 fn swapped_far_above(times: u64) -> (tempfile::TempDir, Followed, impl Fn(u64)) {
     let folder = tempfile::tempdir().unwrap();
     for count in 0..=times {
@@ -526,7 +527,7 @@ fn a_folder_far_above_that_is_swapped_is_published_within_milliseconds() {
     let (_folder, followed, swap) = swapped_far_above(10);
     let mut times: Vec<Duration> = (1..=10)
         .map(|count| {
-            // A state that is younger is looked at again by itself.
+            // A more recent state is looked at again by itself.
             thread::sleep(Duration::from_millis(50));
             let start = Instant::now();
             swap(count);
@@ -571,7 +572,7 @@ async fn without_notices_polling_finds_every_change() {
 #[tokio::test]
 async fn a_flood_of_notices_loses_no_change() {
     let (folder, path, followed) = followed(1);
-    // More than the 16,384 notices that the system queues.
+    // More notices than the 16,384 that the system queues.
     for number in 0..9_000 {
         let other = folder.path().join(format!("other-{}", number % 50));
         fs::write(&other, "x").unwrap();

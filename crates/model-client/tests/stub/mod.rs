@@ -1,4 +1,4 @@
-//! A server of models for tests: HTTP/1.1 on a port of 127.0.0.1, and every answer is the test's.
+//! A model server for tests: HTTP/1.1 on a port of 127.0.0.1, with every response supplied by the test.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -18,12 +18,12 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// A request that came.
+/// A request received.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// The path.
     pub path: String,
-    /// Names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Value,
@@ -39,11 +39,11 @@ impl Seen {
     }
 }
 
-/// What is answered.
+/// The response.
 pub enum Said {
     /// A status, further headers and JSON.
     Json(u16, Vec<(&'static str, String)>, Value),
-    /// These very bytes; the connection is closed after them.
+    /// Exactly these bytes, after which the connection is closed.
     Bytes(Vec<u8>),
     /// Nothing, until the client goes away.
     Nothing,
@@ -59,11 +59,11 @@ impl Said {
 #[derive(Default)]
 struct Log {
     seen: Vec<Seen>,
-    /// Connections whose client went away while nothing was answered.
+    /// Connections whose client left while no response was sent.
     abandoned: usize,
 }
 
-/// The server; it ends with the value.
+/// The server. Dropping it stops it.
 pub struct Stub {
     address: SocketAddr,
     log: Arc<(Mutex<Log>, Condvar)>,
@@ -71,7 +71,7 @@ pub struct Stub {
 }
 
 impl Stub {
-    /// Starts a server that answers each request with what the function says.
+    /// Starts a server that answers each request with the function's result.
     pub fn start(answer: impl Fn(&Seen) -> Said + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -96,8 +96,7 @@ impl Stub {
         }
     }
 
-    /// Starts a server that makes vectors of the right form for all three providers: a text's vector
-    /// is what `embed` says.
+    /// Starts a server that returns vectors in the right form for all three providers; `embed` makes a text's vector.
     pub fn embedding(embed: impl Fn(&str) -> Vec<f32> + Send + Sync + 'static) -> Self {
         Stub::start(move |seen| {
             let texts = seen.body["input"].as_array().unwrap().iter();
@@ -108,7 +107,7 @@ impl Stub {
             let data = vectors.iter().enumerate().map(
                 |(index, vector)| json!({ "object": "embedding", "index": index, "embedding": vector }),
             );
-            // The order of an answer is not promised.
+            // The order within a response is not guaranteed.
             let data: Vec<_> = data.rev().collect();
             Said::ok(
                 json!({ "object": "list", "data": data, "model": seen.body["model"], "usage": { "total_tokens": 1 } }),
@@ -116,7 +115,7 @@ impl Stub {
         })
     }
 
-    /// The address, with a path behind it.
+    /// The server's URL with this path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -126,13 +125,13 @@ impl Stub {
         self.log.0.lock().unwrap().seen.clone()
     }
 
-    /// Waits until so many requests have come.
+    /// Waits until `count` requests have been received.
     pub fn wait_for_requests(&self, count: usize) {
         let log = self.log.0.lock().unwrap();
         drop(self.log.1.wait_while(log, |log| log.seen.len() < count));
     }
 
-    /// Waits until a client has gone away without an answer.
+    /// Waits until a client has left without a response.
     pub fn wait_until_abandoned(&self) {
         let log = self.log.0.lock().unwrap();
         drop(self.log.1.wait_while(log, |log| log.abandoned == 0));

@@ -1,4 +1,4 @@
-//! A configuration in a folder of its own.
+//! A configuration in its own folder.
 #![allow(dead_code, unreachable_pub)] // Each test binary uses its own part.
 #![allow(clippy::unwrap_used)]
 

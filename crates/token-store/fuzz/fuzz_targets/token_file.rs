@@ -1,5 +1,6 @@
-//! A token file, from bytes to tokens and back: nothing panics, what the scanner accepts the YAML parser reads alike, what is
-//! written is read back, and a snapshot that shares with another is what it would be alone.
+//! A token file, from bytes to tokens and back: nothing panics, the YAML parser reads everything that the scanner
+//! accepts in the same way, what is written can be read back, and a snapshot that shares tokens with another equals one
+//! that does not.
 //!
 //! `scripts/fuzz.sh SECONDS` runs it.
 #![no_main]
@@ -9,7 +10,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use token_store::{TokenSet, readers};
 
-/// What the tokens of the seeds are shared with.
+/// The set that the tokens of the seeds are shared with.
 static BEFORE: LazyLock<TokenSet> = LazyLock::new(|| {
     TokenSet::parse(include_bytes!("../seeds/policies")).expect("the seed is a token file")
 });

@@ -20,7 +20,7 @@ const REMOTE: [u32; 8] = [
 ];
 
 /// File systems where inspecting an open file shows every change, even its replacement by another file: ext2 to ext4,
-/// XFS, Btrfs, F2FS, tmpfs. Not overlayfs, where changing a file makes another one of it.
+/// XFS, Btrfs, F2FS, tmpfs. Not overlayfs, where changing a file can turn it into another file.
 const OPEN_BOOKS: [u32; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994];
 
 /// Says whether changes in a folder may go unnoticed.

@@ -1,4 +1,4 @@
-//! Tokens to test with.
+//! Tokens for tests.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use proptest::prelude::*;
@@ -55,7 +55,7 @@ prop_compose! {
     }
 }
 
-/// Texts that YAML readers are known to trip over, and any others.
+/// Texts that YAML readers are known to trip over, and arbitrary ones.
 pub(crate) fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         "[A-Za-z][A-Za-z0-9 _./()+@-]{0,20}",
@@ -137,7 +137,7 @@ pub(crate) fn any_names() -> impl Strategy<Value = Names> {
     })
 }
 
-/// Fields as [`Policy::set`] takes them.
+/// Fields as [`Policy::set`] accepts them.
 fn any_field() -> impl Strategy<Value = (&'static str, String)> {
     let limits = "[1-9][0-9]{0,8}";
     let role = "[ -~\u{e9}]{1,60}";
@@ -166,7 +166,7 @@ prop_compose! {
     ) -> Policy {
         let mut policy = Policy { tools, schemas, ..Policy::default() };
         for (field, text) in fields {
-            // A password without a user, or a role of blanks, is refused.
+            // A password without a user, or a blank role, is refused.
             let _ = policy.set(field, Some(&text));
         }
         let networks: Vec<String> = networks.into_iter().map(|(address, whole)| {
