@@ -43,7 +43,7 @@ const RESULT: &str = r#"{
 }"#;
 
 fn add(call: &ToolCall) -> Result<ToolResult, CallError> {
-    // What the model can mend is a result that it reads.
+    // An error that the model can fix is a result, which it reads.
     let Add { a, b } = match call.arguments() {
         Ok(arguments) => arguments,
         Err(error) => return Ok(ToolResult::error(format!("bad arguments: {error}"))),
@@ -51,13 +51,13 @@ fn add(call: &ToolCall) -> Result<ToolResult, CallError> {
     let Some(sum) = a.checked_add(b) else {
         return Ok(ToolResult::error("the sum does not fit into 64 bits"));
     };
-    // What it cannot mend is an error, whose cause only the log shows.
+    // An error that it cannot fix is a `CallError`, whose cause only the log shows.
     let structured = serde_json::value::to_raw_value(&Sum { sum });
     let structured = structured.map_err(|error| CallError::Internal(error.into()))?;
     Ok(ToolResult::text(sum.to_string()).structured(structured))
 }
 
-/// The one who started this program.
+/// The person who started this program.
 #[derive(Clone)]
 struct LocalUser;
 

@@ -79,7 +79,7 @@ pub enum Credentials<'a> {
 pub struct Bearer<'a>(pub(crate) &'a str);
 
 impl<'a> Bearer<'a> {
-    /// Gives the token's text.
+    /// Returns the token's text.
     pub fn expose(self) -> &'a str {
         self.0
     }

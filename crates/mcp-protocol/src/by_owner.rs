@@ -14,7 +14,7 @@ const TABLES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct ByOwner<T> {
     hasher: RandomState,
-    // Each is held for a look among one owner's own; now and then for a pass over the whole table.
+    // Each is held for a look-up among one owner's things, and now and then for a pass over the whole table.
     tables: [RwLock<Table<T>>; TABLES],
     /// When it was last swept. Held to find out whether it is time to sweep.
     swept: Mutex<Instant>,
@@ -81,7 +81,7 @@ impl<T> ByOwner<T> {
         is_due
     }
 
-    /// Looks at what everybody has.
+    /// Visits the things of all owners.
     pub(crate) fn for_each(&self, mut look: impl FnMut(&T)) {
         for table in &self.tables {
             read(table).values().flatten().for_each(&mut look);

@@ -10,10 +10,10 @@ use serde_json::{Value, json, value::RawValue};
 use crate::jsonrpc;
 use crate::revision::Revision;
 
-/// The extension by which calls go on as tasks.
+/// The extension that lets calls continue as tasks.
 pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
 
-/// The most characters of a client's name that are kept.
+/// How many characters of a client's name are kept.
 const LONGEST_NAME: usize = 100;
 
 /// Reads what a client calls itself, as `name/version`. Nobody has checked it; anything that is not

@@ -63,7 +63,7 @@ impl<P> Context<P> {
         &self.call.principal
     }
 
-    /// Gives the revision that the client speaks.
+    /// Returns the revision that the client speaks.
     pub fn revision(&self) -> Revision {
         self.call.revision
     }

@@ -25,7 +25,7 @@ pub(crate) fn page<'a, T>(
     Ok((&items[start..end], next))
 }
 
-/// Makes a cursor of a position in a list.
+/// Makes a cursor for a position in a list.
 pub(crate) fn encode(list: &str, position: &str) -> String {
     Base64UrlUnpadded::encode_string(format!("{list}:{position}").as_bytes())
 }

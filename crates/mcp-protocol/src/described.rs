@@ -25,12 +25,12 @@ impl Described {
         }))
     }
 
-    /// Gives the result of `initialize`.
+    /// Returns the result of `initialize`.
     pub(crate) fn handshake(&self, revision: Revision) -> &Json {
         &self.words(revision).handshake
     }
 
-    /// Gives what names the server in other results.
+    /// Returns the JSON that names the server in other results.
     pub(crate) fn server(&self, revision: Revision) -> &Json {
         &self.words(revision).server
     }

@@ -1,4 +1,4 @@
-//! One dispatch for every transport and every revision.
+//! One dispatcher for all transports and revisions.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::service::{Arrival, Channel, Scope, Service, no_session};
 use crate::session::Session;
 use crate::within::within;
 
-/// A request that was performed.
+/// The outcome of a performed request.
 #[derive(Debug)]
 pub(crate) struct Done {
     /// The response; `None` if the request was cancelled.
@@ -287,7 +287,7 @@ impl<H: Handler> Service<H> {
         })
     }
 
-    /// Has the session of a request follow a resource.
+    /// Makes the session of a request follow a resource.
     async fn subscribe(&self, asking: &Asking<'_, H::Principal>) -> Result<(), Failure> {
         let uri: String = params::required("uri", asking.params.uri)
             .inspect_err(|_| self.refuse(asking, CallRefusal::WrongArguments))?;
@@ -315,7 +315,7 @@ impl<H: Handler> Service<H> {
         Ok(())
     }
 
-    /// Runs one call of the handler that can neither ask nor go on as a task.
+    /// Runs one handler call that can neither ask nor continue as a task.
     pub(crate) async fn call<T>(
         &self,
         call: impl Future<Output = Result<T, CallError>> + Unpin,

@@ -1,4 +1,4 @@
-//! Which era a request belongs to, and what 2026-07-28 demands of its envelope.
+//! Which era a request belongs to, and what 2026-07-28 requires of its envelope.
 //!
 //! The body decides, message by message; headers are only checked against it.
 
@@ -24,7 +24,7 @@ pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-i
 /// How a request opens.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Era {
-    /// With its revision and capabilities in `_meta`.
+    /// Names its revision and capabilities in `_meta`.
     Modern,
     /// After a handshake, or without one in the revision that the header names.
     Legacy(Option<Revision>),
@@ -88,7 +88,7 @@ fn unknown_revision(named: &str) -> Failure {
     ))
 }
 
-/// Gives the revision that the header names, if it is a known one.
+/// Returns the revision that the header names, if it is known.
 pub(crate) fn named(headers: &HeaderMap) -> Option<Revision> {
     let named = headers
         .get(PROTOCOL_VERSION)
@@ -96,7 +96,7 @@ pub(crate) fn named(headers: &HeaderMap) -> Option<Revision> {
     named.and_then(Revision::parse)
 }
 
-/// What a modern request says of its client.
+/// What a modern request says about its client.
 #[derive(Clone, Debug)]
 pub(crate) struct Claims {
     pub(crate) revision: Revision,

@@ -1,4 +1,4 @@
-//! A request on its way: the messages that it sends, then its answer.
+//! A running request: the messages that it sends, then its response.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -122,7 +122,7 @@ impl Exchange {
         }
     }
 
-    /// Waits for the next step, or until `stop` completes and the request is stopped.
+    /// Waits for the next step. If `stop` completes first, the request is stopped.
     pub(crate) async fn step_or_stop(&mut self, stop: impl Future<Output = ()>) -> Step {
         tokio::select! {
             biased;

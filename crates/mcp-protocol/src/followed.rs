@@ -8,7 +8,7 @@ pub(crate) const MOST: usize = 1000;
 /// How many bytes their addresses may have together: clients choose them, and they are kept.
 pub(crate) const MOST_BYTES: usize = 128 * 1024;
 
-/// The resources that somebody follows.
+/// The resources that a session or stream follows.
 #[derive(Debug, Default)]
 pub(crate) struct Followed {
     /// Held for one look-up or assignment.
@@ -19,7 +19,7 @@ pub(crate) struct Followed {
 struct Table {
     /// The last known version of each.
     versions: HashMap<String, Option<String>>,
-    /// The length of all addresses.
+    /// The length of all addresses, in bytes.
     bytes: usize,
 }
 
@@ -30,7 +30,7 @@ impl Table {
     }
 }
 
-/// Says whether one session or stream may follow all of these.
+/// Returns whether one session or stream may follow all of these.
 pub(crate) fn can_be_followed<'u>(uris: impl ExactSizeIterator<Item = &'u String>) -> bool {
     uris.len() <= MOST && uris.map(String::len).sum::<usize>() <= MOST_BYTES
 }

@@ -84,7 +84,7 @@ pub struct InputRequired {
 }
 
 impl InputRequired {
-    /// Asks nothing yet.
+    /// Starts without questions.
     pub fn new() -> Self {
         Self::default()
     }

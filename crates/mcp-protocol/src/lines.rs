@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 use crate::jsonrpc::{Id, Skim};
 
-/// What stands between two line breaks.
+/// One line of the input.
 pub(crate) enum Line {
     /// A line that is not blank and within the limit.
     Whole(Vec<u8>),
@@ -19,12 +19,12 @@ pub(crate) struct Lines<R> {
     reader: BufReader<R>,
     line: Vec<u8>,
     limit: usize,
-    /// The line is too long; the rest of it is skipped.
+    /// Set while the rest of a line that is too long is skipped.
     skimmed: Option<Skim>,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
-    /// Lines of at most `limit` bytes.
+    /// Reads lines of at most `limit` bytes.
     pub(crate) fn new(reader: R, limit: usize) -> Self {
         Self {
             reader: BufReader::new(reader),

@@ -24,7 +24,7 @@ impl Listed {
     /// As many lists as are likely to be in use at once, in one revision or two.
     const MOST: usize = 64;
 
-    /// Gives the JSON of a whole list.
+    /// Returns the JSON of a whole list.
     pub(crate) fn of(&self, tools: &Arc<[Tool]>, revision: Revision) -> Arc<Json> {
         if let Some(json) = self.find(tools, revision) {
             return json;

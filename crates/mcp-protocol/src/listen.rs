@@ -1,5 +1,5 @@
-//! Streams of changes: `subscriptions/listen` since 2026-07-28, and the unsolicited messages of a
-//! session until 2025-11-25.
+//! Streams of changes: `subscriptions/listen` since 2026-07-28, and the unsolicited messages of a session until
+//! 2025-11-25.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::rounds::Asking;
 use crate::service::{Arrival, Channel, Conversation, Service};
 use crate::session::{OpenStream, Session};
 
-/// What a client wants to be told, and what it will be told.
+/// The changes that a client asks to be told of, or those that it will be told of.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Filter {
@@ -36,7 +36,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// Goes through the resources that are to be followed.
+    /// The resources to be followed.
     pub(crate) fn uris(&self) -> impl ExactSizeIterator<Item = &String> {
         self.resource_subscriptions.iter()
     }
@@ -293,7 +293,7 @@ impl<H: Handler> Service<H> {
     }
 }
 
-/// Where changes are told.
+/// Where changes are reported.
 struct Stream<'a> {
     outbox: &'a Outbox,
     /// What changes are tagged with, in revisions that have such a tag.
@@ -319,7 +319,7 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// Says whether a session is to be told of a change.
+/// Returns whether a session is to be told of a change.
 fn wants(session: &Session, offered: &Capabilities, change: &Change) -> bool {
     match change {
         Change::Tools => offered.tools && offered.list_changed,

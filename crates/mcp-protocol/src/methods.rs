@@ -95,7 +95,7 @@ pub(crate) fn named(name: &str) -> Option<&'static Entry> {
 }
 
 impl Entry {
-    /// Tells whether `revision` has the method and the server offers it.
+    /// Returns whether `revision` has the method and the server offers it.
     pub(crate) fn is_served(&self, revision: Revision, offered: &Capabilities) -> bool {
         (self.first..=self.last).contains(&revision) && (self.offered)(offered)
     }

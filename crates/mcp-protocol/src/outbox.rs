@@ -30,7 +30,7 @@ struct State {
 }
 
 impl Outbox {
-    /// Queues news, such as progress, unless too many messages wait already.
+    /// Queues news, such as progress; drops it if too many messages are waiting.
     pub(crate) fn tell(&self, news: impl Into<Bytes>) {
         // Dropping it loses nothing: later news or the answer says more.
         let _told = self.push(&news.into());
@@ -92,7 +92,7 @@ impl Outbox {
         message
     }
 
-    /// Notes how far the request is; `false` if that is no further than before.
+    /// Records the request's progress; returns `false` if it is no greater than before.
     pub(crate) fn progresses(&self, progress: f64) -> bool {
         let mut state = self.lock();
         let is_further = state.progress.is_none_or(|last| progress > last) && progress.is_finite();
@@ -111,7 +111,7 @@ impl Outbox {
         self.room.notify_waiters();
     }
 
-    /// Tells whether nobody reads the messages.
+    /// Returns whether nobody reads the messages.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }

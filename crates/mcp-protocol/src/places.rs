@@ -56,7 +56,7 @@ struct Table<K> {
 #[derive(Debug)]
 struct Taken {
     places: AtomicUsize,
-    /// Of the room, in bytes.
+    /// Counted bytes that it keeps.
     bytes: AtomicUsize,
     room: Arc<Room>,
 }
@@ -157,7 +157,7 @@ impl Place {
         before == 0 || before + bytes <= room.for_each && all <= room.for_all
     }
 
-    /// Adds a place of the same key.
+    /// Joins another place of the same key to this one.
     pub(crate) fn with(mut self, mut other: Self) -> Self {
         debug_assert!(Arc::ptr_eq(&self.taken, &other.taken), "of one key");
         self.places += std::mem::take(&mut other.places);

@@ -14,7 +14,7 @@ pub enum Revision {
 }
 
 impl Revision {
-    /// Lists every revision that is served, oldest first.
+    /// Every revision that is served, oldest first.
     pub const ALL: [Self; 5] = [
         Self::V2024_11_05,
         Self::V2025_03_26,
@@ -23,17 +23,17 @@ impl Revision {
         Self::V2026_07_28,
     ];
 
-    /// Names the newest revision that opens with `initialize`.
+    /// The newest revision that opens with `initialize`.
     pub const LATEST_LEGACY: Self = Self::V2025_11_25;
 
-    /// Reads a revision's name as it stands in headers and messages.
+    /// Reads a revision's name as headers and messages spell it.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|revision| revision.as_str() == name)
     }
 
-    /// Gives the name that headers and messages use.
+    /// Returns the name that headers and messages use.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::V2024_11_05 => "2024-11-05",

@@ -41,7 +41,7 @@ pub(crate) struct Asking<'a, P> {
 pub(crate) enum Outcome<T> {
     Complete(T),
     InputRequired(Asked),
-    /// The handler wants to go on as a task.
+    /// The handler wants to continue as a task.
     GoesOn,
 }
 
@@ -55,7 +55,7 @@ impl<T> Outcome<T> {
     }
 }
 
-/// The result that asks the client to answer and to repeat its request.
+/// The result that asks the client for answers and to repeat its request.
 #[derive(Debug)]
 pub(crate) struct Asked {
     requests: Vec<(String, InputRequest)>,
@@ -104,7 +104,7 @@ impl<'a, P: Principal> Asking<'a, P> {
         }
     }
 
-    /// Says where the request comes from.
+    /// Returns who made the request.
     pub(crate) fn origin(&self) -> Origin<'_, P> {
         Origin {
             principal: &self.scope.principal,
@@ -382,7 +382,7 @@ pub(crate) fn lacking(lacking: Lacking, revision: Revision) -> Failure {
     }
 }
 
-/// Tells a client why its call has no result.
+/// Converts the error of a call into what the client is told.
 pub(crate) fn failure(error: CallError, revision: Revision) -> Failure {
     match error {
         CallError::InvalidParams(message) => Failure::invalid_params(message),

@@ -1,4 +1,4 @@
-//! State that a client carries between two rounds of a request, and cannot change.
+//! State that a client carries between two rounds of a request and cannot change. It is authenticated, not encrypted.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

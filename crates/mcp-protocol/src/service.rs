@@ -70,7 +70,7 @@ pub struct ServiceOptions {
     pub request_timeout: Duration,
     /// How long a client may take to answer what a handler asks it.
     pub input_timeout: Duration,
-    /// How many rounds of questions one request may ask.
+    /// How many times the handler may be called for one request or task while it asks questions.
     pub max_rounds: usize,
     /// How many messages a batch may hold; only 2024-11-05 and 2025-03-26 have batches.
     pub max_batch: usize,

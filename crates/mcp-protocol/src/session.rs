@@ -31,7 +31,7 @@ pub(crate) struct Session {
     pub(crate) revision: Revision,
     pub(crate) client: ClientCapabilities,
     pub(crate) client_name: Option<Arc<str>>,
-    /// The resources that it subscribed to.
+    /// The resources that the client subscribed to.
     pub(crate) followed: Arc<Followed>,
     // Held for one look-up or assignment.
     state: Mutex<State>,
@@ -204,7 +204,7 @@ impl Session {
         drop(attached);
     }
 
-    /// Keeps a value until the session ends; drops it at once if it has.
+    /// Keeps a value until the session ends; drops it at once if it has ended.
     pub(crate) fn attach(&self, value: Attached) {
         let mut attached = self.attached();
         if let Some(attached) = &mut *attached {
@@ -287,7 +287,7 @@ impl Drop for Running {
     }
 }
 
-/// A request to the client that is not yet answered.
+/// A request to the client that has not been answered yet.
 struct Asked<'a> {
     session: &'a Session,
     id: u64,

@@ -19,11 +19,11 @@ pub(crate) struct Sessions {
     table: ByOwner<Entry>,
 }
 
-/// A session, and what is looked for before it is looked at.
+/// A session, with copies of what is looked up first.
 #[derive(Debug)]
 struct Entry {
     id: RandomId,
-    /// When it was last known to be used.
+    /// When it was last known to be in use; it may have been used since.
     seen: Instant,
     session: Arc<Session>,
 }
@@ -73,7 +73,7 @@ impl Sessions {
         Some(session)
     }
 
-    /// Ends a session of `owner`; tells whether there was one.
+    /// Ends a session of `owner`; returns whether there was one.
     pub(crate) fn end(&self, id: &str, owner: &str) -> bool {
         let Some(session) = self.find(id, owner) else {
             return false;

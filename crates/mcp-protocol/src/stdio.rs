@@ -27,7 +27,7 @@ pub struct Options {
     /// The longest line in bytes. A longer request is refused, and anything else that is longer is
     /// skipped.
     pub max_line_bytes: usize,
-    /// How many requests run at once; further ones are answered with an error.
+    /// How many requests may run at once; further ones are answered with an error.
     pub max_requests: usize,
     /// How long running requests may go on after the end of the input; after that they are answered
     /// with an error.
@@ -111,7 +111,7 @@ async fn hear_all<H: Handler>(
 ) -> io::Result<()> {
     loop {
         peer.hear(output);
-        // No branch loses anything when another one is taken.
+        // No branch loses anything when another is taken.
         tokio::select! {
             written = output.write(), if output.is_waiting() => written?,
             said = peer.step(), if !output.is_full() => output.push_all(said),
@@ -141,7 +141,7 @@ async fn finish<H: Handler, W: AsyncWrite + Unpin>(
     }
 }
 
-/// The other side, and what runs for it.
+/// The client, and what runs for it.
 struct Peer<H: Handler> {
     service: Arc<Service<H>>,
     principal: H::Principal,
@@ -150,14 +150,14 @@ struct Peer<H: Handler> {
     /// The changes that a session subscribed to.
     unsolicited: Exchange,
     unheard: Unheard,
-    /// In the order of their arrival, so that `initialize` comes before what relies on it.
+    /// In order of arrival, so that `initialize` comes before what relies on it.
     running: Vec<Running>,
     closing: watch::Sender<bool>,
     /// Notified when requests in batches have no more time.
     stopping: watch::Sender<bool>,
 }
 
-/// What runs for the other side.
+/// Something that runs for the client.
 enum Running {
     One(Id, Exchange),
     /// A batch of this many requests, and the answers that it has so far.
@@ -269,7 +269,7 @@ impl<H: Handler> Peer<H> {
                     let principal = self.principal.clone();
                     let mut stopping = self.stopping.subscribe();
                     let stop = async move {
-                        // Where nobody can say so any more, nobody polls this either.
+                        // An error means that the sender is gone, and then nobody polls this either.
                         let _told = stopping.wait_for(|is_stopping| *is_stopping).await;
                     };
                     async move {
@@ -304,7 +304,7 @@ impl<H: Handler> Peer<H> {
         }
     }
 
-    /// Takes a message that is not answered.
+    /// Handles a message that gets no response.
     fn take_silently(&mut self, message: Message) -> Result<(), Failure> {
         match message {
             Message::Notification(note) => {
@@ -312,7 +312,7 @@ impl<H: Handler> Peer<H> {
                     self.running
                         .retain(|one| !matches!(one, Running::One(other, _) if *other == id));
                     if let Some(session) = self.conversation.session() {
-                        // It may be one of a batch, which goes on.
+                        // It may belong to a batch, whose other requests go on.
                         session.cancel(&id);
                     }
                 }
@@ -325,7 +325,7 @@ impl<H: Handler> Peer<H> {
         }
     }
 
-    /// Ends what would go on for ever.
+    /// Ends streams that would never end by themselves.
     fn close(&mut self) {
         self.closing.send_replace(true);
     }
@@ -371,7 +371,7 @@ struct Unheard {
     bytes: usize,
 }
 
-/// How many bytes of them are read ahead, at least a line.
+/// How many bytes of such lines are read ahead; the last line may exceed this.
 const MAX_UNHEARD_BYTES: usize = 1024 * 1024;
 
 impl Unheard {
@@ -400,10 +400,10 @@ fn weight(line: &Line) -> usize {
     size_of::<Line>() + text
 }
 
-/// What something that runs says.
+/// What polling a [`Running`] yields.
 enum Said {
     Message(Vec<u8>),
-    /// It has ended, perhaps silently.
+    /// It has ended, perhaps without a message.
     Last(Option<Vec<u8>>),
 }
 
@@ -481,7 +481,7 @@ impl<W> Output<W> {
 }
 
 impl<W: AsyncWrite + Unpin> Output<W> {
-    /// Writes some of what waits.
+    /// Writes some of the waiting bytes, or flushes.
     async fn write(&mut self) -> io::Result<()> {
         if self.written < self.waiting.len() {
             let count = self.writer.write(&self.waiting[self.written..]).await?;

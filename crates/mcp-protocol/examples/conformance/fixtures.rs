@@ -22,7 +22,7 @@ pub(crate) struct Fixtures<P> {
 }
 
 impl<P> Fixtures<P> {
-    /// Makes the fixtures; their health tells the count of `refused` requests.
+    /// Makes the fixtures; their health reports the count of `refused` requests.
     pub(crate) fn new(refused: Arc<AtomicU64>) -> Result<Self, SchemaError> {
         let info = ServerInfo {
             name: "conformance-fixtures".to_owned(),

@@ -3,8 +3,8 @@
 //!
 //! `cargo run -p mcp-protocol --example conformance -- --addr 127.0.0.1:3512 [--bearer TOKEN]`
 //!
-//! `GET /health` tells how many requests were refused for their credentials, so that a run with a
-//! token can be checked for having met none.
+//! `GET /health` reports how many requests were refused for their credentials, so that a run with a token can be
+//! checked to have met no refusal.
 #![allow(clippy::print_stderr)] // A program that a person starts in a terminal.
 
 mod fixtures;
@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 
 use crate::fixtures::Fixtures;
 
-/// Whoever knows the token, or anyone where there is none.
+/// Whoever knows the token, or anyone if there is none.
 #[derive(Clone, Debug)]
 struct Tester;
 

@@ -1,4 +1,4 @@
-//! Connections: taken, limited, watched, and drained at the end.
+//! Connections: accepted, limited, watched, and drained at shutdown.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -42,7 +42,7 @@ use crate::service::Service;
 /// How long to wait before accepting again when the system has no descriptors or memory left.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 
-/// An HTTP server. Its connection limits hold over all listeners that it serves.
+/// An HTTP server. Its connection limits apply to all its listeners together.
 pub struct Server<H, A> {
     shared: Arc<Shared<H, A>>,
 }
@@ -53,7 +53,7 @@ struct Shared<H, A> {
     slots: Arc<Semaphore>,
     counts: Arc<Counts>,
     latest: Arc<Latest>,
-    /// That no connection can be accepted.
+    /// Limits how often the log says that no connection can be accepted.
     complaint: Seldom,
 }
 
@@ -66,7 +66,7 @@ impl<H, A> Clone for Server<H, A> {
 }
 
 impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
-    /// Serves `service` to those whom `authenticator` accepts.
+    /// Serves `service` to the principals that `authenticator` accepts.
     pub fn new(service: Arc<Service<H>>, authenticator: A, options: Options) -> Self {
         let options = options.bounded();
         let mut http = Builder::new(TokioExecutor::new());
@@ -96,14 +96,14 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
         }
     }
 
-    /// Gives what is counted of connections and replies.
+    /// Returns the counters of connections and replies.
     pub fn counts(&self) -> Arc<Counts> {
         Arc::clone(&self.shared.counts)
     }
 
-    /// Takes connections until `shutdown` completes; then lets running requests end, for as long as
-    /// the options say, and answers the others with 503. Errors of accepting never end it. May be called
-    /// for several listeners.
+    /// Accepts connections until `shutdown` completes. Running requests may then go on for [`Options::drain_timeout`];
+    /// those still running after that are answered with 503. Errors of accepting never end it. May be called for
+    /// several listeners.
     ///
     /// Dropping the future closes all of its connections at once.
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
@@ -134,12 +134,12 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
         connections.shutdown().await;
     }
 
-    /// Serves one connection that was accepted elsewhere, such as on a Unix socket, until it ends
-    /// or `shutdown` completes and its running requests have ended. The connection limits and TLS
-    /// are up to whoever accepted it. Whether `peer` is a trusted proxy is asked as for all others.
+    /// Serves one connection that was accepted elsewhere, such as on a Unix socket, until it ends, or until `shutdown`
+    /// completes and its running requests have ended, as in [`Server::serve`]. The connection limits and TLS are up to
+    /// the caller. Whether `peer` is a trusted proxy is decided as for all others.
     ///
-    /// That the client hangs up is seen when it is the next thing to be read: not while a request
-    /// runs behind which it has sent more.
+    /// A hang-up is noticed only when it is the next thing to be read: not while a request runs and the client has sent
+    /// more behind it.
     pub async fn serve_stream<S>(
         &self,
         stream: S,
@@ -150,7 +150,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
     {
         let (close, closing) = Close::new();
         let peer = self.shared.endpoint.clients.peer(peer);
-        // What it is, is not known here, so that nobody can say what becomes of its other end.
+        // The stream may be of any type, so there is no way to ask whether its other end has left.
         let mut served = pin!(Arc::clone(&self.shared).drive(stream, |_, _| false, peer, closing));
         tokio::select! {
             () = &mut served => return,
@@ -162,17 +162,15 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
 }
 
 impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
-    /// Answers one request that somebody else has read, such as a service of hyper or axum that
-    /// serves other paths as well: [`Options::paths`] and [`Options::health_path`] say which are
-    /// these, as the request's URI has them by then: without a prefix that a router has taken off. `Host`
-    /// and `Origin` are held against [`Options::allowed_hosts`] and [`Options::allowed_origins`], and
-    /// whether `peer` is a trusted proxy is asked, as for all others.
+    /// Answers one request that the caller has read, such as a service of hyper or axum that serves other paths as
+    /// well. [`Options::paths`] and [`Options::health_path`] are compared with the request's URI as it is then, without
+    /// a prefix that a router has stripped. `Host` and `Origin` are checked against [`Options::allowed_hosts`] and
+    /// [`Options::allowed_origins`], and whether `peer` is a trusted proxy is decided as for all others.
     ///
-    /// The request runs while this future or, if its answer is a stream, the reply's body is polled;
-    /// dropping either cancels it. Streams end when `closing` becomes true; how long other requests go on
-    /// from then is up to the caller. What concerns the
-    /// connection is up to whoever serves it: TLS, how many there may be, how long a head may take
-    /// and a client may refuse to read, and to notice one that has hung up.
+    /// The request runs while this future or, if the reply is a stream, the reply's body is polled; dropping either
+    /// cancels it. Streams end when `closing` becomes true; how long other requests may go on after that is up to the
+    /// caller. So is everything about the connection: TLS, how many there may be, the timeouts for sending a head and
+    /// for reading a reply, and noticing a client that has hung up.
     ///
     /// ```
     /// use std::convert::Infallible;
@@ -210,8 +208,8 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
 }
 
 impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
-    /// Has connections end, `ended` being their end: those on which nothing runs at once, others when
-    /// their requests are answered or have no more time.
+    /// Ends connections: idle ones at once, others when their requests have been answered or the drain timeout has
+    /// passed. `ended` completes when all have ended.
     async fn end(&self, close: &Close, mut ended: Pin<&mut (impl Future<Output = ()> + Send)>) {
         close.drain();
         let limit = self.endpoint.options.drain_timeout;
@@ -314,7 +312,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
             Arc::clone(&activity),
             Lone::new(Arc::clone(&self.latest)),
         ));
-        // One for the connection, so that its requests count nothing that all others count, too.
+        // One for each connection, so that its requests do not touch reference counts that all connections share.
         let caller = Arc::new(Caller {
             server: Arc::clone(&self),
             peer,
@@ -352,7 +350,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
     }
 }
 
-/// Whoever is on a connection, as its requests see it.
+/// The peer of a connection, and the server, as its requests see them.
 struct Caller<H, A> {
     server: Arc<Shared<H, A>>,
     peer: Peer,
@@ -370,7 +368,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Caller<H, A> {
     }
 }
 
-/// Tells whether a stream shows a sign of its client now.
+/// Returns whether a stream shows a sign of its client now.
 fn shows(stream: &TcpStream, sign: Sign) -> bool {
     let wanted = match sign {
         Sign::Left => PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR,
@@ -381,7 +379,7 @@ fn shows(stream: &TcpStream, sign: Sign) -> bool {
     answered.is_ok() && asked[0].revents().intersects(wanted)
 }
 
-/// Tells whether accepting failed for the sake of one connection that went away by itself.
+/// Returns whether accepting failed only because one connection had already gone away.
 fn is_about_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(
@@ -390,7 +388,7 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The right to be connected; given back when dropped.
+/// A connection's share of the limits; given back when dropped.
 struct Slot {
     peer: Peer,
     _place: Option<Place>,

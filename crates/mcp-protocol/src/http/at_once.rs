@@ -1,8 +1,8 @@
 //! A future that is polled again at once when it has woken itself.
 //!
-//! hyper wakes itself two times with every request that has a body: when the body is asked for, and
-//! when it is there. The runtime puts a task that does so behind all others, and calls another thread
-//! to take it from there, which costs more than all the rest of a small request.
+//! hyper wakes its own task twice for every request that has a body: when the body is requested, and when it has
+//! arrived. The runtime puts such a task behind all others and wakes another thread to take it from there, which costs
+//! more than the rest of a small request.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,28 +12,28 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
 
-/// How often it is polled before others get their turn.
+/// How many times in a row it is polled before other tasks get their turn.
 const TURNS: usize = 8;
 
-/// The future, whose task is woken only when it is not being polled.
+/// Wraps a future so that its task is woken only when the future is not being polled.
 pub(super) struct AtOnce<F> {
     future: F,
     relay: Arc<Relay>,
     waker: Waker,
 }
 
-/// Takes the wake-ups of the future and passes them on to its task.
+/// Receives the future's wake-ups and passes them on to its task.
 #[derive(Default)]
 struct Relay {
     task: AtomicWaker,
     state: AtomicU8,
 }
 
-/// It waits to be woken.
+/// Waiting to be woken.
 const WAITING: u8 = 0;
-/// It is being polled.
+/// Being polled.
 const POLLED: u8 = 1;
-/// It was woken, and has not been polled since.
+/// Woken, and not polled since.
 const WOKEN: u8 = 2;
 
 impl<F> AtOnce<F> {
@@ -49,7 +49,7 @@ impl<F> AtOnce<F> {
 }
 
 impl<F> AtOnce<Pin<&mut F>> {
-    /// The future itself.
+    /// Returns the future itself.
     pub(super) fn inner(&mut self) -> Pin<&mut F> {
         self.future.as_mut()
     }
@@ -112,8 +112,7 @@ mod tests {
         }
     }
 
-    /// Polls a future which wakes itself for so many times; gives whether it ended and how often its
-    /// task was woken.
+    /// Polls a future that wakes itself `wakes` times; returns whether it ended and how often its task was woken.
     fn polled(wakes: usize) -> (bool, usize) {
         let mut left = wakes;
         let future = std::future::poll_fn(|context| {

@@ -1,4 +1,4 @@
-//! Bodies of requests, within their limits of size and time.
+//! Request bodies, within their limits of size and time.
 
 use std::fmt::Display;
 use std::pin::{Pin, pin};
@@ -20,8 +20,8 @@ const DISCARDED_BYTES: usize = 64 * 1024;
 /// How long that may take.
 const DISCARD_TIME: Duration = Duration::from_millis(500);
 
-/// Reads a body. One that does not come in one piece has what `claim` gives for its length until it is whole; without
-/// that it is refused.
+/// Reads a body. One that does not arrive in one piece needs what `claim` returns for its greatest possible length, and
+/// holds it until it is complete; if `claim` returns nothing, the body is refused.
 pub(super) async fn read<B>(
     body: B,
     options: &Options,
@@ -31,8 +31,7 @@ where
     B: Body<Data = Bytes, Error: Display>,
 {
     let mut collecting = pin!(collect(body, options.max_body_bytes, claim));
-    // hyper hands a body over once it has been asked for. Mostly it is there then, and no timer
-    // has to be set.
+    // hyper delivers a body once it has been asked for. It has mostly arrived by then, and no timer has to be set.
     if let Some(body) = poll_immediate(collecting.as_mut()).await {
         return body;
     }
@@ -58,7 +57,7 @@ where
     if body.size_hint().lower() > limit as u64 {
         return Err(too_long());
     }
-    // How long it may become, of which its size says nothing where it comes in chunks.
+    // The most bytes that may come; a chunked body does not say.
     let most = body
         .size_hint()
         .upper()

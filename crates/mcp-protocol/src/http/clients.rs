@@ -29,7 +29,7 @@ pub(super) struct Client {
     pub(super) place: Option<Place>,
 }
 
-/// Why a request is not taken.
+/// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unwelcome {
     #[error(transparent)]

@@ -5,13 +5,13 @@ use tokio::sync::watch;
 /// Tells that a server stops.
 #[derive(Clone, Debug)]
 pub(super) struct Closing {
-    /// Becomes true when streams that would go on for ever shall end.
+    /// Becomes true when streams that would never end by themselves are to end.
     streams: watch::Receiver<bool>,
     /// Becomes true when running requests have no more time.
     requests: Option<watch::Receiver<bool>>,
 }
 
-/// What stops a server.
+/// The sending side: stops the server.
 #[derive(Debug)]
 pub(super) struct Close {
     streams: watch::Sender<bool>,
@@ -29,7 +29,7 @@ impl Close {
         (Self { streams, requests }, closing)
     }
 
-    /// Ends streams that would go on for ever, and connections on which nothing runs.
+    /// Ends streams that would never end by themselves, and idle connections.
     pub(super) fn drain(&self) {
         self.streams.send_replace(true);
     }
@@ -49,7 +49,7 @@ impl Closing {
         }
     }
 
-    /// Gives what becomes true when streams shall end.
+    /// Returns the receiver that becomes true when streams are to end.
     pub(super) fn streams(&self) -> watch::Receiver<bool> {
         self.streams.clone()
     }

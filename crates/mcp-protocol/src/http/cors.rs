@@ -13,7 +13,7 @@ use super::reply::{self, Reply};
 const HEADERS: &str = "authorization, content-type, accept, mcp-protocol-version, mcp-session-id, \
                        mcp-method, mcp-name, last-event-id";
 
-/// Answers the question that a browser asks before it lets a page call.
+/// Answers a CORS preflight request.
 pub(super) fn preflight(asked: &HeaderMap, methods: &'static str) -> Reply {
     if !asked.contains_key(ORIGIN) || !asked.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
         return reply::method_not_allowed(methods);
@@ -31,7 +31,7 @@ pub(super) fn preflight(asked: &HeaderMap, methods: &'static str) -> Reply {
     reply
 }
 
-/// Adds the headers of tools' parameters that the page wants to send; they have no fixed names.
+/// Adds the `Mcp-Param-*` headers that the page wants to send; they have no fixed names.
 fn allowed_headers(asked: &HeaderMap) -> String {
     let wanted = asked
         .get(ACCESS_CONTROL_REQUEST_HEADERS)

@@ -1,4 +1,4 @@
-//! How many connections and replies there are.
+//! Counters of connections and replies.
 
 use std::sync::{
     Arc,
@@ -37,7 +37,7 @@ impl Counts {
         (FIRST..).zip(counted).filter(|(_, count)| *count > 0)
     }
 
-    /// Tells how many connections are open.
+    /// Returns how many connections are open.
     pub fn open_connections(&self) -> u64 {
         self.open.load(Ordering::Relaxed)
     }

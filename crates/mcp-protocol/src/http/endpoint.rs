@@ -34,14 +34,14 @@ use crate::within::within;
 const POST_ONLY: &str = "POST";
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 
-/// Where a request leads.
+/// Where a request is routed.
 enum Route {
     Health,
     Endpoint(Client),
     Nowhere(Box<Reply>),
 }
 
-/// Who has sent a request, and what ends it before it is done.
+/// Who sent a request, and what ends it early.
 struct Sender<'a, P> {
     principal: &'a P,
     address: IpAddr,
@@ -247,7 +247,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         }
         let session = match self.service.session(headers, sender.principal) {
             Ok(Some(session)) => session,
-            // Clients try this once and go on without it.
+            // Clients try this once, and carry on without it.
             Ok(None) => return reply::method_not_allowed(POST_ONLY),
             Err(failure) => return reply::failure(&failure),
         };
@@ -284,7 +284,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         }
     }
 
-    /// Takes the messages of a client.
+    /// Handles the messages that a client posts.
     async fn post<B: Body<Data = Bytes, Error: Display>>(
         &self,
         headers: &mut HeaderMap,
@@ -325,7 +325,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
                 // A client that listens expects a stream, even if it only accepts `*/*`.
                 let streams = accepted.streams || accepted.anything && request.method == LISTEN;
                 let arrival = Arrival {
-                    // Nothing else goes on until the server stops.
+                    // No other request lasts until the server stops.
                     closing: (request.method == LISTEN).then(|| sender.closing.streams()),
                     channel: Channel::Http(std::mem::take(headers)),
                 };
@@ -342,7 +342,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         }
     }
 
-    /// Takes a message that is not answered.
+    /// Handles a message that gets no response.
     fn take_silently(
         &self,
         message: Message,
@@ -368,8 +368,8 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         }
     }
 
-    /// Runs a request to its first message, which decides between an object and a stream. From then
-    /// on the request runs, and is dropped, with its stream.
+    /// Runs a request until its first message, which decides between a JSON reply and a stream. From then on the
+    /// request runs in its stream, and is dropped with it.
     async fn answer(
         &self,
         mut exchange: Exchange,
@@ -410,7 +410,8 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         reply::events(said, exchange, ends, self.options.keep_alive_interval)
     }
 
-    /// Answers a batch, which two early revisions have: all its requests at once, in one array.
+    /// Answers a batch, which only two early revisions have: runs all its requests concurrently, and replies with one
+    /// array.
     async fn batch(
         &self,
         entries: Vec<Result<Message, Rejected>>,
@@ -472,7 +473,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     }
 }
 
-/// Replies with the one message of a request.
+/// Replies with the response of a request.
 fn finished(answer: Answer) -> Reply {
     let Some(message) = answer.message else {
         // The client has cancelled it, and expects nothing more.

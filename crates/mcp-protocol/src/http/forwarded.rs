@@ -1,4 +1,4 @@
-//! Whose request a proxy passes on, as it says in `X-Forwarded-For` or in `Forwarded` (RFC 7239).
+//! The client whose request a proxy passes on, according to `X-Forwarded-For` or `Forwarded` (RFC 7239).
 //!
 //! Clients can send these headers as well, and a proxy adds to what was sent. So they are read from
 //! their end, from proxy to proxy, up to the first address that is not a trusted proxy's: that is
@@ -143,7 +143,7 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// Takes a port as RFC 7239, section 6, has it: a number or a word that hides it.
+/// Accepts a port as in RFC 7239, section 6: a number, or a word that hides it.
 fn is_port(text: &str) -> bool {
     let hidden = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     match text.strip_prefix('_') {
@@ -204,7 +204,7 @@ fn pair(text: &[u8]) -> Option<(Pair<'_>, &[u8])> {
     (!value.is_empty()).then_some(((key, value), rest))
 }
 
-/// Finds the quote that is not escaped.
+/// Finds the first quote that is not escaped.
 fn end_of_quotes(text: &[u8]) -> Option<usize> {
     let mut escaped = false;
     text.iter().position(|byte| match byte {
@@ -248,7 +248,7 @@ mod tests {
         Proxies { networks, header }
     }
 
-    /// Reads lines of a header, beside another header that is not believed.
+    /// Reads lines of a header while another header, which must be ignored, is set as well.
     fn client<L: AsRef<[u8]>>(header: ForwardedHeader, lines: &[L]) -> Result<IpAddr, Unnamed> {
         let mut headers = HeaderMap::new();
         headers.insert(X_FORWARDED_FOR, HeaderValue::from_static("203.0.113.66"));
@@ -264,8 +264,8 @@ mod tests {
         proxies(header).client(&headers)
     }
 
-    /// Compares what is read of lines, which `|` divides, with an address or with the beginning of
-    /// `Missing`, `Unreadable`, `OnlyProxies` and `TooMany`.
+    /// Compares what is read of lines, separated by `|`, with an address or with the beginning of `Missing`,
+    /// `Unreadable`, `OnlyProxies` or `TooMany`.
     fn check(header: ForwardedHeader, table: &[(&str, &str)]) {
         for (lines, expected) in table {
             let parted: Vec<&str> = lines.split('|').filter(|line| *line != "none").collect();
@@ -392,13 +392,13 @@ mod tests {
             for proxies in [longest + 1, 10_000] {
                 assert_eq!(client(header, &[chain(proxies).join(",")]), too_many);
             }
-            // Before its end nothing is counted.
+            // Addresses before the one that is found are not counted.
             let junk = chain(10_000).join(",");
             assert_eq!(client(header, &[junk, write("192.0.2.1")]), good);
         }
     }
 
-    /// What a client sends who wants to be taken for another one.
+    /// What a client might send to be taken for another one.
     fn sent() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             8 => prop::sample::select(vec![

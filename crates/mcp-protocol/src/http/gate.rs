@@ -8,19 +8,19 @@ use super::options::{AllowedHosts, Options};
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// A request that is turned away at the gate.
+/// Why a request is refused at the gate.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Turned {
     pub(super) status: u16,
     pub(super) message: &'static str,
 }
 
-/// Where a request that passed comes from.
+/// Where a request that passed the gate comes from.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// Not a web page, or a page of this server's own origin.
     Own,
-    /// A web page of an origin that the options allow; it needs CORS headers.
+    /// A web page of an allowed origin; the reply needs CORS headers.
     Page(String),
 }
 
@@ -35,7 +35,7 @@ pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), Turned> {
         .collect();
     let is_chunked = |coding: &&&[u8]| coding.eq_ignore_ascii_case(b"chunked");
     match codings.len() {
-        // Any other one is refused where the head is parsed.
+        // A single coding other than chunked is refused where the head is parsed.
         0 | 1 => Ok(()),
         _ if codings.iter().filter(is_chunked).count() > 1 => Err(Turned {
             status: 400,
@@ -48,7 +48,7 @@ pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), Turned> {
     }
 }
 
-/// Lets a request pass whose `Host` and `Origin` are allowed.
+/// Accepts a request whose `Host` and `Origin` are allowed.
 pub(super) fn check(parts: &Parts, options: &Options) -> Result<Source, Turned> {
     let host = Authority::parse(host(parts)?).ok_or(Turned {
         status: 400,
@@ -81,7 +81,7 @@ pub(super) fn check(parts: &Parts, options: &Options) -> Result<Source, Turned> 
 }
 
 impl AllowedHosts {
-    /// Says whether a request names one host, and one that is allowed.
+    /// Returns whether a request names exactly one host, and one that is allowed.
     pub fn takes(&self, request: &Parts) -> bool {
         let host = host(request).ok();
         let host = host.and_then(Authority::parse);
@@ -89,7 +89,7 @@ impl AllowedHosts {
     }
 }
 
-/// Gives the one host that a request names: in `Host`, in the target, or in both alike.
+/// Returns the one host that a request names: in `Host`, in the target, or identically in both.
 fn host(parts: &Parts) -> Result<&str, Turned> {
     let header = single(&parts.headers, &HOST, "several Host headers")?;
     let target = parts
@@ -131,7 +131,7 @@ fn single<'a>(
         })
 }
 
-/// Tells whether a host is one of those that are allowed.
+/// Returns whether a host is allowed.
 fn is_allowed(host: Authority<'_>, allowed: &AllowedHosts) -> bool {
     let AllowedHosts::LoopbackAnd(names) = allowed else {
         return true;

@@ -1,4 +1,4 @@
-//! What the head of a request says: credentials, the body's type, and the replies that are taken.
+//! What the head of a request says: its credentials, the type of its body, and the kinds of reply that it accepts.
 
 use hyper::header::{
     ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
@@ -48,7 +48,7 @@ pub(super) fn credentials(headers: &HeaderMap) -> Credentials<'_> {
     }
 }
 
-/// Tells whether the body is announced as JSON.
+/// Returns whether the body is declared as JSON.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let value = values.next().map_or(&[][..], HeaderValue::as_bytes);
@@ -61,7 +61,7 @@ pub(super) fn is_plain(headers: &HeaderMap) -> bool {
     codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Gives a media type without its parameters.
+/// Returns a media type without its parameters.
 fn essence(value: &[u8]) -> &[u8] {
     let end = value.iter().position(|byte| *byte == b';');
     value[..end.unwrap_or(value.len())].trim_ascii()
@@ -80,12 +80,12 @@ fn is_refused(range: &[u8]) -> bool {
     parameters.find_map(weight).unwrap_or(false)
 }
 
-/// The forms of reply that a client takes.
+/// The kinds of reply that a client accepts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Accepted {
     /// The client accepts everything.
     pub(super) anything: bool,
-    /// The client names event streams. One that only says `*/*`, or nothing, expects an object.
+    /// The client names event streams. One that says only `*/*`, or nothing, expects a JSON object.
     pub(super) streams: bool,
 }
 

@@ -1,8 +1,9 @@
-//! A client that is alone is waited for: its next request is looked for a moment before the thread sleeps.
+//! Waiting for a lone client: the server spins briefly for its next request before the thread sleeps.
 //!
-//! A single client that asks again as soon as it has its answer finds the thread asleep each time. Waking it takes
-//! longer than a small request does, and so does waking the client, whose processor has fallen asleep meanwhile.
-//! Where others ask as well they need the time, and where there is one processor only the client does.
+//! A single client that sends its next request as soon as it has its answer finds the thread asleep each time. Waking
+//! the thread takes longer than a small request does, and so does waking the client, whose processor has gone idle in
+//! the meantime. Where other clients are active they need the time, and where there is only one processor the client
+//! needs it.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -10,10 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-/// How long the next request is looked for, and how long the last one may have taken at most.
+/// How long to spin for the next request, and the longest that the last one may have taken.
 const MOMENT: Duration = Duration::from_micros(30);
 
-/// Which of a server's connections received something last.
+/// Which of a server's connections was the last to receive something.
 #[derive(Debug)]
 pub(super) struct Latest {
     connections: AtomicU64,
@@ -33,7 +34,7 @@ impl Default for Latest {
 }
 
 impl Latest {
-    /// Notes that a connection received something; tells whether it is the one that did so last.
+    /// Notes that a connection received something; returns whether it was also the last to do so before.
     fn is_again(&self, number: u64) -> bool {
         let is_again = self.number.load(Ordering::Relaxed) == number;
         if !is_again {
@@ -43,12 +44,12 @@ impl Latest {
     }
 }
 
-/// One connection, as far as it may be the only one at work.
+/// One connection, and whether it may be the only active one.
 #[derive(Debug)]
 pub(super) struct Lone {
     latest: Arc<Latest>,
     number: u64,
-    /// When it last received something, if no other connection had meanwhile.
+    /// When it last received something, if no other connection has received anything since the time before.
     received: Option<Instant>,
     has_sent: bool,
 }
@@ -74,8 +75,8 @@ impl Lone {
         self.has_sent = true;
     }
 
-    /// Returns when there is something to receive, or a moment has passed; at once, unless the client is alone
-    /// and was answered within such a moment.
+    /// Returns when there is something to receive, or after [`MOMENT`]. Returns at once unless the client is alone and
+    /// its last request was answered within [`MOMENT`].
     pub(super) fn wait(&mut self, is_there: impl Fn() -> bool) {
         let Some(received) = self.received.take_if(|_| self.has_sent) else {
             return;
@@ -106,13 +107,13 @@ mod tests {
         [(); 2].map(|()| Lone::new(Arc::clone(&latest)))
     }
 
-    /// Sends an answer, at once however long this thread was stopped.
+    /// Sends an answer that counts as immediate, however long this thread was stopped.
     fn answer_at_once(lone: &mut Lone) {
         lone.received = lone.received.map(|at| at + SECOND);
         lone.sends();
     }
 
-    /// Tells whether anything is looked for.
+    /// Returns whether `wait` looked for anything.
     fn waits(lone: &mut Lone) -> bool {
         let has_looked = Cell::new(false);
         lone.wait(|| {

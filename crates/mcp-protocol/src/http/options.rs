@@ -27,7 +27,7 @@ pub struct Options {
     pub max_body_bytes: usize,
     /// How long a client may take to send the head of a request.
     pub header_timeout: Duration,
-    /// How long a client may take to send a whole body; later is answered with 408.
+    /// How long a client may take to send a whole body; a later one is answered with 408.
     pub body_timeout: Duration,
     /// How long a connection stays open without a request.
     pub idle_timeout: Duration,
@@ -40,7 +40,7 @@ pub struct Options {
     /// How often a stream that has nothing to say shows that it is alive. A request that runs for
     /// longer than this becomes a stream, if its client accepts one.
     pub keep_alive_interval: Duration,
-    /// How many connections are open at once, at least one; further ones wait in the listener's queue.
+    /// How many connections may be open at once, at least one; further ones wait in the listener's queue.
     pub max_connections: usize,
     /// How many connections from one address (IPv6: from one /64 network) may be open at once;
     /// further ones are closed at once. A trusted proxy may have any number; for its clients this
@@ -84,10 +84,10 @@ impl Default for Options {
     }
 }
 
-/// Which `Host` headers are taken.
+/// Which `Host` headers are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowedHosts {
-    /// The names of the loopback interface, and these: `name` with any port, or `name:port`.
+    /// The names of the loopback interface, and these: `name` for any port, or `name:port`.
     LoopbackAnd(Vec<String>),
     /// All names. Only for servers that no browser can reach, or that always authenticate.
     Any,
@@ -113,7 +113,7 @@ pub enum OptionsError {
     /// A path does not begin with a slash.
     #[error("path `{0}` must begin with `/`")]
     Path(String),
-    /// Nothing would be served.
+    /// A limit or an interval is zero.
     #[error("`{0}` must not be zero")]
     Zero(&'static str),
 }

@@ -23,7 +23,7 @@ pub(super) async fn begins(stream: &TcpStream) -> io::Result<bool> {
     Ok(first[0].is_ascii_uppercase())
 }
 
-/// Says what to do instead.
+/// Replies with what to do instead, and closes the connection.
 pub(super) async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
     stream.write_all(REPLY.as_bytes()).await?;
     stream.shutdown().await?;

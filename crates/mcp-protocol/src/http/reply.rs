@@ -26,7 +26,7 @@ pub(super) type Reply = Response<ReplyBody>;
 
 /// The largest piece of a reply, in bytes, that an HTTP/2 stream is given at once.
 const PIECE: usize = 64 * 1024;
-/// The largest that it gets with the end: what it need not have room for yet when its body is let go.
+/// The largest last piece, in bytes: the client may not yet have room for it when the body is dropped.
 const LAST_PIECE: usize = 1024;
 
 /// The body of a reply. Until it is dropped the connection counts as busy and the request as
@@ -139,7 +139,7 @@ struct Events {
     keep_alive: Interval,
 }
 
-/// What ends a stream before its request is answered.
+/// What ends a stream before its request is done.
 pub(super) struct Ends {
     /// The rights to it have ended; that is its answer.
     pub(super) revoked: Pin<Box<dyn Future<Output = Failure> + Send>>,
@@ -184,7 +184,7 @@ impl Events {
     }
 }
 
-/// Frames a message as an event of one data line.
+/// Frames a message as an event with one data line.
 fn event(message: &Bytes) -> Bytes {
     const HEAD: &[u8] = b"event: message\ndata: ";
     let mut event = Vec::with_capacity(HEAD.len() + message.len() + 2);
@@ -237,7 +237,7 @@ pub(super) fn json(status: u16, body: impl Into<Bytes>) -> Reply {
     reply
 }
 
-/// Replies with a stream that has nothing to say.
+/// Replies with an empty stream.
 pub(super) fn no_events() -> Reply {
     let mut reply = empty(StatusCode::OK);
     reply
@@ -269,12 +269,12 @@ pub(super) fn failure(failure: &Failure) -> Reply {
     json(failure.status, jsonrpc::write_failure(None, failure))
 }
 
-/// Refuses a request for a reason of HTTP.
+/// Refuses a request for a reason at the HTTP level.
 pub(super) fn refuse(status: u16, message: impl Into<Cow<'static, str>>) -> Reply {
     failure(&Failure::new(INVALID_REQUEST, message).status(status))
 }
 
-/// Makes a reply the last one of its connection.
+/// Makes a reply the last on its connection.
 pub(super) fn closing(mut reply: Reply) -> Reply {
     let close = HeaderValue::from_static("close");
     reply.headers_mut().insert(CONNECTION, close);
@@ -296,7 +296,7 @@ pub(super) fn unauthorized(refusal: &Refusal, realm: &str) -> Reply {
     denied(refusal, realm, refusal.message().into())
 }
 
-/// Tells that rights ended while a request was served.
+/// Replies that the principal lost its rights while its request was served.
 pub(super) fn cut_short(refusal: &Refusal, realm: &str) -> Reply {
     denied(refusal, realm, lost(refusal))
 }
@@ -308,7 +308,7 @@ pub(super) fn lost_midway(refusal: &Refusal) -> Failure {
 
 fn lost(refusal: &Refusal) -> Cow<'static, str> {
     match refusal {
-        // It says so itself.
+        // The reason says so itself.
         Refusal::Unavailable(reason) => (*reason).into(),
         _ => format!(
             "{}; this came while the request was served: if it was to change something, that may be done or not",

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// How often the log gets it at most.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// When it was last told.
+/// When it was last logged.
 #[derive(Debug, Default)]
 pub(super) struct Seldom(Mutex<Option<Instant>>);
 

@@ -1,4 +1,4 @@
-//! A connection that is watched: it must not be silent, slow or deaf for longer than it may.
+//! A connection with timeouts: it must not be silent, slow, or unread for longer than allowed.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,13 +14,13 @@ use super::lone::Lone;
 use super::options::Options;
 use crate::places::Place;
 
-/// How many bytes of a refused body are read and thrown away before the connection is closed, so
-/// that the client sees the answer instead of a reset.
+/// How many bytes of a refused body are read and discarded before the connection is closed, so that the client sees the
+/// reply instead of a reset.
 const LINGER_BYTES: usize = 2 * 1024 * 1024;
 /// How long that may take.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
-/// What a connection is doing, and until when it may.
+/// What a connection is doing, and until when it may do so.
 #[derive(Debug)]
 pub(super) struct Activity {
     header_timeout: Duration,
@@ -38,18 +38,18 @@ struct State {
     in_head: bool,
     /// HTTP/2 frames arrive at any time: only idleness is measured.
     multiplexed: bool,
-    /// Whether it is time to look if the client is still there.
+    /// Whether it is time to check that the client is still there.
     probe_due: bool,
-    /// When the connection must have moved on; nothing is due while requests run.
+    /// When the connection must have made progress; `None` while requests run.
     deadline: Option<Instant>,
-    /// Since when the client does not read.
+    /// Since when the client has not been reading.
     stalled: Option<Instant>,
-    /// Since when it has no room for more of an HTTP/2 reply, by the request's number.
+    /// Since when the client has had no room for more of an HTTP/2 reply, by the request's number.
     full: HashMap<u64, Instant>,
     last: u64,
-    /// The server stops: closing does not wait for the client.
+    /// The server is shutting down: closing does not wait for the client.
     hurried: bool,
-    /// The places of requests whose replies have been handed over and may not be written yet.
+    /// The places of requests whose replies have been handed over, but may not have been written.
     unwritten: Vec<Place>,
 }
 
@@ -91,9 +91,9 @@ impl Activity {
         }
     }
 
-    /// Completes when the connection did nothing for longer than it may.
+    /// Completes when the connection has exceeded one of its timeouts.
     pub(super) async fn overdue(&self) {
-        // Looking now and then costs less than moving a timer with every request.
+        // Checking now and then costs less than moving a timer with every request.
         let tick = self
             .header_timeout
             .min(self.idle_timeout)
@@ -106,7 +106,7 @@ impl Activity {
                 return;
             }
             self.probe();
-            // The stream is looked at when its task runs, which this one is a part of.
+            // The stream is checked when its task runs, and this future is part of that task.
             tokio::task::yield_now().await;
         }
     }
@@ -118,7 +118,7 @@ impl Activity {
         late || unread.any(|since| now >= *since + self.write_timeout)
     }
 
-    /// Has the stream look, at the next chance, whether the client is still there that waits for a reply.
+    /// Has the stream check, at the next flush, whether a client that waits for a reply is still there.
     fn probe(&self) {
         let mut state = self.lock();
         state.probe_due = state.requests > 0;
@@ -146,14 +146,14 @@ impl Activity {
         }
     }
 
-    /// Gives back the places of requests whose replies are written by now; says whether to look for the client.
+    /// Gives back the places of requests whose replies are written by now; returns whether to check for the client.
     fn flushed(&self) -> bool {
         let mut state = self.lock();
         state.unwritten.clear();
         std::mem::take(&mut state.probe_due)
     }
 
-    /// Begins to wait for the client to close; tells whether there is time for that.
+    /// Begins to wait for the client to close; returns whether there is time for that.
     fn lingers(&self) -> bool {
         let mut state = self.lock();
         state.requests = usize::MAX / 2; // No reply that ends late moves the deadline again.
@@ -166,36 +166,36 @@ impl Activity {
     }
 }
 
-/// A request whose reply is not yet handed over.
+/// A request whose reply has not been handed over completely.
 #[derive(Debug)]
 pub(super) struct Busy {
     activity: Arc<Activity>,
     number: u64,
     multiplexed: bool,
     place: Option<Place>,
-    /// What the request holds among those of its principal.
+    /// The request's place among those of its principal.
     request: Option<Place>,
 }
 
 impl Busy {
-    /// Has a place given back when the reply is written or the connection ends, so that a client that
-    /// does not read has no room for further requests.
+    /// Holds a place until the reply is written or the connection ends, so that a client that does not read has no room
+    /// for further requests.
     pub(super) fn hold(&mut self, place: Place) {
         self.place = Some(place);
     }
 
-    /// The same with what the request holds among those of its principal.
+    /// The same for the request's place among those of its principal.
     pub(super) fn hold_request(&mut self, place: Place) {
         self.request = Some(place);
     }
 
-    /// Says whether others may be on the same connection.
+    /// Returns whether other requests may run on the same connection.
     pub(super) fn is_multiplexed(&self) -> bool {
         self.multiplexed
     }
 
-    /// Notes whether the client must make room before it gets more of the reply. That of a trusted
-    /// proxy does not count, as the connection is that of others, too; it has the place instead.
+    /// Notes whether the client must make room before it can receive more of the reply. This is not tracked for clients
+    /// of a trusted proxy, whose connection others share; they hold a place instead.
     pub(super) fn waits_for_room(&self, waits: bool) {
         if !self.multiplexed || self.place.is_some() {
             return;
@@ -212,8 +212,8 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         let mut state = self.activity.lock();
-        // An HTTP/2 stream takes the end of a reply when the client has room for the rest, in a task
-        // beside the one that writes.
+        // An HTTP/2 stream takes the end of a reply when the client has room for the rest, in another task than the one
+        // that writes.
         if self.multiplexed {
             state.full.remove(&self.number);
         } else {
@@ -227,21 +227,21 @@ impl Drop for Busy {
     }
 }
 
-/// A stream that tells its [`Activity`] what it does, and closes without a reset.
+/// A stream that reports to its [`Activity`] what it does, and closes without a reset.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,
-    /// Whether it shows a sign of its client now.
+    /// Returns whether the stream shows a sign of its client now.
     shows: fn(&S, Sign) -> bool,
     activity: Arc<Activity>,
     lone: Lone,
     closing: Closing,
 }
 
-/// What a stream may show of its client without being read.
+/// What can be learned of a stream's client without reading.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Sign {
-    /// It has left, though there may be bytes to read: while a request runs none is read.
+    /// It has left, even if there are bytes to read: none are read while a request runs.
     Left,
     /// It has sent something.
     Sent,
@@ -250,7 +250,7 @@ pub(super) enum Sign {
 #[derive(Debug)]
 enum Closing {
     No,
-    /// Our side is closed; this many bytes may still come before the other side closes.
+    /// Our side is closed; the other side may send this many bytes before it closes, too.
     Lingering(usize),
 }
 

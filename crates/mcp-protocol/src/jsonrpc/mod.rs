@@ -43,12 +43,12 @@ impl Id {
     }
 }
 
-/// Tells whether raw JSON is an object.
+/// Returns whether raw JSON is an object.
 pub(crate) fn is_object(raw: &RawValue) -> bool {
     raw.get().starts_with('{')
 }
 
-/// A JSON-RPC error object, with the HTTP status that goes with it where a revision names one.
+/// A JSON-RPC error object, with the HTTP status that goes with it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Failure {
     pub(crate) code: i64,

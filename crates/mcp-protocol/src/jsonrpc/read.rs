@@ -12,9 +12,9 @@ use super::{
 /// The deepest nesting of arrays and objects that a message may have.
 const MAX_DEPTH: usize = 100;
 
-/// Reads what a body or a line holds.
+/// Reads the message or batch in a body or a line.
 pub(crate) fn read(bytes: &[u8]) -> Result<Payload, Failure> {
-    // Looked at once, for all that is read of it.
+    // Checked once, for everything that is read from it.
     let Ok(text) = str::from_utf8(bytes) else {
         let told = "not valid JSON: it is not in UTF-8";
         return Err(Failure::new(PARSE_ERROR, told).status(400));
@@ -139,7 +139,7 @@ impl Envelope<'_> {
 fn too_deep(text: &[u8]) -> bool {
     // Most messages have fewer brackets than that, and counting them is vectorised.
     let opening = |byte: &u8| u8::from(matches!(byte, b'{' | b'['));
-    // As many as a byte counts.
+    // A count of up to 255 fits in a byte.
     let pieces = text.chunks(255);
     let brackets = pieces.map(|piece| usize::from(piece.iter().map(opening).sum::<u8>()));
     if brackets.sum::<usize>() <= MAX_DEPTH {

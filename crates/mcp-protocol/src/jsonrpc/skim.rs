@@ -1,4 +1,4 @@
-//! The id of a request that is too long to be kept, so that it can be answered.
+//! Finds the id of a request that is too long to be kept, so that it can be answered.
 
 use serde_json::value::RawValue;
 
@@ -11,9 +11,9 @@ pub(crate) struct Skim {
     depth: u32,
     in_text: bool,
     escaped: bool,
-    /// What stands in the message's own object since the last colon or comma.
+    /// What the message's own object has had since the last colon or comma.
     piece: Vec<u8>,
-    /// The name of the member whose value comes.
+    /// The name of the member whose value comes next.
     name: Vec<u8>,
     has_method: bool,
     id: Option<Id>,
@@ -49,7 +49,7 @@ impl Skim {
             b',' if structural && self.depth == 1 => return self.end_member(),
             _ => {}
         }
-        // The bracket that opens the message is no part of its first name.
+        // The bracket that opens the message is not part of its first name.
         let opens = structural && self.depth == 1 && byte == b'{';
         if self.depth == 1 && !opens && self.piece.len() <= MAX_ID_BYTES {
             self.piece.push(byte);

@@ -1,4 +1,4 @@
-//! Writing of envelopes, each in one go.
+//! Writes envelopes, each in one pass.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -93,8 +93,8 @@ pub(crate) fn join<'a>(responses: impl Iterator<Item = &'a Bytes>) -> Option<Vec
     Some(array)
 }
 
-/// Appends a message as one line: line breaks stand only between its tokens, in raw parts that a
-/// handler or a tool's author laid out over several lines.
+/// Appends a message as one line. Any line breaks in it stand between tokens, in raw parts that a handler or a tool's
+/// author laid out over several lines.
 pub(crate) fn append_line(line: &mut Vec<u8>, message: &[u8]) {
     let start = line.len();
     line.extend_from_slice(message);

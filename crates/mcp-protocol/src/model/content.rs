@@ -11,7 +11,7 @@ use crate::revision::Revision;
 pub struct Content {
     /// What it holds.
     pub block: Block,
-    /// Whom it is for, and how much it matters.
+    /// Whom it is for, and how important it is.
     pub annotations: Option<Annotations>,
 }
 
@@ -36,9 +36,9 @@ pub enum Block {
         /// Its media type.
         mime_type: String,
     },
-    /// A resource with what it holds.
+    /// A resource with its content.
     Resource(ResourceContents),
-    /// The mention of a resource (since 2025-06-18).
+    /// A link to a resource (since 2025-06-18).
     Link(Box<Resource>),
 }
 
@@ -121,10 +121,10 @@ pub(super) fn write_annotations(fields: &mut Fields<'_>, annotations: Option<&An
     }
 }
 
-/// Whom a block or a resource is for, and how much it matters.
+/// Whom a block or a resource is for, and how important it is.
 #[derive(Clone, Debug, Default)]
 pub struct Annotations {
-    /// The intended readers; empty is everybody.
+    /// The intended readers; empty means everybody.
     pub audience: Vec<Role>,
     /// From 0 (optional) to 1 (required).
     pub priority: Option<f64>,

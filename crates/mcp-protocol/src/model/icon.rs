@@ -8,10 +8,10 @@ use serde::Serialize;
 pub struct Icon {
     /// An `https:` or `data:` URI.
     pub src: String,
-    /// The media type, if the URI does not tell.
+    /// The media type, if the URI does not imply it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mime_type: Option<String>,
-    /// Sizes as `48x48` or `any`.
+    /// Sizes, such as `48x48` or `any`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sizes: Vec<String>,
 }

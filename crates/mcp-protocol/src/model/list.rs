@@ -2,33 +2,33 @@
 
 use super::{Fields, Json, Project};
 
-/// A page of a list that its owner cuts, and where the next one starts.
+/// A page of a list that its owner splits, and where the next one starts.
 #[derive(Clone, Debug)]
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
-    /// What [`PageRequest::after`] is for the next page; `None` at the end. Clients see it only
-    /// as part of an opaque cursor.
+    /// The value of [`PageRequest::after`] for the next page; `None` at the end. Clients see it only as part of an
+    /// opaque cursor.
     pub next: Option<String>,
 }
 
-/// Which page of a list is asked for.
+/// Which page of a list is requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
-    /// What the page before gave as [`Page::next`]; `None` for the first page. Clients can forge it.
+    /// The previous page's [`Page::next`]; `None` for the first page. Clients can forge it.
     pub after: Option<String>,
     /// How many items a page should have.
     pub size: usize,
 }
 
 impl<T> Page<T> {
-    /// Makes a list that has one page.
+    /// Makes a list of one page.
     pub fn whole(items: Vec<T>) -> Self {
         Self { items, next: None }
     }
 }
 
-/// One page as it is sent.
+/// One page, as it is sent.
 pub(crate) struct List<'a, T> {
     pub(crate) name: &'static str,
     pub(crate) items: &'a [T],
@@ -42,7 +42,7 @@ impl<T: Project> Project for List<'_, T> {
     }
 }
 
-/// A whole list that is written already.
+/// A complete list that is already written.
 pub(crate) struct WrittenList<'a> {
     pub(crate) name: &'static str,
     pub(crate) items: &'a Json,

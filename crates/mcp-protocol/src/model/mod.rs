@@ -1,8 +1,8 @@
 //! The types of the protocol, in the shape of its newest revision, and the only way to write them.
 //!
-//! Each type says in [`Project`] which of its fields exist since which revision; [`write`] writes it
-//! for one revision. Nothing else in the crate writes these types, so a field that an old client
-//! must not see is left out in one place, for every transport.
+//! Each type says in [`Project`] which of its fields exist since which revision; [`write`] writes it for one revision.
+//! Nothing else in the crate writes these types, so a field that an older client must not see is left out in one place,
+//! for every transport.
 
 mod completion;
 mod content;
@@ -37,14 +37,14 @@ pub use written::{Json, JsonText};
 use crate::jsonrpc;
 use crate::revision::Revision;
 
-/// A JSON object that the crate passes through.
+/// A JSON object that the crate passes on unchanged.
 pub type Object = serde_json::Map<String, serde_json::Value>;
 
-/// A type that knows which of its fields each revision has.
+/// A type that knows in which revisions each of its fields exists.
 pub(crate) trait Project {
     fn project(&self, fields: &mut Fields<'_>);
 
-    /// Gives the `_meta` entries of this object; they exist since 2025-06-18.
+    /// Returns the `_meta` entries of this object; they exist since 2025-06-18.
     fn meta(&self) -> Option<&Object> {
         None
     }
@@ -72,8 +72,8 @@ fn write_list(out: &mut Vec<u8>, items: &[impl Project], revision: Revision) {
 
 /// The object being written and the revision that it is written for.
 ///
-/// Values are written with serde, but for those that are JSON already. Writing cannot fail: what is
-/// written here has string keys and no failing serializers.
+/// Values are written with serde, except those that are JSON already. Writing cannot fail: everything here has string
+/// keys and serializers that do not fail.
 pub(crate) struct Fields<'a> {
     out: &'a mut Vec<u8>,
     is_empty: bool,
@@ -113,14 +113,14 @@ impl<'a> Fields<'a> {
         jsonrpc::append(self.out, &value);
     }
 
-    /// Writes a field that every revision has, if there is a value.
+    /// Writes a field that every revision has, if it has a value.
     pub(crate) fn optional(&mut self, name: &str, value: Option<impl Serialize>) {
         if let Some(value) = value {
             self.always(name, value);
         }
     }
 
-    /// Writes a field that exists since `first`, if there is a value.
+    /// Writes a field that exists since revision `first`, if it has a value.
     pub(crate) fn since(&mut self, first: Revision, name: &str, value: Option<impl Serialize>) {
         if self.revision >= first {
             self.optional(name, value);
@@ -154,7 +154,7 @@ impl<'a> Fields<'a> {
         self.out.extend_from_slice(value.as_str().as_bytes());
     }
 
-    /// Writes a field whose value is a text that is written already.
+    /// Writes a field whose value is a text already escaped as JSON.
     pub(crate) fn text(&mut self, name: &str, value: &JsonText) {
         self.name(name);
         self.out.push(b'"');

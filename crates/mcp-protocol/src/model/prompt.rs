@@ -8,13 +8,13 @@ use crate::revision::Revision;
 /// A prompt as a client lists it.
 #[derive(Clone, Debug, Default)]
 pub struct Prompt {
-    /// The name that it is asked for by.
+    /// The name by which it is requested.
     pub name: Cow<'static, str>,
     /// The name that people read.
     pub title: Option<Cow<'static, str>>,
     /// What it is for.
     pub description: Option<Cow<'static, str>>,
-    /// What fills its gaps.
+    /// The arguments that fill it in.
     pub arguments: Vec<PromptArgument>,
     /// Pictures of the prompt.
     pub icons: Vec<Icon>,
@@ -22,14 +22,14 @@ pub struct Prompt {
     pub meta: Option<Object>,
 }
 
-/// One gap of a prompt.
+/// An argument of a prompt.
 #[derive(Clone, Debug, Default)]
 pub struct PromptArgument {
-    /// The name that it is given by.
+    /// The name by which it is passed.
     pub name: Cow<'static, str>,
     /// The name that people read.
     pub title: Option<Cow<'static, str>>,
-    /// What to put there.
+    /// What to pass.
     pub description: Option<Cow<'static, str>>,
     /// Whether a request without it is refused.
     pub required: bool,
@@ -60,7 +60,7 @@ impl Project for PromptArgument {
     }
 }
 
-/// A prompt with its gaps filled.
+/// A prompt with its arguments filled in.
 #[derive(Clone, Debug, Default)]
 pub struct PromptResult {
     /// What it is for.

@@ -1,4 +1,4 @@
-//! The envelope that every result has from 2026-07-28 on.
+//! The fields that every result has from 2026-07-28 on.
 
 use std::time::Duration;
 
@@ -16,19 +16,20 @@ pub(crate) struct Reply<'a, T> {
     pub(crate) result_type: &'static str,
     /// The stream of changes that this result ends.
     pub(crate) subscription: Option<&'a Id>,
-    /// How long a client may keep the result for the same principal; for lists and readings only.
+    /// How long a client may cache the result for the same principal; only for lists, descriptions and resource
+    /// contents.
     pub(crate) keep_for: Option<Duration>,
 }
 
 impl<T: Project> Reply<'_, T> {
-    /// Writes it by itself.
+    /// Writes the result alone, without an envelope.
     pub(crate) fn json(&self) -> Json {
         let mut out = Vec::new();
         self.write(&mut out);
         Json::written(String::from_utf8(out).expect("JSON is UTF-8"))
     }
 
-    /// Writes it.
+    /// Appends the result to `out`.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let mut fields = Fields::open(out, self.revision);
         self.body.project(&mut fields);

@@ -1,4 +1,4 @@
-//! Resources: what can be read by its address.
+//! Resources: data that can be read by address.
 
 use base64ct::{Base64, Encoding};
 
@@ -6,7 +6,7 @@ use super::content::write_annotations;
 use super::{Annotations, Fields, Icon, Object, Project};
 use crate::revision::Revision;
 
-/// A resource as a client lists it, or as a result mentions it without listing it.
+/// A resource, as a list or a result mentions it.
 #[derive(Clone, Debug, Default)]
 pub struct Resource {
     /// The resource's address.
@@ -21,7 +21,7 @@ pub struct Resource {
     pub mime_type: Option<String>,
     /// Its size in bytes.
     pub size: Option<u64>,
-    /// Whom it is for, and how much it matters.
+    /// Whom it is for, and how important it is.
     pub annotations: Option<Annotations>,
     /// Pictures of the resource.
     pub icons: Vec<Icon>,
@@ -46,7 +46,7 @@ impl Project for Resource {
     }
 }
 
-/// A family of resources as a client lists it.
+/// A template for a family of resources, as a client lists it.
 #[derive(Clone, Debug, Default)]
 pub struct ResourceTemplate {
     /// The pattern of their addresses (RFC 6570).
@@ -57,9 +57,9 @@ pub struct ResourceTemplate {
     pub title: Option<String>,
     /// What they are, for the model.
     pub description: Option<String>,
-    /// The media type of all of them.
+    /// The media type, if all of them share it.
     pub mime_type: Option<String>,
-    /// Whom they are for, and how much they matter.
+    /// Whom they are for, and how important they are.
     pub annotations: Option<Annotations>,
     /// Pictures of the family.
     pub icons: Vec<Icon>,
@@ -83,7 +83,7 @@ impl Project for ResourceTemplate {
     }
 }
 
-/// What a resource holds.
+/// The content of a resource.
 #[derive(Clone, Debug)]
 pub struct ResourceContents {
     /// The resource's address.

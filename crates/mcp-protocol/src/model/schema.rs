@@ -17,11 +17,11 @@ pub struct Schema {
 pub(crate) struct HeaderParameter {
     /// What follows `Mcp-Param-`.
     pub(crate) header: String,
-    /// Where the argument stands (RFC 6901).
+    /// The path of the argument, as a JSON Pointer (RFC 6901).
     pub(crate) pointer: String,
 }
 
-/// Why a text is not a schema that a tool can have.
+/// Why a text is not a valid schema for a tool.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
     /// The text is not JSON.
@@ -30,10 +30,10 @@ pub enum SchemaError {
     /// The text is JSON, but not an object.
     #[error("the schema must be a JSON object")]
     NotAnObject,
-    /// An input schema describes something else than an object.
+    /// An input schema describes something other than an object.
     #[error("an input schema must have `\"type\": \"object\"` at its root")]
     RootNotObject,
-    /// `x-mcp-header` does not name a header, names one twice, or marks what cannot be in one.
+    /// `x-mcp-header` does not name a header, names one twice, or marks a property that a header cannot hold.
     #[error(
         "`x-mcp-header` at `{0}` must be a header name of its own, on a string, integer or boolean"
     )]
@@ -41,7 +41,7 @@ pub enum SchemaError {
 }
 
 impl Schema {
-    /// Reads the schema of a tool's input, whose root must be an object (all revisions).
+    /// Reads the schema of a tool's input, whose root must be an object in every revision.
     pub fn input(text: &str) -> Result<Self, SchemaError> {
         let mut schema = Self::output(text)?;
         if !schema.root_is_object {
@@ -52,8 +52,8 @@ impl Schema {
         Ok(schema)
     }
 
-    /// Reads the schema of a tool's structured output. One whose root is not an object is shown
-    /// from 2026-07-28 on only.
+    /// Reads the schema of a tool's structured output. If its root is not an object, it is shown only from 2026-07-28
+    /// on.
     pub fn output(text: &str) -> Result<Self, SchemaError> {
         let text: Box<RawValue> = serde_json::from_str(text)?;
         let Value::Object(root) = serde_json::from_str(text.get())? else {
@@ -67,7 +67,7 @@ impl Schema {
         })
     }
 
-    /// Gives the schema's text.
+    /// Returns the schema's text.
     pub fn text(&self) -> &str {
         self.text.get()
     }
@@ -81,7 +81,7 @@ impl Schema {
     }
 }
 
-/// Collects the marked properties; only those that are reached through `properties` alone count.
+/// Collects the marked properties. Only those reached through `properties` alone count.
 fn find_header_parameters(
     schema: &Value,
     pointer: &str,

@@ -42,14 +42,14 @@ pub struct Capabilities {
     pub completions: bool,
     /// Handlers send log messages. Deprecated by 2026-07-28.
     pub logging: bool,
-    /// The lists of tools, resources and prompts change while the server runs, and it says so.
+    /// The lists of tools, resources and prompts may change while the server runs, and it reports that.
     pub list_changed: bool,
-    /// Calls may go on as tasks (the extension `io.modelcontextprotocol/tasks` of 2026-07-28).
+    /// Calls may continue as tasks (the extension `io.modelcontextprotocol/tasks` of 2026-07-28).
     pub tasks: bool,
 }
 
 impl Default for Capabilities {
-    /// Tools, which never change.
+    /// Offers tools, whose list never changes.
     fn default() -> Self {
         Self {
             tools: true,

@@ -10,17 +10,18 @@ use crate::revision::Revision;
 /// A tool as a client lists it.
 #[derive(Clone, Debug)]
 pub struct Tool {
-    /// The name that it is called by: 1 to 128 characters of `A-Z a-z 0-9 _ . -`.
+    /// The name by which it is called: 1 to 128 characters of `A-Z a-z 0-9 _ . -`.
     pub name: Cow<'static, str>,
     /// The name that people read.
     pub title: Option<Cow<'static, str>>,
     /// What it does, for the model.
     pub description: Cow<'static, str>,
-    /// What it takes.
+    /// The schema of its arguments.
     pub input_schema: Schema,
-    /// What its structured result looks like; every success must then carry one that conforms.
+    /// The schema of its structured result. With one, every successful result must have a structured form that conforms
+    /// to it.
     pub output_schema: Option<Schema>,
-    /// What a client may assume of its effects.
+    /// What a client may assume about its effects.
     pub annotations: ToolAnnotations,
     /// Pictures of the tool.
     pub icons: Vec<Icon>,
@@ -29,7 +30,7 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// Describes a tool that takes what `input_schema` says.
+    /// Describes a tool whose arguments conform to `input_schema`.
     pub fn new(
         name: impl Into<Cow<'static, str>>,
         description: impl Into<Cow<'static, str>>,
@@ -59,10 +60,10 @@ pub struct ToolAnnotations {
     /// Its changes may destroy something. Absent means that they may.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destructive_hint: Option<bool>,
-    /// Calling it again with the same arguments changes nothing more. Absent means that it does.
+    /// Calling it again with the same arguments has no further effect. Absent means that it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotent_hint: Option<bool>,
-    /// It reaches beyond a closed set of things. Absent means that it does.
+    /// It interacts with an open set of external things. Absent means that it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_world_hint: Option<bool>,
 }
@@ -93,8 +94,8 @@ impl Project for Tool {
 pub struct ToolResult {
     /// What the model reads.
     pub content: Vec<Content>,
-    /// What programs read: the JSON of a value that conforms to the tool's output schema. It is sent
-    /// as it stands, since 2025-06-18; until 2025-11-25 only if it is an object. Left out of errors.
+    /// What programs read: the JSON of a value that conforms to the tool's output schema. It is sent unchanged since
+    /// 2025-06-18, until 2025-11-25 only if it is an object. Errors are sent without it.
     pub structured: Option<Json>,
     /// The tool failed in a way that the model can understand and perhaps put right.
     pub is_error: bool,
@@ -103,7 +104,7 @@ pub struct ToolResult {
 }
 
 impl ToolResult {
-    /// Succeeds with one text.
+    /// A success with one text.
     pub fn text(text: impl Into<String>) -> Self {
         Self {
             content: vec![Content::text(text)],
@@ -128,7 +129,7 @@ impl ToolResult {
 
 impl Project for ToolResult {
     fn project(&self, fields: &mut Fields<'_>) {
-        // Clients validate what stands here even when the call failed.
+        // Clients validate this even when the call failed.
         let revision = fields.revision;
         let structured = self.structured.as_ref().filter(|value| {
             revision.is_modern()

@@ -15,7 +15,7 @@ impl Json {
     ///
     /// # Panics
     ///
-    /// Where debug assertions are on, when it is no JSON.
+    /// With debug assertions, if it is not JSON.
     pub fn written(text: String) -> Self {
         debug_assert!(
             serde_json::from_str::<&RawValue>(&text).is_ok(),
@@ -38,7 +38,7 @@ impl Json {
         Self(String::from_utf8(out).expect("JSON is UTF-8"))
     }
 
-    /// Gives the text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -71,7 +71,7 @@ impl JsonText {
         self.0.reserve(bytes);
     }
 
-    /// Adds a piece.
+    /// Appends a piece, escaping it.
     pub fn push_str(&mut self, piece: &str) {
         if has_any(piece, is_escaped) {
             piece.chars().for_each(|character| self.push(character));
@@ -80,7 +80,7 @@ impl JsonText {
         }
     }
 
-    /// Adds a character.
+    /// Appends a character, escaping it.
     pub fn push(&mut self, character: char) {
         match character {
             '"' => self.0.push_str("\\\""),
@@ -99,7 +99,7 @@ impl JsonText {
     ///
     /// # Panics
     ///
-    /// Where debug assertions are on, when it is not.
+    /// With debug assertions, if it is not.
     pub fn push_written(&mut self, piece: &str) {
         debug_assert!(
             serde_json::from_str::<&RawValue>(&format!("\"{piece}\"")).is_ok(),
@@ -108,12 +108,12 @@ impl JsonText {
         self.0.push_str(piece);
     }
 
-    /// Gives what stands between the quotes.
+    /// Returns the escaped text, without the quotes.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Reads the text.
+    /// Returns the text without escapes.
     pub fn plain(&self) -> String {
         serde_json::from_str(&format!("\"{}\"", self.0)).expect("every piece is written as JSON")
     }

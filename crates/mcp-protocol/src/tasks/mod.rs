@@ -22,7 +22,7 @@ pub(crate) use table::Tasks;
 use table::{Shown, Status, Task};
 
 impl<H: Handler> Service<H> {
-    /// Lets a call go on as a task, and answers with the task.
+    /// Continues a call as a task, and answers with the task.
     pub(crate) fn start_task(
         self: &Arc<Self>,
         asking: &Asking<'_, H::Principal>,
@@ -114,7 +114,7 @@ struct Work<P> {
 }
 
 impl<P: Principal> Work<P> {
-    /// Works until there is a result, the task is cancelled, or the principal loses its rights.
+    /// Works until there is a result, the task is cancelled or its lifetime ends, or the principal loses its rights.
     async fn run<H: Handler<Principal = P>>(self, service: Arc<Service<H>>, inputs: Inputs) {
         let mut cancelled = self.task.cancelled.subscribe();
         let status = tokio::select! {

@@ -24,7 +24,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// How often in a task's lifetime tasks of principals that do not come any more are looked for.
 const SWEEPS: u32 = 8;
 
-/// A call that goes on.
+/// A call that continues as a task.
 #[derive(Debug)]
 pub(super) struct Task {
     id: RandomId,
@@ -106,7 +106,7 @@ impl Task {
         }
     }
 
-    /// Takes the answers that fit open questions.
+    /// Accepts the answers that fit open questions.
     pub(super) fn answer(&self, brought: BTreeMap<String, Box<RawValue>>) {
         let mut state = self.lock();
         let State {
@@ -198,7 +198,7 @@ impl Tasks {
         }
     }
 
-    /// Enters a new task, unless the principal has too many that still run.
+    /// Registers a new task. If the principal has too many, it replaces the oldest that has ended; if none has, `None`.
     pub(super) fn enter(&self, owner: &str) -> Option<Arc<Task>> {
         let now = SystemTime::now();
         let interval = self.lifetime / SWEEPS;
