@@ -36,22 +36,25 @@ fn hotel() -> Schema {
     }
 }
 
+/// A table whose rows are pairs of rows of two others.
+fn junction(name: &str, one: (&str, &Table), other: (&str, &Table)) -> Table {
+    let keys = [one.0, other.0];
+    let pairs = Table {
+        schema: "app".into(),
+        name: name.into(),
+        columns: keys.map(|key| column(key, Kind::Number)).into(),
+        primary_key: keys.map(String::from).into(),
+        ..Table::default()
+    };
+    refers(refers(pairs, one.0, one.1), other.0, other.1)
+}
+
 /// Posts and tags, and which tag belongs to which post.
 fn blog() -> Schema {
     let posts = table("posts", vec![column("body", Kind::Text)]);
     let tags = table("tags", vec![column("name", Kind::Text)]);
-    let pairs = Table {
-        schema: "app".into(),
-        name: "post_tags".into(),
-        columns: vec![
-            column("post_id", Kind::Number),
-            column("tag_id", Kind::Number),
-            column("added_at", Kind::Date),
-        ],
-        primary_key: vec!["post_id".into(), "tag_id".into()],
-        ..Table::default()
-    };
-    let pairs = refers(refers(pairs, "post_id", &posts), "tag_id", &tags);
+    let mut pairs = junction("post_tags", ("post_id", &posts), ("tag_id", &tags));
+    pairs.columns.push(column("added_at", Kind::Date));
     Schema {
         tables: vec![posts, tags, pairs],
     }
@@ -115,17 +118,11 @@ fn rows_are_found_by_their_pairs() {
 fn furnished() -> Schema {
     let rooms = table("rooms", vec![column("number", Kind::Text)]);
     let amenities = table("amenities", vec![column("name", Kind::Text)]);
-    let pairs = Table {
-        schema: "app".into(),
-        name: "room_amenities".into(),
-        columns: vec![
-            column("room_id", Kind::Number),
-            column("amenity_id", Kind::Number),
-        ],
-        primary_key: vec!["room_id".into(), "amenity_id".into()],
-        ..Table::default()
-    };
-    let pairs = refers(refers(pairs, "room_id", &rooms), "amenity_id", &amenities);
+    let pairs = junction(
+        "room_amenities",
+        ("room_id", &rooms),
+        ("amenity_id", &amenities),
+    );
     Schema {
         tables: vec![rooms, amenities, pairs],
     }
