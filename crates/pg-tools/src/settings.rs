@@ -15,7 +15,8 @@ pub struct Settings {
     pub limits: QueryLimits,
     /// How much is kept for an agent that pages through a result.
     pub paging: Paging,
-    /// Rows that one statement of a tool that writes may change.
+    /// How many rows one statement of a tool that writes may change, and how many more foreign keys and triggers may
+    /// change because of it.
     pub written_rows: u64,
     /// The opt-in tools that are switched on, by their names.
     pub enabled: Vec<String>,

@@ -91,11 +91,13 @@ impl CustomQuery {
         for parameter in &self.tool.parameters {
             let name = &parameter.name;
             let value = match call.arguments.value(name) {
-                Some(Value::Number(number)) if parameter.kind == "integer" => {
-                    Some(whole(&number).ok_or_else(|| too_long(name))?)
-                }
+                Some(Value::Number(number)) if parameter.kind == "integer" => Some(
+                    whole(&number).ok_or_else(|| Failure::told(format!("{name} is {TOO_LONG}")))?,
+                ),
                 Some(Value::Array(items)) if items.iter().any(is_rounded) => {
-                    return Err(too_long_item(name));
+                    return Err(Failure::told(format!(
+                        "{name} has {TOO_LONG}; write it as a string"
+                    )));
                 }
                 value => value.as_ref().and_then(text),
             };
@@ -219,17 +221,7 @@ fn whole(number: &Number) -> Option<String> {
     (number.abs() <= MOST_EXACT).then(|| format!("{number:.0}"))
 }
 
-fn too_long(name: &str) -> Failure {
-    Failure::told(format!(
-        "{name} is a number of too many digits, which would be rounded"
-    ))
-}
-
-fn too_long_item(name: &str) -> Failure {
-    Failure::told(format!(
-        "{name} has a number of too many digits, which would be rounded; write it as a string"
-    ))
-}
+const TOO_LONG: &str = "a number of too many digits, which would be rounded";
 
 /// Whether a value is a whole number that may not be what the client wrote. Which type it is wanted as is not known here.
 fn is_rounded(value: &Value) -> bool {
