@@ -123,7 +123,7 @@ impl Exchange {
     }
 
     /// Waits for the next step. If `stop` completes first, the request is stopped.
-    pub(crate) async fn step_or_stop(&mut self, stop: impl Future<Output = ()>) -> Step {
+    pub(crate) async fn step_or_stop(&mut self, stop: impl Future<Output = ()> + Unpin) -> Step {
         tokio::select! {
             biased;
             step = self.step() => return step,

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -175,7 +176,7 @@ impl Session {
             outbox.send(request).await;
             answered.await
         };
-        within(limit, exchange).await?.ok()
+        within(limit, pin!(exchange)).await?.ok()
     }
 
     /// Takes the client's answer to a request; says whether one was waiting for it.

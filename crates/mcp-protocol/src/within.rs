@@ -1,7 +1,7 @@
 //! A time limit that costs nothing for what is ready at once.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -10,12 +10,15 @@ use tokio::time::sleep;
 
 /// Waits for a future; `None` if it takes longer than `limit`.
 ///
-/// Most of what a request waits for is ready at once, and then no timer is set.
-pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
+/// Most of what a request waits for is ready at once, and then no timer is set. The caller pins the future: an async
+/// function that pins its argument keeps room for it twice, and requests are moved with all their room.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    mut future: impl Future<Output = T> + Unpin,
+) -> Option<T> {
     let mut timer = pin!(None);
     poll_fn(|context| {
-        if let done @ Poll::Ready(_) = future.as_mut().poll(context) {
+        if let done @ Poll::Ready(_) = Pin::new(&mut future).poll(context) {
             return done.map(Some);
         }
         if timer.is_none() {
@@ -39,9 +42,9 @@ mod tests {
             sleep(Duration::from_secs(seconds)).await;
             seconds
         };
-        assert_eq!(within(limit, after(1)).await, Some(1));
-        assert_eq!(within(limit, after(3)).await, None);
-        assert_eq!(within(Duration::ZERO, async { 7 }).await, Some(7));
+        assert_eq!(within(limit, pin!(after(1))).await, Some(1));
+        assert_eq!(within(limit, pin!(after(3))).await, None);
+        assert_eq!(within(Duration::ZERO, pin!(async { 7 })).await, Some(7));
     }
 
     #[tokio::test]
@@ -51,13 +54,17 @@ mod tests {
                 tokio::task::consume_budget().await;
             }
         };
-        assert_eq!(within(Duration::from_millis(20), greedy).await, None::<()>);
+        assert_eq!(
+            within(Duration::from_millis(20), pin!(greedy)).await,
+            None::<()>
+        );
     }
 
     #[test]
     fn what_is_there_at_once_needs_no_timer() {
         // Outside a runtime a timer would panic.
-        let there = futures_util::FutureExt::now_or_never(within(Duration::ZERO, async { 7 }));
+        let there =
+            futures_util::FutureExt::now_or_never(within(Duration::ZERO, pin!(async { 7 })));
         assert_eq!(there, Some(Some(7)));
     }
 }

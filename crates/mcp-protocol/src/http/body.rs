@@ -117,7 +117,7 @@ pub(super) async fn discard<B: Body>(mut body: Pin<&mut B>) {
             left = less;
         }
     };
-    within(DISCARD_TIME, reading).await;
+    within(DISCARD_TIME, pin!(reading)).await;
 }
 
 /// Waits until the connection has been polled once more.

@@ -169,8 +169,8 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     ) -> Result<H::Principal, Refusal> {
         let credentials = head::credentials(headers);
         let limit = self.service.request_timeout();
-        let judged = within(limit, self.authenticator.authenticate(credentials, address)).await;
-        judged.unwrap_or_else(|| {
+        let judging = pin!(self.authenticator.authenticate(credentials, address));
+        within(limit, judging).await.unwrap_or_else(|| {
             tracing::error!(limit = ?limit, "credentials were not judged in time");
             Err(Refusal::Unavailable(
                 "the credentials could not be judged in time; retry",
@@ -215,7 +215,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
             return reply::method_not_allowed("GET, HEAD");
         }
         let limit = self.service.request_timeout();
-        let Some(health) = within(limit, self.service.handler.health()).await else {
+        let Some(health) = within(limit, pin!(self.service.handler.health())).await else {
             return reply::refuse(
                 503,
                 "the state of the server could not be found out in time",
@@ -377,11 +377,14 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
         sender: &Sender<'_, H::Principal>,
     ) -> Reply {
         let patience = self.options.keep_alive_interval;
-        let first = exchange.step_or_stop(sender.closing.out_of_time());
-        let first = if accepted.streams {
-            within(patience, first).await
-        } else {
-            Some(first.await)
+        let first = {
+            let stop = pin!(sender.closing.out_of_time());
+            let stepping = pin!(exchange.step_or_stop(stop));
+            if accepted.streams {
+                within(patience, stepping).await
+            } else {
+                Some(stepping.await)
+            }
         };
         match first {
             Some(Step::Done(answer)) => finished(answer),
