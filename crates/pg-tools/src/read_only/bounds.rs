@@ -1,7 +1,7 @@
 //! The list of schemas that a token is bound to.
 //!
-//! PostgreSQL locks whatever a statement names while it parses it, and what the views in it stand for. So
-//! its locks say what a statement would read before it is planned, and planning can run functions already.
+//! While it parses a statement, PostgreSQL locks the relations that the statement names and those behind the views in
+//! it. So its locks tell what a statement would read before it is planned, when functions may already run.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +11,12 @@ use tokio_postgres::Error;
 use super::failure::ReadError;
 use crate::agent::literal;
 
-/// Fails when this transaction has locked relations that are in none of the schemas which follow, and names
-/// the first: the text that it would have to read as a number then begins and ends with a mark.
+/// Fails if this transaction has locked relations that are in none of the schemas that follow in it. The error names
+/// the first one: the query has to read that name, between two marks, as a number.
 ///
-/// The catalogues are for everybody, but for those that hold samples of rows, what sequences are at,
-/// others' statements, or the role's passwords elsewhere. What a number stands for is asked by functions,
-/// for a table that is joined is locked, and each lock makes the list of locks longer for everybody.
+/// Everybody may use the catalogues, except for those that hold samples of rows, the values of sequences, others'
+/// statements, or the role's passwords on other servers. Names are looked up with functions, because a table in a join
+/// would be locked too, and each lock makes the list of locks longer for everybody.
 const JUDGE: &str = "SELECT /* of pg-tools */ ('|' || pg_catalog.min((o.schema || '.' || o.name) COLLATE pg_catalog.\"C\") || '|')::pg_catalog.int4 \
      FROM (SELECT l.relation, i.type AS kind, i.object_names[1] AS schema, i.object_names[2] AS name \
            FROM pg_catalog.pg_lock_status() l, \
@@ -29,34 +29,35 @@ const JUDGE: &str = "SELECT /* of pg-tools */ ('|' || pg_catalog.min((o.schema |
                            'pg_cursors', 'pg_sequences', 'pg_user_mapping')) \
             AND o.schema <> ALL (ARRAY[";
 const MARK: char = '|';
-/// Views of extensions, which tell of others as well, may be in one of the schemas. PostgreSQL's own have lower
-/// numbers.
+/// Also refuses what looks like a view of an extension: these reveal others' activity too, and may be in one of the
+/// schemas. PostgreSQL's own views have lower OIDs.
 const OF_EXTENSIONS: &str = "]::pg_catalog.text[]) \
          OR o.kind = 'view' AND o.relation >= 16384 AND o.name ~ '^pg_'";
-/// To ask it takes longer than all else, so it is asked when there is such a view.
+/// Makes sure that such a view is an extension's. This takes longer than all the rest, so it is asked only when there
+/// is such a view.
 const FOR_SURE: &str = " AND EXISTS (SELECT FROM pg_catalog.pg_depend d \
                  WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = o.relation AND d.deptype = 'e')";
 const END: &str = ")";
 
-/// A condition that always holds, and that can be parsed only where a word in an array may be a NULL.
+/// A condition that always holds, and that can be parsed only while `NULL` in an array literal means a NULL.
 ///
-/// It is in statements of tokens with a list of schemas. One that was prepared and judged is planned while no
-/// word may be one: PostgreSQL goes on using what it parsed once, or, when anything that was parsed stands for
-/// something else now, parses it anew and fails.
+/// Statements of tokens with a list of schemas contain it. One that was prepared and judged is planned with that
+/// setting off: PostgreSQL then either goes on using what it parsed once or, if something that it names stands for
+/// something else now, parses it again and fails.
 pub(super) const SEAL: &str = "WHERE '{NULL}'::pg_catalog.int4[] IS NOT NULL ";
 pub(super) const SEALED: Step<'_> = Step::Run("SET LOCAL array_nulls = off");
 pub(super) const UNSEALED: Step<'_> = Step::Run("SET LOCAL array_nulls TO DEFAULT");
 
-/// The code of a text that is no number.
+/// The SQLSTATE for a text that is not a number.
 const NO_NUMBER: &str = "22P02";
 
 /// What a token with a list of schemas may name.
 #[derive(Debug)]
 pub(crate) struct SchemaBounds {
-    /// May be wrong about a view that it refuses.
+    /// Judges at a glance, and may refuse a view wrongly.
     at_a_glance: String,
     exactly: String,
-    /// As the agent reads it.
+    /// The list as it is shown to the agent.
     schemas: String,
 }
 
@@ -77,34 +78,34 @@ impl SchemaBounds {
         &self.at_a_glance
     }
 
-    /// The step that fails when what was parsed in its transaction is out of bounds. What fails here may still
-    /// be within them, as the other steps say.
+    /// Returns the step that fails if what was parsed in its transaction is out of bounds. It may fail although all is
+    /// within bounds; the other steps tell.
     pub(super) fn glance(&self) -> Step<'_> {
         Step::Run(&self.at_a_glance)
     }
 
-    /// The step that fails only when it is out of bounds.
+    /// Returns the step that fails only if something is out of bounds.
     pub(super) fn step(&self) -> Step<'_> {
         Step::Run(&self.exactly)
     }
 
-    /// The same step where nothing is prepared, as on connections that are kept.
+    /// Returns the same step for where nothing is prepared, as on connections that are kept.
     pub(crate) fn step_once(&self) -> Step<'_> {
         Step::Frame(&self.exactly)
     }
 
-    /// The statement of these two.
+    /// Returns the statement of these two steps.
     pub(crate) fn exactly(&self) -> &str {
         &self.exactly
     }
 
-    /// Says what was found, of what PostgreSQL said to one of these steps and to no other one; nothing when it
-    /// is about something else.
+    /// Returns the refusal, if what PostgreSQL said about one of these steps is that something is out of bounds. It
+    /// must not be about any other step.
     fn refusal(&self, complaint: &Complaint) -> Option<ReadError> {
         if complaint.code().code() != NO_NUMBER {
             return None;
         }
-        // Its words are in the server's language.
+        // Only the marked name is used, as the message is in the server's language.
         let (_, marked) = complaint.message().split_once(MARK)?;
         let (relation, _) = marked.rsplit_once(MARK)?;
         Some(ReadError::refused(format!(
@@ -113,7 +114,7 @@ impl SchemaBounds {
         )))
     }
 
-    /// Says what came of the statement of that step, sent by itself.
+    /// Returns the result of [`SchemaBounds::exactly`], which was run by itself.
     pub(crate) fn judged(&self, ran: Result<(), Error>) -> Result<(), ReadError> {
         ran.map_err(|error| match error.as_db_error() {
             Some(db) => self.verdict(db.into()),
@@ -121,7 +122,8 @@ impl SchemaBounds {
         })
     }
 
-    /// The same, or else what PostgreSQL said; where a mistake is in a text of ours tells nobody anything.
+    /// Returns the refusal, or else what PostgreSQL said, without its position: a position in our own text is of no use
+    /// to anybody.
     pub(crate) fn verdict(&self, complaint: Complaint) -> ReadError {
         self.refusal(&complaint)
             .unwrap_or_else(|| ReadError::of_complaint(complaint, u32::MAX))

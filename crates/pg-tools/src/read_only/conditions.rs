@@ -1,4 +1,4 @@
-//! What says in SQL how rows lie to one row, in the order of a result.
+//! SQL conditions that compare rows with one row, in the order of a result.
 
 use std::collections::HashSet;
 
@@ -8,14 +8,14 @@ use tokio_postgres::types::Type;
 use super::{failure::ReadError, order::SortColumn, statement::Statement};
 use crate::agent::literal;
 
-/// Words without which a table's column that is never NULL is never NULL in a result either.
+/// Words without which a column that is never NULL in its table is never NULL in a result either.
 #[rustfmt::skip]
 const BRING_NULLS: &[&str] = &[
     "cube", "except", "full", "grouping", "intersect", "left", "right", "rollup", "union",
 ];
 
-/// Which columns of tables are never NULL, whatever is changed in them meanwhile: a constraint says so
-/// that holds for every row, and there is no foreign table, for which PostgreSQL only believes it.
+/// Finds columns of tables that are never NULL, whatever is changed in the tables meanwhile: a constraint holds for
+/// every row, and no foreign table is involved, where PostgreSQL only assumes that it holds.
 const NEVER_NULL: &str = "SELECT /* of pg-tools */ a.attrelid, a.attnum FROM pg_catalog.pg_attribute a \
      JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
      WHERE a.attrelid = ANY ($1) AND a.attnotnull \
@@ -26,7 +26,7 @@ const NEVER_NULL: &str = "SELECT /* of pg-tools */ a.attrelid, a.attnum FROM pg_
                        WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND a.attnum = ANY (n.conkey) \
                          AND (NOT n.convalidated OR n.connoinherit))";
 
-/// Finds out which of a result's columns are surely never NULL, by their places.
+/// Finds which of a result's columns are certainly never NULL, by their indexes.
 pub(super) async fn never_null(
     lease: &Lease,
     statement: &Statement<'_>,
@@ -58,7 +58,7 @@ pub(super) async fn never_null(
     Ok(never)
 }
 
-/// Names the columns of `q` by their places: several may have the same name of their own.
+/// Returns names for the columns of `q` by position, as several may have the same name of their own.
 pub(super) fn names(count: usize) -> String {
     let names: Vec<String> = (0..count).map(name).collect();
     names.join(", ")
@@ -68,20 +68,20 @@ fn name(index: usize) -> String {
     format!("c{index}")
 }
 
-/// What says in SQL how the rows of `q`, whose columns have [`names`], lie to one with certain values in the
+/// SQL conditions that compare the rows of `q`, whose columns have [`names`], with a row that has certain values in the
 /// columns of the order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Conditions {
-    /// They are equal to it in the order.
+    /// Holds for rows that are equal to it in the order.
     pub(super) equal: String,
-    /// They are equal or come after it.
+    /// Holds for rows that are equal to it or come after it.
     pub(super) from_it_on: String,
 }
 
 impl Conditions {
-    /// `values` are the row's, one for each column.
+    /// Builds the conditions; `values` are the row's, one for each column.
     ///
-    /// The values are literals of no type, which PostgreSQL reads as the column's.
+    /// They are written as literals without a type, which PostgreSQL reads as values of the column's type.
     pub(super) fn of(
         columns: &[SortColumn],
         values: &[Option<String>],
@@ -106,10 +106,10 @@ impl Conditions {
     }
 }
 
-/// A column and where in its order the row is.
+/// A column, and the row's value in it.
 struct Bound {
     name: String,
-    /// As a literal; none is NULL.
+    /// As a literal; `None` for NULL.
     value: Option<String>,
     descending: bool,
     nulls_first: bool,
@@ -124,7 +124,7 @@ impl Bound {
         }
     }
 
-    /// The condition that a value comes after; none if nothing can.
+    /// Returns the condition that holds for values after this one; `None` if there can be none.
     fn after(&self) -> Option<String> {
         let name = &self.name;
         match &self.value {
@@ -146,8 +146,8 @@ impl Bound {
     }
 }
 
-/// Compares all columns at once, which an index over them can serve. That is right only where there
-/// are no NULLs and all are in one direction.
+/// Compares all columns at once, which an index on them can serve. That is right only if there are no NULLs and all
+/// have the same direction.
 fn as_one(bounds: &[Bound]) -> Option<String> {
     let descending = bounds.first()?.descending;
     let simple = bounds
@@ -160,8 +160,8 @@ fn as_one(bounds: &[Bound]) -> Option<String> {
     Some(format!("({}) {sign} ({values})", names.join(", ")))
 }
 
-/// Compares one column after the other. The first one's bound is said by itself, too, where that leaves
-/// out no NULL, for an index can serve it.
+/// Compares one column after the other. The bound of the first one is also stated by itself, unless that would exclude
+/// NULLs, because an index can serve it.
 fn one_by_one(bounds: &[Bound]) -> String {
     let mut whole = String::new();
     for bound in bounds.iter().rev() {

@@ -1,6 +1,7 @@
-//! One pipelined exchange with PostgreSQL: begin, check, run, roll back, scrub.
+//! Transactions for what runs now and then: our own queries in one pipelined exchange (begin, run, roll back, scrub),
+//! and plans with imagined indexes, step by step.
 //!
-//! For what runs now and then; [`query`](super::query) is the hot path.
+//! The hot path is in [`transaction`](super::transaction).
 
 use std::future::Future;
 
@@ -15,19 +16,19 @@ use super::{
     OWN, QueryLimits, bounds::SchemaBounds, failure::ReadError, guard::Guard, statement::Statement,
 };
 
-/// How much longer than PostgreSQL's own limit an exchange may take, before it is cancelled from here.
+/// How much longer than PostgreSQL's own limit an exchange may take before this process cancels it.
 pub(crate) const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Ends the transaction and gives back what a rollback leaves of it.
+/// Ends the transaction and releases what a rollback does not.
 ///
-/// That is less than [`session_pool::SCRUB`] does, because less can have happened: what else lasts
-/// in a session (settings, the role, listeners, temporary tables) a rolled-back transaction undoes.
+/// That is less than [`session_pool::SCRUB`] does, because less can have happened: everything else that lasts in a
+/// session (settings, the role, listeners, temporary tables) is undone when the transaction is rolled back.
 const END: &str = "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()";
 
 /// A value for `$1` and so on.
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// Runs an `EXPLAIN` that ends where the statement begins.
+/// Runs an `EXPLAIN` of the statement; `before` is all that comes before the statement.
 async fn plan_as(
     lease: &Lease,
     before: &str,
@@ -35,35 +36,35 @@ async fn plan_as(
 ) -> Result<String, ReadError> {
     let sql = format!("{before}{}", statement.text());
     let rows = lease.query_typed(&sql, &[]).await;
-    // It was parsed before, so that it can only be no plain query for having parameters.
+    // It was parsed before, so that the only thing wrong with its form can be that it has parameters.
     let rows = rows.map_err(|error| ReadError::of_wrapping(error, length(before)))?;
     let row = rows.first().ok_or(ReadError::Unreadable)?;
     let Json(text) = row.try_get(0).map_err(ReadError::lost)?;
     Ok(text)
 }
 
-/// Indexes that are thought to be there.
+/// Indexes that are assumed to exist.
 pub(super) struct Imagination<'a> {
     /// The schema of hypopg, quoted.
     pub(super) hypopg: &'a str,
-    /// `CREATE INDEX` for each.
+    /// One `CREATE INDEX` for each.
     pub(super) indexes: &'a [String],
 }
 
-/// An index that exists in one session's imagination.
+/// An index that exists only for hypopg, on one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Imagined {
-    /// What it is called in plans.
+    /// Its name in plans.
     pub(crate) name: String,
-    /// How large it would be.
+    /// Its estimated size in bytes.
     pub(crate) size_bytes: i64,
 }
 
-/// Has a checked statement planned as if indexes were there, one step after the other: what a
-/// pipeline sends ahead would be planned after the end of the transaction.
+/// Has a checked statement planned as if indexes existed. The steps run one after the other: in a pipeline, the
+/// statement would be planned after the end of the transaction.
 ///
-/// What hypopg imagines is the session's and outlives a rollback, so it is forgotten before the
-/// connection is given back, or the connection is not.
+/// What hypopg imagines belongs to the connection and survives a rollback, so it is forgotten before the connection is
+/// given back; if that fails, the connection is not given back.
 pub(super) async fn what_if(
     mut lease: Lease,
     guard: &Guard,
@@ -95,8 +96,8 @@ pub(super) async fn what_if(
     planned
 }
 
-/// Has PostgreSQL parse the statement alone, which is judged if there are bounds, and as a plain query inside
-/// ours. It gets no name, which would stay behind on a connection that a pooler shares out.
+/// Has PostgreSQL parse the statement, first alone, when it is judged if there are bounds, and then as a plain query
+/// inside ours. It gets no name, which would stay behind on a connection that a pooler shares.
 async fn parse(
     lease: &mut Lease,
     statement: &Statement<'_>,
@@ -114,7 +115,7 @@ async fn parse(
     loop {
         match exchange.next().await {
             Ok(Answer::Ready { .. }) => return parsed,
-            // Whoever ends a connection may have said why.
+            // The server may have said why before it ended the connection.
             Err(error) => return parsed.and(Err(ReadError::lost(error))),
             Ok(Answer::Refused {
                 step, complaint, ..
@@ -150,7 +151,7 @@ async fn imagine(lease: &Lease, imagination: &Imagination<'_>) -> Result<Vec<Ima
     Ok(imagined)
 }
 
-/// Runs a statement of ours, in one round trip.
+/// Runs one of our own statements, in one round trip.
 pub(super) async fn ask(
     lease: Lease,
     begin: &str,
@@ -169,14 +170,14 @@ pub(super) async fn ask(
     done.result
 }
 
-/// What came of a transaction.
+/// The outcome of a transaction.
 struct Transacted<T> {
     /// Whether the connection is as good as new.
     is_clean: bool,
     result: Result<T, ReadError>,
 }
 
-/// Begins, lets the work be done, rolls back and scrubs: one round trip.
+/// Begins, does the work, rolls back and scrubs, in one round trip.
 ///
 /// After an `Err` the lease must be dropped, which cancels what may still run.
 async fn transact<T>(

@@ -1,4 +1,4 @@
-//! Why a query has no result, in words that help whoever wrote it.
+//! Why a query has no result, in words that help its author.
 
 use std::{error::Error as _, fmt::Write as _, io, time::Duration};
 
@@ -10,19 +10,20 @@ use tokio_postgres::{
 
 use crate::render::row_count;
 
-/// The longest part of PostgreSQL's answer that is passed on, in bytes; it may quote its input.
+/// How many bytes of each part of PostgreSQL's error are passed on; it may quote its input.
 const LONGEST: usize = 2_000;
 
-/// Classes of errors about what a query says, and how much of it there is.
+/// Classes of errors that may be due to the form of a query: an unsupported feature, the protocol, syntax, names and
+/// types, and limits such as that of columns.
 const ABOUT_FORM: [&str; 4] = ["0A", "08", "42", "54"];
 
-/// Classes of errors about what others do at the same time.
+/// Classes of errors that are due to what others do at the same time.
 const ABOUT_OTHERS: [&str; 2] = ["40", "57"];
 
 /// Codes with which a standby refuses to begin a transaction that writes.
 const STANDBY: [&str; 2] = ["0A000", "25006"];
 
-/// What to do about errors that say nothing of that, by how their codes begin.
+/// What to do about errors whose own text does not say so, by the beginning of their code.
 const REMEDIES: [(&str, &str); 10] = [
     ("22007", TIMES),
     ("22008", TIMES),
@@ -39,25 +40,25 @@ const REMEDIES: [(&str, &str); 10] = [
     ),
 ];
 
-/// What to do about a date that is none, or has its month in another place.
+/// What to do about a date that is invalid, or has its month in another position.
 const TIMES: &str = "write dates as 2026-01-31, times as 2026-01-31 13:00:00+00";
 
-/// What to do about a query that locks rows, or calls what changes some.
+/// What to do about a query that locks rows, or calls a function that changes some.
 const READS: &str =
     "queries only read here: leave out FOR UPDATE, FOR SHARE and whatever changes rows";
 
 const AGAIN: &str = "what others did at the same time stood in the way, and nothing was changed: run the same again, and ask for less if it happens again";
 
-/// What to do about bytes that are no text, as a database of the encoding SQL_ASCII takes them.
+/// What to do about bytes that are not text, as a database with the encoding SQL_ASCII accepts them.
 const ENCODING: &str = "these bytes are no text in UTF-8; where the database has the encoding SQL_ASCII, convert_to(column, 'SQL_ASCII') gives them as they are, \
     and convert_from(convert(convert_to(column, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'UTF8') as text, if they are in LATIN1";
 
-/// What to do about a character that one of two encodings does not have: most often the database's, with what was
-/// sent; or UTF-8, with a value in which there are bytes that the database's encoding gives no meaning.
+/// What to do about a character that one of two encodings lacks: most often the database's lacks one that was sent; or
+/// UTF-8 lacks one, because a value has bytes to which the database's encoding gives no meaning.
 const NO_SUCH_CHARACTER: &str = "an encoding does not have this character: where it is the database's, no value and no name in it has it, so leave it out; \
     where a value that is read holds such bytes, convert_to(column, getdatabaseencoding()) gives them as they are";
 
-/// What to do about a table or a column that the role may not read: `SELECT *` asks for all of them.
+/// What to do about a table or a column that the role may not read (`SELECT *` reads all columns).
 const NO_RIGHT: &str = "get_schema_info shows the tables and columns that this token may read; name these, or ask the operator for the right";
 
 /// What to do about a query that takes too long.
@@ -65,7 +66,7 @@ const LESS: &str = "ask for less: filter earlier, aggregate, or use an index; if
 
 const CANCELLED: &str = "somebody who may do so cancelled it (pg_cancel_backend): ask the operator before you run it again";
 
-/// What may be asked for, when PostgreSQL's parser can make nothing of it.
+/// What to write, if PostgreSQL reports a syntax error.
 const QUERY: &str = "one SQL query";
 const CONDITION: &str = "one SQL condition, without WHERE";
 
@@ -73,7 +74,7 @@ const CONDITION: &str = "one SQL condition, without WHERE";
 pub(super) const PARAMETERS: &str =
     "the query has parameters such as $1; write the values themselves";
 
-/// A part of a query, and what stands around it.
+/// A part of a query, and the text around it.
 pub(crate) struct Part<'a> {
     pub(crate) before: &'a str,
     pub(crate) text: &'a str,
@@ -81,7 +82,7 @@ pub(crate) struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Writes the whole query.
+    /// Returns the whole query.
     pub(crate) fn whole(&self) -> String {
         [self.before, self.text, self.after].concat()
     }
@@ -105,13 +106,13 @@ pub(crate) enum ReadError {
     /// The connection was lost while the query ran.
     #[error("the connection to the database was lost while the query ran")]
     Lost(#[source] Cause),
-    /// A change was to be kept, and nobody knows whether it was; the text says why.
+    /// It is unknown whether a change was committed; the text says why.
     #[error("it is not known whether the change was kept: COMMIT was sent, and {0}")]
     InDoubt(String),
-    /// PostgreSQL refused it; the number is the length of what we put before the query.
+    /// PostgreSQL refused it; the number is how many characters we put before the query.
     #[error("PostgreSQL refused the query")]
     Database(Box<Complaint>, u32),
-    /// PostgreSQL refused it, and more can be told than it said.
+    /// PostgreSQL refused it, and there is more help than what it said.
     #[error("{source}")]
     Helped {
         /// What PostgreSQL said.
@@ -119,20 +120,20 @@ pub(crate) enum ReadError {
         /// The nearest names, or what to do, in lines.
         help: String,
     },
-    /// PostgreSQL ended it for its time.
+    /// PostgreSQL ended it at its time limit.
     #[error("{source}")]
     OutOfTime {
         /// What PostgreSQL said.
         source: Box<ReadError>,
-        /// The time that it had.
+        /// The time limit.
         limit: Duration,
-        /// The tables that others have locked, so that nobody else can read them.
+        /// The tables that others have locked against reading.
         locked: Vec<String>,
     },
-    /// PostgreSQL took it alone, but not as a query inside another.
+    /// PostgreSQL accepted it alone, but not as a query inside another.
     #[error("the statement is not a plain query")]
     NotAQuery(Box<Complaint>),
-    /// PostgreSQL was to end it after this time at the latest, and has not.
+    /// PostgreSQL should have ended it after this time at the latest, and has not.
     #[error("PostgreSQL has neither answered nor ended the query, which had {} ms", .0.as_millis())]
     Unanswered(Duration),
     /// Its first row is larger than a whole result may be.
@@ -143,12 +144,12 @@ pub(crate) enum ReadError {
         /// Bytes that a result may have.
         limit: usize,
     },
-    /// PostgreSQL wrote a row in a form that is not known.
+    /// PostgreSQL sent a row in an unknown form.
     #[error("PostgreSQL wrote a row in an unknown form")]
     Unreadable,
 }
 
-/// Why a connection is lost, in words.
+/// Why a connection was lost, in words.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Cause(String);
@@ -177,17 +178,17 @@ impl ReadError {
         ReadError::Refused(message.into())
     }
 
-    /// The connection was of no use from the beginning.
+    /// Returns the error for a connection that was unusable from the start.
     pub(crate) fn never_began(cause: impl Into<Cause>) -> Self {
         ReadError::NeverBegan(cause.into())
     }
 
-    /// The connection was lost half way.
+    /// Returns the error for a connection that was lost midway.
     pub(crate) fn lost(cause: impl Into<Cause>) -> Self {
         ReadError::Lost(cause.into())
     }
 
-    /// Sorts an error that the beginning of a transaction met.
+    /// Classifies an error at the beginning of a transaction.
     pub(crate) fn of_beginning(error: Error) -> Self {
         match error.as_db_error() {
             Some(db) if !error.is_closed() => ReadError::of_first_step(db.into()),
@@ -195,8 +196,8 @@ impl ReadError {
         }
     }
 
-    /// Takes what PostgreSQL said of the beginning of a transaction: it is about the role or the
-    /// settings of the policy, unless the server or the connection is at its end; nothing has run.
+    /// Classifies what PostgreSQL said about the beginning of a transaction, when nothing has run yet: it is about the
+    /// role or the settings of the policy, unless the server or the connection is ending, or the server is a standby.
     pub(super) fn of_first_step(complaint: Complaint) -> Self {
         let code = complaint.code().code();
         if ["08", "57"].iter().any(|class| code.starts_with(class)) {
@@ -214,7 +215,7 @@ impl ReadError {
         ))
     }
 
-    /// Sorts an error that the statement itself met, `prefix` characters into what was sent.
+    /// Classifies an error of the statement itself, which begins `prefix` characters into what was sent.
     pub(crate) fn of_statement(error: Error, prefix: u32) -> Self {
         match error.as_db_error() {
             Some(db) => ReadError::of_complaint(db.into(), prefix),
@@ -222,7 +223,7 @@ impl ReadError {
         }
     }
 
-    /// Sorts an error that came up when the statement was put inside ours.
+    /// Classifies an error of the statement inside ours, which begins `prefix` characters into what was sent.
     pub(super) fn of_wrapping(error: Error, prefix: u32) -> Self {
         match error.as_db_error() {
             Some(db) => ReadError::of_form(db.into(), prefix),
@@ -230,16 +231,17 @@ impl ReadError {
         }
     }
 
-    /// Takes what PostgreSQL said of the statement, `prefix` characters into what was sent.
+    /// Returns the error for what PostgreSQL said about the statement, which begins `prefix` characters into what was
+    /// sent.
     pub(crate) fn of_complaint(complaint: Complaint, prefix: u32) -> Self {
         ReadError::Database(Box::new(complaint), prefix)
     }
 
-    /// Takes what PostgreSQL said of the statement inside ours.
+    /// Classifies what PostgreSQL said about the statement inside ours.
     ///
-    /// By then PostgreSQL has parsed the statement alone, so that a syntax error says that it is no
-    /// query; and this is how it refuses a `WITH` that writes. We give no parameters, so that a
-    /// statement that has some breaks the protocol.
+    /// By then PostgreSQL has parsed the statement alone, so that a syntax error means that it is not a query; a `WITH`
+    /// that writes is refused as an unsupported feature. We send no values for a statement's own parameters, so that
+    /// one which has some violates the protocol.
     pub(super) fn of_form(complaint: Complaint, prefix: u32) -> Self {
         match complaint.code() {
             code if *code == SqlState::PROTOCOL_VIOLATION => ReadError::refused(PARAMETERS),
@@ -250,10 +252,10 @@ impl ReadError {
         }
     }
 
-    /// Whether PostgreSQL's parser could make nothing of the text, so that it is no SQL at all.
+    /// Returns whether PostgreSQL's parser rejected the text, so that it is not SQL at all.
     ///
-    /// SQLSTATE 42601 alone does not say so: it is also given for statements that parse but make no
-    /// sense. The routine that reports it does, in every language that PostgreSQL speaks.
+    /// SQLSTATE 42601 alone does not say so: it is also given for statements that parse but make no sense. The name of
+    /// the routine that reports it does, in whatever language the message is.
     pub(crate) fn is_not_sql(&self) -> bool {
         match self {
             ReadError::Database(db, 0) => {
@@ -264,7 +266,7 @@ impl ReadError {
         }
     }
 
-    /// Says whether another query may do better, so that its writer can mend it.
+    /// Returns whether another query may do better, so that its author can fix it.
     pub(crate) fn is_about_the_query(&self) -> bool {
         match self {
             ReadError::Refused(_)
@@ -280,7 +282,7 @@ impl ReadError {
         }
     }
 
-    /// Says whether PostgreSQL's own words are told, which may quote what the database holds.
+    /// Returns whether the error contains PostgreSQL's own words, which may quote what the database holds.
     pub(crate) fn is_of_postgresql(&self) -> bool {
         match self {
             ReadError::Database(..)
@@ -293,13 +295,13 @@ impl ReadError {
         }
     }
 
-    /// Says whether PostgreSQL could make nothing of a value (SQLSTATE class 22).
+    /// Returns whether PostgreSQL could not process a value (SQLSTATE class 22).
     pub(super) fn is_about_values(&self) -> bool {
         matches!(self, ReadError::Database(db, _) if db.code().code().starts_with("22"))
     }
 
-    /// Says whether it may be for the form in which the query was put that it has no result: it did not run, or
-    /// what it gave was too large.
+    /// Returns whether the form in which the query was sent may be the reason that there is no result: it did not run,
+    /// or what it returned was too large.
     pub(super) fn may_be_of_the_form(&self) -> bool {
         match self {
             ReadError::Refused(_) | ReadError::NotAQuery(_) | ReadError::RowTooLarge { .. } => true,
@@ -311,7 +313,7 @@ impl ReadError {
         }
     }
 
-    /// Gives PostgreSQL's code of what it refused.
+    /// Returns PostgreSQL's code (SQLSTATE) of the error, if it has one.
     pub(crate) fn sqlstate(&self) -> Option<[u8; 5]> {
         match self {
             ReadError::Database(db, _) | ReadError::NotAQuery(db) => {
@@ -324,7 +326,7 @@ impl ReadError {
         }
     }
 
-    /// Says whether the query was cancelled, by a limit of time or by somebody, or is being cancelled.
+    /// Returns whether the query was cancelled, by a time limit or by somebody, or is being cancelled.
     pub(crate) fn is_cancelled(&self) -> bool {
         match self {
             ReadError::Unanswered(_) | ReadError::OutOfTime { .. } => true,
@@ -333,7 +335,7 @@ impl ReadError {
         }
     }
 
-    /// Says whether PostgreSQL ended the query because it ran for too long.
+    /// Returns whether PostgreSQL ended the query because it ran for too long.
     pub(crate) fn is_timeout(&self) -> bool {
         match self {
             ReadError::Database(db, _) => {
@@ -405,7 +407,7 @@ impl ReadError {
         }
     }
 
-    /// Says what happened and what to do, for the model that wrote a condition, and nothing of what stands around it.
+    /// Says what happened and what to do, for the model that wrote a condition, without the text around the condition.
     pub(crate) fn explain_in(&self, part: &Part<'_>) -> String {
         match self {
             ReadError::Helped { source, help } => {
@@ -419,11 +421,11 @@ impl ReadError {
                 if is_behind && *db.code() == SqlState::SYNTAX_ERROR {
                     return explain_database(db, "the condition ends too early", None, CONDITION);
                 }
-                // What stands around it may be wrong as well, as a table that is not there.
+                // The text around it may be wrong as well, as with a table that does not exist.
                 let at = at.filter(|_| !is_behind);
                 let message = db.message().replace(part.after, "");
                 let told = explain_database(db, short(&message), at, CONDITION);
-                // It stands beside a boolean, and has another type.
+                // In our text the condition stands beside a boolean, and it has another type.
                 let is_no_boolean = *db.code() == SqlState::DATATYPE_MISMATCH
                     && db.routine() == Some("select_common_type");
                 if is_no_boolean {
@@ -437,7 +439,7 @@ impl ReadError {
     }
 }
 
-/// Says what to do when the time was up. To ask for less is of no use where others hold a lock.
+/// Says what to do after a timeout. Asking for less is of no use if others hold a lock.
 fn in_time(locked: &[String]) -> String {
     if locked.is_empty() {
         return format!("HINT: {LESS}");
@@ -448,14 +450,14 @@ fn in_time(locked: &[String]) -> String {
     )
 }
 
-/// Says of a session that there is none, whether there was one or not.
+/// Says that a session is not open, whether it once was or never existed.
 pub(crate) fn not_open() -> String {
     "this session is not open: there is none by that name, or it was closed, was idle for too long, or a call in it was cancelled, ran out of time or lost the connection; then what was in it is gone\n\
      HINT: open a new one with open_session"
         .into()
 }
 
-/// Gives where in the query PostgreSQL found the mistake, in characters from 1 on.
+/// Returns where in the query PostgreSQL found the mistake, in characters counted from 1.
 pub(super) fn position(db: &Complaint, prefix: u32) -> Option<u32> {
     match db.position() {
         Some(ErrorPosition::Original(at)) => at.checked_sub(prefix).filter(|at| *at > 0),
@@ -463,8 +465,8 @@ pub(super) fn position(db: &Complaint, prefix: u32) -> Option<u32> {
     }
 }
 
-/// Says whether it was somebody who cancelled a query. Only the words tell that from a limit, so that in
-/// another language than English it is taken for one.
+/// Returns whether somebody cancelled a query. Only the message tells that from a time limit, so that it is taken for
+/// one if the message is not in English.
 fn is_cancelled_by_somebody(db: &Complaint) -> bool {
     *db.code() == SqlState::QUERY_CANCELED && db.message().ends_with("due to user request")
 }
@@ -478,7 +480,7 @@ fn remedy(db: &Complaint) -> Option<&'static str> {
     found.map(|(_, remedy)| *remedy)
 }
 
-/// Says what PostgreSQL said, and what to do about it.
+/// Writes what PostgreSQL said, and what to do about it.
 fn explain_database(db: &Complaint, message: &str, at: Option<u32>, asked_for: &str) -> String {
     let text = described(db, message, at, asked_for);
     match remedy(db) {
@@ -487,7 +489,7 @@ fn explain_database(db: &Complaint, message: &str, at: Option<u32>, asked_for: &
     }
 }
 
-/// Says what PostgreSQL said.
+/// Writes what PostgreSQL said.
 fn described(db: &Complaint, message: &str, at: Option<u32>, asked_for: &str) -> String {
     let mut text = format!("ERROR: {message}\nSQLSTATE: {}", db.code().code());
     if let Some(at) = at {
@@ -508,7 +510,7 @@ fn described(db: &Complaint, message: &str, at: Option<u32>, asked_for: &str) ->
     text
 }
 
-/// Tells the cause of a lost or refused connection. It never holds a connection string.
+/// Returns the cause of a lost or refused connection. It never contains a connection string.
 fn told(error: &Error) -> String {
     if let Some(db) = error.as_db_error() {
         return Cause::from(Complaint::from(db)).0;

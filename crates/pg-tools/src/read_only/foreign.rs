@@ -1,4 +1,4 @@
-//! What is written here for what other databases and their shells understand.
+//! What to write in PostgreSQL instead of what other databases and their shells understand.
 
 use session_pool::Complaint;
 use tokio_postgres::error::SqlState;
@@ -9,7 +9,7 @@ use super::{
     statement::{tokens, words},
 };
 
-/// Functions that PostgreSQL does not have, or not for these arguments, and what does the same.
+/// Functions that PostgreSQL does not have, or not for these arguments, and what to use instead.
 const FUNCTIONS: [(&str, &str); 19] = [
     ("charindex", "strpos(text, part)"),
     ("curdate", "current_date"),
@@ -38,7 +38,7 @@ const FUNCTIONS: [(&str, &str); 19] = [
     ("year", "extract(year FROM time)"),
 ];
 
-/// What PostgreSQL stumbles over behind these words.
+/// Words before the position of a syntax error, and what to do then.
 const BEHIND: [(&str, &str); 4] = [
     ("from", KEYWORD),
     ("join", KEYWORD),
@@ -62,7 +62,7 @@ const UNITS: [&str; 7] = ["day", "hour", "minute", "month", "quarter", "week", "
 /// Commands of other databases.
 const COMMANDS: [&str; 4] = ["desc", "describe", "pragma", "use"];
 
-/// What `SHOW` shows elsewhere; PostgreSQL shows settings, and questions begin with it, too.
+/// What `SHOW` is followed by elsewhere. In PostgreSQL it shows settings, and questions may begin with it, too.
 const SHOWN: [&str; 12] = [
     "columns",
     "create",
@@ -78,7 +78,7 @@ const SHOWN: [&str; 12] = [
     "views",
 ];
 
-/// Says whether a text is a command of another database, or of a shell.
+/// Returns whether a text is a command of another database, or of a shell.
 pub(crate) fn is_command(text: &str) -> bool {
     let text = text.trim_start();
     let mut words = words(text);
@@ -97,8 +97,8 @@ pub(crate) fn is_command(text: &str) -> bool {
     }
 }
 
-/// Says what to write instead, in a line; `before` is what stands before the place of the mistake, and `rest` what
-/// stands there.
+/// Returns a hint on what to write instead, in one line; `before` is the text before the position of the mistake, and
+/// `rest` the text from there on.
 pub(super) fn hint(db: &Complaint, before: &str, rest: &str) -> Option<String> {
     let code = db.code();
     let hint = if *code == SqlState::SYNTAX_ERROR || *code == SqlState::UNDEFINED_OBJECT {

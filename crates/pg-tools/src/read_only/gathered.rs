@@ -1,4 +1,4 @@
-//! Rows that are still coming in.
+//! Rows that are still arriving.
 
 use std::io;
 
@@ -10,17 +10,17 @@ use super::{
 };
 use crate::render::Writer;
 
-/// What is kept in the place of a longer one.
+/// What is kept in place of a longer key.
 const TOO_LONG: &[u8] = &[b' '; LONGEST_KEY + 1];
 
-/// Rows are written when there are so many bytes of them, which is about what PostgreSQL sends at once.
+/// Rows are rendered once there are so many bytes of them, which is about what PostgreSQL sends at once.
 const PIECE: usize = 8 << 10;
 
-/// Room that is made for the values of the first rows, in bytes and in rows.
+/// Room for the values of the first rows, in bytes and in rows.
 const ROOM: usize = 1 << 10;
 const ROOM_ROWS: usize = 8;
 
-/// Rows that are still coming in.
+/// Rows that are still arriving.
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     bytes: Vec<u8>,
@@ -29,20 +29,20 @@ pub(crate) struct Gathered {
     shown: Option<Shown>,
 }
 
-/// What is written of rows that are still coming in.
+/// The rendered part of rows that are still arriving.
 #[derive(Debug)]
 struct Shown {
     writer: Writer,
     columns: Vec<Column>,
-    /// How many values of each row.
+    /// How many values of each row are rendered.
     width: usize,
-    /// How many rows, and how many bytes of values with those that are not shown.
+    /// How many rows were rendered, and how many bytes of values they have, including those that are not shown.
     rows: usize,
     bytes: usize,
 }
 
 impl Gathered {
-    /// Has the rows written while they come: the values of the first `own` columns, behind which are the keys.
+    /// Has the rows rendered while they arrive: the values of the first `own` columns, after which the keys come.
     pub(super) fn write_with(&mut self, columns: Vec<Column>, own: usize) {
         self.bytes.reserve(ROOM);
         self.values.reserve(ROOM_ROWS * columns.len());
@@ -60,13 +60,14 @@ impl Gathered {
         self.count
     }
 
-    /// Adds a row, and gives the bytes of its values. One in no known form, or of another width than those
+    /// Adds a row, and returns the bytes of its values. A row in an unknown form, or of another width than those
     /// before, is an error.
     pub(crate) fn push(&mut self, row: Row<'_>) -> io::Result<usize> {
         self.push_first(row, usize::MAX, 0)
     }
 
-    /// Adds a row's first values, `own` of the result's and as many keys; gives the bytes of the former.
+    /// Adds the first values of a row, `own` of the result and then as many keys as `keys` says; returns the bytes of
+    /// the former.
     pub(super) fn push_first(
         &mut self,
         row: Row<'_>,
@@ -99,7 +100,7 @@ impl Gathered {
         Ok(bytes)
     }
 
-    /// Takes the last row away again, of those that are not written.
+    /// Removes the last row, which must not have been rendered.
     pub(crate) fn pop(&mut self) {
         let Some(width) = self.values.len().checked_div(self.count) else {
             return;
@@ -110,7 +111,7 @@ impl Gathered {
         self.bytes.truncate(end);
     }
 
-    /// Adds a row of values that were taken apart already, of the same width as those before.
+    /// Adds a row of values that were split already, of the same width as those before.
     pub(crate) fn push_values<'a>(&mut self, row: impl IntoIterator<Item = Option<&'a str>>) {
         for value in row {
             self.bytes
@@ -123,8 +124,8 @@ impl Gathered {
         self.count += 1;
     }
 
-    /// Writes what came so far, if there is enough of it. With the first piece room is made for all that
-    /// may come: `most_rows`, with `most_bytes` of values.
+    /// Renders what has arrived, if it is enough. With the first piece, room is made for all that may come: `most_rows`
+    /// rows, with `most_bytes` bytes of values.
     pub(super) fn write_ahead(&mut self, most_rows: usize, most_bytes: usize) {
         let Some(shown) = &self.shown else {
             return;
@@ -143,7 +144,7 @@ impl Gathered {
         self.write_all(bytes, values);
     }
 
-    /// Writes what came and is not written, with room for `bytes` more, of so many `values`.
+    /// Renders what has arrived and is not rendered yet, with room for `bytes` more, in `values` values.
     fn write_all(&mut self, bytes: usize, values: usize) {
         let (Some(shown), Some(width)) =
             (&mut self.shown, self.values.len().checked_div(self.count))
@@ -155,7 +156,7 @@ impl Gathered {
         shown
             .writer
             .reserve(shown.bytes - start + bytes, new.len() + values);
-        // What is no text is refused in the end.
+        // What is not UTF-8 is refused in the end.
         let text = str::from_utf8(&self.bytes[start..]).unwrap_or_default();
         let rows = self.count - std::mem::replace(&mut shown.rows, self.count);
         let mut from = 0;
@@ -165,12 +166,12 @@ impl Gathered {
                 (!value.is_null).then(|| text.get(before..from).unwrap_or_default())
             });
             shown.writer.push_row(values.zip(&shown.columns));
-            // Behind the keys.
+            // Skips the keys.
             from = row.last().map_or(from, |last| last.at as usize - start);
         }
     }
 
-    /// Makes a result of it; what is not UTF-8 is an error.
+    /// Makes a result of the rows; an error if they are not UTF-8.
     pub(crate) fn finish(mut self, cut: Option<Cut>) -> Result<Rows, ReadError> {
         self.write_all(0, 0);
         let (columns, written) = self

@@ -1,10 +1,10 @@
 //! The functions that a query may not name.
 //!
-//! A read-only transaction that is rolled back still lets a function end another session, take an
-//! advisory lock, write a large object to a file, or run SQL that it gets as text. The list of such
-//! functions comes from the server's own catalogue: every volatile one of PostgreSQL's and of
-//! extensions, those of extensions that make SQL up, and those that take SQL as text. Whoever defined a function of their own answers for
-//! it: PostgreSQL runs it inside the read-only transaction.
+//! A read-only transaction that is rolled back still lets a function end another session, take an advisory lock, write
+//! a large object to a file, or run SQL that it gets as text. Most of the list of such functions comes from the
+//! server's own catalogue: every volatile function of PostgreSQL and of extensions, and functions of extensions that
+//! make SQL up; those that take SQL as text are listed here. A function that a user defined is that user's
+//! responsibility: PostgreSQL runs it inside the read-only transaction.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{Agent, QueryLimits, Role};
 
-/// How long a list is good for; an extension may be created meanwhile.
+/// How long a loaded list and the check of a role are valid; an extension may be created meanwhile.
 const FRESH: Duration = Duration::from_secs(60);
 
 /// Volatile functions of PostgreSQL and of usual extensions that only read, or whose effect ends
@@ -58,7 +58,7 @@ const HARMLESS: &[&str] = &[
     "uuidv4", "uuidv7",
 ];
 
-/// Functions that run SQL, or read a table, that they get as text.
+/// Functions that run SQL, or read a table, that is given to them as text.
 #[rustfmt::skip]
 const TAKE_SQL: &[&str] = &[
     "connectby", "crosstab", "crosstab2", "crosstab3", "crosstab4", "crosstabn", "cursor_to_xml",
@@ -68,15 +68,16 @@ const TAKE_SQL: &[&str] = &[
     "table_to_xmlschema", "ts_rewrite", "ts_stat", "xpath_table",
 ];
 
-/// Functions behind views that a token with a list of schemas may not use: they tell others' statements, or what
-/// a sequence is at.
+/// Functions behind views that a token with a list of schemas may not use: they reveal others' statements, or the
+/// current value of a sequence.
 #[rustfmt::skip]
 const TELL_OF_OTHERS: &[&str] = &[
     "pg_cursor", "pg_get_sequence_data", "pg_prepared_statement", "pg_sequence_last_value",
     "pg_stat_get_activity", "pg_stat_get_backend_activity", "pg_stat_statements",
 ];
 
-/// Those that may have effects, and what runs SQL that it makes up, which the languages of extensions do not tell.
+/// Functions that may have effects, and those of extensions that run SQL which they make up. In PL/pgSQL these contain
+/// `EXECUTE`; in other procedural languages any function may be one.
 const WITH_EFFECTS: &str = "SELECT /* of pg-tools */ DISTINCT p.proname::pg_catalog.text FROM pg_catalog.pg_proc p \
      WHERE p.prokind IN ('f', 'w') \
        AND p.prorettype <> ALL (ARRAY['pg_catalog.trigger', 'pg_catalog.event_trigger']::pg_catalog.regtype[]) \
@@ -95,49 +96,49 @@ const WITH_EFFECTS: &str = "SELECT /* of pg-tools */ DISTINCT p.proname::pg_cata
 pub struct Allowance {
     /// The database.
     pub database: String,
-    /// Which description of it this belongs to, see [`session_pool::Database::generation`].
+    /// The generation of the database that this belongs to; see [`session_pool::Database::generation`].
     pub generation: u64,
-    /// Functions that queries may name although they are on the list.
+    /// Functions that queries may name although they are on the list of denied ones.
     pub functions: Vec<String>,
     /// Whether roles that can do more than read are served.
     pub dangerous: DangerousRoles,
 }
 
-/// What becomes of a connection whose role can do more than read.
+/// How a connection is treated whose role can do more than read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DangerousRoles {
     /// Served, with a warning in the log.
     #[default]
     Warn,
-    /// Refused, but for the role of this name.
+    /// Refused, except for the role of this name.
     RefuseExcept(Option<String>),
 }
 
-/// The lists of all databases, each loaded when it is first needed.
+/// The lists of denied functions of all databases, each loaded when it is first needed.
 ///
-/// A list belongs to one generation of its database, which is that of the connection that it is used
-/// with: a database that was configured anew is never served by what was known of the one before.
+/// A list belongs to one generation of its database, and is used only with connections of that generation: a database
+/// that was reconfigured is never served with what was known of the one before.
 #[derive(Default)]
 pub struct Guards {
-    /// Locked for a look-up or an exchange.
+    /// Locked for a look-up or a replacement.
     allowances: Mutex<Allowances>,
-    /// Held for a look-up only; whoever finds no fresh list loads one for itself, so that nobody
+    /// Locked for a look-up or an insertion only. A call that finds no fresh list loads one itself, so that no call
     /// waits for another's slow database.
     loaded: Mutex<foldhash::HashMap<String, Loaded>>,
-    /// Held for a look-up, or now and then for a pass over all.
+    /// Locked for a look-up or an insertion, and now and then to go through all entries.
     judged: Mutex<Judged>,
 }
 
-/// When which role was judged, on which generation of which database.
+/// When each role was judged, by database, generation, and the role's kind and name.
 #[derive(Default)]
 struct Judged {
     at: foldhash::HashMap<(String, u64, u8, String), Instant>,
-    /// When it was last looked for those of long ago.
+    /// When old entries were last removed.
     swept: Option<Instant>,
 }
 
 impl Judged {
-    /// Forgets what is of no use any more, once in a while: each token may have a role of its own.
+    /// Removes expired entries, at most once per [`FRESH`]: each token may have a role of its own.
     fn forget_old(&mut self, now: Instant) {
         let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < FRESH;
         if !self.swept.as_ref().is_some_and(is_fresh) {
@@ -151,9 +152,9 @@ impl Judged {
 #[derive(Default)]
 struct Allowances {
     present: HashMap<(String, u64), Allowance>,
-    /// What was in force before: a call may have leased its connection a moment ago.
+    /// What was in force before, as a call may have leased its connection just before the change.
     before: HashMap<(String, u64), Allowance>,
-    /// Whether whatever is served is named here.
+    /// Whether every database that is served is listed here.
     is_complete: bool,
 }
 
@@ -179,15 +180,15 @@ impl Allowances {
 }
 
 impl Guards {
-    /// Takes what the operator allows on all databases that are served.
+    /// Creates guards from what the operator allows on all databases that are served.
     pub fn new(allowances: impl IntoIterator<Item = Allowance>) -> Self {
         let guards = Guards::default();
         guards.replace(allowances);
         guards
     }
 
-    /// Puts this in the place of what the operator allowed before. Call it before the new databases
-    /// are put in the place of the old ones: what still runs on these finds its own.
+    /// Replaces what the operator allowed before. Call this before the old databases are replaced by the new ones:
+    /// calls that still run on the old ones find what was allowed there.
     pub fn replace(&self, allowances: impl IntoIterator<Item = Allowance>) {
         let present: HashMap<_, _> = allowances
             .into_iter()
@@ -216,17 +217,16 @@ impl Guards {
             .map(|one| one.guard.clone())
     }
 
-    /// The guard that was last made, however long ago: for statements of ours, which need no more of it than how
-    /// transactions begin.
+    /// Returns the guard that was last loaded, however long ago. It is for our own statements, which only need to know
+    /// how transactions begin.
     pub(super) fn latest(&self, database: &str, generation: u64) -> Option<Arc<Guard>> {
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let one = loaded.get(database)?;
         (one.generation == generation).then(|| one.guard.clone())
     }
 
-    /// Judges the roles that an agent's statements run with: the one that its connections log in as,
-    /// and the one that its transactions become. PostgreSQL has until `limit`, and a moment more, to tell
-    /// of each.
+    /// Judges the roles that an agent's statements run with: the one that its connections log in as, and the one that
+    /// its transactions switch to, if any. PostgreSQL has `limit` plus [`GRACE`] to answer about each.
     pub(super) async fn admit(
         &self,
         agent: &Agent,
@@ -245,7 +245,7 @@ impl Guards {
         }
     }
 
-    /// Judges a role, unless that was done a moment ago.
+    /// Judges a role, unless that was done less than [`FRESH`] ago.
     async fn judge(
         &self,
         database: &str,
@@ -264,7 +264,7 @@ impl Guards {
             judged.forget_old(Instant::now());
         }
         let named = matches!(role, Role::Set(_)).then_some(name);
-        // In a box, for every call would have room for it.
+        // Boxed, as the future of every call would otherwise have room for it.
         let asked = Box::pin(timeout(limit + GRACE, Posture::ask(lease, named))).await;
         let posture = asked.map_err(|_| ReadError::Unanswered(limit))?;
         let posture = posture.map_err(ReadError::never_began)?;
@@ -313,7 +313,7 @@ impl Guards {
             types: Arc::default(),
         });
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        // A call on an old connection may come in between.
+        // A call on an older connection must not replace a newer list.
         if loaded
             .get(database)
             .is_none_or(|newest| newest.generation <= generation)
@@ -360,21 +360,21 @@ fn judge(database: &str, posture: &Posture, dangerous: &DangerousRoles) -> Resul
     }
 }
 
-/// What holds for one database.
+/// The rules for queries on one database.
 pub(crate) struct Guard {
     /// How transactions begin.
     pub(crate) opening: Opening,
-    /// What statements of an agent's own may name, if that has a list of schemas.
+    /// What an agent's own statements may name, if the agent has a list of schemas.
     pub(crate) bounds: Option<SchemaBounds>,
     /// The names of the database's types.
     pub(super) types: Arc<TypeNames>,
     denied: Arc<foldhash::HashSet<String>>,
-    /// Denied to those who have a list of schemas.
+    /// Functions denied to agents with a list of schemas.
     of_others: Arc<[&'static str]>,
 }
 
 impl Guard {
-    /// The guard for an agent: its transactions begin with what its policy says.
+    /// Returns the guard for an agent, whose transactions begin with what its policy says.
     pub(super) fn of(self: Arc<Self>, agent: &Agent, usual: QueryLimits) -> Arc<Self> {
         let timeout = agent.limits(usual).statement_timeout;
         let own = agent.opening();
@@ -392,7 +392,7 @@ impl Guard {
         })
     }
 
-    /// Names the columns of a result, by asking for what is not known of their types.
+    /// Describes the columns of a result, asking PostgreSQL about types that are not known yet.
     pub(crate) async fn columns(
         &self,
         lease: &Lease,
@@ -402,8 +402,8 @@ impl Guard {
         Ok(self.types.columns(described))
     }
 
-    /// Refuses a statement that names a denied function anywhere, in a literal too: what is a name
-    /// and what is a text is for PostgreSQL to say.
+    /// Refuses a statement that contains the name of a denied function anywhere, even in a literal: only PostgreSQL can
+    /// say what is a name and what is a string.
     pub(super) fn check(&self, agent: &Agent, statement: &Statement<'_>) -> Result<(), ReadError> {
         let mut words = statement.words();
         if let Some(name) = words.find(|word| self.denied.contains(&**word)) {
@@ -444,7 +444,7 @@ mod tests {
         }
     }
 
-    /// What operators, casts, aggregates and types are made of is called although no query names it.
+    /// The functions behind operators, casts, aggregates and types are called although no query names them.
     #[tokio::test]
     async fn what_is_called_without_being_named_has_no_effects() {
         let unnamed = "SELECT o.oprcode::oid AS function FROM pg_operator o \

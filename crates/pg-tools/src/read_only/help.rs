@@ -1,5 +1,5 @@
-//! What helps whoever wrote a query that PostgreSQL refused: the tables and columns that come nearest to a name that
-//! is not there, and what an enum can be.
+//! Help for the author of a query that PostgreSQL refused: the tables and columns nearest to a name that does not
+//! exist, and the values of an enum.
 
 use std::borrow::Cow;
 
@@ -9,13 +9,13 @@ use tokio_postgres::{Row, error::SqlState, types::Type};
 use super::{ReadError, Reader, failure::position, foreign, statement::Statement};
 use crate::{Agent, nearest::nearest_few};
 
-/// How many names are told.
+/// How many names are suggested.
 const MOST_TOLD: usize = 3;
 
-/// What to do about a table that is not there, when no name is near.
+/// What to do about a table that does not exist, if no name is near.
 const TABLES: &str = "get_schema_info lists the tables that this token may read";
 
-/// The relations that the role may read, named as it would have to.
+/// The relations that the role may read, named as it would have to name them.
 const RELATIONS: &str = "SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN pg_catalog.quote_ident(c.relname) \
        ELSE pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) END, c.relname::text \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -35,17 +35,17 @@ const COLUMNS: &str = "SELECT DISTINCT pg_catalog.quote_ident(c.relname) || '.' 
        AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true) \
      ORDER BY 1 LIMIT 5000";
 
-/// What an enum can be, as SQL writes it; one more than is told.
+/// The values of an enum as SQL literals; one more than are shown.
 const LABELS: &str = "SELECT pg_catalog.quote_literal(e.enumlabel) FROM pg_catalog.pg_enum e \
      WHERE e.enumtypid = pg_catalog.to_regtype($1)::pg_catalog.oid ORDER BY e.enumsortorder LIMIT 31";
 
-/// How many labels of an enum are told.
+/// How many values of an enum are shown.
 const MOST_LABELS: usize = 30;
 
 impl Reader {
-    /// Adds to an error what its text does not say: the names nearest to a wrong one, what an enum can be, or what
-    /// is written here for what another database understands. What was asked for failed already, so that nothing
-    /// is lost when this cannot be had.
+    /// Adds to an error what its text does not say: the names nearest to a wrong one, the values of an enum, or what to
+    /// write instead of what another database understands. The query has failed already, so that nothing is lost if
+    /// this is not available.
     pub(crate) async fn with_help(&self, agent: &Agent, text: &str, error: ReadError) -> ReadError {
         let (ReadError::Database(db, prefix), Ok(statement)) = (&error, Statement::check(text))
         else {
@@ -53,7 +53,7 @@ impl Reader {
         };
         let (before, rest) = around(db, *prefix, statement.text());
         let known = match db.code().code() {
-            // The name before the point is wrong, of which PostgreSQL knows no more than the place.
+            // The name before the point is wrong, and PostgreSQL says only where it is.
             "42P01" if db.routine() == Some("errorMissingRTE") => None,
             "42P01" | "42703" => self.nearest(agent, db, &statement, rest).await,
             "22P02" => self.labels(agent, db).await,
@@ -93,7 +93,7 @@ impl Reader {
         }
     }
 
-    /// What an enum can be, if that is what was wrong.
+    /// Returns the values of an enum, if one that it does not have was the mistake.
     async fn labels(&self, agent: &Agent, db: &Complaint) -> Option<String> {
         if db.routine() != Some("enum_in") {
             return None;
@@ -111,7 +111,7 @@ impl Reader {
         Some(format!("ONE OF: {}", labels.join(", ")))
     }
 
-    /// The relations whose names come nearest to one that is not there, as SQL would name them.
+    /// Returns the relations whose names are nearest to one that does not exist, as SQL would name them.
     pub(crate) async fn nearest_relations(&self, agent: &Agent, wrong: &str) -> Vec<String> {
         let known = self.ask(agent, RELATIONS, &[]).await;
         nearest_of(wrong, &known.unwrap_or_default())
@@ -125,7 +125,7 @@ fn nearest_of(wrong: &str, known: &[Row]) -> Vec<String> {
     nearest_few(wrong, names, MOST_TOLD)
 }
 
-/// Cuts a text where PostgreSQL found the mistake; at its end, when it does not say where.
+/// Splits a text where PostgreSQL found the mistake; at its end, if PostgreSQL does not say where.
 fn around<'a>(db: &Complaint, prefix: u32, text: &'a str) -> (&'a str, &'a str) {
     let at = position(db, prefix).and_then(|at| text.char_indices().nth(at as usize - 1));
     text.split_at(at.map_or(text.len(), |(at, _)| at))

@@ -1,13 +1,13 @@
-//! A statement whose rows bring along what they are ordered by, where no column of the result tells it.
+//! A statement whose rows include what they are ordered by, if no column of the result tells that.
 //!
-//! `SELECT u.name FROM users u ORDER BY u.id` is run as `SELECT u.name, (u.id) AS mcp_key_1 FROM users u ORDER BY u.id`,
-//! and the last column is kept from whoever asked. PostgreSQL looks up the names of an expression in `ORDER BY` in the
-//! tables, as it does in the list of what is selected, so that both mean the same; it computes them once, for it
-//! finds that they are equal; and what stands at the end of the list moves no `ORDER BY 1`.
+//! `SELECT u.name FROM users u ORDER BY u.id` is run as `SELECT u.name, (u.id) AS mcp_key_1 FROM users u ORDER BY
+//! u.id`, and the last column is not shown to the caller. PostgreSQL looks up the names of an expression in `ORDER BY`
+//! in the tables, as it does in the select list, so that both mean the same; it computes the expression once, as it
+//! finds that both are equal; and a column at the end of the list does not change what `ORDER BY 1` means.
 //!
-//! The key is a piece of the statement's own text between parentheses of ours, all of whose parentheses are closed, so
-//! that it names and does nothing that the statement does not. What comes of it is checked like any statement, and
-//! where PostgreSQL does not take it, the statement is run as it was written.
+//! The key is a piece of the statement's own text between parentheses of ours. All parentheses in it are closed, so
+//! that it names and does nothing that the statement does not. The text with keys is checked like any statement, and if
+//! PostgreSQL does not accept it, the statement is run as it was written.
 
 use super::{
     order::{Brackets, Item, What, is, items},
@@ -15,40 +15,40 @@ use super::{
     statement::{Statement, tokens},
 };
 
-/// How the names of keys begin, which no statement with keys has in it.
+/// How the names of keys begin; a statement that contains this gets no keys.
 const KEY: &str = "mcp_key_";
 
 /// The most keys that a statement gets.
 const MOST_KEYS: usize = 32;
 
-/// Words outside of all parentheses with which a statement is more than one `SELECT`, or no query.
+/// Words that, outside of all parentheses, make a statement more than one `SELECT`, or not a query.
 const NO_SELECT: &[&str] = &["union", "intersect", "except", "into"];
 
-/// Words behind a `GROUP BY`.
+/// Words that end a `GROUP BY`.
 const GROUP_ENDS: &[&str] = &["having", "window", "order"];
 
-/// Words before a number in `GROUP BY` that may be the place of a column.
+/// What comes before a number in `GROUP BY` that may be the position of a column.
 const BEFORE_PLACES: &[&str] = &["by", "all", "distinct", ",", "("];
 
-/// Words behind a value that make another of it, and are no name for it.
+/// Words after a value that make another value of it, and are not a name for it.
 const AFTER_VALUES: &[&str] = &["isnull", "notnull"];
 
-/// A statement with keys behind its own columns.
+/// A statement with keys after its own columns.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Keyed {
     pub(super) text: String,
-    /// For which items of its `ORDER BY` the keys stand.
+    /// The items of its `ORDER BY` that the keys stand for.
     pub(super) items: Vec<usize>,
-    /// How many columns its own result has at least, if it is right: it names them by their places.
+    /// How many columns its own result must have at least to be right, as it refers to them by position.
     pub(super) places: usize,
 }
 
 impl Keyed {
-    /// Gives a statement the keys that it needs as far as its text tells, if it needs some: a bare name may be
-    /// that of a column of the result when anything that is selected is called so.
+    /// Adds the keys that a statement needs, if any, as far as its text tells: a bare name may be that of a column of
+    /// the result if anything in the select list has that name.
     ///
-    /// PostgreSQL may still refuse the statement. It is left alone when a key might make it a right one, but for
-    /// [`Keyed::places`] that are not known to be there.
+    /// PostgreSQL may still refuse the statement. No keys are added where they might make a wrong statement right,
+    /// except that the columns counted by [`Keyed::places`] are not known to exist.
     pub(super) fn guess(statement: &Statement<'_>) -> Option<Self> {
         let (order, list) = read(statement)?;
         let keys = keys(&order, |name| !list.may_give(name));
@@ -67,15 +67,15 @@ impl Keyed {
         Some(Keyed { places, ..keyed })
     }
 
-    /// Gives a statement that PostgreSQL has taken the keys that it needs beside the columns of its result, if it
-    /// needs some.
+    /// Adds the keys that a statement needs beside the columns of its result, if any. PostgreSQL must have accepted the
+    /// statement before.
     pub(super) fn beside(statement: &Statement<'_>, columns: &[Column]) -> Option<Self> {
         let (order, list) = read(statement)?;
         let is_other = |name: &str| columns.iter().all(|column| *column.name != *name);
         Keyed::with(statement, &list, keys(&order, is_other))
     }
 
-    /// Says whether a statement can have keys, if it needs some.
+    /// Returns whether a statement can have keys, if it needs some.
     pub(super) fn may_be(statement: &Statement<'_>) -> bool {
         read(statement).is_some()
     }
@@ -85,7 +85,7 @@ impl Keyed {
         list: &SelectList<'_>,
         keys: Vec<(usize, &Item<'_>)>,
     ) -> Option<Self> {
-        // What is another value each time would tell rows apart that are the same.
+        // An expression with another value each time would make rows distinct that are the same.
         let is_steady = !list.is_distinct || keys.iter().all(|(_, item)| is_reference(item.text));
         if !(1..=MOST_KEYS).contains(&keys.len()) || !is_steady {
             return None;
@@ -107,14 +107,14 @@ impl Keyed {
 fn read<'a>(statement: &Statement<'a>) -> Option<(Vec<Item<'a>>, SelectList<'a>)> {
     let text = statement.text();
     let order = items(text)?;
-    // Whether a quote behind a backslash ends a string is for a setting to say.
+    // Whether a quote after a backslash ends a string depends on a setting.
     let is_doubtful = text.contains("\\'") || text.to_ascii_lowercase().contains(KEY);
     let list = SelectList::of(text).filter(|_| !is_doubtful)?;
     Some((order, list))
 }
 
-/// Finds the items that need a key, with their numbers; `is_other` says whether a name is none of the result's
-/// columns.
+/// Finds the items that need a key, with their numbers; `is_other` says whether a name is not that of a column of the
+/// result.
 fn keys<'a, 'b>(
     order: &'b [Item<'a>],
     is_other: impl Fn(&str) -> bool,
@@ -128,23 +128,23 @@ fn keys<'a, 'b>(
     keys.collect()
 }
 
-/// What a statement selects, as its text tells it.
+/// A statement's select list, as far as its text tells it.
 struct SelectList<'a> {
-    /// The words of each thing that is selected.
+    /// The words of each item.
     items: Vec<Vec<&'a str>>,
-    /// Whether rows that are the same in all columns are given once.
+    /// Whether rows that are the same in all columns are given once (`DISTINCT` without `ON`).
     is_distinct: bool,
-    /// Whether it has `*` for columns whose names are not told.
+    /// Whether it contains `*`, which stands for columns with unknown names.
     has_star: bool,
-    /// Numbers by which the statement may mean columns of the list, but for those in `ORDER BY`.
+    /// Numbers by which the statement may mean columns of the list, except those in `ORDER BY`.
     places: Vec<usize>,
-    /// Where the text goes on, with `FROM`.
+    /// Where the text goes on after the list, with `FROM`.
     end: usize,
 }
 
 impl<'a> SelectList<'a> {
-    /// Finds the list between the only `SELECT` outside of all parentheses and the only `FROM` there; `None` where
-    /// it is not certain which these are.
+    /// Finds the list between the only `SELECT` and the only `FROM` outside of all parentheses; `None` if it is not
+    /// certain which these are.
     fn of(text: &'a str) -> Option<Self> {
         let mut open = Brackets::default();
         let mut list: Option<Vec<Vec<&str>>> = None;
@@ -201,13 +201,13 @@ impl<'a> SelectList<'a> {
         .filter(|list| list.items.iter().all(|item| !item.is_empty()))
     }
 
-    /// Says whether a column may have a name.
+    /// Returns whether a column may have this name.
     fn may_give(&self, name: &str) -> bool {
         let is_it = |word: &&str| word.trim_matches('"').eq_ignore_ascii_case(name);
         self.has_star || self.items.iter().flatten().any(is_it)
     }
 
-    /// Says whether an expression is a column, with or without a name of its own.
+    /// Returns whether an expression is in the list, with or without a name of its own.
     fn has(&self, expression: &str) -> bool {
         let blank_free = tokens(expression).filter(|token| !token.is_blank());
         let expression: Vec<&str> = blank_free.map(|token| token.text).collect();
@@ -228,12 +228,12 @@ impl<'a> SelectList<'a> {
     }
 }
 
-/// Says whether two words are one to PostgreSQL; what is in quotes is as it is.
+/// Returns whether two words are the same to PostgreSQL; those in quotes are case-sensitive.
 fn is_same(word: &str, other: &str) -> bool {
     word == other || !word.starts_with('"') && word.eq_ignore_ascii_case(other)
 }
 
-/// Counts the words up to the end of the parentheses at the beginning.
+/// Counts the words up to the end of the parentheses with which they begin.
 fn parenthesized(words: &[&str]) -> Option<usize> {
     let mut depth = 0_usize;
     let ends = words.iter().position(|word| {
@@ -247,7 +247,7 @@ fn parenthesized(words: &[&str]) -> Option<usize> {
     ends.map(|end| end + 1)
 }
 
-/// Says whether an expression is a column of a table and nothing else.
+/// Returns whether an expression consists only of words and points, as the name of a column does.
 fn is_reference(text: &str) -> bool {
     let mut words = tokens(text).filter(|token| !token.is_blank());
     words.all(|token| {
@@ -279,7 +279,7 @@ mod tests {
         )
     }
 
-    /// In each, `<>` is where the keys go.
+    /// `<>` marks where the keys go.
     #[test]
     fn what_no_column_of_the_result_tells_is_selected_too() {
         for (text, keys, items) in [
@@ -437,7 +437,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever a text is, that with keys is the same text with pieces of it in parentheses.
+        /// With any text, what has keys is the same text with pieces of it in parentheses.
         #[test]
         fn a_key_is_a_piece_of_the_text(
             list in r#"[a,*()'"$/ -]{1,12}"#,

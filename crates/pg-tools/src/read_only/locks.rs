@@ -5,7 +5,8 @@ use std::{pin::Pin, time::Duration};
 use super::{QueryLimits, ReadError, Reader, exchange};
 use crate::Agent;
 
-/// What others have locked so that nobody reads it, of what the role and the agent's list of schemas let it read.
+/// Tables that others have locked against reading, among those that the role and the agent's list of schemas let it
+/// read.
 const LOCKED: &str = "SELECT DISTINCT pg_catalog.format('%I.%I', n.nspname, c.relname) \
      FROM pg_catalog.pg_locks l \
      LEFT JOIN pg_catalog.pg_index x ON x.indexrelid = l.relation \
@@ -18,17 +19,17 @@ const LOCKED: &str = "SELECT DISTINCT pg_catalog.format('%I.%I', n.nspname, c.re
        AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true) \
      ORDER BY 1 LIMIT 6";
 
-/// How many of them are told; there may be a partition for each day.
+/// How many of them are shown; there may be a partition for each day.
 const MOST_TOLD: usize = 5;
 
-/// How long a call that failed already takes more for it.
+/// How much longer a call that has failed may take to find them.
 const LIMIT: Duration = Duration::from_secs(1);
 
 impl Reader {
-    /// Adds the limit to an error of a query that had no more time, and the tables that others have locked.
-    /// PostgreSQL says neither. Nothing is lost when the tables cannot be had.
+    /// Adds the time limit to an error of a query that ran out of time, and the tables that others have locked.
+    /// PostgreSQL reports neither. Nothing is lost if the tables cannot be found out.
     ///
-    /// It is boxed with its type, as it leases a connection by itself where a lease has failed.
+    /// The future is boxed without its type, as it leases a connection itself inside a call that leased one.
     pub(super) fn name_locks<'a>(
         &'a self,
         agent: &'a Agent,
@@ -51,7 +52,7 @@ impl Reader {
 
     async fn locked(&self, agent: &Agent) -> Option<Vec<String>> {
         let lease = agent.lease(false).await.ok()?;
-        // The call that failed may have taken longer than a guard is fresh.
+        // The call that failed may have taken longer than a guard stays fresh.
         let guard = self.guards.latest(agent.database(), lease.generation())?;
         let guard = guard.of(agent, self.limits);
         let limits = QueryLimits {

@@ -1,13 +1,13 @@
-//! What statements have in common that differ in their values only.
+//! What statements have in common that differ only in their values.
 
 use super::statement::tokens;
 
-/// Writes a statement with `?` in the place of each value, without comments, in lower case where case
-/// does not matter, and with one blank for any number of them: what is left says which statement it is,
-/// and not what somebody looked for.
+/// Returns a statement with `?` in place of each value, without comments, in lower case where case does not matter, and
+/// with a single blank in place of any white space. What is left says which statement it is, and not what somebody
+/// looked for.
 ///
-/// In a text that is no SQL, and in one whose strings end elsewhere because of a setting of the server,
-/// parts of a value may stay. So show a digest of this, not this.
+/// If the text is not SQL, or a setting of the server makes its strings end elsewhere, parts of a value may be left. So
+/// show a digest of the returned text, not the text itself.
 ///
 /// ```
 /// use pg_tools::masked;
@@ -28,7 +28,7 @@ pub fn masked(statement: &str) -> String {
                     masked.push(' ');
                 }
             }
-            // A quote in a text is written twice.
+            // A quote inside a string is written twice.
             b'\'' if last.ends_with('\'') => {}
             b'\'' => masked.push('?'),
             b'$' if token.text.len() > 1 => masked.push('?'),
@@ -45,7 +45,7 @@ pub fn masked(statement: &str) -> String {
     masked
 }
 
-/// Masks the digits of a number, of which `1.5` and `.5` have a point before them.
+/// Masks the digits of a number, which in `1.5` and `.5` follow a point.
 fn push_number(masked: &mut String) {
     let before = masked.strip_suffix('.');
     match before {

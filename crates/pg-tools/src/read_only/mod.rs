@@ -1,15 +1,15 @@
 //! Runs one query so that it can only read, whatever it says.
 //!
-//! Five walls, one behind the other:
+//! Five layers of protection, one behind the other:
 //!
-//! 1. the text itself ([`statement`]): bounded, with no escapes that hide names;
-//! 2. the names in it ([`guard`]): no function whose effects a rollback does not undo;
-//! 3. PostgreSQL's grammar ([`query`]): the text stands alone as one statement and inside
-//!    `SELECT .. FROM ( .. )`, which nothing but a plain query does;
-//! 4. a `READ ONLY` transaction;
-//! 5. which is always rolled back, and the connection scrubbed.
+//! 1. the text itself ([`statement`]) is bounded, and has no escapes that hide names;
+//! 2. the names in it ([`guard`]) include no function whose effects a rollback does not undo;
+//! 3. PostgreSQL's grammar ([`query`]) accepts the text both alone, as one statement, and inside `SELECT .. FROM ( ..
+//!    )`, as it does only with a plain query;
+//! 4. it runs in a `READ ONLY` transaction;
+//! 5. that transaction is always rolled back, and the connection scrubbed.
 //!
-//! The role that the connection logs in as is the wall behind them all ([`posture`]).
+//! The role that the connection logs in as is the layer behind them all ([`posture`]).
 
 mod bounds;
 mod conditions;
@@ -75,7 +75,7 @@ pub(crate) use typename::columns;
 #[cfg(feature = "bench")]
 pub(crate) use typename::of_own;
 
-/// What one query may use up.
+/// The limits of one query.
 #[derive(Clone, Copy, Debug)]
 pub struct QueryLimits {
     /// Time for the statement; PostgreSQL cancels it after that.
@@ -96,42 +96,42 @@ impl Default for QueryLimits {
 
 /// Reads from the databases of agents, and cannot do anything else.
 ///
-/// Dropping the future of a call cancels its statement in PostgreSQL. After each, with a result or
-/// without one, nothing has changed in the database.
+/// Dropping the future of a call cancels its statement in PostgreSQL. After a call, whether it succeeded or not,
+/// nothing has changed in the database.
 pub(crate) struct Reader {
     pub(crate) guards: Arc<Guards>,
     pub(crate) limits: QueryLimits,
     silences: Silences,
 }
 
-/// How a plan is asked for.
+/// The options of an `EXPLAIN`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Explain {
     /// Runs the query and measures it.
     pub(crate) analyze: bool,
-    /// Counts the blocks that it reads; planning counts some even without `analyze`.
+    /// Counts the blocks that it reads; ignored without `analyze`, when PostgreSQL counts only those of planning.
     pub(crate) buffers: bool,
 }
 
 impl Explain {
-    /// Runs nothing.
+    /// Plans the query without running it.
     pub(crate) const PLANNED: Self = Explain {
         analyze: false,
         buffers: false,
     };
 }
 
-/// What stands in statements of ours, by which pg_stat_statements tells them from those of others. It never comes
-/// first: PostgreSQL 18 counts a statement without the comments before it. Statements that are constants write it out.
+/// The comment in our own statements, which tells them apart from those of others in pg_stat_statements. It never comes
+/// first, because PostgreSQL 18 leaves out comments before a statement. Statements that are constants spell it out.
 pub(crate) const OWN: &str = "/* of pg-tools */";
 
-/// Marks a statement as one of ours.
+/// Marks a statement as one of our own.
 pub(crate) fn own(sql: &str) -> String {
     format!("{sql}\n{OWN}")
 }
 
-/// The setting for queries about the catalogue. Where there are thousands of tables PostgreSQL takes these for
-/// dear, and would compile for seconds what it answers in milliseconds.
+/// Returns the setting that turns JIT compilation off, for queries on the catalogue. With thousands of tables
+/// PostgreSQL estimates these as expensive, and would spend seconds compiling what it answers in milliseconds.
 pub(crate) fn not_compiled() -> (&'static str, String) {
     ("jit", "off".to_owned())
 }
@@ -145,7 +145,7 @@ impl Reader {
         }
     }
 
-    /// Runs a query that somebody wrote.
+    /// Runs a caller's query.
     pub(crate) async fn query(
         &self,
         agent: &Agent,
@@ -170,10 +170,10 @@ impl Reader {
             .await
     }
 
-    /// Runs a query that somebody wrote from a place in its result on.
+    /// Runs a caller's query, starting at a place in its result.
     ///
-    /// Where the order is told by columns of the result or by keys, PostgreSQL is asked for what comes after
-    /// the row before, so that rows before the place are not counted; else it counts them.
+    /// If columns of the result or keys tell the order, PostgreSQL is asked for what comes after the row before the
+    /// place, so that it need not count the rows before; otherwise it counts them.
     pub(crate) async fn query_from(
         &self,
         agent: &Agent,
@@ -196,7 +196,7 @@ impl Reader {
                     return Ok(following);
                 }
             }
-            // What the columns are says more than the text.
+            // The columns themselves say more than the text.
             let keyed = self.keyed(agent, statement).await?;
             let is_other = keyed.as_ref().map(|keyed| &keyed.items)
                 != guess.as_ref().map(|guess| &guess.items);
@@ -216,7 +216,7 @@ impl Reader {
             .await
     }
 
-    /// Gives a statement the keys that it needs beside the columns that it has, if it needs some.
+    /// Adds the keys to a statement that it needs beside the columns of its result, if any.
     async fn keyed(
         &self,
         agent: &Agent,
@@ -245,7 +245,7 @@ impl Reader {
         .await
     }
 
-    /// Reads with keys; `None`, too, where it may be for these that there is no result.
+    /// Reads with keys; also `None` if there may be no result only because of the keys.
     async fn read_with_keys(
         &self,
         agent: &Agent,
@@ -260,7 +260,7 @@ impl Reader {
         }
     }
 
-    /// Has PostgreSQL plan a query that somebody wrote; the answer is the text of its JSON.
+    /// Has PostgreSQL plan a caller's query; returns the plan as JSON text.
     pub(crate) async fn explain(
         &self,
         agent: &Agent,
@@ -269,7 +269,7 @@ impl Reader {
     ) -> Result<String, ReadError> {
         agent.note_statement(text);
         let statement = &Statement::check(text)?;
-        // A plan is no result: its tools shorten it, or read a number from it.
+        // A plan may be larger than a result, as the tools shorten it or read only a number from it.
         let limits = QueryLimits {
             result_bytes: query::most_of_plan(self.limits.result_bytes),
             ..agent.limits(self.limits)
@@ -281,11 +281,11 @@ impl Reader {
         .await
     }
 
-    /// Has PostgreSQL plan a query that somebody wrote as if indexes were there that are not; the
-    /// answer is what hypopg made of them, and the text of the plan's JSON.
+    /// Has PostgreSQL plan a caller's query as if indexes existed that do not; returns what hypopg made of them, and
+    /// the plan as JSON text.
     ///
-    /// `hypopg` is the schema of the extension, quoted. A plan that is too large breaks the connection: whether it is,
-    /// [`Reader::explain`] finds out before.
+    /// `hypopg` is the schema of the extension, quoted. A plan that is too large breaks the connection;
+    /// [`Reader::explain`] finds out beforehand whether it is.
     pub(crate) async fn what_if(
         &self,
         agent: &Agent,
@@ -303,7 +303,7 @@ impl Reader {
         .await
     }
 
-    /// Runs a query of ours about the catalogue, which may take parameters.
+    /// Runs one of our own queries on the catalogue, which may have parameters.
     pub(crate) async fn ask(
         &self,
         agent: &Agent,
@@ -315,9 +315,9 @@ impl Reader {
             .await
     }
 
-    /// Runs a query of ours after setting things for its transaction alone.
+    /// Runs one of our own queries, with settings for its transaction alone.
     ///
-    /// The settings are ours too: names and values are not quoted here.
+    /// The settings are our own too: names and values are not quoted here.
     pub(crate) async fn ask_with(
         &self,
         agent: &Agent,
@@ -335,12 +335,11 @@ impl Reader {
         .await
     }
 
-    /// Leases a connection and hands it on with the database's guard, once that has let the statement
-    /// pass; whoever runs it has it judged by the guard's bounds, in the same transaction and before it is
-    /// planned. Takes a second connection when the first was dead before anything ran on it, as after a
-    /// restart of the server.
+    /// Leases a connection and calls `run` with it and the database's guard, once the guard has admitted the statement.
+    /// `run` must have the statement judged by the guard's bounds, in the same transaction and before it is planned.
+    /// Leases a second connection if the first was dead before anything ran on it, as after a restart of the server.
     ///
-    /// What happens seldom is in boxes, for every call would have room for it.
+    /// Rare branches are boxed, as the future of every call would otherwise have room for them.
     pub(crate) async fn leased<T, F: Future<Output = Result<T, ReadError>>>(
         &self,
         agent: &Agent,
@@ -366,7 +365,7 @@ impl Reader {
                 return Err(refusal);
             }
             let guard = guard.of(agent, self.limits);
-            // It would be moved once for each of those that wait for it.
+            // Boxed, as the future would otherwise be moved once for each of those that await it.
             Box::pin(run(lease, guard)).await
         };
         let mut attempts = 0;
@@ -382,7 +381,7 @@ impl Reader {
             result => result,
         };
         let result = result.map_err(|error| match error {
-            // A connection that was cut off because the database was taken away looks lost.
+            // A connection that was closed because the database was removed looks lost.
             ReadError::NeverBegan(_) | ReadError::Lost(_) => {
                 let standing = agent.session().generation(agent.database());
                 standing.err().map_or(error, ReadError::from)
@@ -395,9 +394,9 @@ impl Reader {
         })
     }
 
-    /// Refuses a statement that is not run as one of the agent's own (the operator's, or one of ours on a
-    /// table that the agent named) when it names a relation outside of the agent's schemas, if it has a
-    /// list of them.
+    /// Checks that a statement names no relation outside the agent's schemas, if the agent has a list of them, and
+    /// refuses it otherwise. This is for statements that do not run as one of the agent's own: the operator's, and our
+    /// own on a table that the agent named.
     pub(crate) async fn stay_within(&self, agent: &Agent, text: &str) -> Result<(), ReadError> {
         if agent.schemas().is_none() {
             return Ok(());

@@ -4,34 +4,34 @@ use std::time::Duration;
 
 use session_pool::Step;
 
-/// Makes PostgreSQL notice within a second that this process has gone. Older servers do not know it,
-/// and on some systems it cannot be had.
+/// Makes PostgreSQL notice within a second that this process is gone. Older servers do not have this setting, and on
+/// some systems it is not available.
 pub(super) const WATCH_CLIENT: &str = "client_connection_check_interval = 1000";
 
-/// What nobody reads need not be sent.
+/// Stops PostgreSQL from sending messages that nobody reads.
 const QUIET: &str = "client_min_messages = error";
 
-/// Holds for whatever ran in the place of a [`READING`] that was prepared.
+/// Applies if something else ran in place of a prepared [`READING`].
 const READ_ONLY: &str = "default_transaction_read_only = on";
-/// The largest time that PostgreSQL takes, some 24 days.
+/// The longest time limit that PostgreSQL accepts, some 24 days.
 const MOST_MILLISECONDS: u128 = i32::MAX as u128;
 
 const READING: &str = "BEGIN TRANSACTION READ ONLY";
 const WRITING: &str = "BEGIN TRANSACTION READ WRITE";
 
-/// What transactions begin with.
+/// How transactions begin.
 #[derive(Debug)]
 pub(crate) struct Opening {
     watches: bool,
-    /// The same for all transactions of a connection: made for the connection, or for each of them.
+    /// The settings that all transactions of a connection share, made once for the connection.
     lasting: String,
     local: Vec<String>,
-    /// What the policy says, which only a transaction of its own holds fast.
+    /// The policy's statements, which have to be run in each transaction.
     own: Vec<String>,
 }
 
 impl Opening {
-    /// Begins with a time limit, which PostgreSQL counts in ms, and with statements of the policy's.
+    /// Creates an opening with a time limit, which PostgreSQL counts in ms, and with the policy's statements.
     pub(super) fn new(statement_timeout: Duration, watches: bool, own: Vec<String>) -> Self {
         let timeout = statement_timeout.as_millis().min(MOST_MILLISECONDS);
         let timeout = format!("statement_timeout = {timeout}");
@@ -48,18 +48,18 @@ impl Opening {
         }
     }
 
-    /// Begins in a narrower way, as a policy says.
+    /// Returns an opening with another time limit and a policy's statements.
     pub(super) fn narrowed(&self, statement_timeout: Duration, own: Vec<String>) -> Self {
         Opening::new(statement_timeout, self.watches, own)
     }
 
-    /// The settings that may be made once for a connection, see [`session_pool::Lease::set`].
+    /// Returns the settings that may be made once for a connection; see [`session_pool::Lease::set`].
     pub(super) fn lasting(&self) -> &str {
         &self.lasting
     }
 
-    /// The steps that begin a transaction in which nothing can be changed, on a connection that has the
-    /// lasting settings, or has not.
+    /// Returns the steps that begin a read-only transaction; `is_set` says whether the connection has the lasting
+    /// settings.
     ///
     /// `BEGIN` is prepared only where the settings make all transactions read-only: see
     /// `docs/decisions/0014-exchanges.md`.
@@ -74,12 +74,12 @@ impl Opening {
             .chain(further.map(|text| Step::Frame(text)))
     }
 
-    /// Begins a transaction in which nothing can be changed, on any connection.
+    /// Returns the statements that begin a read-only transaction, on any connection.
     pub(crate) fn reading(&self) -> String {
         self.begin(READING)
     }
 
-    /// Begins a transaction that is to be kept, on any connection.
+    /// Returns the statements that begin a transaction that is to be committed, on any connection.
     pub(crate) fn writing(&self) -> String {
         self.begin(WRITING)
     }

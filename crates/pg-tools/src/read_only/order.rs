@@ -1,24 +1,24 @@
-//! The order that a query gives its rows, as its text tells it.
+//! The order of a query's rows, as its text tells it.
 //!
-//! Where it is known by which columns of a run the rows are ordered, those from some row on can be asked for
-//! with a condition, which an index can serve, in place of counting the rows before. Where anything is not
-//! certain there is no such condition.
+//! If it is known by which columns of a run the rows are ordered, those from some row on can be requested with a
+//! condition, which an index can serve, instead of counting the rows before. If anything is uncertain, there is no such
+//! condition.
 
 use super::{
     rows::{Column, Keys, Sorts},
     statement::{Statement, Token, tokens},
 };
 
-/// The widest result that takes more columns; PostgreSQL's limit is 1,664.
+/// The widest result to which columns are added; PostgreSQL's limit is 1,664.
 const WIDEST: usize = 1_600;
 
-/// The most items of an `ORDER BY` that are looked at.
+/// The most items of an `ORDER BY` that is read.
 const MOST_ITEMS: usize = 64;
 
 /// The longest name that PostgreSQL does not shorten, in bytes.
 const LONGEST_NAME: usize = 63;
 
-/// Names that PostgreSQL takes for values, not for columns, when they are not quoted.
+/// Names that PostgreSQL takes for values, not for columns, if they are not quoted.
 #[rustfmt::skip]
 const VALUES: &[&str] = &[
     "current_catalog", "current_date", "current_role", "current_schema", "current_time",
@@ -26,24 +26,24 @@ const VALUES: &[&str] = &[
     "session_user", "system_user", "true", "user",
 ];
 
-/// Words behind an `ORDER BY`.
+/// Words that end an `ORDER BY`.
 const ENDS: &[&str] = &["limit", "offset", "fetch", "for"];
 
 /// A column that a run is ordered by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SortColumn {
-    /// Its place in a row, from 0 on; the keys stand behind the result's own columns.
+    /// Its index in a row, from 0 on; the keys follow the result's own columns.
     pub(super) index: usize,
     pub(super) sorts: Sorts,
     pub(super) descending: bool,
     pub(super) nulls_first: bool,
 }
 
-/// Finds the columns that a statement orders its whole result by, among those of the result and the keys of
-/// its run; `None` when it is not by these alone.
+/// Finds the columns that a statement orders its whole result by, among those of the result and the keys of its run;
+/// `None` if these alone do not tell the order.
 ///
-/// A bare name in `ORDER BY` is a column of the result if one has that name, and a number is the place
-/// of one (PostgreSQL documentation, `SELECT`, "ORDER BY Clause"). When several have it they are the same
+/// A bare name in `ORDER BY` is a column of the result if one has that name, and a number is the position of one
+/// (PostgreSQL documentation, `SELECT`, "ORDER BY Clause"). If several columns have that name they are the same
 /// expression, or PostgreSQL refuses the query.
 pub(super) fn sort_columns(
     statement: &Statement<'_>,
@@ -77,28 +77,28 @@ pub(super) fn sort_columns(
     sorted.collect()
 }
 
-/// What a result is ordered by, first or after others.
+/// One item of an `ORDER BY`.
 pub(super) struct Item<'a> {
-    /// Its text, but for the direction.
+    /// Its text, without the direction.
     pub(super) text: &'a str,
     pub(super) what: What,
     descending: bool,
     nulls_first: bool,
 }
 
-/// What an item of an `ORDER BY` is.
+/// What kind of item it is.
 pub(super) enum What {
     /// A column of the result, if one has that name.
     Name(String),
-    /// The place of a column of the result, from 1 on.
+    /// The position of a column of the result, from 1 on.
     Place(usize),
-    /// Anything else, which is about the columns of the tables.
+    /// Anything else, which refers to the columns of the tables.
     Expression,
 }
 
-/// Reads the only `ORDER BY` outside of all parentheses; `None` where it is not certain what it says.
+/// Reads the only `ORDER BY` outside of all parentheses; `None` if it is not certain what it says.
 pub(super) fn items(text: &str) -> Option<Vec<Item<'_>>> {
-    // Most texts have none, which is seen sooner than what their words are.
+    // Most texts have none, which is faster to see than what their tokens are.
     let is_order =
         |five: &[u8]| matches!(five[0], b'o' | b'O') && five.eq_ignore_ascii_case(b"order");
     if !text.as_bytes().windows(5).any(is_order) {
@@ -111,7 +111,7 @@ pub(super) fn items(text: &str) -> Option<Vec<Item<'_>>> {
         let is_outside = open.is_none();
         let is_word = |word: &&str| is_outside && !follows_dot && is(&token, word);
         match token.text {
-            // A parameter, or an odd name.
+            // A parameter, a name with `$` in it, or the end of the statement.
             "$" | ";" => return None,
             _ if is_word(&"using") => return None,
             _ if ENDS.iter().any(is_word) => break,
@@ -136,7 +136,7 @@ impl Brackets {
         self.0.is_empty()
     }
 
-    /// Opens or closes one; `None` if that is not the one that is open.
+    /// Opens or closes one; `None` if a closing one does not match the last opening one.
     pub(super) fn pass(&mut self, token: &Token<'_>) -> Option<()> {
         match token.text {
             "(" => self.0.push(")"),
@@ -156,7 +156,7 @@ fn read<'a>(text: &'a str, tokens: &[Token<'a>]) -> Option<Item<'a>> {
         item => (item, None),
     };
     let (tokens, descending) = match tokens {
-        // Behind a dot it is the name of a column.
+        // After a point it is the name of a column.
         [.., dot, _] if dot.text == "." => (tokens, false),
         [item @ .., end] if is(end, "desc") => (item, true),
         [item @ .., end] if is(end, "asc") => (item, false),
@@ -176,7 +176,7 @@ fn read<'a>(text: &'a str, tokens: &[Token<'a>]) -> Option<Item<'a>> {
     })
 }
 
-/// Takes off the parentheses around one token, which say nothing to PostgreSQL either.
+/// Removes the parentheses around a single token, which mean nothing to PostgreSQL either.
 fn without_parentheses<'a, 'b>(tokens: &'b [Token<'a>]) -> &'b [Token<'a>] {
     let around = tokens.len().saturating_sub(1) / 2;
     let (open, rest) = tokens.split_at(around);
@@ -187,7 +187,7 @@ fn without_parentheses<'a, 'b>(tokens: &'b [Token<'a>]) -> &'b [Token<'a>] {
     if is_alone { one } else { tokens }
 }
 
-/// Says whether there is a name with a quote in it, which comes as two tokens.
+/// Returns whether there is a name with a quote in it, which is split into two tokens.
 fn has_odd_name(tokens: &[Token<'_>]) -> bool {
     tokens.windows(2).any(|two| {
         let touch = two[0].at + two[0].text.len() == two[1].at;
@@ -195,7 +195,7 @@ fn has_odd_name(tokens: &[Token<'_>]) -> bool {
     })
 }
 
-/// Gives what follows the only `ORDER BY` outside of all parentheses.
+/// Returns the tokens after the only `ORDER BY` outside of all parentheses.
 fn behind_order_by(text: &str) -> Option<Vec<Token<'_>>> {
     let mut depth = 0_usize;
     let mut after_order = false;
@@ -218,7 +218,7 @@ fn behind_order_by(text: &str) -> Option<Vec<Token<'_>>> {
     behind
 }
 
-/// Says whether a token is a word, which is given in small letters.
+/// Returns whether a token is this word, in upper or lower case.
 pub(super) fn is(token: &Token<'_>, word: &str) -> bool {
     token.text.eq_ignore_ascii_case(word)
 }
@@ -232,7 +232,7 @@ fn what(token: &Token<'_>) -> Option<What> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(What::Place(text.parse().ok()?));
     }
-    // How PostgreSQL folds other letters hangs on the database's encoding.
+    // How PostgreSQL folds the case of other letters depends on the database's encoding.
     let is_name = text
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -262,8 +262,8 @@ mod tests {
         columns.collect()
     }
 
-    /// The columns' places, with `-` before descending ones and `!` behind those with NULLs first. Keys
-    /// stand for the items with these numbers.
+    /// Returns the columns' indexes, with `-` before descending ones and `!` after those with NULLs first. `keys` are
+    /// the items that have keys.
     fn order_with(text: &str, keys: &[usize]) -> Option<String> {
         let statement = Statement::check(text).unwrap();
         let own = columns(&["id", "name", "Odd 1", "twice", "twice", "json", "user"]);

@@ -1,4 +1,4 @@
-//! The place in a result behind the rows that were given, and how a later run joins them.
+//! The place in a result after the rows that were given out, and how a later run continues there.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -13,33 +13,33 @@ use super::{
     statement::Statement,
 };
 
-/// How many rows that are equal in the order are told apart by their values; of more, only their
-/// number and a sum are kept.
+/// Up to so many rows that are equal in the order are told apart by their fingerprints; of more, only their number and
+/// the sum of the fingerprints are kept.
 const MOST_EACH: usize = 32;
-/// How many rows that are equal in the order are read once more to go on behind them.
+/// The most rows that are equal in the order which are read again, to continue after them.
 const MOST_EQUAL: u64 = 10_000;
 
-/// The place behind the rows of an ordered result that were given.
+/// The place after the rows of an ordered result that were given out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// How many rows come before.
+    /// How many rows come before it.
     pub(crate) offset: u64,
     /// The fingerprint of the row before.
     pub(crate) last_row: u32,
-    /// Where in the order that is, when it is told by columns.
+    /// Where in the order the place is, if columns tell the order.
     pub(crate) edge: Option<Edge>,
 }
 
 /// Where in the order a place is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Edge {
-    /// What the row before has in the columns of the order.
+    /// The values of the row before, in the columns of the order.
     pub(crate) values: Vec<Option<String>>,
-    /// The rows with these values that were given.
+    /// The rows with these values that were given out.
     pub(crate) given: Given,
 }
 
-/// Rows that are equal in the order and were given.
+/// Rows that are equal in the order and were given out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Given {
     count: u64,
@@ -50,8 +50,8 @@ pub(crate) struct Given {
 }
 
 impl Place {
-    /// Finds the place behind a page of a query's rows; `before` is the place that the page followed,
-    /// and `skipped` how many rows came before it. `None` if the rows have no order.
+    /// Finds the place after a page of a query's rows; `before` is the place that the page followed, and `skipped` is
+    /// how many rows came before the page. `None` if the rows have no order.
     pub(crate) fn behind(
         query: &str,
         rows: &Rows,
@@ -70,8 +70,8 @@ impl Place {
 }
 
 impl Edge {
-    /// Says whether so many equal rows come before that it hangs on PostgreSQL's sorting them the same
-    /// way again which of them are next.
+    /// Returns whether so many equal rows come before that which ones are next depends on PostgreSQL sorting them in
+    /// the same way again.
     pub(crate) fn is_vague(&self) -> bool {
         !self.given.tells_each()
     }
@@ -123,7 +123,7 @@ impl Edge {
     }
 }
 
-/// Says whether a date or time is written so that it is read as the same, whatever the settings are.
+/// Returns whether a date or time is written so that it is read as the same value under any settings.
 fn is_iso(text: &str) -> bool {
     let year = text.split('-').next().unwrap_or_default();
     let is_year = year.len() >= 4 && year.bytes().all(|byte| byte.is_ascii_digit());
@@ -131,7 +131,7 @@ fn is_iso(text: &str) -> bool {
 }
 
 impl Given {
-    /// Only the row before, in an order that is not known.
+    /// Returns only the row before, for an order that is not known.
     pub(super) fn one(last_row: u32) -> Self {
         let mut given = Given::default();
         given.push(last_row);
@@ -170,7 +170,7 @@ impl Given {
         self.count
     }
 
-    /// Writes it for [`Given::read`], which is told the last row's fingerprint again.
+    /// Writes it for [`Given::read`], which gets the last row's fingerprint separately.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let count = u16::try_from(self.count).expect("at most MOST_EQUAL");
         out.extend_from_slice(&count.to_be_bytes());
@@ -180,7 +180,7 @@ impl Given {
         }
     }
 
-    /// Reads one from the front of `bytes`; gives what follows it.
+    /// Reads one from the front of `bytes`, and returns it with what follows.
     pub(crate) fn read(bytes: &[u8], last_row: u32) -> Option<(Self, &[u8])> {
         let (count, mut rest) = bytes.split_first_chunk()?;
         let count = u64::from(u16::from_be_bytes(*count));
@@ -208,50 +208,50 @@ impl Given {
     }
 }
 
-/// Where a run joins the rows that were given: leaves those out that come again.
+/// Where a run continues the rows that were given out; filters those that come again.
 #[derive(Clone, Debug)]
 pub(super) struct Seam {
     key: Option<Key>,
-    /// What was given.
+    /// The rows that were given out.
     given: Given,
-    /// What of it came again.
+    /// Those of them that came again.
     found: Given,
-    /// How many rows of its start came, whether they were given or not.
+    /// How many rows came that are equal to the last one, whether they were given out or not.
     passed: u64,
-    /// Whether the start is over.
+    /// Whether these are over.
     is_over: bool,
-    /// Whether the rows come as the order says.
+    /// Whether the rows come in the order that was assumed.
     is_as_told: bool,
 }
 
-/// What the rows that are equal to the last one have in the columns of the order.
+/// The values in the columns of the order that the rows equal to the last one have.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     pub(super) columns: Vec<usize>,
     pub(super) values: Vec<Option<String>>,
-    /// Whether the texts may stand for other values than those of the rows.
+    /// Whether the texts may be rounded, and so stand for other values than those of the rows.
     pub(super) may_be_rounded: bool,
 }
 
-/// How a run joined the rows that were given.
+/// How a run continues the rows that were given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Joined {
-    /// Each of those came again, so that nothing is missing and nothing comes twice.
+    /// All that were to come again did, so that nothing is missing and nothing comes twice.
     Surely,
-    /// Some of them have changed or gone, or their order has.
+    /// Some of them have changed or are gone, or their order has changed.
     Perhaps,
     /// The order is not what it was taken for: the rows must not be used.
     Wrongly,
 }
 
 impl Seam {
-    /// A run that begins with the row before, which is left out.
+    /// Returns the seam of a run that begins with the row before the place, which is left out.
     pub(super) fn at_offset(last_row: u32) -> Self {
         Seam::new(None, Given::one(last_row))
     }
 
-    /// A run that begins with all rows that are equal to the last one. Its last column says of each row
-    /// whether it is.
+    /// Returns the seam of a run that begins with all rows that are equal to the last one. The last column of each row
+    /// says whether it is one of them.
     pub(super) fn at_key(key: Key, given: Given) -> Self {
         Seam::new(Some(key), given)
     }
@@ -267,8 +267,8 @@ impl Seam {
         }
     }
 
-    /// Says whether a row, of whose values the first `own` are the query's own, is new, and not one that was given
-    /// before.
+    /// Returns whether a row is new, that is, was not given out before. The first `own` of its values are the query's
+    /// own.
     pub(super) fn is_new(&mut self, row: Row<'_>, own: usize) -> io::Result<bool> {
         let mut texts = Vec::new();
         for value in row.values() {
@@ -279,8 +279,8 @@ impl Seam {
             None => self.passed == 0,
             Some(key) => {
                 let is_equal = values.pop().flatten() == Some(b"t");
-                // Texts that differ may be equal in the order (1.0 and 1.00), and others that are the
-                // same may not (rounded numbers): which of these rows were given is not known then.
+                // Texts that differ may be equal in the order (1.0 and 1.00), and equal ones may not be (rounded
+                // numbers). Then it is not known which of these rows were given out.
                 let is_same = is_equal == key.is_in(&values);
                 self.is_as_told &= is_same && !(is_equal && self.is_over);
                 is_equal
@@ -303,7 +303,7 @@ impl Seam {
         Ok(!was_given)
     }
 
-    /// Counts what a row has behind the query's columns and the keys.
+    /// Returns how many values a row has after the query's own and the keys.
     pub(super) fn width(&self) -> usize {
         usize::from(self.key.is_some())
     }
@@ -319,8 +319,8 @@ impl Seam {
         times(&self.found) < times(&self.given)
     }
 
-    /// Says how the run joined them. One that was cut off among the equal rows has not seen whether the
-    /// others are as told.
+    /// Returns how the run continues them. If it was cut off among the equal rows, it is not known whether the others
+    /// come as assumed.
     pub(super) fn joined(&self, is_cut: bool) -> Joined {
         let is_found = self.found.count == self.given.count && self.found.sum == self.given.sum;
         let is_wrong = self.key.as_ref().is_some_and(|key| {
@@ -343,7 +343,7 @@ impl Key {
     }
 }
 
-/// Makes a short number of a row's values. It finds changes, and protects nothing.
+/// Returns a short hash of a row's values. It serves to find changes, not to protect anything.
 pub(crate) fn fingerprint_of(row: &[Option<&str>]) -> u32 {
     fingerprint(row.iter().map(|value| value.map(str::as_bytes)))
 }

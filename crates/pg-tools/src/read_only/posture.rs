@@ -1,12 +1,12 @@
-//! What the role of a connection could do beside reading.
+//! What the role of a connection could do besides reading.
 
 use session_pool::Lease;
 use tokio_postgres::{Error, types::Type};
 
-/// Attributes and memberships by which a role escapes every other wall.
+/// Attributes and memberships with which a role gets past every other protection.
 ///
-/// A superuser may run programs through a function of an untrusted language, and these predefined
-/// roles may run programs or write the server's files.
+/// A superuser may run programs through a function in an untrusted language, and these predefined roles may run
+/// programs, use the server's files, or write to all tables.
 const DANGERS: &str = "SELECT /* of pg-tools */ r.rolname::pg_catalog.text, pg_catalog.array_remove(ARRAY[ \
        CASE WHEN r.rolsuper THEN 'SUPERUSER' END, \
        CASE WHEN r.rolreplication THEN 'REPLICATION' END, \
@@ -26,8 +26,8 @@ pub(super) struct Posture {
 }
 
 impl Posture {
-    /// Asks PostgreSQL about a role; `None` is the one that the connection logged in as. One that
-    /// does not exist has no name.
+    /// Asks PostgreSQL about a role; `None` is the one that the connection logged in as. The role has an empty name in
+    /// the answer if it does not exist.
     pub(super) async fn ask(lease: &Lease, role: Option<&str>) -> Result<Self, Error> {
         let rows = lease.query_typed(DANGERS, &[(&role, Type::TEXT)]).await?;
         let Some(row) = rows.first() else {

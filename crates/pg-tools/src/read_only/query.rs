@@ -1,4 +1,5 @@
-//! What is asked with a statement that somebody wrote: its rows, those behind others, its plan, and what it names.
+//! The ways to run a statement that a caller wrote: for its rows, for those after others, for its plan, or only to
+//! check what it names.
 
 use std::{
     future::Future,
@@ -21,13 +22,13 @@ use super::{
     wrapped::Wrapped,
 };
 
-/// The most bytes of a plan, where a result may have so many: fewer than a session lets through in one exchange, so
-/// that a larger one is told and does not break the connection.
+/// Returns the most bytes that a plan may have, if a result may have `result_bytes`: fewer than a session lets through
+/// in one exchange, so that a plan which is too large is reported and does not break the connection.
 pub(super) fn most_of_plan(result_bytes: usize) -> usize {
     result_bytes.saturating_mul(3).max(512 << 10)
 }
 
-/// What is run: a statement, and for which items of its order it has keys behind its own columns.
+/// A statement to run, and the items of its order for which it has keys after its own columns.
 #[derive(Clone, Copy)]
 pub(super) struct Run<'a> {
     pub(super) statement: &'a Statement<'a>,
@@ -41,24 +42,24 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Which rows of a statement are wanted; the numbers are limits.
+/// Which rows of a statement are wanted; the numbers are the most rows.
 #[derive(Clone, Copy)]
 pub(super) enum Wanted<'a> {
     Page(Page),
-    /// Those behind a place, without counting the rows before.
+    /// Those after a place, without counting the rows before it.
     AtEdge(&'a Edge, u32),
-    /// Those behind a place, by counting the rows before.
+    /// Those after a place, by counting the rows before it.
     AtOffset(&'a Place, u32),
 }
 
 /// The rows that follow others.
 pub(crate) struct Following {
     pub(crate) rows: Rows,
-    /// Whether they follow them for sure, with none missing and none twice.
+    /// Whether it is certain that none is missing and none comes twice.
     pub(crate) is_sure: bool,
 }
 
-/// Reads rows of a checked statement; `None` where that would not be right, or is not known to be.
+/// Reads rows of a checked statement; `None` if they would not be right, or are not known to be.
 pub(super) async fn read(
     lease: Lease,
     guard: &Guard,
@@ -81,8 +82,7 @@ pub(super) async fn read(
     }
 }
 
-/// Runs a checked statement, in one round trip; one that fails, or that was prepared and has changed,
-/// takes one more.
+/// Runs a checked statement, in one round trip; one that fails, or that was prepared and has changed, takes more.
 async fn query(
     mut lease: Lease,
     guard: &Guard,
@@ -126,7 +126,7 @@ fn paged<'a>(
     wrapped.with_keys(keys)
 }
 
-/// Runs a statement from the row before a place on, by counting the rows before that.
+/// Runs a statement from the row before a place on, by counting the rows before that one.
 async fn query_at_offset(
     mut lease: Lease,
     guard: &Guard,
@@ -150,10 +150,11 @@ async fn query_at_offset(
     .await
 }
 
-/// Runs a statement from an edge in its order on, without counting the rows before; `None` where that
-/// would not be right, or is not known to be.
+/// Runs a statement from an edge in its order on, without counting the rows before it; `None` if the rows would not be
+/// right, or are not known to be.
 ///
-/// It takes one or two short exchanges more, to find out by which columns the rows are ordered.
+/// It takes one to three more short exchanges, to find out by which columns the rows are ordered, and which of them are
+/// never NULL.
 async fn query_at_edge(
     mut lease: Lease,
     guard: &Guard,
@@ -185,12 +186,12 @@ async fn query_at_edge(
             let width = described.len();
             let wrapped = Wrapped::from_edge(statement, edge, &columns, &never_null, width, limit);
             let mut done = run(&mut lease, guard, wrapped.with_keys(keys), limits).await?;
-            // The names are ours there, and so is the last column.
+            // In that run the names are ours, and so is the last column.
             let is_as_described = is_same(&done.described, &described);
             done.described = described;
             let seam = done.seam.take();
             match settle(lease, guard, done).await {
-                // A value is not one of its column's type any more, or the query itself has failed.
+                // A value is no longer one of its column's type, or the query itself has failed.
                 Err(error) if error.is_about_values() => Ok(None),
                 Err(error) => Err(error),
                 Ok(_) if !is_as_described => Ok(None),
@@ -207,7 +208,7 @@ async fn query_at_edge(
     .await
 }
 
-/// Says whether the columns of a run are those that were described, and one more.
+/// Returns whether the columns of a run have the types that were described, followed by one more.
 fn is_same(of_run: &[Described], described: &[Described]) -> bool {
     let types = |columns: &[Described]| -> Vec<u32> {
         columns.iter().map(|column| column.type_oid).collect()
@@ -217,7 +218,7 @@ fn is_same(of_run: &[Described], described: &[Described]) -> bool {
         .is_some_and(|(_, own)| types(own) == types(described))
 }
 
-/// Gives the columns of a statement's result; no row is looked for.
+/// Returns the columns of a statement's result, without fetching a row.
 pub(super) async fn columns(
     mut lease: Lease,
     guard: &Guard,
@@ -234,7 +235,7 @@ pub(super) async fn columns(
     .await
 }
 
-/// Has a checked statement planned, in one round trip; gives the text of PostgreSQL's JSON.
+/// Has a checked statement planned, in one round trip; returns PostgreSQL's JSON as text.
 pub(super) async fn explain(
     mut lease: Lease,
     guard: &Guard,
@@ -244,7 +245,7 @@ pub(super) async fn explain(
 ) -> Result<String, ReadError> {
     // Without ANALYZE, PostgreSQL counts the blocks of planning only.
     let buffers = buffers && analyze;
-    // Nothing else says which schema a table is of.
+    // Without VERBOSE the plan does not say which schema a table is in.
     let before = format!("EXPLAIN (FORMAT JSON, VERBOSE, ANALYZE {analyze}, BUFFERS {buffers})\n");
     let explained = in_time(
         limits,
@@ -265,7 +266,7 @@ pub(super) async fn explain(
     })
 }
 
-/// Has PostgreSQL parse a statement, and nothing else, so that the guard's bounds judge what it names.
+/// Has PostgreSQL parse a statement and do nothing else, so that the guard's bounds judge what it names.
 pub(super) async fn stay_within(
     mut lease: Lease,
     guard: &Guard,

@@ -1,4 +1,4 @@
-//! The answer to a transaction: rows, up to the limits, or why there are none.
+//! Reads the answer to a transaction: rows, up to the limits, or why there are none.
 
 use std::{io, sync::Arc};
 
@@ -16,15 +16,15 @@ use super::{
     wrapped::Wrapped,
 };
 
-/// What a row's message may have beside its values: a count, and a length for each of the columns,
+/// What a row's message may have besides its values, in bytes: a count, and a length for each of the columns,
 /// of which PostgreSQL has at most 1,664.
 pub(crate) const ROW_OVERHEAD: usize = 2 + 4 * 1_664;
 
-/// What was read of an answer.
+/// What has been read of an answer.
 pub(super) struct Reading<'a> {
     rows: Gathered,
     cut: Option<Cut>,
-    /// Nothing before PostgreSQL has taken the statement.
+    /// `None` until PostgreSQL has accepted the statement.
     described: Option<Arc<[session_pool::Column]>>,
     types: &'a TypeNames,
     pub(super) refused: Option<Refused>,
@@ -39,8 +39,8 @@ pub(super) struct Reading<'a> {
     pub(super) seam: Option<Seam>,
 }
 
-/// Classes of errors that a statement gets before it runs: a feature that is not there, a wrong
-/// number of parameters, and what is wrong with its syntax, names and types.
+/// Classes of errors that a statement gets before it runs: an unsupported feature, a wrong number of parameters, and
+/// mistakes in its syntax, names and types.
 const ABOUT_TEXT: [&str; 3] = ["0A", "08", "42"];
 
 /// A step that PostgreSQL refused.
@@ -51,7 +51,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// Says whether it is about what is ours behind the statement.
+    /// Returns whether the complaint is about our own text after the statement.
     pub(super) fn is_behind(&self, wrapped: &Wrapped<'_>) -> bool {
         match self.complaint.position() {
             Some(ErrorPosition::Original(position)) => wrapped.is_behind(*position),
@@ -59,7 +59,7 @@ impl Refused {
         }
     }
 
-    /// Says whether it is the statement's text that was refused.
+    /// Returns whether it is the statement's text that was refused.
     pub(super) fn is_about_text(&self, at: &StepNumbers) -> bool {
         let is_statement =
             (at.alone..=at.inside).contains(&self.step) && Some(self.step) != at.judged;
@@ -87,7 +87,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Reads an answer to its end; says whether the transaction has ended, too.
+    /// Reads an answer to its end; returns whether the transaction has ended, too.
     pub(super) async fn read(&mut self, exchange: &mut Exchange<'_>) -> io::Result<bool> {
         loop {
             match exchange.next().await? {
@@ -123,7 +123,7 @@ impl<'a> Reading<'a> {
         self.described = Some(described);
     }
 
-    /// Says whether what is still to come makes no difference.
+    /// Returns whether the rest of the answer makes no difference.
     pub(super) fn is_settled(&self) -> bool {
         self.cut.is_some() || self.too_large.is_some()
     }
@@ -144,7 +144,7 @@ impl<'a> Reading<'a> {
             self.cut = Some(Cut::Limit);
             return Ok(());
         }
-        // What is not shown does not count.
+        // Keys do not count, as they are not shown.
         let size = self.rows.push_first(row, own, self.keys.len())?;
         if self.bytes + size > self.most_bytes {
             self.rows.pop();
@@ -166,7 +166,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Says what it comes to.
+    /// Returns the columns, and the rows or why there are none.
     pub(super) fn judge(
         self,
         at: &StepNumbers,
@@ -186,7 +186,7 @@ impl<'a> Reading<'a> {
                 _ if self.described.is_some() => ReadError::of_complaint(complaint, wrapped.before),
                 _ => ReadError::of_form(complaint, wrapped.before),
             }),
-            // When it was the scrub that failed, the rows were there before.
+            // If it was the scrub that failed, the rows had already arrived.
             _ => match self.too_large {
                 Some(size) => Err(ReadError::RowTooLarge {
                     size,

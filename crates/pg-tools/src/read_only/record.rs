@@ -1,11 +1,11 @@
 //! Rows as PostgreSQL writes them: one text in the form of a composite value.
 //!
-//! `ROW(q.*)::text` gives every column by its type's own output function, which is what `psql`
-//! shows, and keeps NULL apart from an empty text (PostgreSQL documentation, section 8.16.6).
+//! `ROW(q.*)::text` formats every column with its type's own output function, which is what `psql` shows, and tells
+//! NULL from an empty text (PostgreSQL documentation, section 8.16.6).
 
 /// Splits the text of a row into its fields; `None` is NULL.
 ///
-/// Gives nothing when the text is not a row in that form.
+/// Returns `None` if the text is not a row in that form.
 pub(crate) fn fields(text: &str) -> Option<Vec<Option<String>>> {
     let inside = text.strip_prefix('(')?.strip_suffix(')')?;
     let mut fields = Vec::new();
@@ -25,7 +25,7 @@ fn field(text: &str) -> Option<(Option<String>, &str)> {
     if let Some(quoted) = text.strip_prefix('"') {
         return quoted_field(quoted).map(|(value, rest)| (Some(value), rest));
     }
-    // PostgreSQL quotes whatever has a comma, a quote, a parenthesis, a backslash or a blank.
+    // PostgreSQL quotes any value that has a comma, a quote, a parenthesis, a backslash or a blank.
     let end = text.find(',').unwrap_or(text.len());
     let (value, rest) = text.split_at(end);
     Some(((!value.is_empty()).then(|| value.to_owned()), rest))

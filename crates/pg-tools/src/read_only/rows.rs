@@ -1,4 +1,4 @@
-//! Results, as PostgreSQL's own text of each value.
+//! Results, with each value as the text that PostgreSQL gives it.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -10,9 +10,9 @@ use crate::render::Writer;
 pub(crate) struct Page {
     /// How many rows at most.
     pub(crate) limit: u32,
-    /// How many rows to leave out before them.
+    /// How many rows to skip before them.
     pub(crate) offset: u64,
-    /// Whether they are shown as they are, and so are best written while others are still to come.
+    /// Whether they are shown unchanged, and so are best rendered while others are still arriving.
     pub(crate) is_shown: bool,
 }
 
@@ -26,12 +26,12 @@ pub(crate) struct Column {
     pub(crate) sorts: Sorts,
 }
 
-/// How surely the text of a column's value tells its place in the order of PostgreSQL.
+/// How surely the text of a column's value tells its position in PostgreSQL's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sorts {
-    /// PostgreSQL reads it as the same value again.
+    /// Always: PostgreSQL reads it as the same value again.
     Surely,
-    /// When it is written as ISO 8601 has it.
+    /// If it is written in ISO 8601.
     AsIso,
     /// Unless the settings make PostgreSQL round it.
     UnlessRounded,
@@ -61,13 +61,13 @@ pub(crate) enum Cut {
     Bytes,
 }
 
-/// The most bytes that the values may have together by which a later run finds a row.
+/// The most bytes that the values by which a later run finds a row may have together.
 pub(super) const LONGEST_KEY: usize = 256;
 
-/// Columns of a run that are not the result's: they tell its order where no column of the result does.
+/// Columns of a run that do not belong to the result, but tell its order where no column of the result does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Keys {
-    /// For which items of the `ORDER BY` they stand, from 0 on.
+    /// The items of the `ORDER BY` that they stand for, from 0 on.
     pub(super) items: Vec<usize>,
     pub(super) columns: Vec<Column>,
 }
@@ -78,9 +78,9 @@ pub(crate) struct Rows {
     pub(crate) columns: Vec<Column>,
     /// Why there are more rows than these, if there are.
     pub(crate) cut: Option<Cut>,
-    /// What stands behind the values of each row and is no part of the result.
+    /// What follows the result's values in each row and is not part of the result.
     pub(super) keys: Keys,
-    /// The rows as they are shown, if they were written while they came.
+    /// The rendered rows, if they were rendered while they arrived.
     pub(crate) written: Option<Writer>,
     /// All values, one after the other, each as `psql` shows it.
     pub(super) text: String,
@@ -88,7 +88,7 @@ pub(crate) struct Rows {
     pub(super) count: usize,
 }
 
-/// Where a value ends in the text of all; a NULL is empty and marked.
+/// Where a value ends in [`Rows::text`]; a NULL is empty and marked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ValueEnd {
     pub(super) at: u32,
@@ -96,13 +96,13 @@ pub(super) struct ValueEnd {
 }
 
 impl Rows {
-    /// Says for which items of the order the last values of each row stand.
+    /// Sets the items of the order that the last values of each row stand for.
     pub(super) fn with_items(mut self, items: &[usize]) -> Self {
         self.keys.items = items.to_vec();
         self
     }
 
-    /// Takes the descriptions of all columns, with those of the keys at the end.
+    /// Sets the descriptions of all columns, with those of the keys at the end.
     pub(super) fn describe(&mut self, mut columns: Vec<Column>) {
         let own = columns.len().saturating_sub(self.keys.items.len());
         self.keys.columns = columns.split_off(own);
@@ -124,12 +124,12 @@ impl Rows {
         self.values.len()
     }
 
-    /// Goes through the rows; a value is `None` when it is NULL.
+    /// Iterates over the rows; a value is `None` if it is NULL.
     pub(crate) fn rows(&self) -> impl Iterator<Item = impl Iterator<Item = Option<&str>>> {
         self.first_values(self.width().saturating_sub(self.keys.items.len()))
     }
 
-    /// Goes through the rows with their keys behind them.
+    /// Iterates over the rows, each followed by its keys.
     pub(super) fn with_keys(&self) -> impl Iterator<Item = impl Iterator<Item = Option<&str>>> {
         self.first_values(self.width())
     }
@@ -154,7 +154,7 @@ impl Rows {
         })
     }
 
-    /// Gives one row's values; none when there is no such row.
+    /// Returns one row's values; `None` if there is no such row.
     pub(crate) fn row(&self, index: usize) -> Option<Vec<Option<&str>>> {
         Some(self.rows().nth(index)?.collect())
     }
@@ -170,23 +170,23 @@ impl Rows {
             columns: self.columns.clone(),
             keys: self.keys.clone(),
             cut: if is_cut { Some(Cut::Limit) } else { self.cut },
-            // A part of what was UTF-8, cut between values.
+            // This cannot fail: it is part of a valid text, cut between values.
             ..gathered.finish(None).unwrap_or_default()
         }
     }
 
-    /// Gives back the room that was made for more.
+    /// Releases unused memory.
     pub(crate) fn shrink_to_fit(&mut self) {
         self.text.shrink_to_fit();
         self.values.shrink_to_fit();
     }
 
-    /// Gives about how much memory the values take.
+    /// Returns about how many bytes of memory the values take.
     pub(crate) fn bytes(&self) -> usize {
         self.text.len() + self.values.len() * size_of::<ValueEnd>()
     }
 
-    /// Gives the first value of the first row.
+    /// Returns the first value of the first row.
     pub(crate) fn first_value(&self) -> Option<&str> {
         self.rows().next()?.next()?
     }

@@ -1,10 +1,10 @@
-//! What queries have in common that differ in whole numbers only: to PostgreSQL they are one statement, which it can
-//! keep prepared, with other values.
+//! What queries have in common that differ only in whole numbers: to PostgreSQL they are one statement with different
+//! values, which it can keep prepared.
 //!
-//! Agents and programs ask the same with one number after the other. A number becomes a parameter of the type that PostgreSQL
-//! gives to it, `integer`, so that all else about the query stays as it is. Where a number says more than its value it
-//! stays in the text: as a place in `ORDER BY 1` and its like, and as the size in `numeric(10, 2)`. So does one of
-//! which it is not certain that it is a number. What is overlooked here is refused by PostgreSQL, and the text is run
+//! Agents and programs ask the same with one number after the other. A number becomes a parameter of the type that
+//! PostgreSQL gives it, `integer`, so that the rest of the query means the same. A number stays in the text where it
+//! means more than its value, as a position in `ORDER BY 1` and the like or as the size in `numeric(10, 2)`, and where
+//! it is not certain to be a number. If something is overlooked here, PostgreSQL refuses the statement, and it is run
 //! as it was written.
 
 use session_pool::Parameter;
@@ -12,10 +12,10 @@ use tokio_postgres::types::Type;
 
 use super::statement::{Statement, Token, tokens};
 
-/// More numbers than this are a list, which seldom comes again with as many.
+/// The most numbers that become parameters; more are a list, which seldom comes again with as many.
 const MOST_NUMBERS: usize = 64;
 
-/// Words whose numbers, in parentheses behind them, are sizes.
+/// Words that are followed by sizes in parentheses.
 const SIZED: [&str; 18] = [
     "bit",
     "bpchar",
@@ -37,7 +37,7 @@ const SIZED: [&str; 18] = [
     "varying",
 ];
 
-/// Words whose number says how many rows are wanted, which planning depends on.
+/// Words that are followed by how many rows are wanted, which planning depends on.
 const COUNTED: [&str; 4] = ["limit", "offset", "first", "next"];
 
 /// A text with parameters, and their values.
@@ -48,14 +48,14 @@ pub(super) struct Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
-    /// Takes the numbers out, if there are any and it is certain which they are.
+    /// Replaces the numbers by parameters, if there are any and it is certain which they are.
     pub(super) fn of(statement: &Statement<'a>) -> Option<Self> {
         take_numbers(statement.text())
     }
 }
 
 fn take_numbers(text: &str) -> Option<Shape<'_>> {
-    // With a backslash it depends on a setting where a string ends.
+    // With a backslash, where a string ends depends on a setting.
     if text.contains('\\') {
         return None;
     }
@@ -71,7 +71,7 @@ fn take_numbers(text: &str) -> Option<Shape<'_>> {
         match token {
             // A parameter of the caller's own.
             "$" => return None,
-            // From here on a number may be a place. Nothing is lost but that it stays.
+            // From here on a number may be a position. The only cost is that later numbers stay in the text.
             _ if token.eq_ignore_ascii_case("by") => break,
             _ if token.eq_ignore_ascii_case("on") && last.eq_ignore_ascii_case("distinct") => break,
             "(" if is_one_of(last, &SIZED) => sizes = true,
@@ -105,12 +105,12 @@ fn is_one_of(word: &str, words: &[&str]) -> bool {
     words.iter().any(|known| known.eq_ignore_ascii_case(word))
 }
 
-/// Says whether PostgreSQL takes a token for an `integer`.
+/// Returns whether PostgreSQL takes a token for an `integer`.
 fn is_integer(token: &str) -> bool {
     token.bytes().all(|byte| byte.is_ascii_digit()) && token.parse::<i32>().is_ok()
 }
 
-/// Says whether what stands there may be a part of something longer, as of `1.5`.
+/// Returns whether the token may be part of something longer, as of `1.5`.
 fn is_part(text: &str, at: usize, end: usize) -> bool {
     let is_glue = |byte: Option<&u8>| matches!(byte, Some(b'.' | b'$'));
     let bytes = text.as_bytes();

@@ -1,4 +1,4 @@
-//! What the log is told of databases that do not answer: each of them now and then, however often it happens.
+//! Logs that a database does not answer: for each only now and then, however often it happens.
 
 use std::{
     collections::HashMap,
@@ -8,10 +8,10 @@ use std::{
 
 use super::ReadError;
 
-/// How often at most, for each database and each kind of silence.
+/// The shortest time between two log lines about the same database and the same kind of silence.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// When which was told of last.
+/// When each kind of silence was last logged, by database.
 #[derive(Debug, Default)]
 pub(super) struct Silences {
     /// Locked for a look-up, and only after an error.
@@ -19,7 +19,7 @@ pub(super) struct Silences {
 }
 
 impl Silences {
-    /// Tells the log of an error which says that a database did not answer, unless that was told a moment ago.
+    /// Logs an error which says that a database did not answer, unless that was logged less than [`EVERY`] ago.
     pub(super) fn note(&self, database: &str, error: &ReadError, now: Instant) {
         let what = match error {
             ReadError::Unanswered(_) => {
@@ -33,7 +33,7 @@ impl Silences {
         }
     }
 
-    /// Says whether it may be told, and takes that as done.
+    /// Returns whether it may be logged now, and counts it as logged if so.
     fn is_due(&self, database: &str, what: &'static str, now: Instant) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.retain(|_, at| now.saturating_duration_since(*at) < EVERY);

@@ -7,17 +7,16 @@ use super::failure::ReadError;
 /// The longest text that is taken, in bytes.
 const LONGEST: usize = 64 * 1024;
 
-/// The longest run of the characters that operators and the marks of comments are made of. PostgreSQL looks
-/// at a run again from each of its characters, and cannot be interrupted meanwhile: 60,000 take it many seconds
-/// whatever the time limit.
+/// The longest run of the characters that operators and comment marks consist of. PostgreSQL scans a run again from
+/// each of its characters and cannot be interrupted meanwhile: 60,000 take it many seconds, whatever the time limit.
 const LONGEST_OPERATOR: usize = 1_000;
 
-/// A query's text that is fit to be wrapped.
+/// A query's text that was checked and can be wrapped.
 #[derive(Debug)]
 pub(crate) struct Statement<'a>(&'a str);
 
 impl<'a> Statement<'a> {
-    /// Checks the text, and leaves off the semicolon that people end a statement with and the fence that models
+    /// Checks the text, and removes the semicolon that people end a statement with and the Markdown fence that models
     /// put around it.
     ///
     /// # Errors
@@ -58,22 +57,22 @@ impl<'a> Statement<'a> {
         self.0
     }
 
-    /// Says whether the result has an order of its own. It may have one although this says no.
+    /// Returns whether the text gives the result an order. The result may be ordered even if this is false.
     pub(super) fn is_ordered(&self) -> bool {
         is_ordered(self.0)
     }
 
-    /// Goes through the words that may name something, in lower case where they are ASCII.
+    /// Iterates over the words that may be names, with ASCII letters in lower case.
     pub(super) fn words(&self) -> impl Iterator<Item = Cow<'a, str>> {
         words(self.0)
     }
 }
 
-/// Turkish has this for `i`, and PostgreSQL makes that of it in names where the database's encoding has one byte a
+/// The Turkish capital of `i`, which PostgreSQL turns into `i` in names if the database's encoding has one byte per
 /// character. No other character becomes an ASCII one.
 const DOTTED: char = 'İ';
 
-/// Goes through the words of a text, in lower case where they are ASCII, whatever they stand in.
+/// Iterates over the words of a text, also those in strings and comments, with ASCII letters in lower case.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     let is_of_a_word = |byte: u8| byte == b'$' || IN_WORD[usize::from(byte)];
     let mut rest = text;
@@ -94,14 +93,14 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     })
 }
 
-/// Looks for `U&"` and `U&'`, wherever they stand.
+/// Checks for `U&"` and `U&'` anywhere in the text.
 fn has_unicode_escape(text: &str) -> bool {
     text.as_bytes()
         .windows(3)
         .any(|three| matches!(three, [b'u' | b'U', b'&', b'"' | b'\'']))
 }
 
-/// Of which bytes PostgreSQL's operators are made.
+/// The bytes that PostgreSQL's operators consist of.
 const IN_OPERATOR: [bool; 256] = {
     let (characters, mut bytes, mut at) = (b"~!@#^&|`?+-*/%<>=", [false; 256], 0);
     while at < characters.len() {
@@ -111,7 +110,7 @@ const IN_OPERATOR: [bool; 256] = {
     bytes
 };
 
-/// How many characters that PostgreSQL's operators are made of stand in a row at most, whatever they stand in.
+/// Returns the length of the longest run of operator characters, also of those in strings and comments.
 fn longest_operator(text: &str) -> usize {
     let (mut run, mut longest) = (0, 0);
     for byte in text.bytes() {
@@ -125,7 +124,7 @@ fn longest_operator(text: &str) -> usize {
     longest
 }
 
-/// Cuts off a last semicolon and what follows it, when that is only blanks and comments.
+/// Cuts off the last semicolon and what follows it, if that is only white space and comments.
 ///
 /// A mistake here lets nothing through: PostgreSQL judges what is left.
 fn without_end(text: &str) -> &str {
@@ -143,7 +142,7 @@ fn without_end(text: &str) -> &str {
     text[..end.unwrap_or(text.len())].trim()
 }
 
-/// Takes a text out of the fence of Markdown around it, with the language in its first line.
+/// Removes the Markdown fence around a text, with the language in its first line.
 ///
 /// A mistake here lets nothing through: PostgreSQL judges what is left.
 pub(crate) fn without_fence(text: &str) -> &str {
@@ -158,7 +157,7 @@ pub(crate) fn without_fence(text: &str) -> &str {
     }
 }
 
-/// Leaves off `EXPLAIN` and its options from a query that is to be explained.
+/// Removes `EXPLAIN` and its options from a query that is to be explained.
 ///
 /// A mistake here lets nothing through: PostgreSQL judges what is left.
 pub(crate) fn without_explain(text: &str) -> &str {
@@ -180,7 +179,7 @@ pub(crate) fn without_explain(text: &str) -> &str {
     query.map_or(text, |query| &text[query.at..])
 }
 
-/// Looks for `ORDER BY` outside of all parentheses, where it orders the whole result.
+/// Checks for `ORDER BY` outside of all parentheses, where it orders the whole result.
 fn is_ordered(text: &str) -> bool {
     let mut depth = 0_usize;
     let mut after_order = false;
@@ -197,7 +196,7 @@ fn is_ordered(text: &str) -> bool {
     false
 }
 
-/// A piece of SQL, as far as one has to know it to tell names from texts.
+/// A piece of SQL, told apart only as far as is needed to distinguish names from strings.
 pub(super) struct Token<'a> {
     pub(super) at: usize,
     pub(super) text: &'a str,
@@ -219,7 +218,7 @@ pub(super) enum TokenKind {
     Other,
 }
 
-/// Cuts a text into tokens, none of which is empty; together they are the text.
+/// Splits a text into tokens, none of which is empty; together they make up the text.
 pub(super) fn tokens(text: &str) -> impl Iterator<Item = Token<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -250,7 +249,7 @@ pub(super) fn tokens(text: &str) -> impl Iterator<Item = Token<'_>> {
     })
 }
 
-/// Which bytes are in words. Every byte of a character beyond ASCII is.
+/// Whether a byte is part of words. Every byte of a non-ASCII character is.
 const IN_WORD: [bool; 256] = {
     let mut bytes = [true; 256];
     let mut byte = 0_u8;
@@ -271,7 +270,7 @@ fn word_length(rest: &str) -> usize {
     end.unwrap_or(rest.len())
 }
 
-/// Says whether the quote begins an `E'..'` string, in which a backslash escapes.
+/// Returns whether the quote at the start of `rest` begins an `E'..'` string, in which a backslash escapes.
 fn escapes_before(text: &str, rest: &str) -> bool {
     let before = &text[..text.len() - rest.len()];
     let mut backwards = before.bytes().rev();

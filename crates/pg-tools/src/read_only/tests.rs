@@ -363,7 +363,7 @@ async fn a_large_result_is_cut_and_a_large_row_is_told() {
     assert_eq!(reader.text("SELECT 1 AS a").await, "a\n1");
 }
 
-/// The first runs give texts, later ones other forms, and what comes is written by pieces.
+/// The first runs send values as text and later ones in other forms; rows are rendered in pieces.
 #[tokio::test]
 async fn a_result_is_shown_the_same_however_it_came() {
     const MANY: &str = "SELECT i, md5(i::text)::uuid AS id, '2024-01-01'::timestamptz + i * interval '1.5 s' AS at, \
@@ -426,7 +426,7 @@ async fn a_statement_has_its_time_whatever_it_says() {
 #[tokio::test]
 async fn a_query_that_postgresql_does_not_end_in_time_is_told_as_that() {
     let mut reader = reader();
-    // PostgreSQL is told the limit of now, and another one is in force here.
+    // PostgreSQL has been told the limit of now; a shorter one is in force here.
     reader.text("SELECT 1").await;
     reader.reader.limits.statement_timeout = Duration::from_millis(100);
     let failure = reader.failure("SELECT pg_sleep(30)").await;
@@ -451,9 +451,9 @@ async fn a_database_that_hangs_before_a_query_is_told_as_that() {
         reader: limited(60.0),
     };
     let mut owner = superuser(&cluster).await;
-    // What is denied is asked from the one, and what the role may do from the other.
+    // The denied functions are read from the one, and what the role may do from the other.
     for catalogue in ["pg_proc", "pg_authid"] {
-        // There is a connection, with a longer limit, and nothing is known of its database.
+        // This leaves a connection with a longer limit, and a reader that knows nothing of its database.
         reader.reader = limited(60.0);
         reader.text("SELECT 1").await;
         reader.reader = limited(0.1);
@@ -586,7 +586,7 @@ async fn the_operator_can_allow_a_function() {
     assert_eq!(held, 0, "the scrub gives back what a rollback does not");
 }
 
-/// PostGIS has such ones, as ST_FindExtent.
+/// PostGIS has such functions, as ST_FindExtent.
 #[tokio::test]
 async fn what_an_extension_runs_as_text_is_refused_however_it_is_declared() {
     let watcher = superuser(cluster()).await;
@@ -630,7 +630,7 @@ async fn names_of_sampling_methods_are_no_functions() {
         .await;
 }
 
-/// Puts the shop in another place of the same server.
+/// Returns the shop in another database of the same server.
 fn moved(dbname: &str, generation: u64) -> session_pool::Database {
     let mut config: tokio_postgres::Config =
         cluster().connection(dbname).to_string().parse().unwrap();
@@ -654,7 +654,7 @@ async fn a_database_that_was_configured_anew_is_judged_and_guarded_anew() {
         ..allowance(&[], DangerousRoles::Warn)
     };
     reader.reader.guards.replace([strict.clone()]);
-    // A call that leased its connection a moment before finds what was in force then.
+    // A call that leased its connection just before finds what was in force then.
     let guards = &reader.reader.guards;
     assert!(guards.fresh("shop", on_old.generation()).is_some());
     assert!(
@@ -670,7 +670,7 @@ async fn a_database_that_was_configured_anew_is_judged_and_guarded_anew() {
         reader.text("SELECT current_database() AS d").await,
         "d\ntemplate1"
     );
-    // The older list does not come back with an older connection.
+    // A call on an older connection does not bring the older list back.
     let timeout = reader.reader.limits.statement_timeout;
     guards.load("shop", &on_old, timeout).await.unwrap();
     assert!(guards.fresh("shop", 1).is_some());
@@ -719,7 +719,7 @@ async fn a_query_whose_database_is_taken_away_says_so() {
     );
 }
 
-/// Queries that are asked with one number after the other; `#` stands for it.
+/// Queries that are run with one number after the other in place of `#`.
 const ASKED_AGAIN: [&str; 42] = [
     "SELECT id, email FROM shop.users WHERE id = #",
     "SELECT count(*) FROM shop.page_views WHERE id BETWEEN # AND 300",
@@ -765,7 +765,7 @@ const ASKED_AGAIN: [&str; 42] = [
     "SELECT $1 + #",
 ];
 
-/// What comes of a query, as a text.
+/// Returns the result of a query, or its error, as text.
 async fn outcome(reader: &Reader, query: &str) -> String {
     match reader.read(query).await {
         Ok(rows) => render::rows(&rows).structured.as_str().to_owned(),
@@ -779,7 +779,7 @@ async fn what_is_asked_again_with_other_numbers_is_answered_as_if_it_were_new() 
     for (index, query) in ASKED_AGAIN.into_iter().enumerate() {
         for number in [3, 1, 4, 2, 7, 0, 3, 5, 2, 12, 6, 1, 3] {
             let query = query.replace('#', &number.to_string());
-            // A comment of its own makes each of them a new one.
+            // A unique comment makes each of them a new statement.
             let unlike = format!("{query} -- {index} {number}");
             let expected = outcome(&new, &unlike).await;
             assert_eq!(outcome(&known, &query).await, expected, "{query}");

@@ -1,8 +1,8 @@
 //! The hot path: a transaction around one statement, in one round trip.
 //!
-//! Begin, parse the text alone, run it inside ours, give back what a rollback leaves, roll back: all
-//! of it is one message to PostgreSQL and one answer. A text that comes again is prepared. Rows
-//! that are shown are written while others are still to come.
+//! Begin, parse the text alone, run it inside ours, release what a rollback does not, roll back: all of it is one
+//! message to PostgreSQL and one answer. A text that comes again is prepared. Rows that are to be shown are rendered
+//! while others are still arriving.
 
 use std::{io, sync::Arc};
 
@@ -20,17 +20,17 @@ use super::{
     wrapped::Wrapped,
 };
 
-/// Gives back what a rollback leaves of a transaction.
+/// Releases what a rollback does not.
 ///
-/// That is less than [`session_pool::SCRUB`] does, because less can have happened: what else lasts
-/// in a session (settings, the role, listeners, temporary tables) a rolled-back transaction undoes.
+/// That is less than [`session_pool::SCRUB`] does, because less can have happened: everything else that lasts in a
+/// session (settings, the role, listeners, temporary tables) is undone when the transaction is rolled back.
 const UNLOCK: &str = "SELECT pg_catalog.pg_advisory_unlock_all()";
 const ROLLBACK: Step<'_> = Step::Run("ROLLBACK");
 
-/// Room for as many steps as almost all transactions have.
+/// Enough for the steps of almost all transactions.
 const USUAL_STEPS: usize = 16;
 
-/// Runs a statement, and anew where that may help. After an `Err` the lease must be dropped.
+/// Runs a statement, and again where that may help. After an `Err` the lease must be dropped.
 pub(super) async fn run(
     lease: &mut Lease,
     guard: &Guard,
@@ -51,7 +51,7 @@ pub(super) async fn run(
     Ok(done)
 }
 
-/// Gives the lease back if that may be, and the rows with their columns.
+/// Gives the lease back if its connection is clean, and returns the rows with their columns.
 pub(super) async fn settle(lease: Lease, guard: &Guard, done: Done) -> Result<Rows, ReadError> {
     if done.is_clean {
         if done.result.is_ok() {
@@ -60,7 +60,7 @@ pub(super) async fn settle(lease: Lease, guard: &Guard, done: Done) -> Result<Ro
         lease.give_back();
     }
     let mut rows = done.result?;
-    // Rows that were written while they came were described before.
+    // Rows that were rendered while they arrived have their columns already.
     let columns = match std::mem::take(&mut rows.columns) {
         unknown if unknown.is_empty() => guard.types.columns(&done.described),
         columns => columns,
@@ -69,41 +69,41 @@ pub(super) async fn settle(lease: Lease, guard: &Guard, done: Done) -> Result<Ro
     Ok(rows)
 }
 
-/// How a statement that failed is to be run once more.
+/// How to run a statement again that failed.
 pub(super) enum Retry {
-    /// As before: what was prepared in the past stood in the way.
+    /// In the same way: something prepared earlier made it fail.
     Anew,
-    /// With its numbers in the text: what was refused without them may be right, or else it is told
-    /// about the text that the caller knows.
+    /// With its numbers in the text, not as parameters: it may be right then, and if it is not, the error is about the
+    /// text that the caller knows.
     AsWritten,
-    /// Parsed by itself first: its form was refused, and that tells why.
+    /// Parsed by itself first: its form was refused, and that parse tells why.
     ByItself,
-    /// Judged exactly: it seems to be out of bounds.
+    /// Judged exactly: at a glance it seems to be out of bounds.
     Exactly,
-    /// Judged: what it stands for may have changed since.
+    /// Judged again: what its names stand for may have changed since.
     Judged,
-    /// Without a seal, which could not be parsed, or with which it could not be planned.
+    /// Without the seal, because the seal could not be parsed, or the statement could not be planned with it.
     Unsealed,
 }
 
-/// At most once for each reason.
+/// How often a statement is run again at most: once for each reason that [`run`] handles.
 const RETRIES: usize = 4;
 
-/// What came of a transaction.
+/// The outcome of a transaction.
 pub(super) struct Done {
     /// Whether the connection is as good as new.
     pub(super) is_clean: bool,
     pub(super) retry: Option<Retry>,
     pub(super) described: Arc<[session_pool::Column]>,
     pub(super) result: Result<Rows, ReadError>,
-    /// How the rows joined those before them.
+    /// How the rows continue those before them, if the run was to continue any.
     pub(super) seam: Option<Seam>,
 }
 
 /// Begins, runs the statement, rolls back and scrubs.
 ///
-/// When a step fails the transaction has failed with it, and PostgreSQL runs none of the others.
-/// After an `Err` the lease must be dropped, which cancels what may still run.
+/// When a step fails, the transaction fails with it, and PostgreSQL runs none of the other steps. After an `Err` the
+/// lease must be dropped, which cancels what may still be running.
 async fn transact(
     lease: &mut Lease,
     guard: &Guard,
@@ -124,12 +124,12 @@ async fn transact(
     let mut reading = Reading::new(wrapped, &guard.types, limits.result_bytes);
     let ended = match reading.read(&mut exchange).await {
         Ok(ended) => ended,
-        // Whoever ends a connection may have said why.
+        // The server may have said why before it ended the connection.
         Err(_) if reading.is_settled() || reading.refused.is_some() => false,
         Err(error) if exchange.has_begun() => return Err(ReadError::lost(error)),
         Err(error) => return Err(ReadError::never_began(error)),
     };
-    // Nothing refuses a `BEGIN`: the server is at its end, or another statement was in its place.
+    // A `BEGIN` itself is never refused: the server is shutting down, or another statement ran in its place.
     if let Some(refused) = reading
         .refused
         .take_if(|refused| refused.step == 0 && !refused.is_stale)
@@ -138,7 +138,7 @@ async fn transact(
     }
     let is_clean = match &reading.refused {
         None => ended,
-        // What was cancelled may be cancelled once more, by a request that is still on its way.
+        // After a cancellation, another cancel request may still be on its way.
         Some(refused) if *refused.complaint.code() == SqlState::QUERY_CANCELED => false,
         Some(_) => end(lease).await,
     };
@@ -167,7 +167,7 @@ async fn transact(
     })
 }
 
-/// The size of the largest row that is read. Keys come on top of what a result may have.
+/// Returns the size in bytes of the largest row that is read. Keys may have as many bytes again as the result.
 fn largest_row(wrapped: &Wrapped<'_>, limits: QueryLimits) -> usize {
     let with_keys = 1 + usize::from(!wrapped.keys.is_empty());
     limits
@@ -176,7 +176,7 @@ fn largest_row(wrapped: &Wrapped<'_>, limits: QueryLimits) -> usize {
         .saturating_add(ROW_OVERHEAD)
 }
 
-/// Says how a statement that was refused is to be run once more, as far as the refusal alone tells.
+/// Returns how to run a refused statement again, as far as the refusal alone tells.
 fn retry(
     refused: &Refused,
     at: &StepNumbers,
@@ -191,7 +191,7 @@ fn retry(
         () if refused.is_stale => Some(Retry::Anew),
         () if step == at.judged && !wrapped.is_suspect => Some(Retry::Exactly),
         () if is_planned && (is_about_seal || standing == Standing::Vouched) => Some(Retry::Judged),
-        // What planning reads may be read otherwise with the seal's setting.
+        // With the seal's setting, planning may read array literals differently.
         () if wrapped.is_sealed && (is_about_seal || is_planned) => Some(Retry::Unsealed),
         () if refused.is_about_text(at) && !wrapped.numbers.is_empty() => Some(Retry::AsWritten),
         () if refused.step == at.alone && wrapped.is_prepare => Some(Retry::ByItself),
@@ -199,7 +199,8 @@ fn retry(
     }
 }
 
-/// Says what is known of a statement that is to be judged; one without a seal is never known.
+/// Returns what is known of a statement that is to be judged: nothing if there are no bounds, or if it has no seal or
+/// is parsed by itself.
 fn standing(lease: &Lease, bounds: Option<&SchemaBounds>, wrapped: &Wrapped<'_>) -> Standing {
     let Some(bounds) = bounds.filter(|_| wrapped.is_sealed && wrapped.is_prepare) else {
         return Standing::Unknown;
@@ -210,26 +211,27 @@ fn standing(lease: &Lease, bounds: Option<&SchemaBounds>, wrapped: &Wrapped<'_>)
     }
 }
 
-/// Which step of a transaction is which, by its place. The first ones begin it.
+/// The indexes of a transaction's steps. Those before `alone` begin the transaction.
 pub(super) struct StepNumbers {
-    /// The statement's text, alone.
+    /// Parses the statement's text alone.
     pub(super) alone: usize,
-    /// What looks at what the statement names.
+    /// Judges what the statement names.
     pub(super) judged: Option<usize>,
     pub(super) gate: Option<usize>,
-    /// Where the statement inside ours is planned apart from its run.
+    /// Plans the statement inside ours, if that is done separately from running it.
     pub(super) planned: Option<usize>,
-    /// The statement inside ours; steps that are none of the others have it parsed.
+    /// Runs the statement inside ours. The steps before it that are none of the others lock what it names, or switch
+    /// the seal's setting.
     pub(super) inside: usize,
 }
 
 impl StepNumbers {
     /// Adds the steps that check a statement and run it.
     ///
-    /// With bounds, the statement itself is locked before it is judged and planned, unless it was judged before and
-    /// PostgreSQL, which then could not plan it, has not parsed it anew since. One that has to be parsed by
-    /// itself is judged by that: what is wrong with it inside ours is told to those only who may name what
-    /// it names, and what `EXPLAIN` explains is not parsed before that is run.
+    /// With bounds, what the statement names is locked before the statement is judged and planned, unless it was judged
+    /// before and PostgreSQL has not parsed it again since; if it had, it could not plan it. A statement that has to be
+    /// parsed by itself is judged by that parse: what is wrong with it inside ours is told only to those who may use
+    /// what it names, and `EXPLAIN` does not parse what it explains before it is run.
     fn add<'a>(
         steps: &mut Vec<Step<'a>>,
         wrapped: &'a Wrapped<'_>,
@@ -274,10 +276,10 @@ impl StepNumbers {
     }
 }
 
-/// Ends a transaction that has failed; says whether the connection is as good as new.
+/// Ends a transaction that has failed; returns whether the connection is as good as new.
 async fn end(lease: &mut Lease) -> bool {
     let ended = async {
-        // Behind the rollback nothing is read-only: what runs there is never prepared.
+        // After the rollback nothing is read-only, so what runs there is never prepared by name.
         let steps = [ROLLBACK, Step::Frame(UNLOCK)];
         let mut exchange = lease.exchange(&steps, usize::MAX).await?;
         let answer = exchange.next().await?;

@@ -1,4 +1,4 @@
-//! The names of types as `psql` says them.
+//! The names of types as `psql` shows them.
 
 use std::{
     borrow::Cow,
@@ -17,7 +17,7 @@ use super::{
     rows::{Column, ColumnKind, Sorts},
 };
 
-/// The types whose SQL name is not the catalogue's, and those that are met most, whose names nobody has to copy then.
+/// The types whose SQL name is not the catalogue's, and the most frequent ones, whose names need not be copied then.
 #[rustfmt::skip]
 const SQL_NAMES: &[(Type, &str)] = &[
     (Type::TEXT, "text"), (Type::NUMERIC, "numeric"), (Type::DATE, "date"), (Type::UUID, "uuid"), (Type::JSONB, "jsonb"),
@@ -28,8 +28,8 @@ const SQL_NAMES: &[(Type, &str)] = &[
     (Type::TIMESTAMP, "timestamp without time zone"), (Type::TIMESTAMPTZ, "timestamp with time zone"),
 ];
 
-/// The types of PostgreSQL's own for which its operators `<`, `=` and `>` are those of `ORDER BY`, found
-/// whatever the search path is, and for which it reads again what it wrote.
+/// PostgreSQL's own types whose text it reads back as the same value, and whose operators `<`, `=` and `>` are those of
+/// `ORDER BY` and are found whatever the search path is.
 #[rustfmt::skip]
 const SORTED: &[(Sorts, &[Type])] = &[
     (Sorts::Surely, &[
@@ -50,16 +50,16 @@ const NAMES: &str = "SELECT /* of pg-tools */ t.oid, CASE WHEN e.oid IS NULL THE
        ON e.oid = t.typelem AND t.typtype = 'b' AND e.typarray = t.oid \
      WHERE t.oid = ANY ($1)";
 
-/// What a type is called that PostgreSQL does not know any more.
+/// The name of a type that PostgreSQL no longer knows.
 const UNKNOWN: &str = "???";
 
-/// The most names that are kept of one database.
+/// The most names that are kept for one database.
 const MOST: usize = 4_096;
 
 /// The types of one database that are not PostgreSQL's own, each asked for once.
 #[derive(Default)]
 pub(super) struct TypeNames {
-    /// Held for look-ups only.
+    /// Locked for look-ups and insertions only.
     known: Mutex<HashMap<u32, Known>>,
 }
 
@@ -70,7 +70,7 @@ struct Known {
 }
 
 impl TypeNames {
-    /// Asks for what is needed to name columns, if something is.
+    /// Asks PostgreSQL about the types of columns that are not known yet, if any.
     pub(super) async fn learn(
         &self,
         lease: &Lease,
@@ -99,7 +99,7 @@ impl TypeNames {
         Ok(())
     }
 
-    /// Describes columns, if nothing has to be asked for.
+    /// Describes columns, if all their types are known.
     pub(super) fn known_columns(&self, described: &[Described]) -> Option<Vec<Column>> {
         self.unknown(described)
             .is_empty()
@@ -116,7 +116,7 @@ impl TypeNames {
         unknown
     }
 
-    /// Describes columns by what is known.
+    /// Describes columns with what is known.
     pub(super) fn columns(&self, described: &[Described]) -> Vec<Column> {
         let described = described.iter();
         described
@@ -143,7 +143,7 @@ impl TypeNames {
     }
 }
 
-/// Describes the columns of a statement that was prepared now and then.
+/// Describes the columns of a statement that was prepared with tokio-postgres.
 pub(crate) fn columns(prepared: &Prepared) -> Vec<Column> {
     let described = prepared.columns().iter();
     described

@@ -1,4 +1,4 @@
-//! A statement inside one of ours, in each of the ways in which it is run.
+//! A statement inside one of ours, for each way in which it is run.
 
 use std::collections::HashSet;
 
@@ -15,41 +15,41 @@ use super::{
     statement::Statement,
 };
 
-/// A statement alone, and inside one of ours.
+/// A statement, alone and inside one of ours.
 pub(super) struct Wrapped<'a> {
     text: &'a str,
     pub(super) alone: String,
-    /// Whether it is alone behind [`PREPARE`].
+    /// Whether `alone` begins with [`PREPARE`].
     pub(super) is_prepare: bool,
-    /// Whether it seemed to be out of bounds, and is to be judged exactly.
+    /// Whether it seemed to be out of bounds at a glance, and is to be judged exactly.
     pub(super) is_suspect: bool,
     /// Whether it has a [`SEAL`].
     pub(super) is_sealed: bool,
-    /// Whether it is to be judged whoever has vouched for it.
+    /// Whether it is to be judged even if it was vouched for.
     pub(super) is_doubted: bool,
-    /// What must be parsed, too, with how many characters of ours before the statement in it.
+    /// Another text that must parse, and how many characters of ours it has before the statement.
     pub(super) gate: Option<(String, u32)>,
     pub(super) inside: String,
     pub(super) numbers: &'a [Parameter<'a>],
-    /// How many characters of ours come before the statement inside.
+    /// How many characters of ours come before the statement in `inside`.
     pub(super) before: u32,
-    /// How many characters of ours come after it.
+    /// How many characters of ours follow the subquery that it is put into.
     after: usize,
     pub(super) most_rows: u32,
-    /// Whether its rows are shown as they are.
+    /// Whether its rows are shown unchanged.
     pub(super) is_shown: bool,
-    /// For which items of the statement's order it has keys behind its own columns.
+    /// The items of the statement's order for which it has keys after its own columns.
     pub(super) keys: &'a [usize],
     pub(super) seam: Option<Seam>,
 }
 
-/// Has PostgreSQL's grammar judge the text alone, for this is parsed and never run: what `PREPARE`
-/// takes after `AS` is one whole statement, and nothing comes after it. Looking up the names in it is
-/// left to the parse of the statement inside ours, so that it is not done twice.
+/// Has PostgreSQL's grammar check the text alone. This is parsed and never run: what `PREPARE` takes after `AS` is one
+/// whole statement, with nothing after it. Names are looked up only when the statement inside ours is parsed, so that
+/// this is not done twice.
 const PREPARE: &str = "PREPARE q AS\n";
-/// A statement that names nothing and gives no row.
+/// A statement that names nothing and returns no row.
 const NOTHING: &str = "SELECT LIMIT 0";
-/// All of a row.
+/// All columns of a row.
 const WHOLE: &str = "*";
 
 impl<'a> Wrapped<'a> {
@@ -61,7 +61,7 @@ impl<'a> Wrapped<'a> {
         }
     }
 
-    /// A page of the statement in another shape.
+    /// Returns a page of the statement, as a shape with parameters.
     pub(super) fn shaped(
         statement: &Statement<'a>,
         shape: &'a Shape<'_>,
@@ -78,7 +78,7 @@ impl<'a> Wrapped<'a> {
         }
     }
 
-    /// Has the columns described, and no row looked for.
+    /// Has the columns described without fetching a row.
     pub(super) fn nothing(statement: &Statement<'a>) -> Self {
         Wrapped::new(statement, WHOLE, "LIMIT 0", 0)
     }
@@ -95,7 +95,7 @@ impl<'a> Wrapped<'a> {
         }
     }
 
-    /// `width` is how many columns the statement has, with the keys.
+    /// Takes the rows from an edge on; `width` is how many columns the statement has, including the keys.
     pub(super) fn from_edge(
         statement: &Statement<'a>,
         edge: &Edge,
@@ -123,13 +123,13 @@ impl<'a> Wrapped<'a> {
         }
     }
 
-    /// Says that the statement has keys.
+    /// Sets the items for which the statement has keys.
     pub(super) fn with_keys(self, keys: &'a [usize]) -> Self {
         Wrapped { keys, ..self }
     }
 
-    /// The line breaks keep a comment at the statement's end from swallowing what follows it. A `LIMIT`
-    /// tells the planner how much is wanted.
+    /// Puts the statement into one of ours. The line breaks keep a comment at its end from swallowing what follows it.
+    /// A `LIMIT` tells the planner how many rows are wanted.
     fn new(statement: &Statement<'a>, wanted: &str, after: &str, most_rows: u32) -> Self {
         Wrapped::of(statement.text(), wanted, after, most_rows)
     }
@@ -146,7 +146,8 @@ impl<'a> Wrapped<'a> {
         }
     }
 
-    /// `EXPLAIN` takes more than plain queries, so PostgreSQL parses the statement inside ours first.
+    /// Puts the statement behind an `EXPLAIN`. That takes more than plain queries, so PostgreSQL parses the statement
+    /// as a subquery first.
     pub(super) fn explained(statement: &Statement<'a>, before: &str) -> Self {
         let text = statement.text();
         let select = "SELECT FROM (\n";
@@ -158,7 +159,7 @@ impl<'a> Wrapped<'a> {
         }
     }
 
-    /// The statement is parsed and not run.
+    /// Has the statement parsed and not run.
     pub(super) fn parsed(statement: &Statement<'a>) -> Self {
         let text = statement.text();
         Wrapped {
@@ -167,7 +168,7 @@ impl<'a> Wrapped<'a> {
         }
     }
 
-    /// With what is usual for what is not said.
+    /// Fills the rest with defaults.
     fn bare(text: &'a str, alone: String, inside: String) -> Self {
         Wrapped {
             text,
@@ -188,13 +189,13 @@ impl<'a> Wrapped<'a> {
         }
     }
 
-    /// Says whether a position in the whole is behind the statement inside it.
+    /// Returns whether a position in `inside` is after the statement and its subquery.
     pub(super) fn is_behind(&self, position: u32) -> bool {
         let end = (length(&self.inside) as usize).saturating_sub(self.after);
         self.after > 0 && position as usize > end
     }
 
-    /// Has the text parsed by itself, which says exactly what is wrong with it.
+    /// Has the text parsed by itself, which tells exactly what is wrong with it.
     pub(super) fn by_itself(&mut self) {
         self.text.clone_into(&mut self.alone);
         self.is_prepare = false;
