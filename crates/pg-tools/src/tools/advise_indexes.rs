@@ -32,24 +32,24 @@ const DEFINITION: Definition<'_> = Definition {
     offer: Offer::OptIn,
 };
 
-/// Indexes that are advised for one query; each costs every write.
+/// The most indexes that are advised for one query; each makes every write cost more.
 const MOST_ADVICE: usize = MOST_TOGETHER;
 
-/// An index that saves less than this share of the cost is not worth its writes.
+/// The share of the cost that an index must save to be worth what it adds to writes.
 const LEAST_SAVED: f64 = 0.1;
 
-/// A table of fewer rows is read as a whole anyway.
+/// A table with fewer rows is read as a whole anyway.
 const FEW_ROWS: f64 = 1_000.0;
 
-/// A scan that keeps more than this share of its table gains nothing by an index.
+/// The largest share of its table that a scan may keep and still gain by an index.
 const MOST_KEPT: f64 = 0.2;
 
-/// The schema of hypopg, where it is installed.
+/// Finds the schema of hypopg, if it is installed.
 const INSTALLED: &str = "SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e \
      JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'hypopg'";
 
-/// How many rows a table has, in how many partitions if it has some, and whether an index begins with these columns
-/// already.
+/// Finds how many rows a table has, in how many partitions (1 if it is not partitioned), and whether an index begins
+/// with these columns already.
 const TABLE: &str = "SELECT COALESCE(p.rows, c.reltuples)::pg_catalog.float8, COALESCE(p.parts, 1)::pg_catalog.float8, EXISTS ( \
        SELECT FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid \
        JOIN pg_catalog.pg_am m ON m.oid = i.relam \
@@ -98,30 +98,30 @@ impl Planned {
     }
 }
 
-/// Indexes that are advised: one, or some that help only together.
+/// Indexes that are advised: one, or several that help only together.
 struct Advice {
     indexes: Together,
     tried: Option<Tried>,
 }
 
-/// What indexes that were tried come to.
+/// What indexes that were tried save.
 struct Tried {
-    /// The cost with them and those before them.
+    /// The cost with them and those advised before them.
     cost: f64,
     /// The share of the cost that they save.
     saved: f64,
-    /// The size of each.
+    /// The size of each, in bytes.
     bytes: Vec<i64>,
 }
 
 /// All that is advised.
 struct Advised {
     advice: Vec<Advice>,
-    /// Whether there was time for all that was thought of.
+    /// Whether there was time to look at all candidates.
     is_complete: bool,
 }
 
-/// Why the search for indexes ends before all were looked at.
+/// Why the search for indexes ends before all candidates were looked at.
 enum Halt {
     /// The time was up.
     TimeIsUp(Failure),
@@ -129,8 +129,7 @@ enum Halt {
 }
 
 impl Halt {
-    /// Ends the search. When only the time was up, what was found by then is the answer; to have found
-    /// nothing by then is none.
+    /// Ends the search. If only the time was up, what was found by then is the answer, unless nothing was.
     fn end(self, advice: Vec<Advice>) -> Result<Advised, Failure> {
         match self {
             Halt::TimeIsUp(_) if !advice.is_empty() => Ok(Advised {
@@ -152,13 +151,13 @@ impl From<ReadError> for Halt {
     }
 }
 
-/// The indexes of one trial that save most.
+/// The candidate of a round of trials that saves most.
 struct Best {
-    /// Their place among the candidates.
+    /// Its index among the candidates.
     place: usize,
-    /// The plan's cost with them.
+    /// The plan's cost with it.
     cost: f64,
-    /// The size of each, in bytes.
+    /// The size of each of its indexes, in bytes.
     bytes: Vec<i64>,
 }
 
@@ -218,7 +217,7 @@ impl AdviseIndexes {
         Planned::read(&text, Vec::new())
     }
 
-    /// Has the query planned as if these indexes were there, of which the statements that make them are given.
+    /// Has the query planned as if the indexes existed that these statements create.
     async fn plan_with(
         &self,
         trial: &Trial<'_>,
@@ -231,7 +230,7 @@ impl AdviseIndexes {
         Planned::read(&text, imagined)
     }
 
-    /// Tries the indexes that the caller has thought of, all together.
+    /// Tries the indexes that the caller suggested, all together.
     async fn try_out(
         &self,
         trial: &Trial<'_>,
@@ -248,7 +247,7 @@ impl AdviseIndexes {
         Ok(wanted::found(&statements, now.cost, &planned))
     }
 
-    /// Takes the indexes that save most, then those that save most beside them, and so on.
+    /// Takes the indexes that save most, then those that save most beside these, and so on.
     async fn tried(
         &self,
         trial: &Trial<'_>,
@@ -284,7 +283,7 @@ impl AdviseIndexes {
         })
     }
 
-    /// Finds the candidates that save most beside what was taken already, among those that are used.
+    /// Finds the candidate that saves most beside what was taken already, among those whose indexes are all used.
     async fn best(
         &self,
         trial: &Trial<'_>,
@@ -302,7 +301,7 @@ impl AdviseIndexes {
             let planned = self.plan_with(trial, &statements);
             let planned = match trial.allotted.wait(time, planned).await {
                 Ok(planned) => planned,
-                // As of a type that no B-tree orders.
+                // As for a column of a type that no B-tree orders.
                 Err(ReadError::Database(db, _)) if *db.code() != SqlState::QUERY_CANCELED => {
                     continue;
                 }
@@ -322,7 +321,7 @@ impl AdviseIndexes {
         Ok(best)
     }
 
-    /// Takes the indexes that scans of large tables ask for, where none like them is there.
+    /// Takes the indexes that scans of large tables call for, if there are none like them.
     async fn guessed(
         &self,
         agent: &Agent,
@@ -359,7 +358,7 @@ impl AdviseIndexes {
         })
     }
 
-    /// Gives those of some indexes that are missing.
+    /// Returns those of some indexes that are missing.
     async fn missing(
         &self,
         agent: &Agent,
@@ -383,7 +382,7 @@ impl AdviseIndexes {
         Ok(missing)
     }
 
-    /// Says whether a scan of a large table asks for an index, and there is none like it.
+    /// Returns whether a scan of a large table calls for an index, and there is none like it.
     async fn is_missing(
         &self,
         agent: &Agent,
@@ -403,7 +402,7 @@ impl AdviseIndexes {
         let count: f64 = row.try_get(0).map_err(unreadable)?;
         let parts: f64 = row.try_get(1).map_err(unreadable)?;
         let is_indexed: bool = row.try_get(2).map_err(unreadable)?;
-        // Each partition is scanned by itself.
+        // Each partition is scanned separately.
         let of_scan = count / parts.max(1.0);
         let is_asked_for = || {
             read.scans_for_few(read.plan, index, of_scan)
@@ -421,7 +420,7 @@ fn time_is_up(allotted: &Allotted) -> Failure {
     ))
 }
 
-/// What is tried out, for whom, and in which time.
+/// What is tried, for whom, and within which time.
 struct Trial<'a> {
     agent: &'a Agent,
     query: &'a str,
@@ -437,7 +436,7 @@ struct Read<'a> {
 }
 
 impl Read<'_> {
-    /// Says whether a part of the plan reads a table, or a partition of it, as a whole to keep a few of its rows.
+    /// Returns whether a part of the plan reads a table, or a partition of it, as a whole to keep few of its rows.
     fn scans_for_few(&self, node: &Value, index: &Candidate, count: f64) -> bool {
         let is_scan = node["Node Type"] == "Seq Scan" && self.is_of(node, index);
         let kept = node["Plan Rows"].as_f64().unwrap_or(count);
@@ -446,7 +445,8 @@ impl Read<'_> {
             || below().any(|node| self.scans_for_few(node, index, count))
     }
 
-    /// Says whether a part of the plan sorts a whole table to give the first few rows, which an index has in order.
+    /// Returns whether a part of the plan sorts a whole table to return the first few rows, which the index has in
+    /// order.
     fn sorts_for_few(&self, node: &Value, index: &Candidate, count: f64) -> bool {
         let given = node["Plan Rows"].as_f64().unwrap_or(count);
         let is_few = node["Node Type"] == "Limit" && given < MOST_KEPT * count;
@@ -455,7 +455,7 @@ impl Read<'_> {
             .any(|node| is_few && self.sorts(node, index) || self.sorts_for_few(node, index, count))
     }
 
-    /// Says whether a plan is nothing but a table in an order that the index has.
+    /// Returns whether a node only sorts the table, in an order that the index has.
     fn sorts(&self, node: &Value, index: &Candidate) -> bool {
         let Some([below]) = node["Plans"].as_array().map(Vec::as_slice) else {
             return false;
@@ -471,7 +471,7 @@ impl Read<'_> {
         node["Node Type"] == "Sort" && has_order && is_of_scan
     }
 
-    /// Says whether a part of the plan reads a whole table for a value that stands at an end of the index.
+    /// Returns whether a part of the plan reads a whole table for a value that is at an end of the index.
     fn seeks_an_end(&self, node: &Value, index: &Candidate) -> bool {
         let extreme = candidates::extreme(node);
         let is_at_end = extreme.is_some_and(|[_, column]| index.columns.last() == Some(&column));
@@ -491,7 +491,7 @@ impl Read<'_> {
     }
 }
 
-/// Says whether a plan uses an index.
+/// Returns whether a plan uses an index.
 fn uses(node: &Value, index: &str) -> bool {
     let below = || node["Plans"].as_array().into_iter().flatten();
     node["Index Name"] == index || below().any(|node| uses(node, index))

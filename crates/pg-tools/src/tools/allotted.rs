@@ -9,7 +9,7 @@ use crate::{
     read_only::{GRACE, ReadError, Reader},
 };
 
-/// What is left of the time of a call, in which all of its statements have as much as one may take.
+/// What is left of the time of a call, whose statements together may take as long as one statement may.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allotted {
     whole: Duration,
@@ -17,7 +17,7 @@ pub(crate) struct Allotted {
 }
 
 impl Allotted {
-    /// Begins to count.
+    /// Starts the clock.
     pub(crate) fn begin(agent: &Agent, reader: &Reader) -> Self {
         let whole = agent.limits(reader.limits).statement_timeout;
         Allotted {
@@ -26,19 +26,19 @@ impl Allotted {
         }
     }
 
-    /// The time of the whole call, in words.
+    /// Returns the time of the whole call, in words.
     pub(crate) fn in_words(&self) -> String {
         format!("{} s", self.whole.as_secs_f64())
     }
 
-    /// What is left of it; `None` when PostgreSQL could not be given a millisecond of it.
+    /// Returns what is left of the time; `None` if it is less than a millisecond, PostgreSQL's smallest limit.
     pub(crate) fn left(&self) -> Option<Duration> {
         let left = self.end.saturating_duration_since(Instant::now());
         (left >= Duration::from_millis(1)).then_some(left)
     }
 
-    /// Waits for what is to end by itself within a part of the time, and not much longer than the whole. What is
-    /// given up is cancelled.
+    /// Awaits what should end by itself within `part` of the time, and not much longer than the whole. What takes
+    /// longer is cancelled.
     pub(crate) async fn wait<T>(
         &self,
         part: Duration,

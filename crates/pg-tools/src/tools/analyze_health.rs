@@ -1,4 +1,4 @@
-//! `analyze_health`: what a DBA would look at first, each finding with its next step.
+//! `analyze_health`: what a DBA would look at first, with a next step for each finding.
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -32,8 +32,8 @@ const DEFINITION: Definition<'_> = Definition {
     offer: Offer::OptIn,
 };
 
-/// Every check, the most urgent first. Each statement gives severity, subject, finding and next step, of each severity
-/// the worst first; `$1` multiplies what it tolerates.
+/// Every check, the most urgent first. Each statement returns severity, subject, finding and next step, with the worst
+/// first within each severity; `$1` multiplies what it tolerates.
 #[rustfmt::skip]
 const CHECKS: [(&str, &str); 11] = [
     ("wraparound", include_str!("analyze_health/wraparound.sql")),
@@ -49,18 +49,18 @@ const CHECKS: [(&str, &str); 11] = [
     ("invalid_constraints", include_str!("analyze_health/invalid_constraints.sql")),
 ];
 
-/// The findings of one check that are shown when the call says nothing of it.
+/// How many findings of one check are shown if the call does not say.
 const USUAL_LIMIT: u64 = 20;
 
 const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
 
-/// Checks of which a role without `pg_read_all_stats` sees its own part only.
+/// Checks of which a role without `pg_read_all_stats` sees only its own part.
 const NEED_ALL_STATS: [&str; 2] = ["long_transactions", "replication"];
 
 /// The tool.
 pub(crate) struct AnalyzeHealth {
     reader: Arc<Reader>,
-    /// What the checks tolerate is multiplied by this.
+    /// A factor for what the checks tolerate.
     tolerance: f64,
 }
 
@@ -74,11 +74,11 @@ impl Tool for AnalyzeHealth {
     }
 }
 
-/// What a check came to.
+/// The outcome of a check.
 struct Checked {
     name: &'static str,
     findings: Vec<Finding>,
-    /// How many there are, with those that are not among the first.
+    /// How many findings there are, including those that are not shown.
     total: i64,
     /// Why it was not done, or what it could not see.
     note: Option<String>,
@@ -146,10 +146,10 @@ impl AnalyzeHealth {
         Ok(found(&all, agent.limits(self.reader.limits).result_bytes))
     }
 
-    /// Does one check. What the role may not look at is told; a lost connection ends everything.
+    /// Runs one check. What the role may not look at is reported; a lost connection ends everything.
     ///
-    /// No check but the last takes more than half of what is left, so that one which waits for a lock leaves the
-    /// others time.
+    /// No check but the last takes more than half of the time that is left, so that one which waits for a lock leaves
+    /// the others time.
     async fn check(
         &self,
         agent: &Agent,
@@ -203,7 +203,7 @@ struct Check<'a> {
     sql: &'static str,
     /// How many findings are shown at most.
     limit: i64,
-    /// What lets the role see all, where it sees a part only.
+    /// What would let the role see all, if it sees only a part.
     missing: Option<&'a str>,
     /// Whether no other follows.
     is_last: bool,
@@ -211,8 +211,8 @@ struct Check<'a> {
     is_alone: bool,
 }
 
-/// Stand around the statement of a check, and give the first `$2` of its findings with the number of all: the most
-/// severe, and of these in the order of the statement, in which they come to be numbered.
+/// Go around the statement of a check, and return the first `$2` of its findings with the number of all: the most
+/// severe ones, and of these in the order of the statement, in which they are numbered.
 const FIRST_OF: &str = "SELECT placed.*, pg_catalog.count(*) OVER () AS total \
      FROM (SELECT found.*, pg_catalog.row_number() OVER () AS of_statement FROM (\n";
 const COUNTED: &str = ") found) placed \
@@ -242,13 +242,13 @@ impl Checked {
         }
     }
 
-    /// How many findings there are beside those that are shown.
+    /// Returns how many findings there are besides those that are shown.
     fn further(&self) -> i64 {
         self.total - self.findings.len() as i64
     }
 }
 
-/// Shows what was found, the most urgent first, in so many bytes.
+/// Shows what was found, the most urgent first, in at most `most_bytes`.
 fn found(all: &[Checked], most_bytes: usize) -> Found {
     let mut findings: Vec<(&str, &Finding)> = Vec::new();
     for severity in SEVERITIES {

@@ -1,13 +1,13 @@
-//! Conditions as a plan has them, read as far as a column and the operator beside it.
+//! Conditions of a plan, parsed as far as columns and the operators beside them.
 //!
-//! A verbose plan names every column with its table's alias, and puts parentheses around everything that it joins.
+//! A verbose plan names every column with its table's alias, and puts parentheses around everything that it combines.
 
 /// How a column is used in a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
     Equal,
     Range,
-    /// As a truth value, or asked whether it is null.
+    /// As a truth value, or tested for NULL.
     Alone,
 }
 
@@ -24,35 +24,36 @@ pub(super) enum Token<'a> {
 /// A condition, as far as it is understood.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Condition {
-    /// Parts that `AND` joins.
+    /// Parts joined by `AND`.
     All(Vec<Condition>),
-    /// Sides that `OR` joins.
+    /// Sides joined by `OR`.
     Any(Vec<Condition>),
-    /// A comparison of columns; of none where it is not understood.
+    /// A comparison of columns; empty if it is not understood.
     Compares(Vec<Compared>),
 }
 
 /// A column that is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Compared {
-    /// What its table is called in the query.
+    /// The alias of its table in the query.
     pub(super) alias: String,
     pub(super) column: String,
     pub(super) used: Use,
     pub(super) cast: Cast,
 }
 
-/// What is made of a column before it is compared.
+/// What a column is cast to before it is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cast {
     None,
-    /// A `text`, as which PostgreSQL compares a `varchar` by itself: its index serves that, and that of another type not.
+    /// To `text`, as PostgreSQL does by itself to compare a `varchar`. An index of a `varchar` serves this, one of
+    /// another type does not.
     Text,
-    /// A value of which its index knows nothing.
+    /// To a value that an index on the column does not know.
     Other,
 }
 
-/// Deeper than this, a condition is not looked into.
+/// The depth at which a condition is not looked into any more.
 const MOST_DEPTH: usize = 32;
 
 /// Reads a condition of a plan.
@@ -60,7 +61,7 @@ pub(super) fn condition(text: &str) -> Condition {
     parse(&tokens(text), 0)
 }
 
-/// Reads a condition, in which PostgreSQL puts parentheses around everything that it joins.
+/// Parses a condition, in which PostgreSQL puts parentheses around everything that it combines.
 fn parse(tokens: &[Token<'_>], depth: usize) -> Condition {
     if depth == MOST_DEPTH {
         return Condition::Compares(Vec::new());
@@ -81,7 +82,7 @@ fn parse(tokens: &[Token<'_>], depth: usize) -> Condition {
     }
 }
 
-/// Splits at a word that stands in no parentheses.
+/// Splits at a word outside of all parentheses.
 fn split<'t, 'a>(tokens: &'t [Token<'a>], word: &str) -> Vec<&'t [Token<'a>]> {
     let mut open = 0_usize;
     tokens
@@ -96,7 +97,7 @@ fn split<'t, 'a>(tokens: &'t [Token<'a>], word: &str) -> Vec<&'t [Token<'a>]> {
         .collect()
 }
 
-/// What is within parentheses that hold all of it.
+/// Returns what is within parentheses that enclose all tokens.
 fn within<'t, 'a>(tokens: &'t [Token<'a>]) -> Option<&'t [Token<'a>]> {
     let [Token::Other("("), inner @ .., Token::Other(")")] = tokens else {
         return None;
@@ -112,8 +113,8 @@ fn within<'t, 'a>(tokens: &'t [Token<'a>]) -> Option<&'t [Token<'a>]> {
     Some(inner)
 }
 
-/// Finds columns with the operator beside them, on either side of one comparison. Two columns of one table serve no
-/// index when they are compared to each other.
+/// Finds the columns of one comparison that have an operator beside them, on either side. Two columns of the same table
+/// that are compared to each other are left out, as no index serves that.
 fn in_comparison(tokens: &[Token<'_>]) -> Vec<Compared> {
     if let Some(alone) = alone(tokens) {
         return vec![alone];
@@ -133,7 +134,7 @@ fn in_comparison(tokens: &[Token<'_>]) -> Vec<Compared> {
         .collect()
 }
 
-/// Reads a column that is compared with nothing.
+/// Reads a column that is not compared with anything.
 fn alone(tokens: &[Token<'_>]) -> Option<Compared> {
     let tokens = match tokens {
         [Token::Other("NOT"), column @ ..] => column,
@@ -157,7 +158,7 @@ fn alone(tokens: &[Token<'_>]) -> Option<Compared> {
     })
 }
 
-/// Reads the column that stands at a place with an operator before or after it.
+/// Reads the column at a position, if it has an operator before or after it.
 fn beside_operator(tokens: &[Token<'_>], at: usize) -> Option<Compared> {
     let (before, rest) = tokens.split_at(at);
     let [
@@ -173,7 +174,7 @@ fn beside_operator(tokens: &[Token<'_>], at: usize) -> Option<Compared> {
     let opened = opened.take_while(|token| **token == Token::Other("("));
     let opened = opened.count();
     let before = before[..before.len() - opened].last();
-    // An index on the column does not serve a function of it, nor what a keyword makes of it.
+    // An index on the column serves neither a function of it nor what a keyword makes of it.
     if !matches!(before, None | Some(Token::Operator(_))) {
         return None;
     }
@@ -195,7 +196,7 @@ fn beside_operator(tokens: &[Token<'_>], at: usize) -> Option<Compared> {
     })
 }
 
-/// Steps over the parentheses that were opened before a column and what it is cast to, and gives that and what follows.
+/// Skips the parentheses that were opened before a column, and its casts; returns the cast and the token that follows.
 fn after_casts<'t, 'a>(
     mut tokens: &'t [Token<'a>],
     mut opened: usize,
@@ -220,7 +221,7 @@ fn after_casts<'t, 'a>(
     }
 }
 
-/// The length of a type's name, which may have several words, and a length.
+/// Returns the number of tokens of a type's name, which may have several words and a size.
 fn length_of_type(tokens: &[Token<'_>]) -> usize {
     let mut open = 0_usize;
     let end = tokens.iter().position(|token| {
@@ -235,7 +236,7 @@ fn length_of_type(tokens: &[Token<'_>]) -> usize {
     end.unwrap_or(tokens.len())
 }
 
-/// Splits a condition, or a key that is sorted by.
+/// Splits a condition, or a sort key, into tokens.
 pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
     const OPERATOR: &str = "=<>!~+-*/%^&|#@?`";
     let mut tokens = Vec::new();
@@ -256,7 +257,7 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
             _ if first.is_alphabetic() || first == '_' => {
                 let length = while_any(&|c| c.is_alphanumeric() || c == '_' || c == '$');
                 let word = &rest[..length];
-                // A name with capital letters would stand in quotes: this is AND, OR, ANY.
+                // A name with capital letters would be in quotes, so that this is AND, OR, ANY.
                 let is_keyword = word.bytes().all(|byte| byte.is_ascii_uppercase());
                 tokens.push(if is_keyword {
                     Token::Other(word)
@@ -284,7 +285,7 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// The length of what stands in quotes, of which two are one.
+/// Returns the length of a text in quotes, in which a doubled quote is one quote.
 fn quoted(text: &str, quote: char) -> usize {
     let mut rest = &text[1..];
     while let Some(at) = rest.find(quote) {

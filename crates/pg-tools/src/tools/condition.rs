@@ -1,4 +1,4 @@
-//! Conditions, as SQL, that callers give for a query of ours.
+//! SQL conditions that callers give for one of our queries.
 
 use super::Failure;
 use crate::{
@@ -12,20 +12,20 @@ const NO_ROW: Page = Page {
     is_shown: false,
 };
 
-/// Makes sure that a condition on a table, which is given as SQL, is one, and does not close the parenthesis in which
-/// it will stand: what makes sense between brackets as well closes neither. It is one of the caller's own texts, so
-/// that it also has to pass what guards these.
+/// Makes sure that a condition on a table, which is given as SQL, is one and does not close the parenthesis that it
+/// will be put into: what is valid between brackets as well closes neither. It runs as one of the caller's own texts,
+/// so that it also has to pass what guards these.
 ///
 /// # Errors
 ///
-/// Whatever PostgreSQL says of it, in places of the condition and not of the query around it.
+/// Whatever PostgreSQL says about it, with positions in the condition and not in the query around it.
 pub(super) async fn keep_in_place(
     reader: &Reader,
     agent: &Agent,
     table: &str,
     condition: &str,
 ) -> Result<(), Failure> {
-    // The first item gives the others their type.
+    // The first element gives the others their type.
     let part = Part {
         before: "SELECT ARRAY[NULL::boolean,\n",
         text: condition,
@@ -35,7 +35,7 @@ pub(super) async fn keep_in_place(
     asked.map(|_| ()).map_err(|error| failure(error, &part))
 }
 
-/// Says why a query of ours failed, in places of the part that is the caller's.
+/// Returns why one of our queries failed, with positions in the part that is the caller's.
 pub(super) fn failure(error: ReadError, part: &Part<'_>) -> Failure {
     if error.is_of_postgresql() {
         Failure::Quoted(error.explain_in(part))

@@ -33,7 +33,7 @@ const ONE_ROW: Page = Page {
     is_shown: false,
 };
 
-/// The tables among some that neither `ANALYZE` nor `VACUUM` has seen.
+/// Finds the tables among some that neither `ANALYZE` nor `VACUUM` has processed.
 const UNMEASURED: &str = "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) \
      FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) read(schema, name) \
      JOIN pg_catalog.pg_namespace n ON n.nspname = read.schema \
@@ -92,13 +92,13 @@ impl Request {
         })
     }
 
-    /// Writes what stands before the condition in a query that begins so.
+    /// Writes what comes before the condition in a query that begins with `beginning`.
     fn before(&self, beginning: &str) -> String {
         let filter = self.condition.as_ref().map_or("", |_| " WHERE (\n");
         format!("{beginning} FROM {}{filter}", self.table)
     }
 
-    /// The condition in its query.
+    /// Returns the condition in its query.
     fn part<'a>(&'a self, before: &'a str) -> Part<'a> {
         let text = self.condition.as_deref();
         Part {
@@ -166,7 +166,7 @@ impl CountRows {
         count.ok_or_else(|| Failure::told("PostgreSQL gave no count"))
     }
 
-    /// Gives the planner's guess, and the tables that it knows nothing of.
+    /// Returns the planner's guess, and the tables that it has no statistics of.
     async fn estimate(
         &self,
         agent: &Agent,

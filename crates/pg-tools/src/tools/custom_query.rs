@@ -1,4 +1,4 @@
-//! A custom tool: the operator's SQL, with what the model gives as its parameters.
+//! A custom tool: the operator's SQL, with the model's values as its parameters.
 
 use std::{error::Error, sync::Arc};
 
@@ -24,7 +24,7 @@ pub(crate) struct CustomQuery {
     tool: CustomTool,
     described: Described,
     input_schema: String,
-    /// A query's text inside ours.
+    /// The tool's query inside ours.
     wrapped: String,
     reader: Arc<Reader>,
     writer: Arc<Writer>,
@@ -129,7 +129,7 @@ impl CustomQuery {
             .write(agent, &self.described.sql, &parameters, most_rows)
             .await;
         let written = written.map_err(|error| match error {
-            // It is the operator who gave the tool its number.
+            // The operator has given the tool its limit.
             ReadError::TooManyRows(_) => Failure::told(format!(
                 "{error}; give arguments that fit fewer, or have the operator raise max_rows of the tool"
             )),
@@ -211,8 +211,8 @@ fn input_schema(tool: &CustomTool) -> Value {
     })
 }
 
-/// Writes a whole number, also `2.0`, as PostgreSQL reads it. One that may not be what the client wrote is none: what is
-/// larger than 64 bits was rounded when it was read.
+/// Writes a whole number, also `2.0`, as PostgreSQL reads it. `None` if it may not be what the client wrote: a number
+/// of more than 64 bits was rounded when it was parsed.
 fn whole(number: &Number) -> Option<String> {
     if !number.is_f64() {
         return Some(number.to_string());
@@ -223,7 +223,8 @@ fn whole(number: &Number) -> Option<String> {
 
 const TOO_LONG: &str = "a number of too many digits, which would be rounded";
 
-/// Whether a value is a whole number that may not be what the client wrote. Which type it is wanted as is not known here.
+/// Returns whether a value is, or contains, a whole number that may not be what the client wrote. The type that
+/// PostgreSQL wants is not known here.
 fn is_rounded(value: &Value) -> bool {
     match value {
         Value::Number(number) => whole(number).is_none(),
@@ -249,13 +250,13 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// Writes `2.0` as the whole number that it is to JSON, which types of whole numbers take as well.
+/// Writes `2.0` as the whole number that it is in JSON, which integer types accept as well.
 fn exact(number: &Number) -> Option<String> {
     let is_whole = number.as_f64()?.fract() == 0.0;
     whole(number).filter(|_| is_whole)
 }
 
-/// A value that PostgreSQL reads as whatever type it is wanted as.
+/// A value that PostgreSQL reads as whatever type it wants.
 #[derive(Debug)]
 struct TextValue(Option<String>);
 

@@ -107,7 +107,7 @@ impl ExecuteExplain {
     }
 }
 
-/// What `VERBOSE` adds to each node of a plan and nobody asked for: it is the schemas of tables that are wanted.
+/// What `VERBOSE` adds to each node of a plan and nobody needs: it is used for the schemas of tables.
 const UNASKED: [&str; 2] = ["Output", "Workers"];
 
 fn leave_out(plan: &mut Value) {
@@ -121,7 +121,7 @@ fn leave_out(plan: &mut Value) {
     }
 }
 
-/// Cuts what is long in a plan: a constant that the planner has computed may be of any size.
+/// Shortens long texts in a plan: a constant that the planner has computed may be of any size.
 fn shorten(plan: &mut Value) {
     match plan {
         Value::String(text) if text.len() > LONGEST_TEXT => {
@@ -134,7 +134,7 @@ fn shorten(plan: &mut Value) {
     }
 }
 
-/// Cuts a text to so many bytes; says whether it was longer.
+/// Cuts a text to at most `most_bytes`; returns whether it was longer.
 fn cut(text: &mut String, most_bytes: usize) -> bool {
     let is_longer = text.len() > most_bytes;
     text.truncate(text.floor_char_boundary(most_bytes));

@@ -1,4 +1,4 @@
-//! `execute_write`: one statement that changes rows, for whoever may.
+//! `execute_write`: one statement that changes rows, for agents that may.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::{
 
 const USUAL_ROWS: u64 = 100;
 
-/// What a change is told as.
+/// The JSON schema of a change's result.
 pub(super) const OUTPUT_SCHEMA: &str = r#"{"type":"object","properties":{"affected_rows":{"type":"integer"},"besides":{"type":"integer","description":"Rows changed as well by foreign keys, triggers or moves between partitions, if any"},"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"Not all returned rows are shown"}},"required":["affected_rows"]}"#;
 
 const DEFINITION: Definition<'_> = Definition {
@@ -65,7 +65,7 @@ impl ExecuteWrite {
     }
 }
 
-/// Tells what was changed.
+/// Returns the result that says what was changed.
 pub(super) fn found(written: &Written) -> Found {
     let Written {
         affected, besides, ..

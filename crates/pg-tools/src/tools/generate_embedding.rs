@@ -1,4 +1,4 @@
-//! `generate_embedding`: a text as a vector, by the configured model.
+//! `generate_embedding`: a text as a vector, made by the configured model.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ const DEFINITION: Definition<'_> = Definition {
     offer: Offer::OptIn,
 };
 
-/// The longest text that is taken, in bytes; models take less.
+/// The longest text that is accepted, in bytes; models accept less.
 const LONGEST: usize = 256 * 1024;
 
 /// The tool.

@@ -22,19 +22,19 @@ const DEFINITION: Definition<'_> = Definition {
 
 pub(super) const TABLES: &str = include_str!("get_schema_info/tables.sql");
 
-/// With more tables than these and nothing to choose among them, their parts are left out.
+/// If there are more tables than this and the call does not choose among them, their parts are left out.
 const MOST_WITH_PARTS: i64 = 10;
 
-/// Past about these columns, the parts of further tables are left out.
+/// Beyond about this many columns, the parts of further tables are left out.
 const MOST_COLUMNS: usize = 10_000;
 
-/// What a column takes in an answer, at a guess; the answer has a limit, too.
+/// What a column takes in an answer, as a guess; the answer has a limit, too.
 const BYTES_OF_A_COLUMN: usize = 100;
 
-/// Past these tables, further ones are only counted.
+/// Beyond this many tables, further ones are only counted.
 const MOST_TABLES: i64 = 1_000;
 
-/// Of how many schemas it is told how many relations they have: of those with the most.
+/// For how many schemas the number of relations is given: those with the most.
 const MOST_SCHEMAS: i64 = 50;
 
 /// How many of the tables that inherit from one are named.
@@ -53,7 +53,7 @@ impl Tool for GetSchemaInfo {
     }
 }
 
-/// Gives the structured form of one relation; `None` when the role may not read any of that name.
+/// Returns the structured form of one relation; `None` if the role may not read any of that name.
 pub(crate) async fn schema_of(
     reader: &Arc<Reader>,
     agent: &Agent,
@@ -123,7 +123,7 @@ impl GetSchemaInfo {
         })
     }
 
-    /// Says that nothing fits, with what was probably meant.
+    /// Returns the failure that nothing fits, with what was probably meant.
     async fn nothing(&self, agent: &Agent, request: &Request) -> Failure {
         if !request.chooses() {
             return Failure::told("there is no table that this token may read");
@@ -171,9 +171,9 @@ impl GetSchemaInfo {
 /// The relations that fit.
 struct Listing {
     tables: Vec<Value>,
-    /// How many there are, with those that are not listed.
+    /// How many there are, including those that are not listed.
     total: i64,
-    /// The schemas that they are in, and how many are in each.
+    /// The schemas that they are in, with the number in each.
     schemas: Vec<(String, i64)>,
 }
 
@@ -192,7 +192,7 @@ impl Listing {
         })
     }
 
-    /// Leaves out parts, and then relations, past so many bytes of text; one is named in any case.
+    /// Leaves out parts, and then relations, beyond `most_bytes` of text; one is named in any case.
     fn fit(&mut self, most_bytes: usize, compact: bool) {
         let mut left = most_bytes;
         let mut fits = |table: &Value| {
@@ -212,12 +212,12 @@ impl Listing {
             .truncate(last.map_or(usize::MAX, |count| count.max(1)));
     }
 
-    /// How many are not listed.
+    /// Returns how many are not listed.
     fn unlisted(&self) -> i64 {
         self.total - self.tables.len() as i64
     }
 
-    /// Says whether some relation is left out, or its columns are.
+    /// Returns whether a relation is left out, or the columns of one.
     fn is_summary(&self) -> bool {
         self.unlisted() > 0 || self.tables.iter().any(|table| !has_parts(table))
     }
@@ -242,16 +242,16 @@ fn leave_parts_out(table: &mut Value) {
     }
 }
 
-/// A column as the catalogue query writes it: number, name, type, whether it is not null, expression, what the
-/// expression or the identity is, and of its type the labels, the domains and the fields as JSON.
+/// A column as the catalogue query returns it: number, name, type, whether it is not null, expression, what the
+/// expression or the identity is, and the labels, the domains and the fields of its type as JSON.
 type Column = [Option<String>; 9];
 
-/// Reads a part that the catalogue query writes as JSON.
+/// Parses a part that the catalogue query returns as JSON.
 fn read(text: Option<impl AsRef<str>>) -> Option<Value> {
     serde_json::from_str(text?.as_ref()).ok()
 }
 
-/// Makes the structured form of one relation.
+/// Builds the structured form of one relation.
 fn table(row: &Row) -> Result<Value, Error> {
     let parts = |column: &str| row.try_get::<_, Option<&str>>(column);
     let comments: BTreeMap<i16, String> = parts("comments")?
@@ -329,7 +329,7 @@ fn column(column: Column, comment: Option<&String>) -> Value {
     })
 }
 
-/// Leaves out what is not there.
+/// Removes the fields that are null.
 fn tidy(value: &mut Value) {
     match value {
         Value::Object(map) => {

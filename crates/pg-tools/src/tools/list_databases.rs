@@ -69,11 +69,11 @@ impl ListDatabases {
     }
 }
 
-/// A database as an agent finds it.
+/// The state of a database for an agent.
 struct State {
     name: String,
     current: bool,
-    /// PostgreSQL's version; `None` when it cannot be reached.
+    /// PostgreSQL's version; `None` if it cannot be reached.
     version: Option<String>,
 }
 

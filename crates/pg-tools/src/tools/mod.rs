@@ -1,4 +1,4 @@
-//! What every tool is, in the toolbox's own terms, and which there are.
+//! The tools, and what they have in common.
 
 mod advise_indexes;
 mod all_stats;
@@ -50,7 +50,7 @@ pub use query_database::Paging;
 pub use sessions::session_of;
 pub(crate) use sessions::{OPEN_SESSION, taking_session};
 
-/// Every tool, in the order in which clients see them.
+/// Returns every tool, in the order in which clients see them.
 pub(crate) fn catalogue(means: &Means) -> Vec<Arc<dyn Tool>> {
     let reader = &means.reader;
     vec![
@@ -121,26 +121,26 @@ impl Means {
     }
 }
 
-/// A tool: what it says of itself, and what it does.
+/// A tool: how it is described to clients, and what it does.
 pub(crate) trait Tool: Send + Sync {
-    /// What clients are told.
+    /// Returns what clients are told about the tool.
     fn definition(&self) -> Definition<'_>;
 
-    /// Says whether an agent can have any use of it.
+    /// Returns whether the tool is of any use to an agent.
     fn is_for(&self, _agent: &Agent) -> bool {
         true
     }
 
-    /// The tool of the program's own that this one stands for, if it does.
+    /// Returns the program's own tool that this one stands for, if it does.
     fn own(&self) -> Option<&Arc<dyn OwnTool>> {
         None
     }
 
-    /// Does it. Dropping the future cancels what runs in PostgreSQL.
+    /// Runs the tool. Dropping the future cancels what runs in PostgreSQL.
     fn call<'a>(&'a self, call: Call<'a>) -> Answer<'a>;
 }
 
-/// What clients are told of a tool. The schemas are JSON without references, sent verbatim.
+/// What clients are told about a tool. The schemas are JSON without references, sent verbatim.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Definition<'a> {
     pub(crate) name: &'a str,
@@ -161,31 +161,30 @@ pub(crate) enum Effect {
     Asks,
     /// Changes what is in the database.
     Writes,
-    /// Changes nothing, but keeps a connection for who may write.
+    /// Changes nothing, but keeps a connection for an agent that may write.
     Keeps,
 }
 
-/// When a tool is there.
+/// When a tool is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Offer {
     /// Always.
     Usual,
-    /// When the operator has switched it on.
+    /// If the operator has switched it on.
     OptIn,
 }
 
 /// One call of a tool.
 pub(crate) struct Call<'a> {
-    /// Who calls.
+    /// The agent that calls.
     pub(crate) agent: &'a Agent,
-    /// What it gave.
     pub(crate) arguments: Arguments,
     /// The program that the agent calls from.
     pub(crate) client: &'a dyn Client,
 }
 
 impl Call<'_> {
-    /// Reads the argument `database`: the agent on the database that the call is about.
+    /// Reads the argument `database`; returns the agent on the database that the call is about.
     pub(crate) fn on_database(&mut self) -> Result<Agent, Failure> {
         let Some(name) = self.arguments.optional_text("database")? else {
             return Ok(self.agent.clone());
@@ -201,34 +200,34 @@ impl Call<'_> {
     }
 }
 
-/// What a tool's call gives, when it is ready.
+/// The future of a tool's call.
 pub(crate) type Answer<'a> = Pin<Box<dyn Future<Output = Result<Found, Failure>> + Send + 'a>>;
 
-/// What a call found.
+/// The result of a call.
 #[derive(Debug)]
 pub(crate) struct Found {
     /// For the model to read.
     pub(crate) texts: Vec<Text>,
-    /// For programs, by the tool's output schema.
+    /// For programs, in the form of the tool's output schema.
     pub(crate) structured: Json,
 }
 
 /// A text for the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Text {
-    /// Ours.
+    /// Our own words.
     Said(String),
-    /// Of the database, or with parts of it: whoever wrote it must not instruct the model.
+    /// Data of the database, or a text with parts of it: whoever wrote that must not instruct the model.
     Data(JsonText),
 }
 
 impl Found {
-    /// Begins with what programs read.
+    /// Starts a result with what programs read.
     pub(crate) fn new(structured: &serde_json::Value) -> Self {
         Self::raw(structured.into())
     }
 
-    /// Begins with what programs read, written already.
+    /// Starts a result with what programs read, already written as JSON.
     pub(crate) fn raw(structured: Json) -> Self {
         Found {
             texts: Vec::new(),
@@ -236,7 +235,7 @@ impl Found {
         }
     }
 
-    /// The size of all of it.
+    /// Returns the size of all of it, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let texts = self.texts.iter().map(|text| match text {
             Text::Said(text) => text.len(),
@@ -245,32 +244,32 @@ impl Found {
         texts.sum::<usize>() + self.structured.as_str().len()
     }
 
-    /// Adds what the database holds.
+    /// Adds data of the database for the model.
     pub(crate) fn data(mut self, text: impl Into<JsonText>) -> Self {
         self.texts.push(Text::Data(text.into()));
         self
     }
 
-    /// Adds words of ours.
+    /// Adds our own words for the model.
     pub(crate) fn said(mut self, text: impl Into<String>) -> Self {
         self.texts.push(Text::Said(text.into()));
         self
     }
 }
 
-/// Why a call came to nothing.
+/// Why a call failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// As the model reads it, with what to do about it.
+    /// In our own words, with what to do about it.
     Told(String),
-    /// As PostgreSQL says it, which may quote what the database holds.
+    /// In the words of PostgreSQL or a model's server, which may quote what the database holds.
     Quoted(String),
-    /// The client was asked something, and the tool is run again with the answer.
+    /// The client was asked something; the tool is run again with the answer.
     Unanswered,
 }
 
 impl Failure {
-    /// Says what is wrong, to follow "ERROR: ".
+    /// Returns the failure with a message that says what is wrong, after "ERROR: ".
     pub(crate) fn told(message: impl std::fmt::Display) -> Self {
         Failure::Told(format!("ERROR: {message}"))
     }
@@ -303,13 +302,13 @@ impl From<String> for Failure {
     }
 }
 
-/// Passes on why a model gave nothing, which may quote its server; the log gets the whole story.
+/// Returns the failure for a model's error, which may quote the model's server; the whole error is logged.
 pub(crate) fn quoted(error: model_client::ModelError) -> Failure {
     tracing::warn!(?error, "a model gave nothing");
     Failure::Quoted(format!("ERROR: {error}"))
 }
 
-/// Keeps the first items that have so many bytes together; gives how many were left out.
+/// Keeps the first items, up to `most_bytes` in all; returns how many were left out.
 pub(crate) fn keep_first<T>(
     items: &mut Vec<T>,
     most_bytes: usize,

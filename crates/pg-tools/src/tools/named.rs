@@ -7,14 +7,14 @@ use crate::{
     read_only::{ReadError, Reader},
 };
 
-/// A table's name, with the schema where one was given.
+/// A table's name, with the schema if one was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Named {
     pub(crate) schema: Option<String>,
     pub(crate) table: String,
 }
 
-/// The first of some names that there is a relation of.
+/// Finds the first of some names that is the name of a relation.
 const FIRST: &str = "SELECT read.place FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) \
        WITH ORDINALITY read(schema, name, place) \
      WHERE EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -23,8 +23,8 @@ const FIRST: &str = "SELECT read.place FROM ROWS FROM (pg_catalog.unnest($1::tex
      ORDER BY read.place LIMIT 1";
 
 impl Named {
-    /// What a text may mean, the likeliest first: names as SQL writes them, a schema before the first dot, and one
-    /// name with all that is in it. Outside of quotes, capital letters are what they are.
+    /// Returns what a text may mean, the likeliest first: names as SQL writes them, a schema before the first point,
+    /// and a single name with all that is in it. Unlike in SQL, capital letters outside of quotes are kept.
     pub(crate) fn readings(given: &str) -> Vec<Self> {
         let named = |schema: Option<&str>, table: &str| Named {
             schema: schema.map(str::to_owned),
@@ -45,7 +45,7 @@ impl Named {
         readings
     }
 
-    /// Finds out which of the readings is a relation's name; the first, if none is. Of most names there is but one.
+    /// Finds out which of the readings is a relation's name; the first, if none is. Most names have only one reading.
     pub(crate) async fn find(
         reader: &Reader,
         agent: &Agent,
@@ -72,7 +72,8 @@ impl Named {
     }
 }
 
-/// Reads `a.b`, `"A"."b"` and the like as SQL does, but for capital letters; `None` where it is no such name.
+/// Splits `a.b`, `"A"."b"` and the like as SQL does, except that capital letters are kept; `None` if it is no such
+/// name.
 fn parts(given: &str) -> Option<Vec<String>> {
     let mut parts = Vec::new();
     let mut rest = given;
@@ -95,7 +96,7 @@ fn parts(given: &str) -> Option<Vec<String>> {
     }
 }
 
-/// Reads to the quote that ends a name, of which two are one of the name.
+/// Reads up to the quote that ends a name, in which a doubled quote is one quote.
 fn in_quotes(text: &str) -> Option<(String, &str)> {
     let mut name = String::new();
     let mut rest = text;

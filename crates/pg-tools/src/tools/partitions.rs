@@ -1,5 +1,5 @@
-//! Partitions in a plan: what helps a query on a partitioned table is an index of that table, and not one of each
-//! partition, which saves the less the more of them there are.
+//! Partitions in a plan. What helps a query on a partitioned table is an index on that table, and not one on a
+//! partition, which saves less the more partitions there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,11 +12,12 @@ use crate::{
     read_only::{ReadError, Reader},
 };
 
-/// A table, behind its schema.
+/// A table, as its schema and name.
 type Named = (String, String);
 
-/// The partitions of which a plan ($1 schemas, $2 names) reads several, each with the table that it is of, if the
-/// agent's list of schemas lets it see that. A single one was named itself, or is all that the query needs.
+/// Finds the partitions in a plan ($1 schemas, $2 names) of tables of which it reads several, each with its table, if
+/// the agent's list of schemas lets it see that table. A single partition was named itself, or is all that the query
+/// needs.
 const WHOLES: &str = "SELECT w.* FROM ( \
        SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, o.nspname::pg_catalog.text, r.relname::pg_catalog.text, \
               pg_catalog.count(*) OVER (PARTITION BY r.oid) AS parts \
@@ -29,7 +30,7 @@ const WHOLES: &str = "SELECT w.* FROM ( \
      WHERE w.parts > 1 \
        AND COALESCE(w.whole_schema = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true)";
 
-/// The partitioned tables of which a plan reads several partitions.
+/// The partitioned tables of which a plan reads several partitions, by partition.
 #[derive(Default)]
 pub(super) struct Wholes(BTreeMap<Named, Named>);
 
@@ -54,12 +55,12 @@ impl Wholes {
         wholes.map(Wholes).map_err(|_| ReadError::Unreadable)
     }
 
-    /// Gives the partitioned tables.
+    /// Returns the partitioned tables.
     pub(super) fn tables(&self) -> impl Iterator<Item = &Named> {
         self.0.values()
     }
 
-    /// Gives the table that a partition is of, if several of that table's are read.
+    /// Returns the table that a partition belongs to, if several partitions of that table are read.
     pub(super) fn of_partition(&self, schema: &str, table: &str) -> Option<&Named> {
         self.0.get(&(schema.to_owned(), table.to_owned()))
     }
@@ -70,7 +71,7 @@ fn part_and_whole(row: &Row) -> Result<(Named, Named), Error> {
     Ok((part, (row.try_get(2)?, row.try_get(3)?)))
 }
 
-/// Gives the alias that a partitioned table has where its partitions are joined or sorted: theirs, but for a number.
+/// Returns the alias that a partitioned table has where its partitions are joined or sorted: theirs without the number.
 pub(super) fn alias_of_whole(alias: &str) -> Option<&str> {
     let (whole, number) = alias.rsplit_once('_')?;
     let is_number = number.bytes().all(|byte| byte.is_ascii_digit());

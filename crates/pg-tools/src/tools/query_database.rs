@@ -24,10 +24,10 @@ const MOST_ROWS: u64 = 1_000;
 const USUAL_ROWS: u64 = 100;
 const LARGEST_OFFSET: u64 = i64::MAX as u64;
 
-/// How many rows are read ahead for whoever asks for a second page; their bytes have a limit, too.
+/// How many rows are read ahead once a second page is requested; their bytes are limited, too.
 const ROWS_AHEAD: u32 = 10_000;
 
-/// What the rows of a query are.
+/// The JSON schema of a query's result.
 pub(super) const OUTPUT_SCHEMA: &str = r#"{"type":"object","properties":{"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"There are more rows than these"},"next_cursor":{"type":"string"},"sql":{"type":"string","description":"What a question was run as"}},"required":["columns","rows","row_count","truncated"]}"#;
 
 const DEFINITION: Definition<'_> = Definition {
@@ -146,7 +146,7 @@ impl QueryDatabase {
             Some(cursor) => Box::pin(self.go_on(agent, &request, cursor)).await?,
         };
         if request.cursor.is_none() {
-            // What is held is of an older run than this first page, whatever the last row of that says.
+            // Rows that are held come from an older run than this first page, whatever its last row says.
             self.held
                 .forget(agent.name(), &agent.scope(), &request.query);
         }
@@ -192,17 +192,16 @@ impl QueryDatabase {
         self.reader.query(agent, &request.query, request.page).await
     }
 
-    /// Gives the page after a cursor, and whether it follows the one before for sure.
+    /// Returns the page after a cursor, and whether it is certain to follow the one before.
     ///
-    /// Whoever asks for a second page is likely to ask for a third, so that the query is run once for
-    /// many pages.
+    /// An agent that asks for a second page is likely to ask for a third, so that the query is run once for many pages.
     async fn go_on(
         &self,
         agent: &Agent,
         request: &Request,
         Cursor { place, .. }: &Cursor,
     ) -> Result<(Rows, bool), Failure> {
-        // Asked before the rows are: what is kept is never of an older one.
+        // Read before the rows are, so that rows are never kept as those of a newer generation than theirs.
         let generation = agent.session().generation(agent.database());
         let key = Key {
             policy: agent.policy().clone(),
@@ -257,9 +256,9 @@ fn note(rows: &Rows, more: impl FnOnce(Cut) -> String) -> Option<String> {
     }
 }
 
-/// What bounds a page.
+/// The limits of a page.
 struct Bounds {
-    /// The token may have fewer rows at once than were asked for.
+    /// Whether the token may have fewer rows at once than were requested.
     is_of_token: bool,
     bytes: usize,
 }

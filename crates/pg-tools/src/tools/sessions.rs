@@ -1,8 +1,7 @@
-//! `open_session` and `close_session`: calls that find what those before them have left.
+//! `open_session` and `close_session`: calls that find what earlier calls have left on their connection.
 //!
-//! A session of an older revision of the protocol is one by itself, once something is left in it. For
-//! other calls there is a name that nobody can guess, which means something to the token alone that it
-//! was given to.
+//! A session of an older revision of the protocol is such a session by itself, once something is left in it. For other
+//! calls there is a name that nobody can guess, and that is valid only for the token that it was given to.
 
 use std::{fmt::Write, sync::Arc};
 
@@ -26,7 +25,7 @@ const IN_SESSION: &[&str] = &[
     "execute_explain",
 ];
 
-/// What such a tool takes beside the rest.
+/// What such a tool takes in addition.
 const ARGUMENT: &str = r#","session":{"type":"string","description":"Given by open_session"}"#;
 
 const OPEN: Definition<'_> = Definition {
@@ -49,7 +48,7 @@ const CLOSE: Definition<'_> = Definition {
     offer: Offer::OptIn,
 };
 
-/// The tool that begins one.
+/// The tool that opens a session.
 pub(crate) struct OpenSession;
 
 impl Tool for OpenSession {
@@ -81,7 +80,7 @@ async fn open(mut call: Call<'_>) -> Result<Found, Failure> {
     )))
 }
 
-/// The tool that ends one.
+/// The tool that closes a session.
 pub(crate) struct CloseSession;
 
 impl Tool for CloseSession {
@@ -105,12 +104,12 @@ fn close(mut call: Call<'_>) -> Result<Found, Failure> {
 }
 
 impl Call<'_> {
-    /// Reads the arguments `database` and `session`: the agent on the connection that the call is to run
-    /// on, which may be an ordinary one.
+    /// Reads the arguments `database` and `session`; returns the agent on the connection that the call is to run on,
+    /// which may be an ordinary one.
     pub(crate) fn in_session(&mut self) -> Result<Agent, Failure> {
         let Some(name) = self.arguments.optional_text("session")? else {
             let agent = self.on_database()?;
-            // Also to who may not write any more: names mean other tables now.
+            // Also for an agent that may not write any more: names mean other tables now.
             if self.client.let_go(&has_lost_its_session) {
                 return Err(ReadError::from(LeaseError::Lost(Loss::Ended)).into());
             }
@@ -139,12 +138,12 @@ impl Call<'_> {
     }
 }
 
-/// Says whether a value that is held ties a line that has ended with the token's session.
+/// Returns whether a held value ties a line that has ended to the token's session.
 fn has_lost_its_session(held: &Held) -> bool {
     held.downcast_ref::<Tie>().is_some_and(Tie::is_over)
 }
 
-/// The line of a session that was opened by its name.
+/// Returns the line of a session that was opened by name.
 fn given(name: &str) -> Line {
     Line {
         name: format!("given {name}").into(),
@@ -153,7 +152,7 @@ fn given(name: &str) -> Line {
     }
 }
 
-/// The line of a session of the protocol's.
+/// Returns the line of a session of the protocol.
 fn of_conversation(conversation: &Conversation) -> Line {
     Line {
         name: format!("protocol's {}", conversation.id).into(),
@@ -162,13 +161,13 @@ fn of_conversation(conversation: &Conversation) -> Line {
     }
 }
 
-/// The session that a line is of: as [`Account::session`](crate::Account::session) has it.
+/// Returns the session that a line belongs to, as in [`Account::session`](crate::Account::session).
 #[must_use]
 pub fn session_of(line: &str) -> &str {
     line.split_once(' ').map_or(line, |(_, session)| session)
 }
 
-/// Makes a name of 128 random bits.
+/// Returns a name of 128 random bits.
 fn random_name() -> String {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).expect("the operating system has random bytes");
@@ -179,7 +178,7 @@ fn random_name() -> String {
     name
 }
 
-/// Gives a tool that runs in sessions the argument for it; others stay as they are.
+/// Adds the argument `session` to a tool that runs in sessions; other tools stay as they are.
 pub(crate) fn taking_session(tool: Arc<dyn Tool>) -> Arc<dyn Tool> {
     let definition = tool.definition();
     let schema = definition.input_schema.split_once("},\"required\"");

@@ -40,16 +40,16 @@ const DEFINITION: Definition<'_> = Definition {
     offer: Offer::Usual,
 };
 
-/// Characters of a value in a summary.
+/// The most characters of a value in a summary.
 const SUMMARY_LENGTH: usize = 200;
 
-/// What a token of the answer takes at most, in each of its two forms.
+/// The most bytes that a token of the answer takes, in each of its two forms.
 const BYTES_OF_A_TOKEN: usize = 4;
 
 /// The tool.
 pub(crate) struct SimilaritySearch {
     pub(crate) reader: Arc<Reader>,
-    /// Makes vectors of texts, where the operator has configured a model.
+    /// Makes vectors of texts, if the operator has configured a model.
     pub(crate) embedder: Option<Arc<Embedder>>,
 }
 
@@ -75,7 +75,7 @@ struct Request {
     text: Option<String>,
     vector: Option<Vector>,
     count: u32,
-    /// Whether more rows were asked for than the agent may have.
+    /// Whether more rows were requested than the agent may have.
     is_narrowed: bool,
     columns: Option<Vec<String>>,
     filter: Option<String>,
@@ -120,7 +120,7 @@ impl Request {
         Ok(request)
     }
 
-    /// Asks for no more than the agent may have.
+    /// Reduces the request to what the agent may have.
     fn narrow(&mut self, agent: &Agent, limits: QueryLimits) {
         let most = u32::try_from(agent.most_rows(self.count.into())).unwrap_or(self.count);
         self.is_narrowed = most < self.count;
@@ -197,7 +197,7 @@ impl SimilaritySearch {
             .ok_or_else(|| Failure::told("the model gave no vector"))
     }
 
-    /// Searches, and asks for the plan by which that went.
+    /// Searches, and asks PostgreSQL for the plan of the search; returns the rows and the index that it uses.
     async fn look(
         &self,
         agent: &Agent,
@@ -232,7 +232,7 @@ impl SimilaritySearch {
     }
 }
 
-/// Adds what to do about rows whose vectors have other dimensions.
+/// Returns the failure of a search; if vectors of other dimensions are the cause, it says what to do.
 fn of_search(error: ReadError, search: &Search<'_>) -> Failure {
     let Column {
         type_name,
@@ -253,7 +253,7 @@ fn of_search(error: ReadError, search: &Search<'_>) -> Failure {
     }
 }
 
-/// Characters of a value, so that an exchange stays far below what it may have.
+/// Returns how many characters of a value are read, so that an exchange stays far below its limit.
 fn value_length(request: &Request, limits: QueryLimits, pool: u32, columns: usize) -> usize {
     let cells = 2 * usize::try_from(pool).unwrap_or(150) * columns.max(1);
     let most = (limits.result_bytes / cells).max(16);
@@ -275,8 +275,7 @@ fn index_in(plan: &[&str]) -> Option<String> {
         .next()
 }
 
-/// Chooses the vector column: one that is named, else the first that fits, an indexed one before
-/// others.
+/// Chooses the vector column: one that was named, else the first that fits, with indexed ones before others.
 fn column<'a>(table: &'a Table, request: &Request, vector: &Vector) -> Result<&'a Column, Failure> {
     let named = |column: &&Column| {
         let names = request.columns.iter().flatten();
@@ -326,7 +325,7 @@ fn column<'a>(table: &'a Table, request: &Request, vector: &Vector) -> Result<&'
     })
 }
 
-/// Takes the metric that was asked for, else that of an index, and the index that serves it.
+/// Returns the metric that was requested, else that of an index, and the index that serves it.
 fn metric_and_index<'a>(
     table: &'a Table,
     column: &Column,
@@ -343,7 +342,7 @@ fn metric_and_index<'a>(
     }
 }
 
-/// Chooses what is shown of a row.
+/// Chooses the columns that are shown.
 fn shown<'a>(table: &'a Table, request: &Request) -> Result<Vec<&'a Column>, Failure> {
     if request.format == "ids_only" {
         let keys: Vec<_> = table.columns.iter().filter(|column| column.key).collect();
@@ -359,7 +358,7 @@ fn shown<'a>(table: &'a Table, request: &Request) -> Result<Vec<&'a Column>, Fai
     let Some(names) = &request.columns else {
         return Ok(all().collect());
     };
-    // Each name is looked up, and each column is a part of the statement.
+    // Each name is looked up, and each column is a part of the statement: there must not be too many.
     if names.len() > table.columns.len() {
         return Err(Failure::told(format!(
             "columns names {} columns; {} has {} that this token may read",
@@ -376,7 +375,7 @@ fn shown<'a>(table: &'a Table, request: &Request) -> Result<Vec<&'a Column>, Fai
             columns.push(column);
         }
     }
-    // Whoever named only the vector column wants to see the usual ones.
+    // A call that named only the vector column wants to see the usual ones.
     Ok(if columns.is_empty() {
         all().collect()
     } else {
@@ -394,7 +393,7 @@ fn candidate(row: &Row) -> Result<Candidate, ReadError> {
     })
 }
 
-/// Makes the answer; gives how many rows are in it, too.
+/// Builds the answer; returns it with the number of rows in it.
 fn answer(
     search: &Search<'_>,
     request: &Request,

@@ -22,11 +22,11 @@ const DEFINITION: Definition<'_> = Definition {
     offer: Offer::OptIn,
 };
 
-/// Where the extension is, if it is.
+/// Finds the schema of the extension, if it is installed.
 const INSTALLED: &str = "SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e \
      JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements'";
 
-/// What the statements are ordered by.
+/// What the statements can be ordered by, with the columns for it.
 const ORDERS: [(&str, &str); 6] = [
     ("total_time", "total_ms"),
     ("mean_time", "mean_ms"),
@@ -36,7 +36,7 @@ const ORDERS: [(&str, &str); 6] = [
     ("temp_blocks", "temp_blocks_written"),
 ];
 
-/// Statements that only frame others, ours among them, cost nothing and would fill every list.
+/// Statements that only frame others, ours included; they cost nothing and would fill every list.
 const CONTROL: &str = r"^\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|SET|RESET|SHOW|DISCARD|DEALLOCATE|CLOSE|SELECT greatest\(least\(free|SELECT pg_catalog\.(pg_advisory_unlock_all|current_setting|pg_backend_pid))\M";
 
 const MISSING: &str = "pg_stat_statements is not installed in this database, and without it PostgreSQL counts no statements. \
@@ -50,7 +50,7 @@ impl Tool for TopQueries {
         DEFINITION
     }
 
-    /// The statements are those of all schemas.
+    /// The statements are those of all schemas, so that an agent with a list of schemas may not see them.
     fn is_for(&self, agent: &Agent) -> bool {
         agent.schemas().is_none()
     }
@@ -75,7 +75,7 @@ impl TopQueries {
         let order = ORDERS.iter().find(|(name, _)| *name == order);
         let order = order.map_or("total_ms", |(_, column)| *column);
         let sql = statements(&schema, order);
-        // One more tells whether there are more.
+        // One more row tells whether there are more.
         let (most, least_calls) = (
             i64::try_from(limit + 1).unwrap_or(i64::MAX),
             i64::try_from(least_calls).unwrap_or(i64::MAX),
@@ -116,7 +116,7 @@ impl TopQueries {
     }
 }
 
-/// The extension can be created without its library having been loaded.
+/// The extension can be created although its library was not loaded.
 fn not_loaded(error: ReadError) -> Failure {
     match &error {
         ReadError::Database(db, _) if db.message().contains("shared_preload_libraries") => {
@@ -207,7 +207,7 @@ impl Query {
     }
 }
 
-/// Shows the statements, and what lets the role see those of others where it does not.
+/// Shows the statements, and what would let the role see those of others if it does not.
 fn found(queries: &[Query], missing: Option<&str>) -> Found {
     let mut text = String::new();
     for (index, query) in queries.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Tools on trial: any of them, switched on, for an agent of a real PostgreSQL.
+//! Tries any of the tools, switched on, for an agent of a real PostgreSQL.
 
 use private_postgres::Cluster;
 use serde_json::Value;
@@ -15,7 +15,7 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
-    /// The usual tools and one more, for a role.
+    /// Creates a trial of the tools that the settings switch on, for a role.
     pub(crate) fn new(cluster: &Cluster, role: &str, settings: Settings) -> Self {
         let (sessions, agent) = agent_of(cluster, role);
         Trial {
@@ -25,7 +25,7 @@ impl Trial {
         }
     }
 
-    /// One tool, for a role.
+    /// Creates a trial of one tool, for a role.
     pub(crate) fn of(cluster: &Cluster, role: &str, tool: Arc<dyn Tool>) -> Self {
         let (sessions, agent) = agent_of(cluster, role);
         Trial {
@@ -35,23 +35,23 @@ impl Trial {
         }
     }
 
-    /// The same, for an agent that may do what a policy says.
+    /// Returns the same trial, for an agent with this policy.
     pub(crate) fn with_policy(mut self, policy: Policy) -> Self {
         self.agent = self.agent.with_policy(policy);
         self
     }
 
-    /// The rows that the agent was given.
+    /// Returns how many rows the agent was given.
     pub(crate) fn rows_given(&self) -> u64 {
         self.agent.totals().rows
     }
 
-    /// Says whether the agent has a tool.
+    /// Returns whether the agent has a tool.
     pub(crate) fn finds(&self, tool: &str) -> bool {
         self.shelf.find(&self.agent, tool).is_some()
     }
 
-    /// Calls a tool; gives all it says as one text, and what programs read.
+    /// Calls a tool; returns all it says as one text, and what programs read.
     pub(crate) async fn call(&self, tool: &str, given: Value) -> Result<(String, Value), String> {
         let Value::Object(given) = given else {
             panic!("arguments are an object")
@@ -85,7 +85,7 @@ impl Trial {
     }
 }
 
-/// Holds a value against the part of JSON Schema that the tools' schemas use.
+/// Checks a value against the part of JSON Schema that the tools' schemas use.
 fn conforms(value: &Value, schema: &Value, place: &str) {
     let is_of = |name: &str| match name {
         "object" => value.is_object(),

@@ -1,6 +1,6 @@
 //! Indexes that may help a query, read from its plan.
 //!
-//! Whether an index helps is for PostgreSQL to say.
+//! Whether an index does help, PostgreSQL decides.
 
 use std::collections::BTreeMap;
 
@@ -14,29 +14,29 @@ use crate::{
     },
 };
 
-/// The longest index that is thought of, in columns.
+/// The most columns of an index that is considered.
 const MOST_COLUMNS: usize = 4;
 
-/// How many indexes are tried.
+/// How many candidates are tried.
 pub(super) const MOST_CANDIDATES: usize = 16;
 
-/// An index that does not exist.
+/// An index that might help.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Candidate {
     pub(super) schema: String,
     pub(super) table: String,
-    /// Whether the table is a partitioned one, for which PostgreSQL builds no index `CONCURRENTLY`.
+    /// Whether the table is partitioned; PostgreSQL cannot build an index on such a table `CONCURRENTLY`.
     pub(super) is_partitioned: bool,
     pub(super) columns: Vec<String>,
 }
 
 impl Candidate {
-    /// The statement that makes it.
+    /// Returns the statement that creates it.
     pub(super) fn statement(&self) -> String {
         self.written("")
     }
 
-    /// The statement that makes it while others write to the table, where there is one.
+    /// Returns the statement that creates it while others write to the table, if that is possible.
     pub(super) fn advised(&self) -> String {
         self.written(if self.is_partitioned {
             ""
@@ -50,7 +50,8 @@ impl Candidate {
     }
 }
 
-/// Writes the statement that makes an index of a table, behind its schema; `word` follows `INDEX`, and `using` the table.
+/// Writes the statement that creates an index on a table, given with its schema; `word` follows `INDEX`, and `using`
+/// follows the table.
 pub(super) fn create_index(
     word: &str,
     (schema, table): (&str, &str),
@@ -66,10 +67,10 @@ pub(super) fn create_index(
     )
 }
 
-/// Indexes that help together: one, or one for each side of an `OR`, none of which serves it alone.
+/// Indexes that help together: one, or one for each side of an `OR`, none of which helps alone.
 pub(super) type Together = Vec<Candidate>;
 
-/// How many indexes are thought of together at most.
+/// The most indexes that are considered together.
 pub(super) const MOST_TOGETHER: usize = 3;
 
 /// What a query does with the columns of one table.
@@ -82,13 +83,13 @@ struct Uses {
     equal: Vec<String>,
     /// Compared as smaller or larger.
     range: Vec<String>,
-    /// Sorted or grouped by, or looked through for the largest or smallest value.
+    /// Sorted or grouped by, or searched for the largest or smallest value.
     order: Vec<String>,
-    /// For each `OR` of which every side compares columns: what an index for each side begins with.
+    /// For each `OR` whose sides all compare columns: the first columns of an index for each side.
     sides: Vec<Vec<Vec<String>>>,
 }
 
-/// Where conditions and orders stand in a plan.
+/// The fields of a plan that hold conditions and orders.
 const CONDITIONS: [&str; 6] = [
     "Filter",
     "Index Cond",
@@ -99,8 +100,8 @@ const CONDITIONS: [&str; 6] = [
 ];
 const ORDERS: [&str; 2] = ["Sort Key", "Group Key"];
 
-/// Thinks of indexes: of those that are compared for equality together and then one that is not, of those for the
-/// sides of an `OR`, of the first followed by an order, and of single columns.
+/// Finds candidates: for each table the columns that are compared for equality followed by one of a range, the sides of
+/// each `OR`, the columns that are compared for equality followed by an order, and single columns.
 pub(super) fn of(plan: &Value, wholes: &Wholes) -> Vec<Together> {
     let mut tables = BTreeMap::new();
     find_tables(plan, wholes, &mut tables);
@@ -142,7 +143,7 @@ fn first(names: &[String]) -> &[String] {
     &names[..names.len().min(1)]
 }
 
-/// The columns of an index: some, and more of them that are not among those.
+/// Returns the columns of an index: some, followed by those of others that are not among them.
 fn followed_by(some: &[String], more: &[String]) -> Vec<String> {
     let more = more.iter().filter(|name| !some.contains(name));
     some.iter()
@@ -159,7 +160,7 @@ fn visit<'a>(node: &'a Value, see: &mut impl FnMut(&'a Value)) {
     }
 }
 
-/// Finds which table each alias stands for.
+/// Finds the table that each alias stands for.
 fn find_tables(plan: &Value, wholes: &Wholes, tables: &mut BTreeMap<String, Uses>) {
     visit(plan, &mut |node| {
         let text = |field: &str| node[field].as_str().map(str::to_owned);
@@ -197,7 +198,7 @@ fn find_uses(plan: &Value, tables: &mut BTreeMap<String, Uses>) {
     });
 }
 
-/// The columns, each behind its table's alias, by which a part of a plan sorts or groups rows.
+/// Returns the columns, each with its table's alias, by which a node sorts or groups rows.
 pub(super) fn order(node: &Value) -> Vec<[String; 2]> {
     let keys = |field: &&str| node[*field].as_array().into_iter().flatten();
     let orders = ORDERS.iter().map(keys);
@@ -206,8 +207,8 @@ pub(super) fn order(node: &Value) -> Vec<[String; 2]> {
         .collect()
 }
 
-/// The column, behind its table's alias, of which a part of a plan wants the largest or the smallest value, or both, and
-/// nothing else. These stand at the ends of an index.
+/// Returns the column, with its table's alias, of which a node wants the largest or the smallest value, or both, and
+/// nothing else. These are at the ends of an index.
 pub(super) fn extreme(node: &Value) -> Option<[String; 2]> {
     let is_of_all_rows = node["Node Type"] == "Aggregate" && node["Strategy"] == "Plain";
     let outputs = node["Output"].as_array().filter(|_| is_of_all_rows)?;
@@ -223,7 +224,7 @@ pub(super) fn extreme(node: &Value) -> Option<[String; 2]> {
 fn extreme_of(output: &str, node: &Value) -> Option<[String; 2]> {
     let tokens = tokens(output);
     let call = match &tokens[..] {
-        // What one of several workers has seen.
+        // The part that one of several workers has seen.
         [Token::Other("PARTIAL"), call @ ..] => call,
         call => call,
     };
@@ -241,7 +242,7 @@ fn extreme_of(output: &str, node: &Value) -> Option<[String; 2]> {
         [Token::Name(alias), Token::Other("."), Token::Name(column)] => {
             Some([alias.clone(), column.clone()])
         }
-        // Where a query reads one table, what a plan gives stands without its alias.
+        // If a query reads only one table, the output of a plan names columns without its alias.
         [Token::Name(column)] => {
             let alias = node.pointer("/Plans/0/Alias")?.as_str()?;
             Some([alias.to_owned(), column.clone()])
@@ -250,8 +251,8 @@ fn extreme_of(output: &str, node: &Value) -> Option<[String; 2]> {
     }
 }
 
-/// The columns, each behind its table's alias, by which rows are sorted as an index of plain columns has them, forwards
-/// or backwards: until one goes the other way, or has its NULLs at the other end.
+/// Returns the columns, each with its table's alias, by which rows are sorted as in an index of plain columns, read
+/// forwards or backwards: up to one with another direction, or with its NULLs at the other end.
 fn in_order<'a>(keys: impl Iterator<Item = &'a str>) -> Vec<[String; 2]> {
     let mut found = Vec::new();
     let mut is_backwards = None;
@@ -294,8 +295,8 @@ fn note(condition: &Condition, tables: &mut BTreeMap<String, Uses>) {
     }
 }
 
-/// Notes an `OR`, if each of its sides compares columns of the table. One whose sides compare one and the same
-/// column is as good as a list of values.
+/// Notes an `OR`, if each of its sides compares columns of the table. If all sides compare the same single column, it
+/// is as good as a list of values.
 fn note_sides(sides: &[Condition], alias: &str, uses: &mut Uses) {
     let of_sides: Vec<Side> = sides.iter().map(|side| Side::of(side, alias)).collect();
     let mut indexes: Vec<Vec<String>> = of_sides
@@ -334,7 +335,7 @@ impl Side {
     fn take(&mut self, condition: &Condition, alias: &str) {
         match condition {
             Condition::All(parts) => parts.iter().for_each(|part| self.take(part, alias)),
-            // An `OR` within a side has no part in its index.
+            // An `OR` within a side adds nothing to the side's index.
             Condition::Any(_) => {}
             Condition::Compares(columns) => {
                 let of_table =
@@ -391,7 +392,7 @@ mod tests {
                 "((o.c = 1) AND ((o.a = 5) OR (o.a = 6)))",
                 vec!["c,a", "c", "a"],
             ),
-            // One side that no index serves has all rows read.
+            // One side that no index serves makes PostgreSQL read all rows.
             ("((o.a = 5) OR (lower(o.b) = 'x'::text))", vec![]),
             ("((o.a = 5) OR (o.b ~~ '%x%'::text))", vec![]),
             ("((o.a = 5) OR ((o.b)::date = '2024-01-01'::date))", vec![]),

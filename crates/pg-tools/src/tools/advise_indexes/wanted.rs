@@ -1,4 +1,4 @@
-//! Indexes that the caller has thought of.
+//! Indexes that the caller suggested.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ pub(super) struct Wanted {
     using: Method,
 }
 
-/// The kinds of index that hypopg knows, of those that PostgreSQL brings.
+/// The kinds of index that hypopg supports, among those that come with PostgreSQL.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Method {
@@ -42,7 +42,7 @@ impl Method {
 }
 
 impl Wanted {
-    /// Takes those that are asked for, if any are.
+    /// Reads the indexes that are to be tried, if any.
     pub(super) fn read(arguments: &mut Arguments) -> Result<Vec<Self>, String> {
         let given = arguments
             .optional_value("indexes")
@@ -50,7 +50,7 @@ impl Wanted {
         serde_json::from_value(given).map_err(|wrong| format!("indexes: {wrong}"))
     }
 
-    /// Writes the statement that would make the index, if the query reads its table.
+    /// Writes the statement that would create the index, if the query reads its table.
     fn statement(&self, read: &BTreeSet<(String, String)>) -> Result<String, Failure> {
         let readings = Named::readings(&self.table);
         let is_it = |(schema, table): &&(String, String)| {
@@ -71,7 +71,7 @@ impl Wanted {
     }
 }
 
-/// Writes the statements that would make indexes of tables that a plan reads.
+/// Writes the statements that would create the indexes, whose tables the plan must read.
 pub(super) fn statements(
     wanted: &[Wanted],
     plan: &Value,
@@ -83,14 +83,14 @@ pub(super) fn statements(
     wanted.iter().map(|index| index.statement(&read)).collect()
 }
 
-/// Says that nothing can be tried.
+/// Returns the failure if nothing can be tried.
 pub(super) fn not_installed() -> Failure {
     Failure::told(
         "indexes can only be tried with the extension hypopg, which is not installed in this database: the operator runs CREATE EXTENSION hypopg",
     )
 }
 
-/// Says what the indexes come to, all together.
+/// Says what all the indexes together save.
 pub(super) fn found(statements: &[String], cost: f64, planned: &Planned) -> Found {
     let saved = (1_000.0 * (cost - planned.cost) / cost).round() / 10.0;
     let mut said = vec![format!(
@@ -118,7 +118,7 @@ pub(super) fn found(statements: &[String], cost: f64, planned: &Planned) -> Foun
     Found::new(&structured).said(said.join("\n"))
 }
 
-/// Writes the names of tables as SQL would have them.
+/// Writes the names of tables as in SQL.
 fn names(tables: &BTreeSet<(String, String)>) -> String {
     let names = tables
         .iter()

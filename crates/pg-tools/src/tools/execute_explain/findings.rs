@@ -17,16 +17,16 @@ pub(super) struct Finding {
     pub(super) next_step: String,
 }
 
-/// A guess that is wrong by less than this misleads no planner.
+/// A guess that is wrong by a smaller factor does not mislead the planner.
 const WRONG_FACTOR: f64 = 10.0;
 
-/// Fewer rows than these are read at once, whatever the plan.
+/// Fewer rows than these are read quickly, whatever the plan.
 const FEW_ROWS: f64 = 1_000.0;
 
-/// A filter that throws away more than this share of what was read asks for an index.
+/// A filter that discards more than this share of what was read calls for an index.
 const THROWN_AWAY: f64 = 0.9;
 
-/// Looks at every node; the findings come in the order of the plan, and those about partitioned tables at its end.
+/// Looks at every node; the findings come in the order of the plan, with those about partitioned tables at the end.
 pub(super) fn of(plan: &Plan<'_>, wholes: &Wholes) -> Vec<Finding> {
     let (mut findings, mut partitioned) = (Vec::new(), Partitioned::new());
     plan.root.visit(&mut |node| {
@@ -70,7 +70,7 @@ fn misestimate(node: &Node<'_>) -> Option<Finding> {
         input.visit(&mut |below| inputs.extend(Input::misjudged(below)));
     }
     let finding = format!("{kind} was planned for {guess:.0} rows and gave {actual:.0}");
-    // What a join is fed wrongly it also guesses wrongly.
+    // If the inputs of a join were guessed wrongly, so is the join.
     match inputs.into_iter().max_by_key(|input| input.is_told) {
         None => Some(Finding {
             finding: format!("{finding}, although its inputs were guessed well"),
@@ -101,7 +101,7 @@ impl Input {
                 format!("{} on {relation}", node.kind()),
                 Served::of_scan(node).estimate_step(&relation, &relation),
             ),
-            // A sort that a merge join goes back in counts rows twice.
+            // A sort in which a merge join goes back counts rows twice.
             None if !is_join(node) => return None,
             None => (node.kind().to_owned(), JOIN_STEP.to_owned()),
         };
@@ -117,19 +117,20 @@ fn is_join(node: &Node<'_>) -> bool {
     node.kind().contains("Join") || node.kind() == "Nested Loop"
 }
 
-/// Gives the planner's guess and what came, where they differ so much that it misleads.
+/// Returns the planner's guess and the actual number of rows, if they differ so much that it misleads.
 fn wrong_guess(node: &Node<'_>) -> Option<(f64, f64)> {
     different_guess(node).filter(|(guess, actual)| guess.max(*actual) >= FEW_ROWS / 10.0)
 }
 
-/// Gives the planner's guess and what came, where one is many times the other, of however few rows.
+/// Returns the planner's guess and the actual number of rows, if one is many times the other, however few rows there
+/// are.
 fn different_guess(node: &Node<'_>) -> Option<(f64, f64)> {
-    // Per loop, as the planner guesses.
+    // Per loop, as the planner's guess is.
     let (guess, actual) = (node.number("Plan Rows")?, node.number("Actual Rows")?);
     let (small, large) = (guess.min(actual).max(1.0), guess.max(actual));
-    // A guess that no input was left to prove is no mistake.
+    // The guess for a node that never ran was not proved wrong.
     let differs = large / small >= WRONG_FACTOR && node.loops() > 0.0;
-    // Nobody knows how many rows more there were.
+    // If the node was stopped, nobody knows how many more rows there were.
     let is_known = actual > guess || !node.may_be_stopped;
     (differs && is_known).then_some((guess, actual))
 }
@@ -141,7 +142,7 @@ fn unselective_scan(node: &Node<'_>) -> Option<Finding> {
     scanned.unselective("scan", &relation, &relation)
 }
 
-/// What sequential scans with a filter have read, and how many scans of whatever kind were guessed wrongly.
+/// What sequential scans with a filter read, and how many scans of any kind were guessed wrongly.
 #[derive(Default)]
 struct Scanned {
     wrong: usize,
@@ -151,7 +152,7 @@ struct Scanned {
     removed: f64,
     kept: f64,
     filter: String,
-    /// What serves the filter, and what a condition that was guessed wrongly.
+    /// What serves the filter, and what serves the first condition that was guessed wrongly.
     filtered: Served,
     guessed: Served,
 }
@@ -220,11 +221,11 @@ impl Scanned {
     }
 }
 
-/// What was scanned of partitioned tables, each behind the alias that it was read by. Each partition may be too small
+/// The scans of partitioned tables, by the table and the alias that it was read by. A single partition may be too small
 /// to tell anything, and there may be thousands.
 type Partitioned = BTreeMap<(String, String), Scanned>;
 
-/// Takes a scan of a partition for one of its table; says whether it is one.
+/// Adds the scan of a partition to those of its table; returns whether the node is one.
 fn is_of_partitioned(node: &Node<'_>, wholes: &Wholes, scanned: &mut Partitioned) -> bool {
     let whole = || {
         let (schema, table) = (node.text("Schema")?, node.text("Relation Name")?);
@@ -258,10 +259,11 @@ fn spill(node: &Node<'_>) -> Option<Finding> {
     })
 }
 
-/// What a row takes in memory beside its values, in kilobytes: its header, and its place in a list that may be twice as long.
+/// What a row takes in memory besides its values, in kilobytes: its header, and its entry in a list that may be twice
+/// as long as needed.
 const ROW_OVERHEAD: f64 = 64.0 / 1024.0;
 
-/// Gives what a node wrote to disk, and what it would have needed in memory, in kilobytes. Memory is given out in
+/// Returns what a node wrote to disk and what it would have needed in memory, in kilobytes. Memory is allocated in
 /// powers of two, so that a row may take twice what it takes on disk. Measured with PostgreSQL 14 to 18.
 fn spilled(node: &Node<'_>) -> Option<(f64, f64)> {
     if node.text("Sort Space Type") == Some("Disk") {
@@ -270,7 +272,7 @@ fn spilled(node: &Node<'_>) -> Option<(f64, f64)> {
         return Some((written, 2.0 * written + rows * ROW_OVERHEAD));
     }
     if let Some(written) = node.number("Disk Usage").filter(|used| *used > 0.0) {
-        // Groups that were made before the memory was full are not on disk.
+        // Groups that were formed before the memory was full are not on disk.
         let groups = node.number("Actual Rows")?;
         return Some((written, 3.0 * written + groups * ROW_OVERHEAD));
     }

@@ -10,15 +10,15 @@ pub(super) struct Plan<'a> {
     pub(super) root: Node<'a>,
 }
 
-/// One node of a plan, with those that feed it.
+/// One node of a plan, with its inputs.
 pub(super) struct Node<'a> {
     fields: &'a Value,
     pub(super) inputs: Vec<Node<'a>>,
-    /// Whether what reads it may have stopped before its end, as a limit does.
+    /// Whether the node that reads it may have stopped before its end, as a limit does.
     pub(super) may_be_stopped: bool,
 }
 
-/// What a node's line is followed by, where it has them.
+/// The fields that are shown below a node's line, if it has them.
 const DETAILS: [&str; 10] = [
     "Index Cond",
     "Recheck Cond",
@@ -32,7 +32,7 @@ const DETAILS: [&str; 10] = [
     "Workers Launched",
 ];
 
-/// Where a node names what it reads.
+/// The fields in which a node names what it reads.
 const SOURCES: [&str; 4] = [
     "Relation Name",
     "Function Name",
@@ -47,7 +47,7 @@ impl<'a> Plan<'a> {
         Plan { explained, root }
     }
 
-    /// Writes the plan as `EXPLAIN` would, a line a node with its details below.
+    /// Writes the plan as `EXPLAIN` would, one line for each node with its details below.
     pub(super) fn text(&self) -> String {
         let mut out = String::new();
         self.root.write(&mut out, 0);
@@ -82,10 +82,10 @@ impl<'a> Node<'a> {
         node
     }
 
-    /// Says whether the node may stop reading an input before its end.
+    /// Returns whether the node may stop reading an input before its end.
     fn may_stop(&self, input: &Value) -> bool {
         let relationship = input.get("Parent Relationship").and_then(Value::as_str);
-        // EXISTS and IN need not see all rows; a CTE is read as far as its readers ask.
+        // EXISTS and IN need not see all rows; a CTE is read only as far as its readers need it.
         if matches!(relationship, Some("SubPlan" | "InitPlan")) {
             return true;
         }
@@ -94,7 +94,7 @@ impl<'a> Node<'a> {
         match self.kind() {
             "Limit" | "Merge Join" => true,
             "Nested Loop" if relationship == Some("Inner") && needs_one => true,
-            // These read all of it before they give the first row.
+            // These read all of it before they return the first row.
             "Sort" | "Hash" | "Bitmap Heap Scan" => false,
             "Aggregate" if self.text("Strategy") != Some("Sorted") => false,
             _ => self.may_be_stopped,
@@ -113,7 +113,7 @@ impl<'a> Node<'a> {
         self.fields.get(field)?.as_f64()
     }
 
-    /// Names the relation that the node reads, if it reads one, as SQL would.
+    /// Returns the name of the relation that the node reads, if it reads one, as in SQL.
     pub(super) fn relation(&self) -> Option<String> {
         let name = self.text("Relation Name")?;
         Some(match self.text("Schema") {
@@ -122,7 +122,7 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// Rows that came out in all, over all loops.
+    /// Returns the number of rows over all loops.
     pub(super) fn actual_rows(&self) -> Option<f64> {
         Some(self.number("Actual Rows")? * self.loops())
     }
@@ -131,7 +131,7 @@ impl<'a> Node<'a> {
         self.number("Actual Loops").unwrap_or(1.0)
     }
 
-    /// Goes through the node and all below it.
+    /// Calls `see` on the node and on all below it.
     pub(super) fn visit(&self, see: &mut impl FnMut(&Node<'a>)) {
         see(self);
         for input in &self.inputs {
@@ -139,7 +139,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Names the node as `EXPLAIN` does in text: what it is for, its variant, and what it reads.
+    /// Names the node as `EXPLAIN` does in text: its purpose, its variant, and what it reads.
     fn title(&self) -> String {
         let mut title = String::new();
         if let Some(name) = self.text("Subplan Name") {

@@ -1,4 +1,4 @@
-//! What serves the condition of a scan: indexes and statistics of columns know nothing of expressions.
+//! What serves the condition of a scan: indexes and statistics on columns are of no use for expressions.
 
 use super::plan::Node;
 use crate::{
@@ -6,16 +6,16 @@ use crate::{
     tools::comparisons::{Cast, Condition, Token, condition, tokens},
 };
 
-/// How far indexes on columns serve a condition, and what its rest is.
+/// How far indexes on columns serve a condition, and what the rest of it is.
 #[derive(Default)]
 pub(super) struct Served {
     columns: Vec<String>,
-    /// Whether a column of them is compared as a `text`, which only the index of a `varchar` serves.
+    /// Whether one of the columns is compared as a `text`, which only an index of a `varchar` serves.
     is_as_text: bool,
     rest: Rest,
 }
 
-/// What no index on a column serves as it is.
+/// What in a condition no index on a column serves as it is.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Rest {
     #[default]
@@ -30,7 +30,7 @@ const PATTERNS: [&str; 4] = ["~~", "~~*", "~", "~*"];
 const CONTENTS: [&str; 8] = ["@>", "<@", "&&", "?", "?|", "?&", "@@", "@?"];
 
 impl Served {
-    /// Reads what a scan compares.
+    /// Reads the conditions of a scan.
     pub(super) fn of_scan(node: &Node<'_>) -> Self {
         let alias = node.text("Alias").unwrap_or_default();
         let mut served = Served::default();
@@ -54,7 +54,7 @@ impl Served {
         }
     }
 
-    /// Says which index would have a scan read less.
+    /// Says which index would make a scan read less.
     pub(super) fn index_step(&self, relation: &str) -> String {
         let rest = match self.rest {
             Rest::Nothing => {
@@ -87,7 +87,7 @@ impl Served {
         }
     }
 
-    /// Says how PostgreSQL comes to guess better how many rows there are; `sampled` has the statistics.
+    /// Says how PostgreSQL can guess better how many rows there are; `sampled` is what has the statistics.
     pub(super) fn estimate_step(&self, relation: &str, sampled: &str) -> String {
         match self.rest {
             Rest::Nothing if self.is_as_text => format!(
@@ -132,7 +132,7 @@ impl Rest {
 struct Columns {
     names: Vec<String>,
     is_as_text: bool,
-    /// Whether nothing is left.
+    /// Whether nothing is left of it.
     is_all: bool,
 }
 
@@ -144,7 +144,7 @@ fn columns(condition: &Condition, alias: &str) -> Columns {
         Condition::All(parts) => Columns::joined(of_each(parts)),
         Condition::Any(sides) => {
             let sides = of_each(sides);
-            // One side that no index serves has all rows read.
+            // One side that no index serves makes PostgreSQL read all rows.
             if sides.iter().any(|side| side.names.is_empty()) {
                 Columns::joined(Vec::new())
             } else {

@@ -1,4 +1,4 @@
-//! The schema as a model reads it: short, a line for each thing.
+//! The schema as a model reads it: short, one line for each thing.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Listing, has_parts};
 use crate::quoting::written;
 
-/// Writes tables, those whose parts are there with them.
+/// Writes tables, with their parts unless these were left out.
 pub(super) fn of(tables: &[Value], compact: bool) -> String {
     let mut out = String::new();
     for table in tables {
@@ -23,7 +23,7 @@ pub(super) fn of(tables: &[Value], compact: bool) -> String {
     out
 }
 
-/// Says what to call next, when something was left out.
+/// Says what to call next, if something was left out.
 pub(super) fn next_step(listing: &Listing) -> Option<String> {
     let unlisted = listing.unlisted();
     let more = if unlisted > 0 {
@@ -40,7 +40,7 @@ pub(super) fn next_step(listing: &Listing) -> Option<String> {
     })
 }
 
-/// Names the schemas with how many of the tables each has.
+/// Lists the schemas with the number of tables in each.
 fn schemas(listing: &Listing) -> String {
     let told = listing.schemas.iter();
     let told = told.map(|(schema, count)| format!("{schema}: {count}"));
@@ -53,7 +53,7 @@ fn schemas(listing: &Listing) -> String {
 }
 
 fn push_line(out: &mut String, depth: usize, line: &str) {
-    // A comment may hold line breaks; a thing is a line.
+    // A comment may contain line breaks, but each thing is one line.
     _ = writeln!(
         out,
         "{}{}",
@@ -86,13 +86,13 @@ fn full_name(table: &Value) -> String {
     format!("{}.{}", name("schema"), name("name"))
 }
 
-/// A column, or a field of a type, as SQL would write it.
+/// Writes a column, or a field of a type, as in SQL.
 fn named_type(column: &Value) -> String {
     let name = text(column, "name").map_or_else(|| "?".to_owned(), written);
     format!("{name} {}", text(column, "type").unwrap_or("?"))
 }
 
-/// The columns of a constraint, as SQL would write them.
+/// Returns the columns of a constraint, as in SQL.
 fn names_of(constraint: &Value) -> Vec<String> {
     let columns = items(constraint, "columns").filter_map(Value::as_str);
     columns.map(written).collect()
@@ -213,7 +213,7 @@ fn column_line(column: &Value) -> String {
     line
 }
 
-/// Writes what a domain is made of, and what it allows.
+/// Writes what a domain is based on, and what it allows.
 fn domain(domain: &Value) -> String {
     let mut written = text(domain, "type").unwrap_or("?").to_owned();
     if domain.get("not_null").is_some() {
@@ -251,7 +251,7 @@ fn constraint_line(constraint: &Value) -> String {
     }
 }
 
-/// Writes what else a constraint does, as its definition has it.
+/// Writes what else a constraint does, as in its definition.
 fn further(constraint: &Value) -> String {
     let words = [
         ("on_update", "ON UPDATE "),

@@ -1,4 +1,4 @@
-//! Where the next page of a result begins, as a text that clients hand back.
+//! Where the next page of a result begins, as a text that clients send back.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -14,7 +14,7 @@ pub(super) struct Cursor {
     query: u32,
 }
 
-/// The length of a value that is NULL; others are much shorter.
+/// The length that stands for a NULL; values are much shorter.
 const NULL: u16 = u16::MAX;
 
 impl Cursor {
@@ -25,7 +25,7 @@ impl Cursor {
         }
     }
 
-    /// Reads one; `None` when it is none.
+    /// Reads a cursor; `None` if the text is not one.
     pub(super) fn read(text: &str) -> Option<Self> {
         let (head, edge) = match text.split_once('.') {
             Some((head, edge)) => (head, Some(edge)),
@@ -50,7 +50,7 @@ impl Cursor {
         (is_place && cursor.text() == text).then_some(cursor)
     }
 
-    /// Writes it.
+    /// Returns the cursor as text.
     pub(super) fn text(&self) -> String {
         let Place {
             offset,
@@ -64,19 +64,19 @@ impl Cursor {
         }
     }
 
-    /// Says whether the order leaves it open which rows are next.
+    /// Returns whether the order does not determine which rows are next.
     pub(super) fn is_vague(&self) -> bool {
         self.place.edge.as_ref().is_some_and(Edge::is_vague)
     }
 
-    /// Says whether it was made for this query on this database.
+    /// Returns whether the cursor was made for this query on this database.
     pub(super) fn is_of(&self, database: &str, query: &str) -> bool {
         self.query == fingerprint(&(database, query))
     }
 }
 
-/// Writes an edge in few characters, none of which a reader could take for words of the database's.
-/// It ends in a fingerprint of the whole cursor, so that a slip in copying it is found.
+/// Writes an edge in few characters, none of which a reader could take for words of the database. It ends with a
+/// fingerprint of the whole cursor, so that a mistake in copying it is noticed.
 fn write_edge(edge: &Edge, head: &str) -> String {
     let mut bytes = Vec::new();
     edge.given.write(&mut bytes);
@@ -116,7 +116,7 @@ fn read_edge(text: &str, head: &str, last_row: u32) -> Option<Edge> {
     (rest.is_empty() && !values.is_empty()).then_some(Edge { values, given })
 }
 
-/// A short number for a value. It finds mistakes and changes, and protects nothing.
+/// Returns a short hash of a value. It serves to find mistakes and changes, not to protect anything.
 fn fingerprint(value: &(impl Hash + ?Sized)) -> u32 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);

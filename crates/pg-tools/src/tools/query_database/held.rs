@@ -1,4 +1,4 @@
-//! Rows that were read ahead for whoever pages through a result.
+//! Rows that were read ahead for agents that page through a result.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,17 +13,17 @@ use crate::{
     read_only::{Place, Rows, fingerprint_of},
 };
 
-/// Of how many results an agent's rows are held.
+/// The most results of which one agent's rows are held.
 const MOST_RESULTS: usize = 64;
 
-/// How much is held for those who page through results.
+/// How much is held for agents that page through results.
 #[derive(Clone, Copy, Debug)]
 pub struct Paging {
-    /// Bytes of an agent's rows; its oldest make room.
+    /// Bytes of one agent's rows; beyond that its oldest are dropped.
     pub held_bytes: usize,
-    /// Bytes of the rows of all agents; the oldest make room, whosever they are.
+    /// Bytes of the rows of all agents; beyond that the oldest are dropped, whichever agent's they are.
     pub held_bytes_total: usize,
-    /// For how long they are good.
+    /// How long rows are held.
     pub held_time: Duration,
 }
 
@@ -41,24 +41,24 @@ impl Default for Paging {
 /// The rows that are held, for each agent its own.
 pub(super) struct Held {
     limits: Paging,
-    /// Locked for a few steps, however much is held: all agents share it.
+    /// Locked for a few steps only, however much is held, as all agents share it.
     table: Mutex<Table>,
 }
 
 #[derive(Default)]
 struct Table {
-    /// By their numbers, so that the oldest come first.
+    /// By number, so that the oldest come first.
     batches: BTreeMap<u64, Batch>,
-    /// The numbers of each agent's batches, by the agents' names.
+    /// The numbers of each agent's batches, by the agent's name.
     by_agent: HashMap<Arc<str>, Vec<u64>>,
-    /// What all of them take.
+    /// The bytes of all batches.
     bytes: usize,
     last: u64,
-    /// What lets go of them when nobody comes any more.
+    /// The task that drops old batches if no more calls come.
     sweeper: Option<AbortHandle>,
 }
 
-/// What was read of a result.
+/// The rows that were read ahead of one result.
 struct Batch {
     agent: Arc<str>,
     key: Key,
@@ -70,14 +70,14 @@ struct Batch {
     since: Instant,
 }
 
-/// Whose result it is, but for the agent.
+/// What identifies a result, apart from the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
-    /// What the agent might do when the rows were read: an agent that may do other things keeps its
-    /// name, but might not get the same rows.
+    /// What the agent was allowed to do when the rows were read: if that changes, it keeps its name, but might not get
+    /// the same rows.
     pub(super) policy: Arc<Policy>,
     pub(super) database: String,
-    /// Of the database, which may have been configured anew since.
+    /// The generation of the database, which may have been reconfigured since.
     pub(super) generation: u64,
     pub(super) query: String,
 }
@@ -90,8 +90,8 @@ impl Held {
         }
     }
 
-    /// Gives at most `limit` rows of a result behind a place, if the first of them is held and the row
-    /// before is the place's.
+    /// Returns at most `limit` rows after a place in a result, if the first of them is held and the row before it is
+    /// the place's.
     pub(super) fn page(&self, agent: &str, key: &Key, place: &Place, limit: usize) -> Option<Rows> {
         let (rows, start);
         {
@@ -133,14 +133,14 @@ impl Held {
         }
     }
 
-    /// Lets go of what is held of a query, which has been run anew from the beginning.
+    /// Drops what is held of a query that was run again from the beginning.
     pub(super) fn forget(&self, agent: &str, database: &str, query: &str) {
         self.lock().forget(agent, |batch| {
             (&*batch.key.database, &*batch.key.query) == (database, query)
         });
     }
 
-    /// Lets go of rows when they are old, until none are left.
+    /// Starts the task that drops old rows, until none are left.
     fn sweep(self: &Arc<Self>) -> AbortHandle {
         let held = Arc::downgrade(self);
         let time = self.limits.held_time;
@@ -152,7 +152,7 @@ impl Held {
                 let mut table = held.lock();
                 table.forget_old(time);
                 let Some((_, oldest)) = table.batches.first_key_value() else {
-                    // Under the lock, so that whoever holds rows next sees that nobody looks after them.
+                    // Under the lock, so that the next call that holds rows sees that there is no task.
                     table.sweeper = None;
                     return;
                 };
@@ -176,7 +176,7 @@ impl Drop for Held {
 }
 
 impl Table {
-    /// The numbers of an agent's batches, the oldest first.
+    /// Returns the numbers of an agent's batches, the oldest first.
     fn own(&self, agent: &str) -> impl Iterator<Item = &u64> {
         self.by_agent.get(agent).into_iter().flatten()
     }
@@ -202,7 +202,7 @@ impl Table {
         }
     }
 
-    /// Lets go of those of an agent that are meant.
+    /// Drops the batches of an agent for which `is_meant` holds.
     fn forget(&mut self, agent: &str, is_meant: impl Fn(&Batch) -> bool) {
         let own = self.own(agent).copied();
         let meant: Vec<u64> = own
@@ -222,7 +222,7 @@ impl Table {
         }
     }
 
-    /// Lets go of the oldest: of an agent that has too much, and of all if they have too much together.
+    /// Drops the oldest batches: of the agent if it has too much, and of all if they have too much together.
     fn make_room(&mut self, agent: &str, limits: &Paging) {
         while let Some(oldest) = self.one_too_many(agent, limits) {
             self.remove(oldest);
@@ -244,8 +244,8 @@ impl Table {
 }
 
 impl Batch {
-    /// Finds the row that follows a place. Another row may come before it than the place's: then the
-    /// place is one of another run.
+    /// Finds the row that follows a place. `None` if it is not held, or if the row before it is not the place's, which
+    /// then belongs to another run.
     fn start(&self, place: &Place) -> Option<usize> {
         let start = usize::try_from(place.offset.checked_sub(self.offset)?).ok()?;
         let before = match start.checked_sub(1) {
@@ -276,7 +276,7 @@ mod tests {
         }
     }
 
-    /// The place behind `offset` rows, the last of which says `before`.
+    /// Returns the place after `offset` rows, the last of which says `before`.
     fn place(offset: u64, before: usize) -> Place {
         Place {
             offset,

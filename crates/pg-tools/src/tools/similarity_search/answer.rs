@@ -1,4 +1,4 @@
-//! What is shown of the rows that were found, within a number of tokens.
+//! What is shown of the rows that were found, within a limit of tokens.
 
 use serde_json::{Map, Value, json};
 
@@ -22,13 +22,13 @@ pub(super) struct Answer {
     pub(super) is_truncated: bool,
 }
 
-/// Guesses the tokens of a text: four plain letters are about one, others are one each.
+/// Guesses the tokens of a text: four ASCII characters are about one, other characters are one each.
 fn tokens(text: &str) -> usize {
     let plain = text.bytes().filter(u8::is_ascii).count();
     plain.div_ceil(4) + (text.chars().count() - plain)
 }
 
-/// The first characters of a text that have so many tokens at most.
+/// Returns the first characters of a text that have at most `most` tokens.
 fn first_tokens(text: &str, most: usize) -> &str {
     let mut quarters = 0;
     for (at, character) in text.char_indices() {
@@ -40,8 +40,8 @@ fn first_tokens(text: &str, most: usize) -> &str {
     text
 }
 
-/// Writes rows until `most` tokens are used up, in each of the two forms. Values have up to
-/// `value_length` characters.
+/// Writes rows until `most` tokens are used up, in each of the two forms. Values have at most `value_length`
+/// characters.
 pub(super) fn write(rows: Vec<Row>, most: usize, value_length: usize) -> Answer {
     let mut answer = Answer {
         text: String::new(),
@@ -57,14 +57,14 @@ pub(super) fn write(rows: Vec<Row>, most: usize, value_length: usize) -> Answer 
             answer.is_truncated = true;
             break;
         };
-        // What is left is shared by the rows that are left, so that the first does not take it all.
+        // What is left is shared among the remaining rows, so that the first does not take it all.
         let share = room.div_ceil(count - index).max(room.min(16));
         let after = room - share;
         room = share;
         let mut text = head;
         let mut values = Map::new();
         for (name, value) in row.values {
-            // A name, and what JSON puts around it.
+            // The name, and what JSON puts around it.
             let before = tokens(&name) + 2;
             if before >= room {
                 answer.is_truncated = true;
@@ -93,7 +93,7 @@ pub(super) fn write(rows: Vec<Row>, most: usize, value_length: usize) -> Answer 
     answer
 }
 
-/// What programs get of a row beside its values. Ranks that it does not have are left out.
+/// Returns what programs get of a row besides its values. Ranks that it does not have are left out.
 fn frame(row: &Row) -> Value {
     let rounded = |number: f64| (number * 1e6).round() / 1e6;
     let distance = row.distance.filter(|distance| distance.is_finite());

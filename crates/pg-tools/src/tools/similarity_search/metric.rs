@@ -9,7 +9,7 @@ pub(super) enum Metric {
     L1,
 }
 
-/// Name, operator and the middle of its operator classes' names, the usual one first.
+/// Name, operator, and the middle part of the names of its operator classes; the usual metric first.
 const METRICS: [(Metric, &str, &str, &str); 4] = [
     (Metric::Cosine, "cosine", "<=>", "cosine"),
     (Metric::L2, "l2", "<->", "l2"),
@@ -25,7 +25,7 @@ impl Metric {
         found.map(|(metric, ..)| *metric)
     }
 
-    /// Reads the metric of an operator class, as `vector_cosine_ops`.
+    /// Reads the metric of an operator class, such as `vector_cosine_ops`.
     pub(super) fn of_class(class: &str) -> Option<Self> {
         let middle = class.strip_suffix("_ops")?;
         let middle = middle.split_once('_')?.1;
@@ -47,7 +47,7 @@ impl Metric {
         self.parts().1
     }
 
-    /// The operator class that an index needs.
+    /// Returns the operator class that an index needs.
     pub(super) fn class(self, type_name: &str) -> String {
         format!("{type_name}_{}_ops", self.parts().2)
     }

@@ -1,7 +1,7 @@
-//! Which rows come first: by closeness and by words, and not ten times the same.
+//! Which rows come first: by distance and by words, and without many that are alike.
 
-/// How fast a place further down counts less; the number of the paper on reciprocal rank fusion
-/// (Cormack, Clarke, Büttcher 2009).
+/// Dampens how much less a lower rank counts; the number is that of the paper on reciprocal rank fusion (Cormack,
+/// Clarke, Büttcher 2009).
 const RANK_OFFSET: f64 = 60.0;
 
 /// What is known of a row that may be shown.
@@ -9,27 +9,27 @@ const RANK_OFFSET: f64 = 60.0;
 pub(super) struct Candidate {
     /// How far its vector is from the one searched with.
     pub(super) distance: Option<f64>,
-    /// How well its words fit; none when they do not.
+    /// How well its words fit; `None` if they do not.
     pub(super) weight: Option<f64>,
-    /// The cosine distance to each candidate before it, in their order; empty when nobody wants to know.
+    /// The cosine distance to each candidate before it, in their order; empty if it is not needed.
     pub(super) apart: Vec<Option<f32>>,
 }
 
 /// A candidate that is shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Ranked {
-    /// Which candidate.
+    /// Its index among the candidates.
     pub(super) candidate: usize,
     /// The sum of its reciprocal ranks.
     pub(super) score: f64,
-    /// Its place by closeness, from one.
+    /// Its rank by distance, from 1 on.
     pub(super) by_distance: Option<usize>,
-    /// Its place by words, from one.
+    /// Its rank by words, from 1 on.
     pub(super) by_words: Option<usize>,
 }
 
-/// Picks `count` candidates, best first. With `relevance` 1 only their scores count; with less, one
-/// that is like those before it comes later (maximal marginal relevance).
+/// Picks `count` candidates, best first. With `relevance` 1 only their scores count; with less, a candidate that is
+/// like those already picked comes later (maximal marginal relevance).
 pub(super) fn pick(candidates: &[Candidate], count: usize, relevance: f64) -> Vec<Ranked> {
     let mut left = places(candidates);
     left.sort_by(|a, b| {
@@ -52,7 +52,7 @@ pub(super) fn pick(candidates: &[Candidate], count: usize, relevance: f64) -> Ve
             let fitting = (place.score - worst) / scale;
             relevance * fitting - (1.0 - relevance) * likeness(candidates, place, &picked)
         };
-        // The first of equals, which has the better score.
+        // The first of equal ones, which has the better score.
         let mut next = 0;
         for at in 1..left.len() {
             if value(&left[at]) > value(&left[next]) {
@@ -64,7 +64,7 @@ pub(super) fn pick(candidates: &[Candidate], count: usize, relevance: f64) -> Ve
     picked
 }
 
-/// How much a candidate is like the one that it is most like of those picked, from 0 to 1.
+/// Returns how much a candidate is like the one that it is most like among those picked, from 0 to 1.
 fn likeness(candidates: &[Candidate], place: &Ranked, picked: &[Ranked]) -> f64 {
     picked
         .iter()
@@ -97,8 +97,8 @@ fn places(candidates: &[Candidate]) -> Vec<Ranked> {
     .collect()
 }
 
-/// Gives each candidate its rank by a value, the smallest first; none to one without. Equals share
-/// the last of their places: a word that all rows have says nothing for any of them.
+/// Ranks the candidates by a value, the smallest first; those without one get none. Equal values share the last of
+/// their ranks: a word that all rows have says nothing about any of them.
 fn ranks(
     candidates: &[Candidate],
     value: impl Fn(&Candidate) -> Option<f64>,

@@ -1,5 +1,5 @@
-//! The one statement of a search: near neighbours by an index, rows by their words, and what is
-//! needed to rank both together.
+//! The one statement of a search: near neighbours by an index, rows by their words, and what is needed to rank both
+//! together.
 
 use std::fmt::Write as _;
 
@@ -8,48 +8,48 @@ use super::{
     table::{Column, Index, Table},
 };
 
-/// A table of more rows is not read as a whole to find words in it; an index must lead there.
+/// A table with more rows is not read as a whole to find words in it; that takes an index.
 const FEW_ROWS: f64 = 20_000.0;
 
-/// The most dimensions of a vector that pgvector indexes, and of one of half the precision.
+/// The most dimensions of a vector that pgvector can index, and of one of half the precision.
 const MOST_INDEXED: usize = 2_000;
 const MOST_INDEXED_HALVES: usize = 4_000;
 
-/// What is searched, and by what.
+/// What is searched, and with what.
 pub(super) struct Search<'a> {
     pub(super) table: &'a Table,
     pub(super) column: &'a Column,
     pub(super) metric: Metric,
-    /// Those of the vector that is searched with.
+    /// The dimensions of the vector that is searched with.
     pub(super) dimensions: usize,
-    /// The index that serves column and metric, if one does.
+    /// The index that serves the column and the metric, if there is one.
     pub(super) index: Option<&'a Index>,
     pub(super) words: Option<Words>,
-    /// What is shown of a row.
+    /// The columns that are shown.
     pub(super) shown: &'a [&'a Column],
-    /// A condition that has been found to stay in its place.
+    /// A condition that was checked to stay in its place.
     pub(super) filter: Option<&'a str>,
-    /// How many near neighbours, and how many rows by their words.
+    /// The most near neighbours, and the most rows by their words.
     pub(super) pool: u32,
-    /// Characters of a value at most.
+    /// The most characters of a value.
     pub(super) value_length: usize,
-    /// Whether it matters how rows are like each other.
+    /// Whether it matters how much rows are like each other.
     pub(super) compares: bool,
 }
 
-/// Where words are looked for.
+/// Where words are searched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Words {
-    /// The rows' words, as SQL.
+    /// The words of a row, as SQL.
     expression: String,
     /// The configuration of full text search.
     language: String,
-    /// Whether the whole table is looked through, and not only the near neighbours.
+    /// Whether the whole table is searched, and not only the near neighbours.
     pub(super) everywhere: bool,
 }
 
 impl Words {
-    /// Finds where the words of a table are: an index on them, else a column of them, else its texts.
+    /// Finds where the words of a table are: in an index, else in a column of words, else in its texts.
     pub(super) fn of(table: &Table, texts: &[&Column]) -> Option<Self> {
         let index = table.indexes.iter().find(|index| index.is_for_words());
         let column = || table.columns.iter().find(|column| column.is_words());
@@ -79,8 +79,8 @@ impl Words {
         })
     }
 
-    /// The words of the question, any of which may be found: a question is seldom written in the
-    /// words of its answer.
+    /// Returns the words of the question, any of which may be found: a question is seldom written in the words of its
+    /// answer.
     fn query(&self) -> String {
         let language = literal(&self.language);
         format!(
@@ -90,33 +90,33 @@ impl Words {
 }
 
 impl Search<'_> {
-    /// The column, or the expression that the index is on.
+    /// Returns the column, or the expression that the index is on.
     fn key(&self) -> &str {
         self.index.map_or(&self.column.quoted, |index| &index.key)
     }
 
-    /// The type that is compared.
+    /// Returns the type that is compared.
     fn type_name(&self) -> &str {
         self.index
             .map_or(&self.column.type_name, |index| &index.type_name)
     }
 
-    /// Writes the vector to search with for what is compared.
+    /// Writes the vector to search with as the type that is compared.
     pub(super) fn vector(&self, vector: &super::vector::Vector) -> String {
         vector.text(self.type_name())
     }
 
-    /// What makes an index look far enough. It is set for the transaction alone.
+    /// Returns the settings, for the transaction alone, that make an index look far enough.
     ///
-    /// An index may serve where none is seen from here, as below a view; and rows that it finds may
-    /// be left out not by a filter alone, but by a view's condition or a policy.
+    /// They do not depend on a known index alone: one may serve that is not seen from here, as below a view. Nor on a
+    /// filter: a view's condition or a policy may also leave out rows that an index finds.
     pub(super) fn settings(&self) -> Vec<(&'static str, String)> {
         let reach = (2 * self.pool).clamp(40, 1_000);
         let mut settings = vec![("hnsw.ef_search", reach.to_string())];
         if let Some(index) = self.index.filter(|index| index.method == "ivfflat") {
             settings.push(("ivfflat.probes", index.lists().isqrt().max(1).to_string()));
         }
-        // From 0.8 on pgvector goes on looking when too little is left.
+        // From 0.8 on, pgvector continues if too few rows are left.
         if self.table.version >= (0, 8) {
             settings.push(("hnsw.iterative_scan", "strict_order".into()));
             settings.push(("ivfflat.iterative_scan", "relaxed_order".into()));
@@ -124,10 +124,10 @@ impl Search<'_> {
         settings
     }
 
-    /// Writes the statement. `$1` is the vector as text, `$2` the question where words count.
+    /// Writes the statement. `$1` is the vector as text, `$2` the question if words count.
     ///
-    /// It gives for each row its distance, the weight of its words, the cosine distances to all rows
-    /// before it, and its values.
+    /// It returns for each row its distance, the weight of its words, the cosine distances to all rows before it, and
+    /// its values.
     pub(super) fn sql(&self) -> String {
         let (name, pool, schema) = (&self.table.name, self.pool, &self.column.schema);
         let key = self.key();
@@ -178,7 +178,7 @@ impl Search<'_> {
         sql
     }
 
-    /// Writes the statement that makes an index for such searches, unless pgvector has none of so many dimensions.
+    /// Returns the statement that creates an index for such searches, unless pgvector cannot index so many dimensions.
     pub(super) fn index_to_make(&self) -> Option<String> {
         let (table, column, dimensions) = (self.table, self.column, self.dimensions);
         let has_halves = table.version >= (0, 7);
@@ -209,7 +209,7 @@ impl Search<'_> {
     }
 
     fn cells(&self) -> String {
-        // One character more tells that there are more.
+        // One more character tells whether there are more.
         let length = self.value_length + 1;
         let cells = self.shown.iter().map(|column| {
             format!(
@@ -222,7 +222,7 @@ impl Search<'_> {
     }
 }
 
-/// Finds the configuration of full text search that an expression names, as `'english'::regconfig`.
+/// Finds the text search configuration that an expression names, as in `'english'::regconfig`.
 fn language_in(expression: &str) -> Option<String> {
     let (before, _) = expression.split_once("'::regconfig")?;
     let (_, language) = before.rsplit_once('\'')?;

@@ -19,18 +19,18 @@ const VECTOR_TYPES: [&str; 3] = ["vector", "halfvec", "sparsevec"];
 
 /// A table, as far as the role may see it.
 pub(super) struct Table {
-    /// With its schema, quoted.
+    /// Its name with the schema, quoted.
     pub(super) name: String,
     pub(super) kind: String,
-    /// Whether the role may read all of it, which it must to read where a row is.
+    /// Whether the role may read all of it, as it must to read the location of a row (`ctid`).
     is_whole: bool,
-    /// About how many rows it has; negative when nobody knows.
+    /// About how many rows it has; negative if that is unknown.
     pub(super) rows: f64,
     pub(super) columns: Vec<Column>,
     pub(super) indexes: Vec<Index>,
-    /// pgvector's version, as 0.8.
+    /// pgvector's version, as (0, 8).
     pub(super) version: (u32, u32),
-    /// The configuration of full text search that is used by default.
+    /// The text search configuration that is used by default.
     pub(super) language: String,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Column {
     dimensions: i32,
     /// Whether it belongs to the primary key.
     pub(super) key: bool,
-    /// What it is generated from.
+    /// The expression that it is generated from.
     pub(super) expression: Option<String>,
 }
 
@@ -61,17 +61,17 @@ impl Column {
         self.type_name == "tsvector"
     }
 
-    /// Says whether people write words in it.
+    /// Returns whether it holds text that people write.
     pub(super) fn is_text(&self) -> bool {
         self.category == "S" && !["name", "char"].contains(&self.type_name.as_str())
     }
 
-    /// Says whether it is worth showing.
+    /// Returns whether it is worth showing.
     pub(super) fn is_shown(&self) -> bool {
         !self.is_vector() && !self.is_words() && self.type_name != "bytea"
     }
 
-    /// The dimensions of a vector column that has a fixed number of them.
+    /// Returns the dimensions of a vector column that has a fixed number of them.
     pub(super) fn dimensions(&self) -> Option<usize> {
         usize::try_from(self.dimensions)
             .ok()
@@ -86,7 +86,7 @@ pub(super) struct Index {
     pub(super) method: String,
     /// The column or the expression, as SQL.
     pub(super) key: String,
-    /// The one column that it is about.
+    /// The column that it is about, if it is only one.
     column: Option<i32>,
     /// The operator class.
     pub(super) class: String,
@@ -98,8 +98,8 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Says whether it finds near neighbours of a column: by the column itself, or by the column as
-    /// another type of vector, which is how more than 2,000 dimensions are indexed.
+    /// Returns whether it finds near neighbours of a column: by the column itself, or by the column cast to another
+    /// type of vector, which is how more than 2,000 dimensions are indexed.
     pub(super) fn finds_neighbours_of(&self, column: &Column) -> bool {
         let is_for_neighbours = ["hnsw", "ivfflat"].contains(&self.method.as_str());
         let is_cast = || {
@@ -120,7 +120,7 @@ impl Index {
         self.type_name == "tsvector"
     }
 
-    /// The lists of an IVFFlat index.
+    /// Returns the number of lists of an IVFFlat index.
     pub(super) fn lists(&self) -> u32 {
         let options = self.options.iter().flatten();
         let mut lists = options.filter_map(|option| option.strip_prefix("lists=")?.parse().ok());
@@ -162,7 +162,7 @@ impl Table {
         })
     }
 
-    /// An expression that tells one row from all others.
+    /// Returns an expression that tells one row from all others.
     pub(super) fn identity(&self) -> String {
         match self.kind.as_str() {
             "r" | "p" | "m" if self.is_whole => {

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// The most dimensions that pgvector knows.
+/// The most dimensions that pgvector supports.
 const MOST_DIMENSIONS: usize = 16_000;
 
-/// A vector, whole or of its numbers that are not zero.
+/// A vector, as all of its numbers or as those that are not zero.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Vector {
     Dense(Vec<f32>),
@@ -16,7 +16,7 @@ pub(super) enum Vector {
 }
 
 impl Vector {
-    /// Reads what somebody gave: a list of numbers, or pgvector's text of one.
+    /// Reads what a caller gave: a list of numbers, or pgvector's text form of a vector.
     pub(super) fn read(value: &Value) -> Result<Self, String> {
         let wrong = || {
             "query_vector must be a list of numbers, or a text such as [0.1,0.2] or {1:0.5}/8"
@@ -44,7 +44,7 @@ impl Vector {
         }
     }
 
-    /// Says whether all of its numbers are 0.
+    /// Returns whether all of its numbers are 0.
     pub(super) fn is_zero(&self) -> bool {
         match self {
             Vector::Dense(numbers) => numbers.iter().all(|number| *number == 0.0),
@@ -72,7 +72,7 @@ impl Vector {
         }
     }
 
-    /// Says whether the vector fits a column of the given type.
+    /// Returns whether the vector fits a column of the given type.
     pub(super) fn fits(&self, type_name: &str) -> bool {
         matches!(self, Vector::Dense(_)) || type_name == "sparsevec"
     }
@@ -92,7 +92,7 @@ fn dense(numbers: Vec<f64>) -> Option<Vector> {
     is_one.then_some(Vector::Dense(numbers))
 }
 
-/// Reads the form only as far as its length; PostgreSQL judges the rest.
+/// Checks only the length and the dimensions; PostgreSQL judges the rest.
 fn sparse(text: &str) -> Option<Vector> {
     let (_, dimensions) = text.strip_prefix('{')?.rsplit_once("}/")?;
     let dimensions = dimensions.trim().parse().ok()?;
