@@ -4,12 +4,11 @@
 //!
 //! 1. the text itself ([`statement`]) is bounded, and has no escapes that hide names;
 //! 2. the names in it ([`guard`]) include no function whose effects a rollback does not undo;
-//! 1. the text itself ([`statement`]) is bounded, and has no escapes that hide names;
-//! 2. the names in it ([`guard`]) include no function whose effects a rollback does not undo;
-//! 3. PostgreSQL's grammar ([`query`]) accepts the text alone, as one statement, and inside another, as in `SELECT
-//!    (text)`;
+//! 3. PostgreSQL's grammar ([`query`]) accepts the text alone, as one statement, and inside
+//!    `SELECT .. FROM ( .. )`, as it does with a plain query only;
 //! 4. it runs in a `READ ONLY` transaction;
 //! 5. that transaction is always rolled back, and the connection scrubbed.
+//!
 //! The role that the connection logs in as is the layer behind them all ([`posture`]).
 
 mod bounds;
