@@ -1,9 +1,9 @@
 //! Runs one statement that changes rows: whole, within a limit of rows, or not at all.
 //!
-//! [`Agent::may_use`] decides before this who may do so. Here PostgreSQL's grammar decides what a
-//! statement that changes rows is: one that can stand inside `WITH .. AS ( .. )` and is no plain
-//! query. So neither DDL nor settings nor transaction control get through, as with reading. In a
-//! session some statements are also run whose effect is limited to the session ([`leaving`]).
+//! [`Agent::may_use`] decides beforehand who may do so. Here PostgreSQL's grammar decides what a statement that changes
+//! rows is: one that can stand inside `WITH .. AS ( .. )` and is not a plain query. So neither DDL nor settings nor
+//! transaction control get through, as with reading. In a session, some statements are also run whose effect is limited
+//! to the session ([`leaving`]).
 
 mod besides;
 mod commit;
@@ -147,7 +147,7 @@ async fn transact(
     limits: QueryLimits,
 ) -> Result<Written, ReadError> {
     let text = statement.text();
-    // As the role that the transaction takes.
+    // Both run as the role that the transaction takes.
     let begin = guard.opening.writing();
     let probed = probe(lease, &begin, text, guard.bounds.as_ref()).await?;
     if probed.types.len() != parameters.len() {
@@ -183,11 +183,11 @@ async fn transact(
     written.beside(before, after, most.besides)
 }
 
-/// What PostgreSQL says of a statement.
+/// What PostgreSQL says about a statement.
 pub(crate) struct Probed {
     /// The types of its parameters.
     pub(crate) types: Vec<Type>,
-    /// What it gives, if it gives rows.
+    /// The columns that it returns, if it returns rows.
     pub(crate) columns: Vec<Column>,
     /// Whether it is a plain query.
     pub(crate) is_query: bool,
@@ -208,7 +208,7 @@ pub(crate) async fn probe(
 ) -> Result<Probed, ReadError> {
     let as_query = format!("SELECT FROM (\n{text}\n) q");
     let as_change = format!("WITH q AS (\n{text}\n) SELECT");
-    // A step that fails would end the transaction.
+    // A step that fails aborts the transaction, hence the savepoint: a change cannot be prepared as a query.
     let judge = async {
         match bounds {
             Some(bounds) => bounds.judged(lease.batch_execute(bounds.exactly()).await),
@@ -226,7 +226,8 @@ pub(crate) async fn probe(
     );
     begun.map_err(ReadError::of_beginning)?;
     marked.and(back).map_err(ReadError::lost)?;
-    // After a refusal PostgreSQL would not answer a question for the types, either.
+    // After a refusal PostgreSQL would not answer questions about the types either, so that `alone` may have failed,
+    // too.
     let judged = match judged {
         Err(refused @ ReadError::Refused(_)) => return Err(refused),
         judged => judged,

@@ -1,9 +1,9 @@
-//! What a statement changes besides the rows that it counts: by foreign keys such as `ON DELETE CASCADE`, by triggers,
-//! and where a row goes to another partition.
+//! What a statement changes besides the rows that it counts: through foreign keys such as `ON DELETE CASCADE`, through
+//! triggers, and when a row moves to another partition.
 //!
-//! PostgreSQL counts for its statistics what a connection has changed. The counts are reported between transactions,
-//! and not after each, so that only what they grow by within one says something. What deferred triggers change when
-//! the transaction ends is not among them, and nothing is where the operator has turned `track_counts` off.
+//! For its statistics, PostgreSQL counts what a connection has changed. It reports the counts between transactions, but
+//! not after each, so that only what they grow by within one is meaningful. They do not include what deferred triggers
+//! change at the end of the transaction, and they stay 0 if the operator has turned `track_counts` off.
 
 use session_pool::Lease;
 use tokio_postgres::Error;
@@ -11,20 +11,20 @@ use tokio_postgres::Error;
 use super::Written;
 use crate::read_only::ReadError;
 
-/// Rows inserted, updated and deleted in tables that are nobody's but users'.
+/// Rows inserted, updated and deleted in tables that are not PostgreSQL's own.
 const CHANGES: &str = "SELECT /* of pg-tools */ COALESCE(pg_catalog.sum( \
        pg_catalog.pg_stat_get_xact_tuples_inserted(oid) + pg_catalog.pg_stat_get_xact_tuples_updated(oid) \
        + pg_catalog.pg_stat_get_xact_tuples_deleted(oid)), 0)::pg_catalog.int8 \
      FROM pg_catalog.pg_class WHERE relkind = 'r' AND oid >= 16384";
 
-/// How many changes the connection has counted.
+/// Returns how many changes the connection has counted.
 pub(super) async fn changes(lease: &Lease) -> Result<i64, Error> {
     let rows = lease.query_typed(CHANGES, &[]).await?;
     rows.first().map_or(Ok(0), |row| row.try_get(0))
 }
 
 impl Written {
-    /// Notes what was changed besides, by the counts before and after; more than `most` is refused.
+    /// Notes what was changed besides, from the counts before and after; more than `most` is refused.
     pub(super) fn beside(
         self,
         before: Result<i64, Error>,

@@ -1,8 +1,8 @@
-//! Keeps what a transaction changed, and says so only when PostgreSQL has.
+//! Commits what a transaction changed, and reports it as changed only once PostgreSQL has.
 //!
-//! Once `COMMIT` is on its way nobody can take it back, and until PostgreSQL has answered nobody knows what
-//! became of it: the answer may be lost, and where a standby has to confirm it may not come for hours.
-//! Whoever is told meanwhile that nothing was changed would change it twice.
+//! A `COMMIT` that is on its way cannot be taken back, and until PostgreSQL has answered its result is unknown: the
+//! answer may be lost, and where a standby has to confirm it may not come for hours. A client that is told meanwhile
+//! that nothing was changed would make the change twice.
 
 use session_pool::Lease;
 use tokio::time::{Instant, timeout_at};
@@ -17,14 +17,14 @@ use crate::{
     read_only::{GRACE, ReadError},
 };
 
-/// Codes with which something between here and PostgreSQL, or PostgreSQL itself, says that it does not know
-/// either: the connection (class 08), and `statement_completion_unknown`.
+/// Codes with which PostgreSQL, or something between here and PostgreSQL, says that it does not know the result either:
+/// those about the connection (class 08), and `statement_completion_unknown`.
 const NO_VERDICT: [&str; 2] = ["08", "40003"];
 
-/// Commits what was written, and waits for the answer until `latest`, or for a moment when that is
-/// over: the time that PostgreSQL grants a statement does not count for this one.
+/// Commits what was written, and waits for the answer until `latest`, but for [`GRACE`] at least: PostgreSQL's time
+/// limit for a statement does not apply to a commit.
 ///
-/// Dropped half way, the account of the call says what it says of every commit without an answer.
+/// If this is dropped midway, the account of the call says what it says of any commit without an answer.
 pub(super) async fn commit(
     agent: &Agent,
     lease: &Lease,
@@ -46,11 +46,11 @@ pub(super) async fn commit(
     committed
 }
 
-/// Takes what came in the place of a commit: an error, with which PostgreSQL has undone everything and goes
-/// on, or the end of the connection, which says nothing.
+/// Classifies what came instead of the confirmation: an error, with which PostgreSQL has undone everything and goes on,
+/// or the end of the connection, which tells nothing.
 ///
-/// Who cancels a commit that waits for a standby gets a warning and no error, for it is done by then
-/// (`SyncRepWaitForLSN` in its source).
+/// To cancel a commit that waits for a standby causes a warning and no error, as the commit is done by then
+/// (`SyncRepWaitForLSN` in PostgreSQL's source).
 fn refused(error: Error) -> ReadError {
     match error.as_db_error() {
         Some(db) if is_verdict(db) => ReadError::of_statement(error, 0),

@@ -1,7 +1,7 @@
-//! Statements whose effect is a session's own: temporary tables, settings, prepared statements.
+//! Statements whose effect lasts in a session: temporary tables, settings, prepared statements.
 //!
-//! Each runs in a transaction that begins like any other of the agent's, and so with its role, its
-//! limits and its list of schemas, whatever the session holds.
+//! Each runs in a transaction that begins like any other of the agent's, and so with its role, its limits and its list
+//! of schemas, whatever the session contains.
 
 use std::{io, num::NonZeroU32, sync::Arc};
 
@@ -18,9 +18,9 @@ use crate::{
     state::{Stateful, filled_by},
 };
 
-/// Whether the operator has given a setting a value, for a role or for a database, on which policies for
-/// rows may rely; and whether it is a setting of an extension or a language, some of which let anybody read
-/// files or run what was not to be run.
+/// Finds out whether the operator has given a setting a value for a role or a database, on which row security policies
+/// may rely; and whether it is a setting of an extension or a language, some of which let anybody read files or run
+/// what was not to be run.
 const WHOSE: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c \
        WHERE s.setdatabase = ANY (ARRAY[0::pg_catalog.oid, (SELECT d.oid FROM pg_catalog.pg_database d \
                                          WHERE d.datname = pg_catalog.current_database())]) \
@@ -29,7 +29,7 @@ const WHOSE: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s,
                           OR EXISTS (SELECT FROM pg_catalog.pg_language l WHERE l.lanname = $2))";
 
 impl Writer {
-    /// Runs a statement that is for sessions.
+    /// Runs a statement that is only for sessions.
     pub(super) async fn leave(
         &self,
         agent: &Agent,
@@ -76,7 +76,8 @@ impl Writer {
                         lease.stay();
                         written.begun = Some(agent.session().idle_time(line));
                     }
-                    // It outlasts the transaction, and what ends an ordinary lease leaves it alone.
+                    // A prepared statement outlives the transaction, and `end` would not remove it: the lease is
+                    // dropped instead.
                     Err(_) if matches!(stateful, Stateful::Prepare { .. }) && !lease.stays() => {
                         return done;
                     }
@@ -92,11 +93,11 @@ impl Writer {
     }
 }
 
-/// Refuses what could name a relation outside of an agent's schemas unseen: PostgreSQL looks names up
-/// anew when a prepared statement is run, and those after `LIKE` only when the table is made.
+/// Refuses what could name a relation outside of an agent's schemas unnoticed: PostgreSQL looks names up again when a
+/// prepared statement is run, and those after `LIKE` only when the table is created.
 ///
-/// Gives the query in the statement, which is to be looked at in its place: what its views stand for is not looked
-/// up while the whole is parsed.
+/// Returns the query inside the statement, if there is one, which is to be judged in its place: when the whole is
+/// parsed, what the views in it stand for is not looked up.
 fn stay_visible<'a>(
     statement: &Statement<'a>,
     stateful: Stateful<'_>,
@@ -120,7 +121,7 @@ fn stay_visible<'a>(
     }
 }
 
-/// One such statement, and what it may use up.
+/// One such statement, and its limits.
 struct Leave<'a> {
     text: &'a str,
     /// What is judged, if there are bounds.
@@ -131,7 +132,7 @@ struct Leave<'a> {
 }
 
 impl Leave<'_> {
-    /// Runs all of it but for the commit.
+    /// Runs all of it except the commit.
     async fn run(&self, lease: &mut Lease, guard: &Guard) -> Result<Written, ReadError> {
         let begun = lease.batch_execute(&guard.opening.writing()).await;
         begun.map_err(ReadError::of_beginning)?;
@@ -152,14 +153,14 @@ impl Leave<'_> {
         Ok(written)
     }
 
-    /// Runs the statement itself, once it is known to be within bounds, and reads what it gives.
+    /// Runs the statement itself, once it is known to be within bounds, and reads what it returns.
     async fn execute(
         &self,
         lease: &mut Lease,
         bounds: Option<&SchemaBounds>,
     ) -> Result<Ran, ReadError> {
         let most_bytes = self.limits.result_bytes;
-        // One more shows that there are more.
+        // One more row shows that there are more.
         let most_rows = u32::try_from(self.most.rows).unwrap_or(u32::MAX);
         let rows = NonZeroU32::MIN.saturating_add(most_rows);
         let mut steps = Vec::with_capacity(3);
@@ -176,7 +177,7 @@ impl Leave<'_> {
             .map_err(ReadError::lost)?;
         let mut ran = Ran::default();
         let read = ran.read(&mut exchange, most_bytes).await;
-        // Whoever ends a connection may have said why.
+        // The server may have said why before it ended the connection.
         if ran.refused.is_none() {
             read.map_err(ReadError::lost)?;
         }
@@ -188,7 +189,7 @@ impl Leave<'_> {
         }
     }
 
-    /// Refuses what gave or changed more rows than it may.
+    /// Refuses what returned or changed more rows than it may.
     fn weigh(&self, ran: Ran) -> Result<(Written, Arc<[session_pool::Column]>), ReadError> {
         let Some(done) = ran.done else {
             return Err(ReadError::refused(format!(
@@ -218,7 +219,7 @@ impl Leave<'_> {
     }
 }
 
-/// Refuses to change what the operator has set, and what may have extensions do other things.
+/// Refuses to change a setting that the operator has given a value, and one that may make an extension do other things.
 async fn keep_operators(lease: &Lease, name: &str) -> Result<(), ReadError> {
     let name = name.to_ascii_lowercase();
     let Some((class, _)) = name.split_once('.') else {
@@ -242,8 +243,8 @@ async fn keep_operators(lease: &Lease, name: &str) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// Has PostgreSQL's grammar say that what was prepared is a plain query or a change, whose rows are
-/// counted when it is run. Otherwise it is forgotten at once.
+/// Has PostgreSQL's grammar decide whether what was prepared is a plain query or a change, whose rows are counted when
+/// it is run. Anything else is deallocated at once and refused.
 async fn judge(lease: &Lease, name: &str, types: &str, inner: &str) -> Result<(), ReadError> {
     for (before, after) in [("SELECT FROM (", ") q"), ("WITH q AS (", ") SELECT")] {
         let probe = format!("PREPARE mcp_probe {types} AS {before}\n{inner}\n{after}");
@@ -276,7 +277,7 @@ async fn judge(lease: &Lease, name: &str, types: &str, inner: &str) -> Result<()
     ))
 }
 
-/// What came of a statement.
+/// The outcome of a statement.
 #[derive(Default)]
 struct Ran {
     columns: Option<Arc<[session_pool::Column]>>,
