@@ -16,7 +16,7 @@ use crate::{
 /// The program that a call comes from.
 pub(super) struct Caller<'a> {
     context: &'a Context<Agent>,
-    /// What the protocol wants to be returned, when something was asked.
+    /// The error that the protocol wants returned, if something was asked.
     asked: Mutex<Option<CallError>>,
 }
 
@@ -28,7 +28,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Gives the error by which the client is asked.
+    /// Returns the error by which the client is asked.
     pub(super) fn asked(self) -> CallError {
         let asked = self.asked.into_inner();
         let asked = asked.unwrap_or_else(PoisonError::into_inner);
@@ -44,7 +44,7 @@ impl Client for Caller<'_> {
     fn ask_model(&self, key: &str, question: &Question) -> Result<String, Unanswered> {
         match self.context.ask(key, message(question)) {
             Ok(InputResponse::Message(message)) => Ok(words(&message)),
-            // An answer of another kind is none.
+            // An answer of another kind counts as none.
             Ok(_) => Ok(String::new()),
             Err(CallError::Unanswered { message, .. }) => Err(Unanswered::InVain(message)),
             Err(asked) => {
@@ -88,7 +88,7 @@ fn message(question: &Question) -> InputRequest {
     }
 }
 
-/// Takes the words out of a model's message, whose content is one block or, since 2025-11-25, several.
+/// Takes the text out of a model's message, whose content is one block or, since 2025-11-25, several.
 fn words(message: &Object) -> String {
     let content = message.get("content").unwrap_or(&Value::Null);
     let blocks = content

@@ -1,4 +1,4 @@
-//! Tools of the program that the toolbox is a part of.
+//! Tools of the program that contains the toolbox.
 
 use std::{
     future::{Future, ready},
@@ -15,16 +15,15 @@ use crate::{
     tools::{Answer, Call, Definition, Effect, Failure, Offer, Tool},
 };
 
-/// What a call of an own tool comes to, when it is ready.
+/// The future of a call of an [`OwnTool`].
 pub type OwnAnswer = Pin<Box<dyn Future<Output = Result<ToolResult, CallError>> + Send>>;
 
-/// A tool of the program that a [`Toolbox`](crate::Toolbox) is a part of, which clients see behind the
-/// toolbox's own.
+/// A tool of the program that contains a [`Toolbox`](crate::Toolbox), which clients see after the toolbox's own.
 ///
-/// The toolbox treats it as one of its own: a policy's list of tools and pace hold for it, a call ends
-/// when its agent loses the tool, and [`Ledger`](crate::Ledger) and [`Counters`](crate::Counters) are
-/// told. What it does with PostgreSQL is its own affair: nothing keeps its statements from writing, and
-/// the role, the schemas and the limits of a policy are not theirs unless it sees to that.
+/// The toolbox treats it as one of its own: a policy's list of tools and pace apply to it, a call ends when its agent
+/// loses the tool, and [`Ledger`](crate::Ledger) and [`Counters`](crate::Counters) are told. What it does with
+/// PostgreSQL is its own responsibility: nothing keeps its statements from writing, and the role, the schemas and the
+/// limits of a policy do not apply to them unless it sees to that.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -54,23 +53,23 @@ pub type OwnAnswer = Pin<Box<dyn Future<Output = Result<ToolResult, CallError>> 
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait OwnTool: Send + Sync {
-    /// Describes it; the same each time. One that does not say
+    /// Describes the tool; the same each time. A tool that does not say
     /// [`read_only_hint`](mcp_protocol::ToolAnnotations::read_only_hint) is only for agents that may
     /// [write](crate::Access::Write).
     fn tool(&self) -> &Listed;
 
-    /// Says whether agents of a policy may use it, which lists it or lists nothing. One that does not
-    /// heed a policy's role or schemas should not be for policies that have them.
+    /// Returns whether agents of a policy, which lists the tool or has no list, may use it. A tool that does not
+    /// respect a policy's role or schemas should not be for policies that have them.
     fn is_for(&self, _policy: &Policy) -> bool {
         true
     }
 
-    /// Calls it. The arguments are an object, of which nothing else was checked. Dropping the future
-    /// cancels the call.
+    /// Calls the tool. The arguments are an object; nothing else about them was checked. Dropping the future cancels
+    /// the call.
     fn call(self: Arc<Self>, call: ToolCall, context: Context<Agent>) -> OwnAnswer;
 }
 
-/// Says how much a result holds.
+/// Returns the size of a result, in bytes.
 pub(crate) fn bytes(result: &ToolResult) -> usize {
     let content = result.content.iter().map(|content| match &content.block {
         Block::Text(text) => text.len(),
@@ -115,7 +114,7 @@ impl Tool for Own {
         self.0.is_for(agent.policy())
     }
 
-    /// There is no call of it without the protocol, in whose terms it answers.
+    /// Fails: only clients can call it, as it answers in the protocol's terms.
     fn call<'a>(&'a self, _: Call<'a>) -> Answer<'a> {
         let name = &self.0.tool().name;
         let told = Failure::told(format!("{name} can be called by clients only"));

@@ -1,4 +1,4 @@
-//! What the toolbox has and gives, in the protocol's terms.
+//! Puts what the toolbox has and returns into the protocol's terms.
 
 use mcp_protocol::{
     Block, CallError, Content, JsonText, Prompt as ListedPrompt, PromptArgument, Resource,
@@ -51,17 +51,17 @@ pub(super) fn list_prompt(prompt: &Prompt) -> ListedPrompt {
     }
 }
 
-/// Where a request other than a tool's call comes too fast, the client reads when to try again.
+/// Returns the error for a request, other than a tool's call, that comes too fast; it says when to try again.
 pub(super) fn of_haste(too_fast: TooFast) -> CallError {
     of_failure(Failure::told(too_fast))
 }
 
-/// Where no account can be kept of a request other than a tool's call.
+/// Returns the error for a request, other than a tool's call, of which no account can be kept.
 pub(super) fn of_no_account(why: &'static str) -> CallError {
     of_failure(Failure::told(why))
 }
 
-/// Where a request other than a tool's call fails, the client reads why as an error of ours.
+/// Returns the error for a request, other than a tool's call, that failed; it says why, with a code of our own.
 pub(super) fn of_failure(failure: Failure) -> CallError {
     const DATABASE_FAILED: i64 = -31_000;
     match failure {
