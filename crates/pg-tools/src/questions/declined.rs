@@ -1,4 +1,4 @@
-//! What is said when a question is not understood for sure.
+//! What is said if a question is not understood with certainty.
 
 use std::fmt::Write;
 
@@ -15,8 +15,8 @@ const VERBS: [&str; 9] = [
     "select", "with", "values", "table", "explain", "insert", "update", "delete", "create",
 ];
 
-/// Whether the text was rather meant as SQL, with a slip in it. It decides about words only: what is
-/// SQL is for PostgreSQL to say.
+/// Returns whether the text was rather meant as SQL, with a mistake in it. This decides only the wording and whether a
+/// model is asked: what is SQL, PostgreSQL decides.
 pub(super) fn looks_like_sql(text: &str) -> bool {
     let first: String = text
         .trim_start()
@@ -31,8 +31,8 @@ pub(super) fn looks_like_sql(text: &str) -> bool {
     VERBS.iter().any(is_verb) || text.contains(['*', ';'])
 }
 
-/// Says why there is no answer, and what PostgreSQL says of the text; what it was rather meant as
-/// comes first. What helps a question would lead somebody astray who wrote SQL.
+/// Says why there is no answer, and what PostgreSQL says about the text; what the text was rather meant as comes first.
+/// Hints for a question would mislead an author of SQL.
 pub(super) fn declined(text: &str, unsure: &Unsure, syntax: &ReadError) -> Failure {
     let syntax = syntax.explain();
     Failure::Quoted(if is_command(text) {

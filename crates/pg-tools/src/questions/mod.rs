@@ -1,9 +1,9 @@
 //! Questions in plain words, as SQL.
 //!
-//! A text comes here only when PostgreSQL's own parser says that it is not SQL. The grammar of
-//! `plain_question` translates it or says that it is not sure. A model that the operator has
-//! configured is asked in the grammar's place; where there is none, the client's own model is asked
-//! what the grammar is not sure of. Whoever writes the SQL, it goes the way of any other query.
+//! A text gets here only if PostgreSQL's own parser says that it is not SQL. The grammar of `plain_question` translates
+//! it or says that it is not sure. If the operator has configured a model, that is asked instead of the grammar; if
+//! not, the client's own model is asked what the grammar is not sure of. Whoever writes the SQL, it is run like any
+//! other query.
 
 mod declined;
 mod prompt;
@@ -24,7 +24,7 @@ use crate::{
 use declined::{declined, looks_like_sql};
 use turns::Turns;
 
-/// What a question may use up beside its query.
+/// The limits of a question, besides those of its query.
 #[derive(Clone, Copy, Debug)]
 pub struct QuestionLimits {
     /// Tokens that a model's answer may have.
@@ -57,7 +57,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) client: &'a dyn Client,
     pub(crate) text: &'a str,
     pub(crate) page: Page,
-    /// What PostgreSQL says of the text.
+    /// PostgreSQL's error about the text.
     pub(crate) syntax: ReadError,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Answered {
     /// The query that was run.
     pub(crate) sql: String,
     pub(crate) rows: Rows,
-    /// Who wrote the query, and what the question was taken for.
+    /// Who wrote the query, and how the question was understood.
     pub(crate) told: String,
 }
 
@@ -78,7 +78,7 @@ enum Author<'a> {
     Client(&'a dyn Client),
 }
 
-/// Why a model has no SQL for a question.
+/// Why a model gave no SQL for a question.
 enum Silence {
     /// It could not be asked.
     NotAsked(String),
@@ -106,14 +106,14 @@ impl Questions {
         }
     }
 
-    /// Whether questions leave this server.
+    /// Returns whether questions leave this server.
     pub(crate) fn asks_a_service(&self) -> bool {
         self.chat.is_some()
     }
 
     pub(crate) async fn answer(&self, asked: Asked<'_>) -> Result<Answered, Failure> {
         let schema = Arc::new(schema::read(&self.reader, asked.agent).await?);
-        // A slip in SQL is for its writer to mend, and not for a model to guess at.
+        // A mistake in SQL is for its author to fix, and not for a model to guess at.
         let is_question = !looks_like_sql(asked.text);
         if let Some(chat) = self.chat.as_deref().filter(|_| is_question) {
             return match self.by_model(&asked, &schema, &Author::Model(chat)).await {
@@ -151,8 +151,8 @@ impl Questions {
         self.apart(asked.agent, translate).await
     }
 
-    /// Works where it keeps nobody else waiting: a large schema takes a while, though a bounded one, and
-    /// what has begun cannot be stopped.
+    /// Runs work where it keeps nobody else waiting: a large schema takes a while, although not without limit, and what
+    /// has begun cannot be stopped.
     async fn apart<T: Send + 'static>(
         &self,
         agent: &Agent,
@@ -172,7 +172,7 @@ impl Questions {
         Ok(Answered { sql, rows, told })
     }
 
-    /// The grammar may be sure of what a model that cannot be reached was to be asked.
+    /// Answers with the grammar if the model cannot be asked: it may be sure of the question.
     async fn without_model(
         &self,
         asked: &Asked<'_>,
@@ -198,7 +198,7 @@ impl Questions {
         }
     }
 
-    /// Has a model write the query, and mend it once if PostgreSQL does not take it.
+    /// Has a model write the query, and fix it once if PostgreSQL does not accept it.
     async fn by_model(
         &self,
         asked: &Asked<'_>,
@@ -225,7 +225,7 @@ impl Questions {
         }
     }
 
-    /// Asks for a query. `key` tells one question of a call from another.
+    /// Asks for a query. `key` tells the questions of one call apart.
     async fn write(&self, author: &Author<'_>, key: &str, text: &str) -> Result<String, Silence> {
         let max_tokens = self.limits.answer_tokens;
         let reply = match author {

@@ -16,18 +16,18 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// How many tables a question can be about; those of the search path come first.
 const MOST_TABLES: i64 = 1_000;
 
-/// With more different texts than these a column's texts are not looked at.
+/// If a column has more different texts than this, they are not looked at.
 const MOST_VALUES: i64 = 100;
 
-/// Longer texts are no names of anything.
+/// Longer texts are not taken for names of anything.
 const LONGEST_VALUE: i64 = 60;
 
-/// The least that is read of descriptions of tables, in bytes.
+/// How many bytes of table descriptions may be read in any case.
 const LEAST_BYTES: usize = 768 << 10;
 
-/// Reads the schema, by one query.
+/// Reads the schema, with one query.
 ///
-/// An exchange may have somewhat more than three times what a result may have.
+/// An exchange may have somewhat more than three times the bytes of a result.
 pub(super) async fn read(reader: &Reader, agent: &Agent) -> Result<Schema, ReadError> {
     let most_bytes = (3 * reader.limits.result_bytes).max(LEAST_BYTES);
     let most_bytes = i64::try_from(most_bytes).unwrap_or(i64::MAX);
@@ -44,7 +44,7 @@ pub(super) async fn read(reader: &Reader, agent: &Agent) -> Result<Schema, ReadE
     Ok(Schema { tables })
 }
 
-/// A role that may not read what a key refers to cannot ask by it, and is not told of it.
+/// Removes foreign keys that refer to what the role may not read: it cannot query by them, and is not told of them.
 fn leave_out_what_cannot_be_joined(tables: &mut [Table]) {
     let columns: BTreeSet<(String, String, String)> = tables
         .iter()
@@ -80,7 +80,7 @@ fn table(row: &Row) -> Result<Table, Error> {
             table.foreign_keys.push(foreign_key(&key));
         }
     }
-    // A role that may not read a column cannot ask by it.
+    // A role that may not read a column cannot query by it.
     let columns = &table.columns;
     let is_known = |name: &String| columns.iter().any(|column| column.name == *name);
     table

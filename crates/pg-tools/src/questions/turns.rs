@@ -1,4 +1,4 @@
-//! Who works on a question takes a turn: one at a time for each agent.
+//! Work on questions is done in turns: one at a time for each agent.
 
 use std::{
     collections::HashMap,
@@ -10,16 +10,16 @@ use tokio::sync::Semaphore;
 /// The turns of all agents.
 #[derive(Default)]
 pub(super) struct Turns {
-    /// By the agents' names; only those that work or wait. Held for a look-up.
+    /// By agent name; only of agents that work or wait. Locked for look-ups and insertions only.
     taken: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
 impl Turns {
-    /// Works where it keeps nobody else waiting, when the agent's work before has ended. What was begun
-    /// goes on although nobody waits for it any more, and keeps its turn meanwhile.
+    /// Does work where it keeps nobody else waiting, once the agent's previous work has ended. Work that has begun goes
+    /// on even if nobody waits for it any more, and keeps its turn until it ends.
     ///
     /// # Errors
-    /// When the work panics.
+    /// The work panics.
     pub(super) async fn work<T: Send + 'static>(
         &self,
         agent: &str,
@@ -75,7 +75,7 @@ mod tests {
         end.send(()).unwrap();
         assert_eq!(next.await.unwrap(), 2);
         assert_eq!(turns.taken.lock().unwrap().len(), 2);
-        // What keeps a turn may be there for a moment after the turn has passed on.
+        // The entry of a turn may remain for a moment after the turn has passed on.
         let forgotten = async {
             while turns.taken.lock().unwrap().len() > 1 {
                 turns.work("third", || ()).await.unwrap();
