@@ -1,4 +1,4 @@
-//! What calls came to: reported to whoever keeps an account of them, and counted.
+//! The outcome of calls: reported to a ledger, and counted.
 
 use std::{
     net::IpAddr,
@@ -28,7 +28,7 @@ pub trait Ledger: Send + Sync {
     fn refused(&self, account: &Account<'_>);
 }
 
-/// What a call came to.
+/// The account of a call.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Account<'a> {
@@ -69,7 +69,7 @@ pub struct Account<'a> {
 pub enum CallKind {
     /// A tool.
     Tool,
-    /// A resource, to read it.
+    /// A resource, to be read.
     Resource,
     /// The completion of a resource's address.
     Completion,
@@ -99,7 +99,7 @@ pub enum Outcome {
     TimedOut,
     /// There was no connection to the database, or the connection was lost.
     NoConnection,
-    /// A change was to be kept, and nobody knows whether it was.
+    /// A change was to be committed, and it is not known whether it was.
     InDoubt,
     /// The client must be asked first; it repeats the call with its answer.
     Asked,
@@ -180,7 +180,7 @@ pub(crate) struct Notes {
     /// Whether the ledger wants the statement.
     keeps_statements: bool,
     rows: AtomicU64,
-    /// Locked for an assignment.
+    /// Locked for an assignment only.
     said: Mutex<Said>,
 }
 
@@ -190,7 +190,7 @@ struct Said {
     statement: Option<String>,
     session: Option<String>,
     ending: Option<Ending>,
-    /// The rows of a change that was to be kept, while nobody knows whether it was.
+    /// The rows of a change that was to be committed, while it is not known whether it was.
     in_doubt: Option<u64>,
 }
 
@@ -232,12 +232,12 @@ impl Notes {
         self.rows.fetch_add(rows, Ordering::Relaxed);
     }
 
-    /// Notes that rows which were changed are to be kept; from now on nobody knows whether they are.
+    /// Notes that changed rows are to be committed; from now on it is not known whether they are.
     pub(crate) fn commit(&self, rows: u64) {
         self.said().in_doubt = Some(rows);
     }
 
-    /// Notes whether they are.
+    /// Notes whether they were committed.
     pub(crate) fn answer(&self, is_kept: bool) {
         let rows = self.said().in_doubt.take();
         if is_kept {
@@ -245,8 +245,7 @@ impl Notes {
         }
     }
 
-    /// Notes the outcome of one of the call's own statements, or of one of ours if nothing is known
-    /// yet.
+    /// Notes the outcome of one of the call's own statements, or of one of ours if nothing was noted yet.
     pub(crate) fn error(&self, error: &ReadError, is_own: bool) {
         let mut said = self.said();
         if is_own || said.ending.is_none() {
@@ -266,8 +265,8 @@ impl Notes {
     }
 }
 
-/// A call that runs, and ends when this is dropped. If nothing else is known by then, its client
-/// went away. A change that is in doubt stays so, whatever the reason for which the call ended.
+/// A running call, which ends when this is dropped. If nothing else is known by then, its client went away. A change
+/// that is in doubt stays in doubt, for whatever reason the call ended.
 pub(crate) struct Call<'a> {
     kind: CallKind,
     name: &'a str,
@@ -284,7 +283,7 @@ impl<'a> Call<'a> {
     /// Begins a call of an agent.
     ///
     /// # Errors
-    /// What the client is told when it may not begin.
+    /// What the client is told if it may not begin.
     pub(crate) fn begin(
         kind: CallKind,
         name: &'a str,
@@ -313,7 +312,7 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// The agent, which notes what it does.
+    /// Returns the agent, which notes what it does.
     pub(crate) fn agent(&self) -> &Agent {
         &self.agent
     }
@@ -322,7 +321,7 @@ impl<'a> Call<'a> {
         self.began
     }
 
-    /// Says whether the call was to keep a change, and nobody knows whether that was kept.
+    /// Returns whether the call was to commit a change of which it is not known whether it was committed.
     pub(crate) fn is_in_doubt(&self) -> bool {
         let notes = self.agent.notes();
         notes.is_some_and(|notes| notes.said().in_doubt.is_some())
@@ -333,8 +332,8 @@ impl<'a> Call<'a> {
         self.ending = Some(outcome.into());
     }
 
-    /// Notes that the call failed, for the reason that is known. A connection that was lost because
-    /// the agent lost its rights does not count as one.
+    /// Notes that the call failed, for the reason that was noted. If the agent has lost its rights that is the reason,
+    /// and not the connection that was lost with them.
     pub(crate) fn fail(&mut self) {
         let ending = self.agent.notes().and_then(|notes| notes.said().ending);
         self.ending = Some(match ending {
@@ -344,7 +343,7 @@ impl<'a> Call<'a> {
         });
     }
 
-    /// Notes that the call ended well, with an answer of so many bytes.
+    /// Notes that the call ended well, with an answer of `bytes` bytes.
     pub(crate) fn succeed(&mut self, bytes: usize) {
         self.bytes = bytes as u64;
         self.end(Outcome::Ok);
@@ -396,7 +395,7 @@ impl Drop for Call<'_> {
     }
 }
 
-/// Tells of a call that was refused before it began.
+/// Reports a call that was refused before it began.
 pub(crate) fn refuse(
     (kind, name): (CallKind, &str),
     from: &Origin<'_, Agent>,
@@ -453,7 +452,7 @@ impl Counts {
         add(&self.bytes, bytes);
     }
 
-    /// Gives what was counted so far, under a name.
+    /// Returns what was counted so far, under a name.
     pub(crate) fn of(&self, kind: CallKind, name: &str) -> CallCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         CallCounts {

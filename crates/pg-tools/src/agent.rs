@@ -1,4 +1,4 @@
-//! Who calls, and what they may use.
+//! The agents that call, and what they may use.
 
 use std::{borrow::Cow, collections::BTreeSet, net::IpAddr, sync::Arc, time::Instant};
 
@@ -38,7 +38,7 @@ pub struct Agent {
     notes: Option<Arc<Notes>>,
 }
 
-/// Who an agent is, whatever session it uses: made once, for the agents of many calls.
+/// An agent's identity and rights, whatever session it uses: made once, for the agents of many calls.
 #[derive(Clone, Debug)]
 pub struct Standing {
     /// The agent's name in logs. What a client has begun belongs to this name, so use one that no
@@ -64,10 +64,9 @@ enum Follows {
 }
 
 impl Agent {
-    /// Makes an agent of the session that its calls run on and the name of its database. It is
-    /// named as its session is, and has a [`Meter`] of its own: where an agent is made for each
-    /// request, make one [`Standing`] for each holder instead, or no [`Pace`](crate::Pace) takes
-    /// effect.
+    /// Creates an agent from the session that its calls run on and the name of its database. It has the name of its
+    /// session, and a [`Meter`] of its own: where an agent is made for each request, make one [`Standing`] for each
+    /// holder instead, or no [`Pace`](crate::Pace) takes effect.
     pub fn new(session: Session, database: impl Into<Arc<str>>) -> Self {
         let standing = Standing {
             name: session.id().into(),
@@ -79,7 +78,7 @@ impl Agent {
         Agent::of(Arc::new(standing), session)
     }
 
-    /// Makes an agent of who it is and the session that its calls run on.
+    /// Creates an agent from its standing and the session that its calls run on.
     pub fn of(standing: Arc<Standing>, session: Session) -> Self {
         Agent {
             database: standing.databases.first().cloned().unwrap_or_default(),
@@ -126,14 +125,14 @@ impl Agent {
         self
     }
 
-    /// Says what the agent may do.
+    /// Sets what the agent may do.
     #[must_use]
     pub fn with_policy(mut self, policy: impl Into<Arc<Policy>>) -> Self {
         Arc::make_mut(&mut self.standing).policy = policy.into();
         self
     }
 
-    /// Says where the agent calls from.
+    /// Sets where the agent calls from.
     #[must_use]
     pub fn calling_from(self, peer: IpAddr) -> Self {
         Agent {
@@ -142,7 +141,7 @@ impl Agent {
         }
     }
 
-    /// Says which of its holder's secrets the agent came with, as a number that tells them apart.
+    /// Sets which of its holder's secrets the agent came with, as a number that tells them apart.
     #[must_use]
     pub fn with_secret(self, number: u64) -> Self {
         Agent {
@@ -151,13 +150,13 @@ impl Agent {
         }
     }
 
-    /// The number of the secret that the agent came with.
+    /// Returns the number of the secret that the agent came with.
     #[must_use]
     pub fn secret(&self) -> Option<u64> {
         self.secret
     }
 
-    /// Says when the agent loses its rights, if that is before its session is closed.
+    /// Sets when the agent loses its rights, if that is before its session is closed.
     #[must_use]
     pub fn ending_at(self, ends: Option<Instant>) -> Self {
         Agent { ends, ..self }
@@ -192,8 +191,8 @@ impl Agent {
         }
     }
 
-    /// Does some work with a tool for as long as the agent may use the tool; gives `None` if it
-    /// loses the tool meanwhile.
+    /// Does some work with a tool for as long as the agent may use the tool; returns `None` if it loses the tool
+    /// meanwhile.
     pub(crate) async fn while_it_has<T>(
         &self,
         tool: &str,
@@ -206,25 +205,25 @@ impl Agent {
         }
     }
 
-    /// The agent's name in logs, and the name to which a client's handshake belongs.
+    /// Returns the agent's name in logs, which is also the name that a client's handshake belongs to.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.standing.name
     }
 
-    /// The agent's own connections.
+    /// Returns the agent's own connections.
     #[must_use]
     pub fn session(&self) -> &Session {
         &self.session
     }
 
-    /// The configured name of the database that the agent's calls run on.
+    /// Returns the configured name of the database that the agent's calls run on.
     #[must_use]
     pub fn database(&self) -> &str {
         &self.database
     }
 
-    /// All databases that the agent may use, its own first.
+    /// Returns all databases that the agent may use, its own first.
     pub fn databases(&self) -> impl Iterator<Item = &str> {
         self.databases.iter().map(|name| &**name)
     }
@@ -233,7 +232,7 @@ impl Agent {
         &self.databases
     }
 
-    /// The same agent on another of the databases that it may use; `None` for any other name.
+    /// Returns the same agent on another of the databases that it may use; `None` for any other name.
     #[must_use]
     pub fn on(&self, database: &str) -> Option<Self> {
         let name = self.databases.iter().find(|name| ***name == *database)?;
@@ -243,7 +242,7 @@ impl Agent {
         })
     }
 
-    /// The agent as it is at the beginning of a call.
+    /// Returns the agent as it is at the beginning of a call.
     pub(crate) fn present(&self) -> Cow<'_, Self> {
         match self.follows_session {
             Follows::Always => Cow::Owned(self.as_session_is()),
@@ -251,7 +250,7 @@ impl Agent {
         }
     }
 
-    /// The agent as it is now, some time after a call has begun.
+    /// Returns the agent as it is now, some time after a call has begun.
     pub(crate) fn beyond_call(&self) -> Cow<'_, Self> {
         match self.follows_session {
             Follows::Always | Follows::BeyondCalls => Cow::Owned(self.as_session_is()),
@@ -289,7 +288,7 @@ impl Agent {
         self.standing.policy.access == Access::Write
     }
 
-    /// The same agent, whose own statements run on the connection of this line.
+    /// Returns the same agent, with its own statements running on the connection of this line.
     pub(crate) fn in_line(self, line: Line) -> Self {
         Agent {
             line: Some(line),
@@ -297,12 +296,12 @@ impl Agent {
         }
     }
 
-    /// The line on whose connection the agent's own statements run.
+    /// Returns the line on whose connection the agent's own statements run.
     pub(crate) fn line(&self) -> Option<&Line> {
         self.line.as_ref()
     }
 
-    /// The same agent, whose statement leaves something in the connection for the next one.
+    /// Returns the same agent, with its statement leaving something in the connection for the next one.
     pub(crate) fn leaving_state(&self) -> Self {
         Agent {
             leaves_state: true,
@@ -310,8 +309,8 @@ impl Agent {
         }
     }
 
-    /// Takes a connection: for a statement of the agent's own the one of its line, if it has a
-    /// line, and for a statement of ours one in which nobody has left anything.
+    /// Takes a connection: for one of the agent's own statements that of its line, if it has a line, and for one of our
+    /// own statements a connection in which nobody has left anything.
     pub(crate) async fn lease(&self, is_own: bool) -> Result<Lease, LeaseError> {
         let (session, database) = (&self.session, &*self.database);
         let Some(line) = self.line.as_ref().filter(|_| is_own) else {
@@ -328,7 +327,7 @@ impl Agent {
         }
     }
 
-    /// Names what the agent's own statements are about: the same text means the same in one of them.
+    /// Names where the agent's own statements run: with the same scope, the same text means the same.
     pub(crate) fn scope(&self) -> Cow<'_, str> {
         match &self.line {
             Some(line) if self.session.keeps(&line.name, &self.database) => {
@@ -357,7 +356,7 @@ impl Agent {
         Ok(running)
     }
 
-    /// What the agent's calls came to.
+    /// Returns the totals of the agent's calls.
     #[cfg(test)]
     pub(crate) fn totals(&self) -> crate::Totals {
         self.standing.meter.totals()
@@ -376,12 +375,12 @@ impl Agent {
         self.standing.meter.add_bytes(bytes);
     }
 
-    /// Where the agent calls from, if that is known.
+    /// Returns where the agent calls from, if that is known.
     pub(crate) fn peer(&self) -> Option<IpAddr> {
         self.peer
     }
 
-    /// The same agent, which notes what it does.
+    /// Returns the same agent, which notes what it does.
     pub(crate) fn noting(&self, notes: Notes) -> Self {
         Agent {
             notes: Some(Arc::new(notes)),
@@ -393,7 +392,7 @@ impl Agent {
         self.notes.as_deref()
     }
 
-    /// Notes that a call asks the agent's database something.
+    /// Notes that a call uses the agent's database.
     pub(crate) fn note_database(&self) {
         if let Some(notes) = &self.notes {
             notes.database(&self.database);
@@ -414,8 +413,8 @@ impl Agent {
         }
     }
 
-    /// Notes that PostgreSQL was told to keep changed rows: until [`Agent::note_answer`] nobody
-    /// knows whether it did.
+    /// Notes that PostgreSQL was told to commit changed rows: until [`Agent::note_answer`] it is not known whether it
+    /// did.
     pub(crate) fn note_commit(&self, rows: u64) {
         if let Some(notes) = &self.notes {
             notes.commit(rows);
@@ -443,22 +442,22 @@ impl Agent {
         }
     }
 
-    /// What the agent may do.
+    /// Returns what the agent may do.
     pub(crate) fn policy(&self) -> &Arc<Policy> {
         &self.standing.policy
     }
 
-    /// Says as which role the agent's statements run.
+    /// Returns the role that the agent's statements run as.
     pub(crate) fn role(&self) -> &Role {
         &self.standing.policy.role
     }
 
-    /// The only schemas that the agent may use, if there is a list.
+    /// Returns the only schemas that the agent may use, if there is a list.
     pub(crate) fn schemas(&self) -> Option<&BTreeSet<String>> {
         self.standing.policy.schemas.as_ref()
     }
 
-    /// Rows of one result, where `usual` is what a tool allows.
+    /// Returns the most rows of one result, where `usual` is what a tool allows.
     pub(crate) fn most_rows(&self, usual: u64) -> u64 {
         self.standing
             .policy
@@ -466,7 +465,7 @@ impl Agent {
             .map_or(usual, |rows| usual.min(rows.into()))
     }
 
-    /// The limits of one query: a policy can only make the usual ones narrower.
+    /// Returns the limits of one query: a policy can only make the usual ones narrower.
     pub(crate) fn limits(&self, usual: QueryLimits) -> QueryLimits {
         let Policy {
             statement_timeout,
@@ -482,15 +481,14 @@ impl Agent {
         }
     }
 
-    /// What the agent's transactions begin with, beside their time limit.
+    /// Returns what the agent's transactions begin with, besides their time limit.
     pub(crate) fn opening(&self) -> Vec<String> {
         let role = match &self.standing.policy.role {
             Role::Configured | Role::Login(_) => None,
-            // The role name "none" would mean no role, quoted or not; a role that is not there was
-            // refused before.
+            // The role name "none" would mean no role, quoted or not; a role that does not exist was refused before.
             Role::Set(name) => Some(format!("SET LOCAL ROLE {}", identifier(name))),
         };
-        // For our own queries about the catalogue. A statement can set neither this nor the role.
+        // For our own queries on the catalogue. A statement can set neither this nor the role.
         let schemas = self.standing.policy.schemas.as_ref().map(|schemas| {
             let names: Vec<String> = schemas.iter().map(|name| array_item(name)).collect();
             let list = literal(&format!("{{{}}}", names.join(",")));

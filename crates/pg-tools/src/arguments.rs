@@ -1,5 +1,5 @@
-//! Reads a call's arguments one by one, with messages that name the fix. By then they fit the
-//! schema that clients were shown.
+//! Reads a call's arguments one by one, with messages that name the fix. They were checked against the schema that
+//! clients were shown before.
 
 use serde_json::{Map, Value};
 
@@ -26,7 +26,7 @@ impl Arguments {
         self.given.remove(name).filter(|value| !value.is_null())
     }
 
-    /// Takes whatever is given.
+    /// Takes whatever value is given.
     pub(crate) fn value(&mut self, name: &str) -> Option<Value> {
         self.given.remove(name)
     }
@@ -152,7 +152,7 @@ impl Arguments {
     }
 }
 
-/// Takes `100.0` for 100, as JSON does.
+/// Takes `100.0` as 100, as JSON does.
 fn whole(number: f64) -> Option<u64> {
     // Up to 2^53 every whole number is exact.
     let exact = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
@@ -160,8 +160,7 @@ fn whole(number: f64) -> Option<u64> {
     exact.then_some(number as u64)
 }
 
-/// Takes a text that PostgreSQL can store. Of a NUL character it would only say that bytes are
-/// wrong.
+/// Accepts a text that PostgreSQL can store. About a NUL character PostgreSQL would only say that bytes are wrong.
 fn without_nul(name: &str, text: String) -> Result<String, String> {
     if text.contains('\0') {
         return Err(format!("{name} contains a NUL character; remove it"));

@@ -19,7 +19,7 @@ pub(crate) fn cluster() -> &'static Cluster {
     SERVER.get_or_init(|| start(installed(), &[("synchronous_standby_names", "nobody")]))
 }
 
-/// As [`cluster`], with pg_stat_statements counting, and with nobody that mends things meanwhile.
+/// Like [`cluster`], with pg_stat_statements counting, and with autovacuum off, so that nothing is repaired meanwhile.
 pub(crate) fn counting_cluster() -> &'static Cluster {
     static SERVER: OnceLock<Cluster> = OnceLock::new();
     SERVER.get_or_init(|| {
@@ -34,7 +34,7 @@ pub(crate) fn counting_cluster() -> &'static Cluster {
     })
 }
 
-/// As [`cluster`], with pg_stat_statements counting what one test runs, and nothing else.
+/// Like [`cluster`], with pg_stat_statements counting only what one test runs.
 pub(crate) fn counting_apart() -> Cluster {
     start(
         installed(),
@@ -42,12 +42,12 @@ pub(crate) fn counting_apart() -> Cluster {
     )
 }
 
-/// As [`cluster`], of one test alone.
+/// Like [`cluster`], for one test alone.
 pub(crate) fn apart() -> Cluster {
     start(installed(), &[])
 }
 
-/// As [`cluster`], of programs that have pgvector.
+/// Like [`cluster`], with programs that have pgvector.
 pub(crate) fn vector_cluster() -> &'static Cluster {
     static SERVER: OnceLock<Cluster> = OnceLock::new();
     SERVER.get_or_init(|| {

@@ -1,17 +1,17 @@
-//! Which calls may go on that began before their holder's rights were changed.
+//! Which calls may go on although their holder's rights were changed since they began.
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
-/// What is known of something that is running.
+/// Something that is running, as far as it is known.
 #[derive(Clone, Copy, Debug)]
 pub struct Doing<'a> {
-    /// Where it was asked from.
+    /// Where it was requested from.
     pub peer: Option<IpAddr>,
-    /// Which of the holder's secrets it was asked with, as a number that tells them apart.
+    /// Which of the holder's secrets it was requested with, as a number that tells them apart.
     pub secret: Option<u64>,
-    /// The tool that it is done with, if the question is about a tool.
+    /// The tool that runs, if the question is about a tool.
     pub tool: Option<&'a str>,
 }
 
@@ -28,10 +28,10 @@ pub enum Leave {
 
 type Decides = Arc<dyn Fn(Doing<'_>) -> Leave + Send + Sync>;
 
-/// The tools, addresses and secrets that a holder has at the moment, for calls that began when it
-/// had others. Clones share them.
+/// The tools, addresses and secrets that a holder has at the moment, for calls that began when it had others. Clones
+/// share them.
 ///
-/// Everything stays until the bounds are [drawn](Bounds::draw).
+/// Everything may go on until the bounds are [drawn](Bounds::draw).
 #[derive(Clone, Default)]
 pub struct Bounds(watch::Sender<Option<Decides>>);
 
@@ -50,7 +50,7 @@ impl Bounds {
         }
     }
 
-    /// Waits until the call may not go on.
+    /// Waits until something may not go on any more.
     pub(crate) async fn crossed(&self, doing: Doing<'_>) {
         let mut bounds = self.0.subscribe();
         loop {
@@ -65,7 +65,7 @@ impl Bounds {
             tokio::select! {
                 biased;
                 () = end => return,
-                // They cannot be closed, as the sender is here.
+                // This cannot fail, as the sender is here.
                 _drawn = bounds.changed() => {}
             }
         }

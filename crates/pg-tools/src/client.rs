@@ -4,33 +4,33 @@ use std::{any::Any, time::Duration};
 
 /// The program that an agent calls from.
 pub(crate) trait Client: Send + Sync {
-    /// Says whether its model can be asked.
+    /// Returns whether its model can be asked.
     fn has_model(&self) -> bool;
 
-    /// Gives the answer of its model to a question. `key` tells the questions of one call apart.
+    /// Returns the answer of its model to a question. `key` tells the questions of one call apart.
     ///
     /// While there is no answer this fails with [`Unanswered::Yet`], which the tool returns: the
     /// client is asked, and the tool runs again from its beginning and gets the answer here. So put
     /// nothing that should happen once before the last question.
     fn ask_model(&self, key: &str, question: &Question) -> Result<String, Unanswered>;
 
-    /// The conversation that the call belongs to, if the protocol knows one.
+    /// Returns the conversation that the call belongs to, if the protocol knows one.
     fn conversation(&self) -> Option<Conversation>;
 
     /// Holds a value until the conversation ends, and drops it then.
     fn hold(&self, value: Held);
 
-    /// Drops what is held of which `is_over` says so, and says whether there was any.
+    /// Drops the held values for which `is_over` holds, and returns whether there were any.
     fn let_go(&self, is_over: &dyn Fn(&Held) -> bool) -> bool;
 }
 
-/// A value whose meaning the tool knows that has it held.
+/// A value whose meaning is known to the tool that has it held.
 pub(crate) type Held = Box<dyn Any + Send + Sync>;
 
 /// Calls of one program that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Conversation {
-    /// What tells it from all others.
+    /// What distinguishes it from all others.
     pub(crate) id: String,
     /// How long it may be without a call before it ends, if that is limited.
     pub(crate) idle_time: Option<Duration>,
@@ -39,7 +39,7 @@ pub(crate) struct Conversation {
 /// A question to a client's model.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Question {
-    /// What the model is to be.
+    /// The system prompt.
     pub(crate) system: String,
     /// What it is asked.
     pub(crate) text: String,
@@ -47,7 +47,7 @@ pub(crate) struct Question {
     pub(crate) max_tokens: u32,
 }
 
-/// Why a question has no answer. Made by the [`Client`], who knows what was asked.
+/// Why a question has no answer. Created by the [`Client`], which knows what was asked.
 #[derive(Debug)]
 pub(crate) enum Unanswered {
     /// The client has to be asked first.

@@ -30,7 +30,7 @@ pub struct CustomTool {
     pub parameters: Vec<CustomParameter>,
     /// Whether it only reads; one that does not is for agents that may write.
     pub read_only: bool,
-    /// Rows that it returns or, if it writes, changes at most.
+    /// The most rows that it returns or, if it writes, changes.
     pub max_rows: u32,
 }
 
@@ -55,7 +55,7 @@ pub struct CustomToolError {
     pub tool: String,
     /// What is wrong.
     pub message: String,
-    /// Whether it may be right at another time: its database could not be asked now.
+    /// Whether the tool may be right all the same, as its database could not be asked now.
     pub is_unreachable: bool,
 }
 
@@ -68,7 +68,7 @@ impl CustomTools {
     /// the connections for that.
     ///
     /// # Errors
-    /// All that is wrong; then nothing changes.
+    /// All that is wrong; nothing is replaced then.
     pub async fn replace(
         &self,
         tools: Vec<CustomTool>,
@@ -133,18 +133,18 @@ impl CustomTools {
     }
 }
 
-/// What PostgreSQL says of a statement.
+/// What PostgreSQL says about a statement.
 pub(crate) struct Described {
     /// Its text, without a semicolon at its end.
     pub(crate) sql: String,
     /// The types of its parameters.
     pub(crate) types: Vec<Type>,
-    /// What it gives, if it gives rows.
+    /// The columns that it returns, if it returns rows.
     pub(crate) columns: Vec<Column>,
 }
 
 impl Shelf {
-    /// Has PostgreSQL prepare a statement, and checks that it is what its description says.
+    /// Has PostgreSQL prepare a statement, and checks that it reads or changes as it was declared to.
     async fn describe(
         &self,
         agent: &Agent,
@@ -155,7 +155,7 @@ impl Shelf {
         let run = |lease: Lease, guard: Arc<Guard>| async move {
             let text = statement.text();
             let probed = probe(&lease, &guard.opening.reading(), text, None).await;
-            // A connection that is not clean again is closed.
+            // A connection that cannot be made clean again is closed.
             _ = lease.scrub().await;
             let probed = probed?;
             if read_only && !probed.is_query {
@@ -182,7 +182,7 @@ impl Shelf {
     }
 }
 
-/// Says what is wrong with the name of a tool that is offered beside others.
+/// Checks the name of a tool that is offered beside others; the error says what is wrong.
 pub(crate) fn check_name(name: &str, taken: &[impl AsRef<str>]) -> Result<(), String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if name.is_empty() || name.len() > 128 || !name.bytes().all(is_plain) {
@@ -211,7 +211,7 @@ fn check_parameters(tool: &CustomTool) -> Result<(), String> {
 }
 
 impl ReadError {
-    /// Says whether the database could not be asked.
+    /// Returns whether the database could not be asked.
     fn is_unreachable(&self) -> bool {
         matches!(
             self,

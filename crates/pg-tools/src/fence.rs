@@ -2,10 +2,10 @@
 
 use mcp_protocol::JsonText;
 
-/// The characters of a marker: 32, so that a byte gives one of them without favouring any.
+/// The characters of a marker: 32, so that a byte selects one of them without favouring any.
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
-/// How many there are in a marker.
+/// How many characters a marker has.
 const LENGTH: usize = 8;
 
 /// Puts a text between two lines that it cannot contain: their marker is drawn after the text was

@@ -1,10 +1,9 @@
 //! What an agent can do with PostgreSQL, as MCP tools.
 //!
-//! [`Toolbox`] answers an MCP server's calls for [`Agent`]s: each has a session of its own (its own
-//! connections, see `session_pool`) and the database that it is bound to. `query_database` runs one
-//! query that can only read, whatever it says: the text must be a plain query by PostgreSQL's own
-//! grammar, no function with lasting effects may be named in it, and it runs in a read-only
-//! transaction that is always rolled back. Tools of a program's own stand beside it ([`OwnTool`]).
+//! [`Toolbox`] answers an MCP server's calls for [`Agent`]s: each has a session of its own (its own connections, see
+//! `session_pool`) and a database that it is bound to. `query_database` runs one query that can only read, whatever it
+//! says: the text must be a plain query by PostgreSQL's own grammar, it may name no function with lasting effects, and
+//! it runs in a read-only transaction that is always rolled back. A program can add tools of its own ([`OwnTool`]).
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -69,7 +68,7 @@ mod schema;
 mod settings;
 mod shelf;
 mod state;
-/// The server of models that model-client's own tests have.
+/// The stub of a model server from model-client's tests.
 #[cfg(test)]
 #[path = "../../model-client/tests/stub/mod.rs"]
 mod stub;

@@ -14,12 +14,12 @@ use crate::{
     tools::{Definition, Effect},
 };
 
-/// The lists that were asked for.
+/// The lists that were requested.
 #[derive(Default)]
 pub(crate) struct Lists {
-    /// What agents of the same standing were shown. Every call reads it; it is written for new ones.
+    /// What agents of the same standing were shown. Every call reads it; it is only written for new ones.
     shown: RwLock<HashMap<Viewer, Shown>>,
-    /// The lists themselves. Locked for a look-up or an entry.
+    /// The lists themselves. Locked for a look-up or an insertion.
     known: Mutex<VecDeque<List>>,
 }
 
@@ -40,12 +40,13 @@ struct List {
 }
 
 impl Lists {
-    /// As many lists as are likely to be in use at once; a list beyond them is made anew each time.
+    /// How many lists are kept, which is about as many as are in use at once; beyond that the oldest is dropped, and
+    /// made again when it is needed.
     const MOST: usize = 64;
-    /// As many standings of agents as are remembered.
+    /// How many standings of agents are remembered.
     const MOST_SHOWN: usize = 4_096;
 
-    /// Gives the tools that an agent may use.
+    /// Returns the tools that an agent may use.
     pub(crate) fn of(&self, shelf: &Shelf, agent: &Agent) -> Arc<[Listed]> {
         let custom = shelf.present_custom();
         let (policy, databases) = (agent.policy(), agent.all_databases());
@@ -63,7 +64,7 @@ impl Lists {
         let seen = shelf.of(agent, &custom);
         let is_all = seen.len() == shelf.count_allowed(agent, &custom);
         let listed = self.listed(seen);
-        // What bounds leave of the list holds for this agent only, and only for now.
+        // A list that bounds have narrowed is right for this agent only, and only for now.
         if !is_all {
             return listed;
         }
@@ -80,7 +81,7 @@ impl Lists {
         listed
     }
 
-    /// Gives the list of these tools, shared by all who see the same ones.
+    /// Returns the list of these tools, shared by all agents that see the same ones.
     fn listed(&self, seen: Vec<Arc<Shelved>>) -> Arc<[Listed]> {
         let same = |known: &[Arc<Shelved>]| {
             known.len() == seen.len() && known.iter().zip(&seen).all(|(a, b)| Arc::ptr_eq(a, b))
@@ -124,7 +125,7 @@ fn annotations(effect: Effect) -> ToolAnnotations {
     ToolAnnotations {
         read_only_hint: Some(!writes),
         destructive_hint: Some(writes),
-        // What keeps a connection keeps one more each time.
+        // A tool that keeps a connection keeps one more with each call.
         idempotent_hint: Some(!writes && effect != Effect::Keeps),
         open_world_hint: Some(effect == Effect::Asks),
     }

@@ -10,9 +10,8 @@ use crate::{
 pub struct Received(Rows);
 
 impl Received {
-    /// Makes a result of columns, and of rows as they come from PostgreSQL: each is the body of a
-    /// `DataRow` message, which begins with the number of values (PostgreSQL documentation, section
-    /// 55.7).
+    /// Creates a result from columns, and from rows as PostgreSQL sends them: each is the body of a `DataRow` message,
+    /// which begins with the number of values (PostgreSQL documentation, section 55.7).
     ///
     /// # Errors
     /// The rows are in another form, of different widths, or not UTF-8.
@@ -32,7 +31,7 @@ impl Received {
         Ok(Received(rows))
     }
 
-    /// Writes it as a model reads it and as a program does.
+    /// Writes it as models read it and as programs do.
     #[must_use]
     pub fn render(&self) -> impl Sized {
         render::rows(&self.0)

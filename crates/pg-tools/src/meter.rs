@@ -10,12 +10,12 @@ use std::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How often, and how many at once, an agent may call; `None` means without a limit.
+/// How often an agent may call, and how many calls may run at once; `None` means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pace {
     /// Calls that may run at once.
     pub concurrent: Option<u32>,
-    /// Calls per minute. That many may come at once; after them only as many as this rate allows.
+    /// Calls per minute. That many may come at once, and after them only as many as this rate allows.
     pub calls_per_minute: Option<u32>,
 }
 
@@ -23,19 +23,19 @@ pub struct Pace {
 /// its rights.
 #[derive(Debug, Default)]
 pub struct Meter {
-    /// When the allowance of calls will be full again. Held for a computation.
+    /// When the allowance of calls will be full again. Locked for a computation only.
     whole_at: Mutex<Option<Instant>>,
     running: AtomicU32,
     calls: AtomicU64,
     rows: AtomicU64,
     bytes: AtomicU64,
-    /// Of the calls and of the rows, what was taken.
+    /// How many of the calls and of the rows were taken already.
     taken: (AtomicU64, AtomicU64),
-    /// What the client of the last call calls itself. Held for an assignment.
+    /// What the client of the last call calls itself. Locked for an assignment only.
     client: Mutex<Option<Arc<str>>>,
 }
 
-/// What the calls of an agent came to since its meter was made.
+/// The totals of an agent's calls since its meter was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Calls that began.
@@ -59,19 +59,19 @@ pub(crate) enum TooFast {
     Often {
         /// Calls a minute.
         limit: u32,
-        /// When the next one may begin.
+        /// How long until the next one may begin.
         wait: Duration,
     },
 }
 
-/// A call that runs; dropping it ends it.
+/// A running call; dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Running {
     meter: Arc<Meter>,
 }
 
 impl Meter {
-    /// Takes what was counted since the last time: the calls, and the rows that they returned.
+    /// Returns what was counted since it was last taken: the calls, and the rows that they returned.
     pub fn take(&self) -> (u64, u64) {
         let take = |counted: &AtomicU64, taken: &AtomicU64| {
             let counted = counted.load(Ordering::Acquire);
@@ -83,7 +83,7 @@ impl Meter {
         )
     }
 
-    /// Gives all that was counted.
+    /// Returns all that was counted.
     pub fn totals(&self) -> Totals {
         Totals {
             calls: self.calls.load(Ordering::Relaxed),
@@ -92,7 +92,7 @@ impl Meter {
         }
     }
 
-    /// Gives what the client of the last call calls itself, if it does; nobody has checked it.
+    /// Returns what the client of the last call calls itself, if it does; nobody has checked it.
     pub fn client(&self) -> Option<Arc<str>> {
         self.last_client().clone()
     }
@@ -112,7 +112,7 @@ impl Meter {
     /// Begins a call, if it may begin at `now`.
     pub(crate) fn begin(self: &Arc<Self>, pace: Pace, now: Instant) -> Result<Running, TooFast> {
         self.running.fetch_add(1, Ordering::AcqRel);
-        // Counted first, so that of many calls at once no more than the limit get through.
+        // Counted first, so that no more calls than the limit get through when many come at once.
         let running = Running {
             meter: Arc::clone(self),
         };
@@ -128,8 +128,8 @@ impl Meter {
         Ok(running)
     }
 
-    /// A token bucket that holds the calls of one minute and refills steadily, kept as the moment
-    /// at which it will be full.
+    /// Takes a call from a token bucket, which holds the calls of one minute and refills steadily. The bucket is kept
+    /// as the moment at which it will be full.
     fn pass(&self, limit: u32, now: Instant) -> Result<(), TooFast> {
         let each = MINUTE / limit.max(1);
         let mut whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,9 +17,9 @@ pub(crate) fn nearest<'a>(
         .map(|(_, name)| name)
 }
 
-/// Finds the known names that are nearest to a wrong one, the nearest first: names with a similar
-/// spelling, and names that contain the wrong one or are contained in it. Each comes with the text
-/// that it is compared by.
+/// Finds the known names that are nearest to a wrong one, the nearest first: names with a similar spelling, and names
+/// that contain the wrong one or are contained in it. Each known name is given as the text to return and the text to
+/// compare.
 pub(crate) fn nearest_few<'a>(
     wrong: &str,
     known: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -45,14 +45,14 @@ pub(crate) fn nearest_few<'a>(
         .collect()
 }
 
-/// A name that is not there, in lower case.
+/// A name that does not exist, in lower case.
 struct Wrong {
     lower: String,
     characters: usize,
 }
 
 impl Wrong {
-    /// Takes a name that may be meant for one of PostgreSQL's.
+    /// Reads a wrong name; `None` if it is too long to be meant for one of PostgreSQL's.
     fn read(name: &str) -> Option<Self> {
         if name.len() > LONGEST {
             return None;
@@ -62,11 +62,11 @@ impl Wrong {
         Some(Wrong { lower, characters })
     }
 
-    /// How far a known name is, if it is near.
+    /// Returns the distance to a known name, if it is near.
     fn distance(&self, name: &str) -> Option<usize> {
         let characters = name.chars().count();
         let most = 1 + characters / 3;
-        // At least as many characters must be left out as one name is longer than the other.
+        // The distance is at least the difference of the lengths.
         if characters.abs_diff(self.characters) > most {
             return None;
         }
@@ -77,7 +77,7 @@ impl Wrong {
         strsim::osa_distance(&self.lower, name)
     }
 
-    /// Says whether one of the two contains the other.
+    /// Returns whether one of the two contains the other.
     fn is_part(&self, name: &str) -> bool {
         let shorter = self.lower.len().min(name.len());
         shorter >= 3 && (name.contains(&self.lower) || self.lower.contains(name))
@@ -125,7 +125,7 @@ mod tests {
             let known = names.iter().map(|name| (&**name, &**name));
             assert_eq!(nearest_few(&wrong, known, 3), [""; 0]);
         }
-        // The longest alone took many minutes when all of it was compared.
+        // The longest text alone took many minutes when all of it was compared.
         assert!(began.elapsed() < Duration::from_secs(20));
     }
 }

@@ -15,11 +15,11 @@ pub struct Policy {
     pub schemas: Option<BTreeSet<String>>,
     /// The role that its statements run as.
     pub role: Role,
-    /// Rows of one result at most, where that is less than a tool allows.
+    /// The most rows of one result, if that is less than a tool allows.
     pub rows: Option<u32>,
-    /// Bytes of one result at most, where that is less than the toolbox allows.
+    /// The most bytes of one result, if that is less than the toolbox allows.
     pub result_bytes: Option<usize>,
-    /// Time for one statement, where that is less than the toolbox allows.
+    /// The time for one statement, if that is less than the toolbox allows.
     pub statement_timeout: Option<Duration>,
     /// How often it may call.
     pub pace: Pace,
@@ -38,7 +38,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// Tells agents on one database apart that run as different roles.
+    /// Returns what distinguishes agents on one database that run as different roles.
     pub(crate) fn key(&self) -> (u8, &str) {
         match self {
             Role::Configured => (0, ""),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// A prompt as clients list it, and its text, which has gaps to fill.
+/// A prompt as clients list it, and its text with gaps to fill.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Prompt {
     pub(crate) name: &'static str,

@@ -35,11 +35,10 @@ pub(crate) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// How many characters of a wrong name are repeated at most.
+/// The most characters of a wrong name that are repeated.
 const LONGEST: usize = 100;
 
-/// Writes what somebody gave into a message: on one line, and only so much of it as is needed to
-/// recognise it.
+/// Writes what a caller gave for a message: on one line, and only as much of it as is needed to recognise it.
 pub(crate) fn repeated(given: &str) -> String {
     match given.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}..", given[..end].escape_debug()),

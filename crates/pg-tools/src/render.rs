@@ -9,7 +9,7 @@ use crate::read_only::{Column, ColumnKind, Rows};
 /// The largest whole number that every JSON reader keeps exactly.
 const SAFE_INTEGER: u64 = (1 << 53) - 1;
 
-/// Bytes for heads and a few rows.
+/// Room for heads and a few rows, in bytes.
 const ROOM: usize = 1 << 10;
 
 /// Rows in both forms.
@@ -27,7 +27,7 @@ pub(crate) struct Rendered {
     pub(crate) structured: Json,
 }
 
-/// Says how many rows there are.
+/// Writes a number of rows, such as `1 row`.
 pub(crate) fn row_count(count: impl fmt::Display) -> String {
     let count = count.to_string();
     match &*count {
@@ -55,7 +55,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Writes the heads.
+    /// Starts both forms with their heads.
     pub(crate) fn new(columns: &[Column]) -> Self {
         let mut text = JsonText::with_capacity(ROOM);
         let mut structured = String::with_capacity(ROOM);
@@ -80,7 +80,7 @@ impl Writer {
         }
     }
 
-    /// Reserves memory for so many values with so many bytes.
+    /// Reserves memory for `values` more values with `bytes` bytes.
     pub(crate) fn reserve(&mut self, bytes: usize, values: usize) {
         self.text.reserve(bytes + 2 * values);
         self.structured.reserve(bytes + 4 * values);
@@ -107,7 +107,7 @@ impl Writer {
         self.count += 1;
     }
 
-    /// Ends both; `is_cut` says whether there are more rows.
+    /// Completes both forms; `is_cut` says whether there are more rows.
     pub(crate) fn finish(self, is_cut: bool) -> Rendered {
         let Writer {
             text,
@@ -146,8 +146,8 @@ fn push(text: &mut JsonText, structured: &mut String, value: Option<&str>, kind:
     }
 }
 
-/// Says whether JSON can hold a value without escapes. It looks at every byte, so that the compiler
-/// can vectorise it.
+/// Returns whether JSON can hold a value without escapes. It looks at every byte, so that the compiler can vectorise
+/// it.
 fn is_plain(value: &str) -> bool {
     let is_escaped = |byte| byte < b' ' || byte == b'"' || byte == b'\\';
     !value
@@ -192,7 +192,7 @@ fn is_safe_integer(value: &str) -> bool {
             .is_ok_and(|number| number <= SAFE_INTEGER)
 }
 
-/// Says whether a text is a number as JSON writes it (RFC 8259, section 6).
+/// Returns whether a text is a number as JSON writes it (RFC 8259, section 6).
 fn is_json_number(value: &str) -> bool {
     let unsigned = value.strip_prefix('-').unwrap_or(value).as_bytes();
     let Some((whole, mut rest)) = split_digits(unsigned) else {

@@ -1,4 +1,4 @@
-//! What can be read by its address: the server, its settings and the tables.
+//! Resources that can be read by their address: the server, its settings and the tables.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::{
     tools::{Failure, schema_of},
 };
 
-/// What a resource is, as clients list it.
+/// The description of a resource, as clients list it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Described {
-    /// The address; of a template, with its gaps.
+    /// The address; for a template, with its gaps.
     pub(crate) uri: &'static str,
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
@@ -71,7 +71,7 @@ const SYSTEM: &str = "SELECT pg_catalog.json_build_object( \
       'extensions', (SELECT pg_catalog.json_object_agg(e.extname, e.extversion ORDER BY e.extname) FROM pg_catalog.pg_extension e) \
     )::text";
 
-/// A setting made in this session is ours; its reset value is the database's.
+/// A setting made in this session is our own; the reset value is the database's.
 const SETTINGS: &str = "WITH s AS ( \
       SELECT name, unit, boot_val, \
              CASE source WHEN 'session' THEN reset_val ELSE setting END AS value, NULLIF(source, 'session') AS source \
@@ -85,8 +85,8 @@ const SETTINGS: &str = "WITH s AS ( \
                   FROM told t WHERE NOT t.is_changed) \
     )::text";
 
-/// A number that changes whenever the catalogue says anything else about relations ($1 is their
-/// schema, $2 their name): every row of a catalogue carries the transaction that wrote it.
+/// Computes a text that changes whenever the catalogue says anything else about relations ($1 is their schema, $2 their
+/// name): every row of a catalogue contains the transaction that wrote it.
 const VERSION: &str = "WITH relation AS ( \
        SELECT c.oid, c.xmin, c.relname, n.nspname, n.nspacl FROM pg_catalog.pg_class c \
        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -122,7 +122,7 @@ pub(crate) struct Resources {
     reader: Arc<Reader>,
 }
 
-/// A resource, by what its address says.
+/// A resource, as its address names it.
 #[derive(Debug, PartialEq, Eq)]
 enum Address {
     System,
@@ -149,7 +149,7 @@ impl Address {
     }
 }
 
-/// Says whether an address has the form of one of the resources; there need not be such a table.
+/// Returns whether an address has the form of one of the resources; there need not be such a table.
 pub(crate) fn is_address(uri: &str) -> bool {
     Address::read(uri).is_some()
 }
@@ -180,7 +180,7 @@ impl Resources {
         Resources { reader }
     }
 
-    /// Reads a resource, which is a JSON object; gives `None` if this agent has no such resource.
+    /// Reads a resource, which is a JSON object; returns `None` if this agent has no such resource.
     pub(crate) async fn read(&self, agent: &Agent, uri: &str) -> Result<Option<String>, Failure> {
         let Some(content) = self.content(agent, uri).await? else {
             return Ok(None);
@@ -232,8 +232,7 @@ impl Resources {
         serde_json::from_str(text).map_err(|_| Failure::told("PostgreSQL gave no JSON"))
     }
 
-    /// Gives a text that changes whenever the schema changes, or one table of it; `None` where
-    /// changes are not noticed.
+    /// Returns a text that changes whenever the schema, or one table of it, changes; `None` if changes are not noticed.
     pub(crate) async fn version(
         &self,
         agent: &Agent,
@@ -250,8 +249,8 @@ impl Resources {
         Ok(rows.first().and_then(|row| row.try_get(0).ok()))
     }
 
-    /// Completes the schema or the table in a table's address; `schema` is what the address says so
-    /// far about the schema.
+    /// Completes the schema or the table in a table's address; `schema` is what the address says about the schema so
+    /// far.
     pub(crate) async fn complete(
         &self,
         agent: &Agent,

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-/// The keywords that are understood; a test holds the tools' schemas to them.
+/// The keywords that are understood; a test checks that the tools' schemas have no others.
 #[cfg(test)]
 pub(crate) const KEYWORDS: &[&str] = &[
     "additionalProperties",
@@ -25,7 +25,7 @@ pub(crate) const KEYWORDS: &[&str] = &[
 /// Checks arguments; `null` counts as left out.
 ///
 /// # Errors
-/// Says what is wrong with the first argument that does not fit.
+/// What is wrong with the first argument that does not fit.
 pub(crate) fn check(schema: &Value, given: &Map<String, Value>) -> Result<(), String> {
     let known = properties(schema);
     let required = keyword(schema, "required").and_then(Value::as_array);
@@ -62,7 +62,7 @@ fn keyword<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
     field(schema.as_object()?, name)
 }
 
-/// Finds a value by its name. There are few, so that looking at each costs less than hashing.
+/// Finds a value by its name. There are so few that comparing each name costs less than hashing.
 fn field<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     let mut fields = fields.iter();
     let found = fields.find(|(key, _)| *key == name);
@@ -108,8 +108,8 @@ fn check_value(name: &str, schema: &Value, value: &Value) -> Result<(), String> 
     }
 }
 
-/// Says whether a value itself has the type, the bounds and the words that a schema asks for; the
-/// values inside it are not looked at.
+/// Returns whether a value has the type, the bounds and the words that a schema asks for; values inside it are not
+/// checked.
 fn fits(schema: &Value, value: &Value) -> bool {
     let mut types = types(schema).peekable();
     let has_type = types.peek().is_none() || types.any(|name| is_of_type(name, value));

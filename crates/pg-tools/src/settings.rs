@@ -13,7 +13,7 @@ pub struct Settings {
     pub guards: Arc<Guards>,
     /// The limits of one query.
     pub limits: QueryLimits,
-    /// How much is kept for an agent that pages through a result.
+    /// How much is held for agents that page through results.
     pub paging: Paging,
     /// How many rows one statement of a tool that writes may change, and how many more foreign keys and triggers may
     /// change because of it.
@@ -28,9 +28,9 @@ pub struct Settings {
     pub chat: Option<Arc<Chat>>,
     /// The limits of a question in plain words, apart from those of its query.
     pub questions: QuestionLimits,
-    /// Who keeps account of calls, if anybody does.
+    /// The ledger that keeps an account of calls, if there is one.
     pub ledger: Option<Arc<dyn Ledger>>,
-    /// Whether agents may get other tools, which clients are told of then: custom ones, or by another policy.
+    /// Whether the tools of agents may change, by custom tools or another policy; clients are told of changes then.
     pub tools_change: bool,
 }
 

@@ -20,7 +20,7 @@ use crate::{
 /// The tools that are offered, in the order in which clients see them.
 pub(crate) struct Shelf {
     tools: Vec<Arc<Shelved>>,
-    /// The tools that come after them, which may be replaced later. Locked for one look or assignment.
+    /// The tools that come after them, which may be replaced later. Locked only to read or replace the list.
     custom: RwLock<Arc<[Arc<Shelved>]>>,
     pub(crate) means: Means,
     ledger: Option<Arc<dyn Ledger>>,
@@ -40,7 +40,7 @@ pub(crate) struct Shelved {
 }
 
 impl Shelf {
-    /// Offers the usual tools and the opt-in tools that are switched on.
+    /// Creates the shelf of the usual tools and the opt-in tools that are switched on.
     pub(crate) fn new(mut settings: Settings) -> Result<Self, SettingsError> {
         let enabled = std::mem::take(&mut settings.enabled);
         let own_tools = std::mem::take(&mut settings.own_tools);
@@ -76,7 +76,7 @@ impl Shelf {
         })
     }
 
-    /// Offers these tools and no others.
+    /// Creates a shelf of these tools and no others.
     #[cfg(test)]
     pub(crate) fn of_tools(tools: Vec<Arc<dyn Tool>>) -> Self {
         Shelf {
@@ -92,8 +92,7 @@ impl Shelf {
         }
     }
 
-    /// Gives the tools that an agent may use, given these custom ones. What it sees is what it can
-    /// call.
+    /// Returns the tools that an agent may use, with these custom ones. What it sees is what it can call.
     pub(crate) fn of(&self, agent: &Agent, custom: &[Arc<Shelved>]) -> Vec<Arc<Shelved>> {
         let tools = self.tools.iter().chain(custom);
         tools
@@ -119,7 +118,7 @@ impl Shelf {
         self.tools.iter().chain(&*custom).find(is_it).cloned()
     }
 
-    /// Gives all tools.
+    /// Returns all tools.
     pub(crate) fn all(&self) -> Vec<Arc<Shelved>> {
         self.tools
             .iter()
@@ -128,7 +127,7 @@ impl Shelf {
             .collect()
     }
 
-    /// Names the tools that never change.
+    /// Returns the names of the tools that never change.
     pub(crate) fn fixed_names(&self) -> Vec<String> {
         let names = self
             .tools
@@ -140,7 +139,7 @@ impl Shelf {
     /// Replaces the custom tools.
     pub(crate) fn put_custom(&self, tools: Vec<Arc<dyn Tool>>) {
         let before = self.present_custom();
-        // A new tool with the name of an earlier one is counted with it.
+        // A new tool with the name of an earlier one goes on with its counts.
         let counts = |tool: &Arc<dyn Tool>| {
             let name = tool.definition().name;
             let mut before = before.iter();
@@ -172,7 +171,7 @@ impl Shelf {
         )
     }
 
-    /// Tells of a call that was refused before it began.
+    /// Reports a call that was refused before it began.
     pub(crate) fn refuse(
         &self,
         (kind, name): (CallKind, &str),
@@ -197,7 +196,7 @@ impl Shelf {
         }
     }
 
-    /// Gives what was counted of all calls.
+    /// Returns the counts of all calls.
     pub(crate) fn counts(&self) -> Vec<CallCounts> {
         let tools = self.all();
         let tools = tools.iter().map(|shelved| {
@@ -223,7 +222,7 @@ impl Shelf {
 }
 
 impl Shelved {
-    /// Says whether the tool changes what is in the database.
+    /// Returns whether the tool changes what is in the database.
     pub(crate) fn writes(&self) -> bool {
         self.tool.definition().effect == Effect::Writes
     }
@@ -245,7 +244,7 @@ impl Shelved {
         agent.may_use(&self.tool.definition()) && self.tool.is_for(agent)
     }
 
-    /// Calls the tool with arguments that fit what clients were told.
+    /// Calls the tool, if the arguments fit what clients were told.
     pub(crate) async fn call(
         &self,
         agent: &Agent,
@@ -267,7 +266,7 @@ impl Shelved {
 fn check(enabled: &[String], tools: &[Arc<dyn Tool>]) -> Result<(), SettingsError> {
     let definitions = || tools.iter().map(|tool| tool.definition());
     let opt_in = || definitions().filter(|tool| tool.offer == Offer::OptIn);
-    // To switch on what is always there asks for nothing wrong.
+    // To switch on what is always there is no mistake.
     let unknown = |name: &&String| !definitions().any(|tool| tool.name == *name);
     match enabled.iter().find(unknown) {
         None => Ok(()),

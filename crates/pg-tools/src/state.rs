@@ -1,9 +1,8 @@
 //! Statements that leave something in a connection for the next call on it.
 //!
-//! PostgreSQL decides what a statement is by the words that it begins with. They are read strictly
-//! here, with only blanks between them, so that no comment or escape can be taken for something
-//! else than PostgreSQL takes it for. Whatever does not have exactly one of these forms is none of
-//! them.
+//! PostgreSQL decides what a statement is by its first words. They are read strictly here, with only blanks between
+//! them, so that no comment or escape can be taken for something other than what PostgreSQL takes it for. Whatever does
+//! not have exactly one of these forms is none of them.
 
 use crate::read_only::words;
 
@@ -53,7 +52,7 @@ const SETTINGS: &[&str] = &[
     "timezone",
 ];
 
-/// How the names of the planner's switches begin.
+/// The prefix of the planner's switches.
 const SWITCHES: &str = "enable_";
 
 /// The prefix of our own settings.
@@ -67,7 +66,7 @@ impl<'a> Stateful<'a> {
     /// Reads what kind of statement a text is; `None` if it has none of these forms.
     ///
     /// # Errors
-    /// What to write instead of one that is never run.
+    /// What to write instead, if it has one of these forms but is never run.
     pub(crate) fn read(text: &'a str) -> Option<Result<Self, String>> {
         let mut rest = Rest(text);
         match rest.word()?.to_ascii_lowercase().as_str() {
@@ -91,8 +90,7 @@ impl<'a> Stateful<'a> {
     }
 }
 
-/// Gives the query that fills the table of a [`Stateful::CreateTable`], if only the table's name
-/// stands before `AS`.
+/// Returns the query that fills the table of a [`Stateful::CreateTable`], if only the table's name comes before `AS`.
 pub(crate) fn filled_by(text: &str) -> Option<&str> {
     let mut rest = Rest(text);
     for _ in ["create", "temp", "table"] {
@@ -242,7 +240,7 @@ fn deallocate(mut rest: Rest<'_>) -> Read<'_> {
     Some(own_name(name).map(|()| Stateful::Deallocate))
 }
 
-/// Refuses the names of statements that we or the client library prepare.
+/// Refuses the names of statements that this crate or the client library prepares.
 fn own_name(name: &str) -> Result<(), String> {
     let lower = name.to_ascii_lowercase();
     let is_number = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -257,7 +255,7 @@ fn own_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// PostgreSQL cuts longer names off.
+/// PostgreSQL cuts off longer names.
 const LONGEST_NAME: usize = 63;
 
 fn is(word: &str, keyword: &str) -> bool {
@@ -269,8 +267,8 @@ fn is(word: &str, keyword: &str) -> bool {
 struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
-    /// Reads a word of letters, digits and underscores, after blanks. PostgreSQL takes other
-    /// characters for parts of a word, too; a word with one of those is none here.
+    /// Reads a word of letters, digits and underscores, after blanks. PostgreSQL accepts other characters in a word,
+    /// too; a word with one of those is not read here.
     fn word(&mut self) -> Option<&'a str> {
         let text = self.0.trim_ascii_start();
         let is_in_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -324,7 +322,7 @@ impl<'a> Rest<'a> {
         }
     }
 
-    /// Reads what stands between two quotes. A quote, a backslash or a line break inside it is not
+    /// Reads what is between two quotes; `None` if it has a quote, a backslash or a line break in it, which is not
     /// plain enough.
     fn quoted(&mut self, quote: char) -> Option<&'a str> {
         let text = self.0.trim_ascii_start().strip_prefix(quote)?;
@@ -336,7 +334,7 @@ impl<'a> Rest<'a> {
         Some(value)
     }
 
-    /// Reads names of types in parentheses, and gives them with the parentheses.
+    /// Reads names of types in parentheses, and returns them with the parentheses.
     fn parentheses(&mut self) -> Option<&'a str> {
         let text = self.0.trim_ascii_start();
         let mut depth = 0_usize;
@@ -367,8 +365,8 @@ impl<'a> Rest<'a> {
         rest.is_some()
     }
 
-    /// Says whether what was read ends here: what follows without a blank can make it something
-    /// else, as in `E'..'` or `1--2`.
+    /// Returns whether what was read ends here: what follows it without a blank could make it something else, as in
+    /// `E'..'` or `1--2`.
     fn ends(&self) -> bool {
         let goes_on = |c: char| c != ',' && !c.is_ascii_whitespace();
         !self.0.starts_with(goes_on)

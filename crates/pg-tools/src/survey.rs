@@ -1,4 +1,4 @@
-//! What an agent can really do, as its databases say.
+//! What an agent can really do, according to its databases.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     shelf::{Shelf, Shelved},
 };
 
-/// Relations that are looked at in one database at most.
+/// The most relations that are looked at in one database.
 const MOST_RELATIONS: usize = 5_000;
 
 const SESSION: &str = "SELECT current_user::text, pg_catalog.current_setting('server_version'), \
@@ -22,8 +22,8 @@ const SCHEMAS: &str = "SELECT n.nspname::text, pg_catalog.has_schema_privilege(n
      FROM pg_catalog.pg_namespace n WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
      ORDER BY 1 LIMIT 5000";
 
-/// There can be privileges to change rows of materialized views and of views that group, which have
-/// no rows to change. The numbers are PostgreSQL's bits for INSERT, UPDATE and DELETE.
+/// Roles can have privileges to change rows of materialized views and of views that group, which have no rows that can
+/// be changed. The numbers are PostgreSQL's bits for INSERT, UPDATE and DELETE.
 const RELATIONS: &str = "SELECT n.nspname::text, c.relname::text, \
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT'), \
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND ( \
@@ -57,15 +57,15 @@ pub struct Surveyed {
     pub name: String,
     /// Why nothing in it can be used, if that is so.
     pub problem: Option<String>,
-    /// As whom its statements run.
+    /// The role that its statements run as.
     pub role: String,
     /// PostgreSQL's version.
     pub version: String,
     /// Whether the role is a superuser, which passes every check of privileges.
     pub superuser: bool,
-    /// Whether the role may make schemas.
+    /// Whether the role may create schemas.
     pub may_create: bool,
-    /// Whether the role may make temporary tables.
+    /// Whether the role may create temporary tables.
     pub may_create_temporary: bool,
     /// The schemas that it can use.
     pub schemas: Vec<String>,
@@ -134,7 +134,7 @@ async fn look(
     writes: bool,
     found: &mut Surveyed,
 ) -> Result<(), ReadError> {
-    // It is one of the agent's own.
+    // The database is one of the agent's own.
     let agent = &agent.on(&found.name).unwrap_or_else(|| agent.clone());
     let rows = reader.ask(agent, SESSION, &[]).await?;
     if let Some(row) = rows.first() {
