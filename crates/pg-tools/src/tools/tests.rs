@@ -89,7 +89,7 @@ fn everything() -> Settings {
     }
 }
 
-/// Holds a result against what its tool promised; every result of these tests goes through here.
+/// Checks a result against what its tool promised; every result of these tests goes through here.
 fn conform(schema: &Value, value: &Value, place: &str) {
     let types: Vec<&str> = match &schema["type"] {
         Value::String(one) => vec![one],
@@ -480,7 +480,7 @@ async fn wrong_arguments_are_named() {
     }
 }
 
-/// Goes through a schema and all schemas in it.
+/// Calls `see` on a schema and on all schemas in it.
 fn each_schema(schema: &Value, see: &mut impl FnMut(&Value)) {
     see(schema);
     let properties = schema.get("properties").and_then(Value::as_object);
@@ -656,7 +656,7 @@ async fn only_databases_that_the_agent_may_use_can_be_named() {
         failure.contains("may not use a database \"hr\"; it may use shop"),
         "{failure}"
     );
-    // Configured nowhere, so that it cannot be reached.
+    // This one is configured nowhere, so that it cannot be reached.
     caller.agent = caller.agent.clone().with_databases(["shop", "hr"]);
     let failure = caller.failed("query_database", arguments("hr")).await;
     assert!(

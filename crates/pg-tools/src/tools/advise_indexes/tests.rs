@@ -19,7 +19,7 @@ fn trial(cluster: &private_postgres::Cluster) -> Trial {
     Trial::new(cluster, "shop_reader", settings)
 }
 
-/// A server with hypopg. The set-up of the tests installs it; without it they fail.
+/// Returns a server with hypopg, which the set-up of the tests installs; without it they fail.
 async fn imaginative() -> &'static private_postgres::Cluster {
     static MADE: OnceCell<()> = OnceCell::const_new();
     MADE.get_or_init(|| async {
@@ -57,7 +57,7 @@ async fn the_largest_and_smallest_value_get_an_index_whose_ends_they_are() {
     let of_user = "SELECT max(viewed_at) FROM page_views WHERE user_id = 7";
     for (cluster, of_user_advised) in [
         (imaginative().await, r#""user_id", "viewed_at""#),
-        // The rows of one user are few, so that either is as good a guess.
+        // One user has few rows, so that either is as good a guess.
         (cluster(), r#""user_id""#),
     ] {
         let trial = trial(cluster);
@@ -107,7 +107,7 @@ async fn an_index_is_tried_without_being_built() {
     assert!(first["size_bytes"].as_i64().unwrap() > 100_000, "{text}");
     assert_eq!(structured["advice"].as_array().unwrap().len(), 1, "{text}");
 
-    // What was promised is what comes when the index is built.
+    // What was promised comes true when the index is built.
     let admin = superuser(counting_cluster()).await;
     admin
         .batch_execute(
@@ -181,7 +181,7 @@ async fn an_or_gets_an_index_for_each_of_its_sides_or_none() {
             );
         }
         assert!(text.contains("none helps alone"), "{text}");
-        // No index serves a pattern that begins with anything, nor columns that are compared to each other.
+        // No index serves a pattern that may begin with anything, nor columns that are compared to each other.
         for query in [
             "SELECT * FROM page_views WHERE user_id = 7 OR path LIKE '%x'",
             "SELECT * FROM page_views WHERE user_id = id",
@@ -193,7 +193,7 @@ async fn an_or_gets_an_index_for_each_of_its_sides_or_none() {
     }
 }
 
-/// A table of 20 partitions, of which each is a twentieth of what a query on it costs.
+/// A table of 20 partitions, each of which is a twentieth of the cost of a query on it.
 const EVENTS: &str = "CREATE SCHEMA events; GRANT USAGE ON SCHEMA events TO shop_reader; \
     CREATE TABLE events.event (id int, day int, who int, what text) PARTITION BY RANGE (day); \
     SELECT pg_catalog.format('CREATE TABLE events.event_%s PARTITION OF events.event FOR VALUES FROM (%s) TO (%s)', n, n, n + 1) \

@@ -13,7 +13,7 @@ use crate::{
     tools::trial::Trial,
 };
 
-/// Makes everything wrong that the checks look for, once.
+/// Creates, once, everything wrong that the checks look for.
 async fn ill() {
     static MADE: OnceCell<()> = OnceCell::const_new();
     MADE.get_or_init(|| async {
@@ -40,7 +40,7 @@ async fn ill() {
             "DELETE FROM ward.bloated WHERE id % 50 <> 0",
             "VACUUM (ANALYZE) ward.bloated",
             "SELECT pg_create_physical_replication_slot('lonely', true), pg_create_physical_replication_slot('unread')",
-            // What is counted already would be added after the reset.
+            // What was counted already would otherwise be added after the reset.
             "SELECT pg_stat_force_next_flush()",
             "SELECT pg_stat_reset()",
             "SELECT count(*) FROM ward.large",
@@ -50,7 +50,7 @@ async fn ill() {
         ] {
             admin.batch_execute(sql).await.unwrap();
         }
-        // Fails, and leaves an index that is none.
+        // Fails, and leaves an invalid index.
         let failed = "CREATE UNIQUE INDEX CONCURRENTLY twice_invalid ON ward.twice (a)";
         admin.batch_execute(failed).await.unwrap_err();
         forget_a_transaction();
@@ -58,7 +58,7 @@ async fn ill() {
     .await;
 }
 
-/// Holds a transaction open for as long as the tests run, whichever of them began.
+/// Holds a transaction open for as long as the tests run, whichever of them began it.
 fn forget_a_transaction() {
     let (ready, is_open) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -77,7 +77,7 @@ fn forget_a_transaction() {
     is_open.recv().unwrap();
 }
 
-/// Runs checks that tolerate only a part of what they usually do.
+/// Runs checks with a fraction of their usual tolerance.
 async fn findings(role: &str, tolerance: f64, checks: &[&str]) -> (String, Value) {
     ill().await;
     let given = json!({ "checks": checks });
@@ -92,7 +92,7 @@ fn trial(cluster: &private_postgres::Cluster, role: &str, tolerance: f64) -> Tri
     Trial::of(cluster, role, tool)
 }
 
-/// The findings about a subject, each with its next step in one text.
+/// Returns the findings about a subject, each with its next step, as one text.
 fn about(structured: &Value, subject: &str) -> Vec<String> {
     let findings = structured["findings"].as_array().unwrap().iter();
     let named = findings.filter(|finding| finding["subject"].as_str().unwrap().contains(subject));
@@ -352,7 +352,7 @@ async fn a_constraint_that_is_not_enforced_is_not_said_to_be_unchecked() {
     let sql = "CREATE ROLE inspector LOGIN; GRANT CONNECT ON DATABASE postgres TO inspector; CREATE TABLE declared (a int);
         ALTER TABLE declared ADD CONSTRAINT unchecked CHECK (a > 0) NOT VALID";
     admin.batch_execute(sql).await.unwrap();
-    // PostgreSQL 18 is the first that knows such constraints; to those before it the question is put as well.
+    // PostgreSQL 18 is the first that has such constraints; the query also runs on older ones.
     if version.parse::<u32>().unwrap() >= 180_000 {
         let sql = "ALTER TABLE declared ADD CONSTRAINT told CHECK (a > 0) NOT ENFORCED";
         admin.batch_execute(sql).await.unwrap();

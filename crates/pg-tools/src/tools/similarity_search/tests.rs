@@ -16,7 +16,7 @@ use crate::{
 
 const DIMENSIONS: usize = 64;
 
-/// Things and what is said of them: every pair is a document.
+/// Things and what is said about them: every pair is a document.
 const THINGS: [&str; 10] = [
     "tent",
     "rain jacket",
@@ -42,7 +42,7 @@ const SAYINGS: [&str; 10] = [
     "comes in green, blue and orange",
 ];
 
-/// A vector of a text: its words, counted in as many drawers as there are dimensions.
+/// Returns a vector of a text: its words, counted in as many buckets as there are dimensions.
 fn embed(text: &str) -> Vec<f32> {
     let mut vector = vec![0.01_f32; DIMENSIONS];
     for word in text.to_lowercase().split(|c: char| !c.is_alphanumeric()) {
@@ -65,7 +65,7 @@ fn written(vector: &[f32]) -> String {
     format!("{vector:?}")
 }
 
-/// 6,000 documents with an index of each kind, once.
+/// Creates 6,000 documents with an index of each kind, once.
 async fn documents() -> &'static private_postgres::Cluster {
     static MADE: OnceCell<()> = OnceCell::const_new();
     let cluster = vector_cluster();
@@ -265,7 +265,7 @@ async fn a_plan_without_the_index_is_told() {
 #[tokio::test]
 async fn a_filter_counts_before_the_rows_do() {
     let trial = reader().await;
-    // One row in a hundred, far from what is asked: the index has to go on looking.
+    // One row in a hundred, far from what is searched for: the index has to continue.
     let given = json!({
         "table_name": "library.documents", "query_vector": embed("tent keeps dry in heavy rain and storm"),
         "filter": "shelf = 57 -- a comment", "top_n": 20, "columns": ["id", "shelf"],
@@ -632,7 +632,7 @@ async fn an_agent_gets_no_more_rows_and_bytes_than_its_policy_allows() {
     let small = reader().await.with_policy(policy);
     let (text, structured) = small.done("similarity_search", given).await;
     assert_eq!(structured["truncated"], true);
-    // Beside the rows stands how they were found.
+    // The answer says, besides the rows, how they were found.
     for size in [structured["results"].to_string().len(), text.len() - 200] {
         assert!(size <= 2_048 + 256, "{size}: {text}");
     }

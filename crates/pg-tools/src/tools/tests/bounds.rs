@@ -1,13 +1,13 @@
-//! Tokens that are bound to schemas: what they name is judged before anything of it is planned.
+//! Tokens that are bound to schemas: what a statement names is judged before anything of it is planned.
 
 use super::{writing::writer, *};
 use crate::bench::{agent_of, counting_apart};
 
-/// How often a statement is run, so that it is one that is new, one that is prepared, one that was judged as it is
-/// prepared, and all of that once more with its numbers as parameters.
+/// How often a statement is run, so that it is new, then prepared, then judged as it was prepared, and all of that once
+/// more with its numbers as parameters.
 const TIMES: usize = 12;
 
-/// A writer who is bound to a schema with a table `t`; beside it is one with a secret.
+/// Returns an agent that may write and is bound to a schema with a table `t`; beside it is a schema with a secret.
 async fn bound(schema: &str) -> (Caller, tokio_postgres::Client) {
     let (mut caller, owner) = writer(schema).await;
     let policy = crate::Policy {
@@ -74,7 +74,7 @@ async fn nothing_of_a_refused_statement_is_planned() {
             );
         }
     }
-    // The trap does go off, and when a statement is planned.
+    // The trap does go off, namely when a statement is planned.
     for tool in ["query_database", "execute_explain", "advise_indexes"] {
         for _ in 0..TIMES {
             let query = "SELECT id FROM unplanned.t WHERE unplanned.trip() = 1";
@@ -103,7 +103,7 @@ async fn times_and_uuids_are_told_the_same_however_often_they_are_asked_for() {
     forget(&owner, "times").await;
 }
 
-/// Planning estimates by such arrays, and it is done with another setting than running.
+/// Planning estimates with such arrays, and is done with another setting than running.
 #[tokio::test]
 async fn a_word_for_nothing_in_an_array_stays_one() {
     let (caller, owner) = bound("nulls").await;
@@ -183,7 +183,7 @@ async fn an_error_that_looks_like_a_refusal_is_the_statements_own() {
     let (caller, owner) = bound("alike").await;
     let text = "invalid input syntax for type integer: \"|a.b|\"\nSQLSTATE: 22P02";
     for query in [
-        // While it is parsed, planned, and run.
+        // While the statement is parsed, planned, and run.
         "SELECT '|a.b|'::int FROM alike.t",
         "SELECT ('|a' || '.b|')::int FROM alike.t",
         "SELECT ('|a.b' || left(note, 0) || '|')::int FROM alike.t WHERE id = 1",
@@ -249,7 +249,7 @@ async fn what_a_name_stands_for_is_judged_each_time() {
             "CREATE OR REPLACE VIEW anew.v AS SELECT id FROM anew.t; ALTER TABLE anew.t ENABLE ROW LEVEL SECURITY",
             allowed,
         ),
-        // The view goes with its schema, and another one takes its place.
+        // The view moves with its schema, and another one takes its place.
         (
             "ALTER SCHEMA anew RENAME TO anew_before; CREATE SCHEMA anew; CREATE VIEW anew.v AS SELECT id FROM anew_before.t",
             Err("may not use anew_before.t"),
@@ -328,7 +328,7 @@ async fn views_of_extensions_are_refused_and_others_of_such_names_are_not() {
                 "beside_extended.\"a |b| c\"",
                 "may not use beside_extended.a |b| c;",
             ),
-            // The first one is told.
+            // The first one is reported.
             (
                 "extended.over_secret, beside_extended.over_own, extended.pg_own",
                 "may not use beside_extended.over_own;",
@@ -415,7 +415,7 @@ async fn what_comes_again_is_judged_once_until_something_changes() {
         }
         judged().await - before
     };
-    // What is in an array is read as ever when it runs.
+    // What is in an array is read as usual when the statement runs.
     let query = "SELECT '{NULL}'::text[] = ARRAY[NULL]::text[] AS a, concat('{', 'NULL', '}')::text[] = ARRAY[NULL]::text[] AS b \
                  FROM again.t FETCH FIRST ROW ONLY";
     assert_eq!(times(query, "a\tb\nt\tt").await, 3);
@@ -429,11 +429,11 @@ async fn what_comes_again_is_judged_once_until_something_changes() {
         assert_eq!(times(query, "a\tb\nt\tt").await, 1, "{change}");
         assert_eq!(times(query, "a\tb\nt\tt").await, 0, "{change}");
     }
-    // Whether a view is an extension's can change without a trace in what uses it.
+    // Whether a view is an extension's can change without leaving a trace in what uses it.
     let query = "SELECT count(*) AS n FROM again.pg_own";
     assert_eq!(times(query, "n\n9").await, 4);
     assert_eq!(times(query, "n\n9").await, 4);
-    // Where NULL is a word like others by default, too.
+    // The same where NULL is a word like others by default.
     owner
         .batch_execute(
             "CREATE ROLE again_reader LOGIN; GRANT CONNECT ON DATABASE postgres TO again_reader; ALTER ROLE again_reader SET array_nulls = off; \

@@ -1,4 +1,4 @@
-//! Plans, and what is found in them.
+//! Plans, and the findings about them.
 
 use super::*;
 
@@ -375,7 +375,7 @@ async fn a_scan_that_was_stopped_before_its_end_is_no_wrong_guess() {
             .await;
         assert!(texts[1].contains("none"), "{}", texts.join("\n"));
     }
-    // A sort reads to the end whoever asks it for how little.
+    // A sort reads its input to the end, however few rows are wanted of it.
     let whole =
         json!({"query": "SELECT * FROM page_views WHERE id % 1 <> 0 ORDER BY path LIMIT 3"});
     let (texts, _) = caller.done("execute_explain", whole).await;

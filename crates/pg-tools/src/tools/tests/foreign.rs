@@ -1,4 +1,4 @@
-//! SQL that was meant for another database, and other slips of models: what is told leads on.
+//! SQL that was meant for another database, and other mistakes of models: the error says how to go on.
 
 use super::*;
 

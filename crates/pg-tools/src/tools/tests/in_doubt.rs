@@ -1,4 +1,4 @@
-//! Changes of which nobody knows whether they were kept.
+//! Changes of which it is not known whether they were committed.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,7 +20,7 @@ use crate::{Access, Policy, client::Talking};
 
 const NOT_KNOWN: &str = "not known whether the change was kept";
 
-/// A table, who owns it, and a role whose commits wait for a standby that never comes.
+/// A table, its owner, and a role whose commits wait for a standby that never comes.
 struct Waiting {
     owner: tokio_postgres::Client,
     name: &'static str,
@@ -34,7 +34,7 @@ impl Waiting {
                 "CREATE ROLE {name} LOGIN IN ROLE {}; ALTER ROLE {name} SET synchronous_commit = on; \
                  CREATE SCHEMA {name}; GRANT USAGE ON SCHEMA {name} TO {name}; \
                  CREATE TABLE {name}.t (id int); GRANT ALL ON {name}.t TO {name}",
-                // Who may connect.
+                // The role that may connect.
                 sample::SHOP_READER
             ))
             .await
@@ -52,7 +52,7 @@ impl Waiting {
         json!({ "query": format!("INSERT INTO {}.t VALUES (1)", self.name) })
     }
 
-    /// Waits until a commit waits for its standby, and does something with its process.
+    /// Waits until a commit waits for its standby, and then does something with its process.
     async fn once_it_waits(&self, what: &str) {
         let sql = format!(
             "SELECT {what} FROM pg_stat_activity WHERE usename = '{}' AND wait_event = 'SyncRep'",
@@ -66,7 +66,7 @@ impl Waiting {
         self.owner.query_one(&sql, &[]).await.unwrap().get(0)
     }
 
-    /// A commit shows when it waits no more.
+    /// Checks that a commit becomes visible once it does not wait any more.
     async fn shows(&self, rows: i64) {
         until(async || self.rows().await >= rows).await;
         assert_eq!(self.rows().await, rows);
@@ -170,7 +170,7 @@ async fn a_commit_that_postgresql_refuses_has_changed_nothing() {
         .unwrap();
 }
 
-/// Stands between agents and PostgreSQL, and cuts a connection where PostgreSQL has answered to `COMMIT`.
+/// A proxy between agents and PostgreSQL, which cuts a connection when PostgreSQL has answered to `COMMIT`.
 struct Cutter {
     folder: PathBuf,
 }
@@ -193,7 +193,7 @@ impl Cutter {
         Cutter { folder }
     }
 
-    /// Somebody who may write, and whose connections go through here.
+    /// Returns an agent that may write, and whose connections go through here.
     fn caller(&self) -> Caller {
         let config = cluster().connection("postgres").to_string();
         let mut config: tokio_postgres::Config = config.parse().unwrap();

@@ -1,4 +1,4 @@
-//! What a token's own limits cut off is told with the limit.
+//! What a token's own limits cut off is reported with the limit.
 
 use std::time::Duration;
 

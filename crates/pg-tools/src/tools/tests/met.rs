@@ -1,4 +1,4 @@
-//! What a statement may meet that is not of its own making, as agents and the audit log are told.
+//! What may happen to a statement without its own doing, as it is reported to agents and to the audit log.
 
 use super::{
     piped::{Piped, until},
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::bench::apart;
 
-/// Does something with the process that runs a statement, once it does.
+/// Does something with the process that runs a statement, once the statement runs.
 async fn once_it_runs(owner: &tokio_postgres::Client, what: &str, mark: &str) {
     let sql = format!(
         "SELECT {what} FROM pg_stat_activity WHERE query LIKE '%{mark}%' AND wait_event = 'PgSleep' AND pid <> pg_backend_pid()"

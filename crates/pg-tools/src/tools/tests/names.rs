@@ -1,4 +1,4 @@
-//! Names of tables and columns: right ones however they are written, and wrong ones.
+//! Names of tables and columns: right ones, in whatever way they are written, and wrong ones.
 
 use super::*;
 
@@ -33,7 +33,7 @@ async fn a_table_is_found_by_any_way_to_write_its_name() {
     );
     assert!(texts[0].contains("primary key (\"Id\")"), "{texts:?}");
 
-    // What is told as the nearest name can be used as it stands.
+    // What is suggested as the nearest name can be used as it is.
     let failure = caller
         .failed("query_database", json!({"query": "SELECT * FROM old_box"}))
         .await;
@@ -104,7 +104,7 @@ async fn the_nearest_names_are_told_for_one_that_is_not_there() {
     assert!(!failure.contains("NEAREST"), "{failure}");
 }
 
-/// The query is ours, and nobody knows its places.
+/// The query is ours, so that positions in it mean nothing to the caller.
 #[tokio::test]
 async fn a_table_to_count_that_is_not_there_is_told_without_a_place() {
     let caller = reader();

@@ -13,7 +13,7 @@ use proptest::{
 use super::*;
 use crate::bench::agent_of;
 
-/// A caller for whom nothing is held, so that every page is a run of its own.
+/// Returns a caller for whom nothing is held, so that every page is a run of its own.
 fn forgetful_reader() -> Caller {
     forgetful(sample::SHOP_READER)
 }
@@ -34,7 +34,7 @@ fn forgetful(role: &str) -> Caller {
     }
 }
 
-/// The first column of a page, and the cursor of the next one.
+/// Returns the first column of a page, and the cursor of the next one.
 fn page(structured: &Value) -> (Vec<String>, Option<String>) {
     let rows = structured["rows"].as_array().unwrap();
     let first = rows.iter().map(|row| match &row[0] {
@@ -224,7 +224,7 @@ async fn rows_as_large_as_a_result_are_paged_one_by_one() {
     assert_eq!(seen, ["1", "2", "3"]);
 }
 
-/// A schema of a test's own, which the reader may use.
+/// Creates a schema for one test, which the reader may use.
 async fn schema(name: &str, objects: &str) -> tokio_postgres::Client {
     let owner = superuser(cluster()).await;
     owner
@@ -256,7 +256,7 @@ async fn rows_that_are_added_or_removed_before_a_page_do_not_shift_it() {
             let (ids, next) = page(&structured);
             let first: i32 = ids[0].parse().unwrap();
             seen.extend(ids);
-            // All of it comes before the page, and none of it is the row before the next one.
+            // All of these come before the page, and none of them is the row before the next one.
             owner
                 .batch_execute(&format!(
                     "INSERT INTO moved.t SELECT -g, -g FROM generate_series(1, 7) g; DELETE FROM moved.t WHERE id = {first}"
@@ -589,7 +589,7 @@ fn ordered() -> impl Strategy<Value = Ordered> {
 }
 
 impl Ordered {
-    /// Every row has a number of its own and its place in the order, which equal ones share.
+    /// Every row has its own number, and its place in the order, which equal rows share.
     fn query(&self) -> String {
         let order = |names: &dyn Fn(usize, &Sorted) -> String| {
             let keys = self.keys.iter().enumerate();
@@ -637,8 +637,8 @@ impl Ordered {
         };
         let all = whole["rows"].as_array().unwrap();
         assert_eq!(column(&rows, 1), column(all, 1), "{query}");
-        // Where equal values are written in several ways, or too many rows are equal, nothing says which
-        // of them were given, when PostgreSQL sorts them anew.
+        // If equal values are written in several ways, or too many rows are equal, nothing tells which of them were
+        // given out when PostgreSQL sorts them again.
         let mut equal = all.chunk_by(|a, b| a[1] == b[1]);
         let keys = |row: &Value| row.as_array().unwrap()[2..].to_vec();
         let is_plain = equal

@@ -1,4 +1,4 @@
-//! An agent that is served over a pipe, and what is told of its calls.
+//! An agent that is served over a pipe, and what the ledger is told of its calls.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ impl Ledger for Told {
     }
 }
 
-/// Asks again and again: PostgreSQL tells nobody of what happens in it.
+/// Asks again and again, as PostgreSQL does not notify anybody of what happens in it.
 pub(super) async fn until(happens: impl AsyncFn() -> bool) {
     let waited = tokio::time::timeout(Duration::from_secs(20), async {
         while !happens().await {

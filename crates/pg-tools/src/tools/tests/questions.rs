@@ -1,4 +1,4 @@
-//! Questions in plain words about tables of which a role may read a part, and whose names need quotes.
+//! Questions in plain words about tables that a role may read only in part, and whose names need quotes.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What is read by its address.
+//! Resources that are read by their address.
 
 use super::*;
 

@@ -44,7 +44,7 @@ async fn a_partition_is_there_for_whoever_names_it_and_a_partitioned_table_tells
         .unwrap();
 }
 
-/// Opens a schema to everybody who may log in.
+/// Writes what gives everybody who may log in access to a schema.
 fn opened(schema: &str) -> String {
     format!(
         "GRANT USAGE ON SCHEMA {schema} TO PUBLIC; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO PUBLIC"
@@ -170,7 +170,7 @@ async fn what_a_foreign_key_does_is_told_where_it_does_anything() {
         .unwrap();
 }
 
-/// Of PostgreSQL 18, and of the one before that has less.
+/// On PostgreSQL 18, and on an older one, which has fewer of these.
 #[tokio::test]
 async fn what_postgresql_does_not_vouch_for_is_told_of() {
     let usual = "CREATE SCHEMA vouched; CREATE TABLE vouched.base (id int PRIMARY KEY);
@@ -244,7 +244,7 @@ async fn what_shows_not_all_rows_or_none_is_told_of() {
         structured["tables"][2]["row_security"], true,
         "{structured}"
     );
-    // Policies do not hold for whoever passes them by.
+    // Row security does not apply to roles that bypass it.
     let all = Caller::new(cluster().superuser());
     let (texts, _) = all.done("get_schema_info", given).await;
     assert!(!texts[0].contains("row security"), "{}", texts[0]);
@@ -332,8 +332,8 @@ async fn ten_thousand_columns_are_shown_by_one_fast_query() {
         (200, 10_000, &json!(false))
     );
 
-    // Of PostgreSQL's work, in time on a processor, for the machine may have more to do. The aim is
-    // 50 ms; the rest is for processors that are shared.
+    // This measures PostgreSQL's processor time, as the machine may have more to do. The aim is 50 ms; the rest is for
+    // processors that are shared.
     let query = owner.prepare(get_schema_info::TABLES).await.unwrap();
     let (schema, none): (Option<&str>, Option<&str>) = (Some("wide"), None);
     let (no, yes, few, columns, tables) = (false, true, 10_i64, 10_000_i64, 1_000_i64);
@@ -371,7 +371,7 @@ async fn ten_thousand_columns_are_shown_by_one_fast_query() {
 #[tokio::test]
 async fn schemas_are_named_also_where_none_of_their_tables_is_listed() {
     let owner = superuser(cluster()).await;
-    // Their names come last, so that the tables of other tests are listed all the same.
+    // Their names come last, so that the tables of other tests are still listed.
     owner
         .batch_execute(
             "CREATE SCHEMA zy_plenty; CREATE SCHEMA zz_behind; CREATE TABLE zz_behind.important (id int); \
@@ -392,7 +392,7 @@ async fn schemas_are_named_also_where_none_of_their_tables_is_listed() {
     assert!(count > 1_010, "{count}");
 }
 
-/// What a process has spent on a processor, from `/proc/PID/schedstat`.
+/// Returns the time that a process has spent on a processor, from `/proc/PID/schedstat`.
 fn processor_time(pid: i32) -> std::time::Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
     let nanoseconds = stat.split(' ').next().unwrap().parse().unwrap();

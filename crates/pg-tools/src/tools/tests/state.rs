@@ -1,11 +1,11 @@
-//! What calls leave for those after them, and every way out of the walls by it that was tried.
+//! What calls leave for later calls, and every attempt to get past the protections with it.
 
 use std::time::{Duration, Instant};
 
 use super::*;
 use crate::{Access, Policy, client::Talking, tools::tests::writing::writer};
 
-/// Somebody who may write, calling from a program whose calls belong together.
+/// An agent that may write, calling from a program whose calls belong together.
 struct Talk {
     caller: Caller,
     owner: tokio_postgres::Client,
@@ -138,7 +138,7 @@ async fn what_a_call_leaves_is_there_for_the_next_of_its_conversation_alone() {
     let plan = json!({ "query": "SELECT * FROM a", "analyze": false });
     talk.call("execute_explain", plan).await.unwrap();
 
-    // Others: another conversation, a call in none, and the same one on its other tools.
+    // Others: another conversation, a call in none, and the same one with its other tools.
     for client in [&Talking::new("two") as &dyn crate::client::Client, &Silent] {
         let query = json!({ "query": "SELECT * FROM a" });
         let failed = talk
@@ -244,7 +244,7 @@ async fn a_session_by_its_name_is_the_tokens_own_and_ends_when_it_is_closed() {
     let failed = talk.call("query_database", wrong).await.unwrap_err();
     assert!(failed.contains("leave database out"), "{failed}");
 
-    // Nobody else can use it, and an unknown one looks the same; so does the key of a conversation.
+    // Nobody else can use it, and an unknown one looks the same; so does the name of a conversation's line.
     let other = Talk::new("by_name_2").await;
     let mut told = Vec::new();
     for name in [name, "session-0", "one", "protocol's one", ""] {
@@ -330,7 +330,7 @@ async fn a_call_that_runs_out_of_time_takes_the_state_with_it_and_the_next_says_
             told.contains("what was in the session is gone: a call in it"),
             "{told}"
         );
-        // It was told; what is made from now on is new.
+        // It was told once; what is created from now on is new.
         assert!(talk.unread("SELECT * FROM a").await.contains("42P01"));
     }
     let (_, opened) = talk.call("open_session", json!({})).await.unwrap();
@@ -381,7 +381,7 @@ async fn a_session_is_no_way_around_reading_only() {
     }
     let plan = json!({ "query": "EXECUTE gone" });
     talk.call("execute_explain", plan).await.unwrap_err();
-    // And what changes rows is held to its number.
+    // What changes rows is held to its limit, too.
     for query in [
         "EXECUTE gone",
         "CREATE TEMP TABLE b AS SELECT generate_series(1, 101)",
@@ -416,7 +416,7 @@ async fn a_session_is_no_way_around_reading_only() {
     ] {
         talk.refused(query).await;
     }
-    // What could be put in the place of a statement of ours is not there.
+    // There is nothing that could be run in place of one of our own statements.
     for _ in 0..3 {
         let ours = "SELECT count(*) AS n FROM pg_prepared_statements WHERE NOT from_sql";
         assert_eq!(talk.read(ours).await, "n\n0");
@@ -431,7 +431,7 @@ async fn a_session_is_no_way_around_reading_only() {
     let mode = "SELECT current_setting('transaction_read_only') AS a, current_setting('statement_timeout') AS b";
     assert_eq!(talk.read(mode).await, "a\tb\non\t30s");
     assert_eq!(talk.read("SELECT n FROM mine").await, "n\n1");
-    // What is changed within its number is kept.
+    // What is changed within the limit is kept.
     let done = talk
         .call("execute_write", json!({ "query": "EXECUTE some_gone" }))
         .await
@@ -484,7 +484,7 @@ async fn nothing_in_a_session_changes_what_tools_tell_or_refuse() {
         let refused = talk.refused(&format!("SET search_path = {path}")).await;
         assert!(refused.contains("begin with pg_"), "{refused}");
     }
-    // The lists are loaded anew, on the session's own connection, and know what they did.
+    // The lists are loaded again, on the session's own connection, and contain what they did before.
     let fresh = Arc::new(Shelf::new(everything()).unwrap());
     let talk = Talk {
         caller: Caller {
@@ -517,7 +517,7 @@ async fn nothing_in_a_session_changes_what_tools_tell_or_refuse() {
     assert_eq!(typed.1["columns"][0]["type"], "mood");
     let after = talk.call("get_schema_info", schema).await.unwrap();
     assert_eq!(before, after);
-    // An own setting of the operator's stays, also for the roles that it is not of.
+    // A custom setting of the operator's stays, also for roles that it was not set for.
     talk.owner
         .batch_execute("ALTER ROLE shop_reader SET tenant.id = '7'")
         .await
@@ -537,7 +537,7 @@ async fn a_temporary_table_changes_nothing_in_what_queries_of_others_may_name() 
         talk.write(&format!("CREATE TEMP TABLE {name} (id int)"))
             .await;
     }
-    // The list is loaded anew, by a call on the connection that has these.
+    // The list is loaded again, by a call on the connection that has these.
     talk.caller.shelf.means.reader.guards.replace([]);
     talk.read("SELECT 1").await;
     let others = "SELECT 'system', count(*) FROM shared.t TABLESAMPLE bernoulli (100)";
@@ -560,7 +560,7 @@ async fn a_setting_is_changed_by_set_alone() {
     let settings = "SELECT string_agg(current_setting(s), ' ') FROM unnest(ARRAY['work_mem', 'application_name', 'role', 'search_path', 'client_encoding']) s";
     let before = talk.read(settings).await;
     for hostile in [
-        // An update of this view runs set_config, by a rule of PostgreSQL's.
+        // An update of this view runs set_config, by one of PostgreSQL's rules.
         "UPDATE pg_settings SET setting = '1GB' WHERE name = 'work_mem'",
         "UPDATE pg_catalog.\"pg_settings\" s SET setting = '1GB' FROM names n WHERE s.name = n.name",
         "update PG_SETTINGS set setting = 'mcp/another' where name = 'application_name'",
@@ -573,7 +573,7 @@ async fn a_setting_is_changed_by_set_alone() {
         talk.refused(hostile).await;
         assert_eq!(talk.read(settings).await, before, "{hostile}");
     }
-    // What is an extension's may let anybody do what was not to be done.
+    // A setting of an extension may let anybody do what was not to be done.
     let refused = talk.refused("SET PlPgSQL.check_asserts = off").await;
     assert!(refused.contains("of the extension plpgsql"), "{refused}");
     for own in ["my.name", "hnsw.ef_search", "pg_trgm.similarity_threshold"] {
@@ -624,7 +624,7 @@ async fn a_role_and_a_list_of_schemas_hold_in_a_session() {
         .await;
     talk.write("INSERT INTO secret SELECT note FROM walled.t LIMIT 1")
         .await;
-    // What looks at a statement is not led astray either.
+    // The statement that judges others is not misled either.
     for name in [
         "text",
         "pg_locks",
@@ -639,7 +639,7 @@ async fn a_role_and_a_list_of_schemas_hold_in_a_session() {
     assert!(talk.read("SELECT s FROM secret").await.contains("mine"));
     for query in [
         "CREATE TEMP TABLE b AS SELECT * FROM forbidden.secret",
-        // What a view stands for is not looked up while such a statement is parsed.
+        // What a view stands for is not looked up when such a statement is parsed.
         "CREATE TEMP TABLE b AS SELECT * FROM walled.over",
         "create temporary table if not exists \"b\"as table walled.over",
         "CREATE TEMP TABLE b (c) AS SELECT s FROM walled.over",

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Somebody who may write, on tables of their own.
+/// Returns an agent that may write, on tables of its own.
 pub(super) async fn writer(schema: &str) -> (Caller, tokio_postgres::Client) {
     let mut caller = Caller::new(cluster().superuser());
     let policy = crate::Policy {
@@ -111,7 +111,7 @@ async fn settings_that_a_change_makes_hold_for_nobody_after_it() {
             assert_eq!(read.1["rows"], usual, "{tool}");
         }
     }
-    // A limit of a token's own, and none again, on the connections that there are.
+    // A token's own limit, and then none again, on the connections that already exist.
     for (own, shown) in [(Some(1_500), "1500ms"), (None, "30s")] {
         let policy = crate::Policy {
             access: crate::Access::Write,
@@ -132,7 +132,7 @@ async fn settings_that_a_change_makes_hold_for_nobody_after_it() {
         .unwrap();
 }
 
-/// Operators have functions that run whatever text they are given, and rely on the transaction.
+/// Operators have functions that run whatever text they are given, and rely on the transaction for safety.
 #[tokio::test]
 async fn a_function_that_runs_texts_puts_no_statement_in_the_place_of_ours() {
     let caller = reader();
@@ -157,12 +157,12 @@ async fn a_function_that_runs_texts_puts_no_statement_in_the_place_of_ours() {
         let read = caller.call("query_database", json!({"query": query})).await;
         read.map(|(_, structured)| structured["rows"].clone())
     };
-    // Whatever is prepared with every call is by now.
+    // After this, whatever is run with every call is prepared.
     for _ in 0..3 {
         assert_eq!(read("SELECT 1").await, Ok(json!([[1]])));
     }
     let process = async || read("SELECT pg_backend_pid()").await.unwrap();
-    // A number that was drawn from a sequence stays drawn, whatever is rolled back.
+    // A number that was taken from a sequence stays taken, whatever is rolled back.
     let draws = "SELECT texts.run('SELECT next' || 'val(''texts.s'')')";
     for other in [
         "SELECT 1",
@@ -197,7 +197,7 @@ async fn a_function_that_runs_texts_puts_no_statement_in_the_place_of_ours() {
     let wrote = read("SELECT texts.run('INSERT INTO texts.t VALUES (1)')").await;
     let told = wrote.unwrap_err();
     assert!(told.contains("read-only transaction"), "{told}");
-    // What a failed statement is followed by runs behind its transaction.
+    // What follows a failed statement runs after its transaction.
     for (ours, other) in [
         (
             "SELECT pg_catalog.pg_adv",

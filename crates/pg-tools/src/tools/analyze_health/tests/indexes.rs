@@ -1,4 +1,4 @@
-//! Indexes: which are bloated, and which another one makes superfluous.
+//! Indexes that are bloated, and indexes that another one makes superfluous.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Pages of results that no column of theirs orders.
+//! Pages of results that are not ordered by any of their columns.
 
 use proptest::{
     collection::vec,
@@ -9,7 +9,7 @@ use proptest::{
 
 use super::*;
 
-/// Pages through a query and gives its rows, and of how many pages the cursor holds a place in the order.
+/// Pages through a query; returns its rows, and for each page whether its cursor holds a place in the order.
 async fn all_pages(caller: &Caller, query: &str, limit: u64) -> (Vec<Value>, Vec<bool>) {
     let mut arguments = json!({"query": query, "limit": limit});
     let (mut rows, mut by_key) = (Vec::new(), Vec::new());
@@ -34,8 +34,7 @@ async fn all_pages(caller: &Caller, query: &str, limit: u64) -> (Vec<Value>, Vec
     (rows, by_key)
 }
 
-/// Makes sure that the pages of a query are together its result; gives of which the cursor holds a place in
-/// the order.
+/// Checks that the pages of a query make up its result; returns for each whether its cursor holds a place in the order.
 async fn whole_by_pages(caller: &Caller, query: &str) -> Vec<bool> {
     let (_, whole) = caller.done("query_database", json!({"query": query})).await;
     let (rows, by_key) = all_pages(caller, query, 3).await;
@@ -86,7 +85,7 @@ async fn an_order_that_no_column_of_the_result_tells_is_paged_by_it() {
             let by_key = whole_by_pages(&caller, query).await;
             assert!(by_key.iter().all(|by_key| *by_key), "{query}: {by_key:?}");
         }
-        // What is a column's name is only known when the result is: the second page counts one row.
+        // Which names are those of columns is known only with the result: the second page counts the rows before it.
         for query in [
             "SELECT upper(name), id AS x FROM keyed.u ORDER BY name, id",
             "SELECT DISTINCT * FROM keyed.u ORDER BY u.id",
@@ -97,7 +96,7 @@ async fn an_order_that_no_column_of_the_result_tells_is_paged_by_it() {
                 "{query}: {by_key:?}"
             );
         }
-        // These are as good as they were.
+        // These go without keys, as they did before.
         for query in [
             "SELECT DISTINCT lower(name) FROM keyed.u ORDER BY lower(name)",
             "SELECT id FROM keyed.u ORDER BY row(name, id)",
@@ -218,7 +217,7 @@ async fn what_a_result_is_ordered_by_stays_within_the_schemas_of_a_token() {
 #[tokio::test]
 async fn what_a_result_is_ordered_by_takes_nothing_from_its_size() {
     let caller = reader();
-    // With the order's text each row would be twice as large as a result may be.
+    // With the text of the order, each row would be twice as large as a result may be.
     let query = "SELECT g, repeat('y', 1000000) FROM generate_series(1, 3) g ORDER BY repeat('x', 1200000) || g";
     let (_, structured) = caller.done("query_database", json!({"query": query})).await;
     assert_eq!(page(&structured).0, ["1"]);
@@ -339,8 +338,8 @@ fn mixed() -> impl Strategy<Value = (String, u64)> {
         })
 }
 
-/// What comes of a query: its columns and rows in some order, or what is said of it. Which rows are left out of
-/// equal ones is PostgreSQL's choice, and which names are nearest hangs on what other tests have made.
+/// Returns the result of a query, as its columns and its rows in some order, or its error. Which of equal rows are left
+/// out is PostgreSQL's choice, and which names are nearest depends on what other tests have created.
 async fn outcome(caller: &Caller, query: &str) -> Result<(Value, Vec<String>), String> {
     let found = caller.call("query_database", json!({"query": query})).await;
     let found = found.map_err(|error| match error.split_once("\nNEAREST: ") {
@@ -364,7 +363,7 @@ fn row_texts(structured: &Value) -> Vec<String> {
 }
 
 async fn check_mixed(caller: &Caller, query: &str, limit: u64) -> bool {
-    // A text with this word in it is run as it was written.
+    // A text that contains this word is run as it was written.
     let as_written = outcome(caller, &format!("{query}\n-- mcp_key_")).await;
     let query = &format!("{query}\n-- mcp_kez_");
     let found = outcome(caller, query).await;
@@ -381,7 +380,7 @@ async fn check_mixed(caller: &Caller, query: &str, limit: u64) -> bool {
         rows.extend(row_texts(&structured));
         match page(&structured).1 {
             Some(next) => {
-                // Which of equal rows are next is not sure where rows are counted.
+                // If rows are counted, it is not certain which of equal rows are next.
                 is_sure &= next.contains('.');
                 arguments["cursor"] = json!(next);
             }
