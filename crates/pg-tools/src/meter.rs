@@ -15,7 +15,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub struct Pace {
     /// Calls that may run at once.
     pub concurrent: Option<u32>,
-    /// Calls per minute. That many may come at once, and after them only as many as this rate allows.
+    /// Calls per minute. That many may come at once; after them only as many as this rate allows.
     pub calls_per_minute: Option<u32>,
 }
 

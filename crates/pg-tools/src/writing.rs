@@ -147,7 +147,7 @@ async fn transact(
     limits: QueryLimits,
 ) -> Result<Written, ReadError> {
     let text = statement.text();
-    // Both run as the role that the transaction takes.
+    // The statement is probed as the role that the transaction takes.
     let begin = guard.opening.writing();
     let probed = probe(lease, &begin, text, guard.bounds.as_ref()).await?;
     if probed.types.len() != parameters.len() {

@@ -98,7 +98,7 @@ pub(super) enum What {
 
 /// Reads the only `ORDER BY` outside of all parentheses; `None` if it is not certain what it says.
 pub(super) fn items(text: &str) -> Option<Vec<Item<'_>>> {
-    // Most texts have none, which is faster to see than what their tokens are.
+    // Most texts have none; this check is faster than splitting them into tokens.
     let is_order =
         |five: &[u8]| matches!(five[0], b'o' | b'O') && five.eq_ignore_ascii_case(b"order");
     if !text.as_bytes().windows(5).any(is_order) {

@@ -49,7 +49,7 @@ pub(super) enum Cast {
     /// To `text`, as PostgreSQL does by itself to compare a `varchar`. An index of a `varchar` serves this, one of
     /// another type does not.
     Text,
-    /// To a value that an index on the column does not know.
+    /// To another type, for which an index on the column is of no use.
     Other,
 }
 

@@ -13,8 +13,8 @@ const NO_ROW: Page = Page {
 };
 
 /// Makes sure that a condition on a table, which is given as SQL, is one and does not close the parenthesis that it
-/// will be put into: what is valid between brackets as well closes neither. It runs as one of the caller's own texts,
-/// so that it also has to pass what guards these.
+/// will be put into: a text that is valid between brackets as well closes neither. It runs as one of the caller's own
+/// texts, so that it also has to pass what guards these.
 ///
 /// # Errors
 ///

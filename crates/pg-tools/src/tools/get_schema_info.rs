@@ -28,7 +28,7 @@ const MOST_WITH_PARTS: i64 = 10;
 /// Beyond about this many columns, the parts of further tables are left out.
 const MOST_COLUMNS: usize = 10_000;
 
-/// What a column takes in an answer, as a guess; the answer has a limit, too.
+/// A rough estimate of what a column takes in an answer; the answer has a limit, too.
 const BYTES_OF_A_COLUMN: usize = 100;
 
 /// Beyond this many tables, further ones are only counted.

@@ -83,7 +83,7 @@ pub(super) fn statements(
     wanted.iter().map(|index| index.statement(&read)).collect()
 }
 
-/// Returns the failure if nothing can be tried.
+/// Returns the failure that nothing can be tried.
 pub(super) fn not_installed() -> Failure {
     Failure::told(
         "indexes can only be tried with the extension hypopg, which is not installed in this database: the operator runs CREATE EXTENSION hypopg",

@@ -128,7 +128,7 @@ fn different_guess(node: &Node<'_>) -> Option<(f64, f64)> {
     // Per loop, as the planner's guess is.
     let (guess, actual) = (node.number("Plan Rows")?, node.number("Actual Rows")?);
     let (small, large) = (guess.min(actual).max(1.0), guess.max(actual));
-    // The guess for a node that never ran was not proved wrong.
+    // A node that never ran does not show that its guess was wrong.
     let differs = large / small >= WRONG_FACTOR && node.loops() > 0.0;
     // If the node was stopped, nobody knows how many more rows there were.
     let is_known = actual > guess || !node.may_be_stopped;

@@ -15,7 +15,7 @@ pub(super) struct Served {
     rest: Rest,
 }
 
-/// What in a condition no index on a column serves as it is.
+/// The kind of condition that no index on a column serves as it is.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Rest {
     #[default]
@@ -132,7 +132,7 @@ impl Rest {
 struct Columns {
     names: Vec<String>,
     is_as_text: bool,
-    /// Whether nothing is left of it.
+    /// Whether they serve all of the condition.
     is_all: bool,
 }
 

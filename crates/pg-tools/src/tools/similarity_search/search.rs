@@ -108,8 +108,8 @@ impl Search<'_> {
 
     /// Returns the settings, for the transaction alone, that make an index look far enough.
     ///
-    /// They do not depend on a known index alone: one may serve that is not seen from here, as below a view. Nor on a
-    /// filter: a view's condition or a policy may also leave out rows that an index finds.
+    /// Most are made even without a known index or a filter: an index may serve that is not seen from here, as below a
+    /// view, and rows that it finds may be left out by a view's condition or a policy.
     pub(super) fn settings(&self) -> Vec<(&'static str, String)> {
         let reach = (2 * self.pool).clamp(40, 1_000);
         let mut settings = vec![("hnsw.ef_search", reach.to_string())];
