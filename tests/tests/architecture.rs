@@ -26,9 +26,9 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ),
     ("mcp-token", &["audit-log", "server-config", "token-store"]),
     ("mcp-protocol", &["networks"]),
-    ("model-client", &["authorities"]),
+    ("model-client", &["authorities", "resolver"]),
     ("server-config", &["networks"]),
-    ("session-pool", &["authorities"]),
+    ("session-pool", &["authorities", "resolver"]),
     ("token-store", &["networks"]),
     (
         "pg-tools",

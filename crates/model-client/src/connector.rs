@@ -23,12 +23,12 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower_service::Service;
 
-use crate::SetUpError;
+use crate::{SetUpError, names::Names};
 
 /// Connects to a client's one host.
 #[derive(Clone)]
 pub(crate) struct Connector {
-    tcp: HttpConnector,
+    tcp: HttpConnector<Names>,
     tls: Option<TlsConnector>,
     timeout: Duration,
 }
@@ -41,7 +41,7 @@ impl Connector {
         authorities: Option<&Path>,
         timeout: Duration,
     ) -> Result<Self, SetUpError> {
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(Names::default());
         // The TCP connector also has to accept https URLs; TLS is added here.
         tcp.enforce_http(false);
         tcp.set_nodelay(true);

@@ -24,6 +24,7 @@ mod embedding;
 mod endpoint;
 mod error;
 mod key;
+mod names;
 mod patience;
 mod transport;
 

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use resolver::Resolver;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     runtime::Handle,
@@ -21,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     budget::Place,
     hosts::socket_path,
+    named::resolved,
     seats::Seat,
     wire::{Stream, Wire},
 };
@@ -43,9 +45,13 @@ const LOOK_TIME: Duration = Duration::from_secs(5);
 /// functions cannot be interrupted, and a server that is gone never hangs up.
 const LONGEST_END: Duration = Duration::from_secs(600);
 
+/// Why it cannot be seen whether a process still runs something.
+type Unseen = Box<dyn std::error::Error + Send + Sync>;
+
 /// Cancels statements on one host of a database.
 pub(crate) struct Canceller {
     config: Arc<Config>,
+    resolver: Arc<Resolver>,
     wire: Wire,
     pub(crate) socket: Option<PathBuf>,
     pub(crate) cancels: Cancels,
@@ -61,11 +67,17 @@ pub(crate) struct Cancels {
 }
 
 impl Canceller {
-    pub(crate) fn new(config: Arc<Config>, wire: Wire, cancels: Cancels) -> Self {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        resolver: Arc<Resolver>,
+        wire: Wire,
+        cancels: Cancels,
+    ) -> Self {
         Canceller {
             wire,
             socket: socket_path(&config),
             config,
+            resolver,
             cancels,
         }
     }
@@ -105,7 +117,7 @@ impl Canceller {
 
     /// Looks, on a new connection, whether a process still runs something. A process that is idle,
     /// although its connection is closed at this end, is terminated.
-    async fn is_over(&self, process: i32) -> Result<bool, Error> {
+    async fn is_over(&self, process: i32) -> Result<bool, Unseen> {
         // A process that may work for another program of the same role is left alone.
         let look = format!(
             "SELECT state LIKE 'idle%', CASE WHEN state LIKE 'idle%' \
@@ -116,7 +128,8 @@ impl Canceller {
         let wire = self.wire.anew();
         let told = match &self.socket {
             None => {
-                let (client, connection) = self.config.connect(wire).await?;
+                let config = resolved(&self.config, &self.resolver).await?;
+                let (client, connection) = config.connect(wire).await?;
                 ask(&client, connection, &look).await?
             }
             Some(path) => {

@@ -10,6 +10,7 @@ use std::{
 
 use bytes::BytesMut;
 use deadpool::managed::{self, Metrics, RecycleError};
+use resolver::Resolver;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::{
     runtime::Handle,
@@ -25,7 +26,7 @@ use crate::{
     budget::{Grant, Place, Stake},
     cancel::{Canceller, Remains},
     exchange::Means,
-    lookups::Lookups,
+    named::resolved,
     reachability::Reachability,
     refusal::Refusal,
     session::Ending,
@@ -48,7 +49,7 @@ tokio::task_local! {
 pub(crate) struct Connector {
     /// In the order in which they are tried.
     pub(crate) hosts: Vec<Host>,
-    pub(crate) lookups: Arc<Lookups>,
+    pub(crate) resolver: Arc<Resolver>,
     pub(crate) target: TargetSession,
     /// The time for opening a connection to one host.
     pub(crate) connect_timeout: Duration,
@@ -228,7 +229,7 @@ impl Connector {
         let wire = self.wire.anew();
         let (client, lender, task) = match &host.canceller.socket {
             None => {
-                let config = self.lookups.resolve(&host.config).await;
+                let config = resolved(&host.config, &self.resolver).await;
                 let config = config.map_err(|error| Refusal::of_way(&error))?;
                 let connecting = config.connect(wire.clone());
                 let (client, connection) = connecting.await.map_err(refused)?;

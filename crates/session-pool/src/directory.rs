@@ -6,9 +6,10 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use resolver::Resolver;
 use tokio_postgres::config::Host;
 
-use crate::{BudgetCensus, Database, budget::Budget, lookups::Lookups, reachability::Reachability};
+use crate::{BudgetCensus, Database, budget::Budget, reachability::Reachability};
 
 /// The databases as they are configured now.
 pub(crate) struct Directory {
@@ -21,7 +22,7 @@ pub(crate) struct Configured {
     pub(crate) database: Database,
     pub(crate) budget: Arc<Budget>,
     pub(crate) reachability: Arc<Reachability>,
-    pub(crate) lookups: Arc<Lookups>,
+    pub(crate) resolver: Arc<Resolver>,
 }
 
 impl Directory {
@@ -54,7 +55,7 @@ impl Directory {
                     None => Arc::new(Configured {
                         budget: budgets.of(&database),
                         reachability: Arc::new(Reachability::of(&database.name)),
-                        lookups: Arc::default(),
+                        resolver: Arc::default(),
                         database,
                     }),
                 }

@@ -46,7 +46,7 @@ mod frames;
 mod hosts;
 mod kept;
 mod lease;
-mod lookups;
+mod named;
 mod metered;
 mod reachability;
 mod refusal;

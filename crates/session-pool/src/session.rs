@@ -398,8 +398,8 @@ impl Session {
         let database = &configured.database;
         let wire = Wire::new(database.tls.clone(), self.0.limits.exchange_bytes);
         Connector {
-            hosts: self.hosts(database, &wire),
-            lookups: configured.lookups.clone(),
+            hosts: self.hosts(configured, &wire),
+            resolver: configured.resolver.clone(),
             target: database.target,
             connect_timeout: database.connect_timeout,
             stake: stake.clone(),
@@ -423,7 +423,8 @@ impl Session {
     }
 
     /// Describes the hosts of a database in the order in which they are tried.
-    fn hosts(&self, database: &Database, wire: &Wire) -> Vec<Host> {
+    fn hosts(&self, configured: &Configured, wire: &Wire) -> Vec<Host> {
+        let database = &configured.database;
         let host = |(number, mut config): (usize, Config)| {
             config.application_name(format!("mcp/{}", self.0.id));
             config.connect_timeout(database.connect_timeout);
@@ -431,11 +432,12 @@ impl Session {
             wire.route(&mut config, socket);
             let config = Arc::new(config);
             let cancels = self.0.cancels.clone();
-            let canceller = Arc::new(Canceller::new(config.clone(), wire.clone(), cancels));
+            let resolver = configured.resolver.clone();
+            let canceller = Canceller::new(config.clone(), resolver, wire.clone(), cancels);
             Host {
                 number,
                 config,
-                canceller,
+                canceller: Arc::new(canceller),
             }
         };
         let configs = database.configs_for(self.0.login.as_deref());
