@@ -9,49 +9,67 @@ use end_to_end::{Database, Request, Setup, Sql, Token, wait};
 use rustix::process::Signal;
 use serde_json::json;
 
-fn sleep(token: &Token) -> Request {
-    Request::query(token, "SELECT pg_sleep(25)")
+/// A database, a token for it, and who looks at what runs in it.
+struct World {
+    _database: Database<'static>,
+    observer: Sql,
+    setup: Setup,
+    token: Token,
 }
 
-fn sleepers(observer: &Sql) -> usize {
-    let sql = "select count(*) from pg_stat_activity
-                where datname = current_database() and application_name like 'mcp/%' and wait_event = 'PgSleep'";
-    observer.value(sql).parse().unwrap()
+impl World {
+    fn new() -> Self {
+        let database = Database::fresh();
+        let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+        World {
+            observer: database.superuser(),
+            token: setup.add_token(),
+            setup,
+            _database: database,
+        }
+    }
+
+    fn sleep(&self) -> Request {
+        Request::query(&self.token, "SELECT pg_sleep(25)")
+    }
+
+    fn sleepers(&self) -> usize {
+        let sql = "select count(*) from pg_stat_activity
+                    where datname = current_database() and application_name like 'mcp/%' and wait_event = 'PgSleep'";
+        self.observer.value(sql).parse().unwrap()
+    }
+
+    /// Waits until so many statements run; returns how long that took.
+    fn until_sleepers(&self, count: usize) -> Duration {
+        wait::until(
+            &format!("{count} statements run"),
+            Duration::from_secs(10),
+            || self.sleepers() == count,
+        )
+    }
 }
 
 #[test]
 fn a_client_that_hangs_up_has_its_statement_cancelled() {
-    let database = Database::fresh();
-    let observer = database.superuser();
-    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
-    let token = setup.add_token();
-    let server = setup.start();
+    let world = World::new();
+    let server = world.setup.start();
     for _ in 0..10 {
         let mut client = server.client();
-        client.send_only(&sleep(&token)).unwrap();
-        wait::until("the statement runs", Duration::from_secs(10), || {
-            sleepers(&observer) == 1
-        });
+        client.send_only(&world.sleep()).unwrap();
+        world.until_sleepers(1);
         client.hang_up();
-        let took = wait::until(
-            "the statement is cancelled",
-            Duration::from_secs(10),
-            || sleepers(&observer) == 0,
-        );
+        let took = world.until_sleepers(0);
         assert!(took < Duration::from_secs(1), "took {took:?}");
     }
-    assert_eq!(server.query(&token, "SELECT 1").value(), 1);
+    assert_eq!(server.query(&world.token, "SELECT 1").value(), 1);
 }
 
 #[test]
 fn a_client_that_leaves_is_missed_whatever_it_sent_before() {
-    let database = Database::fresh();
-    let observer = database.superuser();
-    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
-    let token = setup.add_token();
-    let server = setup.start();
-    let request = sleep(&token).to_bytes(server.address());
-    let last = sleep(&token).header("Connection", "close");
+    let world = World::new();
+    let server = world.setup.start();
+    let request = world.sleep().to_bytes(server.address());
+    let last = world.sleep().header("Connection", "close");
     for (name, bytes) in [
         (
             "an empty line behind a request",
@@ -62,33 +80,24 @@ fn a_client_that_leaves_is_missed_whatever_it_sent_before() {
     ] {
         let mut client = TcpStream::connect(server.address()).unwrap();
         client.write_all(&bytes).unwrap();
-        wait::until("the statement runs", Duration::from_secs(10), || {
-            sleepers(&observer) == 1
-        });
+        world.until_sleepers(1);
         drop(client);
-        let took = wait::until(name, Duration::from_secs(10), || sleepers(&observer) == 0);
+        let took = wait::until(name, Duration::from_secs(10), || world.sleepers() == 0);
         assert!(took < Duration::from_secs(4), "{name}: took {took:?}");
     }
 }
 
 #[test]
 fn a_client_that_closes_its_sending_side_has_left() {
-    let database = Database::fresh();
-    let observer = database.superuser();
-    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
-    let token = setup.add_token();
-    let server = setup.start();
+    let world = World::new();
+    let server = world.setup.start();
     let mut client = TcpStream::connect(server.address()).unwrap();
     client
-        .write_all(&sleep(&token).to_bytes(server.address()))
+        .write_all(&world.sleep().to_bytes(server.address()))
         .unwrap();
-    wait::until("the statement runs", Duration::from_secs(10), || {
-        sleepers(&observer) == 1
-    });
+    world.until_sleepers(1);
     client.shutdown(Shutdown::Write).unwrap();
-    let took = wait::until("it is cancelled", Duration::from_secs(10), || {
-        sleepers(&observer) == 0
-    });
+    let took = world.until_sleepers(0);
     assert!(took < Duration::from_secs(2), "took {took:?}");
     client
         .set_read_timeout(Some(Duration::from_secs(10)))
@@ -100,84 +109,65 @@ fn a_client_that_closes_its_sending_side_has_left() {
 
 #[test]
 fn a_statement_that_runs_out_of_time_ends_with_its_connection() {
-    let database = Database::fresh();
-    let observer = database.superuser();
-    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
-    setup.config["limits"] = json!({ "statement_timeout": "1s" });
-    let token = setup.add_token();
-    let server = setup.start();
+    let mut world = World::new();
+    world.setup.config["limits"] = json!({ "statement_timeout": "1s" });
+    let server = world.setup.start();
     let mut client = server.client();
-    client.send_only(&sleep(&token)).unwrap();
-    wait::until("the statement runs", Duration::from_secs(10), || {
-        sleepers(&observer) == 1
-    });
+    client.send_only(&world.sleep()).unwrap();
+    world.until_sleepers(1);
     let ours =
         "application_name like 'mcp/%' and datname = current_database() and wait_event = 'PgSleep'";
-    let pid = observer.value(&format!("select pid from pg_stat_activity where {ours}"));
+    let pid = world
+        .observer
+        .value(&format!("select pid from pg_stat_activity where {ours}"));
     let response = client.receive().unwrap();
     assert!(response.text().contains("57014"), "{}", response.text());
-    assert_eq!(sleepers(&observer), 0);
+    assert_eq!(world.sleepers(), 0);
     // Another connection may be there, on which the server asked what is locked.
     let connection = format!("select count(*) from pg_stat_activity where pid = {pid}");
     wait::until("its connection is closed", Duration::from_secs(2), || {
-        observer.value(&connection) == "0"
+        world.observer.value(&connection) == "0"
     });
-    assert_eq!(server.query(&token, "SELECT 1").value(), 1);
+    assert_eq!(server.query(&world.token, "SELECT 1").value(), 1);
 }
 
 #[test]
 fn many_clients_that_hang_up_at_once_leave_the_pool_whole() {
-    let database = Database::fresh();
-    let observer = database.superuser();
-    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
-    let token = setup.add_token();
-    let server = setup.start();
+    let world = World::new();
+    let server = world.setup.start();
     let mut clients: Vec<_> = (0..50).map(|_| server.client()).collect();
     for client in &mut clients {
-        client.send_only(&sleep(&token)).unwrap();
+        client.send_only(&world.sleep()).unwrap();
     }
-    wait::until("the pool is used up", Duration::from_secs(10), || {
-        sleepers(&observer) == 4
-    });
+    world.until_sleepers(4);
     drop(clients);
-    wait::until("nothing runs any more", Duration::from_secs(5), || {
-        sleepers(&observer) == 0
-    });
+    let took = world.until_sleepers(0);
+    assert!(took < Duration::from_secs(5), "took {took:?}");
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| assert!(!server.query(&token, "SELECT pg_sleep(0.1)").is_error));
+            scope.spawn(|| assert!(!server.query(&world.token, "SELECT pg_sleep(0.1)").is_error));
         }
     });
 }
 
 #[test]
 fn a_killed_server_leaves_nothing_running_in_postgresql() {
-    let database = Database::fresh();
-    let observer = database.superuser();
-    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
-    let token = setup.add_token();
-    let server = setup.start();
+    let world = World::new();
+    let server = world.setup.start();
     let mut client = server.client();
-    client.send_only(&sleep(&token)).unwrap();
-    wait::until("the statement runs", Duration::from_secs(10), || {
-        sleepers(&observer) == 1
-    });
+    client.send_only(&world.sleep()).unwrap();
+    world.until_sleepers(1);
     server.signal(Signal::KILL);
-    let took = wait::until("PostgreSQL has noticed", Duration::from_secs(10), || {
-        sleepers(&observer) == 0
-    });
+    let took = world.until_sleepers(0);
     assert!(took < Duration::from_secs(3), "took {took:?}");
 }
 
 #[test]
 fn a_server_that_is_asked_to_end_ends_in_order() {
-    let database = Database::fresh();
-    let observer = database.superuser();
-    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
-    let token = setup.add_token();
+    let world = World::new();
     for signal in [Signal::TERM, Signal::INT] {
-        let mut server = setup.start();
-        server.query(&token, "SELECT 1");
+        let mut server = world.setup.start();
+        server.query(&world.token, "SELECT 1");
         server.signal(signal);
         let status = server.wait(Duration::from_secs(10));
         assert_eq!(
@@ -186,25 +176,20 @@ fn a_server_that_is_asked_to_end_ends_in_order() {
             "after {signal:?}"
         );
         wait::until("its connections are closed", Duration::from_secs(2), || {
-            observer.value("select count(*) from pg_stat_activity where application_name like 'mcp/%' and datname = current_database()") == "0"
+            world.observer.value("select count(*) from pg_stat_activity where application_name like 'mcp/%' and datname = current_database()") == "0"
         });
     }
 }
 
 #[test]
 fn a_running_query_is_answered_before_the_server_ends() {
-    let database = Database::fresh();
-    let observer = database.superuser();
-    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
-    let token = setup.add_token();
-    let mut server = setup.start();
+    let world = World::new();
+    let mut server = world.setup.start();
     let mut client = server.client();
     client
-        .send_only(&Request::query(&token, "SELECT pg_sleep(1), 'done'"))
+        .send_only(&Request::query(&world.token, "SELECT pg_sleep(1), 'done'"))
         .unwrap();
-    wait::until("the statement runs", Duration::from_secs(10), || {
-        sleepers(&observer) == 1
-    });
+    world.until_sleepers(1);
     server.signal(Signal::TERM);
     let response = client.receive().unwrap();
     assert!(response.text().contains("done"), "{}", response.text());
