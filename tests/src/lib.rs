@@ -12,6 +12,7 @@
 //! reason, because in a test there is nothing better to do.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
+mod backends;
 pub mod binaries;
 pub mod certificate;
 mod client;

@@ -34,9 +34,7 @@ impl World {
     }
 
     fn sleepers(&self) -> usize {
-        let sql = "select count(*) from pg_stat_activity
-                    where datname = current_database() and application_name like 'mcp/%' and wait_event = 'PgSleep'";
-        self.observer.value(sql).parse().unwrap()
+        self.observer.sleeping_of(&self.token)
     }
 
     /// Waits until so many statements run; returns how long that took.
@@ -176,7 +174,7 @@ fn a_server_that_is_asked_to_end_ends_in_order() {
             "after {signal:?}"
         );
         wait::until("its connections are closed", Duration::from_secs(2), || {
-            world.observer.value("select count(*) from pg_stat_activity where application_name like 'mcp/%' and datname = current_database()") == "0"
+            world.observer.connections_of(&world.token) == 0
         });
     }
 }

@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use end_to_end::{Answer, Database, Server, Setup, Sql, Token, call, certificate, wait};
+use end_to_end::{Answer, Database, Server, Setup, Token, call, certificate, wait};
 use serde_json::json;
 
 /// A command that prints the HTTP version after the body.
@@ -45,12 +45,6 @@ fn answer(mut command: Command) -> Answer {
     Answer::read(&serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")))
 }
 
-fn running(observer: &Sql) -> usize {
-    let sql = "select count(*) from pg_stat_activity
-                where datname = current_database() and application_name like 'mcp/%' and wait_event = 'PgSleep'";
-    observer.value(sql).parse().unwrap()
-}
-
 #[test]
 fn a_query_runs_over_http_2_without_tls_and_ends_with_its_client() {
     let database = Database::fresh();
@@ -63,12 +57,12 @@ fn a_query_runs_over_http_2_without_tls_and_ends_with_its_client() {
 
     let mut client = call("SELECT pg_sleep(25)").spawn().unwrap();
     wait::until("the statement runs", Duration::from_secs(10), || {
-        running(&observer) == 1
+        observer.sleeping_of(&token) == 1
     });
     client.kill().unwrap();
     client.wait().unwrap();
     let took = wait::until("it is cancelled", Duration::from_secs(10), || {
-        running(&observer) == 0
+        observer.sleeping_of(&token) == 0
     });
     assert!(took < Duration::from_secs(1), "took {took:?}");
 }

@@ -23,22 +23,6 @@ fn reload(setup: &Setup, server: &Server, told: &str) {
     });
 }
 
-fn connections(observer: &Sql, token: &Token) -> usize {
-    let sql = format!(
-        "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'mcp/{}'",
-        token.id
-    );
-    observer.value(&sql).parse().unwrap()
-}
-
-fn asleep(observer: &Sql, token: &Token) -> usize {
-    let sql = format!(
-        "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'mcp/{}' and state = 'active' and wait_event = 'PgSleep'",
-        token.id
-    );
-    observer.value(&sql).parse().unwrap()
-}
-
 /// Begins a long statement on a database, and waits until PostgreSQL runs it.
 fn begin_sleeping(
     server: &Server,
@@ -51,12 +35,12 @@ fn begin_sleeping(
     if let Some(database) = database {
         arguments["database"] = json!(database);
     }
-    let before = asleep(observer, token);
+    let before = observer.sleeping_of(token);
     let mut client = server.client();
     let request = Request::of(token, &call("query_database", arguments));
     client.send_only(&request).unwrap();
     wait::until("the statement runs", HANG, || {
-        asleep(observer, token) > before
+        observer.sleeping_of(token) > before
     });
     client
 }
@@ -109,7 +93,7 @@ fn new_calls_are_on_the_new_server_at_once_and_running_ones_end_in_peace() {
         reload(&setup, &server, "databases changed: shop");
         let replaced = Instant::now();
         wait::until("idle connections are closed", HANG, || {
-            connections(&observer, &token) == 1
+            observer.connections_of(&token) == 1
         });
         load();
         stop.store(true, Ordering::Relaxed);
@@ -127,7 +111,7 @@ fn new_calls_are_on_the_new_server_at_once_and_running_ones_end_in_peace() {
     let answer = received(&mut sleeping);
     assert!(answer.text.contains("done"), "{}", answer.text);
     wait::until("the last old connection is closed", WORST * 4, || {
-        connections(&observer, &token) == 0
+        observer.connections_of(&token) == 0
     });
     assert_eq!(server.query(&token, NAME).value(), &json!(new.name));
 }
@@ -223,7 +207,7 @@ fn a_removed_database_ends_with_what_runs_on_it_and_a_new_one_can_be_used() {
     setup.config["databases"] = json!([entry("one", &one), entry("three", &three)]);
     reload(&setup, &server, "databases added: three; removed: two");
     let took = wait::until("its connections are closed", HANG, || {
-        connections(&second, &token) == 0
+        second.connections_of(&token) == 0
     });
     assert!(took < WORST, "took {took:?}");
     for refused in [received(&mut on_two), on(&server, &token, "two", NAME)] {
@@ -272,7 +256,7 @@ fn who_names_no_database_is_on_the_first_one() {
     setup.config["databases"] = json!([second, first]);
     reload(&setup, &server, "databases in another order");
     let took = wait::until("what it may not use any more ends", HANG, || {
-        connections(&observer, &unbound) == 0
+        observer.connections_of(&unbound) == 0
     });
     assert!(took < WORST, "took {took:?}");
     let refused = received(&mut lost);

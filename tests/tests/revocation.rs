@@ -22,22 +22,6 @@ fn turn() -> std::sync::MutexGuard<'static, ()> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn connections_of(observer: &Sql, token: &Token) -> usize {
-    let sql = format!(
-        "select count(*) from pg_stat_activity where application_name = 'mcp/{}'",
-        token.id
-    );
-    observer.value(&sql).parse().unwrap()
-}
-
-fn running_statements_of(observer: &Sql, token: &Token) -> usize {
-    let sql = format!(
-        "select count(*) from pg_stat_activity where application_name = 'mcp/{}' and state = 'active' and query like '%pg_sleep%'",
-        token.id
-    );
-    observer.value(&sql).parse().unwrap()
-}
-
 /// One request of a client at full speed.
 struct Sample {
     sent: Instant,
@@ -174,7 +158,7 @@ fn while_running<T>(
             })
             .collect();
         wait::until("the statements run", Duration::from_secs(10), || {
-            running_statements_of(observer, token) == statements
+            observer.sleeping_of(token) == statements
         });
         let outcome = then();
         (
@@ -204,7 +188,7 @@ fn running_statements_are_cancelled_and_connections_closed_within_the_promise() 
             let (refused, took) = while_running(&server, &token, &observer, 3, || {
                 setup.remove_token(&token);
                 wait::until("the connections are closed", Duration::from_secs(5), || {
-                    connections_of(&observer, &token) == 0
+                    observer.connections_of(&token) == 0
                 })
             });
             times.push(took);
@@ -233,10 +217,10 @@ fn idle_connections_are_closed_as_well() {
     let token = setup.add_token();
     let server = setup.start();
     server.query(&token, "SELECT 1");
-    assert!(connections_of(&observer, &token) > 0);
+    assert!(observer.connections_of(&token) > 0);
     setup.remove_token(&token);
     let took = wait::until("the connections are closed", Duration::from_secs(5), || {
-        connections_of(&observer, &token) == 0
+        observer.connections_of(&token) == 0
     });
     assert!(took <= WORST, "took {took:?}");
 }
@@ -262,7 +246,7 @@ fn a_token_ends_at_its_hour_with_all_that_it_runs() {
         wait::until(
             "the connections are closed",
             Duration::from_secs(15),
-            || connections_of(&observer, &token) == 0,
+            || observer.connections_of(&token) == 0,
         );
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
     });

@@ -143,14 +143,10 @@ fn revoke(world: &World, setup: &Setup, database: &Database<'_>, dice: &mut Dice
         let token = &world.tokens[world.order[gone]];
         let kept = world.order[gone + 1..].iter().map(|at| &world.tokens[*at]);
         write_tokens(setup, kept);
-        let sql = format!(
-            "select count(*) from pg_stat_activity where application_name = 'mcp/{}'",
-            token.id
-        );
         let took = wait::until(
             "a removed token's connections close",
             Duration::from_secs(5),
-            || observer.value(&sql) == "0",
+            || observer.connections_of(token) == 0,
         );
         slowest = slowest.max(took);
     }

@@ -18,15 +18,6 @@ fn writer(world: &mut World) -> Token {
     world.token(&["--access", "write"])
 }
 
-/// Counts the backends of a token.
-fn backends(observer: &Sql, token: &Token) -> usize {
-    let sql = format!(
-        "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'mcp/{}'",
-        token.id
-    );
-    observer.value(&sql).parse().unwrap()
-}
-
 fn is_there(observer: &Sql, pid: i64) -> bool {
     let sql = format!("select count(*) from pg_stat_activity where pid = {pid}");
     observer.value(&sql) == "1"
@@ -242,14 +233,12 @@ fn a_revoked_token_loses_its_kept_connections_at_once() {
     client
         .send_only(&modern(&token, "query_database", sleep))
         .unwrap();
-    let sleeping = format!(
-        "select count(*) from pg_stat_activity where application_name = 'mcp/{}' and wait_event = 'PgSleep'",
-        token.id
-    );
-    wait::until("it runs", HANG, || observer.value(&sleeping) == "1");
-    assert_eq!(backends(&observer, &token), 3);
+    wait::until("it runs", HANG, || observer.sleeping_of(&token) == 1);
+    assert_eq!(observer.connections_of(&token), 3);
     world.setup.remove_token(&token);
-    let took = wait::until("all are closed", HANG, || backends(&observer, &token) == 0);
+    let took = wait::until("all are closed", HANG, || {
+        observer.connections_of(&token) == 0
+    });
     assert!(took < WORST, "it took {took:?}");
     let response = server.client().send(&modern(
         &token,
@@ -296,7 +285,9 @@ fn an_idle_session_ends_and_says_so() {
     let session = name(&opened);
     let old = Old::begin(&server, &token);
     old.write("CREATE TEMP TABLE mine AS SELECT 1 AS n");
-    wait::until("both are closed", HANG, || backends(&observer, &token) == 0);
+    wait::until("both are closed", HANG, || {
+        observer.connections_of(&token) == 0
+    });
     within(&server, &token, &session, "query_database", "SELECT 1")
         .assert_refused("was idle for too long");
     old.read("SELECT n FROM mine")
@@ -315,7 +306,7 @@ fn a_session_of_the_protocol_that_ends_idle_takes_its_connection_with_it() {
     let observer = world.observer();
     let old = Old::begin(&server, &token);
     old.write("CREATE TEMP TABLE mine AS SELECT 1 AS n");
-    let pid_is_kept = || backends(&observer, &token) > 0;
+    let pid_is_kept = || observer.connections_of(&token) > 0;
     wait::until("it is closed", HANG, || !pid_is_kept());
 }
 
@@ -357,13 +348,11 @@ fn a_client_that_hangs_up_takes_the_session_with_it() {
     client
         .send_only(&modern(&token, "query_database", sleep))
         .unwrap();
-    let sleeping = format!(
-        "select count(*) from pg_stat_activity where application_name = 'mcp/{}' and wait_event = 'PgSleep'",
-        token.id
-    );
-    wait::until("it sleeps", HANG, || observer.value(&sleeping) == "1");
+    wait::until("it sleeps", HANG, || observer.sleeping_of(&token) == 1);
     client.hang_up();
-    wait::until("it is closed", HANG, || backends(&observer, &token) == 0);
+    wait::until("it is closed", HANG, || {
+        observer.connections_of(&token) == 0
+    });
     within(&server, &token, &session, "query_database", "SELECT 1")
         .assert_refused("this session is not open");
 }

@@ -286,11 +286,9 @@ fn a_client_that_hangs_up_and_a_token_that_is_removed_are_told() {
             .send_only(&Request::query(token, "SELECT pg_sleep(60)"))
             .unwrap();
         let admin = world.database.superuser();
-        let sql = format!(
-            "select count(*) from pg_stat_activity where application_name = 'mcp/{}' and state = 'active'",
-            token.id
-        );
-        wait::until("the statement runs", LIMIT, || admin.value(&sql) == "1");
+        wait::until("the statement runs", LIMIT, || {
+            admin.sleeping_of(token) == 1
+        });
         client
     };
     let mut gone = sleeping(&world.token);

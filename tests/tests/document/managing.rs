@@ -262,12 +262,8 @@ fn a_compromised_token_is_removed_without_a_restart_within_100_ms() {
     let request = Request::json(&list_tools()).bearer(&token.secret);
     assert_eq!(server.client().send(&request).unwrap().status, 401);
     let observer = world.database.superuser();
-    let sql = format!(
-        "select count(*) from pg_stat_activity where application_name = 'mcp/{}'",
-        token.id
-    );
     wait::until("its connections are closed", Duration::from_secs(5), || {
-        observer.value(&sql) == "0"
+        observer.connections_of(&token) == 0
     });
     assert!(
         began.elapsed() < Duration::from_millis(250),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use token_store::{EditError, Secret, TokenFile};
 
-use crate::world::{asleep, begin_sleeping, sleep_for, status, three_databases, tools};
+use crate::world::{begin_sleeping, sleep_for, status, three_databases, tools};
 
 #[test]
 fn what_gives_leaves_running_calls_alone_and_what_takes_ends_them() {
@@ -35,7 +35,7 @@ fn what_gives_leaves_running_calls_alone_and_what_takes_ends_them() {
         let mut sleeping = begin_sleeping(&world, &server, &token, 30);
         world.edit(&token, &change);
         wait::until("the statement has ended", WORST, || {
-            asleep(&observer, &token) == 0
+            observer.sleeping_of(&token) == 0
         });
         // On 401 clients would give the token up.
         let ended = sleeping.receive().unwrap();
@@ -99,7 +99,7 @@ fn a_tool_that_is_taken_ends_its_own_calls_only() {
     let mut sleeping = begin_sleeping(&world, &server, &token, 30);
     world.edit(&token, &["--tools", "count_rows"]);
     let took = wait::until("the statement has ended", HANG, || {
-        asleep(&observer, &token) == 0
+        observer.sleeping_of(&token) == 0
     });
     assert!(took < WORST, "{took:?}");
     let ended = sleeping.receive().unwrap();
@@ -120,9 +120,9 @@ fn an_address_that_is_taken_ends_what_runs_from_it_only() {
     let mut here = begin_sleeping(&world, &server, &token, 4);
     let mut there = server.client().calling_from("127.0.0.2");
     there.send_only(&sleep_for(&token, 30)).unwrap();
-    wait::until("both run", HANG, || asleep(&observer, &token) == 2);
+    wait::until("both run", HANG, || observer.sleeping_of(&token) == 2);
     world.edit(&token, &["--allow-from", "127.0.0.1"]);
-    let took = wait::until("one has ended", HANG, || asleep(&observer, &token) == 1);
+    let took = wait::until("one has ended", HANG, || observer.sleeping_of(&token) == 1);
     assert!(took < WORST, "{took:?}");
     let ended = there.receive().unwrap();
     assert_eq!(ended.status, 403, "{}", ended.text());
@@ -177,7 +177,7 @@ fn a_rotation_interrupts_nobody_until_the_old_secret_ends() {
     assert!(ended.text().contains("expired"), "{}", ended.text());
     assert!(OffsetDateTime::now_utc() < until + time::Duration::seconds(2));
     wait::until("its statement has ended", WORST, || {
-        asleep(&observer, &old) == 1
+        observer.sleeping_of(&old) == 1
     });
     assert_eq!(status(&server, &old), 401);
     assert!(with_new.receive().unwrap().text().contains("done"));
@@ -204,10 +204,10 @@ fn a_rotation_interrupts_nobody_until_the_old_secret_ends() {
     let third = rotate(OffsetDateTime::now_utc() + time::Duration::seconds(3));
     assert_eq!(with_first.receive().unwrap().status, 401);
     wait::until("its statement has ended", WORST, || {
-        asleep(&observer, &old) == 1
+        observer.sleeping_of(&old) == 1
     });
     let mut with_third = begin_sleeping(&world, &server, &third, 4);
-    assert_eq!(asleep(&observer, &old), 2);
+    assert_eq!(observer.sleeping_of(&old), 2);
     assert_eq!(with_second.receive().unwrap().status, 401);
     assert!(with_third.receive().unwrap().text().contains("done"));
 }

@@ -8,7 +8,7 @@ use end_to_end::{
 };
 use serde_json::json;
 
-use crate::world::{asleep, begin_sleeping, status, three_databases};
+use crate::world::{begin_sleeping, status, three_databases};
 
 #[test]
 fn rows_bytes_and_seconds_are_bounded_and_a_change_is_live() {
@@ -95,17 +95,17 @@ fn connections_are_bounded_and_calls_wait_for_them() {
     let mut sleeping = begin_sleeping(&world, &server, &token, 2);
     // It has to wait until the only connection is free.
     assert!(!server.query(&token, "SELECT 1").is_error);
-    assert_eq!(asleep(&observer, &token), 0);
+    assert_eq!(observer.sleeping_of(&token), 0);
     assert!(sleeping.receive().unwrap().text().contains("done"));
     world.edit(&token, &["--connections", "2"]);
     let mut sleeping = begin_sleeping(&world, &server, &token, 2);
     assert!(!server.query(&token, "SELECT 1").is_error);
-    assert_eq!(asleep(&observer, &token), 1);
+    assert_eq!(observer.sleeping_of(&token), 1);
     assert!(sleeping.receive().unwrap().text().contains("done"));
     world.edit(&token, &["--connections", "1"]);
     let mut sleeping = begin_sleeping(&world, &server, &token, 2);
     assert!(!server.query(&token, "SELECT 1").is_error);
-    assert_eq!(asleep(&observer, &token), 0);
+    assert_eq!(observer.sleeping_of(&token), 0);
     assert!(sleeping.receive().unwrap().text().contains("done"));
 }
 

@@ -6,7 +6,7 @@ use end_to_end::wait::{self, HANG, WORST};
 use end_to_end::{Answer, Request, Response, list_tools};
 use serde_json::{Value, json};
 
-use crate::world::{asleep, begin_sleeping, current_user, status, three_databases, tools};
+use crate::world::{begin_sleeping, current_user, status, three_databases, tools};
 
 #[test]
 fn a_token_sees_and_calls_only_its_tools_in_every_revision() {
@@ -123,7 +123,7 @@ fn only_what_is_on_a_database_that_a_token_loses_ends() {
     let mut kept = begin_sleeping(&world, &server, &token, 3);
     let (mut lost, mut quick) = (server.client(), server.client());
     lost.send_only(&on_other("SELECT pg_sleep(25)")).unwrap();
-    wait::until("both run", HANG, || asleep(&observer, &token) == 2);
+    wait::until("both run", HANG, || observer.sleeping_of(&token) == 2);
     quick.send(&on_other("SELECT 1")).unwrap();
     assert_eq!(owned(), 2, "one is busy and one idle");
 
@@ -133,7 +133,7 @@ fn only_what_is_on_a_database_that_a_token_loses_ends() {
     let told = lost.receive().unwrap();
     assert_eq!(told.status, 200, "{}", told.text());
     Answer::read(&told.json()).assert_refused("may not use database \"other\" any more");
-    assert_eq!(asleep(&observer, &token), 1);
+    assert_eq!(observer.sleeping_of(&token), 1);
     let done = kept.receive().unwrap();
     assert!(done.text().contains("done"), "{}", done.text());
     let again = server.client().send(&on_other("SELECT 1")).unwrap();
@@ -165,7 +165,7 @@ fn a_token_is_used_from_its_addresses_only() {
     let edited = Instant::now();
     assert_eq!(status(&server, &token), 403);
     wait::until("the statement has ended", WORST, || {
-        asleep(&observer, &token) == 0
+        observer.sleeping_of(&token) == 0
     });
     assert!(edited.elapsed() < WORST, "{:?}", edited.elapsed());
     assert_eq!(sleeping.receive().unwrap().status, 403);

@@ -1,7 +1,7 @@
 //! A server with three databases, and what its tokens do.
 
 use end_to_end::wait::{self, HANG};
-use end_to_end::{Answer, Client, Request, Server, Sql, Token, World, list_tools};
+use end_to_end::{Answer, Client, Request, Server, Token, World, list_tools};
 
 /// The sample shop as `shop`, which is read-only, and as two more databases.
 pub(crate) fn three_databases() -> World {
@@ -18,16 +18,6 @@ pub(crate) fn sleep_for(token: &Token, seconds: u32) -> Request {
     Request::query(token, &format!("SELECT pg_sleep({seconds}), 'done'"))
 }
 
-/// Counts a token's sleeping statements in this database only: ids are made from the current second, so that another
-/// test may have the same.
-pub(crate) fn asleep(observer: &Sql, token: &Token) -> usize {
-    let sql = format!(
-        "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'mcp/{}' and state = 'active' and wait_event = 'PgSleep'",
-        token.id
-    );
-    observer.value(&sql).parse().unwrap()
-}
-
 /// Begins a statement that takes long, and waits until PostgreSQL runs it.
 pub(crate) fn begin_sleeping(
     world: &World,
@@ -36,11 +26,11 @@ pub(crate) fn begin_sleeping(
     seconds: u32,
 ) -> Client {
     let observer = world.observer();
-    let before = asleep(&observer, token);
+    let before = observer.sleeping_of(token);
     let mut client = server.client();
     client.send_only(&sleep_for(token, seconds)).unwrap();
     wait::until("the statement runs", HANG, || {
-        asleep(&observer, token) > before
+        observer.sleeping_of(token) > before
     });
     client
 }
