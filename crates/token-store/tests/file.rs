@@ -5,13 +5,15 @@ mod common;
 
 use std::{
     collections::HashSet,
+    ffi::OsStr,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::Path,
+    process::Command,
     time::Instant,
 };
 
-use common::{NOW, add, numbered_set, remove, secret};
+use common::{NOW, add, among_own_mounts, numbered_set, remove, secret};
 use time::Duration;
 use token_store::{
     DraftError, EditError, LoadError, NewToken, SelectError, Selector, Token, TokenFile, TokenHash,
@@ -32,6 +34,40 @@ fn set_mode(path: &Path, mode: u32) {
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+fn mount(words: &[&OsStr]) {
+    let status = Command::new("mount").args(words).status().unwrap();
+    assert!(status.success(), "mount {words:?}");
+}
+
+#[test]
+fn where_nothing_can_be_written_the_error_names_the_fix() {
+    if !among_own_mounts("where_nothing_can_be_written_the_error_names_the_fix") {
+        return;
+    }
+    let folder = folder();
+    let file = TokenFile::new(folder.path().join("tokens.yaml"));
+    add(&file, 1);
+    let refusal = || {
+        let edited = file.edit(|draft| {
+            Ok::<_, EditError>(draft.create(&secret(2), NewToken::default(), NOW)?)
+        });
+        edited.unwrap_err().to_string()
+    };
+    let path = file.path().as_os_str();
+    mount(&["--bind".as_ref(), path, path]);
+    let refused = refusal();
+    assert!(refused.ends_with("mount its folder instead"), "{refused}");
+    let folder = folder.path().as_os_str();
+    mount(&["--rbind".as_ref(), folder, folder]);
+    mount(&["-o".as_ref(), "remount,bind,ro".as_ref(), folder]);
+    let refused = refusal();
+    assert!(
+        refused.ends_with("run this where its folder may be written"),
+        "{refused}"
+    );
+    assert_eq!(file.load().unwrap().set.len(), 1);
 }
 
 #[test]

@@ -64,6 +64,12 @@ pub(super) fn hint(error: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => {
             "; run this as a user that may read the token file and write in its folder"
         }
+        // A change renames a new file over the old one, and nothing can be renamed over a mount.
+        io::ErrorKind::ResourceBusy => {
+            "; the file is mounted by itself and cannot be replaced: mount its folder instead"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "; run this where its folder may be written",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room first",
         _ => "",
     }
 }

@@ -1,6 +1,8 @@
 //! Tokens for tests.
 #![allow(dead_code, clippy::unwrap_used)]
 
+use std::process::Command;
+
 use proptest::prelude::*;
 use time::{Duration, OffsetDateTime, macros::datetime};
 use token_store::{
@@ -47,6 +49,27 @@ pub(crate) fn remove(file: &TokenFile, id: &TokenId) {
         Ok::<_, EditError>(())
     })
     .unwrap();
+}
+
+/// Returns whether the test of this name may mount things, which no other process sees. If it may not, it has been run
+/// again where it may, and passed.
+pub(crate) fn among_own_mounts(name: &str) -> bool {
+    const INSIDE: &str = "TEST_HAS_ITS_OWN_MOUNTS";
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    let run = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env(INSIDE, "1")
+        .output()
+        .expect("unshare of util-linux is installed");
+    assert!(
+        run.status.success(),
+        "{run:?}\nwhere unshare is not permitted, run as root or allow namespaces: sysctl -w user.max_user_namespaces=10000"
+    );
+    false
 }
 
 prop_compose! {
