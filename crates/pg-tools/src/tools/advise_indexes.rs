@@ -13,7 +13,7 @@ use tokio_postgres::{error::SqlState, types::Type};
 
 use super::{
     Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, allotted::Allotted,
-    partitions::Wholes,
+    comparisons::Key, partitions::Wholes,
 };
 use crate::{
     Agent,
@@ -330,7 +330,9 @@ impl AdviseIndexes {
         candidates: Vec<Together>,
     ) -> Result<Advised, Failure> {
         let mut advice: Vec<Advice> = Vec::new();
-        for together in candidates {
+        // Whether PostgreSQL accepts an expression in an index, only a trial shows.
+        let of_columns = |together: &Together| together.iter().all(Candidate::is_of_columns);
+        for together in candidates.into_iter().filter(of_columns) {
             let is_known = Advised::indexes(&advice).any(|known| {
                 let of = |index: &Candidate| {
                     (&index.schema, &index.table) == (&known.schema, &known.table)
@@ -389,10 +391,11 @@ impl AdviseIndexes {
         read: &Read<'_>,
         index: &Candidate,
     ) -> Result<bool, ReadError> {
+        let columns = index.columns();
         let parameters = [
             (&index.schema as _, Type::TEXT),
             (&index.table as _, Type::TEXT),
-            (&index.columns as _, Type::TEXT_ARRAY),
+            (&columns as _, Type::TEXT_ARRAY),
         ];
         let rows = self.0.ask(agent, TABLE, &parameters).await?;
         let unreadable = |_| ReadError::Unreadable;
@@ -466,7 +469,7 @@ impl Read<'_> {
         let order = candidates::order(node);
         let has_order = order
             .first()
-            .is_some_and(|[_, column]| index.columns.contains(column));
+            .is_some_and(|[_, column]| index.keys.contains(&Key::Column(column.clone())));
         let is_of_scan = below["Node Type"] == "Seq Scan" && self.is_of(below, index);
         node["Node Type"] == "Sort" && has_order && is_of_scan
     }
@@ -474,7 +477,8 @@ impl Read<'_> {
     /// Returns whether a part of the plan reads a whole table for a value that is at an end of the index.
     fn seeks_an_end(&self, node: &Value, index: &Candidate) -> bool {
         let extreme = candidates::extreme(node);
-        let is_at_end = extreme.is_some_and(|[_, column]| index.columns.last() == Some(&column));
+        let is_at_end =
+            extreme.is_some_and(|[_, column]| index.keys.last() == Some(&Key::Column(column)));
         let mut below = node["Plans"].as_array().into_iter().flatten();
         below.any(|node| {
             is_at_end && node["Node Type"] == "Seq Scan" && self.is_of(node, index)
@@ -525,7 +529,15 @@ fn found(is_tried: bool, cost: f64, advised: &Advised, allotted: &Allotted) -> F
         said.push("Writes to a partitioned table wait while its index is built. Where they may not, CREATE INDEX ON ONLY it, then CONCURRENTLY on each partition, and ALTER INDEX .. ATTACH PARTITION.".into());
     }
     if advice.is_empty() {
-        said.push("Only B-tree indexes of plain columns in the usual order are thought of, for conditions, orders, max() and min(): one for ORDER BY x DESC NULLS LAST or on an expression such as lower(name), or a GIN or GiST index for JSON, arrays and texts, may help all the same.".into());
+        let expressions = if is_tried { " and expressions" } else { "" };
+        let missed = if is_tried {
+            ""
+        } else {
+            " or on an expression such as lower(name)"
+        };
+        said.push(format!(
+            "Only B-tree indexes of compared columns{expressions}, and of columns in the usual order, for max() or min() are thought of: one for ORDER BY x DESC NULLS LAST{missed}, or a GIN or GiST index for JSON, arrays and texts, may help all the same."
+        ));
     } else {
         said.push("Every index costs each write to its table. Compare with execute_explain before and after.".into());
     }

@@ -2,6 +2,8 @@
 //!
 //! A verbose plan names every column with its table's alias, and puts parentheses around everything that it combines.
 
+use super::expressions;
+
 /// How a column is used in a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
@@ -28,17 +30,35 @@ pub(super) enum Condition {
     All(Vec<Condition>),
     /// Sides joined by `OR`.
     Any(Vec<Condition>),
-    /// A comparison of columns; empty if it is not understood.
+    /// A comparison of columns or expressions; empty if it is not understood.
     Compares(Vec<Compared>),
 }
 
-/// A column that is compared.
+/// What an index can hold of a row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key {
+    Column(String),
+    /// An expression of columns of one table, as SQL.
+    Expression(String),
+}
+
+impl Key {
+    pub(super) fn column(&self) -> Option<&str> {
+        match self {
+            Key::Column(name) => Some(name),
+            Key::Expression(_) => None,
+        }
+    }
+}
+
+/// A column, or an expression of columns, that is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Compared {
     /// The alias of its table in the query.
     pub(super) alias: String,
-    pub(super) column: String,
+    pub(super) key: Key,
     pub(super) used: Use,
+    /// Of a column.
     pub(super) cast: Cast,
 }
 
@@ -113,8 +133,8 @@ fn within<'t, 'a>(tokens: &'t [Token<'a>]) -> Option<&'t [Token<'a>]> {
     Some(inner)
 }
 
-/// Finds the columns of one comparison that have an operator beside them, on either side. Two columns of the same table
-/// that are compared to each other are left out, as no index serves that.
+/// Finds the columns of one comparison that have an operator beside them, on either side, and the expressions. Two
+/// columns of the same table that are compared to each other are left out, as no index serves that.
 fn in_comparison(tokens: &[Token<'_>]) -> Vec<Compared> {
     if let Some(alone) = alone(tokens) {
         return vec![alone];
@@ -129,9 +149,59 @@ fn in_comparison(tokens: &[Token<'_>]) -> Vec<Compared> {
         names.count()
     };
     let found = (0..tokens.len()).filter_map(|at| beside_operator(tokens, at));
-    found
-        .filter(|compared| mentions(&compared.alias) == 1)
-        .collect()
+    let columns = found.filter(|compared| mentions(&compared.alias) == 1);
+    columns.chain(compared_expressions(tokens)).collect()
+}
+
+/// Finds those of the two sides of a comparison that are no columns, but expressions of them.
+fn compared_expressions(tokens: &[Token<'_>]) -> Vec<Compared> {
+    let mut open = 0_usize;
+    let mut operators = tokens.iter().enumerate().filter(|(_, token)| {
+        match token {
+            Token::Other("(") => open += 1,
+            Token::Other(")") => open = open.saturating_sub(1),
+            _ => {}
+        }
+        open == 0 && matches!(token, Token::Operator(_))
+    });
+    let (Some((at, Token::Operator(operator))), None) = (operators.next(), operators.next()) else {
+        return Vec::new();
+    };
+    let Some(used) = use_by(operator) else {
+        return Vec::new();
+    };
+    let sides = [&tokens[..at], &tokens[at + 1..]];
+    let of_side = |side: &[Token<'_>], other: &[Token<'_>]| {
+        let (alias, sql) = expressions::of_one_table(side)?;
+        let is_compared_with_itself = other
+            .iter()
+            .any(|token| *token == Token::Name(alias.clone()));
+        let is_column = is_column(side) || is_compared_with_itself;
+        (!is_column).then_some(Compared {
+            alias,
+            key: Key::Expression(sql),
+            used,
+            cast: Cast::None,
+        })
+    };
+    let found = [of_side(sides[0], sides[1]), of_side(sides[1], sides[0])];
+    found.into_iter().flatten().collect()
+}
+
+/// Returns whether a side of a comparison is a column, which an index on the column serves.
+fn is_column(side: &[Token<'_>]) -> bool {
+    let opened = side.iter().take_while(|token| **token == Token::Other("("));
+    let opened = opened.count();
+    let [
+        Token::Name(_),
+        Token::Other("."),
+        Token::Name(_),
+        after @ ..,
+    ] = &side[opened..]
+    else {
+        return false;
+    };
+    matches!(after_casts(after, opened), (Cast::None | Cast::Text, None))
 }
 
 /// Reads a column that is not compared with anything.
@@ -152,7 +222,7 @@ fn alone(tokens: &[Token<'_>]) -> Option<Compared> {
     };
     Some(Compared {
         alias: alias.clone(),
-        column: column.clone(),
+        key: Key::Column(column.clone()),
         used: Use::Alone,
         cast: Cast::None,
     })
@@ -186,14 +256,19 @@ fn beside_operator(tokens: &[Token<'_>], at: usize) -> Option<Compared> {
     });
     Some(Compared {
         alias: alias.clone(),
-        column: column.clone(),
-        used: match used? {
-            "=" => Use::Equal,
-            "<" | "<=" | ">" | ">=" => Use::Range,
-            _ => return None,
-        },
+        key: Key::Column(column.clone()),
+        used: use_by(used?)?,
         cast,
     })
+}
+
+/// Returns how an operator uses what is beside it, if an index serves that.
+fn use_by(operator: &str) -> Option<Use> {
+    match operator {
+        "=" => Some(Use::Equal),
+        "<" | "<=" | ">" | ">=" => Some(Use::Range),
+        _ => None,
+    }
 }
 
 /// Skips the parentheses that were opened before a column, and its casts; returns the cast and the token that follows.
@@ -325,30 +400,64 @@ mod tests {
             ),
             (
                 "((u.name)::character varying(10) > 'a')",
-                vec![("u", "name", Range)],
+                vec![
+                    ("u", "name", Range),
+                    ("u", "[(name)::character varying(10)]", Range),
+                ],
             ),
             (
                 "(o.id = ANY ('{1,2}'::integer[]))",
                 vec![("o", "id", Equal)],
             ),
             ("(\"o \"\"1\".\"Sum\" = 1)", vec![("o \"1", "Sum", Equal)]),
-            ("(lower(u.email) = 'a.b = c'::text)", vec![]),
+            (
+                "(lower(u.email) = 'a.b = c'::text)",
+                vec![("u", "[lower(email)]", Equal)],
+            ),
             ("(u.name ~~ '%x%'::text)", vec![]),
             (
                 "(u.name = 'it''s o.id = 1'::text)",
                 vec![("u", "name", Equal)],
             ),
-            ("(lower((u.email)::text) = 'a'::text)", vec![]),
-            ("(COALESCE(o.total, 0) = 4)", vec![]),
-            ("(EXTRACT(year FROM o.placed) = '2020'::numeric)", vec![]),
-            ("((5 - o.total) > 3)", vec![]),
-            ("((o.total % 14) = 3)", vec![]),
-            ("((o.total)::numeric(5,2) = 3)", vec![("o", "total", Equal)]),
+            (
+                "('a'::text >= lower((u.email)::text))",
+                vec![("u", "[lower((email)::text)]", Range)],
+            ),
+            ("(lower(u.email) = lower(u.name))", vec![]),
+            (
+                "(lower(u.email) = lower(o.email))",
+                vec![
+                    ("u", "[lower(email)]", Equal),
+                    ("o", "[lower(email)]", Equal),
+                ],
+            ),
+            (
+                "(u.id = (o.id + 1))",
+                vec![("u", "id", Equal), ("o", "[(id + 1)]", Equal)],
+            ),
+            ("(sum(o.total) <> 5)", vec![]),
+            (
+                "(COALESCE(o.total, 0) = 4)",
+                vec![("o", "[COALESCE(total, 0)]", Equal)],
+            ),
+            (
+                "(EXTRACT(year FROM o.placed) = ANY ('{2020}'::numeric[]))",
+                vec![("o", "[EXTRACT(year FROM placed)]", Equal)],
+            ),
+            ("((5 - o.total) > 3)", vec![("o", "[(5 - total)]", Range)]),
+            ("((o.total % 14) = 3)", vec![("o", "[(total % 14)]", Equal)]),
+            (
+                "((o.total)::numeric(5,2) = 3)",
+                vec![
+                    ("o", "total", Equal),
+                    ("o", "[(total)::numeric(5, 2)]", Equal),
+                ],
+            ),
             ("(NOT u.active)", vec![("u", "active", Alone)]),
             ("u.active", vec![("u", "active", Alone)]),
             ("(NOT (u.id = 5))", vec![]),
             ("(u.a = u.b)", vec![]),
-            ("((u.a + u.b) = 5)", vec![]),
+            ("((u.a + u.b) = 5)", vec![("u", "[(a + b)]", Equal)]),
             ("(u.deleted IS NULL)", vec![("u", "deleted", Alone)]),
             ("(u.deleted IS NOT NULL)", vec![("u", "deleted", Alone)]),
             ("((u.a IS NULL) IS TRUE)", vec![]),
@@ -359,7 +468,17 @@ mod tests {
             flatten(&condition(text), &mut found);
             let found: Vec<_> = found
                 .iter()
-                .map(|found| (found.alias.as_str(), found.column.as_str(), found.used))
+                .map(|found| {
+                    let key = match &found.key {
+                        Key::Column(name) => name.clone(),
+                        Key::Expression(sql) => format!("[{sql}]"),
+                    };
+                    (found.alias.as_str(), key, found.used)
+                })
+                .collect();
+            let expected: Vec<_> = expected
+                .into_iter()
+                .map(|(alias, key, used)| (alias, key.to_owned(), used))
                 .collect();
             assert_eq!(found, expected, "{text}");
         }

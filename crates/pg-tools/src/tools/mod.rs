@@ -12,6 +12,7 @@ mod custom_query;
 mod example;
 mod execute_explain;
 mod execute_write;
+mod expressions;
 mod generate_embedding;
 mod get_schema_info;
 mod list_databases;

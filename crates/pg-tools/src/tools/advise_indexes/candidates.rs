@@ -9,13 +9,13 @@ use serde_json::Value;
 use crate::{
     quoting::identifier,
     tools::{
-        comparisons::{Cast, Compared, Condition, Token, Use, condition, tokens},
+        comparisons::{Cast, Compared, Condition, Key, Token, Use, condition, tokens},
         partitions::{Wholes, alias_of_whole},
     },
 };
 
-/// The most columns of an index that is considered.
-const MOST_COLUMNS: usize = 4;
+/// The most columns and expressions of an index that is considered.
+const MOST_KEYS: usize = 4;
 
 /// How many candidates are tried.
 pub(super) const MOST_CANDIDATES: usize = 16;
@@ -27,10 +27,19 @@ pub(super) struct Candidate {
     pub(super) table: String,
     /// Whether the table is partitioned; PostgreSQL cannot build an index on such a table `CONCURRENTLY`.
     pub(super) is_partitioned: bool,
-    pub(super) columns: Vec<String>,
+    pub(super) keys: Vec<Key>,
 }
 
 impl Candidate {
+    /// Returns its columns, without its expressions.
+    pub(super) fn columns(&self) -> Vec<&str> {
+        self.keys.iter().filter_map(Key::column).collect()
+    }
+
+    pub(super) fn is_of_columns(&self) -> bool {
+        self.keys.iter().all(|key| key.column().is_some())
+    }
+
     /// Returns the statement that creates it.
     pub(super) fn statement(&self) -> String {
         self.written("")
@@ -46,24 +55,28 @@ impl Candidate {
     }
 
     fn written(&self, word: &str) -> String {
-        create_index(word, (&self.schema, &self.table), "", &self.columns)
+        let keys = self.keys.iter().map(|key| match key {
+            Key::Column(name) => identifier(name),
+            Key::Expression(sql) => format!("({sql})"),
+        });
+        let keys: Vec<_> = keys.collect();
+        create_index(word, (&self.schema, &self.table), "", &keys)
     }
 }
 
-/// Writes the statement that creates an index on a table, given with its schema; `word` follows `INDEX`, and `using`
-/// follows the table.
+/// Writes the statement that creates an index on a table, given with its schema; `word` follows `INDEX`, `using`
+/// follows the table, and the keys are SQL.
 pub(super) fn create_index(
     word: &str,
     (schema, table): (&str, &str),
     using: &str,
-    columns: &[String],
+    keys: &[String],
 ) -> String {
-    let columns: Vec<_> = columns.iter().map(|name| identifier(name)).collect();
     format!(
         "CREATE INDEX{word} ON {}.{}{using} ({})",
         identifier(schema),
         identifier(table),
-        columns.join(", ")
+        keys.join(", ")
     )
 }
 
@@ -73,20 +86,20 @@ pub(super) type Together = Vec<Candidate>;
 /// The most indexes that are considered together.
 pub(super) const MOST_TOGETHER: usize = 3;
 
-/// What a query does with the columns of one table.
+/// What a query does with the columns of one table, and with expressions of them.
 #[derive(Clone, Debug, Default)]
 struct Uses {
     schema: String,
     table: String,
     is_partitioned: bool,
     /// Compared for equality.
-    equal: Vec<String>,
+    equal: Vec<Key>,
     /// Compared as smaller or larger.
-    range: Vec<String>,
+    range: Vec<Key>,
     /// Sorted or grouped by, or searched for the largest or smallest value.
-    order: Vec<String>,
-    /// For each `OR` whose sides all compare columns: the first columns of an index for each side.
-    sides: Vec<Vec<Vec<String>>>,
+    order: Vec<Key>,
+    /// For each `OR` whose sides all compare something: the first keys of an index for each side.
+    sides: Vec<Vec<Vec<Key>>>,
 }
 
 /// The fields of a plan that hold conditions and orders.
@@ -100,19 +113,19 @@ const CONDITIONS: [&str; 6] = [
 ];
 const ORDERS: [&str; 2] = ["Sort Key", "Group Key"];
 
-/// Finds candidates: for each table the columns that are compared for equality followed by one of a range, the sides of
-/// each `OR`, the columns that are compared for equality followed by an order, and single columns.
+/// Finds candidates: for each table what is compared for equality followed by one of a range, the sides of each `OR`,
+/// what is compared for equality followed by an order, and single columns and expressions.
 pub(super) fn of(plan: &Value, wholes: &Wholes) -> Vec<Together> {
     let mut tables = BTreeMap::new();
     find_tables(plan, wholes, &mut tables);
     find_uses(plan, &mut tables);
     let mut found = Vec::new();
     for uses in tables.values() {
-        let of_table = |columns: Vec<String>| Candidate {
+        let of_table = |keys: Vec<Key>| Candidate {
             schema: uses.schema.clone(),
             table: uses.table.clone(),
             is_partitioned: uses.is_partitioned,
-            columns,
+            keys,
         };
         for lists in lists(uses) {
             let together: Together = lists.into_iter().map(of_table).collect();
@@ -125,7 +138,14 @@ pub(super) fn of(plan: &Value, wholes: &Wholes) -> Vec<Together> {
     found
 }
 
-fn lists(uses: &Uses) -> Vec<Vec<Vec<String>>> {
+fn lists(uses: &Uses) -> Vec<Vec<Vec<Key>>> {
+    let mut lists = lists_of(&uses.of_columns());
+    // PostgreSQL refuses an index with an expression that is not immutable.
+    lists.extend(lists_of(uses));
+    lists
+}
+
+fn lists_of(uses: &Uses) -> Vec<Vec<Vec<Key>>> {
     let mut lists = Vec::new();
     if !uses.equal.is_empty() || !uses.range.is_empty() {
         lists.push(vec![followed_by(&uses.equal, first(&uses.range))]);
@@ -135,22 +155,18 @@ fn lists(uses: &Uses) -> Vec<Vec<Vec<String>>> {
         lists.push(vec![followed_by(&uses.equal, &uses.order)]);
     }
     let single = uses.equal.iter().chain(&uses.range);
-    lists.extend(single.map(|name| vec![vec![name.clone()]]));
+    lists.extend(single.map(|key| vec![vec![key.clone()]]));
     lists
 }
 
-fn first(names: &[String]) -> &[String] {
-    &names[..names.len().min(1)]
+fn first(keys: &[Key]) -> &[Key] {
+    &keys[..keys.len().min(1)]
 }
 
-/// Returns the columns of an index: some, followed by those of others that are not among them.
-fn followed_by(some: &[String], more: &[String]) -> Vec<String> {
-    let more = more.iter().filter(|name| !some.contains(name));
-    some.iter()
-        .chain(more)
-        .take(MOST_COLUMNS)
-        .cloned()
-        .collect()
+/// Returns the keys of an index: some, followed by those of others that are not among them.
+fn followed_by(some: &[Key], more: &[Key]) -> Vec<Key> {
+    let more = more.iter().filter(|key| !some.contains(key));
+    some.iter().chain(more).take(MOST_KEYS).cloned().collect()
 }
 
 fn visit<'a>(node: &'a Value, see: &mut impl FnMut(&'a Value)) {
@@ -192,7 +208,7 @@ fn find_uses(plan: &Value, tables: &mut BTreeMap<String, Uses>) {
         }
         for [alias, column] in order(node).into_iter().chain(extreme(node)) {
             if let Some(uses) = tables.get_mut(&alias) {
-                add(&mut uses.order, &column);
+                add(&mut uses.order, &Key::Column(column));
             }
         }
     });
@@ -277,13 +293,13 @@ fn in_order<'a>(keys: impl Iterator<Item = &'a str>) -> Vec<[String; 2]> {
 fn note(condition: &Condition, tables: &mut BTreeMap<String, Uses>) {
     match condition {
         Condition::All(parts) => parts.iter().for_each(|part| note(part, tables)),
-        Condition::Compares(columns) => {
-            for compared in columns
+        Condition::Compares(compared) => {
+            for compared in compared
                 .iter()
                 .filter(|compared| compared.cast != Cast::Other)
             {
                 if let Some(uses) = tables.get_mut(&compared.alias) {
-                    uses.compared(&compared.column, compared.used);
+                    uses.compared(&compared.key, compared.used);
                 }
             }
         }
@@ -295,11 +311,11 @@ fn note(condition: &Condition, tables: &mut BTreeMap<String, Uses>) {
     }
 }
 
-/// Notes an `OR`, if each of its sides compares columns of the table. If all sides compare the same single column, it
-/// is as good as a list of values.
+/// Notes an `OR`, if each of its sides compares something of the table. If all sides compare the same single column or
+/// expression, it is as good as a list of values.
 fn note_sides(sides: &[Condition], alias: &str, uses: &mut Uses) {
     let of_sides: Vec<Side> = sides.iter().map(|side| Side::of(side, alias)).collect();
-    let mut indexes: Vec<Vec<String>> = of_sides
+    let mut indexes: Vec<Vec<Key>> = of_sides
         .iter()
         .map(|side| followed_by(&side.equal, first(&side.range)))
         .collect();
@@ -309,20 +325,20 @@ fn note_sides(sides: &[Condition], alias: &str, uses: &mut Uses) {
     indexes.sort();
     indexes.dedup();
     if let [index] = &indexes[..]
-        && let [column] = &index[..]
+        && let [key] = &index[..]
     {
         let is_equal = of_sides.iter().all(|side| side.range.is_empty());
-        uses.compared(column, if is_equal { Use::Equal } else { Use::Range });
+        uses.compared(key, if is_equal { Use::Equal } else { Use::Range });
     } else if indexes.len() <= MOST_TOGETHER && !uses.sides.contains(&indexes) {
         uses.sides.push(indexes);
     }
 }
 
-/// The columns of a table that one side of an `OR` compares.
+/// What one side of an `OR` compares of a table.
 #[derive(Default)]
 struct Side {
-    equal: Vec<String>,
-    range: Vec<String>,
+    equal: Vec<Key>,
+    range: Vec<Key>,
 }
 
 impl Side {
@@ -337,16 +353,16 @@ impl Side {
             Condition::All(parts) => parts.iter().for_each(|part| self.take(part, alias)),
             // An `OR` within a side adds nothing to the side's index.
             Condition::Any(_) => {}
-            Condition::Compares(columns) => {
+            Condition::Compares(compared) => {
                 let of_table =
                     |compared: &&Compared| compared.alias == alias && compared.cast != Cast::Other;
-                for compared in columns.iter().filter(of_table) {
+                for compared in compared.iter().filter(of_table) {
                     let list = match compared.used {
                         Use::Equal => &mut self.equal,
                         Use::Range => &mut self.range,
                         Use::Alone => continue,
                     };
-                    add(list, &compared.column);
+                    add(list, &compared.key);
                 }
             }
         }
@@ -354,19 +370,39 @@ impl Side {
 }
 
 impl Uses {
-    fn compared(&mut self, column: &str, used: Use) {
+    /// The same without what is done with expressions.
+    fn of_columns(&self) -> Self {
+        let columns = |keys: &[Key]| -> Vec<Key> {
+            let columns = keys.iter().filter(|key| key.column().is_some());
+            columns.cloned().collect()
+        };
+        let is_of_columns = |side: &Vec<Vec<Key>>| side.iter().all(|keys| columns(keys) == *keys);
+        Uses {
+            equal: columns(&self.equal),
+            range: columns(&self.range),
+            sides: self
+                .sides
+                .iter()
+                .filter(|side| is_of_columns(side))
+                .cloned()
+                .collect(),
+            ..self.clone()
+        }
+    }
+
+    fn compared(&mut self, key: &Key, used: Use) {
         let list = match used {
             Use::Equal => &mut self.equal,
             Use::Range => &mut self.range,
             Use::Alone => return,
         };
-        add(list, column);
+        add(list, key);
     }
 }
 
-fn add(list: &mut Vec<String>, name: &str) {
-    if !list.iter().any(|known| known == name) {
-        list.push(name.to_owned());
+fn add(list: &mut Vec<Key>, key: &Key) {
+    if !list.contains(key) {
+        list.push(key.clone());
     }
 }
 
@@ -393,9 +429,19 @@ mod tests {
                 vec!["c,a", "c", "a"],
             ),
             // One side that no index serves makes PostgreSQL read all rows.
-            ("((o.a = 5) OR (lower(o.b) = 'x'::text))", vec![]),
+            (
+                "((o.a = 5) OR (lower(o.b) = 'x'::text))",
+                vec!["a & (lower(b))"],
+            ),
             ("((o.a = 5) OR (o.b ~~ '%x%'::text))", vec![]),
-            ("((o.a = 5) OR ((o.b)::date = '2024-01-01'::date))", vec![]),
+            (
+                "((o.a = 5) OR ((o.b)::date = '2024-01-01'::date))",
+                vec!["a & ((b)::date)"],
+            ),
+            (
+                "((o.a = 5) AND (o.b > 1) AND (lower(o.c) = 'x'::text))",
+                vec!["a,b", "a", "b", "a,(lower(c)),b", "(lower(c))"],
+            ),
             ("((o.a = 1) OR (o.b = 1) OR (o.c = 1) OR (o.d = 1))", vec![]),
         ] {
             let plan = json!({
@@ -407,8 +453,12 @@ mod tests {
     }
 
     fn shown(together: &Together) -> String {
-        let each = together.iter().map(|index| index.columns.join(","));
-        each.collect::<Vec<_>>().join(" & ")
+        let key = |key: &Key| match key {
+            Key::Column(name) => name.clone(),
+            Key::Expression(sql) => format!("({sql})"),
+        };
+        let index = |index: &Candidate| index.keys.iter().map(key).collect::<Vec<_>>().join(",");
+        together.iter().map(index).collect::<Vec<_>>().join(" & ")
     }
 
     #[test]

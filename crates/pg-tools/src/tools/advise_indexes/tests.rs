@@ -92,6 +92,35 @@ async fn the_largest_and_smallest_value_get_an_index_whose_ends_they_are() {
 }
 
 #[tokio::test]
+async fn an_expression_gets_an_index_if_postgresql_accepts_it_in_one() {
+    let of_path = r#"CREATE INDEX CONCURRENTLY ON "shop"."page_views" ((lower(path)))"#;
+    let of_user = r#"CREATE INDEX CONCURRENTLY ON "shop"."page_views" ("user_id")"#;
+    let with_user = r#"CREATE INDEX CONCURRENTLY ON "shop"."page_views" ("user_id", ("substring"(path, 2, 9)))"#;
+    for (condition, tried, guessed) in [
+        ("lower(path) = '/product/7'", Some(of_path), None),
+        (
+            "user_id = 7 AND substring(path, 2, 9) = 'product/7'",
+            Some(with_user),
+            Some(of_user),
+        ),
+        // Only stable: it depends on the time zone.
+        ("viewed_at::date = '2024-03-01'", None, None),
+        (
+            "user_id = 7 AND viewed_at::date = '2024-03-01'",
+            Some(of_user),
+            Some(of_user),
+        ),
+    ] {
+        for (cluster, expected) in [(imaginative().await, tried), (cluster(), guessed)] {
+            let given = json!({ "query": format!("SELECT * FROM page_views WHERE {condition}") });
+            let (text, structured) = trial(cluster).done("advise_indexes", given).await;
+            let first = structured["advice"][0]["statement"].as_str();
+            assert_eq!(first, expected, "{condition}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_index_is_tried_without_being_built() {
     let trial = trial(imaginative().await);
     let (text, structured) = trial.done("advise_indexes", json!({"query": SLOW})).await;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Planned, candidates::create_index, uses};
 use crate::{
     arguments::Arguments,
-    quoting::{repeated, written},
+    quoting::{identifier, repeated, written},
     tools::{Failure, Found, count_rows::add_tables, named::Named, partitions::Wholes},
 };
 
@@ -67,7 +67,8 @@ impl Wanted {
             )));
         };
         let using = format!(" USING {}", self.using.name());
-        Ok(create_index("", (schema, table), &using, &self.columns))
+        let columns: Vec<_> = self.columns.iter().map(|name| identifier(name)).collect();
+        Ok(create_index("", (schema, table), &using, &columns))
     }
 }
 

@@ -155,14 +155,14 @@ fn columns(condition: &Condition, alias: &str) -> Columns {
             let bare = compared
                 .iter()
                 .filter(|compared| compared.alias == alias && compared.cast != Cast::Other);
-            Columns::joined(
-                bare.map(|compared| Columns {
-                    names: vec![compared.column.clone()],
+            let columns = bare.filter_map(|compared| {
+                Some(Columns {
+                    names: vec![compared.key.column()?.to_owned()],
                     is_as_text: compared.cast == Cast::Text,
                     is_all: true,
                 })
-                .collect(),
-            )
+            });
+            Columns::joined(columns.collect())
         }
     }
 }
