@@ -1,6 +1,7 @@
 //! `advise_indexes`: which index would make a query cheaper.
 
 mod candidates;
+mod orders;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -13,7 +14,7 @@ use tokio_postgres::{error::SqlState, types::Type};
 
 use super::{
     Answer, Call, Definition, Effect, Failure, Found, Offer, Tool, allotted::Allotted,
-    comparisons::Key, partitions::Wholes,
+    partitions::Wholes,
 };
 use crate::{
     Agent,
@@ -330,7 +331,7 @@ impl AdviseIndexes {
         candidates: Vec<Together>,
     ) -> Result<Advised, Failure> {
         let mut advice: Vec<Advice> = Vec::new();
-        // Whether PostgreSQL accepts an expression in an index, only a trial shows.
+        // Whether PostgreSQL accepts an expression in an index, and has a use for an unusual order, only a trial shows.
         let of_columns = |together: &Together| together.iter().all(Candidate::is_of_columns);
         for together in candidates.into_iter().filter(of_columns) {
             let is_known = Advised::indexes(&advice).any(|known| {
@@ -466,19 +467,18 @@ impl Read<'_> {
         if node["Node Type"] == "Gather Merge" {
             return self.sorts(below, index);
         }
-        let order = candidates::order(node);
+        let order = orders::order(node);
         let has_order = order
             .first()
-            .is_some_and(|[_, column]| index.keys.contains(&Key::Column(column.clone())));
+            .is_some_and(|(_, key)| index.keys.contains(key));
         let is_of_scan = below["Node Type"] == "Seq Scan" && self.is_of(below, index);
         node["Node Type"] == "Sort" && has_order && is_of_scan
     }
 
     /// Returns whether a part of the plan reads a whole table for a value that is at an end of the index.
     fn seeks_an_end(&self, node: &Value, index: &Candidate) -> bool {
-        let extreme = candidates::extreme(node);
-        let is_at_end =
-            extreme.is_some_and(|[_, column]| index.keys.last() == Some(&Key::Column(column)));
+        let extreme = orders::extreme(node);
+        let is_at_end = extreme.is_some_and(|(_, key)| index.keys.last() == Some(&key));
         let mut below = node["Plans"].as_array().into_iter().flatten();
         below.any(|node| {
             is_at_end && node["Node Type"] == "Seq Scan" && self.is_of(node, index)
@@ -529,14 +529,14 @@ fn found(is_tried: bool, cost: f64, advised: &Advised, allotted: &Allotted) -> F
         said.push("Writes to a partitioned table wait while its index is built. Where they may not, CREATE INDEX ON ONLY it, then CONCURRENTLY on each partition, and ALTER INDEX .. ATTACH PARTITION.".into());
     }
     if advice.is_empty() {
-        let expressions = if is_tried { " and expressions" } else { "" };
-        let missed = if is_tried {
-            ""
+        let thought_of = if is_tried {
+            "Only B-tree indexes of what is compared, sorted by, or searched for max() or min() are thought of:"
         } else {
-            " or on an expression such as lower(name)"
+            "Without hypopg, only B-tree indexes of plain columns in the usual order are thought of: one for ORDER BY x DESC NULLS LAST, or on an expression such as lower(name),"
         };
+        let or = if is_tried { "" } else { " or" };
         said.push(format!(
-            "Only B-tree indexes of compared columns{expressions}, and of columns in the usual order, for max() or min() are thought of: one for ORDER BY x DESC NULLS LAST{missed}, or a GIN or GiST index for JSON, arrays and texts, may help all the same."
+            "{thought_of}{or} a GIN or GiST index for JSON, arrays and texts, may help all the same."
         ));
     } else {
         said.push("Every index costs each write to its table. Compare with execute_explain before and after.".into());

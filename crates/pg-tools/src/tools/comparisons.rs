@@ -3,6 +3,7 @@
 //! A verbose plan names every column with its table's alias, and puts parentheses around everything that it combines.
 
 use super::expressions;
+use crate::quoting::identifier;
 
 /// How a column is used in a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +39,23 @@ pub(super) enum Condition {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
     Column(String),
-    /// An expression of columns of one table, as SQL.
-    Expression(String),
+    /// Anything else, as `CREATE INDEX` has it: an expression in parentheses, or a key with its direction.
+    Sql(String),
 }
 
 impl Key {
     pub(super) fn column(&self) -> Option<&str> {
         match self {
             Key::Column(name) => Some(name),
-            Key::Expression(_) => None,
+            Key::Sql(_) => None,
+        }
+    }
+
+    /// Writes it as `CREATE INDEX` has it.
+    pub(super) fn in_sql(&self) -> String {
+        match self {
+            Key::Column(name) => identifier(name),
+            Key::Sql(sql) => sql.clone(),
         }
     }
 }
@@ -118,7 +127,7 @@ fn split<'t, 'a>(tokens: &'t [Token<'a>], word: &str) -> Vec<&'t [Token<'a>]> {
 }
 
 /// Returns what is within parentheses that enclose all tokens.
-fn within<'t, 'a>(tokens: &'t [Token<'a>]) -> Option<&'t [Token<'a>]> {
+pub(super) fn within<'t, 'a>(tokens: &'t [Token<'a>]) -> Option<&'t [Token<'a>]> {
     let [Token::Other("("), inner @ .., Token::Other(")")] = tokens else {
         return None;
     };
@@ -172,14 +181,14 @@ fn compared_expressions(tokens: &[Token<'_>]) -> Vec<Compared> {
     };
     let sides = [&tokens[..at], &tokens[at + 1..]];
     let of_side = |side: &[Token<'_>], other: &[Token<'_>]| {
-        let (alias, sql) = expressions::of_one_table(side)?;
+        let (alias, key) = expressions::of_one_table(side)?;
         let is_compared_with_itself = other
             .iter()
             .any(|token| *token == Token::Name(alias.clone()));
         let is_column = is_column(side) || is_compared_with_itself;
         (!is_column).then_some(Compared {
             alias,
-            key: Key::Expression(sql),
+            key,
             used,
             cast: Cast::None,
         })
@@ -402,7 +411,7 @@ mod tests {
                 "((u.name)::character varying(10) > 'a')",
                 vec![
                     ("u", "name", Range),
-                    ("u", "[(name)::character varying(10)]", Range),
+                    ("u", "((name)::character varying(10))", Range),
                 ],
             ),
             (
@@ -412,7 +421,7 @@ mod tests {
             ("(\"o \"\"1\".\"Sum\" = 1)", vec![("o \"1", "Sum", Equal)]),
             (
                 "(lower(u.email) = 'a.b = c'::text)",
-                vec![("u", "[lower(email)]", Equal)],
+                vec![("u", "(lower(email))", Equal)],
             ),
             ("(u.name ~~ '%x%'::text)", vec![]),
             (
@@ -421,43 +430,43 @@ mod tests {
             ),
             (
                 "('a'::text >= lower((u.email)::text))",
-                vec![("u", "[lower((email)::text)]", Range)],
+                vec![("u", "(lower((email)::text))", Range)],
             ),
             ("(lower(u.email) = lower(u.name))", vec![]),
             (
                 "(lower(u.email) = lower(o.email))",
                 vec![
-                    ("u", "[lower(email)]", Equal),
-                    ("o", "[lower(email)]", Equal),
+                    ("u", "(lower(email))", Equal),
+                    ("o", "(lower(email))", Equal),
                 ],
             ),
             (
                 "(u.id = (o.id + 1))",
-                vec![("u", "id", Equal), ("o", "[(id + 1)]", Equal)],
+                vec![("u", "id", Equal), ("o", "(id + 1)", Equal)],
             ),
             ("(sum(o.total) <> 5)", vec![]),
             (
                 "(COALESCE(o.total, 0) = 4)",
-                vec![("o", "[COALESCE(total, 0)]", Equal)],
+                vec![("o", "(COALESCE(total, 0))", Equal)],
             ),
             (
                 "(EXTRACT(year FROM o.placed) = ANY ('{2020}'::numeric[]))",
-                vec![("o", "[EXTRACT(year FROM placed)]", Equal)],
+                vec![("o", "(EXTRACT(year FROM placed))", Equal)],
             ),
-            ("((5 - o.total) > 3)", vec![("o", "[(5 - total)]", Range)]),
-            ("((o.total % 14) = 3)", vec![("o", "[(total % 14)]", Equal)]),
+            ("((5 - o.total) > 3)", vec![("o", "(5 - total)", Range)]),
+            ("((o.total % 14) = 3)", vec![("o", "(total % 14)", Equal)]),
             (
                 "((o.total)::numeric(5,2) = 3)",
                 vec![
                     ("o", "total", Equal),
-                    ("o", "[(total)::numeric(5, 2)]", Equal),
+                    ("o", "((total)::numeric(5, 2))", Equal),
                 ],
             ),
             ("(NOT u.active)", vec![("u", "active", Alone)]),
             ("u.active", vec![("u", "active", Alone)]),
             ("(NOT (u.id = 5))", vec![]),
             ("(u.a = u.b)", vec![]),
-            ("((u.a + u.b) = 5)", vec![("u", "[(a + b)]", Equal)]),
+            ("((u.a + u.b) = 5)", vec![("u", "(a + b)", Equal)]),
             ("(u.deleted IS NULL)", vec![("u", "deleted", Alone)]),
             ("(u.deleted IS NOT NULL)", vec![("u", "deleted", Alone)]),
             ("((u.a IS NULL) IS TRUE)", vec![]),
@@ -469,10 +478,8 @@ mod tests {
             let found: Vec<_> = found
                 .iter()
                 .map(|found| {
-                    let key = match &found.key {
-                        Key::Column(name) => name.clone(),
-                        Key::Expression(sql) => format!("[{sql}]"),
-                    };
+                    let key = &found.key;
+                    let key = key.column().map_or_else(|| key.in_sql(), str::to_owned);
                     (found.alias.as_str(), key, found.used)
                 })
                 .collect();

@@ -1,6 +1,6 @@
 //! Expressions of a plan's conditions, as an index could hold them.
 
-use super::comparisons::Token;
+use super::comparisons::{Key, Token, within};
 use crate::quoting::written;
 
 /// Functions whose names are written in quotes, because SQL has a syntax of its own for them without.
@@ -16,9 +16,10 @@ const QUOTED: [&str; 6] = [
 /// Keywords that are written like functions.
 const LIKE_FUNCTIONS: [&str; 5] = ["COALESCE", "EXTRACT", "GREATEST", "LEAST", "NULLIF"];
 
-/// Returns the alias of the only table whose columns an expression mentions, and the expression without it. Returns
-/// `None` if there is no such table, or if the expression refers to another part of the plan.
-pub(super) fn of_one_table(tokens: &[Token<'_>]) -> Option<(String, String)> {
+/// Returns the alias of the only table whose columns an expression mentions, and the expression as a key of an index.
+/// Returns `None` if there is no such table, or if the expression refers to another part of the plan.
+pub(super) fn of_one_table(tokens: &[Token<'_>]) -> Option<(String, Key)> {
+    let tokens = within(tokens).unwrap_or(tokens);
     let is_elsewhere = |token: &Token<'_>| match token {
         Token::Name(name) => matches!(&**name, "SubPlan" | "InitPlan"),
         other => *other == Token::Other("$"),
@@ -29,7 +30,7 @@ pub(super) fn of_one_table(tokens: &[Token<'_>]) -> Option<(String, String)> {
     let mut aliases = (0..tokens.len()).filter_map(|at| alias_at(tokens, at));
     let alias = aliases.next()?;
     let is_only = aliases.all(|other| other == alias);
-    is_only.then(|| (alias.to_owned(), in_sql(tokens)))
+    is_only.then(|| (alias.to_owned(), Key::Sql(format!("({})", in_sql(tokens)))))
 }
 
 /// Returns the alias at a position, if a column of its table follows.
@@ -103,7 +104,7 @@ mod tests {
         for (text, expected) in [
             ("lower((u.email)::text)", Some("lower((email)::text)")),
             ("(u.placed)::date", Some("(placed)::date")),
-            ("(u.a + u.b)", Some("(a + b)")),
+            ("(u.a + u.b)", Some("a + b")),
             ("COALESCE(u.total, 0)", Some("COALESCE(total, 0)")),
             (
                 "EXTRACT(year FROM u.placed)",
@@ -119,12 +120,12 @@ mod tests {
                 "(u.name)::character varying(10)",
                 Some("(name)::character varying(10)"),
             ),
-            ("(u.doc ->> 'a.b'::text)", Some("(doc ->> 'a.b'::text)")),
+            ("(u.doc ->> 'a.b'::text)", Some("doc ->> 'a.b'::text")),
             (
                 "CASE WHEN (u.a = 'x'::shop.kind) THEN 1 ELSE u.b END",
                 Some("CASE WHEN (a = 'x'::shop.kind) THEN 1 ELSE b END"),
             ),
-            ("(u.a || E'\\\\'::text)", Some("(a || E'\\\\'::text)")),
+            ("(u.a || E'\\\\'::text)", Some("a || E'\\\\'::text")),
             ("(u.a + o.b)", None),
             ("(u.a + (SubPlan 1))", None),
             ("(u.a + $0)", None),
@@ -132,7 +133,7 @@ mod tests {
             ("now()", None),
         ] {
             let found = of_one_table(&tokens(text));
-            let expected = expected.map(|sql| ("u".to_owned(), sql.to_owned()));
+            let expected = expected.map(|sql| ("u".to_owned(), Key::Sql(format!("({sql})"))));
             assert_eq!(found, expected, "{text}");
         }
     }

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::orders::{extreme, order};
 use crate::{
     quoting::identifier,
     tools::{
-        comparisons::{Cast, Compared, Condition, Key, Token, Use, condition, tokens},
+        comparisons::{Cast, Compared, Condition, Key, Use, condition},
         partitions::{Wholes, alias_of_whole},
     },
 };
@@ -55,11 +56,7 @@ impl Candidate {
     }
 
     fn written(&self, word: &str) -> String {
-        let keys = self.keys.iter().map(|key| match key {
-            Key::Column(name) => identifier(name),
-            Key::Expression(sql) => format!("({sql})"),
-        });
-        let keys: Vec<_> = keys.collect();
+        let keys: Vec<_> = self.keys.iter().map(Key::in_sql).collect();
         create_index(word, (&self.schema, &self.table), "", &keys)
     }
 }
@@ -111,7 +108,6 @@ const CONDITIONS: [&str; 6] = [
     "Merge Cond",
     "Join Filter",
 ];
-const ORDERS: [&str; 2] = ["Sort Key", "Group Key"];
 
 /// Finds candidates: for each table what is compared for equality followed by one of a range, the sides of each `OR`,
 /// what is compared for equality followed by an order, and single columns and expressions.
@@ -140,7 +136,7 @@ pub(super) fn of(plan: &Value, wholes: &Wholes) -> Vec<Together> {
 
 fn lists(uses: &Uses) -> Vec<Vec<Vec<Key>>> {
     let mut lists = lists_of(&uses.of_columns());
-    // PostgreSQL refuses an index with an expression that is not immutable.
+    // An index of plain columns comes first: PostgreSQL refuses one with an expression that is not immutable.
     lists.extend(lists_of(uses));
     lists
 }
@@ -206,87 +202,12 @@ fn find_uses(plan: &Value, tables: &mut BTreeMap<String, Uses>) {
         for field in CONDITIONS {
             note(&condition(node[field].as_str().unwrap_or_default()), tables);
         }
-        for [alias, column] in order(node).into_iter().chain(extreme(node)) {
+        for (alias, key) in order(node).into_iter().chain(extreme(node)) {
             if let Some(uses) = tables.get_mut(&alias) {
-                add(&mut uses.order, &Key::Column(column));
+                add(&mut uses.order, &key);
             }
         }
     });
-}
-
-/// Returns the columns, each with its table's alias, by which a node sorts or groups rows.
-pub(super) fn order(node: &Value) -> Vec<[String; 2]> {
-    let keys = |field: &&str| node[*field].as_array().into_iter().flatten();
-    let orders = ORDERS.iter().map(keys);
-    orders
-        .flat_map(|keys| in_order(keys.filter_map(Value::as_str)))
-        .collect()
-}
-
-/// Returns the column, with its table's alias, of which a node wants the largest or the smallest value, or both, and
-/// nothing else. These are at the ends of an index.
-pub(super) fn extreme(node: &Value) -> Option<[String; 2]> {
-    let is_of_all_rows = node["Node Type"] == "Aggregate" && node["Strategy"] == "Plain";
-    let outputs = node["Output"].as_array().filter(|_| is_of_all_rows)?;
-    let columns: Option<Vec<_>> = outputs
-        .iter()
-        .map(|output| extreme_of(output.as_str()?, node))
-        .collect();
-    let mut columns = columns?;
-    columns.dedup();
-    columns.pop().filter(|_| columns.is_empty())
-}
-
-fn extreme_of(output: &str, node: &Value) -> Option<[String; 2]> {
-    let tokens = tokens(output);
-    let call = match &tokens[..] {
-        // The part that one of several workers has seen.
-        [Token::Other("PARTIAL"), call @ ..] => call,
-        call => call,
-    };
-    let [
-        Token::Name(function),
-        Token::Other("("),
-        column @ ..,
-        Token::Other(")"),
-    ] = call
-    else {
-        return None;
-    };
-    match column {
-        _ if !matches!(&**function, "max" | "min") => None,
-        [Token::Name(alias), Token::Other("."), Token::Name(column)] => {
-            Some([alias.clone(), column.clone()])
-        }
-        // If a query reads only one table, the output of a plan names columns without its alias.
-        [Token::Name(column)] => {
-            let alias = node.pointer("/Plans/0/Alias")?.as_str()?;
-            Some([alias.to_owned(), column.clone()])
-        }
-        _ => None,
-    }
-}
-
-/// Returns the columns, each with its table's alias, by which rows are sorted as in an index of plain columns, read
-/// forwards or backwards: up to one with another direction, or with its NULLs at the other end.
-fn in_order<'a>(keys: impl Iterator<Item = &'a str>) -> Vec<[String; 2]> {
-    let mut found = Vec::new();
-    let mut is_backwards = None;
-    for key in keys {
-        let (name, is_descending) = match key.strip_suffix(" DESC") {
-            Some(name) => (name, true),
-            None => (key, false),
-        };
-        let tokens = tokens(name);
-        let [Token::Name(alias), Token::Other("."), Token::Name(column)] = &tokens[..] else {
-            break;
-        };
-        if *is_backwards.get_or_insert(is_descending) != is_descending {
-            break;
-        }
-        found.push([alias.clone(), column.clone()]);
-    }
-    found
 }
 
 /// Notes what a condition does with the columns of each table.
@@ -370,7 +291,7 @@ impl Side {
 }
 
 impl Uses {
-    /// The same without what is done with expressions.
+    /// The same as far as plain columns serve it.
     fn of_columns(&self) -> Self {
         let columns = |keys: &[Key]| -> Vec<Key> {
             let columns = keys.iter().filter(|key| key.column().is_some());
@@ -380,6 +301,13 @@ impl Uses {
         Uses {
             equal: columns(&self.equal),
             range: columns(&self.range),
+            order: {
+                let order = self.order.iter();
+                order
+                    .take_while(|key| key.column().is_some())
+                    .cloned()
+                    .collect()
+            },
             sides: self
                 .sides
                 .iter()
@@ -453,10 +381,7 @@ mod tests {
     }
 
     fn shown(together: &Together) -> String {
-        let key = |key: &Key| match key {
-            Key::Column(name) => name.clone(),
-            Key::Expression(sql) => format!("({sql})"),
-        };
+        let key = |key: &Key| key.column().map_or_else(|| key.in_sql(), str::to_owned);
         let index = |index: &Candidate| index.keys.iter().map(key).collect::<Vec<_>>().join(",");
         together.iter().map(index).collect::<Vec<_>>().join(" & ")
     }
@@ -479,48 +404,5 @@ mod tests {
             of(&plan, &Wholes::default())[0][0].advised(),
             "CREATE INDEX CONCURRENTLY ON \"shop\".\"orders\" (\"status\", \"total\")"
         );
-    }
-
-    #[test]
-    fn the_largest_and_smallest_value_of_one_column_stand_at_the_ends_of_its_index() {
-        for (outputs, expected) in [
-            (vec!["max(o.a)"], Some("a")),
-            (vec!["max(a)"], Some("a")),
-            (vec!["PARTIAL min(o.\"Odd name\")"], Some("Odd name")),
-            (vec!["max(o.a)", "min(o.a)"], Some("a")),
-            (vec!["max(o.a)", "max(o.b)"], None),
-            (vec!["max(o.a)", "count(*)"], None),
-            (vec!["max((o.a + 1))"], None),
-            (vec!["max(o.a) FILTER (WHERE (o.b > 1))"], None),
-            (vec!["sum(o.a)"], None),
-            (vec![], None),
-        ] {
-            for (strategy, expected) in [("Plain", expected), ("Hashed", None)] {
-                let plan = json!({
-                    "Node Type": "Aggregate", "Strategy": strategy, "Output": outputs,
-                    "Plans": [{ "Node Type": "Seq Scan", "Alias": "o" }]
-                });
-                let expected = expected.map(|column| ["o".to_owned(), column.to_owned()]);
-                assert_eq!(extreme(&plan), expected, "{strategy} {outputs:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn an_order_counts_as_far_as_an_index_of_plain_columns_has_it() {
-        for (keys, expected) in [
-            (vec!["o.a", "o.b"], vec!["a", "b"]),
-            (vec!["o.a DESC", "o.b DESC"], vec!["a", "b"]),
-            (vec!["o.a", "o.b DESC"], vec!["a"]),
-            (vec!["o.a DESC NULLS LAST"], vec![]),
-            (vec!["o.a NULLS FIRST"], vec![]),
-            (vec!["o.a", "lower(o.b)", "o.c"], vec!["a"]),
-            (vec!["o.a COLLATE \"C\"", "o.b"], vec![]),
-            (vec!["o.\"Odd name\" DESC"], vec!["Odd name"]),
-        ] {
-            let found = in_order(keys.iter().copied());
-            let columns: Vec<&str> = found.iter().map(|[_, column]| &**column).collect();
-            assert_eq!(columns, expected, "{keys:?}");
-        }
     }
 }

@@ -35,20 +35,33 @@ async fn imaginative() -> &'static private_postgres::Cluster {
 }
 
 #[tokio::test]
-async fn an_order_that_no_plain_index_has_is_not_tried_but_told() {
-    let trial = trial(imaginative().await);
-    for (order, is_advised) in [("DESC", true), ("DESC NULLS LAST", false)] {
-        let query = format!("SELECT * FROM page_views ORDER BY viewed_at {order} LIMIT 5");
-        let (text, structured) = trial
-            .done("advise_indexes", json!({ "query": query }))
-            .await;
-        let advice = structured["advice"].as_array().unwrap();
-        assert_eq!(advice.len(), usize::from(is_advised), "{text}");
-        assert_eq!(
-            text.contains("ORDER BY x DESC NULLS LAST"),
-            !is_advised,
-            "{text}"
-        );
+async fn an_unusual_order_gets_an_index_only_where_it_can_be_tried() {
+    for (order, tried, guessed) in [
+        ("viewed_at DESC", r#""viewed_at""#, Some(r#""viewed_at""#)),
+        (
+            "viewed_at DESC NULLS LAST",
+            r#""viewed_at" DESC NULLS LAST"#,
+            None,
+        ),
+        ("lower(path)", "(lower(path))", None),
+        (
+            "viewed_at, path DESC",
+            r#""viewed_at", "path" DESC"#,
+            Some(r#""viewed_at""#),
+        ),
+    ] {
+        for (cluster, keys) in [(imaginative().await, Some(tried)), (cluster(), guessed)] {
+            let query = format!("SELECT * FROM page_views ORDER BY {order} LIMIT 5");
+            let given = json!({ "query": query });
+            let (text, structured) = trial(cluster).done("advise_indexes", given).await;
+            let expected = keys.map(|keys| {
+                format!("CREATE INDEX CONCURRENTLY ON \"shop\".\"page_views\" ({keys})")
+            });
+            let first = structured["advice"][0]["statement"].as_str();
+            assert_eq!(first, expected.as_deref(), "{order}: {text}");
+            let is_told = text.contains("ORDER BY x DESC NULLS LAST");
+            assert_eq!(is_told, keys.is_none(), "{order}: {text}");
+        }
     }
 }
 
