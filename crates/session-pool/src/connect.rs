@@ -113,6 +113,20 @@ pub(crate) enum ConnectError {
     Refused(#[from] Refusal),
 }
 
+impl ConnectError {
+    /// Of the errors of several hosts, the weightiest is told. A host without a connection to spare
+    /// is waited for, whatever is wrong with the others; and what PostgreSQL says of the login
+    /// explains more than that another host does not answer.
+    fn weight(&self) -> u8 {
+        match self {
+            ConnectError::Refused(refusal) if is_full(refusal) => 3,
+            ConnectError::Refused(refusal) if refusal.code().is_some() => 2,
+            ConnectError::Refused(_) | ConnectError::Silent { .. } | ConnectError::Full => 1,
+            ConnectError::Unsuitable => 0,
+        }
+    }
+}
+
 impl managed::Manager for Connector {
     // In a box, because it is large and moves often.
     type Type = Box<Connection>;
@@ -187,14 +201,16 @@ impl Connector {
         for hosts in [others, silent] {
             for wanted in self.target.rounds() {
                 for host in &hosts {
-                    match self.connect_in_time(host, *wanted, place).await {
+                    let failed = match self.connect_in_time(host, *wanted, place).await {
                         Ok(Ok(Some(connection))) => return Ok(connection),
-                        Ok(Ok(None)) => {}
-                        Ok(Err(refused)) => error = refused.into(),
-                        Err(_) => {
-                            let waited = begun.elapsed();
-                            error = ConnectError::Silent { waited };
-                        }
+                        Ok(Ok(None)) => continue,
+                        Ok(Err(refused)) => refused.into(),
+                        Err(_) => ConnectError::Silent {
+                            waited: begun.elapsed(),
+                        },
+                    };
+                    if failed.weight() >= error.weight() {
+                        error = failed;
                     }
                 }
             }

@@ -412,6 +412,31 @@ async fn a_call_waits_for_a_full_server_as_long_as_it_may() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_host_is_waited_for_although_the_next_one_is_down() {
+    let (_alone, observer) = alone().await;
+    let mut login = limited(&observer).await;
+    let taker = Sessions::new([login.clone()], Limits::default());
+    let taking = taker.open("taker", None);
+    let taken = join_all((0..3).map(|_| taking.lease("main"))).await;
+    assert!(taken.iter().all(Result::is_ok));
+    let mut down = Config::new();
+    down.host_path("/nowhere")
+        .user("limited")
+        .dbname("postgres");
+    login.fallbacks = vec![down];
+    let limits = Limits {
+        wait: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let sessions = Sessions::new([login], limits);
+    let refused = sessions.open("waiting", None).lease("main").await.err();
+    assert!(
+        matches!(refused, Some(LeaseError::Full { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_whose_connections_others_hold_is_asked_again() {
     let (_alone, _) = alone().await;
     let sessions = sessions(Some(100), Limits::default());

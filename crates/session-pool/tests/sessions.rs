@@ -524,6 +524,23 @@ async fn what_cannot_be_reached_or_is_not_configured_is_said() {
 }
 
 #[tokio::test]
+async fn what_a_host_says_of_the_login_is_told_although_the_next_one_is_down() {
+    let (mut wrong, mut down) = (tcp_config("127.0.0.1"), Config::new());
+    wrong.password("wrong");
+    down.host_path("/nowhere").user("reader").dbname("postgres");
+    for (first, second) in [(wrong.clone(), down.clone()), (down, wrong)] {
+        let mut database = database(first);
+        database.fallbacks = vec![second];
+        let sessions = Sessions::new([database], Limits::default());
+        let lease = sessions.open("wrong", None).lease("main").await;
+        let Err(LeaseError::Unreachable { source, .. }) = lease else {
+            panic!("a wrong password was taken");
+        };
+        assert_eq!(source.code(), Some(&SqlState::INVALID_PASSWORD));
+    }
+}
+
+#[tokio::test]
 async fn idle_connections_go_after_their_time_but_the_least_stay() {
     let mut short = database(socket_config());
     (short.idle_time, short.min_idle) = (Duration::from_millis(100), 1);
