@@ -135,6 +135,39 @@ fn when_a_host_goes_down_the_next_one_serves() {
     );
 }
 
+/// Hosts need not be copies of each other byte by byte, as with logical replication.
+#[test]
+fn what_one_host_says_of_itself_is_not_taken_for_true_of_the_next() {
+    let (mut first, second) = (postgres(), postgres());
+    let number = "select 'mood'::regtype::oid";
+    let make = |host: &Postgres, script: &str| host.superuser("postgres").run(script);
+    make(&first, "create type mood as enum ('fine')");
+    make(
+        &second,
+        "create type place as enum ('here'); create extension dblink",
+    );
+    assert_eq!(
+        first.superuser("postgres").value(number),
+        second
+            .superuser("postgres")
+            .value(&number.replace("mood", "place")),
+        "both types have the same number"
+    );
+    let mut setup = Setup::new([entry(&[&first, &second], "any")]);
+    let token = setup.add_token();
+    let server = setup.start();
+    let type_of = |sql| server.query(&token, sql).structured["columns"][0]["type"].clone();
+    assert_eq!(type_of("SELECT 'fine'::mood AS now"), "mood");
+    assert_eq!(server.query(&token, "SELECT 1 AS dblink_exec").value(), 1);
+    first.halt();
+    wait::until("the second host serves", Duration::from_secs(10), || {
+        !server.query(&token, "SELECT 1").is_error
+    });
+    assert_eq!(type_of("SELECT 'here'::place AS now"), "place");
+    let refused = server.query(&token, "SELECT 1 AS dblink_exec");
+    assert!(refused.text.contains("allow_functions"), "{}", refused.text);
+}
+
 /// Like a host that is powered off, or behind a firewall that drops everything: it takes connections and says nothing.
 #[test]
 fn past_a_silent_host_health_is_what_calls_find() {

@@ -86,6 +86,8 @@ pub(crate) struct Connection {
     pub(crate) set: Option<Box<str>>,
     pub(crate) was_used: AtomicBool,
     pub(crate) place: Arc<Place>,
+    /// The number of its host among the database's hosts, from 0.
+    pub(crate) host: usize,
     pub(crate) canceller: Arc<Canceller>,
     task: JoinHandle<()>,
 }
@@ -275,6 +277,7 @@ impl Connector {
             set: None,
             was_used: AtomicBool::new(false),
             place: place.clone(),
+            host: host.number,
             canceller: host.canceller.clone(),
             opened: Instant::now(),
             means: Means {

@@ -216,6 +216,14 @@ impl Lease {
         self.generation
     }
 
+    /// Gives the number of the host that serves the connection, from 0, among all that the
+    /// database's description names. What one of them says of itself (functions, roles, the numbers
+    /// of types) need not be true of another.
+    #[must_use]
+    pub fn host(&self) -> usize {
+        self.connection().host
+    }
+
     /// Says whether its database was replaced or removed since the connection was leased, so that
     /// it will be closed when it is given back. Whoever holds a lease for longer than a call should
     /// give it back then.

@@ -116,23 +116,24 @@ pub enum DangerousRoles {
 
 /// The lists of denied functions of all databases, each loaded when it is first needed.
 ///
-/// A list belongs to one generation of its database, and is used only with connections of that generation: a database
-/// that was reconfigured is never served with what was known of the one before.
+/// A list belongs to one host and one generation of its database, and is used only with connections to that host of that
+/// generation: a database that was reconfigured is never served with what was known of the one before, and a host never
+/// with what was known of another, which need not be a copy of it.
 #[derive(Default)]
 pub struct Guards {
     /// Locked for a look-up or a replacement.
     allowances: Mutex<Allowances>,
     /// Locked for a look-up or an insertion only. A call that finds no fresh list loads one itself, so that no call
     /// waits for another's slow database.
-    loaded: Mutex<foldhash::HashMap<String, Loaded>>,
+    loaded: Mutex<foldhash::HashMap<String, Vec<Loaded>>>,
     /// Locked for a look-up or an insertion, and now and then to go through all entries.
     judged: Mutex<Judged>,
 }
 
-/// When each role was judged, by database, generation, and the role's kind and name.
+/// When each role was judged, by database, generation, host, and the role's kind and name.
 #[derive(Default)]
 struct Judged {
-    at: foldhash::HashMap<(String, u64, u8, String), Instant>,
+    at: foldhash::HashMap<(String, u64, usize, u8, String), Instant>,
     /// When old entries were last removed.
     swept: Option<Instant>,
 }
@@ -160,6 +161,7 @@ struct Allowances {
 
 struct Loaded {
     generation: u64,
+    host: usize,
     at: Instant,
     guard: Arc<Guard>,
 }
@@ -209,20 +211,28 @@ impl Guards {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn fresh(&self, database: &str, generation: u64) -> Option<Arc<Guard>> {
-        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded
-            .get(database)
-            .filter(|one| one.generation == generation && one.at.elapsed() < FRESH)
-            .map(|one| one.guard.clone())
+    pub(super) fn fresh(&self, database: &str, lease: &Lease) -> Option<Arc<Guard>> {
+        self.find(database, lease, |age| age < FRESH)
     }
 
     /// Returns the guard that was last loaded, however long ago. It is for our own statements, which only need to know
     /// how transactions begin.
-    pub(super) fn latest(&self, database: &str, generation: u64) -> Option<Arc<Guard>> {
+    pub(super) fn latest(&self, database: &str, lease: &Lease) -> Option<Arc<Guard>> {
+        self.find(database, lease, |_| true)
+    }
+
+    fn find(
+        &self,
+        database: &str,
+        lease: &Lease,
+        is_good: impl Fn(Duration) -> bool,
+    ) -> Option<Arc<Guard>> {
+        let (generation, host) = (lease.generation(), lease.host());
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let one = loaded.get(database)?;
-        (one.generation == generation).then(|| one.guard.clone())
+        let mut of_database = loaded.get(database)?.iter();
+        let is_its = |one: &&Loaded| one.generation == generation && one.host == host;
+        let one = of_database.find(is_its)?;
+        is_good(one.at.elapsed()).then(|| one.guard.clone())
     }
 
     /// Judges the roles that an agent's statements run with: the one that its connections log in as, and the one that
@@ -255,7 +265,13 @@ impl Guards {
     ) -> Result<(), ReadError> {
         let (kind, name) = role.key();
         let generation = lease.generation();
-        let key = (database.to_owned(), generation, kind, name.to_owned());
+        let key = (
+            database.to_owned(),
+            generation,
+            lease.host(),
+            kind,
+            name.to_owned(),
+        );
         {
             let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
             if judged.at.get(&key).is_some_and(|at| at.elapsed() < FRESH) {
@@ -313,17 +329,17 @@ impl Guards {
             types: Arc::default(),
         });
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_database = loaded.entry(database.to_owned()).or_default();
         // A call on an older connection must not replace a newer list.
-        if loaded
-            .get(database)
-            .is_none_or(|newest| newest.generation <= generation)
-        {
-            let one = Loaded {
+        if of_database.iter().all(|one| one.generation <= generation) {
+            let host = lease.host();
+            of_database.retain(|one| one.generation == generation && one.host != host);
+            of_database.push(Loaded {
                 generation,
+                host,
                 at: Instant::now(),
                 guard: guard.clone(),
-            };
-            loaded.insert(database.to_owned(), one);
+            });
         }
         Ok(guard)
     }
@@ -435,7 +451,7 @@ mod tests {
     #[test]
     fn roles_that_were_judged_long_ago_are_forgotten_once_in_a_while() {
         let (mut judged, start) = (Judged::default(), Instant::now());
-        let role = |number: u64| ("shop".to_owned(), number, 0, String::new());
+        let role = |number: u64| ("shop".to_owned(), number, 0, 0, String::new());
         for (number, left) in [(0, 1), (1, 2), (2, 3), (3, 3), (4, 4)] {
             let now = start + FRESH * number / 3;
             judged.forget_old(now);

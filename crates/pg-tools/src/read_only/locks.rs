@@ -53,7 +53,7 @@ impl Reader {
     async fn locked(&self, agent: &Agent) -> Option<Vec<String>> {
         let lease = agent.lease(false).await.ok()?;
         // The call that failed may have taken longer than a guard stays fresh.
-        let guard = self.guards.latest(agent.database(), lease.generation())?;
+        let guard = self.guards.latest(agent.database(), &lease)?;
         let guard = guard.of(agent, self.limits);
         let limits = QueryLimits {
             statement_timeout: LIMIT,

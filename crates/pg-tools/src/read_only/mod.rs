@@ -349,7 +349,7 @@ impl Reader {
         agent.note_database();
         let attempt = async || {
             let lease = agent.lease(statement.is_some()).await?;
-            let guard = match self.guards.fresh(agent.database(), lease.generation()) {
+            let guard = match self.guards.fresh(agent.database(), &lease) {
                 Some(guard) => guard,
                 None => Box::pin(self.load_guard(agent, &lease)).await?,
             };

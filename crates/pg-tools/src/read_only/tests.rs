@@ -656,7 +656,7 @@ async fn a_database_that_was_configured_anew_is_judged_and_guarded_anew() {
     reader.reader.guards.replace([strict.clone()]);
     // A call that leased its connection just before finds what was in force then.
     let guards = &reader.reader.guards;
-    assert!(guards.fresh("shop", on_old.generation()).is_some());
+    assert!(guards.fresh("shop", &on_old).is_some());
     assert!(
         guards
             .admit(&reader.agent, &on_old, Duration::from_secs(30))
@@ -673,7 +673,9 @@ async fn a_database_that_was_configured_anew_is_judged_and_guarded_anew() {
     // A call on an older connection does not bring the older list back.
     let timeout = reader.reader.limits.statement_timeout;
     guards.load("shop", &on_old, timeout).await.unwrap();
-    assert!(guards.fresh("shop", 1).is_some());
+    let on_new = reader.agent.session().lease("shop").await.unwrap();
+    assert_eq!(on_new.generation(), 1);
+    assert!(guards.fresh("shop", &on_new).is_some());
 
     let refusing = Allowance {
         generation: 2,
