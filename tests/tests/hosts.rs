@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use end_to_end::{Postgres, Request, Setup, wait};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
     net::TcpListener,
@@ -166,6 +167,36 @@ fn what_one_host_says_of_itself_is_not_taken_for_true_of_the_next() {
     assert_eq!(type_of("SELECT 'here'::place AS now"), "place");
     let refused = server.query(&token, "SELECT 1 AS dblink_exec");
     assert!(refused.text.contains("allow_functions"), "{}", refused.text);
+}
+
+#[test]
+fn a_query_in_which_its_host_fails_is_not_run_on_the_next_one() {
+    let (first, second) = (postgres(), postgres());
+    let mut setup = Setup::new([entry(&[&first, &second], "any")]);
+    let token = setup.add_token();
+    let server = setup.start();
+    let observer = first.superuser("postgres");
+    let running = "select coalesce(min(pid), 0) from pg_stat_activity where query like '%pg_sleep%' \
+         and usename = 'reader' and state = 'active' and now() - query_start > '1.5 s'";
+    std::thread::scope(|scope| {
+        let sql = "SELECT pg_sleep(5), current_setting('port') AS port";
+        let asked = scope.spawn(|| server.query(&token, sql));
+        let pid = wait::until_some("it runs", Duration::from_secs(10), || {
+            Pid::from_raw(observer.value(running).parse().unwrap())
+        });
+        // As the system does when there is no memory left.
+        kill_process(pid, Signal::KILL).unwrap();
+        let answer = asked.join().unwrap();
+        assert!(
+            answer.is_error && answer.text.contains("lost while the query ran"),
+            "{}",
+            answer.text
+        );
+    });
+    let port = "SELECT current_setting('port')";
+    wait::until("calls are answered", Duration::from_secs(10), || {
+        !server.query(&token, port).is_error
+    });
 }
 
 /// Like a host that is powered off, or behind a firewall that drops everything: it takes connections and says nothing.

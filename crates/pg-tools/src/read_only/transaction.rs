@@ -4,7 +4,11 @@
 //! message to PostgreSQL and one answer. A text that comes again is prepared. Rows that are to be shown are rendered
 //! while others are still arriving.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use session_pool::{Answer, Lease, Standing, Step};
 use tokio_postgres::error::SqlState;
@@ -26,6 +30,11 @@ use super::{
 /// session (settings, the role, listeners, temporary tables) is undone when the transaction is rolled back.
 const UNLOCK: &str = "SELECT pg_catalog.pg_advisory_unlock_all()";
 const ROLLBACK: Step<'_> = Step::Run("ROLLBACK");
+
+/// How soon after a statement was sent a connection is found dead that was dead before. PostgreSQL does not tell how far
+/// it has come until it is through. What ended a connection later may have been the statement itself, by the memory that
+/// it took, for example, so that it is not run again: the next connection may be to the next host.
+const FOUND_DEAD: Duration = Duration::from_secs(1);
 
 /// Enough for the steps of almost all transactions.
 const USUAL_STEPS: usize = 16;
@@ -117,6 +126,7 @@ async fn transact(
     let standing = standing(lease, guard.bounds.as_ref(), wrapped);
     let at = StepNumbers::add(&mut steps, wrapped, guard.bounds.as_ref(), standing);
     steps.extend([Step::Run(UNLOCK), ROLLBACK]);
+    let sent = Instant::now();
     let mut exchange = lease
         .exchange(&steps, largest_row(wrapped, limits))
         .await
@@ -126,7 +136,9 @@ async fn transact(
         Ok(ended) => ended,
         // The server may have said why before it ended the connection.
         Err(_) if reading.is_settled() || reading.refused.is_some() => false,
-        Err(error) if exchange.has_begun() => return Err(ReadError::lost(error)),
+        Err(error) if exchange.has_begun() || sent.elapsed() >= FOUND_DEAD => {
+            return Err(ReadError::lost(error));
+        }
         Err(error) => return Err(ReadError::never_began(error)),
     };
     // A `BEGIN` itself is never refused: the server is shutting down, or another statement ran in its place.
@@ -134,7 +146,10 @@ async fn transact(
         .refused
         .take_if(|refused| refused.step == 0 && !refused.is_stale)
     {
-        return Err(ReadError::never_began(refused.complaint));
+        return Err(match sent.elapsed() >= FOUND_DEAD {
+            true => ReadError::lost(refused.complaint),
+            false => ReadError::never_began(refused.complaint),
+        });
     }
     let is_clean = match &reading.refused {
         None => ended,
