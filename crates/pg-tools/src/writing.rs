@@ -51,7 +51,7 @@ pub(crate) struct Writer {
 pub(crate) struct Written {
     /// How many rows of its own.
     pub(crate) affected: u64,
-    /// How many more were changed by triggers, foreign keys, or moves between partitions.
+    /// How many more were changed by triggers, foreign keys, rules, or moves between partitions.
     pub(crate) besides: u64,
     /// The rows of `RETURNING`, if there is one.
     pub(crate) rows: Option<Rows>,
@@ -66,7 +66,7 @@ pub(crate) struct Written {
 struct Most {
     /// By itself.
     rows: u64,
-    /// By triggers and foreign keys.
+    /// By triggers, foreign keys and rules.
     besides: u64,
 }
 
@@ -180,7 +180,7 @@ async fn transact(
         done: None,
         begun: None,
     };
-    written.beside(before, after, most.besides)
+    written.beside(before, after, most)
 }
 
 /// What PostgreSQL says about a statement.

@@ -13,7 +13,7 @@ use crate::{
 const USUAL_ROWS: u64 = 100;
 
 /// The JSON schema of a change's result.
-pub(super) const OUTPUT_SCHEMA: &str = r#"{"type":"object","properties":{"affected_rows":{"type":"integer"},"besides":{"type":"integer","description":"Rows changed as well by foreign keys, triggers or moves between partitions, if any"},"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"Not all returned rows are shown"}},"required":["affected_rows"]}"#;
+pub(super) const OUTPUT_SCHEMA: &str = r#"{"type":"object","properties":{"affected_rows":{"type":"integer"},"besides":{"type":"integer","description":"Rows changed as well by foreign keys, triggers, rules or moves between partitions, if any"},"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name","type"]}},"rows":{"type":"array","items":{"type":"array","items":{"type":["string","number","boolean","null"]}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean","description":"Not all returned rows are shown"}},"required":["affected_rows"]}"#;
 
 const DEFINITION: Definition<'_> = Definition {
     name: "execute_write",
@@ -78,7 +78,7 @@ pub(super) fn found(written: &Written) -> Found {
     if besides > 0 {
         _ = write!(
             said,
-            " (and {besides} besides, by foreign keys, triggers or moves between partitions)"
+            " (and {besides} besides, by foreign keys, triggers, rules or moves between partitions)"
         );
         _ = write!(counts, ",\"besides\":{besides}");
     }

@@ -1,14 +1,15 @@
 //! What a statement changes besides the rows that it counts: through foreign keys such as `ON DELETE CASCADE`, through
-//! triggers, and when a row moves to another partition.
+//! triggers and rules, and when a row moves to another partition.
 //!
 //! For its statistics, PostgreSQL counts what a connection has changed. It reports the counts between transactions, but
 //! not after each, so that only what they grow by within one is meaningful. They do not include what deferred triggers
-//! change at the end of the transaction, and they stay 0 if the operator has turned `track_counts` off.
+//! change at the end of the transaction, nor rows of foreign tables; a `TRUNCATE` counts nothing and takes back what
+//! its transaction had counted for the table; and they stay 0 if the operator has turned `track_counts` off.
 
 use session_pool::Lease;
 use tokio_postgres::Error;
 
-use super::Written;
+use super::{Most, Written};
 use crate::read_only::ReadError;
 
 /// Rows inserted, updated and deleted in tables that are not PostgreSQL's own.
@@ -25,20 +26,27 @@ pub(super) async fn changes(lease: &Lease) -> Result<i64, Error> {
 
 impl Written {
     /// Notes what was changed besides, from the counts before and after; more than `most` is refused.
+    ///
+    /// A statement that counts no row of its own may have had another done in its place: by a rule (`DO INSTEAD`), or
+    /// by a trigger that puts the row elsewhere. Those rows have to be as few as its own.
     pub(super) fn beside(
         self,
         before: Result<i64, Error>,
         after: Result<i64, Error>,
-        most: u64,
+        most: Most,
     ) -> Result<Self, ReadError> {
         let counted = after.map_err(ReadError::lost)? - before.map_err(ReadError::lost)?;
         let counted = u64::try_from(counted).unwrap_or(0);
         let besides = counted.saturating_sub(self.affected);
-        if besides > most {
+        if besides > most.besides {
             return Err(ReadError::refused(format!(
-                "the statement changes {besides} rows besides its own, by foreign keys (such as ON DELETE CASCADE) or triggers, and {most} are allowed, \
-                 so nothing was changed; narrow it, or have the operator raise limits.written_rows"
+                "the statement changes {besides} rows besides its own, by foreign keys (such as ON DELETE CASCADE), triggers or rules, and {} are allowed, \
+                 so nothing was changed; narrow it, or have the operator raise limits.written_rows",
+                most.besides
             )));
+        }
+        if self.affected == 0 && besides > most.rows {
+            return Err(ReadError::TooManyRows(most.rows));
         }
         Ok(Written { besides, ..self })
     }

@@ -146,7 +146,7 @@ impl Leave<'_> {
             judge(lease, name, types, inner).await?;
         }
         let (written, described) = self.weigh(ran)?;
-        let mut written = written.beside(before, after, self.most.besides)?;
+        let mut written = written.beside(before, after, self.most)?;
         if let Some(rows) = &mut written.rows {
             rows.columns = guard.columns(lease, &described).await?;
         }

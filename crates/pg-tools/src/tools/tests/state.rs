@@ -101,7 +101,7 @@ async fn what_a_prepared_change_changes_besides_is_counted_and_limited() {
     let done = talk.write("EXECUTE gone(1)").await;
     assert_eq!(
         done,
-        "DELETE 1 (and 5 besides, by foreign keys, triggers or moves between partitions)"
+        "DELETE 1 (and 5 besides, by foreign keys, triggers, rules or moves between partitions)"
     );
     let refused = talk.refused("EXECUTE gone(2)").await;
     assert!(refused.contains("1001 rows besides"), "{refused}");

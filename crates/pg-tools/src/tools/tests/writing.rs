@@ -302,7 +302,7 @@ async fn what_foreign_keys_and_triggers_change_besides_is_counted_and_limited() 
           $$ BEGIN INSERT INTO besides.log VALUES (NEW.note), (OLD.note); RETURN NULL; END $$;
         CREATE TRIGGER told AFTER UPDATE ON besides.t FOR EACH ROW EXECUTE FUNCTION besides.tell()";
     owner.batch_execute(tables).await.unwrap();
-    let by = "by foreign keys, triggers or moves between partitions";
+    let by = "by foreign keys, triggers, rules or moves between partitions";
     for (query, affected, besides) in [
         ("INSERT INTO besides.t VALUES (1000), (1001)", 2, None),
         ("DELETE FROM besides.t WHERE id = 1", 1, Some(600)),
@@ -349,6 +349,39 @@ async fn what_foreign_keys_and_triggers_change_besides_is_counted_and_limited() 
     assert_eq!(left.unwrap().get::<_, i64>(0), 1_200);
     owner
         .batch_execute("DROP SCHEMA besides CASCADE")
+        .await
+        .unwrap();
+}
+
+/// Of these, PostgreSQL counts no row as the statement's own.
+#[tokio::test]
+async fn what_is_changed_in_place_of_a_statement_is_held_to_its_limit() {
+    let (caller, owner) = writer("stead").await;
+    let tables = "CREATE VIEW stead.kept AS SELECT * FROM stead.t;
+        CREATE RULE marks AS ON DELETE TO stead.kept DO INSTEAD UPDATE stead.t SET note = 'gone' WHERE id = OLD.id;
+        CREATE TABLE stead.whole (id int);
+        CREATE TABLE stead.part () INHERITS (stead.whole);
+        CREATE FUNCTION stead.lead() RETURNS trigger LANGUAGE plpgsql AS
+          $$ BEGIN INSERT INTO stead.part VALUES (NEW.id); RETURN NULL; END $$;
+        CREATE TRIGGER leads BEFORE INSERT ON stead.whole FOR EACH ROW EXECUTE FUNCTION stead.lead()";
+    owner.batch_execute(tables).await.unwrap();
+    for query in [
+        "DELETE FROM stead.kept WHERE id <= 3",
+        "INSERT INTO stead.whole VALUES (1), (2), (3)",
+    ] {
+        let given = |most: u64| json!({ "query": query, "max_rows": most });
+        let failure = caller.failed("execute_write", given(2)).await;
+        assert!(failure.contains("changes more than 2 rows"), "{failure}");
+        let (texts, structured) = caller.done("execute_write", given(3)).await;
+        assert_eq!(structured["besides"], 3, "{texts:?}");
+        let is_told = texts[0].contains("triggers, rules or moves");
+        assert!(is_told, "{texts:?}");
+    }
+    let changed = "SELECT count(*) FILTER (WHERE note = 'gone') + (SELECT count(*) FROM stead.whole) FROM stead.t";
+    let changed = owner.query_one(changed, &[]).await.unwrap();
+    assert_eq!(changed.get::<_, i64>(0), 6);
+    owner
+        .batch_execute("DROP SCHEMA stead CASCADE")
         .await
         .unwrap();
 }
