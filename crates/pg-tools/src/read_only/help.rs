@@ -35,9 +35,17 @@ const COLUMNS: &str = "SELECT DISTINCT pg_catalog.quote_ident(c.relname) || '.' 
        AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true) \
      ORDER BY 1 LIMIT 5000";
 
-/// The values of an enum as SQL literals; one more than are shown.
-const LABELS: &str = "SELECT pg_catalog.quote_literal(e.enumlabel) FROM pg_catalog.pg_enum e \
-     WHERE e.enumtypid = pg_catalog.to_regtype($1)::pg_catalog.oid ORDER BY e.enumsortorder LIMIT 31";
+/// The values of an enum as SQL literals; one more than are shown. An agent with a list of schemas is told those of an
+/// enum that is in one of them, or that a column there has.
+const LABELS: &str = "WITH bound AS (SELECT NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[] AS schemas) \
+     SELECT pg_catalog.quote_literal(e.enumlabel) FROM pg_catalog.pg_enum e \
+     WHERE e.enumtypid = (SELECT t.oid FROM bound b, pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
+                          WHERE t.oid = pg_catalog.to_regtype($1)::pg_catalog.oid \
+                            AND (b.schemas IS NULL OR n.nspname = ANY (b.schemas) OR EXISTS \
+                                   (SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+                                    JOIN pg_catalog.pg_namespace m ON m.oid = c.relnamespace \
+                                    WHERE a.atttypid IN (t.oid, t.typarray) AND m.nspname = ANY (b.schemas)))) \
+     ORDER BY e.enumsortorder LIMIT 31";
 
 /// How many values of an enum are shown.
 const MOST_LABELS: usize = 30;

@@ -168,7 +168,7 @@ WITH RECURSIVE locked AS MATERIALIZED (
              ) ORDER BY k.contype, k.conname)::text AS list
     FROM shown f
     JOIN pg_catalog.pg_constraint k ON k.conrelid = f.oid AND k.contype IN ('p', 'u', 'f', 'c', 'x')
-    -- One that names a column that the role may not read would tell of it.
+    -- One that names a column that the role may not read, or another schema's table, would tell of it.
     WHERE (f.is_whole OR NOT EXISTS (
              SELECT FROM pg_catalog.unnest(k.conkey) own(attnum)
              WHERE NOT pg_catalog.has_column_privilege(k.conrelid, own.attnum, 'SELECT')))
@@ -176,6 +176,11 @@ WITH RECURSIVE locked AS MATERIALIZED (
            OR NOT EXISTS (
              SELECT FROM pg_catalog.unnest(k.confkey) other(attnum)
              WHERE NOT pg_catalog.has_column_privilege(k.confrelid, other.attnum, 'SELECT')))
+      AND (k.contype <> 'f' OR EXISTS (
+             SELECT FROM pg_catalog.pg_class c
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.oid = k.confrelid AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+               AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true)))
     GROUP BY k.conrelid
 ), indexes AS MATERIALIZED (
     SELECT x.indrelid, pg_catalog.json_agg(pg_catalog.json_build_object(

@@ -86,6 +86,44 @@ async fn nothing_of_a_refused_statement_is_planned() {
 }
 
 #[tokio::test]
+async fn neither_labels_nor_foreign_keys_tell_of_other_schemas() {
+    let (caller, owner) = bound("quiet").await;
+    owner
+        .batch_execute(
+            "CREATE TYPE beside_quiet.mood AS ENUM ('hushed'); CREATE TYPE beside_quiet.shared AS ENUM ('common'); \
+             CREATE TYPE quiet.own AS ENUM ('plain'); ALTER TABLE beside_quiet.secret ADD PRIMARY KEY (id); \
+             CREATE TABLE quiet.kept (id int REFERENCES quiet.t, secret int REFERENCES beside_quiet.secret, shared beside_quiet.shared)",
+        )
+        .await
+        .unwrap();
+    for (query, labels) in [
+        ("SELECT 'x'::beside_quiet.mood", None),
+        ("SELECT 'x'::quiet.own", Some("ONE OF: 'plain'")),
+        (
+            "SELECT id FROM quiet.kept WHERE shared = 'x'",
+            Some("ONE OF: 'common'"),
+        ),
+    ] {
+        let given = json!({ "query": query });
+        let failure = caller.failed("query_database", given).await;
+        let is_told = labels.map_or(!failure.contains("ONE OF"), |labels| {
+            failure.contains(labels)
+        });
+        assert!(failure.contains("22P02") && is_told, "{query}: {failure}");
+    }
+    let given = json!({"table_name": "quiet.kept"});
+    let (texts, structured) = caller.done("get_schema_info", given).await;
+    let told = structured.to_string();
+    assert!(
+        texts[0].contains("foreign key (id) -> quiet.t(id)"),
+        "{texts:?}"
+    );
+    assert!(!texts[0].contains("beside_quiet.secret"), "{texts:?}");
+    assert!(!told.contains(r#""schema":"beside_quiet""#), "{told}");
+    forget(&owner, "quiet").await;
+}
+
+#[tokio::test]
 async fn times_and_uuids_are_told_the_same_however_often_they_are_asked_for() {
     let (caller, owner) = bound("times").await;
     let query = "SELECT id, md5(id::text)::uuid AS u, '2024-02-28 12:00+00'::timestamptz AS z, \
