@@ -9,7 +9,7 @@ mod spot;
 mod table;
 
 use std::{
-    fmt,
+    fmt, ptr,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -253,12 +253,14 @@ pub struct Tie {
 }
 
 impl Tie {
-    /// Says whether the session has ended, with the line and all that was in it. A later session of the same id knows
-    /// nothing of it, so that it falls to who has the tie to tell of the loss.
+    /// Says whether the session has ended, with the line and all that was in it, and `present` is another one. A later
+    /// session of the same id knows nothing of the line, so that it falls to who has the tie to tell of the loss. Calls
+    /// of the session that has ended are not told: their answers may reach nobody.
     #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub fn is_over_for(&self, present: &Session) -> bool {
+        let is_its_own = ptr::eq(self.session.as_ptr(), present.state());
         let state = self.session.upgrade();
-        state.is_none_or(|state| state.is_closed())
+        !is_its_own && state.is_none_or(|state| state.is_closed())
     }
 }
 

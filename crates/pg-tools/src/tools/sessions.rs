@@ -110,7 +110,10 @@ impl Call<'_> {
         let Some(name) = self.arguments.optional_text("session")? else {
             let agent = self.on_database()?;
             // Also for an agent that may not write any more: names mean other tables now.
-            if self.client.let_go(&has_lost_its_session) {
+            if self
+                .client
+                .let_go(&|held| has_lost_its_session(held, &agent))
+            {
                 return Err(ReadError::from(LeaseError::Lost(Loss::Ended)).into());
             }
             if !agent.may_leave_state() {
@@ -138,9 +141,10 @@ impl Call<'_> {
     }
 }
 
-/// Returns whether a held value ties a line that has ended to the token's session.
-fn has_lost_its_session(held: &Held) -> bool {
-    held.downcast_ref::<Tie>().is_some_and(Tie::is_over)
+/// Returns whether a held value ties a line to a session of the token that has ended, and that was not the agent's.
+fn has_lost_its_session(held: &Held, agent: &Agent) -> bool {
+    let tie = held.downcast_ref::<Tie>();
+    tie.is_some_and(|tie| tie.is_over_for(agent.session()))
 }
 
 /// Returns the line of a session that was opened by name.

@@ -585,9 +585,10 @@ async fn a_tie_tells_of_the_end_of_its_session_and_of_nothing_else() {
     let tie = session.tie("a");
     make(&session, &line("a")).await;
     drop(session.keep(&line("a"), "main").await.unwrap());
-    assert!(!tie.is_over(), "only the connection was lost");
+    let other = sessions.open("other", None);
+    assert!(!tie.is_over_for(&other), "only the connection was lost");
     sessions.close("tied");
-    assert!(tie.is_over());
     let next = sessions.open("tied", None);
-    assert!(tie.is_over() && !next.tie("a").is_over());
+    assert!(tie.is_over_for(&next) && !next.tie("a").is_over_for(&next));
+    assert!(!tie.is_over_for(&session), "whose calls have ended with it");
 }

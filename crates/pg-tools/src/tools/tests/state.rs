@@ -219,6 +219,26 @@ async fn without_a_session_nothing_is_left_and_the_error_says_how_to_have_one() 
     }
 }
 
+/// What a call of an ended session is answered may reach nobody, so that the next one has to be told.
+#[tokio::test]
+async fn who_calls_in_a_later_session_is_told_that_the_earlier_one_has_ended() {
+    let mut talk = Talk::new("unheard").await;
+    talk.write("CREATE TEMP TABLE a AS SELECT 7 AS n").await;
+    let (policy, id) = {
+        let agent = &talk.caller.agent;
+        (agent.policy().clone(), agent.session().id().to_owned())
+    };
+    talk.caller.sessions.close(&id);
+    let unheard = talk.unread("SELECT n FROM a").await;
+    assert!(!unheard.contains("42P01"), "{unheard}");
+    let session = talk.caller.sessions.open(&id, None);
+    talk.caller.agent = Agent::new(session, "shop").with_policy((*policy).clone());
+    let told = talk.unread("SELECT n FROM a").await;
+    assert!(told.contains("what was in the session is gone"), "{told}");
+    let once = talk.unread("SELECT n FROM a").await;
+    assert!(once.contains("42P01"), "{once}");
+}
+
 #[tokio::test]
 async fn a_session_by_its_name_is_the_tokens_own_and_ends_when_it_is_closed() {
     let talk = Talk::new("by_name").await;
