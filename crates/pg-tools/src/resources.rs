@@ -85,13 +85,14 @@ const SETTINGS: &str = "WITH s AS ( \
                   FROM told t WHERE NOT t.is_changed) \
     )::text";
 
-/// Computes a text that changes whenever the catalogue says anything else about relations ($1 is their schema, $2 their
-/// name): every row of a catalogue contains the transaction that wrote it.
+/// Computes a text that changes whenever the catalogue says anything else about relations that the role may read ($1 is
+/// their schema, $2 their name): every row of a catalogue contains the transaction that wrote it.
 const VERSION: &str = "WITH relation AS ( \
        SELECT c.oid, c.xmin, c.relname, n.nspname, n.nspacl FROM pg_catalog.pg_class c \
        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
          AND ($1::text IS NULL OR n.nspname = $1) AND ($2::text IS NULL OR c.relname = $2) \
+         AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT') \
          AND COALESCE(n.nspname::text = ANY (NULLIF(pg_catalog.current_setting('mcp.schemas', true), '')::pg_catalog.text[]), true) \
      ), part(written) AS ( \
        SELECT pg_catalog.concat(oid, '.', xmin, relname, nspname, nspacl) FROM relation \

@@ -41,7 +41,7 @@ impl Written {
         if besides > most.besides {
             return Err(ReadError::refused(format!(
                 "the statement changes {besides} rows besides its own, by foreign keys (such as ON DELETE CASCADE), triggers or rules, and {} are allowed, \
-                 so nothing was changed; narrow it, or have the operator raise limits.written_rows",
+                 so nothing was changed; narrow it, or have the operator raise limits.written_rows, and limits.rows of the token if it has one",
                 most.besides
             )));
         }

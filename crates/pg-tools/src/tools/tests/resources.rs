@@ -101,6 +101,29 @@ async fn a_tables_address_is_completed_from_what_the_role_may_read() {
 }
 
 #[tokio::test]
+async fn a_version_tells_nothing_of_tables_that_the_role_may_not_read() {
+    let (caller, owner) = (reader(), superuser(cluster()).await);
+    let tables = "CREATE SCHEMA unread; GRANT USAGE ON SCHEMA unread TO shop_reader; CREATE TABLE unread.t (a int)";
+    owner.batch_execute(tables).await.unwrap();
+    let version = async || {
+        let resources = &caller.shelf.means.resources;
+        let version = resources.version(&caller.agent, "pg://schema/unread/t");
+        version.await.unwrap()
+    };
+    let before = version().await;
+    for (statement, is_told) in [
+        ("ALTER TABLE unread.t ADD COLUMN b text", false),
+        ("GRANT SELECT (a) ON unread.t TO shop_reader", true),
+        ("REVOKE USAGE ON SCHEMA unread FROM shop_reader", false),
+        ("DROP TABLE unread.t", false),
+    ] {
+        owner.batch_execute(statement).await.unwrap();
+        assert_eq!(version().await != before, is_told, "{statement}");
+    }
+    owner.batch_execute("DROP SCHEMA unread").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_tables_version_changes_with_everything_that_the_schema_shows() {
     let caller = Caller::new(cluster().superuser());
     let owner = superuser(cluster()).await;
