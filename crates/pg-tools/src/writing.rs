@@ -229,7 +229,7 @@ pub(crate) async fn probe(
     // After a refusal PostgreSQL would not answer questions about the types either, so that `alone` may have failed,
     // too.
     let judged = match judged {
-        Err(refused @ ReadError::Refused(_)) => return Err(refused),
+        Err(refused @ ReadError::OutOfBounds { .. }) => return Err(refused),
         judged => judged,
     };
     let described = alone.map_err(|error| ReadError::of_statement(error, 0))?;

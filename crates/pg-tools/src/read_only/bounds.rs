@@ -108,10 +108,10 @@ impl SchemaBounds {
         // Only the marked name is used, as the message is in the server's language.
         let (_, marked) = complaint.message().split_once(MARK)?;
         let (relation, _) = marked.rsplit_once(MARK)?;
-        Some(ReadError::refused(format!(
-            "this token may not use {relation}; it may use the schemas {}, and views over these, but nothing that tells of others' statements or sequences",
-            self.schemas
-        )))
+        Some(ReadError::OutOfBounds {
+            relation: relation.to_owned(),
+            schemas: self.schemas.clone(),
+        })
     }
 
     /// Returns the result of [`SchemaBounds::exactly`], which was run by itself.

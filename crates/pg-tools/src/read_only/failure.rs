@@ -94,6 +94,16 @@ pub(crate) enum ReadError {
     /// The query may not be run; the text says what to write instead.
     #[error("{0}")]
     Refused(String),
+    /// It uses a relation that the agent may not use, maybe behind a view, so that the name is not always the caller's.
+    #[error(
+        "this token may not use {relation}; it may use the schemas {schemas}, and views over these, but nothing that tells of others' statements or sequences"
+    )]
+    OutOfBounds {
+        /// The relation, with its schema.
+        relation: String,
+        /// What the agent may use.
+        schemas: String,
+    },
     /// It changes more rows than it may.
     #[error("the statement changes more than {}, so nothing was changed", row_count(*.0))]
     TooManyRows(u64),
@@ -270,6 +280,7 @@ impl ReadError {
     pub(crate) fn is_about_the_query(&self) -> bool {
         match self {
             ReadError::Refused(_)
+            | ReadError::OutOfBounds { .. }
             | ReadError::NotAQuery(_)
             | ReadError::RowTooLarge { .. }
             | ReadError::TooManyRows(_) => true,
@@ -282,10 +293,11 @@ impl ReadError {
         }
     }
 
-    /// Returns whether the error contains PostgreSQL's own words, which may quote what the database holds.
+    /// Returns whether the error contains PostgreSQL's own words, which may quote what the database holds, or a name.
     pub(crate) fn is_of_postgresql(&self) -> bool {
         match self {
             ReadError::Database(..)
+            | ReadError::OutOfBounds { .. }
             | ReadError::Helped { .. }
             | ReadError::OutOfTime { .. }
             | ReadError::NeverBegan(_)
@@ -304,7 +316,10 @@ impl ReadError {
     /// or what it returned was too large.
     pub(super) fn may_be_of_the_form(&self) -> bool {
         match self {
-            ReadError::Refused(_) | ReadError::NotAQuery(_) | ReadError::RowTooLarge { .. } => true,
+            ReadError::Refused(_)
+            | ReadError::OutOfBounds { .. }
+            | ReadError::NotAQuery(_)
+            | ReadError::RowTooLarge { .. } => true,
             ReadError::Database(db, _) => {
                 let code = db.code().code();
                 db.position().is_some() || ABOUT_FORM.iter().any(|class| code.starts_with(class))

@@ -512,13 +512,13 @@ fn found(is_tried: bool, cost: f64, advised: &Advised, allotted: &Allotted) -> F
         "advice": advice.iter().flat_map(Advice::structured).collect::<Vec<_>>(),
         "complete": is_complete,
     });
-    let mut said = vec![match (is_tried, advice.is_empty()) {
+    let first = match (is_tried, advice.is_empty()) {
         (true, true) => format!("No index that was tried saves a tenth of the cost ({cost:.0}) or more."),
         (true, false) => format!("The query costs {cost:.0} by the planner's estimate. Tried with hypothetical indexes:"),
         (false, true) => "Nothing in the plan asks for an index. This is a guess: hypopg is not installed, so no index was tried.".into(),
         (false, false) => "Guessed from the plan: hypopg is not installed, so no cost was computed. The operator can install it (CREATE EXTENSION hypopg).".into(),
-    }];
-    said.extend(advice.iter().map(Advice::line));
+    };
+    let mut said = Vec::new();
     if !is_complete {
         said.push(format!(
             "The {} of the call were up before everything that was thought of was tried: there may be better ones.",
@@ -541,7 +541,12 @@ fn found(is_tried: bool, cost: f64, advised: &Advised, allotted: &Allotted) -> F
     } else {
         said.push("Every index costs each write to its table. Compare with execute_explain before and after.".into());
     }
-    Found::new(&structured).said(said.join("\n"))
+    let mut found = Found::new(&structured).said(first);
+    if !advice.is_empty() {
+        let lines: Vec<_> = advice.iter().map(Advice::line).collect();
+        found = found.data(lines.join("\n"));
+    }
+    found.said(said.join("\n"))
 }
 
 impl Advice {

@@ -60,8 +60,8 @@ impl Wanted {
         };
         let mut found = read.iter().filter(is_it);
         let (Some((schema, table)), None) = (found.next(), found.next()) else {
-            return Err(Failure::told(format!(
-                "indexes: \"{}\" must be one of the tables that the query reads: {}",
+            return Err(Failure::Quoted(format!(
+                "ERROR: indexes: \"{}\" must be one of the tables that the query reads: {}",
                 repeated(&self.table),
                 names(read)
             )));
@@ -94,16 +94,17 @@ pub(super) fn not_installed() -> Failure {
 /// Says what all the indexes together save.
 pub(super) fn found(statements: &[String], cost: f64, planned: &Planned) -> Found {
     let saved = (1_000.0 * (cost - planned.cost) / cost).round() / 10.0;
-    let mut said = vec![format!(
+    let first = format!(
         "The query costs {cost:.0} by the planner's estimate, and with these indexes {:.0}, which saves {saved:.1} %:",
         planned.cost
-    )];
+    );
+    let mut lines = Vec::new();
     let mut advice = Vec::new();
     for (statement, index) in statements.iter().zip(&planned.imagined) {
         let is_used = uses(&planned.plan, &index.name);
         let used = if is_used { "used" } else { "not used" };
         let kilobytes = index.size_bytes / 1024;
-        said.push(format!("- {statement}: {used}, about {kilobytes} kB"));
+        lines.push(format!("- {statement}: {used}, about {kilobytes} kB"));
         let others = statements.iter().filter(|other| *other != statement);
         advice.push(json!({
             "statement": statement,
@@ -116,7 +117,7 @@ pub(super) fn found(statements: &[String], cost: f64, planned: &Planned) -> Foun
     }
     let structured =
         json!({ "method": "hypopg", "cost": cost, "advice": advice, "complete": true });
-    Found::new(&structured).said(said.join("\n"))
+    Found::new(&structured).said(first).data(lines.join("\n"))
 }
 
 /// Writes the names of tables as in SQL.
