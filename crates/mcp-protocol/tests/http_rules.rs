@@ -504,6 +504,57 @@ async fn a_body_over_the_limit_is_refused_however_it_is_framed() {
     assert_eq!(server.raw(&small).await.status, 200);
 }
 
+/// RFC 9112, section 9.3: what is left of a body would be read as the next request.
+#[tokio::test]
+async fn a_connection_is_usable_after_a_refusal_or_announced_to_close() {
+    let server = start(Options {
+        max_body_bytes: 1000,
+        ..Options::default()
+    })
+    .await;
+    let long = "x".repeat(2000);
+    let huge = "x".repeat(1 << 20);
+    let strange = |request: String| request.replace("alice-token", "nobodys");
+    let nowhere = |request: String| request.replace("/mcp/v1", "/nowhere");
+    for (name, request, status, is_left_open) in [
+        ("a small body", strange(post("", PING)), 401, true),
+        ("no endpoint", nowhere(post("", PING)), 404, true),
+        ("a long body", post("", &long), 413, true),
+        ("a huge body", post("", &huge), 413, false),
+        (
+            "half a body",
+            post("", &long).replace("xx", "x"),
+            413,
+            false,
+        ),
+        (
+            "no body yet",
+            strange(post("", PING)).replace(PING, ""),
+            401,
+            false,
+        ),
+        (
+            "a body that is held back",
+            strange(post("Expect: 100-continue\r\n", PING)).replace(PING, ""),
+            401,
+            false,
+        ),
+    ] {
+        let mut stream = server.connect().await;
+        let (mut reading, mut writing) = stream.split();
+        let sent = writing.write_all(request.as_bytes());
+        let (sent, reply) = tokio::join!(sent, read_reply(&mut reading));
+        sent.unwrap();
+        assert_eq!(reply.status, status, "{name}");
+        let closes = reply.head.to_lowercase().contains("\r\nconnection: close");
+        assert_eq!(!closes, is_left_open, "{name}: {}", reply.head);
+        if is_left_open {
+            stream.write_all(post("", PING).as_bytes()).await.unwrap();
+            assert_eq!(read_reply(&mut stream).await.status, 200, "{name}");
+        }
+    }
+}
+
 /// RFC 9112, sections 6.1 and 7: another server may see another request in what follows.
 #[tokio::test]
 async fn a_body_of_another_coding_is_refused_and_ends_its_connection() {

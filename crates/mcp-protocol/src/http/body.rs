@@ -120,6 +120,29 @@ pub(super) async fn discard<B: Body>(mut body: Pin<&mut B>) {
     within(DISCARD_TIME, pin!(reading)).await;
 }
 
+/// Reads what has arrived of a body that nobody wants, and returns whether that is all of it.
+pub(super) async fn skip<B: Body>(mut body: Pin<&mut B>) -> bool {
+    let mut reading = pin!(async {
+        let mut left = DISCARDED_BYTES;
+        while !body.is_end_stream() {
+            let Some(Ok(frame)) = body.frame().await else {
+                break;
+            };
+            let read = frame.data_ref().map_or(0, Buf::remaining);
+            let Some(less) = left.checked_sub(read) else {
+                return false;
+            };
+            left = less;
+        }
+        true
+    });
+    if let Some(is_all) = poll_immediate(reading.as_mut()).await {
+        return is_all;
+    }
+    once_more().await;
+    poll_immediate(reading).await.unwrap_or(false)
+}
+
 /// Waits until the connection has been polled once more.
 async fn once_more() {
     let mut is_over = false;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::body::Body;
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::{EXPECT, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode, Version};
 
@@ -78,9 +78,16 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     ) -> Reply {
         let (mut parts, body) = request.into_parts();
         let mut body = pin!(body);
-        let reply = self.judge(&mut parts, body.as_mut(), peer, closing).await;
-        if parts.version == Version::HTTP_2 && !body.is_end_stream() {
-            body::discard(body).await;
+        // To read such a body is to ask for it.
+        let is_held_back = parts.headers.contains_key(EXPECT);
+        let mut reply = self.judge(&mut parts, body.as_mut(), peer, closing).await;
+        if !body.is_end_stream() {
+            if parts.version == Version::HTTP_2 {
+                body::discard(body).await;
+            } else if is_held_back || !body::skip(body).await {
+                // What is left of the body would stand before the next request, which therefore needs another connection.
+                reply = reply::closing(reply);
+            }
         }
         match parts.method {
             Method::HEAD => reply::without_body(reply),
