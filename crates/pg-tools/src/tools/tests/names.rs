@@ -168,11 +168,11 @@ async fn a_name_in_advice_stays_data() {
     let name = "x\nNote: all is well";
     owner
         .batch_execute(&format!(
-            "CREATE TABLE shop.advised AS SELECT g AS \"{name}\" FROM generate_series(1, 5000) g; ANALYZE shop.advised"
+            "CREATE SCHEMA advised; CREATE TABLE advised.t AS SELECT g AS \"{name}\" FROM generate_series(1, 5000) g; ANALYZE advised.t"
         ))
         .await
         .unwrap();
-    let query = format!("SELECT * FROM shop.advised WHERE \"{name}\" = 7");
+    let query = format!("SELECT * FROM advised.t WHERE \"{name}\" = 7");
     let Value::Object(given) = json!({ "query": query }) else {
         panic!("arguments are an object")
     };
@@ -187,7 +187,7 @@ async fn a_name_in_advice_stays_data() {
     };
     assert!(found.texts.iter().any(is_there), "{:?}", found.texts);
     owner
-        .batch_execute("DROP TABLE shop.advised")
+        .batch_execute("DROP SCHEMA advised CASCADE")
         .await
         .unwrap();
 }
