@@ -155,6 +155,29 @@ fn every_tool_works_through_a_pooler_in_transaction_mode() {
     }
 }
 
+/// The pooler's connection has the statement that begins a transaction, but not the one that ends it.
+#[test]
+fn a_query_that_has_run_is_not_run_again_because_the_pooler_lost_what_was_to_follow() {
+    let database = Database::fresh();
+    let pooler = Pooler::start(&database);
+    let mut setup = Setup::new([pooler.entry(&database)]);
+    let slow = setup.add_token_with(&["--expiry", "never", "--statement-timeout", "3s"]);
+    let other = setup.add_token();
+    let server = setup.start();
+    let begin = server.query(&slow, "SELECT 1");
+    assert_eq!(begin.value(), 1, "{}", begin.text);
+    database.superuser().run(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity \
+         where datname = current_database() and pid <> pg_backend_pid()",
+    );
+    let failed = server.query(&other, "SELECT 1/0");
+    assert!(failed.text.contains("22012"), "{}", failed.text);
+    // Twice takes longer than a query may.
+    let answer = server.query(&slow, "SELECT pg_sleep(2.7), 7 AS number");
+    assert!(!answer.is_error, "{}", answer.text);
+    assert_eq!(server.query(&slow, "SELECT 2").value(), 2);
+}
+
 #[test]
 fn a_server_that_comes_after_another_finds_nothing_of_it_on_the_poolers_connections() {
     let database = Database::fresh();

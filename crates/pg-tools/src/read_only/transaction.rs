@@ -203,6 +203,8 @@ fn retry(
     let is_about_seal =
         (at.alone + 1..=at.inside).contains(&refused.step) && refused.is_behind(wrapped);
     match () {
+        // The rows are there; only the end of the transaction is missing, and [`end`] makes up for that.
+        () if refused.is_stale && refused.step > at.inside => None,
         () if refused.is_stale => Some(Retry::Anew),
         () if step == at.judged && !wrapped.is_suspect => Some(Retry::Exactly),
         () if is_planned && (is_about_seal || standing == Standing::Vouched) => Some(Retry::Judged),
