@@ -333,3 +333,26 @@ fn a_token_that_is_bound_to_another_database_leaves_the_first_at_once() {
     );
     assert_eq!(name(&token), two.name);
 }
+
+#[test]
+fn a_token_file_that_cannot_be_read_refuses_everybody_without_filling_the_log() {
+    const REFUSED: &str = "requests are refused";
+    let database = Database::fresh();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let token = setup.add_token();
+    let server = setup.start();
+    let (file, aside) = (setup.token_file(), setup.path().join("aside.yaml"));
+    std::fs::rename(&file, &aside).unwrap();
+    // The first page of a process is never readable: to read it is an error of input and output.
+    std::os::unix::fs::symlink("/proc/self/mem", &file).unwrap();
+    for _ in 0..50 {
+        let mut client = server.client();
+        let answer = client.send(&Request::query(&token, "SELECT 1")).unwrap();
+        assert_eq!(answer.status, 503, "{}", answer.text());
+    }
+    std::fs::rename(&aside, &file).unwrap();
+    assert_eq!(server.query(&token, "SELECT 1").value(), 1);
+    server.log.wait_for("(no change)");
+    let lines = server.log.count(REFUSED);
+    assert!((1..=10).contains(&lines), "{lines} lines\n{}", server.log);
+}

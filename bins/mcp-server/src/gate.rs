@@ -1,6 +1,10 @@
 //! Who is admitted: joins the token file and the sessions.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use mcp_protocol::{Authenticate, Credentials, Refusal};
 use pg_tools::Agent;
@@ -8,7 +12,7 @@ use session_pool::Sessions;
 use time::OffsetDateTime;
 use token_store::{
     TokenFile,
-    watch::{TokenWatch, WatchError},
+    watch::{Stale, TokenWatch, WatchError},
 };
 
 use crate::{
@@ -16,12 +20,19 @@ use crate::{
     door::{Door, Turned},
     guesses::Guesses,
     holders::Usual,
+    throttle::Throttle,
 };
+
+/// How many lines per minute the log has at most about requests that are refused because the token
+/// file cannot be read. Nobody knows yet whether their tokens are right.
+const STALE_A_MINUTE: u32 = 10;
 
 /// Admits whoever presents a token of the file, to the session of that token.
 pub(crate) struct TokenGate {
     door: Arc<Door>,
     watch: TokenWatch,
+    /// Locked briefly, and only when the token file cannot be read.
+    stale_told: Mutex<Throttle>,
 }
 
 impl TokenGate {
@@ -41,13 +52,17 @@ impl TokenGate {
             publisher.publish(update, &path, first);
             first = false;
         })?;
-        Ok(TokenGate { door, watch })
+        Ok(TokenGate {
+            door,
+            watch,
+            stale_told: Mutex::default(),
+        })
     }
 
     async fn admit(&self, credentials: Credentials<'_>, peer: IpAddr) -> Result<Agent, Turned> {
         let presented = credentials.bearer()?;
         if let Err(stale) = self.watch.fresh().await {
-            tracing::error!(%stale, "requests are refused");
+            self.tell(stale);
             return Err(Refusal::Unavailable(
                 "the token file has changed and cannot be read; try again in a moment",
             )
@@ -56,6 +71,14 @@ impl TokenGate {
         self.door
             .admit(presented, peer, OffsetDateTime::now_utc())
             .await
+    }
+
+    fn tell(&self, stale: Stale) {
+        let told = self.stale_told.lock();
+        let mut told = told.unwrap_or_else(PoisonError::into_inner);
+        if let Some(untold) = told.pass(STALE_A_MINUTE, Instant::now()) {
+            tracing::error!(%stale, untold_before = untold, "requests are refused");
+        }
     }
 
     /// A handle for the health check, the usage record and reloading.
