@@ -84,7 +84,8 @@ impl Canceller {
 
     /// Asks PostgreSQL to cancel what a connection is running, in a task of its own and within
     /// [`CANCEL_TIME`]. Then closes the connection, and holds its place and seat until PostgreSQL
-    /// has ended its part.
+    /// has ended its part. If nobody takes the request in that time, the host may be gone, and the
+    /// idle connections are closed as well: each would cost a call all its time to find that out.
     pub(crate) fn cancel(self: &Arc<Self>, token: CancelToken, remains: Remains, on: &Handle) {
         let canceller = self.clone();
         self.cancels.count.fetch_add(1, Ordering::Relaxed);
@@ -95,9 +96,15 @@ impl Canceller {
                     Ok(Ok(())) => {
                         tokio::spawn(async move { remains.end(&canceller, &token).await });
                     }
-                    _ => tracing::debug!(
+                    Ok(Err(_)) => tracing::debug!(
                         "a cancel request could not be sent; its connection is closed all the same"
                     ),
+                    Err(_) => {
+                        tracing::debug!(
+                            "nobody took a cancel request; its connection is closed all the same, and those that are idle"
+                        );
+                        remains.place.close_idle();
+                    }
                 }
             },
             on,

@@ -493,3 +493,74 @@ async fn a_connection_that_died_silently_takes_up_its_share_for_seconds_only() {
     );
     sessions.close("tunnelled");
 }
+
+/// Passes bytes on to the server until it is told to stop. From then on it does nothing, like a host that is cut off: the
+/// connections that there are stay open, and new ones are not taken.
+async fn cut_off() -> (u16, tokio::sync::watch::Sender<bool>) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        let accept = async || {
+            let mut stopped = stopped.clone();
+            let stopped = async move { drop(stopped.wait_for(|stop| *stop).await) };
+            tokio::select! {
+                accepted = listener.accept() => Some(accepted.unwrap().0),
+                () = stopped => None,
+            }
+        };
+        while let Some(mut client) = accept().await {
+            let mut stopped = stopped.clone();
+            tokio::spawn(async move {
+                let address = ("127.0.0.1", server().cluster.port());
+                let mut server = tokio::net::TcpStream::connect(address).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
+                    _ = stopped.wait_for(|stop| *stop) => {}
+                }
+                std::future::pending::<()>().await; // Neither end hears of the other.
+            });
+        }
+        // The system takes as many as may wait to be accepted, and nothing after them.
+        let mut waiting = Vec::new();
+        let soon = Duration::from_millis(100);
+        while let Ok(taken) =
+            tokio::time::timeout(soon, tokio::net::TcpStream::connect(address)).await
+        {
+            waiting.push(taken.unwrap());
+        }
+        std::future::pending::<()>().await;
+    });
+    (address.port(), stop)
+}
+
+#[tokio::test]
+async fn when_a_host_is_cut_off_one_call_finds_out_for_all() {
+    let (port, stop) = cut_off().await;
+    let mut config = Config::new();
+    config
+        .host("127.0.0.1")
+        .port(port)
+        .user("reader")
+        .password(PASSWORD)
+        .dbname("postgres");
+    let sessions = Sessions::new([database(config)], Limits::default());
+    let (one, other) = (sessions.open("one", None), sessions.open("other", None));
+    let first = one.lease("main").await.unwrap();
+    for idle in [one.lease("main").await, other.lease("main").await] {
+        idle.unwrap().give_back();
+    }
+    stop.send_replace(true);
+    let hung = tokio::time::timeout(Duration::from_millis(500), first.simple_query("SELECT 1"));
+    assert!(hung.await.is_err(), "nothing is passed on");
+    drop(first);
+    let closed = async {
+        while sessions.census().budgets[0].taken > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(5), closed);
+    in_time.await.expect("all connections are closed");
+}
