@@ -402,6 +402,18 @@ async fn sessions_end_with_the_runtime_that_watches_their_deadlines() {
     assert_eq!(sessions.census().sessions, 0);
 }
 
+/// The login at another port of this machine.
+fn at(port: u16) -> Config {
+    let mut config = Config::new();
+    config
+        .host("127.0.0.1")
+        .port(port)
+        .user("reader")
+        .password(PASSWORD)
+        .dbname("postgres");
+    config
+}
+
 /// Passes bytes on to the server. Told to, it takes what comes on the connections that there are, and passes nothing on:
 /// as a tunnel does that has lost them, while new ones work.
 async fn tunnel() -> (u16, tokio::sync::watch::Sender<u64>) {
@@ -432,14 +444,7 @@ async fn tunnel() -> (u16, tokio::sync::watch::Sender<u64>) {
 #[tokio::test]
 async fn a_connection_that_died_silently_takes_up_its_share_for_seconds_only() {
     let (observer, (port, era)) = (observer().await, tunnel().await);
-    let mut config = Config::new();
-    config
-        .host("127.0.0.1")
-        .port(port)
-        .user("reader")
-        .password(PASSWORD)
-        .dbname("postgres");
-    let mut database = database(config);
+    let mut database = database(at(port));
     database.max_connections = 2;
     let limits = Limits {
         wait: Duration::from_secs(20),
@@ -539,14 +544,7 @@ async fn cut_off() -> (u16, tokio::sync::watch::Sender<bool>) {
 #[tokio::test]
 async fn when_a_host_is_cut_off_one_call_finds_out_for_all() {
     let (port, stop) = cut_off().await;
-    let mut config = Config::new();
-    config
-        .host("127.0.0.1")
-        .port(port)
-        .user("reader")
-        .password(PASSWORD)
-        .dbname("postgres");
-    let sessions = Sessions::new([database(config)], Limits::default());
+    let sessions = Sessions::new([database(at(port))], Limits::default());
     let (one, other) = (sessions.open("one", None), sessions.open("other", None));
     let first = one.lease("main").await.unwrap();
     for idle in [one.lease("main").await, other.lease("main").await] {
