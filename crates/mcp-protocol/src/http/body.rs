@@ -106,41 +106,36 @@ fn too_much() -> Failure {
 /// Reads a little of what a client still sends although its request is answered. In HTTP/2 such a
 /// request is otherwise ended by a reset after the answer (RFC 9113, section 8.1), which some
 /// clients take for a failure, and then show no answer.
-pub(super) async fn discard<B: Body>(mut body: Pin<&mut B>) {
-    let reading = async {
-        let mut left = DISCARDED_BYTES;
-        while let Some(Ok(frame)) = body.frame().await {
-            let read = frame.data_ref().map_or(0, Buf::remaining);
-            let Some(less) = left.checked_sub(read) else {
-                return;
-            };
-            left = less;
-        }
-    };
-    within(DISCARD_TIME, pin!(reading)).await;
+pub(super) async fn discard<B: Body>(body: Pin<&mut B>) {
+    within(DISCARD_TIME, pin!(drain(body))).await;
 }
 
 /// Reads what has arrived of a body that nobody wants, and returns whether that is all of it.
-pub(super) async fn skip<B: Body>(mut body: Pin<&mut B>) -> bool {
-    let mut reading = pin!(async {
-        let mut left = DISCARDED_BYTES;
-        while !body.is_end_stream() {
-            let Some(Ok(frame)) = body.frame().await else {
-                break;
-            };
-            let read = frame.data_ref().map_or(0, Buf::remaining);
-            let Some(less) = left.checked_sub(read) else {
-                return false;
-            };
-            left = less;
-        }
-        true
-    });
+pub(super) async fn skip<B: Body>(body: Pin<&mut B>) -> bool {
+    let mut reading = pin!(drain(body));
     if let Some(is_all) = poll_immediate(reading.as_mut()).await {
         return is_all;
     }
     once_more().await;
     poll_immediate(reading).await.unwrap_or(false)
+}
+
+/// Reads a body up to [`DISCARDED_BYTES`], and returns whether that is all of it.
+async fn drain<B: Body>(mut body: Pin<&mut B>) -> bool {
+    let mut left = DISCARDED_BYTES;
+    while !body.is_end_stream() {
+        let frame = match body.frame().await {
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => return false,
+            None => break,
+        };
+        let read = frame.data_ref().map_or(0, Buf::remaining);
+        let Some(less) = left.checked_sub(read) else {
+            return false;
+        };
+        left = less;
+    }
+    true
 }
 
 /// Waits until the connection has been polled once more.
