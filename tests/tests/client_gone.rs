@@ -5,27 +5,24 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use end_to_end::{Database, Request, Setup, Sql, Token, wait};
+use end_to_end::{Request, Sql, Token, World, wait};
 use rustix::process::Signal;
 use serde_json::json;
 
-/// A database, a token for it, and who looks at what runs in it.
-struct World {
-    _database: Database<'static>,
+/// A shop, a token for it, and who looks at what runs in it.
+struct Shop {
     observer: Sql,
-    setup: Setup,
     token: Token,
+    world: World,
 }
 
-impl World {
+impl Shop {
     fn new() -> Self {
-        let database = Database::fresh();
-        let mut setup = Setup::new([database.entry("shop", &database.reader)]);
-        World {
-            observer: database.superuser(),
-            token: setup.add_token(),
-            setup,
-            _database: database,
+        let mut world = World::serving(|database| [database.entry("shop", &database.reader)]);
+        Shop {
+            observer: world.observer(),
+            token: world.setup.add_token(),
+            world,
         }
     }
 
@@ -49,25 +46,25 @@ impl World {
 
 #[test]
 fn a_client_that_hangs_up_has_its_statement_cancelled() {
-    let world = World::new();
-    let server = world.setup.start();
+    let shop = Shop::new();
+    let server = shop.world.setup.start();
     for _ in 0..10 {
         let mut client = server.client();
-        client.send_only(&world.sleep()).unwrap();
-        world.until_sleepers(1);
+        client.send_only(&shop.sleep()).unwrap();
+        shop.until_sleepers(1);
         client.hang_up();
-        let took = world.until_sleepers(0);
+        let took = shop.until_sleepers(0);
         assert!(took < Duration::from_secs(1), "took {took:?}");
     }
-    assert_eq!(server.query(&world.token, "SELECT 1").value(), 1);
+    assert_eq!(server.query(&shop.token, "SELECT 1").value(), 1);
 }
 
 #[test]
 fn a_client_that_leaves_is_missed_whatever_it_sent_before() {
-    let world = World::new();
-    let server = world.setup.start();
-    let request = world.sleep().to_bytes(server.address());
-    let last = world.sleep().header("Connection", "close");
+    let shop = Shop::new();
+    let server = shop.world.setup.start();
+    let request = shop.sleep().to_bytes(server.address());
+    let last = shop.sleep().header("Connection", "close");
     for (name, bytes) in [
         (
             "an empty line behind a request",
@@ -78,24 +75,24 @@ fn a_client_that_leaves_is_missed_whatever_it_sent_before() {
     ] {
         let mut client = TcpStream::connect(server.address()).unwrap();
         client.write_all(&bytes).unwrap();
-        world.until_sleepers(1);
+        shop.until_sleepers(1);
         drop(client);
-        let took = wait::until(name, Duration::from_secs(10), || world.sleepers() == 0);
+        let took = wait::until(name, Duration::from_secs(10), || shop.sleepers() == 0);
         assert!(took < Duration::from_secs(4), "{name}: took {took:?}");
     }
 }
 
 #[test]
 fn a_client_that_closes_its_sending_side_has_left() {
-    let world = World::new();
-    let server = world.setup.start();
+    let shop = Shop::new();
+    let server = shop.world.setup.start();
     let mut client = TcpStream::connect(server.address()).unwrap();
     client
-        .write_all(&world.sleep().to_bytes(server.address()))
+        .write_all(&shop.sleep().to_bytes(server.address()))
         .unwrap();
-    world.until_sleepers(1);
+    shop.until_sleepers(1);
     client.shutdown(Shutdown::Write).unwrap();
-    let took = world.until_sleepers(0);
+    let took = shop.until_sleepers(0);
     assert!(took < Duration::from_secs(2), "took {took:?}");
     client
         .set_read_timeout(Some(Duration::from_secs(10)))
@@ -107,65 +104,65 @@ fn a_client_that_closes_its_sending_side_has_left() {
 
 #[test]
 fn a_statement_that_runs_out_of_time_ends_with_its_connection() {
-    let mut world = World::new();
-    world.setup.config["limits"] = json!({ "statement_timeout": "1s" });
-    let server = world.setup.start();
+    let mut shop = Shop::new();
+    shop.world.setup.config["limits"] = json!({ "statement_timeout": "1s" });
+    let server = shop.world.setup.start();
     let mut client = server.client();
-    client.send_only(&world.sleep()).unwrap();
-    world.until_sleepers(1);
+    client.send_only(&shop.sleep()).unwrap();
+    shop.until_sleepers(1);
     let ours =
         "application_name like 'mcp/%' and datname = current_database() and wait_event = 'PgSleep'";
-    let pid = world
+    let pid = shop
         .observer
         .value(&format!("select pid from pg_stat_activity where {ours}"));
     let response = client.receive().unwrap();
     assert!(response.text().contains("57014"), "{}", response.text());
-    assert_eq!(world.sleepers(), 0);
+    assert_eq!(shop.sleepers(), 0);
     // Another connection may be there, on which the server asked what is locked.
     let connection = format!("select count(*) from pg_stat_activity where pid = {pid}");
     wait::until("its connection is closed", Duration::from_secs(2), || {
-        world.observer.value(&connection) == "0"
+        shop.observer.value(&connection) == "0"
     });
-    assert_eq!(server.query(&world.token, "SELECT 1").value(), 1);
+    assert_eq!(server.query(&shop.token, "SELECT 1").value(), 1);
 }
 
 #[test]
 fn many_clients_that_hang_up_at_once_leave_the_pool_whole() {
-    let world = World::new();
-    let server = world.setup.start();
+    let shop = Shop::new();
+    let server = shop.world.setup.start();
     let mut clients: Vec<_> = (0..50).map(|_| server.client()).collect();
     for client in &mut clients {
-        client.send_only(&world.sleep()).unwrap();
+        client.send_only(&shop.sleep()).unwrap();
     }
-    world.until_sleepers(4);
+    shop.until_sleepers(4);
     drop(clients);
-    let took = world.until_sleepers(0);
+    let took = shop.until_sleepers(0);
     assert!(took < Duration::from_secs(5), "took {took:?}");
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| assert!(!server.query(&world.token, "SELECT pg_sleep(0.1)").is_error));
+            scope.spawn(|| assert!(!server.query(&shop.token, "SELECT pg_sleep(0.1)").is_error));
         }
     });
 }
 
 #[test]
 fn a_killed_server_leaves_nothing_running_in_postgresql() {
-    let world = World::new();
-    let server = world.setup.start();
+    let shop = Shop::new();
+    let server = shop.world.setup.start();
     let mut client = server.client();
-    client.send_only(&world.sleep()).unwrap();
-    world.until_sleepers(1);
+    client.send_only(&shop.sleep()).unwrap();
+    shop.until_sleepers(1);
     server.signal(Signal::KILL);
-    let took = world.until_sleepers(0);
+    let took = shop.until_sleepers(0);
     assert!(took < Duration::from_secs(3), "took {took:?}");
 }
 
 #[test]
 fn a_server_that_is_asked_to_end_ends_in_order() {
-    let world = World::new();
+    let shop = Shop::new();
     for signal in [Signal::TERM, Signal::INT] {
-        let mut server = world.setup.start();
-        server.query(&world.token, "SELECT 1");
+        let mut server = shop.world.setup.start();
+        server.query(&shop.token, "SELECT 1");
         server.signal(signal);
         let status = server.wait(Duration::from_secs(10));
         assert_eq!(
@@ -174,20 +171,20 @@ fn a_server_that_is_asked_to_end_ends_in_order() {
             "after {signal:?}"
         );
         wait::until("its connections are closed", Duration::from_secs(2), || {
-            world.observer.connections_of(&world.token) == 0
+            shop.observer.connections_of(&shop.token) == 0
         });
     }
 }
 
 #[test]
 fn a_running_query_is_answered_before_the_server_ends() {
-    let world = World::new();
-    let mut server = world.setup.start();
+    let shop = Shop::new();
+    let mut server = shop.world.setup.start();
     let mut client = server.client();
     client
-        .send_only(&Request::query(&world.token, "SELECT pg_sleep(1), 'done'"))
+        .send_only(&Request::query(&shop.token, "SELECT pg_sleep(1), 'done'"))
         .unwrap();
-    world.until_sleepers(1);
+    shop.until_sleepers(1);
     server.signal(Signal::TERM);
     let response = client.receive().unwrap();
     assert!(response.text().contains("done"), "{}", response.text());
