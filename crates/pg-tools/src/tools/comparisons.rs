@@ -99,7 +99,7 @@ fn parse(tokens: &[Token<'_>], depth: usize) -> Condition {
         ("OR", Condition::Any as fn(_) -> _),
         ("AND", Condition::All as fn(_) -> _),
     ] {
-        let parts = split(tokens, word);
+        let parts = split(tokens, |token| *token == Token::Other(word));
         if parts.len() > 1 {
             let parts = parts.into_iter().map(|part| parse(part, depth + 1));
             return join(parts.collect());
@@ -111,8 +111,11 @@ fn parse(tokens: &[Token<'_>], depth: usize) -> Condition {
     }
 }
 
-/// Splits at a word outside of all parentheses.
-fn split<'t, 'a>(tokens: &'t [Token<'a>], word: &str) -> Vec<&'t [Token<'a>]> {
+/// Splits at certain tokens outside of all parentheses.
+fn split<'t, 'a>(
+    tokens: &'t [Token<'a>],
+    is_between: impl Fn(&Token<'a>) -> bool,
+) -> Vec<&'t [Token<'a>]> {
     let mut open = 0_usize;
     tokens
         .split(|token| {
@@ -121,7 +124,7 @@ fn split<'t, 'a>(tokens: &'t [Token<'a>], word: &str) -> Vec<&'t [Token<'a>]> {
                 Token::Other(")") => open = open.saturating_sub(1),
                 _ => {}
             }
-            open == 0 && *token == Token::Other(word)
+            open == 0 && is_between(token)
         })
         .collect()
 }
@@ -164,22 +167,16 @@ fn in_comparison(tokens: &[Token<'_>]) -> Vec<Compared> {
 
 /// Finds those of the two sides of a comparison that are no columns, but expressions of them.
 fn compared_expressions(tokens: &[Token<'_>]) -> Vec<Compared> {
-    let mut open = 0_usize;
-    let mut operators = tokens.iter().enumerate().filter(|(_, token)| {
-        match token {
-            Token::Other("(") => open += 1,
-            Token::Other(")") => open = open.saturating_sub(1),
-            _ => {}
-        }
-        open == 0 && matches!(token, Token::Operator(_))
-    });
-    let (Some((at, Token::Operator(operator))), None) = (operators.next(), operators.next()) else {
+    let sides = split(tokens, |token| matches!(token, Token::Operator(_)));
+    let [left, right] = sides[..] else {
+        return Vec::new();
+    };
+    let Token::Operator(operator) = tokens[left.len()] else {
         return Vec::new();
     };
     let Some(used) = use_by(operator) else {
         return Vec::new();
     };
-    let sides = [&tokens[..at], &tokens[at + 1..]];
     let of_side = |side: &[Token<'_>], other: &[Token<'_>]| {
         let (alias, key) = expressions::of_one_table(side)?;
         let is_compared_with_itself = other
@@ -193,7 +190,7 @@ fn compared_expressions(tokens: &[Token<'_>]) -> Vec<Compared> {
             cast: Cast::None,
         })
     };
-    let found = [of_side(sides[0], sides[1]), of_side(sides[1], sides[0])];
+    let found = [of_side(left, right), of_side(right, left)];
     found.into_iter().flatten().collect()
 }
 
