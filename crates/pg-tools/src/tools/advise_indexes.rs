@@ -529,15 +529,11 @@ fn found(is_tried: bool, cost: f64, advised: &Advised, allotted: &Allotted) -> F
         said.push("Writes to a partitioned table wait while its index is built. Where they may not, CREATE INDEX ON ONLY it, then CONCURRENTLY on each partition, and ALTER INDEX .. ATTACH PARTITION.".into());
     }
     if advice.is_empty() {
-        let thought_of = if is_tried {
-            "Only B-tree indexes of what is compared, sorted by, or searched for max() or min() are thought of:"
+        said.push(if is_tried {
+            "Only B-tree indexes of what is compared, sorted by, or searched for max() or min() are thought of: a GIN or GiST index for JSON, arrays and texts may help all the same.".into()
         } else {
-            "Without hypopg, only B-tree indexes of plain columns in the usual order are thought of: one for ORDER BY x DESC NULLS LAST, or on an expression such as lower(name),"
-        };
-        let or = if is_tried { "" } else { " or" };
-        said.push(format!(
-            "{thought_of}{or} a GIN or GiST index for JSON, arrays and texts, may help all the same."
-        ));
+            "Without hypopg, only B-tree indexes of plain columns in the usual order are thought of: one for ORDER BY x DESC NULLS LAST or on an expression such as lower(name), or a GIN or GiST index for JSON, arrays and texts, may help all the same.".into()
+        });
     } else {
         said.push("Every index costs each write to its table. Compare with execute_explain before and after.".into());
     }
