@@ -146,9 +146,10 @@ async fn transact(
         .refused
         .take_if(|refused| refused.step == 0 && !refused.is_stale)
     {
-        return Err(match sent.elapsed() >= FOUND_DEAD {
-            true => ReadError::lost(refused.complaint),
-            false => ReadError::never_began(refused.complaint),
+        return Err(if sent.elapsed() >= FOUND_DEAD {
+            ReadError::lost(refused.complaint)
+        } else {
+            ReadError::never_began(refused.complaint)
         });
     }
     let is_clean = match &reading.refused {
