@@ -27,25 +27,21 @@ pub(super) fn credentials(headers: &HeaderMap) -> Credentials<'_> {
     let Some(value) = values.next() else {
         return Credentials::None;
     };
-    let token = value
-        .to_str()
-        .ok()
-        .filter(|_| values.next().is_none())
-        .and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme
-                .eq_ignore_ascii_case("bearer")
-                .then_some(token.trim_matches(' '))
-        });
-    let allowed = |byte: u8| IN_TOKEN[usize::from(byte)];
-    match token {
-        Some(token)
-            if (1..=MAX_TOKEN_BYTES).contains(&token.len()) && token.bytes().all(allowed) =>
-        {
-            Credentials::Bearer(Bearer(token))
-        }
-        _ => Credentials::Malformed,
+    match bearer_token(value.as_bytes()).filter(|_| values.next().is_none()) {
+        Some(token) => Credentials::Bearer(Bearer(token)),
+        None => Credentials::Malformed,
     }
+}
+
+/// Reads the token of a value such as `Bearer b64token` (RFC 6750, section 2.1).
+fn bearer_token(value: &[u8]) -> Option<&str> {
+    const SCHEME: &[u8] = b"bearer ";
+    let (scheme, token) = value.split_at_checked(SCHEME.len())?;
+    let token = str::from_utf8(token.trim_ascii()).ok()?;
+    let is_token = scheme.eq_ignore_ascii_case(SCHEME)
+        && (1..=MAX_TOKEN_BYTES).contains(&token.len())
+        && token.bytes().all(|byte| IN_TOKEN[usize::from(byte)]);
+    is_token.then_some(token)
 }
 
 /// Returns whether the body is declared as JSON.
@@ -90,13 +86,23 @@ pub(super) struct Accepted {
 }
 
 impl Accepted {
+    /// What clients of the protocol must send, mostly in these words.
+    const USUAL: &[u8] = b"application/json, text/event-stream";
+
     /// Reads what `Accept` allows; `None` if nothing that it allows can be served.
     pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(ACCEPT).iter().peekable();
-        if values.peek().is_none() {
+        let Some(first) = values.peek() else {
             return Some(Self {
                 anything: true,
                 streams: false,
+            });
+        };
+        // Whatever further values add would change nothing.
+        if first.as_bytes() == Self::USUAL {
+            return Some(Self {
+                anything: false,
+                streams: true,
             });
         }
         let (mut anything, mut objects, mut streams) = (false, false, false);
