@@ -10,6 +10,7 @@ use end_to_end::{
     Client, Database, Request, Server, Setup, Sql, Token,
     wait::{self, WORST},
 };
+use serde_json::json;
 
 /// What the document promises, counted from the moment that the command returned.
 const PROMISE: Duration = Duration::from_millis(100);
@@ -307,6 +308,35 @@ fn a_token_file_that_is_deleted_ends_everybody() {
         .send(&Request::query(&token, "SELECT 1"))
         .unwrap();
     assert_eq!(refused.status, 401);
+}
+
+#[test]
+fn what_a_client_has_begun_does_not_come_back_with_its_token() {
+    let database = Database::fresh();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let token = setup.add_token();
+    let server = setup.start();
+    let initialize = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": { "name": "test", "version": "1" } } });
+    let opened = server.post(&token, &initialize);
+    let session = opened.header("mcp-session-id").unwrap();
+    let ping = json!({ "jsonrpc": "2.0", "id": 2, "method": "ping" });
+    let ping = Request::json(&ping)
+        .bearer(&token.secret)
+        .header("Mcp-Session-Id", session);
+    let status = || server.client().send(&ping).unwrap().status;
+    assert_eq!(status(), 200);
+    let text = std::fs::read_to_string(setup.token_file()).unwrap();
+    setup.remove_token(&token);
+    assert_eq!(status(), 401);
+    setup.replace_tokens(&text);
+    assert_eq!(
+        status(),
+        404,
+        "the token is known again, and its session is not"
+    );
+    assert_eq!(server.query(&token, "SELECT 1").value(), 1);
 }
 
 #[test]

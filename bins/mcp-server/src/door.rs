@@ -4,12 +4,12 @@ mod publish;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock, Weak},
     time::{Instant, SystemTime},
 };
 
-use mcp_protocol::{Credentials, Refusal};
-use pg_tools::Agent;
+use mcp_protocol::{Credentials, Refusal, Service};
+use pg_tools::{Agent, Toolbox};
 use session_pool::Sessions;
 use time::OffsetDateTime;
 use token_store::{Accepted, Refusal as TokenRefusal, Token, TokenHash, TokenId, TokenSet};
@@ -50,8 +50,9 @@ pub(crate) struct Door {
     state: RwLock<State>,
     holders: Holders,
     sessions: Sessions,
-    /// The means to tell clients that their tools have changed, once there is a service.
-    clients: OnceLock<mcp_protocol::Changes>,
+    /// What the tokens' clients have begun, once it is served. The service owns its handler, whose check of its health
+    /// has this door.
+    service: OnceLock<Weak<Service<Toolbox>>>,
     /// The latest time that was seen: setting the clock back revives no token.
     latest: Latest,
 }
@@ -85,14 +86,18 @@ impl Door {
             state: RwLock::default(),
             holders: Holders::new(usual, sessions.databases()),
             sessions,
-            clients: OnceLock::new(),
+            service: OnceLock::new(),
             latest: Latest::default(),
         }
     }
 
-    /// From now on clients are told when their tools change.
-    pub(crate) fn tell_clients(&self, clients: mcp_protocol::Changes) {
-        self.clients.get_or_init(|| clients);
+    /// From now on clients are told when their tools change, and what they have begun ends with their tokens.
+    pub(crate) fn leads_to(&self, service: &Arc<Service<Toolbox>>) {
+        self.service.get_or_init(|| Arc::downgrade(service));
+    }
+
+    fn service(&self) -> Option<Arc<Service<Toolbox>>> {
+        self.service.get()?.upgrade()
     }
 
     /// Checks whether a token is in force and may be used from an address.

@@ -200,12 +200,12 @@ impl Holders {
         });
     }
 
-    /// Forgets the holder of a token that is gone.
-    pub(crate) fn forget(&self, id: &TokenId) {
+    /// Forgets the holder of a token that is gone; gives the name of its agents, if the token was used.
+    pub(crate) fn forget(&self, id: &TokenId) -> Option<Arc<str>> {
         let mut known = self.lock();
-        if let Some(holder) = known.by_id.remove(id) {
-            known.retire(&holder.deeds);
-        }
+        let holder = known.by_id.remove(id)?;
+        known.retire(&holder.deeds);
+        Some(Arc::clone(&holder.standing.name))
     }
 
     /// What the tokens with counts of their own did, by their ids, and then all others together.

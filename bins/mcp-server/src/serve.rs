@@ -157,7 +157,7 @@ async fn over_http(
         keeping.spawn(record.clone().keep());
         let check = Check::new(&sessions, Some(door.clone()), audit);
         let service = with_check(config, parts.toolbox, check);
-        door.tell_clients(service.changes().clone());
+        door.leads_to(&service);
         let server = Server::new(service.clone(), gate, options);
         let beside = beside.with_door(door).counting(server.counts());
         let listening = listen(listeners, server, scheme(config), signals, ready);

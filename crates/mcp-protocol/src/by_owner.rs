@@ -51,6 +51,11 @@ impl<T> ByOwner<T> {
         result
     }
 
+    /// Takes out what `owner` has.
+    pub(crate) fn take(&self, owner: &str) -> Vec<T> {
+        write(self.table(owner)).remove(owner).unwrap_or_default()
+    }
+
     /// Takes out what is stale, also what belongs to owners that do not come any more, unless that
     /// was done less than `interval` ago.
     pub(crate) fn sweep(
@@ -126,6 +131,9 @@ mod tests {
         assert_eq!(table.look("carol", <[u32]>::to_vec), [0; 0]);
         table.change("alice", Vec::clear);
         assert_eq!(all(&table), [2]);
+        table.change("carol", |own| own.push(4));
+        assert_eq!(table.take("carol"), [4]);
+        assert_eq!(table.take("carol"), [0; 0]);
         let owners: usize = table.tables.iter().map(|one| read(one).len()).sum();
         assert_eq!(owners, 1);
     }

@@ -253,6 +253,13 @@ impl<H: Handler> Service<H> {
         self.tasks.cancel_all();
     }
 
+    /// Ends the sessions and tasks of a principal that has gone for good, by its name. Without this they stay until they
+    /// have not been used for long, or have reached their age.
+    pub fn forget(&self, principal: &str) {
+        self.sessions.end_all(principal);
+        self.tasks.remove_all(principal);
+    }
+
     /// Gives the means to announce changes.
     pub fn changes(&self) -> &Changes {
         &self.changes

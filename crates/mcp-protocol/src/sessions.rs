@@ -83,6 +83,13 @@ impl Sessions {
         true
     }
 
+    /// Ends all sessions of `owner`.
+    pub(crate) fn end_all(&self, owner: &str) {
+        for entry in self.table.take(owner) {
+            entry.session.end();
+        }
+    }
+
     fn remove(&self, session: &Session) {
         self.table.change(session.owner(), |own| {
             own.retain(|entry| entry.id != session.id);

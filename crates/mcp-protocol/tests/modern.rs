@@ -412,6 +412,20 @@ async fn a_task_is_dropped_when_its_principal_loses_its_rights() {
 }
 
 #[tokio::test]
+async fn who_is_forgotten_loses_its_tasks_and_nobody_else_does() {
+    let server = start().await;
+    let mut alice = Client::open(&server, MODERN).await;
+    let mut bob = Client::new(&server, MODERN);
+    bob.token = "bob-token";
+    let gone = start_task(&mut alice, "slow_compute", json!({ "seconds": 60 })).await;
+    let stays = start_task(&mut bob, "slow_compute", json!({ "seconds": 60 })).await;
+    (server.forget)("alice");
+    let answer = alice.ask("tasks/get", json!({ "taskId": gone })).await;
+    assert_eq!(answer["error"]["code"], -32602);
+    settled(&mut bob, &stays, "working").await;
+}
+
+#[tokio::test]
 async fn a_task_is_found_by_its_owner_only() {
     let server = start().await;
     let mut alice = Client::open(&server, MODERN).await;

@@ -142,6 +142,19 @@ async fn delete_ends_a_session_and_its_stream() {
 }
 
 #[tokio::test]
+async fn who_is_forgotten_loses_its_sessions_and_nobody_else_does() {
+    let server = start().await;
+    let alice = Client::open(&server, "2025-11-25").await;
+    let mut bob = Client::new(&server, "2025-11-25");
+    bob.token = "bob-token";
+    bob.initialize().await;
+    (server.forget)("alice");
+    let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
+    assert_eq!(alice.send(&ping).await.status, 404);
+    assert_eq!(bob.send(&ping).await.status, 200);
+}
+
+#[tokio::test]
 async fn what_a_handler_keeps_for_a_session_goes_when_that_ends() {
     let mut server = common::start(Options::default()).await;
     let keep = json!({ "name": "keep", "arguments": {} });

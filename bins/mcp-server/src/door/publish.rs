@@ -76,16 +76,14 @@ impl Door {
             failure: None,
         };
         for token in &changes.removed {
-            self.holders.forget(&token.id);
-            self.end(&token.id, "removed");
+            self.forget(&token.id, "removed");
         }
         let wall = OffsetDateTime::now_utc();
         for (before, now) in &changes.changed {
-            if before.id != now.id {
-                self.holders.forget(&before.id);
-            }
             self.holders.confine(now, wall);
-            if before.id != now.id || takes_something(before, now) {
+            if before.id != now.id {
+                self.forget(&before.id, "changed");
+            } else if takes_something(before, now) {
                 self.end(&before.id, "changed");
             } else {
                 self.sessions.move_deadline(now.id.as_str(), deadline(now));
@@ -100,9 +98,10 @@ impl Door {
 
     /// Tells clients whose tools may have changed.
     fn tell_of_tools(&self, changes: &Changes) {
-        let Some(clients) = self.clients.get() else {
+        let Some(service) = self.service() else {
             return;
         };
+        let clients = service.changes();
         let changed = changes.changed.iter().filter(|(before, now)| {
             before.policy != now.policy || before.databases != now.databases
         });
@@ -116,6 +115,15 @@ impl Door {
         }
         for name in names {
             clients.tools_of(&name);
+        }
+    }
+
+    /// Forgets a token that is gone: closes its session, and ends what its clients have begun.
+    fn forget(&self, id: &TokenId, why: &str) {
+        let name = self.holders.forget(id);
+        self.end(id, why);
+        if let (Some(name), Some(service)) = (name, self.service()) {
+            service.forget(&name);
         }
     }
 

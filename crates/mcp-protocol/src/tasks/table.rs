@@ -242,6 +242,13 @@ impl Tasks {
         self.table.for_each(|task| task.cancel());
     }
 
+    /// Cancels and removes all tasks of `owner`.
+    pub(crate) fn remove_all(&self, owner: &str) {
+        for task in self.table.take(owner) {
+            task.cancel();
+        }
+    }
+
     pub(super) fn find(&self, id: &str, owner: &str) -> Option<Arc<Task>> {
         self.table.look(owner, |own| {
             let task = own.iter().find(|task| task.id.as_str() == id)?;

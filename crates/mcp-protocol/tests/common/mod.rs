@@ -249,6 +249,7 @@ pub struct Running {
     pub serving: JoinHandle<()>,
     pub set_request_timeout: Box<dyn Fn(Duration) + Send + Sync>,
     pub cancel_tasks: Box<dyn Fn() + Send + Sync>,
+    pub forget: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 pub async fn start(options: Options) -> Running {
@@ -273,7 +274,7 @@ pub async fn start_handler<H: Handler<Principal = Holder>>(
     let tokens = Arc::new(Tokens::default());
     let service = Arc::new(Service::with_options(handler, service_options));
     let changes = service.changes().clone();
-    let tasks = Arc::clone(&service);
+    let (tasks, principals) = (Arc::clone(&service), Arc::clone(&service));
     let server = Server::new(Arc::clone(&service), Arc::clone(&tokens), options);
     let (stop, mut stopped) = watch::channel(false);
     let serving = tokio::spawn(async move {
@@ -290,6 +291,7 @@ pub async fn start_handler<H: Handler<Principal = Holder>>(
         serving,
         set_request_timeout: Box::new(move |timeout| service.set_request_timeout(timeout)),
         cancel_tasks: Box::new(move || tasks.cancel_tasks()),
+        forget: Box::new(move |name| principals.forget(name)),
     }
 }
 
