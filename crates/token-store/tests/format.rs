@@ -139,7 +139,7 @@ fn a_policy_in_block_form_is_the_same() {
         );
         TokenSet::parse(text.as_bytes()).unwrap()
     };
-    let block = "  set_role: reader\n  access: ~\n  databases:\n  - one\n  limits:\n    rows: '7'\n    bytes: 1024\n  allow_from:\n  - 10.0.0.0/8\n";
+    let block = "  set_role: reader\n  databases:\n  - one\n  limits:\n    rows: '7'\n    bytes: 1024\n  allow_from:\n  - 10.0.0.0/8\n";
     let flow = "  {set_role: reader, database: [one], limits: {bytes: 1KiB, rows: 7}, allow_from: [10.0.0.0/8]}".trim();
     let flow = format!(
         "  {}\n",
@@ -757,6 +757,28 @@ proptest! {
         if let Ok(set) = TokenSet::parse(text.as_bytes()) {
             let written = set.to_yaml();
             prop_assert_eq!(TokenSet::parse(written.as_bytes()), Ok(set), "{}", written);
+        }
+    }
+}
+
+#[test]
+fn a_restriction_without_a_value_is_no_permission() {
+    let restrictions = [
+        "role",
+        "set_role",
+        "access",
+        "tools",
+        "schemas",
+        "limits",
+        "allow_from",
+    ];
+    for field in restrictions {
+        for value in ["", " null", " ~", " []"] {
+            let text = format!(
+                "tokens:\n- id: a\n  hash: {HASH}\n  {field}:{value}\n  created_at: 2024-10-30T10:15:30Z\n"
+            );
+            let refused = TokenSet::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(refused.contains(field), "{field}:{value}: {refused}");
         }
     }
 }

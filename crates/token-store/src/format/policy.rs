@@ -36,7 +36,7 @@ const PREVIOUS: &str = "must be {hash: 64 hexadecimal digits, until: \"2025-10-3
 
 /// A field's value, as far as these fields can use it.
 pub(super) enum Given<'a> {
-    /// Null, which counts as absent.
+    /// Null, or a field without a value.
     Null,
     /// A text, or a number or boolean as it is spelled.
     Scalar(Cow<'a, str>),
@@ -84,11 +84,9 @@ pub(super) fn databases(given: &Given<'_>) -> Result<Option<Names>, Problem> {
     names.map(Some).ok_or(Problem::Database)
 }
 
-/// Sets the field `name` of an entry in a policy.
+/// Sets the field `name` of an entry in a policy. A field without a value is refused: its line was to restrict the
+/// token, and without one the token may do everything.
 pub(super) fn lay(policy: &mut Policy, name: &str, given: &Given<'_>) -> Result<(), InvalidPolicy> {
-    if matches!(given, Given::Null) {
-        return Ok(());
-    }
     match name {
         "role" | "set_role" if policy.role.is_some() => {
             return Err(invalid("set_role", TWO_ROLES));
