@@ -23,7 +23,8 @@ pub trait Authenticate: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Principal, Refusal>> + Send;
 
     /// Says why a principal that was accepted from `peer` has lost its rights. Requests of it that
-    /// are not answered yet are answered with that.
+    /// are not answered yet are answered with that. With [`Refusal::Unavailable`], streams of
+    /// changes end with the news that the list of tools may have changed.
     fn lost(&self, _principal: &Self::Principal, _peer: IpAddr) -> Refusal {
         Refusal::Unknown
     }

@@ -47,6 +47,15 @@ pub(crate) struct Answer {
     pub(crate) place: Option<Place>,
 }
 
+/// How the rights to a request have ended.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    /// The answer.
+    pub(crate) failure: Failure,
+    /// Whether the same principal has other rights now.
+    pub(crate) has_others: bool,
+}
+
 /// What a running request does next.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -79,10 +88,14 @@ impl Exchange {
 
     /// Drops the handler and every message that was to be sent, and answers that the rights to the
     /// request have ended.
-    pub(crate) fn revoke(&mut self, lost: &Failure) {
+    pub(crate) fn revoke(&mut self, lost: &Lost) {
         if let State::Running(_) | State::Answered(_) = self.state {
-            self.outbox.close();
-            self.fail(lost);
+            if lost.has_others {
+                self.outbox.close_with_farewell();
+            } else {
+                self.outbox.close();
+            }
+            self.fail(&lost.failure);
         }
     }
 

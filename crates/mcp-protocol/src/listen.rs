@@ -106,6 +106,9 @@ impl<H: Handler> Service<H> {
             outbox: &asking.outbox,
             id: Some(id),
         };
+        if filter.passes(&Change::Tools) {
+            stream.tell_at_revocation(&Change::Tools);
+        }
         let tell_changes = async {
             loop {
                 let change = follower.next(|| followed.uris()).await;
@@ -202,6 +205,9 @@ impl<H: Handler> Service<H> {
         let answer = Box::pin(async move {
             let _place = place;
             let stream = Stream::unsolicited(&sender);
+            if wants(&session, &offered, &Change::Tools) {
+                stream.tell_at_revocation(&Change::Tools);
+            }
             let tell_changes = async {
                 loop {
                     let change = follower.next(|| session.followed.uris()).await;
@@ -307,6 +313,17 @@ impl<'a> Stream<'a> {
 
     /// Tells of a change, once a slow reader has left room for it.
     async fn tell(&self, change: &Change) {
+        self.outbox.send(self.told(change)).await;
+    }
+
+    /// Keeps a change to be told last if the rights of the principal are changed, which ends the
+    /// stream.
+    fn tell_at_revocation(&self, change: &Change) {
+        self.outbox.keep_farewell(self.told(change));
+    }
+
+    /// Writes the notification.
+    fn told(&self, change: &Change) -> Vec<u8> {
         let mut params = Object::new();
         if let Some(id) = self.id {
             params.insert("_meta".to_owned(), subscription(id));
@@ -314,8 +331,7 @@ impl<'a> Stream<'a> {
         if let Change::Resource(uri) = change {
             params.insert("uri".to_owned(), Value::from(&**uri));
         }
-        let told = jsonrpc::write_notification(change.method(), &params);
-        self.outbox.send(told).await;
+        jsonrpc::write_notification(change.method(), &params)
     }
 }
 

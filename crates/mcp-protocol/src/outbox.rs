@@ -24,6 +24,8 @@ pub(crate) struct Outbox {
 struct State {
     waiting: VecDeque<Bytes>,
     closed: bool,
+    /// What is told last if the reader's rights were changed.
+    farewell: Option<Bytes>,
     waker: Option<Waker>,
     /// The last progress that was told, in whichever round of the request.
     progress: Option<f64>,
@@ -107,6 +109,24 @@ impl Outbox {
         let mut state = self.lock();
         state.closed = true;
         state.waiting.clear();
+        drop(state);
+        self.room.notify_waiters();
+    }
+
+    /// Keeps what is told last if the reader's rights were changed: what it was told of before may
+    /// be out of date then, and nothing else tells it so.
+    pub(crate) fn keep_farewell(&self, farewell: impl Into<Bytes>) {
+        self.lock().farewell = Some(farewell.into());
+    }
+
+    /// Closes, but for the last message that was kept.
+    pub(crate) fn close_with_farewell(&self) {
+        let mut state = self.lock();
+        let is_read = !state.closed;
+        state.closed = true;
+        state.waiting.clear();
+        let farewell = state.farewell.take().filter(|_| is_read);
+        state.waiting.extend(farewell);
         drop(state);
         self.room.notify_waiters();
     }

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
 use end_to_end::wait::{self, HANG, WORST};
-use end_to_end::{Request, Token};
+use end_to_end::{Request, Server, Token};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -46,27 +46,36 @@ fn what_gives_leaves_running_calls_alone_and_what_takes_ends_them() {
     }
 }
 
-#[test]
-fn who_follows_the_list_of_tools_is_told_of_other_ones() {
-    let mut world = three_databases();
-    let token = world.token(&["--tools", "query_database"]);
-    let server = world.setup.start();
+/// Sends a request, and reads the lines of the stream that answers it.
+fn lines_of(server: &Server, request: &Request) -> impl Iterator<Item = String> + use<> {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream
+        .write_all(&request.to_bytes(server.address()))
+        .unwrap();
+    stream.set_read_timeout(Some(HANG)).unwrap();
+    BufReader::new(stream).lines().map_while(Result::ok)
+}
+
+/// Asks, in the newest revision, to be told of other tools.
+fn listen(token: &Token) -> Request {
     let meta = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {}
     });
     let listen = json!({ "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen",
         "params": { "notifications": { "toolsListChanged": true }, "_meta": meta } });
-    let request = Request::json(&listen)
+    Request::json(&listen)
         .bearer(&token.secret)
         .header("MCP-Protocol-Version", "2026-07-28")
-        .header("Mcp-Method", "subscriptions/listen");
-    let mut stream = TcpStream::connect(server.address()).unwrap();
-    stream
-        .write_all(&request.to_bytes(server.address()))
-        .unwrap();
-    stream.set_read_timeout(Some(HANG)).unwrap();
-    let mut told = BufReader::new(stream).lines().map_while(Result::ok);
+        .header("Mcp-Method", "subscriptions/listen")
+}
+
+#[test]
+fn who_follows_the_list_of_tools_is_told_of_other_ones() {
+    let mut world = three_databases();
+    let token = world.token(&["--tools", "query_database"]);
+    let server = world.setup.start();
+    let mut told = lines_of(&server, &listen(&token));
     let mut next = |method| told.by_ref().take(10).any(|line| line.contains(method));
     assert!(next("notifications/subscriptions/acknowledged"));
     for (change, names) in [
@@ -81,6 +90,45 @@ fn who_follows_the_list_of_tools_is_told_of_other_ones() {
         let mut listed = tools(&server, &token);
         listed.sort_by_key(|name| *name != "query_database");
         assert_eq!(listed, names);
+    }
+}
+
+#[test]
+fn a_stream_that_a_change_of_rights_ends_tells_of_other_tools_first() {
+    let mut world = three_databases();
+    let token = world.token(&["--access", "write"]);
+    let server = world.setup.start();
+    let initialize = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": { "name": "test", "version": "1" } } });
+    let opened = server.post(&token, &initialize);
+    let session = opened.header("mcp-session-id").unwrap();
+    let get = Request::new("GET", "/mcp/v1")
+        .bearer(&token.secret)
+        .header("Accept", "text/event-stream")
+        .header("Mcp-Session-Id", session);
+    let changes = [
+        ("--access", "read", true),
+        ("--schemas", "shop", true),
+        ("--set-role", "nobody_there", true),
+        ("--allow-from", "192.0.2.1", false),
+    ];
+    for (option, value, is_told) in changes {
+        let streams = [listen(&token), get.clone()].map(|request| {
+            let mut lines = lines_of(&server, &request.header("Connection", "close"));
+            let begins = |line: &String| line.contains("acknowledged") || line == ": open";
+            assert!(lines.by_ref().any(|line| begins(&line)));
+            lines
+        });
+        world.edit(&token, &[option, value]);
+        for lines in streams {
+            // It has all been said once the stream has ended.
+            let rest: Vec<String> = lines.collect();
+            let times = rest
+                .iter()
+                .filter(|line| line.contains("tools/list_changed"));
+            assert_eq!(times.count(), usize::from(is_told), "{option}: {rest:?}");
+        }
     }
 }
 

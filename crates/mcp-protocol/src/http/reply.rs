@@ -18,7 +18,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::watched::Busy;
 use crate::auth::Refusal;
-use crate::exchange::{Exchange, Step};
+use crate::exchange::{Exchange, Lost, Step};
 use crate::jsonrpc::{self, Failure, INVALID_REQUEST};
 use crate::places::Place;
 
@@ -142,7 +142,7 @@ struct Events {
 /// What ends a stream before its request is done.
 pub(super) struct Ends {
     /// The rights to it have ended; that is its answer.
-    pub(super) revoked: Pin<Box<dyn Future<Output = Failure> + Send>>,
+    pub(super) revoked: Pin<Box<dyn Future<Output = Lost> + Send>>,
     /// The request has no more time; that is its answer.
     pub(super) out_of_time: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -156,7 +156,7 @@ impl Events {
             && let Poll::Ready(lost) = ends.revoked.as_mut().poll(context)
         {
             exchange.revoke(&lost);
-            // Nothing is sent any more but that.
+            // Nothing is sent any more but that, and maybe a farewell.
             self.first = None;
             self.ends = None;
         }
@@ -302,8 +302,11 @@ pub(super) fn cut_short(refusal: &Refusal, realm: &str) -> Reply {
 }
 
 /// The same, as the answer of a request whose stream has begun.
-pub(super) fn lost_midway(refusal: &Refusal) -> Failure {
-    Failure::new(INVALID_REQUEST, lost(refusal)).status(refusal.status())
+pub(super) fn lost_midway(refusal: &Refusal) -> Lost {
+    Lost {
+        failure: Failure::new(INVALID_REQUEST, lost(refusal)).status(refusal.status()),
+        has_others: matches!(refusal, Refusal::Unavailable(_)),
+    }
 }
 
 fn lost(refusal: &Refusal) -> Cow<'static, str> {
