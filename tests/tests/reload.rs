@@ -386,6 +386,35 @@ fn custom_tools_are_prepared_on_the_new_database() {
 }
 
 #[test]
+fn each_change_is_told_once_where_there_are_custom_tools() {
+    let database = Database::fresh();
+    let mut setup = Setup::new([database.entry("shop", &database.reader)]);
+    let tools =
+        |name| format!("tools:\n  - name: {name}\n    description: d\n    sql: SELECT 1 AS one\n");
+    setup.config["tools"] = json!({ "file": setup.file("tools.yaml", &tools("first")) });
+    setup.config["http"] = json!({ "enabled": false });
+    let mut server = Conversation::start(&setup);
+    server.initialize("2025-06-18", &json!({}));
+    let loaded = |server: &Conversation, times| {
+        wait::until("custom tools are loaded", HANG, || {
+            server.log.count("Loaded 1 custom tool(s)") == times
+        });
+    };
+    setup.config["databases"][0]["pool_max_conns"] = json!(3);
+    setup.config_file();
+    // They are prepared anew, and are the same.
+    loaded(&server, 2);
+    setup.file("tools.yaml", &tools("second"));
+    loaded(&server, 3);
+    for _ in 0..2 {
+        let told = server.receive();
+        assert_eq!(told["method"], "notifications/tools/list_changed", "{told}");
+    }
+    let answer = server.ask(1, "ping", json!({}));
+    assert_eq!(answer["id"], 1, "{answer}");
+}
+
+#[test]
 fn a_conversation_over_stdio_goes_on_with_the_new_databases() {
     let (old, new) = (Database::fresh(), Database::fresh());
     let mut setup = Setup::new([old.entry("shop", &old.reader)]);

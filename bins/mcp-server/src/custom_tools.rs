@@ -25,6 +25,8 @@ pub(crate) struct ToolFile {
     path: PathBuf,
     default_database: String,
     tools: CustomTools,
+    /// The tools that are offered.
+    offered: Vec<CustomTool>,
     session: Session,
     /// The content that was last read, valid or not.
     seen: Option<file::Content>,
@@ -57,6 +59,7 @@ impl ToolFile {
             path: path.clone(),
             default_database: first.name.clone(),
             tools: toolbox.custom_tools(),
+            offered: Vec::new(),
             session: sessions.open(SESSION, None),
             seen: file::read(path).await,
             is_waiting: false,
@@ -92,10 +95,14 @@ impl ToolFile {
             let was_waiting = std::mem::replace(&mut self.is_waiting, false);
             self.seen = now.or_else(|| self.seen.take());
             let path = self.path.display().to_string();
+            let before = self.offered.clone();
             match self.load().await {
                 Ok(count) => {
                     announce!("Loaded {count} custom tool(s) from {path}");
-                    service.changes().tools();
+                    // That the databases have changed is told by whoever changed them.
+                    if self.offered != before {
+                        service.changes().tools();
+                    }
                 }
                 Err(Failure::Unreachable(_)) if was_waiting && !has_changed => {}
                 Err(Failure::Wrong(message) | Failure::Unreachable(message)) => {
@@ -109,10 +116,12 @@ impl ToolFile {
 
     async fn load(&mut self) -> Result<usize, Failure> {
         let tools = configured(&self.path).await?;
-        let count = tools.len();
-        let tools = tools.into_iter().map(|tool| self.described(tool)).collect();
-        match self.tools.replace(tools, &self.session).await {
-            Ok(()) => Ok(count),
+        let tools: Vec<CustomTool> = tools.into_iter().map(|tool| self.described(tool)).collect();
+        match self.tools.replace(tools.clone(), &self.session).await {
+            Ok(()) => {
+                self.offered = tools;
+                Ok(self.offered.len())
+            }
             Err(errors) => Err(self.failure(&errors)),
         }
     }
