@@ -20,7 +20,7 @@ pub struct Refusal {
 }
 
 /// What to do about PostgreSQL's answer to a login, by the beginning of its SQLSTATE.
-const REMEDIES: [(&str, &str); 6] = [
+const REMEDIES: [(&str, &str); 8] = [
     (
         "28",
         "check the user and the password of this database, and PostgreSQL's pg_hba.conf",
@@ -32,11 +32,13 @@ const REMEDIES: [(&str, &str); 6] = [
         "allow the role (CONNECTION LIMIT) or PostgreSQL (max_connections) more connections, or set limits.max_connections_total to what there is",
     ),
     ("55000", "ALTER DATABASE ... ALLOW_CONNECTIONS true"),
+    ("57P01", WENT_AWAY),
+    ("57P02", WENT_AWAY),
     ("57P03", "wait until PostgreSQL has started"),
 ];
 
 /// The same for errors that do not come from PostgreSQL, by words in them.
-const OTHER_REMEDIES: [(&str, &str); 5] = [
+const OTHER_REMEDIES: [(&str, &str); 9] = [
     (
         "password missing",
         "give this database a password, or add a line for it to ~/.pgpass",
@@ -54,7 +56,14 @@ const OTHER_REMEDIES: [(&str, &str); 5] = [
         "certificate",
         "check sslmode, sslrootcert and the certificate of PostgreSQL",
     ),
+    ("connection closed", WENT_AWAY),
+    ("onnection reset", WENT_AWAY),
+    ("roken pipe", WENT_AWAY),
+    ("end of file", WENT_AWAY),
 ];
+
+/// What to do if a server that took the connection ended it before the login was complete.
+const WENT_AWAY: &str = "look, if it stays so, whether PostgreSQL runs at this host and port; the server went away, as for a restart, and the call may be tried again in a moment";
 
 /// What to do about any other error.
 const USUAL_REMEDY: &str = "check the configuration of this database";
@@ -151,6 +160,20 @@ mod tests {
             (Some("XX000"), "connection refused", USUAL_REMEDY),
             (None, "error connecting: Connection refused", "port"),
             (None, "invalid configuration: password missing", "pgpass"),
+            (Some("57P01"), "terminating connection", "tried again"),
+            (Some("57P02"), "terminating connection", "tried again"),
+            (Some("57P03"), "the database is starting up", "started"),
+            (None, "connection closed", "tried again"),
+            (
+                None,
+                "error communicating with the server: Connection reset by peer",
+                "tried again",
+            ),
+            (
+                None,
+                "error communicating with the server: unexpected end of file",
+                "tried again",
+            ),
             (None, "something else", USUAL_REMEDY),
         ] {
             let code = code.map(SqlState::from_code);
