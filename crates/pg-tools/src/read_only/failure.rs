@@ -40,6 +40,9 @@ const REMEDIES: [(&str, &str); 10] = [
     ),
 ];
 
+/// What to do about a connection that was lost before a COMMIT was sent: PostgreSQL undoes what has no COMMIT.
+const WENT_AWAY: &str = "nothing was changed: PostgreSQL went away, as for a restart, or the way to it was cut; run the same again in a moment, and tell the operator if it stays so";
+
 /// What to do about a date that is invalid, or has its month in another position.
 const TIMES: &str = "write dates as 2026-01-31, times as 2026-01-31 13:00:00+00";
 
@@ -413,7 +416,7 @@ impl ReadError {
                 )
             }
             ReadError::NeverBegan(cause) | ReadError::Lost(cause) => {
-                format!("ERROR: {self}: {cause}")
+                format!("ERROR: {self}: {cause}\nHINT: {WENT_AWAY}")
             }
             ReadError::TooManyRows(_) => format!(
                 "ERROR: {self}; narrow it, or allow more with max_rows, as far as the operator does"

@@ -170,13 +170,13 @@ async fn a_commit_that_postgresql_refuses_has_changed_nothing() {
         .unwrap();
 }
 
-/// A proxy between agents and PostgreSQL, which cuts a connection when PostgreSQL has answered to `COMMIT`.
+/// A proxy between agents and PostgreSQL, which cuts a connection when PostgreSQL has answered to a certain text.
 struct Cutter {
     folder: PathBuf,
 }
 
 impl Cutter {
-    fn new() -> Self {
+    fn at(text: &'static str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("pg-tools-cutter-{}-{number}", std::process::id());
@@ -187,7 +187,7 @@ impl Cutter {
         let server = socket(cluster().socket_dir());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(cut(client, server.clone()));
+                tokio::spawn(cut(client, server.clone(), text.as_bytes()));
             }
         });
         Cutter { folder }
@@ -221,15 +221,15 @@ impl Drop for Cutter {
     }
 }
 
-async fn cut(mut client: UnixStream, server: PathBuf) -> std::io::Result<()> {
+async fn cut(mut client: UnixStream, server: PathBuf, text: &[u8]) -> std::io::Result<()> {
     let mut server = UnixStream::connect(server).await?;
     let (mut asked, mut answered) = ([0; 1 << 14], [0; 1 << 14]);
-    let mut is_commit = false;
+    let mut is_due = false;
     loop {
         tokio::select! {
             read = client.read(&mut asked) => {
                 let asked = &asked[..read?];
-                is_commit |= asked.windows(7).any(|text| text == b"COMMIT\0");
+                is_due |= asked.windows(text.len()).any(|part| part == text);
                 server.write_all(asked).await?;
                 if asked.is_empty() {
                     return Ok(());
@@ -237,7 +237,7 @@ async fn cut(mut client: UnixStream, server: PathBuf) -> std::io::Result<()> {
             }
             read = server.read(&mut answered) => {
                 let answer = &answered[..read?];
-                if answer.is_empty() || is_commit {
+                if answer.is_empty() || is_due {
                     return Ok(());
                 }
                 client.write_all(answer).await?;
@@ -255,7 +255,7 @@ async fn a_connection_that_is_cut_at_the_answer_to_a_commit_leaves_it_in_doubt()
         )
         .await
         .unwrap();
-    let cutter = Cutter::new();
+    let cutter = Cutter::at("COMMIT\0");
     let caller = cutter.caller();
     let insert = json!({ "query": "INSERT INTO cut.t VALUES (1000)" });
     let failure = caller.failed("execute_write", insert).await;
@@ -276,6 +276,33 @@ async fn a_connection_that_is_cut_at_the_answer_to_a_commit_leaves_it_in_doubt()
     assert_eq!(owner.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 2);
     owner
         .batch_execute("DROP SCHEMA cut CASCADE")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_before_a_commit_is_told_to_have_changed_nothing() {
+    let (_, owner) = super::writing::writer("cut_early").await;
+    // The text of a probe, before the change runs, and of the count of changes, which is sent with it.
+    for at in [
+        "SAVEPOINT mcp_probe",
+        "/* of pg-tools */ COALESCE(pg_catalog.sum(",
+    ] {
+        let cutter = Cutter::at(at);
+        let insert = json!({ "query": "INSERT INTO cut_early.t VALUES (1000)" });
+        let failure = cutter.caller().failed("execute_write", insert).await;
+        for part in [
+            "connection to the database was lost",
+            "nothing was changed",
+            "again",
+        ] {
+            assert!(failure.contains(part), "{at}: {failure}");
+        }
+    }
+    let sql = "SELECT count(*) FROM cut_early.t WHERE id >= 1000";
+    assert_eq!(owner.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0);
+    owner
+        .batch_execute("DROP SCHEMA cut_early CASCADE")
         .await
         .unwrap();
 }
