@@ -169,6 +169,8 @@ async fn transact(
         Ok((affected, Some(rows)))
     };
     let (before, ran, after) = join!(changes(lease), run, changes(lease));
+    // The first that failed says why; the others, that the transaction is aborted.
+    let before = before?;
     let (affected, rows) = ran?;
     if affected > most.rows {
         return Err(ReadError::TooManyRows(most.rows));
@@ -180,7 +182,7 @@ async fn transact(
         done: None,
         begun: None,
     };
-    written.beside(before, after, most)
+    written.beside(before, after?, most)
 }
 
 /// What PostgreSQL says about a statement.

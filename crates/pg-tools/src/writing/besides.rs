@@ -7,9 +7,8 @@
 //! its transaction had counted for the table; and they stay 0 if the operator has turned `track_counts` off.
 
 use session_pool::Lease;
-use tokio_postgres::Error;
 
-use super::{Most, Written};
+use super::{Most, Written, first};
 use crate::read_only::ReadError;
 
 /// Rows inserted, updated and deleted in tables that are not PostgreSQL's own.
@@ -18,10 +17,12 @@ const CHANGES: &str = "SELECT /* of pg-tools */ COALESCE(pg_catalog.sum( \
        + pg_catalog.pg_stat_get_xact_tuples_deleted(oid)), 0)::pg_catalog.int8 \
      FROM pg_catalog.pg_class WHERE relkind = 'r' AND oid >= 16384";
 
-/// Returns how many changes the connection has counted.
-pub(super) async fn changes(lease: &Lease) -> Result<i64, Error> {
-    let rows = lease.query_typed(CHANGES, &[]).await?;
-    rows.first().map_or(Ok(0), |row| row.try_get(0))
+/// Returns how many changes the connection has counted. A time limit, or somebody who cancels, may end this as well as
+/// the statement, and is told as for that.
+pub(super) async fn changes(lease: &Lease) -> Result<i64, ReadError> {
+    let rows = lease.query_typed(CHANGES, &[]).await;
+    let rows = rows.map_err(|error| ReadError::of_statement(error, 0))?;
+    rows.first().map_or(Ok(0), first)
 }
 
 impl Written {
@@ -29,14 +30,8 @@ impl Written {
     ///
     /// A statement that counts no row of its own may have had another done in its place: by a rule (`DO INSTEAD`), or
     /// by a trigger that puts the row elsewhere. Those rows have to be as few as its own.
-    pub(super) fn beside(
-        self,
-        before: Result<i64, Error>,
-        after: Result<i64, Error>,
-        most: Most,
-    ) -> Result<Self, ReadError> {
-        let counted = after.map_err(ReadError::lost)? - before.map_err(ReadError::lost)?;
-        let counted = u64::try_from(counted).unwrap_or(0);
+    pub(super) fn beside(self, before: i64, after: i64, most: Most) -> Result<Self, ReadError> {
+        let counted = u64::try_from(after - before).unwrap_or(0);
         let besides = counted.saturating_sub(self.affected);
         if besides > most.besides {
             return Err(ReadError::refused(format!(

@@ -139,9 +139,9 @@ impl Leave<'_> {
         if let Stateful::Set { name } = self.stateful {
             keep_operators(lease, name).await?;
         }
-        let before = changes(lease).await;
+        let before = changes(lease).await?;
         let ran = self.execute(lease, guard.bounds.as_ref()).await?;
-        let after = changes(lease).await;
+        let after = changes(lease).await?;
         if let Stateful::Prepare { name, types, inner } = self.stateful {
             judge(lease, name, types, inner).await?;
         }

@@ -81,6 +81,18 @@ fn writing_within(limit: Duration) -> Policy {
     }
 }
 
+/// Returns an agent that may write, on a database of its own.
+fn caller_with(config: tokio_postgres::Config, limit: Duration) -> Caller {
+    let database = Database::new("shop", config, Tls::disabled());
+    let sessions = Sessions::new([database], Limits::default());
+    let agent = Agent::new(sessions.open("cut", None), "shop");
+    Caller {
+        agent: agent.with_policy(writing_within(limit)),
+        sessions,
+        shelf: Arc::new(Shelf::new(everything()).unwrap()),
+    }
+}
+
 #[tokio::test]
 async fn a_commit_that_a_standby_does_not_confirm_in_time_is_told_as_in_doubt() {
     let waiting = Waiting::new("unconfirmed").await;
@@ -204,14 +216,7 @@ impl Cutter {
             .port(cluster().port())
             .user(user)
             .dbname("postgres");
-        let database = Database::new("shop", config, Tls::disabled());
-        let sessions = Sessions::new([database], Limits::default());
-        let agent = Agent::new(sessions.open("cut", None), "shop");
-        Caller {
-            agent: agent.with_policy(writing_within(Duration::from_secs(60))),
-            sessions,
-            shelf: Arc::new(Shelf::new(everything()).unwrap()),
-        }
+        caller_with(config, Duration::from_secs(60))
     }
 }
 
@@ -303,6 +308,51 @@ async fn a_connection_that_is_cut_before_a_commit_is_told_to_have_changed_nothin
     assert_eq!(owner.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0);
     owner
         .batch_execute("DROP SCHEMA cut_early CASCADE")
+        .await
+        .unwrap();
+}
+
+/// Here PostgreSQL takes long to say how many rows of a table have changed, once the table has some.
+#[tokio::test]
+async fn a_time_limit_that_ends_our_own_count_of_changes_is_told_as_one() {
+    let admin = superuser(cluster()).await;
+    admin
+        .batch_execute("CREATE DATABASE slow_counts")
+        .await
+        .unwrap();
+    let mut config: tokio_postgres::Config = cluster()
+        .connection("slow_counts")
+        .to_string()
+        .parse()
+        .unwrap();
+    config.ssl_mode(tokio_postgres::config::SslMode::Disable);
+    let (owner, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    owner
+        .batch_execute(
+            "CREATE TABLE t (id int);
+             CREATE FUNCTION slow(numeric, int8) RETURNS numeric LANGUAGE plpgsql AS
+             $$ BEGIN IF EXISTS (SELECT FROM public.t) THEN PERFORM pg_catalog.pg_sleep(60); END IF; RETURN $1 + $2; END $$;
+             CREATE OR REPLACE AGGREGATE pg_catalog.sum(int8) (sfunc = slow, stype = numeric, initcond = '0')",
+        )
+        .await
+        .unwrap();
+    let caller = caller_with(config, Duration::from_millis(300));
+    for count in ["after the statement", "before it"] {
+        let insert = json!({ "query": "INSERT INTO t VALUES (1)" });
+        let failure = caller.failed("execute_write", insert).await;
+        for part in ["SQLSTATE: 57014", "LIMIT: 300ms"] {
+            assert!(failure.contains(part), "{count}: {failure}");
+        }
+        owner
+            .batch_execute("INSERT INTO t VALUES (0)")
+            .await
+            .unwrap();
+    }
+    drop((caller, owner));
+    connection.await.unwrap().unwrap();
+    admin
+        .batch_execute("DROP DATABASE slow_counts WITH (FORCE)")
         .await
         .unwrap();
 }
