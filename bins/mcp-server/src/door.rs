@@ -4,7 +4,7 @@ mod publish;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, OnceLock, PoisonError, RwLock, Weak},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak},
     time::{Instant, SystemTime},
 };
 
@@ -45,6 +45,8 @@ pub(crate) struct Door {
     guesses: Option<Guesses>,
     refusals: Refusals,
     loads: Arc<Loads>,
+    /// Locked briefly, when the token file was read.
+    reloads: Mutex<publish::Reloads>,
     /// Held for reading while a session is opened, so that publishing a new set waits for that, and
     /// then finds the session to close.
     state: RwLock<State>,
@@ -83,6 +85,7 @@ impl Door {
             guesses,
             refusals: Refusals::default(),
             loads: Loads::new(),
+            reloads: Mutex::default(),
             state: RwLock::default(),
             holders: Holders::new(usual, sessions.databases()),
             sessions,

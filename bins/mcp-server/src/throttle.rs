@@ -1,4 +1,4 @@
-//! Limits the lines about refused tokens, which cost nothing to whoever causes them.
+//! Limits the lines about what may happen all the time, such as refused tokens, which cost nothing to whoever causes them.
 
 use std::time::{Duration, Instant};
 

@@ -133,6 +133,26 @@ fn a_misspelt_field_is_told_when_the_server_reads_it() {
 }
 
 #[test]
+fn a_file_that_is_broken_and_mended_all_the_time_does_not_fill_the_log() {
+    let mut setup = setup();
+    let token = setup.add_token();
+    let good = std::fs::read(setup.token_file()).unwrap();
+    let server = setup.start();
+    for _ in 0..30 {
+        for content in [&b"tokens: 5\n"[..], &good] {
+            write(&setup, content);
+            // The request waits until the file has been read.
+            assert_eq!(server.query(&token, "SELECT 1").value(), 1);
+        }
+    }
+    let failures = server.log.count("[AUTH] Failed to reload");
+    let ends = server.log.count("[AUTH] Reloaded");
+    // Ten at once, and a few more for the time that this takes.
+    assert!((10..20).contains(&failures), "{failures} {}", server.log);
+    assert!(ends <= failures, "{ends} of {failures} {}", server.log);
+}
+
+#[test]
 fn the_reference_servers_map_form_is_read_and_becomes_the_list_form() {
     let mut setup = setup();
     write(
