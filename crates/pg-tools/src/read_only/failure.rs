@@ -23,6 +23,9 @@ const ABOUT_OTHERS: [&str; 2] = ["40", "57"];
 /// Codes with which a standby refuses to begin a transaction that writes.
 const STANDBY: [&str; 2] = ["0A000", "25006"];
 
+/// Codes of an operator or a function that does not exist, and of one that is ambiguous.
+const OPERATORS: [&str; 2] = ["42883", "42725"];
+
 /// What to do about errors whose own text does not say so, by the beginning of their code.
 const REMEDIES: [(&str, &str); 10] = [
     ("22007", TIMES),
@@ -313,6 +316,11 @@ impl ReadError {
     /// Returns whether PostgreSQL could not process a value (SQLSTATE class 22).
     pub(super) fn is_about_values(&self) -> bool {
         matches!(self, ReadError::Database(db, _) if db.code().code().starts_with("22"))
+    }
+
+    /// Returns whether PostgreSQL has no operator for the types that it found, or several.
+    pub(super) fn is_about_operators(&self) -> bool {
+        matches!(self, ReadError::Database(db, _) if OPERATORS.contains(&db.code().code()))
     }
 
     /// Returns whether the form in which the query was sent may be the reason that there is no result: it did not run,
