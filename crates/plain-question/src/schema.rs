@@ -43,6 +43,8 @@ pub struct Column {
     pub comment: Option<String>,
     /// All values that it can hold (an enum's labels) or is known to hold (a few distinct texts).
     pub values: Vec<String>,
+    /// Whether it can be compared with a text only as a text, as one of a domain over an enum.
+    pub needs_cast: bool,
 }
 
 /// What can be asked of a column.

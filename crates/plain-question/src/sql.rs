@@ -298,6 +298,16 @@ impl<'a> Writer<'a> {
         format!("{alias}.{}", identifier(self.name(at)))
     }
 
+    /// The column as it is compared with texts.
+    fn compared(&self, at: ColumnRef) -> String {
+        let cast = if self.source(at).needs_cast {
+            "::text"
+        } else {
+            ""
+        };
+        format!("{}{cast}", self.column(at))
+    }
+
     fn number_name(&self, children: &Children) -> String {
         format!("number_of_{}", self.schema.tables[children.table].name)
     }
@@ -338,11 +348,12 @@ impl<'a> Writer<'a> {
         match filter {
             Filter::Compare(column, comparison, literal) => {
                 let sign = sign(*comparison);
-                let literal = match literal {
-                    Literal::Number(digits) => digits.clone(),
-                    Literal::Text(value) => text(value),
-                };
-                format!("{} {sign} {literal}", self.column(*column))
+                match literal {
+                    Literal::Number(digits) => format!("{} {sign} {digits}", self.column(*column)),
+                    Literal::Text(value) => {
+                        format!("{} {sign} {}", self.compared(*column), text(value))
+                    }
+                }
             }
             Filter::Between(column, least, greatest) => {
                 format!("{} BETWEEN {least} AND {greatest}", self.column(*column))
@@ -365,7 +376,7 @@ impl<'a> Writer<'a> {
     }
 
     fn one_of(&self, column: ColumnRef, values: &[String], is: bool) -> String {
-        let name = self.column(column);
+        let name = self.compared(column);
         let list: Vec<_> = values.iter().map(|value| text(value)).collect();
         match (&list[..], is) {
             ([one], true) => format!("{name} = {one}"),

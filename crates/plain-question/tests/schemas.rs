@@ -716,3 +716,28 @@ fn a_column_whose_name_has_no_word_in_it_says_nothing_by_that() {
         assert_eq!(condition(question, &schema), None, "{question}");
     }
 }
+
+#[test]
+fn a_column_that_cannot_be_compared_with_texts_is_compared_as_one() {
+    let status = Column {
+        needs_cast: true,
+        ..holding(column("status", Kind::Enum), &["sent", "lost", "paid"])
+    };
+    let schema = schema("parcels", vec![maybe(status)]);
+    for (question, expected) in [
+        ("lost parcels", "t.\"status\"::text = 'lost'"),
+        (
+            "parcels that are not lost",
+            "t.\"status\"::text IS DISTINCT FROM 'lost'",
+        ),
+        (
+            "parcels that are sent or paid",
+            "t.\"status\"::text IN ('sent', 'paid')",
+        ),
+        ("parcels without a status", "t.\"status\" IS NULL"),
+    ] {
+        let condition = condition(question, &schema).unwrap_or_default();
+        let condition = condition.split('\n').next().unwrap();
+        assert_eq!(condition, expected, "{question}");
+    }
+}

@@ -112,6 +112,7 @@ fn column(value: &Value) -> Column {
         is_nullable: value["nullable"] == true,
         comment: value["comment"].as_str().map(str::to_owned),
         values: texts(&value["values"]),
+        needs_cast: value["needs_cast"] == true,
     }
 }
 

@@ -20,6 +20,7 @@ WITH relation AS (
     SELECT r.oid AS relation, r.nspname, r.relname, r.reltuples, a.attnum, a.attname, a.attnotnull,
            pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
            COALESCE(NULLIF(t.typbasetype, 0), t.oid) AS type,
+           t.typbasetype <> 0 AS is_of_domain,
            s.description AS comment
     FROM relation r
     JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -60,6 +61,8 @@ WITH relation AS (
                                   'pg_catalog.bpchar'::pg_catalog.regtype) THEN 'text'
                    ELSE 'other' END,
                'nullable', NOT a.attnotnull,
+               -- PostgreSQL finds no operator that compares a domain over an enum with a text.
+               'needs_cast', CASE WHEN t.typtype = 'e' AND a.is_of_domain THEN true END,
                'comment', a.comment,
                'values', COALESCE(l.labels, CASE WHEN h.texts IS NOT NULL THEN (
                    SELECT pg_catalog.json_agg(DISTINCT text)

@@ -71,3 +71,28 @@ async fn the_nearest_names_are_written_as_sql_has_to_have_them() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn columns_of_a_domain_over_an_enum_are_asked_for_by_its_labels() {
+    let admin = superuser(cluster()).await;
+    let sql = "CREATE TYPE shop.fate AS ENUM ('moored', 'adrift', 'sunk'); CREATE DOMAIN shop.doom AS shop.fate;
+        CREATE TABLE shop.barge (id int PRIMARY KEY, fate shop.doom);
+        INSERT INTO shop.barge VALUES (1, 'moored'), (2, 'adrift'), (3, 'sunk'), (4, NULL);
+        GRANT SELECT ON shop.barge TO shop_reader";
+    admin.batch_execute(sql).await.unwrap();
+    let caller = reader();
+    for (question, count) in [
+        ("how many barges are adrift", 1),
+        ("how many barges are not sunk", 3),
+        ("how many barges are moored or sunk", 2),
+    ] {
+        let (_, found) = caller
+            .done("query_database", json!({ "query": question }))
+            .await;
+        assert_eq!(found["rows"], json!([[count]]), "{question}");
+    }
+    admin
+        .batch_execute("DROP TABLE shop.barge; DROP DOMAIN shop.doom; DROP TYPE shop.fate")
+        .await
+        .unwrap();
+}
