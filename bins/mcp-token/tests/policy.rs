@@ -352,6 +352,26 @@ fn an_old_secret_ends_with_its_token_whatever_the_grace() {
 }
 
 #[test]
+fn an_old_secret_does_not_come_back_when_its_token_is_prolonged() {
+    let bench = Bench::new();
+    let old = bench.add();
+    let id = only(&bench).id;
+    done(&bench.run(&["edit", id.as_str(), "--expiry", "1h"]));
+    let rotated = parsed(&bench.run(&["rotate", id.as_str(), "--grace", "7d", "--json"]));
+    done(&bench.run(&["edit", id.as_str(), "--expiry", "90d"]));
+    let verified = parsed(&verify(&bench, &old, &["--json"]));
+    assert_eq!(verified["expires_at"], rotated["previous_until"]);
+
+    age(&bench, Duration::days(91));
+    let second = rotated["token"].as_str().unwrap();
+    assert!(
+        done(&bench.run(&["rotate", id.as_str()])).contains("Old secret accepted: not any more")
+    );
+    done(&bench.run(&["edit", id.as_str(), "--expiry", "90d"]));
+    assert_eq!(verify(&bench, second, &[]).status.code(), Some(3));
+}
+
+#[test]
 fn a_grace_that_never_ends_is_refused_by_its_name() {
     let bench = Bench::new();
     bench.add();
