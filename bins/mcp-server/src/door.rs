@@ -1,6 +1,7 @@
 //! The tokens in force, and who is admitted with them.
 
 mod publish;
+mod reloads;
 
 use std::{
     net::IpAddr,
@@ -14,6 +15,7 @@ use session_pool::Sessions;
 use time::OffsetDateTime;
 use token_store::{Accepted, Refusal as TokenRefusal, Token, TokenHash, TokenId, TokenSet};
 
+use self::reloads::Reloads;
 use crate::{
     audit::Audit,
     entry::may_come_from,
@@ -46,7 +48,7 @@ pub(crate) struct Door {
     refusals: Refusals,
     loads: Arc<Loads>,
     /// Locked briefly, when the token file was read.
-    reloads: Mutex<publish::Reloads>,
+    reloads: Mutex<Reloads>,
     /// Held for reading while a session is opened, so that publishing a new set waits for that, and
     /// then finds the session to close.
     state: RwLock<State>,

@@ -9,41 +9,14 @@ use std::{
 use time::OffsetDateTime;
 use token_store::{Changes, Token, TokenId, TokenSet, watch::Update};
 
-use super::{Door, State, deadline};
+use super::{Door, State, deadline, reloads::Reloads};
 use crate::{
     announce,
     changed::{counted, takes_something, told},
-    throttle::Throttle,
 };
 
 /// Up to how many tokens whose tools changed at once are announced one by one.
 const MOST_TOLD: usize = 100;
-
-/// How many lines per minute the log has at most about a token file that cannot be read: where the
-/// system is short of something, it may fail and be read again all the time.
-const FAILURES_A_MINUTE: u32 = 10;
-
-/// What the log says about reading the token file.
-#[derive(Default)]
-pub(super) struct Reloads {
-    failures: Throttle,
-    /// Whether the last reading failed without a line.
-    failed_silently: bool,
-}
-
-impl Reloads {
-    /// Says whether a failure has a line: if so, how many failures had none before it.
-    fn fail(&mut self, now: Instant) -> Option<u64> {
-        let told = self.failures.pass(FAILURES_A_MINUTE, now);
-        self.failed_silently = told.is_none();
-        told
-    }
-
-    /// Says whether a success has a line. It has none if it only ends a failure that had none.
-    fn succeed(&mut self, changes: &Changes) -> bool {
-        !std::mem::take(&mut self.failed_silently) || !changes.is_empty()
-    }
-}
 
 impl Door {
     /// Puts a new state of the file in force. Whatever lost its rights has ended when this returns.
@@ -205,39 +178,5 @@ impl Door {
                 announce!("[AUTH] WARNING: {}: {lacking}", token.id);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn a_file_that_fails_and_is_read_again_all_the_time_does_not_fill_the_log() {
-        let (mut reloads, start) = (Reloads::default(), Instant::now());
-        let nothing = Changes::default();
-        let mut lines = 0;
-        for _ in 0..100 {
-            lines += usize::from(reloads.fail(start).is_some());
-            lines += usize::from(reloads.succeed(&nothing));
-        }
-        assert_eq!(lines, 20, "each failure with a line has one for its end");
-        assert!(reloads.succeed(&nothing), "nothing had failed before");
-        assert_eq!(reloads.fail(start + Duration::from_secs(6)), Some(90));
-    }
-
-    #[test]
-    fn other_tokens_always_have_a_line() {
-        let (mut reloads, now) = (Reloads::default(), Instant::now());
-        while reloads.fail(now).is_some() {}
-        let set = TokenSet::new(vec![Token::new(
-            TokenId::numbered(1),
-            token_store::TokenHash::of("one"),
-            OffsetDateTime::UNIX_EPOCH,
-        )]);
-        let changes = set.map(|set| set.changes_since(&TokenSet::default()));
-        assert!(changes.is_ok_and(|changes| reloads.succeed(&changes)));
     }
 }
