@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -201,7 +202,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
         let endpoint = &self.shared.endpoint;
         let peer = endpoint.clients.peer(peer);
         let closing = Closing::of_streams(closing);
-        let reply = endpoint.respond(request, &peer, &closing).await;
+        let (mut parts, body) = request.into_parts();
+        let body = pin!(body);
+        let reply = endpoint.respond(&mut parts, body, &peer, &closing).await;
         self.shared.counts.reply(reply.status().as_u16());
         reply
     }
@@ -318,11 +321,12 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
             peer,
             closing,
         });
-        let respond = service_fn(|request| {
+        let respond = service_fn(|request: Request<Incoming>| {
             let busy = activity.begin(request.version() == hyper::Version::HTTP_2);
             let caller = Arc::clone(&caller);
+            let (mut parts, body) = request.into_parts();
             async move {
-                let reply = caller.respond(request).await;
+                let reply = caller.respond(&mut parts, pin!(body)).await;
                 Ok::<_, Infallible>(reply.map(|body| body.holding(busy)))
             }
         });
@@ -358,11 +362,13 @@ struct Caller<H, A> {
 }
 
 impl<H: Handler, A: Authenticate<Principal = H::Principal>> Caller<H, A> {
-    async fn respond(&self, request: Request<Incoming>) -> Reply {
+    async fn respond(&self, parts: &mut Parts, body: Pin<&mut Incoming>) -> Reply {
         let Shared {
             endpoint, counts, ..
         } = &*self.server;
-        let reply = endpoint.respond(request, &self.peer, &self.closing).await;
+        let reply = endpoint
+            .respond(parts, body, &self.peer, &self.closing)
+            .await;
         counts.reply(reply.status().as_u16());
         reply
     }

@@ -1,15 +1,17 @@
 //! One request over HTTP, from its head to its reply.
 
 use std::fmt::Display;
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::header::{EXPECT, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, StatusCode, Version};
+use hyper::{Method, StatusCode, Version};
 
 use super::body;
 use super::clients::{Client, Clients, Peer};
@@ -70,17 +72,18 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
     }
 
     /// Answers a request; `closing` says when streams must end, and when all requests must.
+    ///
+    /// The request is borrowed: each async function that takes it by value reserves room for it once more.
     pub(super) async fn respond<B: Body<Data = Bytes, Error: Display>>(
         &self,
-        request: Request<B>,
+        parts: &mut Parts,
+        mut body: Pin<&mut B>,
         peer: &Peer,
         closing: &Closing,
     ) -> Reply {
-        let (mut parts, body) = request.into_parts();
-        let mut body = pin!(body);
         // To read such a body is to ask for it.
         let is_held_back = parts.headers.contains_key(EXPECT);
-        let mut reply = self.judge(&mut parts, body.as_mut(), peer, closing).await;
+        let mut reply = self.judge(parts, body.as_mut(), peer, closing).await;
         if !body.is_end_stream() {
             if parts.version == Version::HTTP_2 {
                 body::discard(body).await;
@@ -197,11 +200,15 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Endpoint<H, A> {
             Method::POST => {
                 let mut post = pin!(self.post(&mut parts.headers, body, sender));
                 // Most replies are made without waiting; only the others need to wait for the end of rights, too.
-                tokio::select! {
-                    biased;
-                    reply = &mut post => Some(reply),
-                    () = principal.revoked() => None,
-                }
+                let mut revoked = None;
+                poll_fn(|context| {
+                    if let Poll::Ready(reply) = post.as_mut().poll(context) {
+                        return Poll::Ready(Some(reply));
+                    }
+                    let revoked = revoked.get_or_insert_with(|| Box::pin(principal.revoked()));
+                    revoked.as_mut().poll(context).map(|()| None)
+                })
+                .await
             }
             Method::GET => Some(self.get(&parts.headers, sender)),
             Method::DELETE => Some(self.delete(&parts.headers, principal)),
