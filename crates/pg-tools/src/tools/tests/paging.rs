@@ -52,6 +52,25 @@ fn page(structured: &Value) -> (Vec<String>, Option<String>) {
     )
 }
 
+/// Reads a result of at most 1,000 rows page by page, of which none may tell that rows have changed.
+async fn rows_of_pages(caller: &Caller, query: &str, limit: usize) -> Value {
+    let mut rows = Vec::new();
+    let mut arguments = json!({"query": query, "limit": limit});
+    loop {
+        let (texts, structured) = caller.done("query_database", arguments.clone()).await;
+        assert!(
+            !texts.concat().contains("have changed"),
+            "{query}: {texts:?}"
+        );
+        rows.extend(structured["rows"].as_array().unwrap().clone());
+        assert!(rows.len() <= 1_000, "{query}: there is no end");
+        match page(&structured).1 {
+            Some(next) => arguments["cursor"] = json!(next),
+            None => return rows.into(),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_query_that_is_begun_anew_gives_no_rows_of_the_run_before() {
     let owner = superuser(cluster()).await;
@@ -311,21 +330,8 @@ async fn nulls_that_no_table_has_are_not_lost() {
             .done("query_database", json!({"query": query}))
             .await
             .1;
-        let mut rows = Vec::new();
-        let mut arguments = json!({"query": query, "limit": 2});
-        loop {
-            let (texts, structured) = caller.done("query_database", arguments.clone()).await;
-            assert!(
-                !texts.concat().contains("have changed"),
-                "{query}: {texts:?}"
-            );
-            rows.extend(structured["rows"].as_array().unwrap().clone());
-            match page(&structured).1 {
-                Some(next) => arguments["cursor"] = json!(next),
-                None => break,
-            }
-        }
-        assert_eq!(Value::from(rows), whole["rows"], "{query}");
+        let rows = rows_of_pages(&caller, query, 2).await;
+        assert_eq!(rows, whole["rows"], "{query}");
     }
 }
 
@@ -346,21 +352,9 @@ async fn values_that_settings_round_or_write_in_another_way_are_not_compared() {
         "SELECT id, f FROM settings.t ORDER BY f DESC",
         "SELECT id, at FROM settings.t ORDER BY at",
     ] {
-        let mut seen = Vec::new();
-        let mut arguments = json!({"query": query, "limit": 7});
-        loop {
-            let (texts, structured) = caller.done("query_database", arguments.clone()).await;
-            assert!(
-                !texts.concat().contains("have changed"),
-                "{query}: {texts:?}"
-            );
-            let (ids, next) = page(&structured);
-            seen.extend(ids.iter().map(|id| id.parse::<u32>().unwrap()));
-            match next {
-                Some(next) => arguments["cursor"] = json!(next),
-                None => break,
-            }
-        }
+        let rows = rows_of_pages(&caller, query, 7).await;
+        let id = |row: &Value| row[0].as_u64().unwrap();
+        let mut seen: Vec<u64> = rows.as_array().unwrap().iter().map(id).collect();
         if query.ends_with("DESC") {
             seen.reverse();
         }
@@ -700,22 +694,8 @@ async fn values_that_postgresql_cannot_compare_with_texts_are_paged_by_counting(
     ] {
         let whole = json!({"query": query, "limit": 100});
         let (_, whole) = caller.done("query_database", whole).await;
-        let mut arguments = json!({"query": query, "limit": 3});
-        let mut rows = Vec::new();
-        loop {
-            let (texts, structured) = caller.done("query_database", arguments.clone()).await;
-            assert!(
-                !texts.concat().contains("have changed"),
-                "{query}: {texts:?}"
-            );
-            rows.extend(structured["rows"].as_array().unwrap().clone());
-            assert!(rows.len() <= 20, "{query}");
-            let Some(next) = page(&structured).1 else {
-                break;
-            };
-            arguments["cursor"] = json!(next);
-        }
-        assert_eq!(json!(rows), whole["rows"], "{query}");
+        let rows = rows_of_pages(&caller, query, 3).await;
+        assert_eq!(rows, whole["rows"], "{query}");
     }
 }
 
