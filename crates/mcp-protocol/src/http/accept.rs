@@ -152,7 +152,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Server<H, A> {
         let (close, closing) = Close::new();
         let peer = self.shared.endpoint.clients.peer(peer);
         // The stream may be of any type, so there is no way to ask whether its other end has left.
-        let mut served = pin!(Arc::clone(&self.shared).drive(stream, |_, _| false, peer, closing));
+        let unseen = Lone::unseen();
+        let driving = Arc::clone(&self.shared).drive(stream, |_, _| false, unseen, peer, closing);
+        let mut served = pin!(driving);
         tokio::select! {
             () = &mut served => return,
             () = shutdown => {}
@@ -267,8 +269,9 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
+        let lone = Lone::new(Arc::clone(&self.latest));
         match &self.endpoint.options.tls {
-            None => self.drive(stream, shows, peer, closing).await,
+            None => self.drive(stream, shows, lone, peer, closing).await,
             Some(config) => {
                 let handshake = async {
                     if plain::begins(&stream).await? {
@@ -281,7 +284,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
                 match tokio::time::timeout(limit, handshake).await {
                     Ok(Ok(Some(stream))) => {
                         let shows = |stream: &TlsStream<_>, sign| shows(stream.get_ref().0, sign);
-                        self.drive(stream, shows, peer, closing).await;
+                        self.drive(stream, shows, lone, peer, closing).await;
                     }
                     Ok(Ok(None)) => {
                         tracing::debug!(peer = %peer.address, "plain HTTP came where TLS is spoken");
@@ -301,6 +304,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
         self: Arc<Self>,
         stream: S,
         shows: fn(&S, Sign) -> bool,
+        lone: Lone,
         peer: Peer,
         closing: Closing,
     ) where
@@ -309,12 +313,7 @@ impl<H: Handler, A: Authenticate<Principal = H::Principal>> Shared<H, A> {
         let _open = self.counts.open();
         let activity = Activity::new(&self.endpoint.options);
         let mut draining = closing.streams();
-        let stream = TokioIo::new(Watched::new(
-            stream,
-            shows,
-            Arc::clone(&activity),
-            Lone::new(Arc::clone(&self.latest)),
-        ));
+        let stream = TokioIo::new(Watched::new(stream, shows, Arc::clone(&activity), lone));
         // One for each connection, so that its requests do not touch reference counts that all connections share.
         let caller = Arc::new(Caller {
             server: Arc::clone(&self),

@@ -65,6 +65,14 @@ impl Lone {
         }
     }
 
+    /// Makes one that is never waited for: nobody can ask its stream whether there is something to receive.
+    pub(super) fn unseen() -> Self {
+        Self::new(Arc::new(Latest {
+            has_processors: false,
+            ..Latest::default()
+        }))
+    }
+
     pub(super) fn receives(&mut self) {
         let is_alone = self.latest.is_again(self.number) && self.latest.has_processors;
         self.received = is_alone.then(Instant::now);
@@ -159,12 +167,8 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_waited_for_where_there_is_one_processor() {
-        let latest = Latest {
-            has_processors: false,
-            ..Latest::default()
-        };
-        let mut lone = Lone::new(Arc::new(latest));
+    fn one_that_cannot_be_seen_is_not_waited_for() {
+        let mut lone = Lone::unseen();
         lone.receives();
         lone.receives();
         answer_at_once(&mut lone);
