@@ -24,8 +24,6 @@ pub(crate) fn run(
     let secret = world.new_secret()?;
     let rotated = file.edit(|draft| {
         let before = still_there(selector.find(draft.iter())?)?;
-        // What is said now about the old secret stays true if the token is prolonged later.
-        let until = until.map(|until| before.expires_at.map_or(until, |end| end.min(until)));
         let after = draft.rotate(&before.id, &secret, until);
         let after = after.map_err(EditError::from)?;
         Ok::<_, Failure>((before.clone(), after.unwrap_or(before)))

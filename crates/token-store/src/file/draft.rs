@@ -150,8 +150,8 @@ impl Draft {
         Some(Arc::clone(token))
     }
 
-    /// Gives a token a new secret, and accepts the one that it had until `until`; `None` when there
-    /// is no such token.
+    /// Gives a token a new secret, and accepts the one that it had until `until`, or until the token expires if that is
+    /// earlier, also when it is prolonged later; `None` when there is no such token.
     ///
     /// Only the last secret lives on: one that was replaced before ends at once. If another token
     /// has the secret, that is found when the draft is written.
@@ -172,6 +172,7 @@ impl Draft {
         Ok(self.change(id, |token| {
             let old = std::mem::replace(&mut token.hash, secret.hash());
             token.previous = until.map(|until| {
+                let until = token.expires_at.map_or(until, |end| end.min(until));
                 Box::new(Previous {
                     hash: old,
                     until: to_whole_seconds(until),
