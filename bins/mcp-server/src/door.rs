@@ -47,15 +47,14 @@ pub(crate) struct Door {
     guesses: Option<Guesses>,
     refusals: Refusals,
     loads: Arc<Loads>,
-    /// Locked briefly, when the token file was read.
+    /// Which readings of the token file have a line in the log. Locked briefly.
     reloads: Mutex<Reloads>,
     /// Held for reading while a session is opened, so that publishing a new set waits for that, and
     /// then finds the session to close.
     state: RwLock<State>,
     holders: Holders,
     sessions: Sessions,
-    /// What the tokens' clients have begun, once it is served. The service owns its handler, whose check of its health
-    /// has this door.
+    /// Has what the tokens' clients have begun; empty until it is served. Its health check holds this door.
     service: OnceLock<Weak<Service<Toolbox>>>,
     /// The latest time that was seen: setting the clock back revives no token.
     latest: Latest,

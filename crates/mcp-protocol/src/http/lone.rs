@@ -19,7 +19,8 @@ const MOMENT: Duration = Duration::from_micros(30);
 pub(super) struct Latest {
     connections: AtomicU64,
     number: AtomicU64,
-    has_processors: bool,
+    /// Whether waiting can be of use: where there is one processor only, the client needs it.
+    may_wait: bool,
 }
 
 impl Default for Latest {
@@ -27,8 +28,7 @@ impl Default for Latest {
         Self {
             connections: AtomicU64::new(0),
             number: AtomicU64::new(0),
-            has_processors: available_parallelism()
-                .is_ok_and(|count| count > NonZero::<usize>::MIN),
+            may_wait: available_parallelism().is_ok_and(|count| count > NonZero::<usize>::MIN),
         }
     }
 }
@@ -68,13 +68,13 @@ impl Lone {
     /// Makes one that is never waited for: nobody can ask its stream whether there is something to receive.
     pub(super) fn unseen() -> Self {
         Self::new(Arc::new(Latest {
-            has_processors: false,
+            may_wait: false,
             ..Latest::default()
         }))
     }
 
     pub(super) fn receives(&mut self) {
-        let is_alone = self.latest.is_again(self.number) && self.latest.has_processors;
+        let is_alone = self.latest.is_again(self.number) && self.latest.may_wait;
         self.received = is_alone.then(Instant::now);
         self.has_sent = false;
     }
@@ -109,7 +109,7 @@ mod tests {
 
     fn connections() -> [Lone; 2] {
         let latest = Arc::new(Latest {
-            has_processors: true,
+            may_wait: true,
             ..Latest::default()
         });
         [(); 2].map(|()| Lone::new(Arc::clone(&latest)))
